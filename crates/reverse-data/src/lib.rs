@@ -1,0 +1,1 @@
+//! Token sequences to learn from: tasks, leak-free splits, padded batches.

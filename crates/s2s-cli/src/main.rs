@@ -1,0 +1,3 @@
+//! The command line of s2s.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Configuration, loss, optimizer, schedules, metrics, the training loop, evaluation, checkpoints.

@@ -1,0 +1,1 @@
+//! Curves, heatmaps and tables from the records of a run.

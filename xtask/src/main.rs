@@ -1,0 +1,3 @@
+//! Many runs, and the checks of the repository.
+
+fn main() {}
