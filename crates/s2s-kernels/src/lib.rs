@@ -1,1 +1,116 @@
-//! Recurrent and attention operators for candle that train fast on a CPU, each beside its reference.
+//! Recurrent and attention operators for candle that train fast on a CPU, each beside its
+//! reference.
+//!
+//! An operator is a folder: `mod.rs` has its equation and shapes and is what callers use,
+//! `reference.rs` the same function in plain tensor operations, which is its definition.
+//! [`Kernels`] says which of the two runs.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use s2s_kernels::{Direction, GruWeights, Kernels, Ragged};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let (batch, len, input, hidden) = (2, 3, 4, 5);
+//! let weights = GruWeights {
+//!     weight_ih: Tensor::zeros((3 * hidden, input), DType::F32, &Device::Cpu)?,
+//!     weight_hh: Tensor::zeros((3 * hidden, hidden), DType::F32, &Device::Cpu)?,
+//!     bias_ih: Tensor::zeros(3 * hidden, DType::F32, &Device::Cpu)?,
+//!     bias_hh: Tensor::zeros(3 * hidden, DType::F32, &Device::Cpu)?,
+//! };
+//! let rows = Ragged::new(vec![3, 1], len, DType::F32, &Device::Cpu)?;
+//! let x = Tensor::ones((batch, len, input), DType::F32, &Device::Cpu)?;
+//! let run = Kernels::default().gru(&x, &weights, &rows, Direction::Backward)?;
+//! assert_eq!(run.states.dims(), [batch, len, hidden]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate knows no parameters, no vocabulary and no randomness: masks and coins come in from
+//! outside.
+
+mod attention;
+mod gru;
+mod loss;
+mod optim;
+mod ragged;
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use gru::{Direction, GruRun, GruWeights};
+pub use loss::TokenLoss;
+pub use optim::{AdamStep, Moments};
+pub use ragged::Ragged;
+
+/// Which implementation of the operators runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernels {
+    /// Hand-written CPU kernels; on other devices the reference.
+    Fused,
+    /// Plain tensor operations, differentiated by candle.
+    #[default]
+    Reference,
+}
+
+impl Kernels {
+    /// A GRU over the whole of every row. See [`GruRun`] for the shapes of what it returns.
+    ///
+    /// `input` is `[B, S, I]`; a padded position changes nothing, and the backward direction starts
+    /// at each row's own end.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn gru(
+        self,
+        input: &Tensor,
+        weights: &GruWeights,
+        rows: &Ragged,
+        direction: Direction,
+    ) -> Result<GruRun> {
+        gru::reference::sequence(input, weights, rows, direction)
+    }
+
+    /// One step of a GRU: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state
+    /// `[B, H]`.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn gru_cell(self, input: &Tensor, hidden: &Tensor, weights: &GruWeights) -> Result<Tensor> {
+        gru::reference::cell(input, hidden, weights)
+    }
+
+    /// The scores `[B, S]` of additive attention, from `query` `[B, A]`, `keys` `[B, S, A]` and
+    /// `energy` `[A]`.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn additive_scores(self, query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
+        attention::reference::additive_scores(query, keys, energy)
+    }
+
+    /// Negative log-likelihood of the real target tokens, summed, in nats.
+    ///
+    /// `logits` is `[B, T, V]`, `targets` `[B, T]` (u32); padded positions add nothing, to the sum or
+    /// to the count.
+    ///
+    /// # Errors
+    /// If the shapes disagree, or if no token is real: the mean of nothing is not zero.
+    pub fn token_loss(self, logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
+        loss::reference::token_loss(logits, targets, rows)
+    }
+
+    /// One Adam update of `param`, in place, from its gradient and moments.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn adam(
+        self,
+        param: &candle_core::Var,
+        grad: &Tensor,
+        moments: &mut Moments,
+        step: &AdamStep,
+    ) -> Result<()> {
+        optim::reference::adam(param, grad, moments, step)
+    }
+}

@@ -1,0 +1,12 @@
+//! Additive scores in plain tensor operations.
+
+use candle_core::{Result, Tensor};
+
+pub(crate) fn additive_scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
+    let (batch, source_len, units) = keys.dims3()?;
+    keys.broadcast_add(&query.unsqueeze(1)?)?
+        .tanh()? // [B, S, A]
+        .reshape((batch * source_len, units))?
+        .matmul(&energy.unsqueeze(1)?)? // [B·S, 1]
+        .reshape((batch, source_len))
+}

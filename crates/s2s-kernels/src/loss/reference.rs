@@ -1,0 +1,21 @@
+//! Masked cross-entropy in plain tensor operations.
+
+use candle_core::{D, Result, Tensor, bail};
+use candle_nn::ops::log_softmax;
+
+use super::TokenLoss;
+use crate::Ragged;
+
+pub(crate) fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
+    let n_tokens = rows.n_tokens();
+    if n_tokens == 0 {
+        bail!("the loss of a batch without a single real token is undefined");
+    }
+    let sum = log_softmax(logits, D::Minus1)? // [B, T, V]
+        .gather(&targets.unsqueeze(2)?, 2)? // [B, T, 1]
+        .squeeze(2)?
+        .mul(rows.mask())?
+        .sum_all()?
+        .neg()?;
+    Ok(TokenLoss { sum, n_tokens })
+}

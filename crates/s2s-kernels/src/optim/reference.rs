@@ -1,0 +1,22 @@
+//! Adam in plain tensor operations.
+
+use candle_core::{Result, Tensor, Var};
+
+use super::{AdamStep, Moments};
+
+pub(crate) fn adam(
+    param: &Var,
+    grad: &Tensor,
+    moments: &mut Moments,
+    step: &AdamStep,
+) -> Result<()> {
+    let grad = (grad.detach() * step.grad_scale)?;
+    moments.first = ((&moments.first * step.beta1)? + (&grad * (1.0 - step.beta1))?)?;
+    moments.second = ((&moments.second * step.beta2)? + (grad.sqr()? * (1.0 - step.beta2))?)?;
+
+    let first = (&moments.first / step.correction1)?;
+    let root = (&moments.second / step.correction2)?.sqrt()?;
+    let update = (first / (root + step.epsilon)?)?;
+    let kept = (param.as_detached_tensor() * (1.0 - step.learning_rate * step.weight_decay))?;
+    param.set(&(kept - (update * step.learning_rate)?)?)
+}

@@ -1,0 +1,82 @@
+//! How long each row of a padded batch is.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+/// The real length of each row of a `[B, S]` batch, as numbers and as a mask.
+#[derive(Clone, Debug)]
+pub struct Ragged {
+    lengths: Vec<usize>,
+    mask: Tensor,
+}
+
+impl Ragged {
+    /// Rows of the given lengths, padded to `max_len`.
+    ///
+    /// # Errors
+    /// If there is no row, or a row is longer than `max_len`.
+    pub fn new(lengths: Vec<usize>, max_len: usize, dtype: DType, device: &Device) -> Result<Self> {
+        if lengths.is_empty() {
+            bail!("a batch must have at least one row");
+        }
+        if let Some((row, len)) = lengths.iter().enumerate().find(|(_, len)| **len > max_len) {
+            bail!("row {row} has {len} real positions, but the batch is {max_len} wide");
+        }
+        let mask: Vec<u8> = lengths
+            .iter()
+            .flat_map(|&len| (0..max_len).map(move |s| u8::from(s < len)))
+            .collect();
+        let mask = Tensor::from_vec(mask, (lengths.len(), max_len), device)?.to_dtype(dtype)?;
+        Ok(Self { lengths, mask })
+    }
+
+    /// Real positions of each row.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// `[B, S]`, 1 for a real position and 0 for padding.
+    pub fn mask(&self) -> &Tensor {
+        &self.mask
+    }
+
+    /// Rows, `B`.
+    pub fn n_rows(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Padded length, `S`.
+    pub fn max_len(&self) -> usize {
+        self.mask.dims()[1]
+    }
+
+    /// Real positions of all rows.
+    pub fn n_tokens(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// Whether no row is padded at `position`.
+    pub fn is_full_at(&self, position: usize) -> bool {
+        self.lengths.iter().all(|&len| position < len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mask_is_one_where_a_position_is_real() -> Result<()> {
+        let rows = Ragged::new(vec![2, 0, 3], 3, DType::F32, &Device::Cpu)?;
+        let expected = [[1., 1., 0.], [0., 0., 0.], [1., 1., 1.]].map(Vec::from);
+        assert_eq!(rows.mask().to_vec2::<f32>()?, expected);
+        assert_eq!(rows.n_tokens(), 5);
+        assert!(!rows.is_full_at(0));
+        Ok(())
+    }
+
+    #[test]
+    fn row_longer_than_the_batch_is_refused() {
+        let error = Ragged::new(vec![4], 3, DType::F32, &Device::Cpu).unwrap_err();
+        assert!(error.to_string().contains("row 0 has 4 real positions"));
+    }
+}
