@@ -1,0 +1,66 @@
+//! Additive attention: a small network scores state against value.
+//!
+//! Bahdanau, Cho, Bengio (2015), arXiv:1409.0473, appendix A.1.2.
+//!
+//! ```text
+//! score[b,s]  = v · tanh(W query[b] + w + U value[b,s])
+//! weight[b,:] = softmax(score[b,:]) over the positions with mask = 1
+//! context[b]  = Σ_s weight[b,s] value[b,s]
+//! ```
+
+use candle_core::{Result, Tensor};
+use s2s_kernels::Kernels;
+
+use super::{AdditiveConfig, Attended, Attention, Memory};
+use crate::{Init, Linear, Scope};
+
+/// See the [module docs](self) for the equations.
+#[derive(Debug)]
+pub struct AdditiveAttention {
+    query: Linear,  // W, w: D -> A
+    key: Linear,    // U: H -> A
+    energy: Tensor, // v: [A]
+    kernels: Kernels,
+}
+
+impl AdditiveAttention {
+    /// For values `values` wide and states `state` wide.
+    ///
+    /// # Errors
+    /// If the names are taken.
+    pub fn new(
+        scope: &mut Scope<'_>,
+        config: &AdditiveConfig,
+        values: usize,
+        state: usize,
+        kernels: Kernels,
+    ) -> Result<Self> {
+        let units = config.units.get();
+        Ok(Self {
+            query: Linear::new(&mut scope.pp("query"), state, units)?,
+            key: Linear::without_bias(&mut scope.pp("key"), values, units)?,
+            energy: scope.get("energy", units, Init::Uniform { bound: 0.1 })?,
+            kernels,
+        })
+    }
+}
+
+impl Attention for AdditiveAttention {
+    fn prepare(&self, values: &Tensor, mask: &Tensor) -> Result<Memory> {
+        let keys = self.key.forward(values)?; // [B, S, A]
+        Memory::new(values, &keys, mask)
+    }
+
+    fn attend(
+        &self,
+        query: &Tensor,
+        memory: &Memory,
+        _previous: Option<&Attended>,
+    ) -> Result<Attended> {
+        let query = self.query.forward(query)?; // [B, A]
+        let scores = self
+            .kernels
+            .additive_scores(&query, memory.keys(), &self.energy)?; // [B, S]
+        memory.weigh(&scores)
+    }
+}

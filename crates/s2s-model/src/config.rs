@@ -1,0 +1,161 @@
+//! What a model is made of, as it stands in a configuration file.
+
+use std::num::NonZeroUsize;
+
+use s2s_kernels::Kernels;
+use serde::{Deserialize, Serialize};
+
+use crate::{AttentionConfig, BridgeKind};
+
+/// The `[model]` table of a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Width of a token's embedding, in the encoder and in the decoder (they share no table).
+    pub embedding: NonZeroUsize,
+    /// Encoder units a direction.
+    pub hidden: NonZeroUsize,
+    /// Decoder units.
+    pub decoder: NonZeroUsize,
+    /// Recurrent layers of the encoder, and of the decoder.
+    pub layers: NonZeroUsize,
+    /// Chance of dropping a unit of an embedding or between layers; 0 turns dropout off.
+    pub dropout: Probability,
+    /// How the decoder's first state is made from the encoder's last.
+    pub bridge: BridgeKind,
+    /// Which implementation of the operators runs; `fused` needs the CPU, elsewhere the reference
+    /// takes its place.
+    pub kernels: Kernels,
+    /// How the decoder looks at the source.
+    pub attention: AttentionConfig,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        let size = |n| NonZeroUsize::new(n).expect("a literal above zero");
+        Self {
+            embedding: size(64),
+            hidden: size(64),
+            decoder: size(128),
+            layers: size(1),
+            dropout: Probability::ZERO,
+            bridge: BridgeKind::default(),
+            kernels: Kernels::default(),
+            attention: AttentionConfig::default(),
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Every combination of values that cannot be built, each with the key it concerns.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let (hidden, decoder) = (self.hidden.get(), self.decoder.get());
+        let needed = match self.bridge {
+            BridgeKind::Concat => Some(2 * hidden),
+            BridgeKind::Last => Some(hidden),
+            BridgeKind::Tanh | BridgeKind::Zero => None,
+        };
+        if let Some(needed) = needed.filter(|needed| *needed != decoder) {
+            problems.push(Problem {
+                key: "bridge",
+                message: format!(
+                    "bridge \"{}\" needs decoder = {needed} with hidden = {hidden}, got {decoder}",
+                    self.bridge
+                ),
+                help: format!(
+                    "set decoder = {needed}, or bridge = \"tanh\", which fits any widths"
+                ),
+            });
+        }
+        let is_blind = matches!(self.attention, AttentionConfig::None {});
+        if is_blind && matches!(self.bridge, BridgeKind::Zero | BridgeKind::Last) {
+            problems.push(Problem {
+                key: "bridge",
+                message: format!(
+                    "without attention, bridge \"{}\" leaves parts of the encoder without any use",
+                    self.bridge
+                ),
+                help: "set bridge = \"tanh\", or choose an attention".to_owned(),
+            });
+        }
+        problems
+    }
+}
+
+/// A value of [`ModelConfig`] that cannot be built with the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Key in the `[model]` table.
+    pub key: &'static str,
+    /// What is wrong, with the value and the bound.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+/// A chance in `[0, 1)`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Probability(f64);
+
+impl Probability {
+    /// Never.
+    pub const ZERO: Self = Self(0.0);
+
+    /// The chance as a number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Probability {
+    type Error = String;
+
+    fn try_from(value: f64) -> Result<Self, String> {
+        if (0.0..1.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err(format!("a dropout must lie in [0, 1), got {value}"))
+        }
+    }
+}
+
+impl From<Probability> for f64 {
+    fn from(value: Probability) -> Self {
+        value.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridge_that_does_not_fit_is_named_with_the_width_it_needs() {
+        let config: ModelConfig =
+            toml::from_str("hidden = 8\ndecoder = 9\nbridge = \"concat\"").unwrap();
+        let problems = config.problems();
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].message.contains("needs decoder = 16"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn misspelt_key_inside_an_attention_is_refused() {
+        for kind in ["additive", "none"] {
+            let text = format!("[attention]\nkind = \"{kind}\"\nunitz = 3");
+            assert!(toml::from_str::<ModelConfig>(&text).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn dropout_outside_its_range_is_refused() {
+        for dropout in ["1.0", "-0.1", "nan"] {
+            let error = toml::from_str::<ModelConfig>(&format!("dropout = {dropout}")).unwrap_err();
+            assert!(error.to_string().contains("[0, 1)"), "{error}");
+        }
+    }
+}

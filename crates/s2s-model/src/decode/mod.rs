@@ -1,0 +1,49 @@
+//! Decoding: the model alone with a source.
+
+mod greedy;
+
+pub use greedy::greedy;
+
+/// When decoding ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// At EOS, or at a limit tied to the length of each row's own source:
+    /// [`Stop::limit`] tokens.
+    AtEos,
+    /// After exactly as many tokens as the row's source has, EOS ignored: the model is told the
+    /// length.
+    AtSourceLength,
+}
+
+impl Stop {
+    /// Tokens, EOS included, after which a row of a source of `source_len` tokens ends at the
+    /// latest.
+    ///
+    /// It depends on nothing but the row itself, so that companions in a batch do not matter.
+    pub fn limit(self, source_len: usize) -> usize {
+        match self {
+            Self::AtEos => 2 * source_len + 10,
+            Self::AtSourceLength => source_len,
+        }
+    }
+}
+
+/// What a model said to one source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The tokens, without EOS.
+    pub tokens: Vec<u32>,
+    /// Natural logarithm of the chance of each token, that of EOS included if it was said.
+    pub log_probs: Vec<f32>,
+    /// Whether it said EOS.
+    pub stopped: bool,
+    /// Attention weights, a row of `S` for each of `log_probs`; empty unless asked for.
+    pub weights: Vec<Vec<f32>>,
+}
+
+impl Decoded {
+    /// Natural logarithm of the chance of the whole sequence.
+    pub fn log_prob(&self) -> f64 {
+        self.log_probs.iter().map(|p| f64::from(*p)).sum()
+    }
+}

@@ -1,0 +1,174 @@
+//! The decoder: attention, a stack of GRU cells and the output layer, one step at a time.
+//!
+//! ```text
+//! context = attention(state of the top layer before the step)
+//! state   = GRU([embedding(token); context], state)
+//! logits  = W [state of the top layer; context] + b
+//! ```
+
+use candle_core::{Result, Tensor};
+use s2s_kernels::{GruWeights, Kernels};
+
+use crate::draws::dropped;
+use crate::{
+    Attended, Attention, Embedding, Encoded, Linear, Memory, Mode, ModelConfig, Probability, Scope,
+    Source, gru_weights,
+};
+
+/// See the [module docs](self) for the equations.
+#[derive(Debug)]
+pub struct Decoder {
+    attention: Box<dyn Attention>,
+    embedding: Embedding,
+    layers: Vec<GruWeights>,
+    output: Linear,
+    dropout: Probability,
+    kernels: Kernels,
+}
+
+/// What a decoder carries from one step to the next.
+#[derive(Clone, Debug)]
+pub struct DecoderState {
+    /// The state of each layer, `[B, D]`.
+    pub hidden: Vec<Tensor>,
+    /// Where it looked at the last step; nothing before the first.
+    pub attended: Option<Attended>,
+}
+
+impl DecoderState {
+    /// Before the first step, from the bridge's states.
+    pub fn new(hidden: Vec<Tensor>) -> Self {
+        Self {
+            hidden,
+            attended: None,
+        }
+    }
+}
+
+/// The factors of dropout of every step, drawn before the first.
+#[derive(Debug)]
+pub(crate) struct DecoderDropout {
+    embedding: Option<Tensor>,   // [B, T, E]
+    layers: Vec<Option<Tensor>>, // [B, T, D], for the input of each layer but the lowest
+}
+
+impl Decoder {
+    /// A decoder of the configured sizes; `scope` is the model's root, since attention has a place
+    /// of its own in it.
+    ///
+    /// # Errors
+    /// If the names are taken.
+    pub fn new(scope: &mut Scope<'_>, config: &ModelConfig, vocab_size: usize) -> Result<Self> {
+        let (width, values) = (config.embedding.get(), 2 * config.hidden.get());
+        let (units, kernels) = (config.decoder.get(), config.kernels);
+        let attention =
+            config
+                .attention
+                .build(&mut scope.pp("attention"), values, units, kernels)?;
+        let mut scope = scope.pp("decoder");
+        let embedding = Embedding::new(&mut scope.pp("embedding"), vocab_size, width)?;
+        let layers = (0..config.layers.get())
+            .map(|k| {
+                let input = if k == 0 { width + values } else { units };
+                gru_weights(&mut scope.pp("rnn"), &format!("_l{k}"), input, units)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            attention,
+            embedding,
+            layers,
+            output: Linear::new(&mut scope.pp("output"), units + values, vocab_size)?,
+            dropout: config.dropout,
+            kernels,
+        })
+    }
+
+    /// What attention computes once a sequence.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn prepare(&self, encoded: &Encoded, source: &Source) -> Result<Memory> {
+        self.attention.prepare(&encoded.values, source.rows.mask())
+    }
+
+    /// One step without dropout: the tokens `[B]` (u32) fed to each row give the logits `[B, V]`.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn step(
+        &self,
+        tokens: &Tensor,
+        state: &DecoderState,
+        memory: &Memory,
+    ) -> Result<(Tensor, DecoderState)> {
+        let none = DecoderDropout {
+            embedding: None,
+            layers: vec![None; self.layers.len()],
+        };
+        self.step_with(tokens, state, memory, &none, 0)
+    }
+
+    pub(crate) fn step_with(
+        &self,
+        tokens: &Tensor,
+        state: &DecoderState,
+        memory: &Memory,
+        dropout: &DecoderDropout,
+        step: usize,
+    ) -> Result<(Tensor, DecoderState)> {
+        let at_step = |mask: &Option<Tensor>| -> Result<Option<Tensor>> {
+            mask.as_ref()
+                .map(|mask| mask.narrow(1, step, 1)?.squeeze(1))
+                .transpose()
+        };
+        let query = &state.hidden[state.hidden.len() - 1];
+        let attended = self
+            .attention
+            .attend(query, memory, state.attended.as_ref())?;
+
+        let embedded = self.embedding.forward(tokens)?; // [B, E]
+        let embedded = dropped(embedded, at_step(&dropout.embedding)?.as_ref())?;
+        let mut x = Tensor::cat(&[&embedded, &attended.context], 1)?; // [B, E + 2H]
+        let mut hidden = Vec::with_capacity(self.layers.len());
+        for (k, (weights, before)) in self.layers.iter().zip(&state.hidden).enumerate() {
+            if k > 0 {
+                x = dropped(x, at_step(&dropout.layers[k])?.as_ref())?;
+            }
+            x = self.kernels.gru_cell(&x, before, weights)?; // [B, D]
+            hidden.push(x.clone());
+        }
+        let logits = self
+            .output
+            .forward(&Tensor::cat(&[&x, &attended.context], 1)?)?; // [B, V]
+        let state = DecoderState {
+            hidden,
+            attended: Some(attended),
+        };
+        Ok((logits, state))
+    }
+
+    pub(crate) fn dropout(
+        &self,
+        mode: Mode<'_>,
+        state: &DecoderState,
+        steps: usize,
+        width: usize,
+    ) -> Result<DecoderDropout> {
+        let hidden = &state.hidden[0];
+        let (batch, units) = hidden.dims2()?;
+        let mask = |place: &str, width: usize| {
+            let shape = (batch, steps, width);
+            mode.dropout_mask(place, shape, self.dropout, hidden.dtype(), hidden.device())
+        };
+        let layers = (0..self.layers.len())
+            .map(|k| match k {
+                0 => Ok(None),
+                _ => mask(&format!("decoder.rnn.{k}"), units),
+            })
+            .collect::<Result<_>>()?;
+        Ok(DecoderDropout {
+            embedding: mask("decoder.embedding", width)?,
+            layers,
+        })
+    }
+}

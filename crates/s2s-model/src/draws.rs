@@ -1,0 +1,203 @@
+//! Everything random, keyed: by the seed, by what the draw is for, and by the step.
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::Probability;
+
+/// A generator that depends on nothing but its three keys.
+pub fn keyed_rng(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
+    // FNV-1a, 64 bit: http://www.isthe.com/chongo/tech/comp/fnv
+    let purpose = purpose
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&purpose.to_le_bytes());
+    key[16..24].copy_from_slice(&index.to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// The draws of one training step.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise {
+    seed: u64,
+    step: u64,
+}
+
+impl Noise {
+    /// The draws of `step` in a run with this seed.
+    pub fn new(seed: u64, step: u64) -> Self {
+        Self { seed, step }
+    }
+
+    /// `n` factors of inverted dropout: 0 with chance `drop`, else `1 / (1 - drop)`.
+    ///
+    /// Chances are rounded to 1/65,536, and the factor follows the rounded chance, so that the mean
+    /// is 1.
+    pub fn dropout_mask(&self, place: &str, n: usize, drop: Probability) -> Vec<f32> {
+        const LEVELS: f64 = 65_536.0;
+        let threshold = ((drop.get() * LEVELS).round()).min(LEVELS - 1.0);
+        let keep = (1.0 / (1.0 - threshold / LEVELS)) as f32;
+        let mut rng = keyed_rng(self.seed, &format!("dropout/{place}"), self.step);
+        let mut bytes = vec![0; 2 * n];
+        rng.fill_bytes(&mut bytes);
+        bytes
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .map(|draw| {
+                if f64::from(draw) < threshold {
+                    0.0
+                } else {
+                    keep
+                }
+            })
+            .collect()
+    }
+
+    /// A coin a step, `[B, T]`: whether the decoder is fed the true token, with chance `ratio`.
+    pub fn coins(&self, ratio: f64, scope: CoinScope, rows: usize, steps: usize) -> Forcing {
+        let mut rng = keyed_rng(self.seed, "teacher-forcing", self.step);
+        let mut flip =
+            |n: usize| -> Vec<bool> { (0..n).map(|_| rng.random::<f64>() < ratio).collect() };
+        let coins = match scope {
+            CoinScope::Batch => flip(steps).repeat(rows),
+            CoinScope::Sequence => flip(rows * steps),
+        };
+        Forcing::Coins { coins, steps }
+    }
+}
+
+/// Who shares the coin of teacher forcing at a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CoinScope {
+    /// One coin for the whole batch.
+    #[default]
+    Batch,
+    /// A coin for each sequence.
+    Sequence,
+}
+
+/// Whether the decoder is fed the true token or its own, at each step.
+///
+/// Williams, Zipser (1989); with coins, scheduled sampling: Bengio et al. (2015), arXiv:1506.03099.
+/// The first step is fed BOS in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forcing {
+    /// The true token at every step.
+    Always,
+    /// The model's own token at every step: it runs free.
+    Never,
+    /// As the coins say, rows of `steps`: true for the true token.
+    Coins {
+        /// `[B, T]`, row by row.
+        coins: Vec<bool>,
+        /// `T`.
+        steps: usize,
+    },
+}
+
+impl Forcing {
+    /// Whether the true token is fed to `row` at `step`.
+    pub fn is_forced(&self, row: usize, step: usize) -> bool {
+        step == 0
+            || match self {
+                Self::Always => true,
+                Self::Never => false,
+                Self::Coins { coins, steps } => coins[row * steps + step],
+            }
+    }
+}
+
+/// Whether a model learns, with noise, or is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// Dropout on, drawn from the noise of a step.
+    Train(&'a Noise),
+    /// Dropout off.
+    Evaluate,
+}
+
+impl Mode<'_> {
+    /// The factors of dropout at a place, or nothing where none is due.
+    pub(crate) fn dropout_mask(
+        self,
+        place: &str,
+        shape: impl Into<Shape>,
+        drop: Probability,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Option<Tensor>> {
+        match self {
+            Self::Train(noise) if drop > Probability::ZERO => {
+                let shape = shape.into();
+                let mask = noise.dropout_mask(place, shape.elem_count(), drop);
+                let mask = Tensor::from_vec(mask, shape, device)?.to_dtype(dtype)?;
+                Ok(Some(mask))
+            }
+            Self::Train(_) | Self::Evaluate => Ok(None),
+        }
+    }
+}
+
+/// `x` times its mask, if there is one.
+pub(crate) fn dropped(x: Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    match mask {
+        Some(mask) => x * mask,
+        None => Ok(x),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropout_keeps_the_mean_and_drops_the_share() {
+        let drop = Probability::try_from(0.1).unwrap();
+        let mask = Noise::new(3, 5).dropout_mask("here", 100_000, drop);
+        let mean = mask.iter().sum::<f32>() / 1e5;
+        let share = mask.iter().filter(|m| **m == 0.0).count() as f32 / 1e5;
+        // Four standard errors at 100,000 draws.
+        assert!((mean - 1.0).abs() < 0.005, "{mean}");
+        assert!((share - 0.1).abs() < 0.004, "{share}");
+    }
+
+    #[test]
+    fn draws_differ_by_seed_purpose_and_step_and_by_nothing_else() {
+        let drop = Probability::try_from(0.5).unwrap();
+        let draw = |seed, step, place| Noise::new(seed, step).dropout_mask(place, 64, drop);
+        assert_eq!(draw(1, 2, "a"), draw(1, 2, "a"));
+        for other in [draw(2, 2, "a"), draw(1, 3, "a"), draw(1, 2, "b")] {
+            assert_ne!(draw(1, 2, "a"), other);
+        }
+    }
+
+    #[test]
+    fn coin_of_a_batch_is_shared_and_the_first_step_is_always_forced() {
+        let noise = Noise::new(0, 1);
+        let forcing = noise.coins(0.5, CoinScope::Batch, 3, 40);
+        let row = |row| {
+            (0..40)
+                .map(|step| forcing.is_forced(row, step))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(row(0), row(2));
+        assert!(row(0)[0]);
+        assert!(row(0).contains(&false));
+        let apart = noise.coins(0.5, CoinScope::Sequence, 2, 40);
+        assert!((0..40).any(|step| apart.is_forced(0, step) != apart.is_forced(1, step)));
+    }
+
+    #[test]
+    fn ratios_of_zero_and_one_are_certain() {
+        let noise = Noise::new(0, 1);
+        let [never, always] = [0.0, 1.0].map(|r| noise.coins(r, CoinScope::Sequence, 2, 9));
+        assert!((1..9).all(|step| !never.is_forced(1, step) && always.is_forced(1, step)));
+    }
+}

@@ -1,0 +1,152 @@
+//! The whole model: encoder, bridge, decoder.
+
+use candle_core::{D, DType, Device, Result, Tensor, bail};
+use s2s_kernels::Kernels;
+
+use crate::{
+    Batch, Bridge, Decoder, DecoderState, Encoder, Forcing, Memory, Mode, ModelConfig, Params,
+    Source, Tokens,
+};
+
+/// A sequence-to-sequence model with its parameters.
+///
+/// Sutskever, Vinyals, Le (2014), arXiv:1409.3215, with the attention of Bahdanau, Cho, Bengio
+/// (2015), arXiv:1409.0473.
+#[derive(Debug)]
+pub struct Seq2Seq {
+    params: Params,
+    encoder: Encoder,
+    bridge: Bridge,
+    decoder: Decoder,
+    tokens: Tokens,
+    kernels: Kernels,
+    embedding: usize,
+    has_attention: bool,
+}
+
+/// What a model says to a batch whose targets it knows.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// `[B, T, V]`.
+    pub logits: Tensor,
+    /// The likeliest token at each position, `[B, T]` (u32).
+    pub predictions: Tensor,
+}
+
+impl Seq2Seq {
+    /// A model whose parameters are drawn from `seed`.
+    ///
+    /// # Errors
+    /// If the configuration has [problems](ModelConfig::problems), or the device fails.
+    pub fn new(
+        config: &ModelConfig,
+        tokens: Tokens,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        if let Some(problem) = config.problems().first() {
+            bail!("{}", problem.message);
+        }
+        let mut params = Params::new(seed, dtype, device);
+        let mut root = params.root();
+        Ok(Self {
+            encoder: Encoder::new(&mut root.pp("encoder"), config, tokens.size)?,
+            bridge: Bridge::new(&mut root.pp("bridge"), config)?,
+            decoder: Decoder::new(&mut root, config, tokens.size)?,
+            tokens,
+            kernels: config.kernels,
+            embedding: config.embedding.get(),
+            has_attention: config.attention.has_weights(),
+            params,
+        })
+    }
+
+    /// The parameters, named and ordered.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The tokens that the model knows.
+    pub fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+
+    /// Which operators it runs.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Whether there are attention weights to look at.
+    pub fn has_attention(&self) -> bool {
+        self.has_attention
+    }
+
+    /// The decoder, to be driven step by step.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Reads the sources: the decoder's state before its first step, and what attention sees.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
+        let encoded = self.encoder.forward(source, mode)?;
+        let state = DecoderState::new(self.bridge.forward(&encoded)?);
+        Ok((state, self.decoder.prepare(&encoded, source)?))
+    }
+
+    /// Logits for every position of the targets, fed as `forcing` says.
+    ///
+    /// Logits at step t depend on the source and on the tokens fed up to t: true ones where forced,
+    /// the model's own otherwise.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output> {
+        let (rows, steps) = batch.target_in.dims2()?;
+        let (mut state, memory) = self.encode(&batch.source, mode)?;
+        let dropout = self.decoder.dropout(mode, &state, steps, self.embedding)?;
+
+        let mut all_logits = Vec::with_capacity(steps);
+        let mut predictions = Vec::with_capacity(steps);
+        for step in 0..steps {
+            let truth = batch.target_in.narrow(1, step, 1)?.squeeze(1)?; // [B]
+            let fed = match predictions.last() {
+                Some(own) => choose(&truth, own, forcing, rows, step)?,
+                None => truth,
+            };
+            let (logits, next) = self
+                .decoder
+                .step_with(&fed, &state, &memory, &dropout, step)?; // [B, V]
+            predictions.push(logits.detach().argmax(D::Minus1)?); // [B]
+            all_logits.push(logits);
+            state = next;
+        }
+        Ok(Output {
+            logits: Tensor::stack(&all_logits, 1)?,
+            predictions: Tensor::stack(&predictions, 1)?,
+        })
+    }
+}
+
+/// The token fed to each row at `step`: the true one where forced, the model's own otherwise.
+fn choose(
+    truth: &Tensor,
+    own: &Tensor,
+    forcing: &Forcing,
+    rows: usize,
+    step: usize,
+) -> Result<Tensor> {
+    match forcing {
+        Forcing::Always => Ok(truth.clone()),
+        Forcing::Never => Ok(own.clone()),
+        Forcing::Coins { .. } => {
+            let coins: Vec<u8> = (0..rows)
+                .map(|row| u8::from(forcing.is_forced(row, step)))
+                .collect();
+            Tensor::from_vec(coins, rows, truth.device())?.where_cond(truth, own)
+        }
+    }
+}
