@@ -215,7 +215,6 @@ mod fault {
 
     pub(super) const HAS_POWER: bool = false;
 
-    #[expect(clippy::unnecessary_wraps, reason = "the tests' version fails")]
     pub(super) const fn point() -> io::Result<()> {
         Ok(())
     }
