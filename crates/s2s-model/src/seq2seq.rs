@@ -22,6 +22,7 @@ pub struct Seq2Seq {
     kernels: Kernels,
     embedding: usize,
     has_attention: bool,
+    threads: usize,
 }
 
 /// What a model says to a batch whose targets it knows.
@@ -58,6 +59,7 @@ impl Seq2Seq {
             kernels: config.kernels,
             embedding: config.embedding.get(),
             has_attention: config.attention.has_weights(),
+            threads: 1,
             params,
         })
     }
@@ -75,6 +77,19 @@ impl Seq2Seq {
     /// Which operators it runs.
     pub fn kernels(&self) -> Kernels {
         self.kernels
+    }
+
+    /// Sets how many threads the fused kernels may use; 0 uses all cores. No result depends on it.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+    }
+
+    /// Threads that the fused kernels may use.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Whether there are attention weights to look at.
