@@ -1,1 +1,3 @@
 //! Recurrent and attention operators for candle that train fast on a CPU, each beside its reference.
+
+pub mod gemm;
