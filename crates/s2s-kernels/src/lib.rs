@@ -1,3 +1,4 @@
 //! Recurrent and attention operators for candle that train fast on a CPU, each beside its reference.
 
 pub mod gemm;
+mod simd;

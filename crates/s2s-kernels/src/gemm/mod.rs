@@ -8,6 +8,24 @@
 //! Every element of C is accumulated over the reduced axis in the same order whatever the number
 //! of rows, and whatever the number of threads: a row alone has the bits of that row in a batch.
 
+mod block;
+mod vector;
+
+use crate::simd::Isa;
+use block::{Left, Right};
+
+/// Columns of a panel: one AVX-512 register, two of AVX2, four of NEON.
+const PANEL: usize = 16;
+
+/// One row of a panel. Aligned to a cache line, or each load of it would touch two.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct PanelRow([f32; PANEL]);
+
+/// The longest stretch of the reduced axis that is summed in registers. Longer ones are cut in
+/// equal parts, so that three panels and a few rows of A stay in the second-level cache.
+const MAX_DEPTH: usize = 768;
+
 /// What becomes of what stands in the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Output<'a> {
@@ -19,23 +37,13 @@ pub enum Output<'a> {
     Bias(&'a [f32]),
 }
 
-/// Memory that `multiply_transposed` packs its right side into; grows to the largest product.
-#[derive(Clone, Debug, Default)]
-pub struct Scratch {}
-
-impl Scratch {
-    /// Empty: the first product allocates.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-/// A right side `B [K, N]`, laid out in the order in which the product reads it.
+/// A right side `B [K, N]`, laid out in the order in which the product reads it: panels of 16
+/// columns, the last one filled up with zeros; in a panel, row after row.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
     inner: usize,
     cols: usize,
-    panels: Vec<f32>,
+    panels: Vec<PanelRow>,
 }
 
 impl Packed {
@@ -47,9 +55,25 @@ impl Packed {
     /// Packs `b [K, N]`, rows of `N`. Reuses the memory of an earlier pack.
     pub fn pack(&mut self, b: &[f32], inner: usize, cols: usize) {
         assert_eq!(b.len(), inner * cols, "B must be [{inner}, {cols}]");
-        (self.inner, self.cols) = (inner, cols);
-        self.panels.clear();
-        self.panels.extend_from_slice(b);
+        self.pack_strided(b, cols, inner, cols);
+    }
+
+    fn pack_strided(&mut self, b: &[f32], stride: usize, inner: usize, cols: usize) {
+        self.resize(inner, cols);
+        if inner == 0 {
+            return;
+        }
+        for (p, panel) in self.panels.chunks_exact_mut(inner).enumerate() {
+            let col = p * PANEL;
+            let width = PANEL.min(cols - col);
+            for (k, PanelRow(row)) in panel.iter_mut().enumerate() {
+                let from = &b[k * stride + col..][..width];
+                match <&[f32; PANEL]>::try_from(from) {
+                    Ok(from) => *row = *from,
+                    Err(_) => row[..width].copy_from_slice(from),
+                }
+            }
+        }
     }
 
     /// Packs the transpose of `weight [N, K]`, as PyTorch stores a linear layer's.
@@ -59,10 +83,31 @@ impl Packed {
             inner * cols,
             "weight must be [{cols}, {inner}]"
         );
+        self.resize(inner, cols);
+        if inner == 0 {
+            return;
+        }
+        for (panel, rows) in self
+            .panels
+            .chunks_exact_mut(inner)
+            .zip(weight.chunks(PANEL * inner))
+        {
+            for (lane, row) in rows.chunks_exact(inner).enumerate() {
+                for (PanelRow(to), &value) in panel.iter_mut().zip(row) {
+                    to[lane] = value;
+                }
+            }
+        }
+    }
+
+    fn resize(&mut self, inner: usize, cols: usize) {
         (self.inner, self.cols) = (inner, cols);
-        self.panels.clear();
-        self.panels
-            .extend((0..inner).flat_map(|k| (0..cols).map(move |n| weight[n * inner + k])));
+        let panels = cols.div_ceil(PANEL);
+        self.panels.resize(panels * inner, PanelRow([0.0; PANEL]));
+        if !cols.is_multiple_of(PANEL) {
+            let last = self.panels.len() - inner;
+            self.panels[last..].fill(PanelRow([0.0; PANEL]));
+        }
     }
 
     /// The reduced size `K`.
@@ -76,6 +121,19 @@ impl Packed {
     }
 }
 
+/// Memory that `multiply_transposed` packs its sides into; grows to the largest product.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    right: Packed,
+}
+
+impl Scratch {
+    /// Empty: the first product allocates.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// `C[M,N] (+)= A[M,K] · B[K,N]`; rows of A are `a_stride` apart, rows of C `c_stride`.
 pub fn multiply(
     c: &mut [f32],
@@ -86,22 +144,33 @@ pub fn multiply(
     b: &Packed,
     output: Output,
 ) {
-    for row in 0..rows {
-        for n in 0..b.cols {
-            let sum: f32 = (0..b.inner)
-                .map(|k| a[row * a_stride + k] * b.panels[k * b.cols + n])
-                .sum();
-            let out = &mut c[row * c_stride + n];
-            *out = finished(*out, sum, n, output);
-        }
-    }
+    let left = Left {
+        data: a,
+        row_stride: a_stride,
+        depth_stride: 1,
+        rows,
+    };
+    multiply_with(Isa::best(), c, c_stride, left, b, output);
 }
 
-fn finished(out: f32, sum: f32, col: usize, output: Output) -> f32 {
-    match output {
-        Output::Replace => sum,
-        Output::Add => out + sum,
-        Output::Bias(bias) => sum + bias[col],
+fn multiply_with(isa: Isa, c: &mut [f32], c_stride: usize, left: Left, b: &Packed, output: Output) {
+    let parts = b.inner.div_ceil(MAX_DEPTH).max(1);
+    let depth = b.inner.div_ceil(parts);
+    for part in 0..parts {
+        let start = part * depth;
+        let depth = depth.min(b.inner - start);
+        let right = Right {
+            panels: &b.panels[start.min(b.panels.len())..],
+            stride: b.inner,
+            depth,
+            cols: b.cols,
+        };
+        let left = Left {
+            data: &left.data[(start * left.depth_stride).min(left.data.len())..],
+            ..left
+        };
+        let output = if part == 0 { output } else { Output::Add };
+        block::multiply(isa, c, c_stride, left, right, output);
     }
 }
 
@@ -122,14 +191,48 @@ pub fn multiply_transposed(
     output: Output,
     scratch: &mut Scratch,
 ) {
-    let _ = scratch;
-    for n in 0..d_cols {
-        for k in 0..x_cols {
-            let sum: f32 = (0..rows)
-                .map(|row| d[row * d_stride + n] * x[row * x_stride + k])
-                .sum();
-            let out = &mut c[n * c_stride + k];
-            *out = finished(*out, sum, k, output);
-        }
-    }
+    let d = Strided {
+        data: d,
+        stride: d_stride,
+        rows,
+        cols: d_cols,
+    };
+    let x = Strided {
+        data: x,
+        stride: x_stride,
+        rows,
+        cols: x_cols,
+    };
+    multiply_transposed_with(Isa::best(), c, c_stride, d, x, output, scratch);
 }
+
+/// A matrix whose rows are `stride` apart.
+#[derive(Clone, Copy)]
+struct Strided<'a> {
+    data: &'a [f32],
+    stride: usize,
+    rows: usize,
+    cols: usize,
+}
+
+fn multiply_transposed_with(
+    isa: Isa,
+    c: &mut [f32],
+    c_stride: usize,
+    d: Strided,
+    x: Strided,
+    output: Output,
+    scratch: &mut Scratch,
+) {
+    let left = Left {
+        data: d.data,
+        row_stride: 1,
+        depth_stride: d.stride,
+        rows: d.cols,
+    };
+    scratch.right.pack_strided(x.data, x.stride, x.rows, x.cols);
+    multiply_with(isa, c, c_stride, left, &scratch.right, output);
+}
+
+#[cfg(test)]
+mod tests;
