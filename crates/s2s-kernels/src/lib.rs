@@ -29,10 +29,12 @@
 //! outside.
 
 mod attention;
+pub mod gemm;
 mod gru;
 mod loss;
 mod optim;
 mod ragged;
+mod simd;
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
