@@ -28,13 +28,21 @@
 //! The crate knows no parameters, no vocabulary and no randomness: masks and coins come in from
 //! outside.
 
+pub mod activation;
 mod attention;
 pub mod gemm;
+#[cfg(test)]
+mod gradcheck;
 mod gru;
+mod linear;
 mod loss;
 mod optim;
 mod ragged;
+mod real;
 mod simd;
+pub mod slices;
+mod table;
+mod team;
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -43,6 +51,7 @@ pub use gru::{Direction, GruRun, GruWeights};
 pub use loss::TokenLoss;
 pub use optim::{AdamStep, Moments};
 pub use ragged::Ragged;
+
 
 /// Which implementation of the operators runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

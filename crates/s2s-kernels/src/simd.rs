@@ -31,6 +31,12 @@ impl Isa {
         Self::Portable
     }
 
+    /// The set to use: the widest.
+    #[inline]
+    pub(crate) fn chosen() -> Self {
+        Self::best()
+    }
+
     /// Every set that this processor has, for tests that hold each to the same law.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
@@ -43,3 +49,43 @@ impl Isa {
         vec![Self::Portable]
     }
 }
+
+/// Compiles a function for every [`Isa`] and calls the chosen one; see the module's notes.
+///
+/// The arguments are plain names; lifetimes are left to elision.
+macro_rules! multiversion {
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
+    )+) => {$(
+        $(#[$meta])*
+        #[expect(unsafe_code, reason = "the processor was asked for the instructions")]
+        $vis fn $name($($arg: $type),*) $(-> $output)? {
+            #[inline(always)]
+            fn body($($arg: $type),*) $(-> $output)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) $(-> $output)? {
+                body($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512($($arg: $type),*) $(-> $output)? {
+                body($($arg),*)
+            }
+
+            match $crate::simd::Isa::chosen() {
+                $crate::simd::Isa::Portable => body($($arg),*),
+                // SAFETY: the processor has what it was asked for.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+            }
+        }
+    )+};
+}
+pub(crate) use multiversion;
