@@ -34,6 +34,7 @@ pub mod gemm;
 #[cfg(test)]
 mod gradcheck;
 mod gru;
+mod lanes;
 mod linear;
 mod loss;
 mod optim;

@@ -15,6 +15,8 @@
 pub use crate::gru::kernel::{Columns, GruInput, GruLayer, last};
 pub use crate::gru::{GruGrads, GruParams};
 pub use crate::linear::{Linear, bias_gradient, weight_gradient};
+pub use crate::loss::kernel::{TokenSums, token_loss};
+pub use crate::optim::kernel::{adam, squared_norm};
 pub use crate::real::{Matrix, Output, Real};
 pub use crate::table::{gather, position_first, scatter_add};
 pub use crate::team::Team;
