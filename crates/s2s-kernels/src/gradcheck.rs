@@ -26,7 +26,11 @@ pub(crate) fn assert_gradient(
 ) {
     const STEP: f64 = 1e-5;
     const TOLERANCE: f64 = 2e-8;
-    assert_eq!(point.len(), gradient.len(), "{name}: one derivative a number");
+    assert_eq!(
+        point.len(),
+        gradient.len(),
+        "{name}: one derivative a number"
+    );
     let mut moved = point.to_vec();
     for (i, &derivative) in gradient.iter().enumerate() {
         moved[i] = point[i] + STEP;
@@ -37,7 +41,10 @@ pub(crate) fn assert_gradient(
         let difference = (above - below) / (2.0 * STEP);
         let error = (derivative - difference).abs();
         let bound = TOLERANCE * difference.abs().max(1.0);
-        assert!(error < bound, "{name}[{i}]: {derivative} is not {difference}");
+        assert!(
+            error < bound,
+            "{name}[{i}]: {derivative} is not {difference}"
+        );
     }
 }
 

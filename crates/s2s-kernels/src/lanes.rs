@@ -23,6 +23,29 @@ pub(crate) fn sum_of<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     sum
 }
 
+/// As [`sum_of`], of three.
+#[inline(always)]
+pub(crate) fn sum_of_three<T: Real>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let c_chunks = c.chunks_exact(LANES);
+    let rest = a_chunks
+        .remainder()
+        .iter()
+        .zip(b_chunks.remainder())
+        .zip(c_chunks.remainder());
+    for ((a, b), c) in a_chunks.zip(b_chunks).zip(c_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane], c[lane]);
+        }
+    }
+    let mut sum = total(lanes);
+    for ((&a, &b), &c) in rest {
+        sum += f(a, b, c);
+    }
+    sum
+}
+
 /// `Σ_i a[i] b[i]`
 #[inline(always)]
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
@@ -50,7 +73,8 @@ fn total<T: Real>(mut lanes: [T; LANES]) -> T {
 /// The greatest number; -∞ of none.
 #[inline(always)]
 pub(crate) fn max<T: Real>(a: &[T]) -> T {
-    a.iter().fold(T::NEG_INFINITY, |max, &x| if x > max { x } else { max })
+    a.iter()
+        .fold(T::NEG_INFINITY, |max, &x| if x > max { x } else { max })
 }
 
 /// The index of the greatest number, the first of equals; 0 of none.

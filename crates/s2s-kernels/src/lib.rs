@@ -30,6 +30,7 @@
 
 pub mod activation;
 mod attention;
+mod decoder;
 pub mod gemm;
 #[cfg(test)]
 mod gradcheck;
@@ -52,7 +53,6 @@ pub use gru::{Direction, GruRun, GruWeights};
 pub use loss::TokenLoss;
 pub use optim::{AdamStep, Moments};
 pub use ragged::Ragged;
-
 
 /// Which implementation of the operators runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,7 +58,15 @@ impl<T: Real> Linear<T> {
         d_x_stride: usize,
         output: Output<'_, T>,
     ) {
-        T::multiply(d_x, d_x_stride, d_y.data, d_y.stride, d_y.rows, &self.backward, output);
+        T::multiply(
+            d_x,
+            d_x_stride,
+            d_y.data,
+            d_y.stride,
+            d_y.rows,
+            &self.backward,
+            output,
+        );
     }
 }
 
@@ -71,7 +79,12 @@ impl<T: Real> Linear<T> {
         output: Output<'_, T>,
         team: &mut Team<T>,
     ) {
-        on_rows(x, y, |x, y, stride| self.forward(x, y, stride, output), team);
+        on_rows(
+            x,
+            y,
+            |x, y, stride| self.forward(x, y, stride, output),
+            team,
+        );
     }
 
     /// [`backward`](Self::backward) on a team; rows of `d_x` follow each other without a gap.
@@ -82,7 +95,12 @@ impl<T: Real> Linear<T> {
         output: Output<'_, T>,
         team: &mut Team<T>,
     ) {
-        on_rows(d_y, d_x, |d_y, d_x, stride| self.backward(d_y, d_x, stride, output), team);
+        on_rows(
+            d_y,
+            d_x,
+            |d_y, d_x, stride| self.backward(d_y, d_x, stride, output),
+            team,
+        );
     }
 }
 
@@ -97,7 +115,9 @@ fn on_rows<T: Real>(
     let ranges = team.ranges(from.rows);
     let parts = split_rows(to, stride, &ranges);
     let work: Vec<_> = ranges.into_iter().zip(parts).collect();
-    team.run(work, |(range, to), _| run(from.rows(range.start, range.len()), to, stride));
+    team.run(work, |(range, to), _| {
+        run(from.rows(range.start, range.len()), to, stride)
+    });
 }
 
 /// `d_weight[N,K] (+)= d_yᵀ x`, one product over all rows; rows of `d_weight` are `stride` apart.

@@ -37,11 +37,7 @@ impl<T: Real> Team<T> {
     }
 
     /// Does each piece of work on a thread of its own, the first on the caller's.
-    pub(crate) fn run<W: Send>(
-        &mut self,
-        work: Vec<W>,
-        task: impl Fn(W, &mut T::Scratch) + Sync,
-    ) {
+    pub(crate) fn run<W: Send>(&mut self, work: Vec<W>, task: impl Fn(W, &mut T::Scratch) + Sync) {
         let task = &task;
         let mut pairs = work.into_iter().zip(&mut self.scratch);
         thread::scope(|scope| {
@@ -71,10 +67,16 @@ impl<'a, T> Steps<'a, T> {
         ranges: &[Range<usize>],
     ) -> Vec<Self> {
         let batch = ranges.last().map_or(0, |range| range.end);
-        assert_eq!(buffer.len(), steps * batch * width, "[{steps}, {batch}, {width}]");
+        assert_eq!(
+            buffer.len(),
+            steps * batch * width,
+            "[{steps}, {batch}, {width}]"
+        );
         let mut parts: Vec<Self> = ranges
             .iter()
-            .map(|_| Self { slabs: Vec::with_capacity(steps) })
+            .map(|_| Self {
+                slabs: Vec::with_capacity(steps),
+            })
             .collect();
         let mut rest = buffer;
         for _ in 0..steps {

@@ -21,7 +21,16 @@ pub(crate) struct Cell<T: Real> {
     d_reset_update: T::Packed,
     /// `H -> H`: the gradient of n's share to that of the state.
     d_new: T::Packed,
+    pub(crate) bias_ih: Vec<T>,
+    pub(crate) bias_hh: Vec<T>,
     pub(crate) units: usize,
+}
+
+/// From the gates of one row to those of the next. Rows whose distance is a multiple of 4 KiB
+/// would compete for the same few places of the nearest cache.
+pub(crate) fn gates_stride(units: usize) -> usize {
+    const CACHE_LINE: usize = 16;
+    4 * units + CACHE_LINE
 }
 
 impl<T: Real> Cell<T> {
@@ -29,6 +38,10 @@ impl<T: Real> Cell<T> {
     pub(crate) fn pack(&mut self, params: GruParams<'_, T>, weight_ih: Matrix<'_, T>) {
         let units = params.units();
         self.units = units;
+        self.bias_ih.clear();
+        self.bias_ih.extend_from_slice(params.bias_ih);
+        self.bias_hh.clear();
+        self.bias_hh.extend_from_slice(params.bias_hh);
         self.input.pack(weight_ih);
         let (reset_update, new) = params.weight_hh.split_at(2 * units * units);
         T::pack_transposed(&mut self.hidden, params.weight_hh, units, 3 * units);
@@ -37,25 +50,59 @@ impl<T: Real> Cell<T> {
     }
 
     /// The state's share of the gates: `hidden_gates [rows, 3H] = state W_hhᵀ + b_hh`.
-    pub(crate) fn hidden_gates(&self, state: Matrix<'_, T>, bias: &[T], hidden_gates: &mut [T]) {
-        let output = Output::Bias(bias);
+    pub(crate) fn hidden_gates(&self, state: Matrix<'_, T>, hidden_gates: &mut [T]) {
+        let output = Output::Bias(&self.bias_hh);
         let (stride, rows) = (3 * self.units, state.rows);
-        T::multiply(hidden_gates, stride, state.data, state.stride, rows, &self.hidden, output);
+        T::multiply(
+            hidden_gates,
+            stride,
+            state.data,
+            state.stride,
+            rows,
+            &self.hidden,
+            output,
+        );
     }
 
     /// Adds to `d_state [rows, H]` what comes through the state's share of the gates.
     pub(crate) fn hidden_backward(&self, d_gates: &[T], d_state: &mut [T]) {
         let units = self.units;
         let rows = d_state.len() / units.max(1);
-        let d = Matrix::dense(d_gates, rows, 4 * units);
+        let d = gates_matrix(d_gates, units, rows);
         let new = d.columns(3 * units, units);
         let output = Output::Add;
-        T::multiply(d_state, units, d.data, d.stride, rows, &self.d_reset_update, output);
-        T::multiply(d_state, units, new.data, new.stride, rows, &self.d_new, output);
+        T::multiply(
+            d_state,
+            units,
+            d.data,
+            d.stride,
+            rows,
+            &self.d_reset_update,
+            output,
+        );
+        T::multiply(
+            d_state,
+            units,
+            new.data,
+            new.stride,
+            rows,
+            &self.d_new,
+            output,
+        );
     }
 }
 
-/// The gradients of `weight_hh` and both biases from the derivatives of all steps.
+/// `rows` rows of gates, `[rows, 4H]`.
+pub(crate) fn gates_matrix<T>(gates: &[T], units: usize, rows: usize) -> Matrix<'_, T> {
+    Matrix {
+        data: gates,
+        cols: 4 * units,
+        stride: gates_stride(units),
+        rows,
+    }
+}
+
+/// The gradient of `weight_hh` from the derivatives of all steps.
 ///
 /// `d_gates [M, 4H]` and `previous [M, H]`, the states before, run over the same rows.
 pub(crate) fn hidden_gradients<T: Real>(
@@ -68,7 +115,14 @@ pub(crate) fn hidden_gradients<T: Real>(
     let (reset_update, new) = grads.weight_hh.split_at_mut(2 * units * units);
     let d_new = d_gates.columns(3 * units, units);
     let d_reset_update = d_gates.columns(0, 2 * units);
-    weight_gradient(reset_update, units, d_reset_update, previous, Output::Replace, team);
+    weight_gradient(
+        reset_update,
+        units,
+        d_reset_update,
+        previous,
+        Output::Replace,
+        team,
+    );
     weight_gradient(new, units, d_new, previous, Output::Replace, team);
 }
 
@@ -96,13 +150,13 @@ multiversion_real! {
         states: &mut [T],
         states_stride: usize,
     ) {
-        let units = previous.cols;
+        let (units, stride) = (previous.cols, gates_stride(previous.cols));
         for &row in active {
             let input = &input_gates.data[row * input_gates.stride..][..3 * units];
             let hidden = &hidden_gates.data[row * hidden_gates.stride..][..3 * units];
             let previous = &previous.data[row * previous.stride..][..units];
             let state = &mut states[row * states_stride..][..units];
-            let (reset_update, rest) = gates[row * 4 * units..][..4 * units].split_at_mut(2 * units);
+            let (reset_update, rest) = gates[row * stride..][..4 * units].split_at_mut(2 * units);
             let (new, hidden_new) = rest.split_at_mut(units);
             let (reset, update) = reset_update.split_at_mut(units);
             sigmoid_of_sum(reset, &input[..units], &hidden[..units]);
@@ -121,20 +175,20 @@ multiversion_real! {
         gates: &mut [T],
         d_state: &mut [T],
     ) {
-        let units = previous.cols;
+        let (units, stride) = (previous.cols, gates_stride(previous.cols));
         let mut next = 0;
         for &row in active {
-            gates[next * 4 * units..row * 4 * units].fill(T::ZERO);
+            gates[next * stride..row * stride].fill(T::ZERO);
             next = row + 1;
             let previous = &previous.data[row * previous.stride..][..units];
             let d_state = &mut d_state[row * units..][..units];
-            let (reset_update, rest) = gates[row * 4 * units..][..4 * units].split_at_mut(2 * units);
+            let (reset_update, rest) = gates[row * stride..][..4 * units].split_at_mut(2 * units);
             let (reset, update) = reset_update.split_at_mut(units);
             let (new, hidden_new) = rest.split_at_mut(units);
             interpolate_backward(update, new, d_state, previous);
             new_state_backward(reset, hidden_new, new);
         }
-        gates[next * 4 * units..].fill(T::ZERO);
+        gates[next * stride..].fill(T::ZERO);
     }
 }
 

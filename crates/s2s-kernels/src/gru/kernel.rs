@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use super::cell::{self, Cell};
+use super::cell::{self, Cell, gates_matrix, gates_stride};
 use super::{Direction, GruGrads, GruParams};
 use crate::linear::weight_gradient;
-use crate::table::{gather, position_first, scatter_add};
 use crate::real::{Matrix, Output, Real};
+use crate::table::{gather, position_first, scatter_add};
 use crate::team::{Steps, Team, sized, split_rows};
 
 /// What a layer reads.
@@ -41,7 +41,7 @@ pub struct Columns {
 pub struct GruLayer<T: Real> {
     direction: Direction,
     cell: Cell<T>,
-    /// `[S, B, 4H]`; the gates, and after the backward pass their derivatives.
+    /// `[S, B, 4H]`, padded; the gates, and after the backward pass their derivatives.
     gates: Vec<T>,
     /// `[V, 3H]`.
     table: Vec<T>,
@@ -49,6 +49,7 @@ pub struct GruLayer<T: Real> {
     hidden_gates: Vec<T>,
     d_state: Vec<T>,
     zeros: Vec<T>,
+    inputs: usize,
 }
 
 impl<T: Real> GruLayer<T> {
@@ -63,13 +64,14 @@ impl<T: Real> GruLayer<T> {
             hidden_gates: Vec::new(),
             d_state: Vec::new(),
             zeros: Vec::new(),
+            inputs: 0,
         }
     }
 
     /// Packs the weights; once after each change of them.
     pub fn pack(&mut self, params: GruParams<'_, T>) {
-        let inputs = params.inputs();
-        let weight_ih = Matrix::dense(params.weight_ih, 3 * params.units(), inputs);
+        self.inputs = params.inputs();
+        let weight_ih = Matrix::dense(params.weight_ih, 3 * params.units(), self.inputs);
         self.cell.pack(params, weight_ih);
         self.zeros.clear();
         self.zeros.resize(params.units(), T::ZERO);
@@ -80,32 +82,38 @@ impl<T: Real> GruLayer<T> {
     /// `lengths [B]` are the real positions of each row, of `len`.
     pub fn forward(
         &mut self,
-        params: GruParams<'_, T>,
         input: GruInput<'_, T>,
         (lengths, len): (&[usize], usize),
         (states, columns): (&mut [T], Columns),
         team: &mut Team<T>,
     ) {
-        self.project_words(params, input);
+        self.project_words(input);
         let (batch, units) = (lengths.len(), self.cell.units);
         let ranges = team.ranges(batch);
-        let gates = sized(&mut self.gates, len * batch * 4 * units);
+        let stride = gates_stride(units);
+        let gates = sized(&mut self.gates, len * batch * stride);
         let input_gates = sized(&mut self.input_gates, batch * 3 * units);
         let hidden_gates = sized(&mut self.hidden_gates, batch * 3 * units);
-        let work = Steps::split(gates, len, 4 * units, &ranges)
+        let work = Steps::split(gates, len, stride, &ranges)
             .into_iter()
             .zip(Steps::split(states, len, columns.stride, &ranges))
             .zip(split_rows(input_gates, 3 * units, &ranges))
             .zip(split_rows(hidden_gates, 3 * units, &ranges))
             .zip(ranges)
-            .map(|((((gates, states), input_gates), hidden_gates), rows)| {
-                Forward { rows, gates, states, input_gates, hidden_gates }
-            })
+            .map(
+                |((((gates, states), input_gates), hidden_gates), rows)| Forward {
+                    rows,
+                    gates,
+                    states,
+                    input_gates,
+                    hidden_gates,
+                },
+            )
             .collect();
         let pass = Pass {
             direction: self.direction,
             cell: &self.cell,
-            params,
+            inputs: self.inputs,
             table: &self.table,
             zeros: &self.zeros,
             input,
@@ -123,7 +131,6 @@ impl<T: Real> GruLayer<T> {
     /// replaced or added to.
     pub fn backward(
         &mut self,
-        params: GruParams<'_, T>,
         input: GruInput<'_, T>,
         (lengths, len): (&[usize], usize),
         (states, d_states, columns): (&[T], &[T], Columns),
@@ -134,17 +141,27 @@ impl<T: Real> GruLayer<T> {
     ) {
         let (batch, units) = (lengths.len(), self.cell.units);
         let ranges = team.ranges(batch);
+        let stride = gates_stride(units);
         let d_state = sized(&mut self.d_state, batch * units);
-        let work = Steps::split(&mut self.gates[..len * batch * 4 * units], len, 4 * units, &ranges)
-            .into_iter()
-            .zip(split_rows(d_state, units, &ranges))
-            .zip(ranges)
-            .map(|((gates, d_state), rows)| Backward { rows, gates, d_state })
-            .collect();
+        let work = Steps::split(
+            &mut self.gates[..len * batch * stride],
+            len,
+            stride,
+            &ranges,
+        )
+        .into_iter()
+        .zip(split_rows(d_state, units, &ranges))
+        .zip(ranges)
+        .map(|((gates, d_state), rows)| Backward {
+            rows,
+            gates,
+            d_state,
+        })
+        .collect();
         let pass = Pass {
             direction: self.direction,
             cell: &self.cell,
-            params,
+            inputs: self.inputs,
             table: &self.table,
             zeros: &self.zeros,
             input,
@@ -156,9 +173,14 @@ impl<T: Real> GruLayer<T> {
 
         let rows = len * batch;
         let gates = std::mem::take(&mut self.gates);
-        let d_gates = Matrix::dense(&gates[..rows * 4 * units], rows, 4 * units);
-        let states = Matrix { data: states, stride: columns.stride, cols: columns.stride, rows }
-            .columns(columns.first, units);
+        let d_gates = gates_matrix(&gates, units, rows);
+        let states = Matrix {
+            data: states,
+            stride: columns.stride,
+            cols: columns.stride,
+            rows,
+        }
+        .columns(columns.first, units);
         let kept = rows - batch.min(rows);
         let (after, before) = match self.direction {
             Direction::Forward => (d_gates.rows(batch, kept), states.rows(0, kept)),
@@ -167,29 +189,32 @@ impl<T: Real> GruLayer<T> {
         cell::hidden_gradients(after, before, grads, team);
         cell::bias_gradients(d_gates, grads, team);
         let d_gates = d_gates.columns(0, 3 * units);
-        self.input_gradients(params, input, (d_gates, len), (d_input, output), grads, team);
+        self.input_gradients(input, (d_gates, len), (d_input, output), grads, team);
         self.gates = gates;
     }
 
     /// `table = embedding W_ihᵀ + b_ih`
-    fn project_words(&mut self, params: GruParams<'_, T>, input: GruInput<'_, T>) {
-        let GruInput::Embedded { embedding, .. } = input else { return };
-        let words = Matrix::dense(embedding, embedding.len() / params.inputs(), params.inputs());
+    fn project_words(&mut self, input: GruInput<'_, T>) {
+        let GruInput::Embedded { embedding, .. } = input else {
+            return;
+        };
+        let words = Matrix::dense(embedding, embedding.len() / self.inputs, self.inputs);
         let cols = 3 * self.cell.units;
         let table = sized(&mut self.table, words.rows * cols);
-        self.cell.input.forward(words, table, cols, Output::Bias(params.bias_ih));
+        self.cell
+            .input
+            .forward(words, table, cols, Output::Bias(&self.cell.bias_ih));
     }
 
     fn input_gradients(
         &mut self,
-        params: GruParams<'_, T>,
         input: GruInput<'_, T>,
         (d_gates, len): (Matrix<'_, T>, usize),
         (d_input, output): (&mut [T], Output<'_, T>),
         grads: &mut GruGrads<'_, T>,
         team: &mut Team<T>,
     ) {
-        let inputs = params.inputs();
+        let inputs = self.inputs;
         let (d_gates, x) = match input {
             GruInput::Dense(x) => (d_gates, Matrix::dense(x, d_gates.rows, inputs)),
             GruInput::Embedded { ids, embedding } => {
@@ -230,7 +255,7 @@ pub fn last<T: Real>(
 struct Pass<'a, T: Real> {
     direction: Direction,
     cell: &'a Cell<T>,
-    params: GruParams<'a, T>,
+    inputs: usize,
     table: &'a [T],
     zeros: &'a [T],
     input: GruInput<'a, T>,
@@ -252,9 +277,9 @@ impl<T: Real> Pass<'_, T> {
         let cols = 3 * self.cell.units;
         match self.input {
             GruInput::Dense(x) => {
-                let x = Matrix::dense(x, self.len * self.lengths.len(), self.params.inputs())
+                let x = Matrix::dense(x, self.len * self.lengths.len(), self.inputs)
                     .rows(position * self.lengths.len() + rows.start, rows.len());
-                let bias = Output::Bias(self.params.bias_ih);
+                let bias = Output::Bias(&self.cell.bias_ih);
                 self.cell.input.forward(x, out, cols, bias);
             }
             GruInput::Embedded { ids, .. } => {
@@ -266,12 +291,23 @@ impl<T: Real> Pass<'_, T> {
 
     fn state_columns<'b>(&self, states: &'b [T], rows: usize) -> Matrix<'b, T> {
         let Columns { first, stride } = self.columns;
-        Matrix { data: states, stride, cols: stride, rows }.columns(first, self.cell.units)
+        Matrix {
+            data: states,
+            stride,
+            cols: stride,
+            rows,
+        }
+        .columns(first, self.cell.units)
     }
 
     /// One row of zeros, as often as needed: the state before the first position.
     fn no_state(&self, rows: usize) -> Matrix<'_, T> {
-        Matrix { data: self.zeros, cols: self.cell.units, stride: 0, rows }
+        Matrix {
+            data: self.zeros,
+            cols: self.cell.units,
+            stride: 0,
+            rows,
+        }
     }
 }
 
@@ -286,7 +322,6 @@ struct Forward<'a, T> {
 impl<T: Real> Forward<'_, T> {
     fn run(mut self, pass: &Pass<'_, T>) {
         let (units, rows) = (pass.cell.units, self.rows.len());
-        let bias = pass.params.bias_hh;
         let mut active = Vec::with_capacity(rows);
         for step in 0..pass.len {
             let position = pass.direction.position(step, pass.len);
@@ -296,13 +331,18 @@ impl<T: Real> Forward<'_, T> {
             if step == 0 {
                 states = self.states.at_mut(position);
                 previous = pass.no_state(rows);
-                hidden_gates = Matrix { data: bias, cols: 3 * units, stride: 0, rows };
+                hidden_gates = Matrix {
+                    data: &pass.cell.bias_hh,
+                    cols: 3 * units,
+                    stride: 0,
+                    rows,
+                };
             } else {
                 let before = pass.direction.position(step - 1, pass.len);
                 let read;
                 (read, states) = self.states.read_write(before, position);
                 previous = pass.state_columns(read, rows);
-                pass.cell.hidden_gates(previous, bias, self.hidden_gates);
+                pass.cell.hidden_gates(previous, self.hidden_gates);
                 hidden_gates = Matrix::dense(&*self.hidden_gates, rows, 3 * units);
             }
             let Columns { first, stride } = pass.columns;
@@ -312,7 +352,15 @@ impl<T: Real> Forward<'_, T> {
             let input_gates = Matrix::dense(&*self.input_gates, rows, 3 * units);
             let gates = self.gates.at_mut(position);
             let states = &mut states[first..];
-            cell::forward(&active, input_gates, hidden_gates, previous, gates, states, stride);
+            cell::forward(
+                &active,
+                input_gates,
+                hidden_gates,
+                previous,
+                gates,
+                states,
+                stride,
+            );
         }
     }
 }
@@ -329,7 +377,8 @@ impl<T: Real> Backward<'_, T> {
         let batch = pass.lengths.len();
         let all_rows = pass.len * batch;
         let at = |all, position: usize| {
-            pass.state_columns(all, all_rows).rows(position * batch + self.rows.start, rows)
+            pass.state_columns(all, all_rows)
+                .rows(position * batch + self.rows.start, rows)
         };
         let d_last = Matrix::dense(d_last, batch, units).rows(self.rows.start, rows);
         self.d_state.fill(T::ZERO);

@@ -39,7 +39,10 @@ impl<T> GruParams<'_, T> {
 
     /// Units of the input, `I`.
     pub fn inputs(&self) -> usize {
-        self.weight_ih.len().checked_div(self.bias_ih.len()).unwrap_or(0)
+        self.weight_ih
+            .len()
+            .checked_div(self.bias_ih.len())
+            .unwrap_or(0)
     }
 }
 

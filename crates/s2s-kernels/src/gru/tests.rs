@@ -9,7 +9,10 @@ use crate::team::Team;
 const UNITS: usize = 3;
 const INPUTS: usize = 2;
 const WORDS: usize = 4;
-const COLUMNS: Columns = Columns { first: 1, stride: 5 };
+const COLUMNS: Columns = Columns {
+    first: 1,
+    stride: 5,
+};
 
 /// A layer on a ragged batch, its loss a weighted sum of everything that it returns.
 struct Case {
@@ -26,7 +29,13 @@ impl Case {
             Some(_) => WORDS * INPUTS,
             None => self.len * self.lengths.len() * INPUTS,
         };
-        [3 * UNITS * INPUTS, 3 * UNITS * UNITS, 3 * UNITS, 3 * UNITS, inputs]
+        [
+            3 * UNITS * INPUTS,
+            3 * UNITS * UNITS,
+            3 * UNITS,
+            3 * UNITS,
+            inputs,
+        ]
     }
 
     fn batch(&self) -> (&[usize], usize) {
@@ -42,7 +51,10 @@ impl Case {
 
     fn loss_weights(&self) -> (Vec<f64>, Vec<f64>) {
         let rows = self.lengths.len();
-        (numbers(7, self.len * rows * COLUMNS.stride), numbers(8, rows * UNITS))
+        (
+            numbers(7, self.len * rows * COLUMNS.stride),
+            numbers(8, rows * UNITS),
+        )
     }
 
     fn run(&self, layer: &mut GruLayer<f64>, point: &[f64]) -> (Vec<f64>, f64) {
@@ -52,7 +64,12 @@ impl Case {
         let mut ends = vec![0.0; self.lengths.len() * UNITS];
         layer.pack(params);
         let input = self.input(parts[4]);
-        layer.forward(params, input, self.batch(), (&mut states, COLUMNS), &mut self.team());
+        layer.forward(
+            input,
+            self.batch(),
+            (&mut states, COLUMNS),
+            &mut self.team(),
+        );
         last(&mut ends, self.direction, self.batch(), (&states, COLUMNS));
         let (d_states, d_last) = self.loss_weights();
         let loss = dot(&states, &d_states) + dot(&ends, &d_last);
@@ -72,13 +89,17 @@ impl Case {
             part
         });
         layer.backward(
-            params(&parts),
             self.input(parts[4]),
             self.batch(),
             (&states, &d_states, COLUMNS),
             &d_last,
             (d_input, Output::Replace),
-            &mut GruGrads { weight_ih, weight_hh, bias_ih, bias_hh },
+            &mut GruGrads {
+                weight_ih,
+                weight_hh,
+                bias_ih,
+                bias_hh,
+            },
             &mut self.team(),
         );
         gradient
@@ -93,7 +114,9 @@ impl Case {
         let point = numbers(3, self.sizes().iter().sum());
         let gradient = self.gradient(&point);
         let mut layer = GruLayer::new(self.direction);
-        assert_gradient("gru", &point, &gradient, |point| self.run(&mut layer, point).1);
+        assert_gradient("gru", &point, &gradient, |point| {
+            self.run(&mut layer, point).1
+        });
     }
 }
 
@@ -110,21 +133,28 @@ fn split<'a>(all: &'a [f64], sizes: &[usize]) -> Vec<&'a [f64]> {
 }
 
 fn params<'a>(parts: &[&'a [f64]]) -> GruParams<'a, f64> {
-    GruParams { weight_ih: parts[0], weight_hh: parts[1], bias_ih: parts[2], bias_hh: parts[3] }
+    GruParams {
+        weight_ih: parts[0],
+        weight_hh: parts[1],
+        bias_ih: parts[2],
+        bias_hh: parts[3],
+    }
 }
 
 fn cases() -> impl Iterator<Item = Case> {
     let ids = vec![1, 2, 1, 0, 3, 3, 3, 1, 0, 0, 2, 0];
-    [(Direction::Forward, 1), (Direction::Backward, 2)].into_iter().flat_map(move |direction| {
-        let (direction, threads) = direction;
-        [None, Some(ids.clone())].map(|ids| Case {
-            direction,
-            lengths: vec![1, 3, 0, 2],
-            len: 3,
-            ids,
-            threads,
+    [(Direction::Forward, 1), (Direction::Backward, 2)]
+        .into_iter()
+        .flat_map(move |direction| {
+            let (direction, threads) = direction;
+            [None, Some(ids.clone())].map(|ids| Case {
+                direction,
+                lengths: vec![1, 3, 0, 2],
+                len: 3,
+                ids,
+                threads,
+            })
         })
-    })
 }
 
 #[test]
@@ -135,11 +165,20 @@ fn derivatives_are_those_of_the_forward_pass() {
 #[test]
 fn a_batch_of_one_position_has_no_recurrent_gradient() {
     for case in cases() {
-        let case = Case { lengths: vec![1, 1], len: 1, ids: None, ..case };
+        let case = Case {
+            lengths: vec![1, 1],
+            len: 1,
+            ids: None,
+            ..case
+        };
         case.check();
         let sizes = case.sizes();
         let gradient = case.gradient(&numbers(3, sizes.iter().sum()));
-        assert!(gradient[sizes[0]..sizes[0] + sizes[1]].iter().all(|&d| d == 0.0));
+        assert!(
+            gradient[sizes[0]..sizes[0] + sizes[1]]
+                .iter()
+                .all(|&d| d == 0.0)
+        );
     }
 }
 
@@ -149,7 +188,12 @@ fn threads_do_not_change_a_bit() {
         let point = numbers(5, case.sizes().iter().sum());
         let expected = case.gradient(&point);
         for threads in 1..6 {
-            let case = Case { threads, ids: case.ids.clone(), lengths: case.lengths.clone(), ..case };
+            let case = Case {
+                threads,
+                ids: case.ids.clone(),
+                lengths: case.lengths.clone(),
+                ..case
+            };
             assert_eq!(case.gradient(&point), expected);
         }
     }

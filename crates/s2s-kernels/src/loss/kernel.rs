@@ -126,7 +126,10 @@ mod tests {
         // without a token has none that is wrong.
         let expected = 4_f64.ln() + 5_f64.ln();
         assert!((sums.loss - expected).abs() < 1e-12, "{sums:?}");
-        assert_eq!((sums.n_tokens, sums.n_correct, sums.n_exact_rows), (3, 2, 2));
+        assert_eq!(
+            (sums.n_tokens, sums.n_correct, sums.n_exact_rows),
+            (3, 2, 2)
+        );
         assert!(logits.iter().all(|d| d.is_finite()));
     }
 }

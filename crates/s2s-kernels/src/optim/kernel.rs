@@ -12,10 +12,16 @@ pub fn squared_norm<'a>(
     gradients: impl IntoIterator<Item = &'a [f32]>,
     team: &mut Team<f32>,
 ) -> f64 {
-    let blocks: Vec<&[f32]> = gradients.into_iter().flat_map(|g| g.chunks(BLOCK)).collect();
+    let blocks: Vec<&[f32]> = gradients
+        .into_iter()
+        .flat_map(|g| g.chunks(BLOCK))
+        .collect();
     let mut sums = vec![0.0; blocks.len()];
     let ranges = team.ranges(blocks.len());
-    let work = split_rows(&mut sums, 1, &ranges).into_iter().zip(ranges).collect();
+    let work = split_rows(&mut sums, 1, &ranges)
+        .into_iter()
+        .zip(ranges)
+        .collect();
     team.run(work, |(sums, range), _| {
         for (sum, block) in sums.iter_mut().zip(&blocks[range]) {
             *sum = squares(block);
@@ -34,7 +40,11 @@ pub fn adam(
     team: &mut Team<f32>,
 ) {
     let n = param.len();
-    assert_eq!([gradient.len(), first.len(), second.len()], [n; 3], "one moment a number");
+    assert_eq!(
+        [gradient.len(), first.len(), second.len()],
+        [n; 3],
+        "one moment a number"
+    );
     let ranges = team.ranges(n);
     let work = split_rows(param, 1, &ranges)
         .into_iter()
