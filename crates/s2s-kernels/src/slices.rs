@@ -29,7 +29,8 @@
 pub use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
 pub use crate::attention::kernel::{Keys, Memory, Scorer, Step, StepGrads};
 pub use crate::decoder::{
-    Decoder, DecoderDropout, DecoderGrads, DecoderParams, DecoderSizes, MemoryGrads, Targets,
+    Decoder, DecoderDropout, DecoderGrads, DecoderParams, DecoderSizes, Decoding, MemoryGrads,
+    Targets,
 };
 pub use crate::gru::kernel::{Columns, GruInput, GruLayer, last};
 pub use crate::gru::{GruGrads, GruParams};

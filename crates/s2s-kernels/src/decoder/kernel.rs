@@ -1,6 +1,6 @@
 //! The decoder's loop over the steps of a batch.
 
-use super::step::{Gates, Weights, Words, assert_memory, attend, features_stride};
+use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
 use super::trace::{DecoderTrace, Rows};
 use super::{DecoderDropout, DecoderParams, DecoderSizes, Targets};
 use crate::attention::kernel::{Memory, Scorer, Step};
@@ -301,14 +301,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
     }
 
     pub(super) fn features<'b>(&self, features: &'b [T], rows: usize) -> Matrix<'b, T> {
-        let sizes = self.weights.sizes;
-        let cols = sizes.units + sizes.values;
-        Matrix {
-            data: features,
-            cols,
-            stride: features_stride(sizes),
-            rows,
-        }
+        features_matrix(features, self.weights.sizes, rows)
     }
 }
 

@@ -14,7 +14,7 @@
 //! attention any [`Scorer`](crate::attention::kernel::Scorer).
 
 mod backward;
-//mod decode;
+mod decode;
 mod gradients;
 pub(crate) mod kernel;
 mod step;
@@ -22,7 +22,7 @@ mod step;
 mod tests;
 mod trace;
 
-//pub use decode::Decoding;
+pub use decode::Decoding;
 pub use kernel::Decoder;
 
 use crate::gru::{GruGrads, GruParams};

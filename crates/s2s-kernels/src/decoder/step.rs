@@ -115,6 +115,21 @@ pub(super) fn features_stride(sizes: DecoderSizes) -> usize {
     sizes.units + sizes.values + CACHE_LINE
 }
 
+/// `[rows, D + C]`.
+pub(super) fn features_matrix<T>(
+    features: &[T],
+    sizes: DecoderSizes,
+    rows: usize,
+) -> Matrix<'_, T> {
+    let (cols, stride) = (sizes.units + sizes.values, features_stride(sizes));
+    Matrix {
+        data: features,
+        cols,
+        stride,
+        rows,
+    }
+}
+
 pub(super) fn assert_memory<T>(memory: Memory<'_, T>, sizes: DecoderSizes) {
     let positions = memory.len * memory.batch();
     assert_eq!(

@@ -84,25 +84,7 @@ impl Case {
         point: &[f64],
         gradient: Option<&mut [f64]>,
     ) -> f64 {
-        let parts = split(point, &self.sizes());
-        let layers = parts[8 + self.layers..].chunks_exact(4).map(|p| GruParams {
-            weight_ih: p[0],
-            weight_hh: p[1],
-            bias_ih: p[2],
-            bias_hh: p[3],
-        });
-        let params = DecoderParams {
-            embedding: parts[0],
-            layers: layers.collect(),
-            output_weight: parts[1],
-            output_bias: parts[2],
-        };
-        decoder.pack(&params);
-        decoder.scorer.pack(AdditiveParams {
-            query_weight: parts[3],
-            query_bias: parts[4],
-            energy: parts[5],
-        });
+        let parts = self.pack(decoder, point);
         let memory = Memory {
             values: parts[6],
             keys: parts[7],
@@ -184,6 +166,35 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Packs the parameters of `point` and returns its parts.
+    fn pack<'a>(
+        &self,
+        decoder: &mut Decoder<f64, Additive<f64>>,
+        point: &'a [f64],
+    ) -> Vec<&'a [f64]> {
+        let parts = split(point, &self.sizes());
+        let layers = parts[8 + self.layers..].chunks_exact(4).map(|p| GruParams {
+            weight_ih: p[0],
+            weight_hh: p[1],
+            bias_ih: p[2],
+            bias_hh: p[3],
+        });
+        decoder.pack(&DecoderParams {
+            embedding: parts[0],
+            layers: layers.collect(),
+            output_weight: parts[1],
+            output_bias: parts[2],
+        });
+        decoder.scorer.pack(AdditiveParams {
+            query_weight: parts[3],
+            query_bias: parts[4],
+            energy: parts[5],
+        });
+        parts
+    }
+}
+
 fn split<'a>(all: &'a [f64], sizes: &[usize]) -> Vec<&'a [f64]> {
     let mut rest = all;
     let mut take = |n| {
@@ -260,4 +271,66 @@ fn memory_of_another_batch_leaves_no_trace() {
         case.run(&mut decoder, &point, Some(&mut gradient));
         assert_eq!(gradient, expected);
     }
+}
+
+fn free_running(layers: usize) -> Case {
+    Case {
+        layers,
+        forced: vec![false; 9],
+        has_dropout: false,
+        threads: 1,
+    }
+}
+
+#[test]
+fn decoding_step_by_step_is_the_free_running_loop() {
+    for layers in 1..4 {
+        let case = free_running(layers);
+        let point = numbers(4, case.sizes().iter().sum());
+        let mut decoder = Decoder::new(Additive::new());
+        case.run(&mut decoder, &point, None);
+        let parts = case.pack(&mut decoder, &point);
+        let memory = Memory {
+            values: parts[6],
+            keys: parts[7],
+            lengths: &LENGTHS,
+            len: SOURCE_LEN,
+        };
+        let mut decoding = Decoding::new();
+        decoding.start(&decoder, memory, &parts[8..8 + layers]);
+        for step in 0..LEN {
+            let tokens = &decoder.tokens()[step * 3..][..3];
+            decoding.step(&decoder, memory, tokens);
+            assert_eq!(decoding.logits(), &decoder.logits()[step * 15..][..15]);
+            assert_eq!(decoding.attention(), &decoder.attention()[step * 9..][..9]);
+        }
+    }
+}
+
+#[test]
+fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
+    let case = free_running(2);
+    let point = numbers(4, case.sizes().iter().sum());
+    let mut decoder = Decoder::new(Additive::new());
+    case.run(&mut decoder, &point, None);
+    let parts = case.pack(&mut decoder, &point);
+    let memory = Memory {
+        values: parts[6],
+        keys: parts[7],
+        lengths: &LENGTHS,
+        len: SOURCE_LEN,
+    };
+    let mut decoding = Decoding::new();
+    decoding.start(&decoder, memory, &parts[8..10]);
+    decoding.step(&decoder, memory, &decoder.tokens()[..3]);
+    decoding.keep(&[2, 0, 2]);
+    assert_eq!(decoding.rows(), [2, 0, 2]);
+    let second = &decoder.tokens()[3..6];
+    decoding.step(&decoder, memory, &[second[2], second[0], second[2]]);
+    decoding.keep(&[1, 2]);
+    let third = &decoder.tokens()[6..9];
+    decoding.step(&decoder, memory, &[third[0], third[2]]);
+    let expected = &decoder.logits()[2 * 15..];
+    assert_eq!(decoding.logits()[..5], expected[..5]);
+    assert_eq!(decoding.logits()[5..], expected[10..]);
 }
