@@ -1,0 +1,126 @@
+//! Every architecture that a configuration can name, and small models of them.
+//!
+//! The kinds are asked of serde, which lists them when it refuses an unknown one: a new attention,
+//! bridge or implementation of the operators is under every law without an edit here.
+
+use std::num::NonZeroUsize;
+
+use candle_core::{DType, Device, Result};
+use s2s_kernels::Kernels;
+use s2s_model::{AttentionConfig, Batch, BridgeKind, ModelConfig, Seq2Seq, Tokens};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Symbols 1 to 10.
+pub(crate) const TOKENS: Tokens = Tokens {
+    size: 13,
+    bos: 11,
+    eos: 12,
+};
+
+/// The names that `T` accepts in the place of `?` in `probe`.
+#[track_caller]
+fn names<T: DeserializeOwned>(probe: &Value) -> Vec<String> {
+    let refusal = match serde_json::from_value::<T>(probe.clone()) {
+        Ok(_) => panic!("{probe} was accepted"),
+        Err(error) => error.to_string(),
+    };
+    // "unknown variant `?`, expected one of `a`, `b`"
+    let quoted = refusal.split('`').skip(1).step_by(2);
+    let names: Vec<String> = quoted.skip(1).map(str::to_owned).collect();
+    assert!(!names.is_empty(), "no kinds in: {refusal}");
+    names
+}
+
+/// The kinds of a plain enum.
+fn kinds<T: DeserializeOwned>() -> Vec<T> {
+    names::<T>(&json!("?"))
+        .into_iter()
+        .map(|name| serde_json::from_value(json!(name)).expect("a name that serde gave"))
+        .collect()
+}
+
+/// Both implementations of the operators.
+pub(crate) fn all_kernels() -> Vec<Kernels> {
+    kinds()
+}
+
+/// Every attention, small where its size can be chosen.
+pub(crate) fn attentions() -> Vec<AttentionConfig> {
+    names::<AttentionConfig>(&json!({ "kind": "?" }))
+        .into_iter()
+        .map(|kind| {
+            [json!({ "kind": kind, "units": 6 }), json!({ "kind": kind })]
+                .into_iter()
+                .find_map(|config| serde_json::from_value(config).ok())
+                .unwrap_or_else(|| panic!("attention {kind} has no default"))
+        })
+        .collect()
+}
+
+/// Every attention, bridge and implementation that go together, with one layer and with two, and
+/// with `hidden` encoder units a direction.
+pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
+    let mut found = Vec::new();
+    for attention in attentions() {
+        for bridge in kinds::<BridgeKind>() {
+            for layers in [1, 2] {
+                for kernels in all_kernels() {
+                    let fitting = [2 * hidden, hidden].map(|decoder| ModelConfig {
+                        embedding: size(hidden + 1),
+                        hidden: size(hidden),
+                        decoder: size(decoder),
+                        layers: size(layers),
+                        bridge,
+                        kernels,
+                        attention: attention.clone(),
+                        ..ModelConfig::default()
+                    });
+                    found.extend(
+                        fitting
+                            .into_iter()
+                            .find(|config| config.problems().is_empty()),
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A size above zero.
+pub(crate) fn size(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).expect("sizes of tests are above zero")
+}
+
+/// A model as it starts: it says nearly the same to everything.
+pub(crate) fn fresh(config: &ModelConfig, seed: u64) -> Result<Seq2Seq> {
+    Seq2Seq::new(config, TOKENS, seed, DType::F32, &Device::Cpu)
+}
+
+/// A model with parameters so large that its gates close, its attention chooses and its answers
+/// differ from source to source.
+pub(crate) fn decisive(config: &ModelConfig, seed: u64) -> Result<Seq2Seq> {
+    let model = fresh(config, seed)?;
+    for (_, var) in model.params().iter() {
+        var.set(&(var.as_detached_tensor() * 4.0)?)?;
+    }
+    Ok(model)
+}
+
+/// Ragged sources, one of a single token, one without padding.
+pub(crate) fn sources() -> Vec<Vec<u32>> {
+    vec![
+        vec![5, 3, 5],
+        vec![3, 1, 4, 1, 5, 9, 2],
+        vec![6],
+        vec![8, 9, 7, 10],
+    ]
+}
+
+/// The sources with their reversals.
+pub(crate) fn reversals(sources: &[Vec<u32>]) -> Result<Batch> {
+    let reversed = |source: &Vec<u32>| source.iter().rev().copied().collect();
+    let targets: Vec<Vec<u32>> = sources.iter().map(reversed).collect();
+    Batch::new(sources, &targets, TOKENS, DType::F32, &Device::Cpu)
+}

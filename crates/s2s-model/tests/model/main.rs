@@ -1,0 +1,9 @@
+//! The model against PyTorch, and the laws that it keeps in every architecture.
+//!
+//! One binary, since each that links candle weighs a hundred megabytes.
+
+mod architectures;
+mod attention;
+mod closeness;
+mod laws;
+mod parity;

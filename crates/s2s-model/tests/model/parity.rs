@@ -1,0 +1,204 @@
+//! The model against PyTorch's numbers, on the ragged batches of `tests/golden`.
+//!
+//! `scripts/torch_peer.py golden` made them; each file says in its metadata with which versions.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
+use s2s_kernels::Kernels;
+use s2s_model::{
+    AdditiveConfig, AttentionConfig, Batch, Forcing, Mode, ModelConfig, Seq2Seq, Source, Tokens,
+    load_weights,
+};
+use serde::Deserialize;
+
+use crate::architectures::{all_kernels, size};
+use crate::closeness::{assert_close, distance, largest};
+
+/// What the metadata says of the model.
+#[derive(Deserialize)]
+struct Sizes {
+    vocab: usize,
+    layers: usize,
+    embedding: usize,
+    hidden: usize,
+    decoder: usize,
+    attention: usize,
+}
+
+/// A golden file, and the model with its weights.
+struct Golden {
+    name: String,
+    tensors: HashMap<String, Tensor>,
+    model: Seq2Seq,
+    batch: Batch,
+    forcing: Forcing,
+}
+
+impl Golden {
+    fn read(path: &Path, kernels: Kernels) -> Result<Self> {
+        let bytes = fs::read(path)?;
+        let tensors = safetensors::load_buffer(&bytes, &Device::Cpu)?;
+        let (_, header) = ::safetensors::SafeTensors::read_metadata(&bytes).map_err(Error::wrap)?;
+        let Some(sizes) = header.metadata().as_ref().and_then(|m| m.get("golden")) else {
+            bail!("{} does not say what it is", path.display());
+        };
+        let sizes: Sizes = serde_json::from_str(sizes).map_err(Error::wrap)?;
+        let config = ModelConfig {
+            embedding: size(sizes.embedding),
+            hidden: size(sizes.hidden),
+            decoder: size(sizes.decoder),
+            layers: size(sizes.layers),
+            attention: AttentionConfig::Additive(AdditiveConfig {
+                units: size(sizes.attention),
+            }),
+            kernels,
+            ..ModelConfig::default()
+        };
+        let tokens = Tokens {
+            size: sizes.vocab + 2,
+            bos: sizes.vocab as u32,
+            eos: sizes.vocab as u32 + 1,
+        };
+        let dtype = tensors["logits"].dtype();
+        let model = Seq2Seq::new(&config, tokens, 0, dtype, &Device::Cpu)?;
+        let weights: HashMap<&str, &Tensor> = tensors
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("weight.")?, tensor)))
+            .collect();
+        let weights = ::safetensors::serialize(weights, None).map_err(Error::wrap)?;
+        load_weights(model.params(), &weights)?;
+
+        let integers = |name: &str| tensors[name].to_dtype(DType::U32)?.flatten_all()?.to_vec1();
+        let lengths = |name: &str| -> Result<Vec<usize>> {
+            Ok(integers(name)?
+                .into_iter()
+                .map(|n: u32| n as usize)
+                .collect())
+        };
+        let (_, source_len) = tensors["source"].dims2()?;
+        let (_, steps) = tensors["target_out"].dims2()?;
+        let source = Source::from_padded(
+            integers("source")?,
+            lengths("source_lengths")?,
+            source_len,
+            tokens,
+            dtype,
+            &Device::Cpu,
+        )?;
+        let target_lengths = lengths("target_lengths")?;
+        let target_out = integers("target_out")?;
+        let batch = Batch::with_target(source, target_out, target_lengths, steps, tokens)?;
+        let coins = integers("forced")?
+            .into_iter()
+            .map(|coin| coin == 1)
+            .collect();
+        Ok(Self {
+            name: format!("{} ({kernels:?})", path.display()),
+            tensors,
+            model,
+            batch,
+            forcing: Forcing::Coins { coins, steps },
+        })
+    }
+
+    /// Logits of the real positions, 0 elsewhere: what a model says after the end is its own affair.
+    fn real(&self, logits: &Tensor) -> Result<Tensor> {
+        logits.broadcast_mul(&self.batch.target_rows.mask().unsqueeze(2)?)
+    }
+
+    fn logits(&self, forcing: &Forcing) -> Result<Tensor> {
+        let output = self.model.forward(&self.batch, forcing, Mode::Evaluate)?;
+        Ok(output.logits)
+    }
+
+    fn loss(&self) -> Result<Tensor> {
+        let (targets, rows) = (&self.batch.target_out, &self.batch.target_rows);
+        let logits = self.logits(&self.forcing)?;
+        self.model
+            .kernels()
+            .token_loss(&logits, targets, rows)?
+            .mean()
+    }
+
+    /// `single` for files in single precision. In double precision nothing but the equations is
+    /// left to differ.
+    fn tolerance(&self, single: f64) -> f64 {
+        match self.model.params().dtype() {
+            DType::F64 => 1e-10,
+            _ => single,
+        }
+    }
+}
+
+/// Every file of the folder, with every implementation of the operators.
+fn goldens() -> Result<Vec<Golden>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut paths: Vec<_> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    paths.sort();
+    assert!(paths.len() >= 5, "golden files are missing: {paths:?}");
+    paths
+        .iter()
+        .flat_map(|path| {
+            all_kernels()
+                .into_iter()
+                .map(move |kernels| Golden::read(path, kernels))
+        })
+        .collect()
+}
+
+#[test]
+fn logits_are_those_of_pytorch() -> Result<()> {
+    for golden in goldens()? {
+        let got = golden.real(&golden.logits(&golden.forcing)?)?;
+        let expected = golden.real(&golden.tensors["logits"])?;
+        assert_close(&got, &expected, golden.tolerance(1e-5), &golden.name)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn loss_is_that_of_pytorch() -> Result<()> {
+    for golden in goldens()? {
+        let (got, expected) = (golden.loss()?, &golden.tensors["loss"]);
+        assert_close(&got, expected, golden.tolerance(1e-6), &golden.name)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn gradient_of_every_parameter_is_that_of_pytorch() -> Result<()> {
+    for golden in goldens()? {
+        let gradients = golden.model.params().gradients(&golden.loss()?)?;
+        for ((name, _), gradient) in golden.model.params().iter().zip(gradients) {
+            let expected = &golden.tensors[&format!("gradient.{name}")];
+            let scale = largest(expected)?;
+            assert!(
+                scale > 0.0,
+                "{}: {name} has no gradient to compare",
+                golden.name
+            );
+            let what = format!("{}: gradient of {name}", golden.name);
+            assert_close(&gradient, expected, golden.tolerance(1e-4) * scale, &what)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn coins_of_the_golden_files_decide_what_is_fed() -> Result<()> {
+    for golden in goldens()? {
+        let Forcing::Coins { coins, .. } = &golden.forcing else {
+            unreachable!("a golden file has coins");
+        };
+        let forced = golden.real(&golden.logits(&Forcing::Always)?)?;
+        let apart = distance(&forced, &golden.real(&golden.tensors["logits"])?)?;
+        let all_forced = coins.iter().all(|coin| *coin);
+        assert_eq!(all_forced, apart < 1e-5, "{}: {apart:e}", golden.name);
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""The same model in PyTorch: where the golden files come from, and a peer to race against.
+
+    python3 -m venv .venv
+    .venv/bin/pip install torch==2.15.0 safetensors==0.8.0 numpy==2.4.6
+    .venv/bin/python scripts/torch_peer.py golden                    # crates/s2s-model/tests/golden
+    .venv/bin/python scripts/torch_peer.py step --variant tuned      # milliseconds a training step
+    .venv/bin/python scripts/torch_peer.py decode --batch 256        # sequences a second, greedy
+    .venv/bin/python scripts/torch_peer.py train --epochs 3          # loss and accuracy of each epoch
+    .venv/bin/python scripts/torch_peer.py forward --weights W.safetensors --source "3 1 4" --config '{...}'
+
+Every command prints lines of JSON, the last with what it found. On a noisy machine compare `cpu_ms`
+on one thread, and give glibc MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=2000000000 in
+the environment: PyTorch is 8-15 % faster for it.
+
+Parameters (E embedding, H encoder units a direction, D decoder units, A attention units, V vocabulary
+with its special tokens):
+
+    encoder.embedding.weight [V,E]
+    encoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}[_reverse]     torch.nn.GRU, gates r, z, n
+    bridge.{k}.weight [D,2H]  bridge.{k}.bias [D]                        one a decoder layer
+    attention.query.weight [A,D]  attention.query.bias [A]  attention.key.weight [A,2H]  attention.energy [A]
+    decoder.embedding.weight [V,E]
+    decoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}               input [embedding; context]
+    decoder.output.weight [V,D+2H]  decoder.output.bias [V]              input [state; context]
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import random
+import resource
+import statistics
+import time
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+PAD = 0
+GOLDEN = pathlib.Path(__file__).parents[1] / "crates/s2s-model/tests/golden"
+NOTEBOOK = dict(vocab=50, embedding=128, hidden=256, decoder=512, attention=512, layers=2, dropout=0.25, length=12,
+                lr=1e-3, clip=1.0, forcing=0.5, samples=16000, validation=4000)
+# Odd sizes, none equal to another, so that no axis can stand in for another. Lengths of targets count EOS.
+CASES = {
+    "one-layer": dict(layers=1, embedding=6, hidden=5, decoder=7, attention=8, vocab=9,
+                      source_lengths=[6, 1, 4], target_lengths=[3, 7, 1], forcing=1.0),
+    "two-layers": dict(layers=2, embedding=7, hidden=6, decoder=9, attention=5, vocab=10,
+                       source_lengths=[1, 5, 8, 2], target_lengths=[8, 2, 6, 1], forcing=1.0),
+    "three-layers": dict(layers=3, embedding=3, hidden=7, decoder=5, attention=11, vocab=13,
+                         source_lengths=[9, 9, 1, 3, 7], target_lengths=[10, 10, 2, 4, 8], forcing=1.0),
+    "mixed-coins": dict(layers=2, embedding=5, hidden=4, decoder=6, attention=7, vocab=11,
+                        source_lengths=[7, 3, 1, 5], target_lengths=[8, 8, 5, 6], forcing=0.5),
+    "double-precision": dict(layers=2, embedding=4, hidden=3, decoder=5, attention=6, vocab=8,
+                             source_lengths=[1, 6, 4], target_lengths=[6, 4, 5], forcing=0.5, dtype=torch.float64),
+}
+
+
+class Attention(nn.Module):
+    """score[s] = energy . tanh(W state + b + U value[s]), with U value computed once a sequence."""
+
+    def __init__(self, values, state, units):
+        super().__init__()
+        self.query = nn.Linear(state, units)
+        self.key = nn.Linear(values, units, bias=False)
+        self.energy = nn.Parameter(torch.empty(units).uniform_(-0.1, 0.1))
+
+    def prepare(self, values):
+        return self.key(values)
+
+    def score(self, state, keys):
+        return torch.tanh(self.query(state).unsqueeze(1) + keys) @ self.energy
+
+
+class LiteralAttention(Attention):
+    """The same scores as the paper writes them: every pair [state; value[s]] projected at every step."""
+
+    def prepare(self, values):
+        return values
+
+    def score(self, state, values):
+        pairs = torch.cat([state.unsqueeze(1).expand(-1, values.shape[1], -1), values], -1)
+        weight = torch.cat([self.query.weight, self.key.weight], 1)
+        return torch.tanh(F.linear(pairs, weight, self.query.bias)) @ self.energy
+
+
+class Seq2Seq(nn.Module):
+    def __init__(self, c, attention=Attention):
+        super().__init__()
+        v, e, h, d, layers = c["vocab"] + 2, c["embedding"], c["hidden"], c["decoder"], c["layers"]
+        gru = dict(num_layers=layers, batch_first=True, dropout=c["dropout"] if layers > 1 else 0.0)
+        self.bos, self.eos = c["vocab"], c["vocab"] + 1
+        self.encoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": nn.GRU(e, h, bidirectional=True, **gru)})
+        self.bridge = nn.ModuleList(nn.Linear(2 * h, d) for _ in range(layers))
+        self.attention = attention(2 * h, d, c["attention"])
+        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": nn.GRU(e + 2 * h, d, **gru),
+                                      "output": nn.Linear(d + 2 * h, v)})
+
+    def encode(self, source, lengths):
+        """Values [B,S,2H], 0 where padded, and the decoder's first states [layers,B,D]."""
+        packed = nn.utils.rnn.pack_padded_sequence(self.encoder["embedding"](source), lengths, batch_first=True,
+                                                   enforce_sorted=False)
+        values, last = self.encoder["rnn"](packed)
+        values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
+        directions = last.unflatten(0, (-1, 2))  # [layers, 2, B, H]
+        return values, torch.stack([torch.tanh(bridge(torch.cat([forward, backward], -1)))
+                                    for bridge, (forward, backward) in zip(self.bridge, directions)])
+
+    def step(self, token, state, values, keys, mask):
+        """Logits [B,V] and the next states."""
+        scores = self.attention.score(state[-1], keys).masked_fill(~mask, float("-inf"))
+        context = torch.bmm(torch.softmax(scores, -1).unsqueeze(1), values)  # [B, 1, 2H]
+        x = torch.cat([self.decoder["embedding"](token).unsqueeze(1), context], -1)
+        top, state = self.decoder["rnn"](x, state)
+        return self.decoder["output"](torch.cat([top, context], -1)).squeeze(1), state
+
+    def forward(self, source, lengths, target_in, forced):
+        """Logits [B,T,V]; at step t > 0 a row is fed the true token where forced[b,t], else its own."""
+        values, state = self.encode(source, lengths)
+        keys = self.attention.prepare(values)
+        mask = torch.arange(source.shape[1]) < lengths.unsqueeze(1)
+        token, logits = target_in[:, 0], []
+        for t in range(target_in.shape[1]):
+            if t > 0:
+                token = torch.where(forced[:, t], target_in[:, t], logits[-1].argmax(-1))
+            out, state = self.step(token, state, values, keys, mask)
+            logits.append(out)
+        return torch.stack(logits, 1)
+
+
+def loss_of(logits, target_out):
+    return F.cross_entropy(logits.flatten(0, 1), target_out.flatten(), ignore_index=PAD)
+
+
+def with_markers(c, target):
+    """What the decoder is fed, and what it should say."""
+    bos, eos = (torch.full((len(target), 1), c["vocab"] + k) for k in (0, 1))
+    return torch.cat([bos, target], 1), torch.cat([target, eos], 1)
+
+
+def batch_of(c, n, generator):
+    source = torch.randint(1, c["vocab"], (n, c["length"]), generator=generator)
+    return source, torch.full((n,), c["length"]), *with_markers(c, source.flip(1))
+
+
+def trainer(c, variant, compiled):
+    """A model and the function that trains it on a batch and returns the loss."""
+    torch.manual_seed(0)
+    coins = random.Random(0)
+    model = Seq2Seq(c, LiteralAttention if variant == "literal" else Attention)
+    optimizer = torch.optim.Adam(model.parameters(), lr=c["lr"], fused=variant == "tuned")
+    if compiled:
+        model.step = torch.compile(model.step)
+
+    def step(batch):
+        source, lengths, target_in, target_out = batch
+        forced = torch.tensor([coins.random() < c["forcing"] for _ in target_in[0]]).expand_as(target_in)
+        optimizer.zero_grad()
+        loss = loss_of(model(source, lengths, target_in, forced), target_out)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), c["clip"])
+        optimizer.step()
+        return loss.item()
+
+    return model, step
+
+
+@torch.no_grad()
+def greedy(model, batch):
+    source, lengths, target_in, _ = batch
+    return model(source, lengths, target_in, torch.zeros_like(target_in, dtype=torch.bool)).argmax(-1)
+
+
+def golden(name, case, folder):
+    """Weights, a ragged batch, its logits, loss and gradients, with what made them: one small file."""
+    generator = torch.Generator().manual_seed(0)
+    c, draw = dict(case, dropout=0.0), dict(generator=generator)
+    dtype = c.pop("dtype", torch.float32)
+    model = Seq2Seq(c).to(dtype)
+    for parameter in model.parameters():  # wide enough for gates that close and attention that chooses
+        nn.init.normal_(parameter, std=0.7, **draw)
+
+    def ragged(lengths):
+        tokens = torch.randint(1, c["vocab"], (len(lengths), max(lengths)), **draw)
+        return tokens * (torch.arange(max(lengths)) < lengths.unsqueeze(1))
+
+    lengths, target_lengths = torch.tensor(c["source_lengths"]), torch.tensor(c["target_lengths"])
+    source, target_out = ragged(lengths), ragged(target_lengths)
+    target_out[range(len(target_out)), target_lengths - 1] = model.eos
+    target_in = torch.cat([torch.full((len(target_out), 1), model.bos), target_out[:, :-1]], 1)
+    target_in[target_in == model.eos] = PAD
+    forced = torch.rand(target_in.shape, **draw) < c["forcing"]
+
+    logits = model(source, lengths, target_in, forced)
+    loss = loss_of(logits, target_out)
+    loss.backward()
+    best, second = logits.detach().topk(2, -1).values.unbind(-1)
+    assert (best - second).min() > 1e-3, f"{name}: rounding could change which token is fed back"
+
+    tensors = dict(source=source, source_lengths=lengths, target_out=target_out, target_lengths=target_lengths,
+                   forced=forced.to(torch.uint8), logits=logits.detach(), loss=loss.detach())
+    for parameter, value in model.named_parameters():
+        tensors |= {f"weight.{parameter}": value.detach(), f"gradient.{parameter}": value.grad}
+    sizes = {key: c[key] for key in ("vocab", "layers", "embedding", "hidden", "decoder", "attention")}
+    cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    made = dict(torch=torch.__version__, python=platform.python_version(), cpu=(cpu or [platform.machine()])[0])
+    # One key, since the order of several would differ from run to run.
+    file = folder / f"{name}.safetensors"
+    safetensors.torch.save_file(tensors, file, dict(golden=json.dumps(sizes | made)))
+    return dict(case=name, bytes=file.stat().st_size, loss=loss.item(), largest_logit=logits.abs().max().item())
+
+
+def timed(call, n):
+    """Median and least wall time, and median CPU time of the process, in milliseconds, after one warm-up."""
+    call()
+    wall, cpu = [], []
+    for _ in range(n):
+        start, spent = time.perf_counter(), time.process_time()
+        call()
+        wall.append(1e3 * (time.perf_counter() - start))
+        cpu.append(1e3 * (time.process_time() - spent))
+    return dict(median_ms=statistics.median(wall), min_ms=min(wall), cpu_ms=statistics.median(cpu))
+
+
+def train(c, model, step, n, epochs, data):
+    """Fresh batches for as long as the training set would last, then free-running accuracy on held-out ones."""
+    held = batch_of(c, c["validation"], torch.Generator().manual_seed(7))
+    start = time.perf_counter()
+    for _ in range(epochs):
+        model.train()
+        losses = [step(batch_of(c, n, data)) for _ in range(c["samples"] // n)]
+        model.eval()
+        right = torch.cat([greedy(model, part) == part[3] for part in zip(*(x.split(250) for x in held))])
+        yield dict(loss=round(statistics.mean(losses), 4), exact=right.all(1).float().mean().item(),
+                   token=right.float().mean().item(), seconds=round(time.perf_counter() - start, 1))
+
+
+@torch.no_grad()
+def forward(c, model, source):
+    """Teacher-forced logits [T,V] for reversing one sequence."""
+    source = torch.tensor([source])
+    target_in, _ = with_markers(c, source.flip(1))
+    model.eval()
+    return model(source, torch.tensor([source.shape[1]]), target_in, torch.ones_like(target_in, dtype=torch.bool))[0]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("command", choices=["golden", "step", "decode", "train", "forward"])
+    p.add_argument("--variant", choices=["literal", "tuned"], default="tuned")
+    p.add_argument("--compile", action="store_true")
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--n", type=int, default=7, help="calls to time")
+    p.add_argument("--epochs", type=int, default=20)
+    p.add_argument("--config", type=json.loads, default={}, help="JSON over the defaults, which are " + json.dumps(NOTEBOOK))
+    p.add_argument("--weights", help="safetensors file to start from")
+    p.add_argument("--source", default="", help="tokens with spaces between, for forward")
+    p.add_argument("--out", type=pathlib.Path, default=GOLDEN, help="folder of the golden files")
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    c = NOTEBOOK | a.config
+    said = dict(command=a.command, variant=a.variant, compiled=a.compile, threads=a.threads, batch=a.batch)
+    data = torch.Generator().manual_seed(1)
+    model, step = trainer(c, a.variant, a.compile)
+    if a.weights:
+        model.load_state_dict(safetensors.torch.load_file(a.weights))
+    match a.command:
+        case "golden":
+            a.out.mkdir(parents=True, exist_ok=True)
+            said["cases"] = [golden(name, case, a.out) for name, case in CASES.items()]
+        case "step":
+            said |= timed(lambda: step(batch_of(c, a.batch, data)), a.n)
+        case "decode":
+            model.eval()
+            said |= timed(lambda: greedy(model, batch_of(c, a.batch, data)), a.n)
+            said["sequences_per_s"] = 1e3 * a.batch / said["median_ms"]
+        case "train":
+            said["epochs"] = []
+            for epoch in train(c, model, step, a.batch, a.epochs, data):
+                print(json.dumps(epoch), flush=True)
+                said["epochs"].append(epoch)
+        case "forward":
+            said["logits"] = forward(c, model, [int(token) for token in a.source.split()]).tolist()
+    said["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
