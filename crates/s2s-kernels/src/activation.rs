@@ -34,8 +34,15 @@ pub fn tanh(x: f32) -> f32 {
             -2.760_768_5e-16,
         ],
     );
-    let denominator =
-        polynomial(square, [4.893_525_2e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_258_4e-6]);
+    let denominator = polynomial(
+        square,
+        [
+            4.893_525_2e-3,
+            2.268_434_6e-3,
+            1.185_347_1e-4,
+            1.198_258_4e-6,
+        ],
+    );
     x * numerator / denominator
 }
 
@@ -58,11 +65,21 @@ pub fn exp(x: f32) -> f32 {
     let rest = x - power * 0.693_359_375 + power * 2.121_944_4e-4;
     let series = polynomial(
         rest,
-        [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4],
+        [
+            0.5,
+            1.666_666_5e-1,
+            4.166_579_6e-2,
+            8.333_452e-3,
+            1.398_199_9e-3,
+            1.987_569_1e-4,
+        ],
     );
     let mantissa = series * rest * rest + rest + 1.0;
     // 2^power in two factors, for it may lie beyond the normal numbers when the result does not.
-    let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+    let power = shifted
+        .to_bits()
+        .wrapping_sub(ROUND.to_bits())
+        .cast_signed();
     let half = power >> 1;
     mantissa * power_of_two(half) * power_of_two(power.wrapping_sub(half))
 }

@@ -39,6 +39,7 @@ mod tensorboard;
 mod train;
 
 pub use candle_core::Device;
+pub use s2s_model::Score;
 
 pub use batch::{to_batch, tokens_of};
 pub use checkpoint::{Best, TrainState};
@@ -50,7 +51,7 @@ pub use device::open_device;
 pub use error::{Error, Result, tensor_message};
 pub use evaluate::{Evaluation, attention_of, evaluate};
 pub use metrics::Tally;
-pub use model::{Model, Score};
+pub use model::Model;
 pub use observer::{
     Collector, EvalEvent, Observer, Picture, Render, RunWriter, Snapshot, StepRecord, TensorBoard,
 };

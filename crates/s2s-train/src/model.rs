@@ -1,9 +1,10 @@
 //! What the loop needs of a model.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    Batch, Decoded, Forcing, Mode, Noise, Output, Params, Seq2Seq, Source, Stop, Tokens, greedy,
+    Batch, Decoded, Forcing, Mode, Noise, Output, Params, Score, Seq2Seq, Source, Stop, Tokens,
+    greedy,
 };
 
 /// A model that can be trained: its parameters, what it says to a batch, and free-running decoding.
@@ -35,7 +36,7 @@ pub trait Model {
     /// If the shapes disagree.
     fn score(&mut self, batch: &Batch, forcing: &Forcing) -> Result<Score> {
         let output = self.forward(batch, forcing, Mode::Evaluate)?;
-        Ok(scored(self.kernels(), &output, batch)?.0)
+        Ok(Score::of(&output, batch, self.kernels())?.0)
     }
 
     /// Loss and predictions with dropout, and the gradient of the mean loss of a token for each
@@ -50,27 +51,9 @@ pub trait Model {
         noise: &Noise,
     ) -> Result<(Score, Vec<Tensor>)> {
         let output = self.forward(batch, forcing, Mode::Train(noise))?;
-        let (score, mean_loss) = scored(self.kernels(), &output, batch)?;
+        let (score, mean_loss) = Score::of(&output, batch, self.kernels())?;
         Ok((score, self.params().gradients(&mean_loss)?))
     }
-}
-
-/// What a model made of a batch, on the host.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Score {
-    /// Negative log-likelihood of the real target tokens, in nats, summed.
-    pub loss_sum: f64,
-    /// The likeliest token at each position, `[B, T]`, row by row.
-    pub predictions: Vec<u32>,
-}
-
-fn scored(kernels: Kernels, output: &Output, batch: &Batch) -> Result<(Score, Tensor)> {
-    let loss = kernels.token_loss(&output.logits, &batch.target_out, &batch.target_rows)?;
-    let score = Score {
-        loss_sum: loss.sum.detach().to_dtype(DType::F64)?.to_scalar()?,
-        predictions: output.predictions.flatten_all()?.to_vec1()?,
-    };
-    Ok((score, loss.mean()?))
 }
 
 impl Model for Seq2Seq {
@@ -92,5 +75,18 @@ impl Model for Seq2Seq {
 
     fn decode(&self, source: &Source, stop: Stop, with_weights: bool) -> Result<Vec<Decoded>> {
         greedy(self, source, stop, with_weights)
+    }
+
+    fn score(&mut self, batch: &Batch, forcing: &Forcing) -> Result<Score> {
+        self.score(batch, forcing)
+    }
+
+    fn gradients(
+        &mut self,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(Score, Vec<Tensor>)> {
+        self.gradients(batch, forcing, noise)
     }
 }
