@@ -1,0 +1,170 @@
+//! Configurations: those that come with the project, and what is said of wrong ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use s2s_train::{ConfigError, ConfigProblem, ExperimentConfig, Origin, load_config};
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
+/// What is wrong with a file of this text and with these keys set over it.
+fn problems(text: &str, sets: &[&str]) -> Vec<ConfigProblem> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("experiment.toml");
+    fs::write(&path, text).expect("a file is written");
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    match load_config(Some(&path), &sets) {
+        Err(ConfigError::Invalid { problems, .. }) => problems,
+        other => panic!("{text:?} {sets:?} gave {other:?}"),
+    }
+}
+
+#[test]
+fn every_configuration_of_the_project_loads() {
+    let mut n_loaded = 0;
+    for entry in fs::read_dir(configs()).expect("the folder of configurations") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            load_config(Some(&path), &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            n_loaded += 1;
+        }
+    }
+    assert!(n_loaded >= 3);
+}
+
+#[test]
+fn default_file_is_the_built_in_default() {
+    let path = configs().join("default.toml");
+    let loaded = load_config(Some(&path), &[]).expect("the default loads");
+    assert_eq!(loaded, ExperimentConfig::default());
+    // And it holds every key, so that a reader finds them all there.
+    let table: toml::Table = fs::read_to_string(path).unwrap().parse().unwrap();
+    let whole = toml::Table::try_from(ExperimentConfig::default()).unwrap();
+    assert_eq!(table, whole);
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once_with_its_place() {
+    let text = "seed = 1\n\
+                [data]\n\
+                vocab = 1\n\
+                max_lenn = 4\n\
+                [model]\n\
+                dropout = 1.5\n\
+                hidden = \"wide\"\n\
+                [model.attention]\n\
+                kind = \"additve\"\n\
+                [train]\n\
+                batch_size = 0\n";
+    let problems = problems(text, &["train.clip_norm=-1", "trian.epochs=2", "nonsense"]);
+    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let expected = [
+        (
+            Some((4, 1)),
+            "unknown key \"max_lenn\" in [data] (did you mean \"max_len\"?)",
+        ),
+        (Some((6, 1)), "must lie in [0, 1)"),
+        (Some((7, 1)), "model.hidden"),
+        (Some((9, 1)), "did you mean \"additive\"?"),
+        (Some((11, 1)), "train.batch_size"),
+        (
+            None,
+            "--set train.clip_norm=-1: train.clip_norm: must be a finite number",
+        ),
+        (None, "did you mean \"train\"?"),
+        (None, "expected key=value"),
+    ];
+    for (position, says) in expected {
+        let found = problems
+            .iter()
+            .zip(&all)
+            .any(|(problem, text)| problem.position == position && text.contains(says));
+        assert!(
+            found,
+            "{position:?} {says:?} is not in:\n{}",
+            all.join("\n")
+        );
+    }
+    assert_eq!(problems.len(), expected.len(), "{}", all.join("\n"));
+}
+
+#[test]
+fn values_that_do_not_go_together_are_named_where_they_are_written() {
+    let endless = problems(
+        "[data]\ntrain_samples = 0\n[train]\nmax_steps = 0\neval_every = 0\n",
+        &[],
+    );
+    let positions: Vec<_> = endless.iter().map(|problem| problem.position).collect();
+    assert_eq!(positions, [Some((4, 1)), Some((5, 1))]);
+    assert!(endless[0].message.contains("never end"));
+
+    let bridge = problems("", &["model.bridge=concat", "model.hidden=3"]);
+    assert_eq!(
+        bridge[0].origin,
+        Origin::Set("model.bridge=concat".to_owned())
+    );
+    assert!(bridge[0].message.contains("needs decoder = 6"));
+
+    let crowded = problems("[data]\nvocab = 3\nmax_len = 2\n", &[]);
+    assert!(
+        crowded
+            .iter()
+            .any(|p| p.message.contains("distinct sequences")),
+        "{crowded:?}"
+    );
+
+    let huge = problems("[model]\nhidden = 1000000\n", &[]);
+    assert!(huge[0].message.contains("at most 16384"), "{huge:?}");
+}
+
+#[test]
+fn syntax_error_has_its_line() {
+    let problems = problems("[data]\nvocab = \n", &[]);
+    assert_eq!(
+        problems[0].position.map(|(line, _)| line),
+        Some(2),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn set_replaces_one_option_of_a_kind_or_the_kind_as_a_whole() {
+    let set = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        load_config(None, &sets).expect("a valid configuration")
+    };
+    let units = set(&["model.attention.units=7"]);
+    assert_eq!(
+        toml::to_string(&units.model.attention).unwrap(),
+        "kind = \"additive\"\nunits = 7\n"
+    );
+    let none = set(&["model.attention.kind=none"]);
+    assert_eq!(
+        toml::to_string(&none.model.attention).unwrap(),
+        "kind = \"none\"\n"
+    );
+    // A bare word is a string where TOML would want quotes.
+    assert_eq!(
+        set(&["model.bridge=zero"]).model.bridge,
+        s2s_model::BridgeKind::Zero
+    );
+}
+
+#[test]
+fn file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let missing = folder.path().join("missing.toml");
+    let binary = folder.path().join("binary.toml");
+    fs::write(&binary, [0xff, 0xfe]).unwrap();
+    for path in [missing, binary, folder.path().to_owned()] {
+        match load_config(Some(&path), &[]) {
+            Err(ConfigError::Read { path: named, .. }) => assert_eq!(named, path),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! That a model learns, and what its figures say.
+
+use s2s_model::{Forcing, Mode};
+use s2s_train::{Collector, Device, Error, Model, Result, StopReason, Trainer, to_batch};
+
+use crate::{tiny, trained, trainer};
+
+#[test]
+fn loss_before_training_is_that_of_a_guess() -> Result<()> {
+    // All logits near 0: -log(1/V) with V = 8 + 2 tokens. The output layer's weights lie within
+    // 1/√17 and its features within 1, so that logits stray by some tenths.
+    let mut trainer = trainer(&tiny(&["model.dropout=0"]));
+    let first = trainer.step()?;
+    let guess = 10.0_f64.ln();
+    assert!(
+        (first.tally.loss() - guess).abs() < 0.3,
+        "{} is not {guess}",
+        first.tally.loss()
+    );
+    Ok(())
+}
+
+#[test]
+fn one_batch_is_learned_by_heart() -> Result<()> {
+    for kernels in ["fused", "reference"] {
+        let config = tiny(&[
+            "data.train_samples=8",
+            "model.hidden=16",
+            "model.decoder=16",
+            "model.dropout=0",
+            "train.epochs=0",
+            "train.max_steps=150",
+            "train.learning_rate=0.02",
+            "train.teacher_forcing.ratio=1",
+            &format!("model.kernels={kernels}"),
+        ]);
+        let last = trained(&config)?
+            .metrics
+            .pop()
+            .expect("an evaluation at the end");
+        assert_eq!(last.train_exact_match, 1.0, "{kernels}");
+        assert!(last.train_loss < 0.05, "{kernels}: {}", last.train_loss);
+    }
+    Ok(())
+}
+
+#[test]
+fn fused_and_reference_training_agree_over_fifty_steps() -> Result<()> {
+    let losses = |kernels: &str| -> Result<Vec<f64>> {
+        let config = tiny(&[
+            "model.layers=2",
+            "train.epochs=10",
+            "train.learning_rate=0.003",
+            &format!("model.kernels={kernels}"),
+        ]);
+        Ok(trained(&config)?
+            .steps
+            .iter()
+            .map(|step| step.tally.loss())
+            .collect())
+    };
+    let (fused, reference) = (losses("fused")?, losses("reference")?);
+    assert_eq!(fused.len(), 50);
+    for (step, (fused, reference)) in fused.iter().zip(reference).enumerate() {
+        // The two differ by rounding, 1e-6 of a gradient, which fifty steps of Adam carry on; where
+        // an argmax is nearly a tie they might part for good, which these seeds do not.
+        let apart = (fused - reference).abs() / reference;
+        assert!(apart < 1e-4, "step {step}: {fused} against {reference}");
+    }
+    Ok(())
+}
+
+#[test]
+fn losses_fall_and_free_running_is_reported_beside_forced() -> Result<()> {
+    let metrics = trained(&tiny(&["train.epochs=12", "train.learning_rate=0.01"]))?.metrics;
+    let (first, last) = (&metrics[0], &metrics[metrics.len() - 1]);
+    assert!(last.train_loss < first.train_loss);
+    assert!(last.val_loss < first.val_loss);
+    assert_eq!(last.epoch, Some(12.0));
+    for record in &metrics {
+        assert_eq!(
+            record.exposure_gap,
+            record.val_loss - record.val_forced_loss
+        );
+    }
+    assert!(metrics.iter().filter(|record| record.is_best).count() >= 2);
+    Ok(())
+}
+
+#[test]
+fn targets_and_patience_end_a_run() -> Result<()> {
+    let reason = |sets: &[&str]| -> Result<(StopReason, u64)> {
+        let mut trainer = trainer(&tiny(sets));
+        let reason = trainer.run(&mut [])?;
+        Ok((reason, trainer.state().step))
+    };
+    let (ended, step) = reason(&[
+        "train.epochs=400",
+        "train.learning_rate=0.02",
+        "train.target_exact_match=0.2",
+        "model.dropout=0",
+    ])?;
+    assert_eq!(ended, StopReason::TargetReached);
+    assert!(step < 2000);
+    // A rate of nearly nothing after the first evaluation: no better loss will come.
+    let (ended, _) = reason(&[
+        "train.epochs=50",
+        "train.learning_rate=1e-30",
+        "train.patience=2",
+    ])?;
+    assert_eq!(ended, StopReason::StoppedEarly);
+    assert_eq!(reason(&[])?, (StopReason::Finished, 15));
+    Ok(())
+}
+
+#[test]
+fn loss_that_is_not_finite_stops_before_the_update() -> Result<()> {
+    for kernels in ["fused", "reference"] {
+        let mut trainer = trainer(&tiny(&[&format!("model.kernels={kernels}")]));
+        trainer.step()?;
+        let (name, poisoned) = trainer.model().params().iter().next().expect("parameters");
+        assert_eq!(name, "encoder.embedding.weight");
+        let nan = (poisoned.as_detached_tensor() * f64::NAN)?;
+        poisoned.set(&nan)?;
+        let before = trainer.state().clone();
+        match trainer.step() {
+            Err(Error::Diverged { step: 2, value, .. }) => assert!(!value.is_finite()),
+            other => panic!("{kernels}: {other:?}"),
+        }
+        assert_eq!(*trainer.state(), before);
+    }
+    Ok(())
+}
+
+#[test]
+fn logits_of_a_split_do_not_depend_on_the_batch_size() -> Result<()> {
+    let mut trainer = trainer(&tiny(&["model.kernels=fused"]));
+    for _ in 0..5 {
+        trainer.step()?;
+    }
+    let data = trainer.eval_data().clone();
+    let mut tallies = Vec::new();
+    for size in [1, 5, 12] {
+        let data = data
+            .clone()
+            .with_batch_size(std::num::NonZeroUsize::new(size).expect("a size"));
+        let split = reverse_data::Split::Val;
+        let result = s2s_train::evaluate(trainer.model_mut(), &data, split, &Device::Cpu)?;
+        tallies.push((result.free.n_right, result.free.n_exact, result.free.loss()));
+    }
+    for tally in &tallies[1..] {
+        assert_eq!((tally.0, tally.1), (tallies[0].0, tallies[0].1));
+        // Each row's loss has the same bits; their sum is taken in another order, in f64.
+        assert!((tally.2 - tallies[0].2).abs() < 1e-12);
+    }
+    Ok(())
+}
+
+/// A model of the caller's own, trained through the same loop by autograd alone.
+struct Wrapped(s2s_model::Seq2Seq);
+
+impl Model for Wrapped {
+    fn params(&self) -> &s2s_model::Params {
+        self.0.params()
+    }
+    fn tokens(&self) -> s2s_model::Tokens {
+        self.0.tokens()
+    }
+    fn kernels(&self) -> s2s_kernels::Kernels {
+        s2s_kernels::Kernels::Reference
+    }
+    fn forward(
+        &self,
+        batch: &s2s_model::Batch,
+        forcing: &Forcing,
+        mode: Mode<'_>,
+    ) -> candle_core::Result<s2s_model::Output> {
+        self.0.forward(batch, forcing, mode)
+    }
+    fn decode(
+        &self,
+        source: &s2s_model::Source,
+        stop: s2s_model::Stop,
+        with_weights: bool,
+    ) -> candle_core::Result<Vec<s2s_model::Decoded>> {
+        s2s_model::greedy(&self.0, source, stop, with_weights)
+    }
+}
+
+#[test]
+fn loop_trains_any_model_through_autograd() -> Result<()> {
+    let config = tiny(&["train.epochs=6", "train.learning_rate=0.01"]);
+    let reference = trainer(&tiny(&["model.kernels=reference"]));
+    let data = reference.data().clone();
+    let model = s2s_model::Seq2Seq::new(
+        &config.model,
+        reference.model().tokens(),
+        0,
+        candle_core::DType::F32,
+        &Device::Cpu,
+    )?;
+    let mut own = Trainer::with_model(config, data.clone(), Wrapped(model), &Device::Cpu)?;
+    let mut collector = Collector::default();
+    own.run(&mut [&mut collector])?;
+    let losses: Vec<f64> = collector
+        .metrics
+        .iter()
+        .map(|record| record.val_loss)
+        .collect();
+    assert!(losses[5] < losses[0], "{losses:?}");
+
+    use reverse_data::{BatchSource, Split};
+    let padded = data.batch(Split::Val, 0);
+    let batch = to_batch(
+        &padded,
+        own.model().tokens(),
+        candle_core::DType::F32,
+        &Device::Cpu,
+    )?;
+    let free = own.model_mut().score(&batch, &Forcing::Never)?;
+    assert_eq!(free.predictions.len(), padded.target.len());
+    Ok(())
+}

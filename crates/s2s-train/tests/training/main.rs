@@ -1,0 +1,59 @@
+//! The laws of training. One binary, since each that links candle weighs a hundred megabytes.
+
+mod configs;
+mod learning;
+mod resuming;
+
+use std::ops::ControlFlow;
+
+use s2s_train::{
+    Collector, Device, ExperimentConfig, Observer, Result, StepRecord, Trainer, load_config,
+};
+
+/// A small experiment with these keys set over it.
+fn tiny(sets: &[&str]) -> ExperimentConfig {
+    let small = [
+        "data.vocab=8",
+        "data.max_len=4",
+        "data.train_samples=40",
+        "data.val_samples=12",
+        "data.test_samples=12",
+        "model.embedding=6",
+        "model.hidden=5",
+        "model.decoder=7",
+        "model.dropout=0.2",
+        "model.attention.units=4",
+        "train.batch_size=8",
+        "train.epochs=3",
+    ];
+    let sets: Vec<String> = small
+        .iter()
+        .chain(sets)
+        .map(|set| (*set).to_owned())
+        .collect();
+    load_config(None, &sets).expect("a valid configuration")
+}
+
+fn trainer(config: &ExperimentConfig) -> Trainer<s2s_model::Seq2Seq> {
+    Trainer::new(config.clone(), 1, &Device::Cpu).expect("data and model")
+}
+
+/// Trains to the end and gives what was seen.
+fn trained(config: &ExperimentConfig) -> Result<Collector> {
+    let mut collector = Collector::default();
+    trainer(config).run(&mut [&mut collector])?;
+    Ok(collector)
+}
+
+/// Stops a run after a step.
+struct StopAt(u64);
+
+impl Observer for StopAt {
+    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+        Ok(if record.step == self.0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+}

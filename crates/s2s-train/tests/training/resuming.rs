@@ -1,0 +1,208 @@
+//! A run that was stopped goes on to the same bytes.
+
+use s2s_runlog::{Checkpoint, CheckpointName, read_checkpoint, write_checkpoint};
+use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Snapshot, StopReason};
+use tempfile::TempDir;
+
+use crate::{StopAt, tiny, trained, trainer};
+
+/// The files of a snapshot as a checkpoint on disk.
+fn on_disk(snapshot: &Snapshot) -> (TempDir, Checkpoint) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("last");
+    let files: Vec<(&str, &[u8])> = snapshot
+        .files
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.as_slice()))
+        .collect();
+    write_checkpoint(&path, &files).expect("a checkpoint is written");
+    let checkpoint = read_checkpoint(&path).expect("a checkpoint is read");
+    (folder, checkpoint)
+}
+
+fn snapshot(collector: &Collector, name: CheckpointName) -> &Snapshot {
+    let found = collector
+        .snapshots
+        .iter()
+        .find(|snapshot| snapshot.name == name);
+    found.expect("a checkpoint of that name")
+}
+
+/// Stops after `step`, goes on in another trainer, and compares everything with a run that was
+/// never stopped.
+fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> {
+    let mut first = Collector::default();
+    let mut stop = StopAt(step);
+    let reason = trainer(config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;
+    let n_steps = whole.steps.len() as u64;
+    if step < n_steps {
+        assert_eq!(reason, StopReason::Interrupted, "step {step}");
+    }
+    let last = snapshot(&first, CheckpointName::Last);
+    assert_eq!(last.step, step);
+
+    let (_folder, checkpoint) = on_disk(last);
+    let mut resumed = trainer(config);
+    resumed.restore(&checkpoint)?;
+    let mut second = Collector::default();
+    resumed.run(&mut [&mut second])?;
+
+    let losses = |collector: &Collector| -> Vec<(u64, f64)> {
+        collector
+            .steps
+            .iter()
+            .map(|record| (record.step, record.tally.loss_sum))
+            .collect()
+    };
+    assert_eq!(
+        [losses(&first), losses(&second)].concat(),
+        losses(whole),
+        "step {step}"
+    );
+    assert_eq!(
+        [&first.metrics[..], &second.metrics].concat(),
+        whole.metrics,
+        "step {step}"
+    );
+    if step < n_steps {
+        let files = |collector: &Collector| snapshot(collector, CheckpointName::Last).files.clone();
+        assert!(
+            files(&second) == files(whole),
+            "step {step}: the last checkpoints differ"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
+    for kernels in ["fused", "reference"] {
+        let config = tiny(&[
+            &format!("model.kernels={kernels}"),
+            "model.layers=2",
+            "train.warmup_steps=4",
+            "train.schedule={kind=\"plateau\", factor=0.5, patience=1}",
+            "train.teacher_forcing={schedule=\"linear\", ratio=1.0, per=\"sequence\"}",
+            "train.eval_every=4",
+            "train.patience=50",
+            "train.learning_rate=0.02",
+        ]);
+        let whole = trained(&config)?;
+        // The first step, within warm-up, mid-epoch, at an evaluation, the last but one, the last.
+        for step in [1, 2, 3, 4, 5, 7, 8, 11, 14, 15] {
+            check(&config, &whole, step)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_alone_would_not_resume_the_run() -> Result<()> {
+    let config = tiny(&[]);
+    let whole = trained(&config)?;
+    let mut first = Collector::default();
+    trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut StopAt(5)])?;
+    let mut last = snapshot(&first, CheckpointName::Last).clone();
+    let fresh = {
+        let mut fresh = Collector::default();
+        trainer(&config).run(&mut [&mut fresh as &mut dyn Observer, &mut StopAt(1)])?;
+        snapshot(&fresh, CheckpointName::Last).clone()
+    };
+    let moments = |snapshot: &Snapshot| {
+        snapshot
+            .files
+            .iter()
+            .position(|(name, _)| *name == "moments.safetensors")
+            .expect("moments")
+    };
+    let index = moments(&last);
+    last.files[index] = fresh.files[moments(&fresh)].clone();
+    let (_folder, checkpoint) = on_disk(&last);
+    let mut resumed = trainer(&config);
+    resumed.restore(&checkpoint)?;
+    let mut second = Collector::default();
+    resumed.run(&mut [&mut second])?;
+    let files = |collector: &Collector| snapshot(collector, CheckpointName::Last).files.clone();
+    assert!(
+        files(&second) != files(&whole),
+        "other moments end in the same bytes"
+    );
+    Ok(())
+}
+
+#[test]
+fn same_seed_gives_the_same_bytes_for_any_number_of_threads() -> Result<()> {
+    let config = tiny(&["model.kernels=fused", "model.layers=2"]);
+    let run = |threads| -> Result<Collector> {
+        let mut collector = Collector::default();
+        let device = s2s_train::Device::Cpu;
+        s2s_train::Trainer::new(config.clone(), threads, &device)?.run(&mut [&mut collector])?;
+        Ok(collector)
+    };
+    let one = run(1)?;
+    for threads in [2, 3, 8] {
+        let other = run(threads)?;
+        assert_eq!(one.metrics, other.metrics, "{threads} threads");
+        assert_eq!(one.probes, other.probes, "{threads} threads");
+        for name in [CheckpointName::Best, CheckpointName::Last] {
+            let (one, other) = (snapshot(&one, name), snapshot(&other, name));
+            assert!(one.files == other.files, "{threads} threads, {name:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn another_seed_gives_another_run() -> Result<()> {
+    let run = |seed: &str| trained(&tiny(&[seed]));
+    assert_ne!(run("seed=0")?.metrics, run("seed=1")?.metrics);
+    Ok(())
+}
+
+#[test]
+fn checkpoint_that_does_not_fit_is_refused_and_nothing_changes() -> Result<()> {
+    let snapshot_of = |sets: &[&str]| -> Result<Snapshot> {
+        let collector = trained(&tiny(sets))?;
+        Ok(snapshot(&collector, CheckpointName::Last).clone())
+    };
+    let mut other_shape = snapshot_of(&["model.hidden=6"])?;
+    let own = snapshot_of(&[])?;
+    let state = |snapshot: &Snapshot| {
+        snapshot
+            .files
+            .iter()
+            .position(|(name, _)| *name == "state.json")
+            .expect("a state")
+    };
+    // Same configuration by its hash, parameters of another shape.
+    let (index, own_index) = (state(&other_shape), state(&own));
+    other_shape.files[index] = own.files[own_index].clone();
+    let mut garbled = own.clone();
+    garbled.files[own_index].1 = b"{\"step\": 3}".to_vec();
+    let mut truncated = own.clone();
+    let half = truncated.files[0].1.len() / 2;
+    truncated.files[0].1.truncate(half);
+
+    for (snapshot, says) in [
+        (snapshot_of(&["seed=7"])?, "another configuration"),
+        (other_shape, "moments.safetensors: first/encoder"),
+        (garbled, "state.json"),
+        (truncated, "params.safetensors"),
+    ] {
+        let (_folder, checkpoint) = on_disk(&snapshot);
+        let mut trainer = trainer(&tiny(&[]));
+        match trainer.restore(&checkpoint) {
+            Err(Error::Checkpoint { reason, .. }) => assert!(reason.contains(says), "{reason}"),
+            other => panic!("expected a refusal that says {says}, got {other:?}"),
+        }
+        assert_eq!(trainer.state().step, 0);
+        let fresh = trained(&tiny(&[]))?;
+        let mut collector = Collector::default();
+        trainer.run(&mut [&mut collector])?;
+        assert_eq!(
+            collector.metrics, fresh.metrics,
+            "the refused checkpoint left a trace: {says}"
+        );
+    }
+    Ok(())
+}
