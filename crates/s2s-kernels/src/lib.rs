@@ -43,6 +43,7 @@ mod ragged;
 mod real;
 mod simd;
 pub mod slices;
+mod storage;
 mod table;
 mod team;
 
@@ -58,10 +59,10 @@ pub use ragged::Ragged;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kernels {
-    /// Hand-written CPU kernels; on other devices the reference.
+    /// Hand-written kernels for f32 on the CPU; elsewhere the reference.
+    #[default]
     Fused,
     /// Plain tensor operations, differentiated by candle.
-    #[default]
     Reference,
 }
 
@@ -80,7 +81,17 @@ impl Kernels {
         rows: &Ragged,
         direction: Direction,
     ) -> Result<GruRun> {
-        gru::reference::sequence(input, weights, rows, direction)
+        let GruWeights {
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
+        } = weights;
+        if self.runs(&[input, weight_ih, weight_hh, bias_ih, bias_hh]) {
+            gru::operator::sequence(input, weights, rows, direction)
+        } else {
+            gru::reference::sequence(input, weights, rows, direction)
+        }
     }
 
     /// One step of a GRU: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state
@@ -98,7 +109,11 @@ impl Kernels {
     /// # Errors
     /// If the shapes disagree.
     pub fn additive_scores(self, query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
-        attention::reference::additive_scores(query, keys, energy)
+        if self.runs(&[query, keys, energy]) {
+            attention::operator::scores(query, keys, energy)
+        } else {
+            attention::reference::additive_scores(query, keys, energy)
+        }
     }
 
     /// Negative log-likelihood of the real target tokens, summed, in nats.
@@ -109,10 +124,16 @@ impl Kernels {
     /// # Errors
     /// If the shapes disagree, or if no token is real: the mean of nothing is not zero.
     pub fn token_loss(self, logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
-        loss::reference::token_loss(logits, targets, rows)
+        if self.runs(&[logits]) {
+            loss::operator::token_loss(logits, targets, rows)
+        } else {
+            loss::reference::token_loss(logits, targets, rows)
+        }
     }
 
     /// One Adam update of `param`, in place, from its gradient and moments.
+    ///
+    /// The moments too may be updated in place: a clone of them may share the change.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -123,6 +144,16 @@ impl Kernels {
         moments: &mut Moments,
         step: &AdamStep,
     ) -> Result<()> {
-        optim::reference::adam(param, grad, moments, step)
+        let tensors = [param, grad, &moments.first, &moments.second];
+        if self.runs(&tensors) && tensors.iter().all(|tensor| tensor.is_contiguous()) {
+            optim::operator::adam(param, grad, moments, step)
+        } else {
+            optim::reference::adam(param, grad, moments, step)
+        }
+    }
+
+    /// Whether the fused kernels take these tensors.
+    fn runs(self, tensors: &[&Tensor]) -> bool {
+        self == Self::Fused && storage::is_fused(tensors)
     }
 }

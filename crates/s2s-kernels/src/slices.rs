@@ -5,11 +5,10 @@
 //! order, and finds the gradients in the slices that it named:
 //!
 //! ```text
-//! pack      GruLayer::pack, Linear::pack, Additive::pack, Decoder::pack
-//! forward   GruLayer::forward a layer and direction, both into one [S, B, 2H]; last; Linear for the
-//!           bridge and the keys; Decoder::forward; token_loss, which turns the logits of
-//!           Decoder::logits_mut into their gradients
-//! backward  Decoder::backward; Linear::backward and weight_gradient; GruLayer::backward
+//! pack      Bidirectional::pack, Linear::pack, Additive::pack, Decoder::pack
+//! forward   Bidirectional::forward a layer; Linear for the bridge and the keys; Decoder::forward;
+//!           token_loss, which turns Decoder::logits_mut into their gradients
+//! backward  Decoder::backward; Linear::backward, weight_gradient; Bidirectional::backward
 //! update    squared_norm, adam
 //! ```
 //!
@@ -29,14 +28,16 @@
 pub use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
 pub use crate::attention::kernel::{Keys, Memory, Scorer, Step, StepGrads};
 pub use crate::decoder::{
-    Decoder, DecoderDropout, DecoderGrads, DecoderParams, DecoderSizes, Decoding, MemoryGrads,
-    Targets,
+    Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Decoding,
+    MemoryGrads, Targets,
 };
-pub use crate::gru::kernel::{Columns, GruInput, GruLayer, last};
+pub use crate::gru::bidirectional::{Bidirectional, BidirectionalStates};
+pub use crate::gru::kernel::{Columns, GruBatch, GruInput, GruLayer, GruStates};
 pub use crate::gru::{GruGrads, GruParams};
 pub use crate::linear::{Linear, bias_gradient, weight_gradient};
 pub use crate::loss::kernel::{TokenSums, token_loss};
 pub use crate::optim::kernel::{adam, squared_norm};
 pub use crate::real::{Matrix, Output, Real};
+pub use crate::storage::{read, write};
 pub use crate::table::{gather, position_first, scatter_add};
 pub use crate::team::Team;

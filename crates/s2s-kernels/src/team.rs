@@ -23,6 +23,11 @@ impl<T: Real> Team<T> {
         }
     }
 
+    /// The caller's thread alone.
+    pub fn single() -> Self {
+        Self::new(NonZeroUsize::MIN)
+    }
+
     /// Threads, at least 1.
     pub fn threads(&self) -> usize {
         self.scratch.len()

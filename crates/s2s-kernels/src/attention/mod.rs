@@ -8,4 +8,5 @@
 
 pub(crate) mod additive;
 pub(crate) mod kernel;
+pub(crate) mod operator;
 pub(crate) mod reference;

@@ -4,10 +4,8 @@ use super::DecoderSizes;
 use super::kernel::{Batch, Decoder};
 use super::step::features_stride;
 use super::trace::Rows;
-use super::{DecoderDropout, DecoderGrads, MemoryGrads, Targets};
-use crate::attention::kernel::{
-    Keys, Memory, Scorer, Step, StepGrads, add_scaled_row, weigh_backward,
-};
+use super::{DecoderGrads, DecoderInputs, MemoryGrads};
+use crate::attention::kernel::{Keys, Scorer, Step, StepGrads, add_scaled_row, weigh_backward};
 use crate::gru::cell::{self, gates_matrix};
 use crate::real::{Matrix, Output, Real};
 use crate::team::{Steps, Team, sized, split_rows};
@@ -16,32 +14,28 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
     /// The gradients of everything, from those of the logits, which stand where the logits stood:
     /// in [`logits_mut`](Self::logits_mut). Consumes what the forward pass kept.
     ///
-    /// `memory`, `targets` and `dropout` are those of the forward pass.
+    /// `inputs` are those of the forward pass.
     pub fn backward(
         &mut self,
-        memory: Memory<'_, T>,
-        targets: Targets<'_>,
-        dropout: &DecoderDropout<'_, T>,
+        inputs: DecoderInputs<'_, T>,
         d_memory: MemoryGrads<'_, T>,
         grads: DecoderGrads<'_, T>,
         scorer_grads: M::Grads<'_>,
         team: &mut Team<T>,
     ) {
-        self.steps_backward(memory, targets, dropout, d_memory, team);
-        self.gradients(dropout, grads, scorer_grads, team);
+        self.steps_backward(inputs, d_memory, team);
+        self.gradients(&inputs.dropout, grads, scorer_grads, team);
     }
 
     fn steps_backward(
         &mut self,
-        memory: Memory<'_, T>,
-        targets: Targets<'_>,
-        dropout: &DecoderDropout<'_, T>,
+        inputs: DecoderInputs<'_, T>,
         d_memory: MemoryGrads<'_, T>,
         team: &mut Team<T>,
     ) {
         let sizes = self.weights.sizes;
         let DecoderSizes { units, values, .. } = sizes;
-        let (batch, source_len, len) = (memory.batch(), memory.len, self.trace.len);
+        let (batch, source_len, len) = (inputs.memory.batch(), inputs.memory.len, self.trace.len);
         let ranges = team.ranges(batch);
         let cut = |all, width| split_rows(all, width, &ranges).into_iter();
         let mut states: Vec<_> = d_memory
@@ -92,10 +86,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         let batch = Batch {
             scorer: &self.scorer,
             weights: &self.weights,
-            memory,
-            initial: &[],
-            targets,
-            dropout,
+            inputs,
             len,
         };
         team.run(work, |(mut rows, mut grads), _| {
@@ -128,7 +119,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
             state.fill(T::ZERO);
         }
         grads.previous.fill(T::ZERO);
-        for position in 0..self.memory.len {
+        for position in 0..self.inputs.memory.len {
             grads.keys.at(position).fill(T::ZERO);
         }
         for step in (0..self.len).rev() {
@@ -175,7 +166,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         cell::backward(&rows.active, previous, gates, states[0]);
         cell.hidden_backward(gates, states[0]);
         let d_gates = gates_matrix(gates, units, n).columns(0, 3 * units);
-        match (below.last_mut(), &self.dropout.between) {
+        match (below.last_mut(), self.inputs.dropout.between) {
             (None, _) => {
                 let stride = features_stride(self.weights.sizes);
                 let d_context = &mut rows.d_features.at_mut(step)[units..];
@@ -207,11 +198,17 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         grads.scores.copy_from_slice(grads.previous);
         grads.previous.fill(T::ZERO);
         let weights = rows.weights.at(step + 1);
-        weigh_backward(self.memory, &rows.memory, weights, d_context, grads.scores);
+        weigh_backward(
+            self.inputs.memory,
+            &rows.memory,
+            weights,
+            d_context,
+            grads.scores,
+        );
         let seen = Step {
             state: self.features(rows.features.at(step), n).columns(0, units),
             previous: rows.weights.at(step),
-            memory: self.memory,
+            memory: self.inputs.memory,
             rows: &rows.memory,
         };
         let Some(state) = grads.states.last_mut() else {
@@ -232,12 +229,12 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
     /// while its positions are summed.
     fn values_backward(&self, rows: &Rows<'_, T>, grads: &mut RowGrads<'_, T>) {
         let DecoderSizes { units, values, .. } = self.weights.sizes;
-        let (stride, source_len) = (features_stride(self.weights.sizes), self.memory.len);
+        let (stride, source_len) = (features_stride(self.weights.sizes), self.inputs.memory.len);
         for (index, &row) in rows.memory.iter().enumerate() {
             for position in 0..source_len {
                 let d_value = &mut grads.values.at_mut(position)[index * values..][..values];
                 d_value.fill(T::ZERO);
-                if position >= self.memory.lengths[row] {
+                if position >= self.inputs.memory.lengths[row] {
                     continue;
                 }
                 for step in 0..self.len {

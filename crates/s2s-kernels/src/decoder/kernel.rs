@@ -2,8 +2,8 @@
 
 use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
 use super::trace::{DecoderTrace, Rows};
-use super::{DecoderDropout, DecoderParams, DecoderSizes, Targets};
-use crate::attention::kernel::{Memory, Scorer, Step};
+use super::{DecoderInputs, DecoderParams, DecoderSizes};
+use crate::attention::kernel::{Scorer, Step};
 use crate::lanes::argmax;
 use crate::real::{Matrix, Output, Real};
 use crate::team::{Team, sized, split_rows};
@@ -70,16 +70,13 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
     }
 
     /// Decodes a batch, keeping what [`backward`](Self::backward) needs.
-    ///
-    /// `initial` has the first states, `[B, D]` a layer.
-    pub fn forward(
-        &mut self,
-        memory: Memory<'_, T>,
-        initial: &[&[T]],
-        targets: Targets<'_>,
-        dropout: &DecoderDropout<'_, T>,
-        team: &mut Team<T>,
-    ) {
+    pub fn forward(&mut self, inputs: DecoderInputs<'_, T>, team: &mut Team<T>) {
+        let DecoderInputs {
+            memory,
+            initial,
+            targets,
+            dropout,
+        } = inputs;
         let sizes = self.weights.sizes;
         let batch = memory.batch();
         assert_memory(memory, sizes);
@@ -90,8 +87,12 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         );
         assert_eq!(initial.len(), sizes.layers, "one first state a layer");
         let len = targets.words.len().checked_div(batch).unwrap_or(0);
-        self.trace
-            .resize(sizes, (batch, len, memory.len), self.scorer.kept(), dropout);
+        self.trace.resize(
+            sizes,
+            (batch, len, memory.len),
+            self.scorer.kept(),
+            &dropout,
+        );
         let ranges = team.ranges(batch);
         let [input, hidden] = &mut self.shares;
         let shares = batch * 3 * sizes.units;
@@ -107,10 +108,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         let batch = Batch {
             scorer: &self.scorer,
             weights: &self.weights,
-            memory,
-            initial,
-            targets,
-            dropout,
+            inputs,
             len,
         };
         team.run(work, |(mut trace, mut shares), _| {
@@ -145,10 +143,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
 pub(super) struct Batch<'a, T: Real, M> {
     pub(super) scorer: &'a M,
     pub(super) weights: &'a Weights<T>,
-    pub(super) memory: Memory<'a, T>,
-    pub(super) initial: &'a [&'a [T]],
-    pub(super) targets: Targets<'a>,
-    pub(super) dropout: &'a DecoderDropout<'a, T>,
+    pub(super) inputs: DecoderInputs<'a, T>,
     pub(super) len: usize,
 }
 
@@ -170,7 +165,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
     /// The first states, and no attention before them.
     fn begin(&self, rows: &mut Rows<'_, T>) {
         let DecoderSizes { units, layers, .. } = self.weights.sizes;
-        for (layer, initial) in self.initial.iter().enumerate() {
+        for (layer, initial) in self.inputs.initial.iter().enumerate() {
             let initial = initial[rows.range.start * units..].chunks_exact(units);
             if layer + 1 < layers {
                 let states = rows.states[layer].at_mut(0).chunks_exact_mut(units);
@@ -198,13 +193,13 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         let tokens = rows.tokens.at_mut(step);
         for (index, (token, &row)) in tokens.iter_mut().zip(&rows.memory).enumerate() {
             let at = row * self.len + step;
-            *token = if step == 0 || self.targets.forced[at] {
-                self.targets.words[at]
+            *token = if step == 0 || self.inputs.targets.forced[at] {
+                self.inputs.targets.words[at]
             } else {
                 argmax(&rows.logits.at(step - 1)[index * vocab..][..vocab]) as u32
             };
         }
-        if let (Some(words), Some(mask)) = (&mut rows.words, self.dropout.embedding) {
+        if let (Some(words), Some(mask)) = (&mut rows.words, self.inputs.dropout.embedding) {
             let words = words.at_mut(step).chunks_exact_mut(width);
             for ((word, &token), &row) in words.zip(&*tokens).zip(&rows.memory) {
                 let embedding = &self.weights.embedding[token as usize * width..][..width];
@@ -223,7 +218,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         let seen = Step {
             state,
             previous,
-            memory: self.memory,
+            memory: self.inputs.memory,
             rows: &rows.memory,
         };
         let context = &mut after[units..];
@@ -252,7 +247,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         }
         let mut below = rows.states[layer - 1].at(step + 1);
         if let (Some(masks), Some(dropped)) =
-            (&self.dropout.between, rows.dropped.get_mut(layer - 1))
+            (self.inputs.dropout.between, rows.dropped.get_mut(layer - 1))
         {
             let dropped = dropped.at_mut(step);
             let states = dropped

@@ -25,6 +25,7 @@ mod trace;
 pub use decode::Decoding;
 pub use kernel::Decoder;
 
+use crate::attention::kernel::Memory;
 use crate::gru::{GruGrads, GruParams};
 use crate::real::Matrix;
 
@@ -133,6 +134,19 @@ pub struct MemoryGrads<'a, T> {
     pub initial: Vec<&'a mut [T]>,
 }
 
+/// What a decoder reads.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderInputs<'a, T> {
+    /// What it looks at.
+    pub memory: Memory<'a, T>,
+    /// The first states, one `[B, D]` a layer.
+    pub initial: &'a [&'a [T]],
+    /// The tokens.
+    pub targets: Targets<'a>,
+    /// What is dropped.
+    pub dropout: DecoderDropout<'a, T>,
+}
+
 /// What a decoder is told about a batch's targets; batch first.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
@@ -144,10 +158,19 @@ pub struct Targets<'a> {
 }
 
 /// Dropout masks of 0 and 1/(1-p), batch first; `None` where nothing is dropped.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct DecoderDropout<'a, T> {
     /// On the embedding of each token read, `[B, T, E]`.
     pub embedding: Option<&'a [T]>,
     /// On the input of each layer above the first, `[B, T, D]` each.
-    pub between: Option<Vec<&'a [T]>>,
+    pub between: Option<&'a [&'a [T]]>,
+}
+
+impl<T> Default for DecoderDropout<'_, T> {
+    fn default() -> Self {
+        Self {
+            embedding: None,
+            between: None,
+        }
+    }
 }

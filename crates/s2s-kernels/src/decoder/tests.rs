@@ -97,19 +97,19 @@ impl Case {
             forced: &self.forced,
         };
         let (embedding, between) = self.masks();
+        let between: Vec<&[f64]> = between.iter().map(Vec::as_slice).collect();
         let dropout = DecoderDropout {
             embedding: self.has_dropout.then_some(&embedding[..]),
-            between: self
-                .has_dropout
-                .then(|| between.iter().map(Vec::as_slice).collect()),
+            between: self.has_dropout.then_some(&between[..]),
         };
-        decoder.forward(
+        let initial = &parts[8..8 + self.layers];
+        let inputs = DecoderInputs {
             memory,
-            &parts[8..8 + self.layers],
+            initial,
             targets,
-            &dropout,
-            &mut self.team(),
-        );
+            dropout,
+        };
+        decoder.forward(inputs, &mut self.team());
         let d_logits = numbers(9, decoder.logits().len());
         let loss = dot(decoder.logits(), &d_logits);
         if let Some(gradient) = gradient {
@@ -141,15 +141,7 @@ impl Case {
                 keys,
                 initial,
             };
-            decoder.backward(
-                memory,
-                targets,
-                &dropout,
-                d_memory,
-                grads,
-                scorer,
-                &mut self.team(),
-            );
+            decoder.backward(inputs, d_memory, grads, scorer, &mut self.team());
         }
         loss
     }

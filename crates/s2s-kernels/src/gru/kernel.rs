@@ -26,6 +26,30 @@ pub enum GruInput<'a, T> {
     },
 }
 
+/// A batch of rows for a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct GruBatch<'a, T> {
+    /// What the layer reads.
+    pub input: GruInput<'a, T>,
+    /// Real positions of each row, `[B]`.
+    pub lengths: &'a [usize],
+    /// Padded length, `S`.
+    pub len: usize,
+}
+
+/// What the backward pass of a layer reads.
+#[derive(Clone, Copy, Debug)]
+pub struct GruStates<'a, T> {
+    /// What the forward pass wrote, `[S, B, ·]`.
+    pub states: &'a [T],
+    /// Its gradient, in the same columns.
+    pub d_states: &'a [T],
+    /// The layer's columns of both.
+    pub columns: Columns,
+    /// The gradient of the last states, `[B, H]`.
+    pub d_last: Matrix<'a, T>,
+}
+
 /// Columns `first..first + H` of a position-first `[S, B, stride]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns {
@@ -79,21 +103,26 @@ impl<T: Real> GruLayer<T> {
 
     /// The states of every row, written into `columns` of `states [S, B, ·]`; 0 where padded.
     ///
-    /// `lengths [B]` are the real positions of each row, of `len`.
+    /// [`backward`](Self::backward) needs what this keeps.
     pub fn forward(
         &mut self,
-        input: GruInput<'_, T>,
-        (lengths, len): (&[usize], usize),
-        (states, columns): (&mut [T], Columns),
+        batch: GruBatch<'_, T>,
+        states: &mut [T],
+        columns: Columns,
         team: &mut Team<T>,
     ) {
+        let GruBatch {
+            input,
+            lengths,
+            len,
+        } = batch;
         self.project_words(input);
-        let (batch, units) = (lengths.len(), self.cell.units);
-        let ranges = team.ranges(batch);
+        let (n, units) = (lengths.len(), self.cell.units);
+        let ranges = team.ranges(n);
         let stride = gates_stride(units);
-        let gates = sized(&mut self.gates, len * batch * stride);
-        let input_gates = sized(&mut self.input_gates, batch * 3 * units);
-        let hidden_gates = sized(&mut self.hidden_gates, batch * 3 * units);
+        let gates = sized(&mut self.gates, len * n * stride);
+        let input_gates = sized(&mut self.input_gates, n * 3 * units);
+        let hidden_gates = sized(&mut self.hidden_gates, n * 3 * units);
         let work = Steps::split(gates, len, stride, &ranges)
             .into_iter()
             .zip(Steps::split(states, len, columns.stride, &ranges))
@@ -124,40 +153,40 @@ impl<T: Real> GruLayer<T> {
         team.run(work, |work, _| work.run(&pass));
     }
 
-    /// The gradients of the weights and the input, from those of the states and of the
-    /// [`last`] states; consumes what the forward pass kept.
+    /// The gradients of the weights and the input; consumes what the forward pass kept.
     ///
-    /// `d_last` is `[B, H]`. `d_input` is of the input's shape, or of the embedding's, and is
-    /// replaced or added to.
+    /// `d_input` is of the input's shape, or of the embedding's, and is replaced or added to.
     pub fn backward(
         &mut self,
-        input: GruInput<'_, T>,
-        (lengths, len): (&[usize], usize),
-        (states, d_states, columns): (&[T], &[T], Columns),
-        d_last: &[T],
-        (d_input, output): (&mut [T], Output<'_, T>),
+        batch: GruBatch<'_, T>,
+        seen: GruStates<'_, T>,
+        d_input: &mut [T],
+        output: Output<'_, T>,
         grads: &mut GruGrads<'_, T>,
         team: &mut Team<T>,
     ) {
-        let (batch, units) = (lengths.len(), self.cell.units);
-        let ranges = team.ranges(batch);
-        let stride = gates_stride(units);
-        let d_state = sized(&mut self.d_state, batch * units);
-        let work = Steps::split(
-            &mut self.gates[..len * batch * stride],
+        let GruBatch {
+            input,
+            lengths,
             len,
-            stride,
-            &ranges,
-        )
-        .into_iter()
-        .zip(split_rows(d_state, units, &ranges))
-        .zip(ranges)
-        .map(|((gates, d_state), rows)| Backward {
-            rows,
-            gates,
-            d_state,
-        })
-        .collect();
+        } = batch;
+        let GruStates {
+            states, columns, ..
+        } = seen;
+        let (n, units) = (lengths.len(), self.cell.units);
+        let ranges = team.ranges(n);
+        let stride = gates_stride(units);
+        let d_state = sized(&mut self.d_state, n * units);
+        let work = Steps::split(&mut self.gates[..len * n * stride], len, stride, &ranges)
+            .into_iter()
+            .zip(split_rows(d_state, units, &ranges))
+            .zip(ranges)
+            .map(|((gates, d_state), rows)| Backward {
+                rows,
+                gates,
+                d_state,
+            })
+            .collect();
         let pass = Pass {
             direction: self.direction,
             cell: &self.cell,
@@ -169,9 +198,9 @@ impl<T: Real> GruLayer<T> {
             len,
             columns,
         };
-        team.run(work, |work, _| work.run(&pass, states, d_states, d_last));
+        team.run(work, |work, _| work.run(&pass, seen));
 
-        let rows = len * batch;
+        let rows = len * n;
         let gates = std::mem::take(&mut self.gates);
         let d_gates = gates_matrix(&gates, units, rows);
         let states = Matrix {
@@ -181,16 +210,37 @@ impl<T: Real> GruLayer<T> {
             rows,
         }
         .columns(columns.first, units);
-        let kept = rows - batch.min(rows);
+        let kept = rows - n.min(rows);
         let (after, before) = match self.direction {
-            Direction::Forward => (d_gates.rows(batch, kept), states.rows(0, kept)),
-            Direction::Backward => (d_gates.rows(0, kept), states.rows(batch, kept)),
+            Direction::Forward => (d_gates.rows(n, kept), states.rows(0, kept)),
+            Direction::Backward => (d_gates.rows(0, kept), states.rows(n, kept)),
         };
         cell::hidden_gradients(after, before, grads, team);
         cell::bias_gradients(d_gates, grads, team);
         let d_gates = d_gates.columns(0, 3 * units);
-        self.input_gradients(input, (d_gates, len), (d_input, output), grads, team);
+        self.input_gradients(batch, d_gates, (d_input, output), grads, team);
         self.gates = gates;
+    }
+
+    /// The state after the last position that the direction reads, into `columns` of `ends [B, ·]`;
+    /// 0 for an empty row.
+    pub fn last(
+        &self,
+        lengths: &[usize],
+        (states, columns): (&[T], Columns),
+        (ends, to): (&mut [T], Columns),
+    ) {
+        let units = self.cell.units;
+        for (row, (end, &length)) in ends.chunks_exact_mut(to.stride).zip(lengths).enumerate() {
+            let end = &mut end[to.first..][..units];
+            match self.direction.last(length) {
+                Some(position) => {
+                    let at = (position * lengths.len() + row) * columns.stride + columns.first;
+                    end.copy_from_slice(&states[at..][..units]);
+                }
+                None => end.fill(T::ZERO),
+            }
+        }
     }
 
     /// `table = embedding W_ihᵀ + b_ih`
@@ -208,46 +258,26 @@ impl<T: Real> GruLayer<T> {
 
     fn input_gradients(
         &mut self,
-        input: GruInput<'_, T>,
-        (d_gates, len): (Matrix<'_, T>, usize),
+        batch: GruBatch<'_, T>,
+        d_gates: Matrix<'_, T>,
         (d_input, output): (&mut [T], Output<'_, T>),
         grads: &mut GruGrads<'_, T>,
         team: &mut Team<T>,
     ) {
         let inputs = self.inputs;
-        let (d_gates, x) = match input {
+        let (d_gates, x) = match batch.input {
             GruInput::Dense(x) => (d_gates, Matrix::dense(x, d_gates.rows, inputs)),
             GruInput::Embedded { ids, embedding } => {
                 let words = embedding.len() / inputs;
                 let table = sized(&mut self.table, words * d_gates.cols);
                 table.fill(T::ZERO);
-                scatter_add(table, d_gates, position_first(ids, len), team);
+                scatter_add(table, d_gates, position_first(ids, batch.len), team);
                 let d_table = Matrix::dense(&*table, words, d_gates.cols);
                 (d_table, Matrix::dense(embedding, words, inputs))
             }
         };
         weight_gradient(grads.weight_ih, inputs, d_gates, x, Output::Replace, team);
         self.cell.input.backward_on(d_gates, d_input, output, team);
-    }
-}
-
-/// The state after the last position that a row's direction reads, `[B, H]`; 0 for an empty row.
-pub fn last<T: Real>(
-    out: &mut [T],
-    direction: Direction,
-    (lengths, len): (&[usize], usize),
-    (states, columns): (&[T], Columns),
-) {
-    let batch = lengths.len();
-    let units = out.len() / batch.max(1);
-    for (row, out) in out.chunks_exact_mut(units.max(1)).enumerate() {
-        match direction.last(lengths[row]) {
-            Some(position) if position < len => {
-                let start = (position * batch + row) * columns.stride + columns.first;
-                out.copy_from_slice(&states[start..][..units]);
-            }
-            _ => out.fill(T::ZERO),
-        }
     }
 }
 
@@ -372,15 +402,21 @@ struct Backward<'a, T> {
 }
 
 impl<T: Real> Backward<'_, T> {
-    fn run(mut self, pass: &Pass<'_, T>, states: &[T], d_states: &[T], d_last: &[T]) {
-        let (units, rows) = (pass.cell.units, self.rows.len());
+    fn run(mut self, pass: &Pass<'_, T>, seen: GruStates<'_, T>) {
+        let GruStates {
+            states,
+            d_states,
+            d_last,
+            ..
+        } = seen;
+        let rows = self.rows.len();
         let batch = pass.lengths.len();
         let all_rows = pass.len * batch;
         let at = |all, position: usize| {
             pass.state_columns(all, all_rows)
                 .rows(position * batch + self.rows.start, rows)
         };
-        let d_last = Matrix::dense(d_last, batch, units).rows(self.rows.start, rows);
+        let d_last = d_last.rows(self.rows.start, rows);
         self.d_state.fill(T::ZERO);
         let mut active = Vec::with_capacity(rows);
         let mut ending = Vec::with_capacity(rows);

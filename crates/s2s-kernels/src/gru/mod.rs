@@ -10,8 +10,10 @@
 //! h' = (1 - z) ⊙ n + z ⊙ h
 //! ```
 
+pub(crate) mod bidirectional;
 pub(crate) mod cell;
 pub(crate) mod kernel;
+pub(crate) mod operator;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 use std::num::NonZeroUsize;
 
-use super::kernel::{Columns, GruInput, GruLayer, last};
+use super::kernel::{Columns, GruBatch, GruInput, GruLayer, GruStates};
 use super::{Direction, GruGrads, GruParams};
 use crate::gradcheck::{assert_gradient, dot, numbers};
-use crate::real::Output;
+use crate::real::{Matrix, Output};
 use crate::team::Team;
 
 const UNITS: usize = 3;
@@ -38,14 +38,15 @@ impl Case {
         ]
     }
 
-    fn batch(&self) -> (&[usize], usize) {
-        (&self.lengths, self.len)
-    }
-
-    fn input<'a>(&'a self, x: &'a [f64]) -> GruInput<'a, f64> {
-        match &self.ids {
+    fn batch<'a>(&'a self, x: &'a [f64]) -> GruBatch<'a, f64> {
+        let input = match &self.ids {
             Some(ids) => GruInput::Embedded { ids, embedding: x },
             None => GruInput::Dense(x),
+        };
+        GruBatch {
+            input,
+            lengths: &self.lengths,
+            len: self.len,
         }
     }
 
@@ -63,14 +64,12 @@ impl Case {
         let mut states = vec![0.0; self.len * self.lengths.len() * COLUMNS.stride];
         let mut ends = vec![0.0; self.lengths.len() * UNITS];
         layer.pack(params);
-        let input = self.input(parts[4]);
-        layer.forward(
-            input,
-            self.batch(),
-            (&mut states, COLUMNS),
-            &mut self.team(),
-        );
-        last(&mut ends, self.direction, self.batch(), (&states, COLUMNS));
+        layer.forward(self.batch(parts[4]), &mut states, COLUMNS, &mut self.team());
+        let to = Columns {
+            first: 0,
+            stride: UNITS,
+        };
+        layer.last(&self.lengths, (&states, COLUMNS), (&mut ends, to));
         let (d_states, d_last) = self.loss_weights();
         let loss = dot(&states, &d_states) + dot(&ends, &d_last);
         (states, loss)
@@ -88,12 +87,17 @@ impl Case {
             rest = after;
             part
         });
+        let seen = GruStates {
+            states: &states,
+            d_states: &d_states,
+            columns: COLUMNS,
+            d_last: Matrix::dense(&d_last, self.lengths.len(), UNITS),
+        };
         layer.backward(
-            self.input(parts[4]),
-            self.batch(),
-            (&states, &d_states, COLUMNS),
-            &d_last,
-            (d_input, Output::Replace),
+            self.batch(parts[4]),
+            seen,
+            d_input,
+            Output::Replace,
             &mut GruGrads {
                 weight_ih,
                 weight_hh,

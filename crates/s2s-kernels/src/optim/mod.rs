@@ -10,6 +10,7 @@
 //! ```
 
 pub(crate) mod kernel;
+pub(crate) mod operator;
 pub(crate) mod reference;
 
 use candle_core::{Result, Tensor};

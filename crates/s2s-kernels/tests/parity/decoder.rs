@@ -1,0 +1,381 @@
+//! The decoder on slices against its equations in plain tensor operations.
+
+use std::num::NonZeroUsize;
+
+use candle_core::{D, Device, Result, Tensor, Var};
+use proptest::prelude::*;
+use s2s_kernels::slices::{
+    Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, DecoderGrads, DecoderInputs,
+    DecoderParams, DecoderSizes, GruGrads, GruParams, Memory, MemoryGrads, Targets, Team,
+};
+use s2s_kernels::{GruWeights, Kernels};
+
+use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
+
+#[derive(Clone, Debug)]
+struct Case {
+    sizes: DecoderSizes,
+    attention: usize,
+    lengths: Vec<usize>,
+    source_len: usize,
+    len: usize,
+    /// How often the true token is read.
+    forcing: f64,
+    has_dropout: bool,
+    /// Factor on the energies and the output's weights.
+    scale: f32,
+}
+
+/// Everything random about a case: the variables in one order, and what is no variable.
+struct Drawn {
+    vars: Vec<Var>,
+    words: Vec<u32>,
+    forced: Vec<bool>,
+    embedding_mask: Vec<f32>,
+    between: Vec<Vec<f32>>,
+    d_logits: Vec<f32>,
+}
+
+/// Of embedding, output weight and bias, query weight, query bias, energy, values, keys; first
+/// states; four weights a layer.
+const FIXED: usize = 8;
+
+impl Case {
+    fn draw(&self) -> Result<Drawn> {
+        let DecoderSizes {
+            vocab,
+            embedding,
+            units,
+            values,
+            layers,
+        } = self.sizes;
+        let (batch, len) = (self.lengths.len(), self.len);
+        let mut draw = Draw::new(6);
+        let scaled = |tensor: Tensor| Var::from_tensor(&(tensor * f64::from(self.scale))?);
+        let mut vars = vec![
+            draw.var((vocab, embedding))?,
+            scaled(draw.tensor((vocab, units + values))?)?,
+            draw.var(vocab)?,
+            draw.var((self.attention, units))?,
+            draw.var(self.attention)?,
+            scaled(draw.tensor(self.attention)?)?,
+            draw.var((self.source_len, batch, values))?,
+            draw.var((self.source_len, batch, self.attention))?,
+        ];
+        for _ in 0..layers {
+            vars.push(draw.var((batch, units))?);
+        }
+        for layer in 0..layers {
+            let inputs = if layer == 0 {
+                embedding + values
+            } else {
+                units
+            };
+            vars.push(draw.var((3 * units, inputs))?);
+            vars.push(draw.var((3 * units, units))?);
+            vars.push(draw.var(3 * units)?);
+            vars.push(draw.var(3 * units)?);
+        }
+        Ok(Drawn {
+            vars,
+            words: draw.words(batch * len, vocab),
+            forced: draw.coins(batch * len, self.forcing),
+            embedding_mask: draw.mask(batch * len * embedding),
+            between: (1..layers)
+                .map(|_| draw.mask(batch * len * units))
+                .collect(),
+            d_logits: draw.numbers(len * batch * vocab),
+        })
+    }
+
+    /// Logits `[T, B, V]`, weights `[T, B, S]`, then the gradients.
+    fn reference(&self, drawn: &Drawn) -> Result<Vec<Vec<f32>>> {
+        let DecoderSizes {
+            vocab,
+            embedding,
+            units,
+            layers,
+            ..
+        } = self.sizes;
+        let (batch, len, device) = (self.lengths.len(), self.len, Device::Cpu);
+        let vars: Vec<&Tensor> = drawn.vars.iter().map(Var::as_tensor).collect();
+        let values = vars[6].transpose(0, 1)?.contiguous()?; // [B, S, C]
+        let keys = vars[7].transpose(0, 1)?.contiguous()?;
+        let is_padded = |&length: &usize| (0..self.source_len).map(move |s| s >= length);
+        let padding = self.lengths.iter().flat_map(is_padded);
+        let padding = padding
+            .map(|is_padded| if is_padded { -1e9 } else { 0_f32 })
+            .collect();
+        let padding = Tensor::from_vec(padding, (batch, self.source_len), &device)?;
+        let mask = |mask: &[f32], width| Tensor::from_slice(mask, (batch, len, width), &device);
+        let embedding_mask = mask(&drawn.embedding_mask, embedding)?;
+        let mut states: Vec<Tensor> = vars[FIXED..][..layers].iter().map(|&v| v.clone()).collect();
+        let (mut all_logits, mut all_weights): (Vec<Tensor>, Vec<Tensor>) = (vec![], vec![]);
+        for step in 0..len {
+            let own = match all_logits.last() {
+                Some(logits) => logits.argmax(D::Minus1)?.to_vec1::<u32>()?,
+                None => vec![0; batch],
+            };
+            let token = (0..batch).map(|row| {
+                let at = row * len + step;
+                if step == 0 || drawn.forced[at] {
+                    drawn.words[at]
+                } else {
+                    own[row]
+                }
+            });
+            let token = Tensor::from_vec(token.collect(), batch, &device)?;
+            let query = linear(&states[layers - 1], vars[3], vars[4])?;
+            let scores = Kernels::Reference.additive_scores(&query, &keys, vars[5])?;
+            let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
+            let context = weights.unsqueeze(1)?.matmul(&values)?.squeeze(1)?;
+            let mut word = vars[0].embedding(&token)?;
+            if self.has_dropout {
+                word = (word * embedding_mask.narrow(1, step, 1)?.squeeze(1)?)?;
+            }
+            let mut input = Tensor::cat(&[&word, &context], 1)?;
+            for layer in 0..layers {
+                if layer > 0 && self.has_dropout {
+                    let between = mask(&drawn.between[layer - 1], units)?;
+                    input = (input * between.narrow(1, step, 1)?.squeeze(1)?)?;
+                }
+                let w = &vars[FIXED + layers + 4 * layer..][..4];
+                let weights = GruWeights {
+                    weight_ih: w[0].clone(),
+                    weight_hh: w[1].clone(),
+                    bias_ih: w[2].clone(),
+                    bias_hh: w[3].clone(),
+                };
+                states[layer] = Kernels::Reference.gru_cell(&input, &states[layer], &weights)?;
+                input = states[layer].clone();
+            }
+            all_logits.push(linear(
+                &Tensor::cat(&[&input, &context], 1)?,
+                vars[1],
+                vars[2],
+            )?);
+            all_weights.push(weights);
+        }
+        let logits = Tensor::stack(&all_logits, 0)?;
+        let d_logits = Tensor::from_slice(&drawn.d_logits, (len, batch, vocab), &device)?;
+        let loss = weighted_sum(&logits, &d_logits)?;
+        let mut all = vec![
+            numbers(&logits)?,
+            numbers(&Tensor::stack(&all_weights, 0)?)?,
+        ];
+        all.extend(gradients(&loss, &drawn.vars.iter().collect::<Vec<_>>())?);
+        Ok(all)
+    }
+
+    fn fused(&self, drawn: &Drawn, threads: usize) -> Result<Vec<Vec<f32>>> {
+        let layers = self.sizes.layers;
+        let vars = drawn
+            .vars
+            .iter()
+            .map(|v| numbers(v))
+            .collect::<Result<Vec<_>>>()?;
+        let mut decoder = Decoder::new(Additive::new());
+        decoder.scorer.pack(AdditiveParams {
+            query_weight: &vars[3],
+            query_bias: &vars[4],
+            energy: &vars[5],
+        });
+        let params = DecoderParams {
+            embedding: &vars[0],
+            layers: vars[FIXED + layers..]
+                .chunks_exact(4)
+                .map(gru_params)
+                .collect(),
+            output_weight: &vars[1],
+            output_bias: &vars[2],
+        };
+        assert_eq!(params.sizes(), self.sizes);
+        decoder.pack(&params);
+        let memory = Memory {
+            values: &vars[6],
+            keys: &vars[7],
+            lengths: &self.lengths,
+            len: self.source_len,
+        };
+        let targets = Targets {
+            words: &drawn.words,
+            forced: &drawn.forced,
+        };
+        let between: Vec<&[f32]> = drawn.between.iter().map(Vec::as_slice).collect();
+        let dropout = DecoderDropout {
+            embedding: self.has_dropout.then_some(&drawn.embedding_mask[..]),
+            between: self.has_dropout.then_some(&between[..]),
+        };
+        let initial: Vec<&[f32]> = vars[FIXED..][..layers].iter().map(Vec::as_slice).collect();
+        let mut team = Team::new(NonZeroUsize::new(threads).unwrap());
+        let inputs = DecoderInputs {
+            memory,
+            initial: &initial,
+            targets,
+            dropout,
+        };
+        decoder.forward(inputs, &mut team);
+        let mut all = vec![decoder.logits().to_vec(), decoder.attention().to_vec()];
+        decoder.logits_mut().copy_from_slice(&drawn.d_logits);
+        let mut grads: Vec<Vec<f32>> = vars.iter().map(|v| vec![f32::NAN; v.len()]).collect();
+        let mut parts = grads.iter_mut().map(Vec::as_mut_slice);
+        let mut next = || parts.next().unwrap();
+        let [embedding, output_weight, output_bias] = [next(), next(), next()];
+        let scorer = AdditiveGrads {
+            query_weight: next(),
+            query_bias: next(),
+            energy: next(),
+        };
+        let (values, keys) = (next(), next());
+        let d_memory = MemoryGrads {
+            values,
+            keys,
+            initial: (0..layers).map(|_| next()).collect(),
+        };
+        let layers = (0..layers)
+            .map(|_| GruGrads {
+                weight_ih: next(),
+                weight_hh: next(),
+                bias_ih: next(),
+                bias_hh: next(),
+            })
+            .collect();
+        let d = DecoderGrads {
+            embedding,
+            layers,
+            output_weight,
+            output_bias,
+        };
+        decoder.backward(inputs, d_memory, d, scorer, &mut team);
+        all.extend(grads);
+        Ok(all)
+    }
+
+    #[track_caller]
+    fn check(&self) -> Result<()> {
+        let drawn = self.draw()?;
+        let fused = self.fused(&drawn, 1)?;
+        let names = [
+            "logits",
+            "weights",
+            "embedding",
+            "output_weight",
+            "output_bias",
+            "query_weight",
+            "query_bias",
+            "energy",
+            "values",
+            "keys",
+        ];
+        let names = names
+            .into_iter()
+            .chain(std::iter::repeat("states and layers"));
+        for ((fused, reference), name) in fused.iter().zip(&self.reference(&drawn)?).zip(names) {
+            assert_close(&format!("{name} of {self:?}"), fused, reference);
+        }
+        assert!(
+            fused == self.fused(&drawn, 2)?,
+            "threads changed a bit of {self:?}"
+        );
+        Ok(())
+    }
+}
+
+fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.matmul(&weight.t()?)?.broadcast_add(bias)
+}
+
+fn gru_params(weights: &[Vec<f32>]) -> GruParams<'_, f32> {
+    GruParams {
+        weight_ih: &weights[0],
+        weight_hh: &weights[1],
+        bias_ih: &weights[2],
+        bias_hh: &weights[3],
+    }
+}
+
+fn small(layers: usize) -> Case {
+    Case {
+        sizes: DecoderSizes {
+            vocab: 7,
+            embedding: 3,
+            units: 17,
+            values: 10,
+            layers,
+        },
+        attention: 9,
+        lengths: vec![4, 1, 2, 4, 3],
+        source_len: 4,
+        len: 3,
+        forcing: 0.5,
+        has_dropout: true,
+        scale: 1.0,
+    }
+}
+
+#[test]
+fn decoder_is_its_reference_with_any_coins_layers_and_masks() -> Result<()> {
+    for layers in 1..4 {
+        for forcing in [0.0, 0.5, 1.0] {
+            for has_dropout in [false, true] {
+                Case {
+                    forcing,
+                    has_dropout,
+                    ..small(layers)
+                }
+                .check()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn decoder_is_its_reference_at_size_one() -> Result<()> {
+    let sizes = DecoderSizes {
+        vocab: 1,
+        embedding: 1,
+        units: 1,
+        values: 1,
+        layers: 1,
+    };
+    let lengths = vec![1];
+    Case {
+        sizes,
+        attention: 1,
+        lengths,
+        source_len: 1,
+        len: 1,
+        ..small(1)
+    }
+    .check()
+}
+
+#[test]
+fn decoder_stands_saturated_scores_and_extreme_logits() -> Result<()> {
+    Case {
+        scale: 40.0,
+        forcing: 1.0,
+        has_dropout: false,
+        ..small(2)
+    }
+    .check()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn decoder_is_its_reference(
+        (vocab, embedding, units, values) in (1..20_usize, 1..20_usize, 1..40_usize, 1..40_usize),
+        attention in 1..40_usize,
+        layers in 1..3_usize,
+        lengths in prop::collection::vec(1..6_usize, 1..20),
+        len in 1..5_usize,
+        has_dropout: bool,
+    ) {
+        let sizes = DecoderSizes { vocab, embedding, units, values, layers };
+        let case = Case { sizes, attention, lengths, source_len: 5, len, has_dropout, ..small(1) };
+        case.check().unwrap();
+    }
+}

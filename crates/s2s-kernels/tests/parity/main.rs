@@ -1,0 +1,5 @@
+//! Every fused operator against its reference: values and every gradient.
+
+mod decoder;
+mod operators;
+mod support;

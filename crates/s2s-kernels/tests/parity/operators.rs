@@ -1,0 +1,250 @@
+//! Through candle: both kernels on the same variables.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use proptest::prelude::*;
+use s2s_kernels::{AdamStep, Direction, GruWeights, Kernels, Moments, Ragged};
+
+use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
+
+const BOTH: [Kernels; 2] = [Kernels::Fused, Kernels::Reference];
+
+#[derive(Clone, Debug)]
+struct GruCase {
+    lengths: Vec<usize>,
+    len: usize,
+    inputs: usize,
+    units: usize,
+    direction: Direction,
+}
+
+fn check_gru(case: &GruCase) -> Result<()> {
+    let GruCase {
+        lengths,
+        len,
+        inputs,
+        units,
+        direction,
+    } = case;
+    let (batch, len, inputs, units) = (lengths.len(), *len, *inputs, *units);
+    let mut draw = Draw::new(1);
+    let input = draw.var((batch, len, inputs))?;
+    let vars = [
+        draw.var((3 * units, inputs))?,
+        draw.var((3 * units, units))?,
+        draw.var(3 * units)?,
+        draw.var(3 * units)?,
+    ];
+    let weights = GruWeights {
+        weight_ih: vars[0].as_tensor().clone(),
+        weight_hh: vars[1].as_tensor().clone(),
+        bias_ih: vars[2].as_tensor().clone(),
+        bias_hh: vars[3].as_tensor().clone(),
+    };
+    let d_states = draw.tensor((batch, len, units))?;
+    let d_last = draw.tensor((batch, units))?;
+    let rows = Ragged::new(lengths.clone(), len, DType::F32, &Device::Cpu)?;
+    let run = |kernels: Kernels| -> Result<Vec<Vec<f32>>> {
+        let run = kernels.gru(&input, &weights, &rows, *direction)?;
+        let loss = (weighted_sum(&run.states, &d_states)? + weighted_sum(&run.last, &d_last)?)?;
+        let [weight_ih, weight_hh, bias_ih, bias_hh] = &vars;
+        let mut all = vec![numbers(&run.states)?, numbers(&run.last)?];
+        all.extend(gradients(
+            &loss,
+            &[&input, weight_ih, weight_hh, bias_ih, bias_hh],
+        )?);
+        Ok(all)
+    };
+    let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
+    let names = [
+        "states",
+        "last",
+        "input",
+        "weight_ih",
+        "weight_hh",
+        "bias_ih",
+        "bias_hh",
+    ];
+    for ((fused, reference), name) in fused.iter().zip(&reference).zip(names) {
+        assert_close(name, fused, reference);
+    }
+    Ok(())
+}
+
+#[test]
+fn gru_is_its_reference_at_every_edge() -> Result<()> {
+    for direction in [Direction::Forward, Direction::Backward] {
+        for lengths in [vec![1], vec![3, 1, 0, 3], vec![2; 17]] {
+            for (inputs, units) in [(1, 1), (3, 15), (16, 16), (17, 33)] {
+                let len = 3.min(lengths.iter().copied().max().unwrap_or(0));
+                check_gru(&GruCase {
+                    lengths: lengths.clone(),
+                    len,
+                    inputs,
+                    units,
+                    direction,
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_scores(batch: usize, source_len: usize, units: usize, scale: f64) -> Result<()> {
+    let mut draw = Draw::new(2);
+    let query = Var::from_tensor(&(draw.tensor((batch, units))? * scale)?)?;
+    let keys = draw.var((batch, source_len, units))?;
+    let energy = draw.var(units)?;
+    let d_scores = draw.tensor((batch, source_len))?;
+    let run = |kernels: Kernels| -> Result<Vec<Vec<f32>>> {
+        let scores = kernels.additive_scores(&query, &keys, &energy)?;
+        let loss = weighted_sum(&scores, &d_scores)?;
+        let mut all = vec![numbers(&scores)?];
+        all.extend(gradients(&loss, &[&query, &keys, &energy])?);
+        Ok(all)
+    };
+    let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
+    for ((fused, reference), name) in fused
+        .iter()
+        .zip(&reference)
+        .zip(["scores", "query", "keys", "energy"])
+    {
+        assert_close(name, fused, reference);
+    }
+    Ok(())
+}
+
+fn check_loss(lengths: Vec<usize>, len: usize, vocab: usize, scale: f64) -> Result<()> {
+    let mut draw = Draw::new(3);
+    let batch = lengths.len();
+    let logits = draw.var((batch, len, vocab))?;
+    let targets = draw.words(batch * len, vocab);
+    let targets = Tensor::from_vec(targets, (batch, len), &Device::Cpu)?;
+    let rows = Ragged::new(lengths, len, DType::F32, &Device::Cpu)?;
+    let run = |kernels: Kernels| -> Result<(f32, usize, Vec<f32>)> {
+        let loss = kernels.token_loss(&(logits.as_tensor() * scale)?, &targets, &rows)?;
+        let gradient = gradients(&loss.mean()?, &[&logits])?.remove(0);
+        Ok((loss.sum.to_scalar()?, loss.n_tokens, gradient))
+    };
+    let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
+    assert_close("loss", &[fused.0], &[reference.0]);
+    assert_eq!(fused.1, reference.1);
+    assert_close("logits", &fused.2, &reference.2);
+    Ok(())
+}
+
+#[test]
+fn loss_is_its_reference_at_every_edge() -> Result<()> {
+    for lengths in [vec![1], vec![3, 0, 1, 2]] {
+        for vocab in [1, 2, 15, 16, 17, 53] {
+            for scale in [1.0, 80.0, 1e4] {
+                check_loss(lengths.clone(), 3, vocab, scale)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn loss_refuses_what_the_reference_refuses() -> Result<()> {
+    let logits = Tensor::zeros((1, 2, 3), DType::F32, &Device::Cpu)?;
+    let targets = Tensor::zeros((1, 2), DType::U32, &Device::Cpu)?;
+    for kernels in BOTH {
+        let empty = Ragged::new(vec![0], 2, DType::F32, &Device::Cpu)?;
+        assert!(kernels.token_loss(&logits, &targets, &empty).is_err());
+        let rows = Ragged::new(vec![2], 2, DType::F32, &Device::Cpu)?;
+        let beyond = Tensor::full(3_u32, (1, 2), &Device::Cpu)?;
+        assert!(kernels.token_loss(&logits, &beyond, &rows).is_err());
+    }
+    Ok(())
+}
+
+#[test]
+fn adam_is_its_reference() -> Result<()> {
+    for weight_decay in [0.0, 0.1] {
+        let runs = BOTH.map(|kernels| -> Result<Vec<Vec<f32>>> {
+            let mut draw = Draw::new(4);
+            let param = draw.var((3, 7))?;
+            let mut moments = Moments::zeros_like(&param)?;
+            for update in 1..5 {
+                let grad = draw.tensor((7, 3))?.t()?; // not contiguous
+                let step = AdamStep {
+                    grad_scale: 0.3,
+                    learning_rate: 0.01,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    epsilon: 1e-8,
+                    weight_decay,
+                    correction1: 1.0 - 0.9_f64.powi(update),
+                    correction2: 1.0 - 0.999_f64.powi(update),
+                };
+                kernels.adam(&param, &grad, &mut moments, &step)?;
+            }
+            Ok(vec![
+                numbers(&param)?,
+                numbers(&moments.first)?,
+                numbers(&moments.second)?,
+            ])
+        });
+        let [fused, reference] = runs;
+        for ((fused, reference), name) in fused?
+            .iter()
+            .zip(&reference?)
+            .zip(["param", "first", "second"])
+        {
+            assert_close(name, fused, reference);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn other_types_and_layouts_take_the_reference() -> Result<()> {
+    let mut draw = Draw::new(5);
+    let query = draw.tensor((2, 3))?;
+    let keys = draw
+        .tensor((3, 4, 2))?
+        .t()?
+        .permute((1, 0, 2))?
+        .contiguous()?;
+    let keys = keys.narrow(0, 0, 2)?.narrow(2, 0, 3)?; // [2, 3, 3] at most, not contiguous
+    let energy = draw.tensor(3)?;
+    let fused = Kernels::Fused.additive_scores(&query, &keys, &energy)?;
+    let double = |t: &Tensor| t.to_dtype(DType::F64);
+    let exact = Kernels::Fused.additive_scores(
+        &double(&query)?,
+        &double(&keys.contiguous()?)?,
+        &double(&energy)?,
+    )?;
+    assert_eq!(exact.dtype(), DType::F64);
+    assert_close(
+        "scores",
+        &numbers(&fused)?,
+        &numbers(&exact.to_dtype(DType::F32)?)?,
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gru_is_its_reference(
+        lengths in prop::collection::vec(0..6_usize, 1..9),
+        inputs in 1..20_usize,
+        units in 1..40_usize,
+        is_forward: bool,
+    ) {
+        let direction = if is_forward { Direction::Forward } else { Direction::Backward };
+        check_gru(&GruCase { lengths, len: 5, inputs, units, direction }).unwrap();
+    }
+
+    #[test]
+    fn scores_are_their_reference(
+        batch in 1..5_usize,
+        source_len in 1..6_usize,
+        units in 1..70_usize,
+        is_large: bool,
+    ) {
+        check_scores(batch, source_len, units, if is_large { 50.0 } else { 1.0 }).unwrap();
+    }
+}
