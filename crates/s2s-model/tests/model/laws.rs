@@ -20,10 +20,11 @@ const HIDDEN: usize = 4;
 
 #[test]
 fn initial_loss_is_that_of_a_uniform_guess() -> Result<()> {
-    // Logits that know nothing and have variance σ² cost ln V + σ²/2 on average. The output layer
-    // starts as `inputs + 1` terms, each at most 1/√inputs large, uniform, so σ² is at most 1/3
-    // and in truth nearer to 0.05, since states are far from ±1. Below ln V the mean of 48 symbols
-    // can fall by chance: by σ/√48 = 0.03.
+    // Logits that know nothing and have variance σ² cost ln V + σ²/2 on average. An output starts
+    // as a bias and one term an input, uniform within 1/√inputs, so that σ² is 1/3 if every state
+    // is ±1; fresh states are nearer to ±1/3, σ² to 0.04 and its cost to 0.02. What is left is the
+    // mean over 49 different tokens, whose chance is σ/√49 = 0.03.
+    const TOLERANCE: f64 = 0.1;
     let tokens = Tokens {
         size: 51,
         bos: 49,
@@ -39,7 +40,7 @@ fn initial_loss_is_that_of_a_uniform_guess() -> Result<()> {
         let model = Seq2Seq::new(&config, tokens, 0, DType::F32, &CPU)?;
         let loss = numbers(&loss(&model, &batch)?)?[0];
         assert!(
-            loss > uniform - 0.1 && loss < uniform + 1.0 / 6.0,
+            (loss - uniform).abs() < TOLERANCE,
             "{loss} against {uniform}: {config:?}"
         );
     }
@@ -284,6 +285,48 @@ fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
             distance(&say(&dropping, Mode::Train(&other))?, &dropped)? > 1e-2,
             "{what}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_falls_on_both_embeddings_and_between_the_layers_of_both_stacks() -> Result<()> {
+    let batch = reversals(&sources())?;
+    let noise = Noise::new(0, 1);
+    // Parameters set to 0 so that one place is left at which dropout can be felt, or none.
+    let cases: [(usize, &[&str], bool); 6] = [
+        (1, &["encoder.embedding", "decoder.embedding"], false),
+        (1, &["decoder.embedding"], true),
+        (1, &["encoder"], true),
+        (
+            2,
+            &["encoder", "decoder.embedding", "decoder.rnn.weight_ih_l1"],
+            false,
+        ),
+        (
+            2,
+            &[
+                "encoder.embedding",
+                "decoder.embedding",
+                "decoder.rnn.weight_ih_l1",
+            ],
+            true,
+        ),
+        (2, &["encoder", "decoder.embedding"], true),
+    ];
+    for mut config in architectures(HIDDEN) {
+        config.dropout = Probability::try_from(0.5).expect("a chance");
+        for (_, zeroed, expected) in cases.iter().filter(|case| case.0 == config.layers.get()) {
+            let model = decisive(&config, 0)?;
+            for (name, var) in model.params().iter() {
+                if zeroed.iter().any(|place| name.starts_with(place)) {
+                    var.set(&var.zeros_like()?)?;
+                }
+            }
+            let trained = model.forward(&batch, &Forcing::Always, Mode::Train(&noise))?;
+            let is_felt = distance(&trained.logits, &logits(&model, &batch)?)? > 1e-3;
+            assert_eq!(is_felt, *expected, "without {zeroed:?}: {config:?}");
+        }
     }
     Ok(())
 }
