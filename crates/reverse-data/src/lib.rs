@@ -1,1 +1,43 @@
 //! Token sequences to learn from: tasks, leak-free splits, padded batches.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//!
+//! use reverse_data::{BatchSource, DataConfig, Split, Synthetic};
+//!
+//! let batch_size = NonZeroUsize::new(64).expect("64 is not zero");
+//! let data = Synthetic::new(&DataConfig::default(), 0, batch_size)?;
+//!
+//! let example = data.example(Split::Test, 7); // any sample, at once: nothing is stored
+//! assert!(example.target.iter().eq(example.source.iter().rev()));
+//!
+//! let batch = data.batch(Split::Train, 0);
+//! assert_eq!(batch.n_rows(), 64);
+//! assert_eq!(batch.source.len(), batch.n_rows() * batch.source_len());
+//! # Ok::<(), reverse_data::Error>(())
+//! ```
+//!
+//! What it deliberately does not do: hold tensors or know a framework, keep a loader's state
+//! (a batch is a pure function of configuration, seed and step), print, or read files.
+
+mod batch_source;
+mod config;
+mod error;
+mod keyed;
+mod padded;
+mod permutation;
+mod report;
+mod splits;
+mod synthetic;
+mod task;
+mod vocab;
+
+pub use batch_source::BatchSource;
+pub use config::{Batching, DataConfig, MAX_LEN, Problem};
+pub use error::Error;
+pub use padded::{PaddedBatch, mark_source, pad};
+pub use report::{Leaks, SplitCount, SplitReport};
+pub use splits::Split;
+pub use synthetic::Synthetic;
+pub use task::{Example, Task, TaskConfig};
+pub use vocab::{MAX_VOCAB, PAD, Token, Vocabulary};

@@ -28,11 +28,23 @@
 //! The crate knows no parameters, no vocabulary and no randomness: masks and coins come in from
 //! outside.
 
+pub mod activation;
 mod attention;
+mod decoder;
+pub mod gemm;
+#[cfg(test)]
+mod gradcheck;
 mod gru;
+mod lanes;
+mod linear;
 mod loss;
 mod optim;
 mod ragged;
+mod real;
+mod simd;
+pub mod slices;
+mod table;
+mod team;
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};

@@ -30,9 +30,11 @@ mod decoder;
 mod draws;
 mod embedding;
 mod encoder;
+mod fused;
 mod linear;
 mod params;
 mod recurrent;
+mod score;
 mod seq2seq;
 mod weights;
 
@@ -50,5 +52,6 @@ pub use encoder::{Encoded, Encoder};
 pub use linear::Linear;
 pub use params::{Init, Params, Scope};
 pub use recurrent::{Gru, gru_weights};
+pub use score::Score;
 pub use seq2seq::{Output, Seq2Seq};
 pub use weights::{load_weights, save_weights};

@@ -1,11 +1,14 @@
 //! The whole model: encoder, bridge, decoder.
 
+use std::num::NonZeroUsize;
+
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 use s2s_kernels::Kernels;
 
+use crate::fused::Fused;
 use crate::{
-    Batch, Bridge, Decoder, DecoderState, Encoder, Forcing, Memory, Mode, ModelConfig, Params,
-    Source, Tokens,
+    Batch, Bridge, Decoder, DecoderState, Encoder, Forcing, Memory, Mode, ModelConfig, Noise,
+    Params, Score, Source, Tokens,
 };
 
 /// A sequence-to-sequence model with its parameters.
@@ -22,6 +25,8 @@ pub struct Seq2Seq {
     kernels: Kernels,
     embedding: usize,
     has_attention: bool,
+    threads: usize,
+    fused: Option<Fused>,
 }
 
 /// What a model says to a batch whose targets it knows.
@@ -58,6 +63,11 @@ impl Seq2Seq {
             kernels: config.kernels,
             embedding: config.embedding.get(),
             has_attention: config.attention.has_weights(),
+            threads: 1,
+            fused: match config.kernels {
+                Kernels::Fused => Fused::new(config, &params),
+                Kernels::Reference => None,
+            },
             params,
         })
     }
@@ -75,6 +85,21 @@ impl Seq2Seq {
     /// Which operators it runs.
     pub fn kernels(&self) -> Kernels {
         self.kernels
+    }
+
+    /// Sets how many threads the fused kernels may use; 0 uses all cores. No result depends on it.
+    pub fn set_threads(&mut self, threads: usize) {
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = NonZeroUsize::new(threads).unwrap_or_else(all);
+        self.threads = threads.get();
+        if let Some(fused) = &mut self.fused {
+            fused.set_threads(threads);
+        }
+    }
+
+    /// Threads that the fused kernels may use.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Whether there are attention weights to look at.
@@ -129,6 +154,43 @@ impl Seq2Seq {
             logits: Tensor::stack(&all_logits, 1)?,
             predictions: Tensor::stack(&predictions, 1)?,
         })
+    }
+}
+
+impl Seq2Seq {
+    /// Loss and predictions, without dropout.
+    ///
+    /// # Errors
+    /// If the shapes disagree, or no target token is real.
+    pub fn score(&mut self, batch: &Batch, forcing: &Forcing) -> Result<Score> {
+        match &mut self.fused {
+            Some(fused) => fused.score(&self.params, batch, forcing),
+            None => {
+                let output = self.forward(batch, forcing, Mode::Evaluate)?;
+                Ok(Score::of(&output, batch, self.kernels)?.0)
+            }
+        }
+    }
+
+    /// Loss and predictions with dropout, and the gradient of the mean loss of a token for each
+    /// parameter, in their order.
+    ///
+    /// # Errors
+    /// If the shapes disagree, or no target token is real.
+    pub fn gradients(
+        &mut self,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(Score, Vec<Tensor>)> {
+        match &mut self.fused {
+            Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
+            None => {
+                let output = self.forward(batch, forcing, Mode::Train(noise))?;
+                let (score, mean_loss) = Score::of(&output, batch, self.kernels)?;
+                Ok((score, self.params.gradients(&mean_loss)?))
+            }
+        }
     }
 }
 

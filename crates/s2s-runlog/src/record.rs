@@ -1,8 +1,9 @@
 //! The records of a run: one struct a line of a file, with flat keys.
 //!
-//! Losses are nats a token, accuracies shares in `[0, 1]`, times seconds. A record that two runs of
-//! the same configuration may write differently (anything measured by a clock) is a
-//! [`TimingRecord`] or an [`Environment`]; all others are functions of configuration and seed.
+//! Losses are nats a token, accuracies shares in `[0, 1]`, times seconds. What two runs of the same
+//! configuration may write differently (anything measured by a clock) stands in a [`TimingRecord`],
+//! in the [`Environment`] and in [`RunRecord::elapsed_secs`]; all else is a function of
+//! configuration and seed. Every number is finite, and is read back to the bit.
 
 use serde::{Deserialize, Serialize};
 

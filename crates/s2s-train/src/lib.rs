@@ -1,1 +1,62 @@
 //! Configuration, loss, optimizer, schedules, metrics, the training loop, evaluation, checkpoints.
+//!
+//! ```
+//! use s2s_train::{Collector, Device, ExperimentConfig, Trainer};
+//!
+//! # fn main() -> s2s_train::Result<()> {
+//! let mut config = ExperimentConfig::default();
+//! config.train.max_steps = 2;
+//! config.train.eval_every = 1;
+//! (config.data.val_samples, config.data.max_len) = (10, 3);
+//!
+//! let mut trainer = Trainer::new(config, 0, &Device::Cpu)?;
+//! let mut collector = Collector::default();
+//! trainer.run(&mut [&mut collector])?;
+//! assert_eq!(collector.metrics.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Trainer`] is the loop, with observers to look on; [`Run`] is the loop in a run directory. A run
+//! is a function of configuration and seed: thread count, clock and environment do not change a bit
+//! of it, and one that was stopped goes on to the same bytes.
+//!
+//! The crate neither prints nor plots.
+
+mod batch;
+mod checkpoint;
+mod config;
+mod device;
+mod error;
+mod evaluate;
+mod metrics;
+mod model;
+mod observer;
+mod optim;
+mod run;
+mod schedule;
+mod tensorboard;
+mod train;
+
+pub use candle_core::Device;
+pub use s2s_model::Score;
+
+pub use batch::{to_batch, tokens_of};
+pub use checkpoint::{Best, TrainState};
+pub use config::{
+    ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,
+    ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
+};
+pub use device::open_device;
+pub use error::{Error, Result, tensor_message};
+pub use evaluate::{Evaluation, attention_of, evaluate};
+pub use metrics::Tally;
+pub use model::Model;
+pub use observer::{
+    Collector, EvalEvent, Observer, Picture, Render, RunWriter, Snapshot, StepRecord, TensorBoard,
+};
+pub use optim::{Adam, global_norm};
+pub use run::{Place, Run, load_model};
+pub use schedule::{Plateau, forcing_ratio, learning_rate};
+pub use tensorboard::{EventError, EventWriter};
+pub use train::{StopReason, Trainer};

@@ -6,4 +6,6 @@
 //! score[b,s] = Σ_a energy[a] · tanh(query[b,a] + key[b,s,a])
 //! ```
 
+pub(crate) mod additive;
+pub(crate) mod kernel;
 pub(crate) mod reference;

@@ -10,9 +10,54 @@
 //! h' = (1 - z) ⊙ n + z ⊙ h
 //! ```
 
+pub(crate) mod cell;
+pub(crate) mod kernel;
 pub(crate) mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
+
+/// The parameters of one layer and direction as slices, in the shapes of [`GruWeights`].
+#[derive(Clone, Copy, Debug)]
+pub struct GruParams<'a, T> {
+    /// `[3H, I]`.
+    pub weight_ih: &'a [T],
+    /// `[3H, H]`.
+    pub weight_hh: &'a [T],
+    /// `[3H]`.
+    pub bias_ih: &'a [T],
+    /// `[3H]`.
+    pub bias_hh: &'a [T],
+}
+
+impl<T> GruParams<'_, T> {
+    /// Units of the state, `H`.
+    pub fn units(&self) -> usize {
+        self.bias_hh.len() / 3
+    }
+
+    /// Units of the input, `I`.
+    pub fn inputs(&self) -> usize {
+        self.weight_ih
+            .len()
+            .checked_div(self.bias_ih.len())
+            .unwrap_or(0)
+    }
+}
+
+/// Where the gradients of [`GruParams`] are written.
+#[derive(Debug)]
+pub struct GruGrads<'a, T> {
+    /// `[3H, I]`.
+    pub weight_ih: &'a mut [T],
+    /// `[3H, H]`.
+    pub weight_hh: &'a mut [T],
+    /// `[3H]`.
+    pub bias_ih: &'a mut [T],
+    /// `[3H]`.
+    pub bias_hh: &'a mut [T],
+}
 
 /// The parameters of one layer and direction, with the names and the gate order of `torch.nn.GRU`.
 #[derive(Clone, Debug)]
@@ -34,6 +79,24 @@ pub enum Direction {
     Forward,
     /// From the last real position to the first.
     Backward,
+}
+
+impl Direction {
+    /// The position that is read at `step` of `len`.
+    fn position(self, step: usize, len: usize) -> usize {
+        match self {
+            Self::Forward => step,
+            Self::Backward => len - 1 - step,
+        }
+    }
+
+    /// The position that is read last in a row of `len` real ones.
+    fn last(self, len: usize) -> Option<usize> {
+        match self {
+            Self::Forward => len.checked_sub(1),
+            Self::Backward => (len > 0).then_some(0),
+        }
+    }
 }
 
 /// What a GRU makes of a batch of rows.

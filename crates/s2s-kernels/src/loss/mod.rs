@@ -4,6 +4,7 @@
 //! loss = Σ_(b,t real)  log Σ_v exp(logit[b,t,v]) - logit[b,t,target[b,t]]
 //! ```
 
+pub(crate) mod kernel;
 pub(crate) mod reference;
 
 use candle_core::{Result, Tensor};

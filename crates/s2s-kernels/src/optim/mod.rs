@@ -9,6 +9,7 @@
 //! p  = (1 - lr·decay) p - lr · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + ε)
 //! ```
 
+pub(crate) mod kernel;
 pub(crate) mod reference;
 
 use candle_core::{Result, Tensor};

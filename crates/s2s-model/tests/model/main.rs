@@ -5,5 +5,6 @@
 mod architectures;
 mod attention;
 mod closeness;
+mod fused;
 mod laws;
 mod parity;

@@ -1,0 +1,318 @@
+//! What to draw, as written in a configuration, and what cannot be drawn.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::splits::Capacity;
+use crate::{Error, Split, TaskConfig, Vocabulary};
+
+/// The greatest `max_len`. Attention over more would not fit a machine.
+pub const MAX_LEN: usize = 100_000;
+
+/// The `[data]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// What is to be learned.
+    pub task: TaskConfig,
+    /// V: the symbols are 1 to V-1, PAD is 0, BOS is V, EOS is V+1.
+    pub vocab: u32,
+    /// The fewest symbols of a source. Lengths are uniform between this and `max_len`.
+    pub min_len: usize,
+    /// The most symbols of a source; equal to `min_len` for a fixed length.
+    pub max_len: usize,
+    /// Samples of an epoch; 0 draws fresh ones forever.
+    pub train_samples: u64,
+    /// Samples to choose by.
+    pub val_samples: u64,
+    /// Samples to report on.
+    pub test_samples: u64,
+    /// Puts BOS and EOS around the source.
+    pub source_markers: bool,
+    /// Which training samples share a batch.
+    pub batching: Batching,
+}
+
+/// Which training samples share a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batching {
+    /// Any: lengths are mixed.
+    Mixed,
+    /// Ones of about the same length, so that little is padded: each window of 16 batches is
+    /// sorted by length.
+    Bucketed,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            task: TaskConfig::Reverse,
+            vocab: 51,
+            min_len: 1,
+            max_len: 12,
+            train_samples: 20_000,
+            val_samples: 2_000,
+            test_samples: 2_000,
+            source_markers: false,
+            batching: Batching::Mixed,
+        }
+    }
+}
+
+/// One thing that is wrong with a [`DataConfig`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field to look at.
+    pub key: &'static str,
+    /// What is wrong, with the value and the bound.
+    pub message: String,
+    /// What to do about it, where that is not plain from the message.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.help.iter().try_for_each(|help| write!(f, ": {help}"))
+    }
+}
+
+impl DataConfig {
+    /// Everything that is wrong: values out of range, and more samples than there are sequences.
+    /// A configuration without problems can be drawn from.
+    pub fn validate(&self) -> Vec<Problem> {
+        let Self {
+            vocab,
+            min_len,
+            max_len,
+            ..
+        } = *self;
+        let mut problems = Vec::new();
+        if let Err(error) = Vocabulary::new(vocab) {
+            problems.push(problem("vocab", error.to_string()));
+        }
+        if min_len < 1 {
+            problems.push(problem(
+                "min_len",
+                "min_len must be at least 1, got 0".into(),
+            ));
+        }
+        if max_len > MAX_LEN {
+            let message = format!("max_len must be at most {MAX_LEN}, got {max_len}");
+            problems.push(problem("max_len", message));
+        }
+        if min_len > max_len {
+            let message = format!("min_len must be at most max_len = {max_len}, got {min_len}");
+            problems.push(problem("min_len", message));
+        }
+        let capacity = problems
+            .is_empty()
+            .then(|| Capacity::new(vocab - 1, self.lens()));
+        for split in Split::ALL {
+            let key = samples_key(split);
+            if self.n_samples(split) == Some(0) {
+                problems.push(problem(key, format!("{key} must be at least 1, got 0")));
+            } else if let Some(capacity) = &capacity {
+                problems.extend(self.crowded(split, capacity.of(split)));
+            }
+        }
+        problems
+    }
+
+    /// The vocabulary, if nothing is wrong.
+    pub(crate) fn check(&self) -> Result<Vocabulary, Error> {
+        let problems = self.validate();
+        if problems.is_empty() {
+            Vocabulary::new(self.vocab)
+        } else {
+            Err(Error::Config { problems })
+        }
+    }
+
+    pub(crate) fn lens(&self) -> RangeInclusive<usize> {
+        self.min_len..=self.max_len
+    }
+
+    /// How many samples a split has; `None` if it never ends.
+    pub(crate) fn n_samples(&self, split: Split) -> Option<u64> {
+        match split {
+            Split::Train => (self.train_samples > 0).then_some(self.train_samples),
+            Split::Val => Some(self.val_samples),
+            Split::Test => Some(self.test_samples),
+        }
+    }
+
+    /// The problem of drawing more samples than there are distinct sequences in the split.
+    fn crowded(&self, split: Split, capacity: u64) -> Option<Problem> {
+        let samples = self.n_samples(split);
+        if samples.unwrap_or(1) <= capacity {
+            return None;
+        }
+        let key = samples_key(split);
+        let asked = match samples {
+            Some(samples) => samples.to_string(),
+            None => "0 (fresh samples forever)".into(),
+        };
+        let lens = match (self.min_len, self.max_len) {
+            (min, max) if min == max => format!("length {min}"),
+            (min, max) => format!("length {min} to {max}"),
+        };
+        let max_symbol = self.vocab - 1;
+        let lower = match capacity {
+            0 => String::new(),
+            _ => format!(", or lower {key} to at most {capacity}"),
+        };
+        Some(Problem {
+            key,
+            message: format!(
+                "{key} is {asked}, but only {capacity} distinct sequences of {lens} with symbols \
+                 1 to {max_symbol} fall in the {split} split"
+            ),
+            help: Some(format!("raise vocab or max_len{lower}")),
+        })
+    }
+}
+
+fn problem(key: &'static str, message: String) -> Problem {
+    Problem {
+        key,
+        message,
+        help: None,
+    }
+}
+
+fn samples_key(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train_samples",
+        Split::Val => "val_samples",
+        Split::Test => "test_samples",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MAX_VOCAB;
+
+    fn keys(config: &DataConfig) -> Vec<&'static str> {
+        config
+            .validate()
+            .iter()
+            .map(|problem| problem.key)
+            .collect()
+    }
+
+    #[test]
+    fn the_default_is_valid_and_survives_toml() {
+        let config = DataConfig::default();
+        assert_eq!(config.validate(), []);
+        let text = toml::to_string(&config).unwrap();
+        assert!(text.contains("task = \"reverse\"") && text.contains("batching = \"mixed\""));
+        assert_eq!(toml::from_str(&text), Ok(config));
+        assert_eq!(toml::from_str(""), Ok(DataConfig::default()));
+    }
+
+    #[test]
+    fn misspelled_keys_and_unknown_names_are_refused() {
+        for (text, part) in [
+            ("vocabb = 9", "unknown field `vocabb`"),
+            ("task = \"revers\"", "unknown variant `revers`"),
+            ("task = { reverse = { size = 3 } }", "expected empty table"),
+            ("batching = \"bucket\"", "unknown variant `bucket`"),
+            ("max_len = -1", "invalid value"),
+        ] {
+            let error = toml::from_str::<DataConfig>(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let config = DataConfig {
+            vocab: 1,
+            min_len: 0,
+            max_len: MAX_LEN + 1,
+            val_samples: 0,
+            test_samples: 0,
+            ..DataConfig::default()
+        };
+        assert_eq!(
+            keys(&config),
+            ["vocab", "min_len", "max_len", "val_samples", "test_samples"]
+        );
+        let config = DataConfig {
+            min_len: 9,
+            max_len: 8,
+            ..DataConfig::default()
+        };
+        assert_eq!(
+            config.validate()[0].to_string(),
+            "min_len must be at most max_len = 8, got 9"
+        );
+        let config = DataConfig {
+            max_len: 2,
+            vocab: 11,
+            val_samples: 0,
+            ..DataConfig::default()
+        };
+        assert_eq!(
+            keys(&config),
+            ["train_samples", "val_samples", "test_samples"]
+        );
+    }
+
+    #[test]
+    fn a_space_too_small_is_refused_with_the_numbers() {
+        let config = DataConfig {
+            vocab: 32,
+            max_len: 2,
+            train_samples: 700,
+            ..DataConfig::default()
+        };
+        let problems = config.validate();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert_eq!(
+            problems[1].to_string(),
+            "test_samples is 2000, but only 97 distinct sequences of length 1 to 2 with symbols \
+             1 to 31 fall in the test split: raise vocab or max_len, or lower test_samples to at \
+             most 97"
+        );
+        let config = DataConfig {
+            val_samples: 84,
+            test_samples: 97,
+            ..config
+        };
+        assert_eq!(config.validate(), []);
+    }
+
+    #[test]
+    fn an_empty_split_is_refused_even_for_fresh_samples() {
+        let config = DataConfig {
+            vocab: 2,
+            max_len: 1,
+            train_samples: 0,
+            ..DataConfig::default()
+        };
+        let problems = config.validate();
+        assert_eq!(
+            problems.len(),
+            2,
+            "one sequence is in one split: {problems:?}"
+        );
+    }
+
+    #[test]
+    fn the_extremes_are_valid() {
+        for (vocab, max_len) in [(2, MAX_LEN), (MAX_VOCAB, MAX_LEN), (MAX_VOCAB, 1)] {
+            let config = DataConfig {
+                vocab,
+                max_len,
+                ..DataConfig::default()
+            };
+            assert_eq!(config.validate(), []);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+use crate::{Task, Token};
+
+/// `1 2 3` becomes `1 2 3`.
+#[derive(Debug)]
+pub(super) struct Copy;
+
+impl Task for Copy {
+    fn target(&self, source: &[Token]) -> Vec<Token> {
+        source.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_stays_as_it_is() {
+        assert_eq!(Copy.target(&[1, 2, 3]), [1, 2, 3]);
+    }
+}

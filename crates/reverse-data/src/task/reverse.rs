@@ -1,0 +1,30 @@
+use crate::{Task, Token};
+
+/// `1 2 3` becomes `3 2 1`.
+#[derive(Debug)]
+pub(super) struct Reverse;
+
+impl Task for Reverse {
+    fn target(&self, source: &[Token]) -> Vec<Token> {
+        source.iter().rev().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_read_backwards() {
+        assert_eq!(Reverse.target(&[1, 2, 3]), [3, 2, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn reversing_twice_changes_nothing(source: Vec<Token>) {
+            prop_assert_eq!(Reverse.target(&Reverse.target(&source)), source);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What every attention mechanism shares, on slices, for one step of a decoder.
+//!
+//! ```text
+//! weight[b,:] = softmax(score[b,:]) over the real positions, 0 elsewhere
+//! context[b]  = Σ_s weight[b,s] value[b,s]
+//! ```
+//!
+//! How the scores come about is the [`Scorer`]'s.
+
+use crate::lanes::{dot, max, sum};
+use crate::real::{Matrix, Real, multiversion_real};
+use crate::team::{Steps, Team};
+
+/// What a decoder looks at; position first, as an encoder leaves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory<'a, T> {
+    /// `[S, B, C]`.
+    pub values: &'a [T],
+    /// What the scorer compares with, projected once: `[S, B, K]`.
+    pub keys: &'a [T],
+    /// Real positions of each row, `[B]`.
+    pub lengths: &'a [usize],
+    /// Padded length, `S`.
+    pub len: usize,
+}
+
+impl<'a, T> Memory<'a, T> {
+    /// Rows, `B`.
+    pub fn batch(&self) -> usize {
+        self.lengths.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(&self, position: usize, row: usize) -> &'a [T] {
+        at(
+            self.values,
+            position * self.batch() + row,
+            self.len * self.batch(),
+        )
+    }
+
+    /// The key of a row's position.
+    #[inline(always)]
+    pub fn key(&self, position: usize, row: usize) -> &'a [T] {
+        at(
+            self.keys,
+            position * self.batch() + row,
+            self.len * self.batch(),
+        )
+    }
+}
+
+#[inline(always)]
+fn at<T>(all: &[T], index: usize, rows: usize) -> &[T] {
+    let width = all.len() / rows;
+    &all[index * width..][..width]
+}
+
+/// What a scorer sees of one step: some rows, each with its row of the memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a, T> {
+    /// The decoder's state before the step, `[rows, D]`.
+    pub state: Matrix<'a, T>,
+    /// The weights of the step before, `[rows, S]`; 0 at the first.
+    pub previous: &'a [T],
+    /// All rows of the batch.
+    pub memory: Memory<'a, T>,
+    /// The memory's row of each row, `[rows]`.
+    pub rows: &'a [usize],
+}
+
+/// Where the backward pass of a scorer's step adds its gradients.
+#[derive(Debug)]
+pub struct StepGrads<'a, 'b, T> {
+    /// Of the state, `[rows, D]`.
+    pub state: &'a mut [T],
+    /// Of the weights of the step before, `[rows, S]`.
+    pub previous: &'a mut [T],
+    /// Of the keys of these rows, `[S, rows, K]`.
+    pub keys: &'a mut Keys<'b, T>,
+    /// What must be summed over rows and steps, row by row, `[rows, R]`.
+    pub sums: &'a mut [T],
+}
+
+/// The keys' gradients of a range of rows.
+#[derive(Debug)]
+pub struct Keys<'a, T>(pub(crate) Steps<'a, T>);
+
+impl<T> Keys<'_, T> {
+    /// `[rows, K]` at a position.
+    pub fn at(&mut self, position: usize) -> &mut [T] {
+        self.0.at_mut(position)
+    }
+}
+
+/// An attention mechanism inside a decoder: scores from the state, the memory and the weights of
+/// the step before, and the derivatives of that.
+///
+/// Steps run over ranges of a batch's rows, perhaps on several threads: a row must not depend on
+/// another. What sums over rows is left to [`gradients`](Self::gradients).
+pub trait Scorer<T: Real>: Sync {
+    /// Where the gradients of the mechanism's parameters are written.
+    type Grads<'a>;
+
+    /// Numbers that a step keeps of each row for the backward pass.
+    fn kept(&self) -> usize;
+
+    /// Numbers of each row that the backward pass sums over the steps.
+    fn sums(&self) -> usize;
+
+    /// The scores `[rows, S]` of the real positions; `kept` is `[rows, kept()]`.
+    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]);
+
+    /// Adds to `grads` what comes from `d_scores [rows, S]`; what was kept becomes what
+    /// [`gradients`](Self::gradients) needs of this step.
+    fn backward(
+        &self,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &[T],
+        grads: StepGrads<'_, '_, T>,
+    );
+
+    /// The gradients of the parameters from all rows of all steps: `kept [M, kept()]`, the
+    /// states before each step `[M, D]`, and `sums [B, sums()]`.
+    fn gradients(
+        &self,
+        kept: Matrix<'_, T>,
+        states: Matrix<'_, T>,
+        sums: Matrix<'_, T>,
+        grads: Self::Grads<'_>,
+        team: &mut Team<T>,
+    );
+}
+
+multiversion_real! {
+    /// Turns the scores `[rows, S]` into weights, and sums the values by them into
+    /// `context [rows, C]`, whose rows are `stride` apart.
+    pub(crate) fn weigh<T>(
+        memory: Memory<'_, T>,
+        rows: &[usize],
+        scores: &mut [T],
+        context: &mut [T],
+        stride: usize,
+        width: usize,
+    ) {
+        for (index, &row) in rows.iter().enumerate() {
+            let scores = &mut scores[index * memory.len..][..memory.len];
+            let (real, padded) = scores.split_at_mut(memory.lengths[row]);
+            padded.fill(T::ZERO);
+            softmax(real);
+            let context = &mut context[index * stride..][..width];
+            context.fill(T::ZERO);
+            for (position, &weight) in real.iter().enumerate() {
+                add_scaled(context, weight, memory.value(position, row));
+            }
+        }
+    }
+
+    /// From the gradient of the context and of the weights `[rows, S]`, in place, to that of the
+    /// scores.
+    pub(crate) fn weigh_backward<T>(
+        memory: Memory<'_, T>,
+        rows: &[usize],
+        weights: &[T],
+        d_context: Matrix<'_, T>,
+        d_weights: &mut [T],
+    ) {
+        for (index, &row) in rows.iter().enumerate() {
+            let d_context = &d_context.data[index * d_context.stride..][..d_context.cols];
+            let weights = &weights[index * memory.len..][..memory.lengths[row]];
+            let d_weights = &mut d_weights[index * memory.len..][..memory.len];
+            let (real, padded) = d_weights.split_at_mut(weights.len());
+            padded.fill(T::ZERO);
+            // forward: context = Σ_s weight[s] * value[s]
+            for (position, d_weight) in real.iter_mut().enumerate() {
+                *d_weight += dot(d_context, memory.value(position, row));
+            }
+            // forward: weight = softmax(score)
+            let mean = dot(weights, real);
+            for (d, &weight) in real.iter_mut().zip(weights) {
+                *d = weight * (*d - mean);
+            }
+        }
+    }
+
+    /// One row's part in `d_value[s] = Σ_t weight[t,s] d_context[t]`.
+    pub(crate) fn add_scaled_row<T>(sums: &mut [T], factor: T, values: &[T]) {
+        add_scaled(sums, factor, values);
+    }
+}
+
+#[inline(always)]
+fn softmax<T: Real>(scores: &mut [T]) {
+    let max = max(scores);
+    for score in scores.iter_mut() {
+        *score = (*score - max).exp();
+    }
+    let scale = T::from_f64(1.0 / sum(scores).to_f64());
+    for score in scores {
+        *score *= scale;
+    }
+}
+
+/// `sums += factor · values`
+#[inline(always)]
+pub(crate) fn add_scaled<T: Real>(sums: &mut [T], factor: T, values: &[T]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum += factor * value;
+    }
+}

@@ -1,0 +1,251 @@
+//! The decoder's loop back over the steps of a batch.
+
+use super::DecoderSizes;
+use super::kernel::{Batch, Decoder};
+use super::step::features_stride;
+use super::trace::Rows;
+use super::{DecoderDropout, DecoderGrads, MemoryGrads, Targets};
+use crate::attention::kernel::{
+    Keys, Memory, Scorer, Step, StepGrads, add_scaled_row, weigh_backward,
+};
+use crate::gru::cell::{self, gates_matrix};
+use crate::real::{Matrix, Output, Real};
+use crate::team::{Steps, Team, sized, split_rows};
+
+impl<T: Real, M: Scorer<T>> Decoder<T, M> {
+    /// The gradients of everything, from those of the logits, which stand where the logits stood:
+    /// in [`logits_mut`](Self::logits_mut). Consumes what the forward pass kept.
+    ///
+    /// `memory`, `targets` and `dropout` are those of the forward pass.
+    pub fn backward(
+        &mut self,
+        memory: Memory<'_, T>,
+        targets: Targets<'_>,
+        dropout: &DecoderDropout<'_, T>,
+        d_memory: MemoryGrads<'_, T>,
+        grads: DecoderGrads<'_, T>,
+        scorer_grads: M::Grads<'_>,
+        team: &mut Team<T>,
+    ) {
+        self.steps_backward(memory, targets, dropout, d_memory, team);
+        self.gradients(dropout, grads, scorer_grads, team);
+    }
+
+    fn steps_backward(
+        &mut self,
+        memory: Memory<'_, T>,
+        targets: Targets<'_>,
+        dropout: &DecoderDropout<'_, T>,
+        d_memory: MemoryGrads<'_, T>,
+        team: &mut Team<T>,
+    ) {
+        let sizes = self.weights.sizes;
+        let DecoderSizes { units, values, .. } = sizes;
+        let (batch, source_len, len) = (memory.batch(), memory.len, self.trace.len);
+        let ranges = team.ranges(batch);
+        let cut = |all, width| split_rows(all, width, &ranges).into_iter();
+        let mut states: Vec<_> = d_memory
+            .initial
+            .into_iter()
+            .map(|state| cut(state, units))
+            .collect();
+        let positions = source_len * batch;
+        let key_width = d_memory.keys.len().checked_div(positions).unwrap_or(0);
+        let keys = Steps::split(d_memory.keys, source_len, key_width, &ranges);
+        let values = Steps::split(d_memory.values, source_len, values, &ranges);
+        self.sums.clear();
+        self.sums.resize(batch * self.scorer.sums(), T::ZERO);
+        let work = self
+            .trace
+            .split(sizes, self.scorer.kept(), &ranges)
+            .into_iter()
+            .zip(keys.into_iter().zip(values))
+            .zip(cut(&mut self.sums, self.scorer.sums()))
+            .zip(cut(sized(&mut self.d_input, batch * units), units))
+            .zip(cut(
+                sized(&mut self.d_previous, batch * source_len),
+                source_len,
+            ))
+            .zip(cut(
+                sized(&mut self.d_scores, batch * source_len),
+                source_len,
+            ))
+            .map(
+                |(((((rows, (keys, values)), sums), input), previous), scores)| {
+                    let states = states.iter_mut().map_while(Iterator::next).collect();
+                    let keys = Keys(keys);
+                    (
+                        rows,
+                        RowGrads {
+                            keys,
+                            values,
+                            sums,
+                            input,
+                            previous,
+                            scores,
+                            states,
+                        },
+                    )
+                },
+            )
+            .collect();
+        let batch = Batch {
+            scorer: &self.scorer,
+            weights: &self.weights,
+            memory,
+            initial: &[],
+            targets,
+            dropout,
+            len,
+        };
+        team.run(work, |(mut rows, mut grads), _| {
+            batch.backward(&mut rows, &mut grads)
+        });
+    }
+}
+
+/// The gradients of some rows.
+struct RowGrads<'a, T> {
+    /// `[S, rows, K]`.
+    keys: Keys<'a, T>,
+    /// `[S, rows, C]`.
+    values: Steps<'a, T>,
+    /// `[rows, R]`: the scorer's.
+    sums: &'a mut [T],
+    /// Of a layer's input, `[rows, D]`.
+    input: &'a mut [T],
+    /// Of the weights of the step before, `[rows, S]`.
+    previous: &'a mut [T],
+    /// Of the weights of a step, then of its scores, `[rows, S]`.
+    scores: &'a mut [T],
+    /// Of each layer's states, `[rows, D]`, first those after a step, then those before.
+    states: Vec<&'a mut [T]>,
+}
+
+impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
+    fn backward(&self, rows: &mut Rows<'_, T>, grads: &mut RowGrads<'_, T>) {
+        for state in &mut grads.states {
+            state.fill(T::ZERO);
+        }
+        grads.previous.fill(T::ZERO);
+        for position in 0..self.memory.len {
+            grads.keys.at(position).fill(T::ZERO);
+        }
+        for step in (0..self.len).rev() {
+            self.output_backward(rows, step, grads);
+            for layer in (0..self.weights.sizes.layers).rev() {
+                self.cell_backward(rows, step, layer, grads);
+            }
+            self.attend_backward(rows, step, grads);
+        }
+        self.values_backward(rows, grads);
+    }
+
+    /// forward: logits = output(features)
+    fn output_backward(&self, rows: &mut Rows<'_, T>, step: usize, grads: &mut RowGrads<'_, T>) {
+        let DecoderSizes { vocab, units, .. } = self.weights.sizes;
+        let stride = features_stride(self.weights.sizes);
+        let d_logits = Matrix::dense(rows.logits.at(step), rows.range.len(), vocab);
+        let d_features = rows.d_features.at_mut(step);
+        self.weights
+            .output
+            .backward(d_logits, d_features, stride, Output::Replace);
+        let d_features = self.features(d_features, rows.range.len());
+        if let Some(d_top) = grads.states.last_mut() {
+            cell::add_rows(d_top, &rows.active, d_features.columns(0, units));
+        }
+    }
+
+    /// forward: the states of a layer = cell(input, the states before)
+    fn cell_backward(
+        &self,
+        rows: &mut Rows<'_, T>,
+        step: usize,
+        layer: usize,
+        grads: &mut RowGrads<'_, T>,
+    ) {
+        let DecoderSizes { units, .. } = self.weights.sizes;
+        let (cell, n) = (&self.weights.cells[layer], rows.range.len());
+        let previous = match rows.states.get(layer) {
+            Some(states) => Matrix::dense(states.at(step), n, units),
+            None => self.features(rows.features.at(step), n).columns(0, units),
+        };
+        let (below, states) = grads.states.split_at_mut(layer);
+        let gates = rows.gates[layer].at_mut(step);
+        cell::backward(&rows.active, previous, gates, states[0]);
+        cell.hidden_backward(gates, states[0]);
+        let d_gates = gates_matrix(gates, units, n).columns(0, 3 * units);
+        match (below.last_mut(), &self.dropout.between) {
+            (None, _) => {
+                let stride = features_stride(self.weights.sizes);
+                let d_context = &mut rows.d_features.at_mut(step)[units..];
+                cell.input.backward(d_gates, d_context, stride, Output::Add);
+            }
+            (Some(below), None) => cell.input.backward(d_gates, below, units, Output::Add),
+            (Some(below), Some(masks)) => {
+                cell.input
+                    .backward(d_gates, grads.input, units, Output::Replace);
+                let d_inputs = grads.input.chunks_exact(units).zip(&rows.memory);
+                for (d_below, (d_input, &row)) in below.chunks_exact_mut(units).zip(d_inputs) {
+                    // forward: input = below ⊙ mask
+                    let mask = &masks[layer - 1][(row * self.len + step) * units..][..units];
+                    for ((d_below, &d), &factor) in d_below.iter_mut().zip(d_input).zip(mask) {
+                        *d_below += d * factor;
+                    }
+                }
+            }
+        }
+    }
+
+    /// forward: weights = softmax(scores), context = Σ_s weight[s] value[s]
+    fn attend_backward(&self, rows: &mut Rows<'_, T>, step: usize, grads: &mut RowGrads<'_, T>) {
+        let DecoderSizes { units, values, .. } = self.weights.sizes;
+        let n = rows.range.len();
+        let d_context = self
+            .features(rows.d_features.at(step), n)
+            .columns(units, values);
+        grads.scores.copy_from_slice(grads.previous);
+        grads.previous.fill(T::ZERO);
+        let weights = rows.weights.at(step + 1);
+        weigh_backward(self.memory, &rows.memory, weights, d_context, grads.scores);
+        let seen = Step {
+            state: self.features(rows.features.at(step), n).columns(0, units),
+            previous: rows.weights.at(step),
+            memory: self.memory,
+            rows: &rows.memory,
+        };
+        let Some(state) = grads.states.last_mut() else {
+            return;
+        };
+        let (previous, keys, sums) = (&mut *grads.previous, &mut grads.keys, &mut *grads.sums);
+        let d_step = StepGrads {
+            state,
+            previous,
+            keys,
+            sums,
+        };
+        self.scorer
+            .backward(seen, rows.kept.at_mut(step), grads.scores, d_step);
+    }
+
+    /// `d_value[s] = Σ_t weight[t,s] d_context[t]`, after all steps: one row's contexts stay near
+    /// while its positions are summed.
+    fn values_backward(&self, rows: &Rows<'_, T>, grads: &mut RowGrads<'_, T>) {
+        let DecoderSizes { units, values, .. } = self.weights.sizes;
+        let (stride, source_len) = (features_stride(self.weights.sizes), self.memory.len);
+        for (index, &row) in rows.memory.iter().enumerate() {
+            for position in 0..source_len {
+                let d_value = &mut grads.values.at_mut(position)[index * values..][..values];
+                d_value.fill(T::ZERO);
+                if position >= self.memory.lengths[row] {
+                    continue;
+                }
+                for step in 0..self.len {
+                    let weight = rows.weights.at(step + 1)[index * source_len + position];
+                    let d_context = &rows.d_features.at(step)[index * stride + units..][..values];
+                    add_scaled_row(d_value, weight, d_context);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Decoding without targets: one step at a time, each row's next token chosen by the caller.
+
+use super::DecoderSizes;
+use super::kernel::Decoder;
+use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
+use crate::attention::kernel::{Memory, Scorer, Step};
+use crate::gru::cell::gates_stride;
+use crate::real::{Matrix, Real};
+
+/// The rows that are being decoded, with their states. It borrows nothing, and several may share
+/// one [`Decoder`] and one memory.
+///
+/// Rows may leave, when they have ended, and multiply, when a beam branches: see
+/// [`keep`](Self::keep). A row's logits do not depend on the others, not by a bit.
+#[derive(Clone, Debug, Default)]
+pub struct Decoding<T> {
+    sizes: DecoderSizes,
+    source_len: usize,
+    /// The memory's row of each row.
+    rows: Vec<usize>,
+    active: Vec<usize>,
+    /// `[rows, D + C]`, padded: the top layer's states and the contexts beside them.
+    features: Swap<T>,
+    /// `[rows, D]` for each layer below the top.
+    states: Vec<Swap<T>>,
+    /// `[rows, S]`.
+    weights: Swap<T>,
+    logits: Vec<T>,
+    kept: Vec<T>,
+    gates: Vec<T>,
+    shares: [Vec<T>; 2],
+}
+
+/// Rows before and after a step.
+#[derive(Clone, Debug, Default)]
+struct Swap<T> {
+    before: Vec<T>,
+    after: Vec<T>,
+}
+
+impl<T: Real> Swap<T> {
+    fn resize(&mut self, len: usize) {
+        self.before.resize(len, T::ZERO);
+        self.after.resize(len, T::ZERO);
+    }
+
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.before, &mut self.after);
+    }
+
+    /// Row `from[i]` after the last step becomes row `i`.
+    fn keep(&mut self, width: usize, from: &[usize]) {
+        self.before.clear();
+        for &row in from {
+            self.before
+                .extend_from_slice(&self.after[row * width..][..width]);
+        }
+        self.swap();
+        self.before.resize(self.after.len(), T::ZERO);
+    }
+}
+
+impl<T: Real> Decoding<T> {
+    /// Nothing to decode yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins with the memory's rows, in their order; `initial` has the first states, `[B, D]` a
+    /// layer.
+    pub fn start<M: Scorer<T>>(
+        &mut self,
+        decoder: &Decoder<T, M>,
+        memory: Memory<'_, T>,
+        initial: &[&[T]],
+    ) {
+        let sizes = decoder.weights.sizes;
+        let DecoderSizes { units, layers, .. } = sizes;
+        assert_memory(memory, sizes);
+        assert_eq!(initial.len(), layers, "one first state a layer");
+        self.sizes = sizes;
+        self.source_len = memory.len;
+        self.rows.clear();
+        self.rows.extend(0..memory.batch());
+        self.resize(decoder.scorer.kept());
+        self.weights.after.fill(T::ZERO);
+        let Some((top, below)) = initial.split_last() else {
+            return;
+        };
+        for (states, initial) in self.states.iter_mut().zip(below) {
+            states.after.copy_from_slice(initial);
+        }
+        let features = self.features.after.chunks_exact_mut(features_stride(sizes));
+        for (features, top) in features.zip(top.chunks_exact(units)) {
+            features[..units].copy_from_slice(top);
+        }
+    }
+
+    fn resize(&mut self, kept: usize) {
+        let DecoderSizes {
+            vocab,
+            units,
+            layers,
+            ..
+        } = self.sizes;
+        let rows = self.rows.len();
+        self.active.clear();
+        self.active.extend(0..rows);
+        self.features.resize(rows * features_stride(self.sizes));
+        self.states.resize_with(layers - 1, Swap::default);
+        for states in &mut self.states {
+            states.resize(rows * units);
+        }
+        self.weights.resize(rows * self.source_len);
+        self.logits.resize(rows * vocab, T::ZERO);
+        self.kept.resize(rows * kept, T::ZERO);
+        self.gates.resize(rows * gates_stride(units), T::ZERO);
+        for share in &mut self.shares {
+            share.resize(rows * 3 * units, T::ZERO);
+        }
+    }
+
+    /// Reads one token a row; leaves its logits and weights.
+    pub fn step<M: Scorer<T>>(
+        &mut self,
+        decoder: &Decoder<T, M>,
+        memory: Memory<'_, T>,
+        tokens: &[u32],
+    ) {
+        assert_eq!(tokens.len(), self.rows.len(), "one token a row");
+        let DecoderSizes {
+            units,
+            values,
+            layers,
+            ..
+        } = self.sizes;
+        let (rows, stride) = (self.rows.len(), features_stride(self.sizes));
+        self.features.swap();
+        self.weights.swap();
+        self.states.iter_mut().for_each(Swap::swap);
+
+        let sizes = self.sizes;
+        let step = Step {
+            state: features_matrix(&self.features.before, sizes, rows).columns(0, units),
+            previous: &self.weights.before,
+            memory,
+            rows: &self.rows,
+        };
+        let context = (
+            &mut self.features.after[units.min(rows * stride)..],
+            stride,
+            values,
+        );
+        attend(
+            &decoder.scorer,
+            step,
+            &mut self.kept,
+            &mut self.weights.after,
+            context,
+        );
+
+        let packed: &Weights<T> = &decoder.weights;
+        let [input, hidden] = &mut self.shares;
+        for layer in 0..layers {
+            if layer == 0 {
+                let context = features_matrix(&self.features.after, sizes, rows);
+                let context = context.columns(units, values);
+                packed.first_input_gates(Words::Tokens(tokens), context, input);
+            } else {
+                let below = Matrix::dense(&self.states[layer - 1].after, rows, units);
+                packed.input_gates(layer, below, input);
+            }
+            let mut shares = Gates { input, hidden };
+            let (previous, states) = match self.states.get_mut(layer) {
+                Some(Swap { before, after }) => (
+                    Matrix::dense(&*before, rows, units),
+                    (&mut after[..], units),
+                ),
+                None => {
+                    let Swap { before, after } = &mut self.features;
+                    let previous = features_matrix(before, sizes, rows).columns(0, units);
+                    (previous, (&mut after[..], stride))
+                }
+            };
+            packed.advance(
+                layer,
+                &self.active,
+                previous,
+                &mut shares,
+                &mut self.gates,
+                states,
+            );
+        }
+        let features = features_matrix(&self.features.after, sizes, rows);
+        packed.logits(features, &mut self.logits);
+    }
+
+    /// Goes on with the rows `from[0]`, `from[1]`, ... of the present ones: without those that are
+    /// missing, with those twice that stand twice.
+    pub fn keep(&mut self, from: &[usize]) {
+        let DecoderSizes { units, .. } = self.sizes;
+        let kept = self.kept.len().checked_div(self.rows.len()).unwrap_or(0);
+        self.features.keep(features_stride(self.sizes), from);
+        self.weights.keep(self.source_len, from);
+        for states in &mut self.states {
+            states.keep(units, from);
+        }
+        self.rows = from.iter().map(|&row| self.rows[row]).collect();
+        self.resize(kept);
+    }
+
+    /// The memory's row of each row.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// `[rows, V]`, of the last step.
+    pub fn logits(&self) -> &[T] {
+        &self.logits
+    }
+
+    /// The attention's weights of the last step, `[rows, S]`.
+    pub fn attention(&self) -> &[T] {
+        &self.weights.after
+    }
+}

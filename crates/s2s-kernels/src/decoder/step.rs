@@ -1,0 +1,144 @@
+//! One step of some rows, forward: attention, cells, logits.
+
+use super::DecoderSizes;
+use crate::attention::kernel::{Memory, Scorer, Step, weigh};
+use crate::gru::cell::{self, Cell};
+use crate::linear::Linear;
+use crate::real::{Matrix, Output, Real};
+use crate::table::gather;
+
+/// The weights of a decoder, packed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weights<T: Real> {
+    pub(super) sizes: DecoderSizes,
+    /// `[V, E]`.
+    pub(super) embedding: Vec<T>,
+    /// `E -> 3D`: layer 0's columns for the embedding.
+    pub(super) word: Linear<T>,
+    /// `word(embedding) + b_ih`, `[V, 3D]`.
+    pub(super) table: Vec<T>,
+    /// Layer 0's input is the context alone.
+    pub(super) cells: Vec<Cell<T>>,
+    /// `D + C -> V`.
+    pub(super) output: Linear<T>,
+    pub(super) output_bias: Vec<T>,
+}
+
+/// What layer 0 reads beside the context.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Words<'a, T> {
+    /// The tokens, by their rows of the table.
+    Tokens(&'a [u32]),
+    /// Their embeddings `[rows, E]`, with some numbers dropped.
+    Embeddings(&'a [T]),
+}
+
+/// Memory for both shares of the gates, `[rows, 3D]` each.
+pub(super) struct Gates<'a, T> {
+    pub(super) input: &'a mut [T],
+    pub(super) hidden: &'a mut [T],
+}
+
+impl<T: Real> Weights<T> {
+    /// The input's share of layer 0's gates, `[rows, 3D]`, from the words and `context [rows, C]`.
+    pub(super) fn first_input_gates(
+        &self,
+        words: Words<'_, T>,
+        context: Matrix<'_, T>,
+        out: &mut [T],
+    ) {
+        let (cell, cols) = (&self.cells[0], 3 * self.sizes.units);
+        match words {
+            Words::Tokens(tokens) => gather(out, &self.table, cols, tokens.iter().copied()),
+            Words::Embeddings(words) => {
+                let words = Matrix::dense(words, context.rows, self.sizes.embedding);
+                self.word
+                    .forward(words, out, cols, Output::Bias(&cell.bias_ih));
+            }
+        }
+        cell.input.forward(context, out, cols, Output::Add);
+    }
+
+    /// The input's share of the gates of a layer above the first, from the states below.
+    pub(super) fn input_gates(&self, layer: usize, below: Matrix<'_, T>, out: &mut [T]) {
+        let cell = &self.cells[layer];
+        cell.input.forward(
+            below,
+            out,
+            3 * self.sizes.units,
+            Output::Bias(&cell.bias_ih),
+        );
+    }
+
+    /// A layer's states after a step, `[rows, D]`, from those before and the input's share.
+    pub(super) fn advance(
+        &self,
+        layer: usize,
+        active: &[usize],
+        previous: Matrix<'_, T>,
+        shares: &mut Gates<'_, T>,
+        gates: &mut [T],
+        (states, stride): (&mut [T], usize),
+    ) {
+        let cols = 3 * self.sizes.units;
+        self.cells[layer].hidden_gates(previous, shares.hidden);
+        let input = Matrix::dense(&*shares.input, previous.rows, cols);
+        let hidden = Matrix::dense(&*shares.hidden, previous.rows, cols);
+        cell::forward(active, input, hidden, previous, gates, states, stride);
+    }
+
+    /// `features [rows, D + C]`, the top states beside their contexts, to `logits [rows, V]`.
+    pub(super) fn logits(&self, features: Matrix<'_, T>, logits: &mut [T]) {
+        let bias = Output::Bias(&self.output_bias);
+        self.output
+            .forward(features, logits, self.sizes.vocab, bias);
+    }
+}
+
+/// The weights `[rows, S]` and the context `[rows, C]` of a step.
+pub(super) fn attend<T: Real>(
+    scorer: &impl Scorer<T>,
+    step: Step<'_, T>,
+    kept: &mut [T],
+    weights: &mut [T],
+    (context, stride, width): (&mut [T], usize, usize),
+) {
+    scorer.scores(step, kept, weights);
+    let Step { memory, rows, .. } = step;
+    weigh(memory, rows, weights, context, stride, width);
+}
+
+/// From one row of features to the next: rows whose distance is a multiple of 4 KiB would compete
+/// for the same few places of the nearest cache.
+pub(super) fn features_stride(sizes: DecoderSizes) -> usize {
+    const CACHE_LINE: usize = 16;
+    sizes.units + sizes.values + CACHE_LINE
+}
+
+/// `[rows, D + C]`.
+pub(super) fn features_matrix<T>(
+    features: &[T],
+    sizes: DecoderSizes,
+    rows: usize,
+) -> Matrix<'_, T> {
+    let (cols, stride) = (sizes.units + sizes.values, features_stride(sizes));
+    Matrix {
+        data: features,
+        cols,
+        stride,
+        rows,
+    }
+}
+
+pub(super) fn assert_memory<T>(memory: Memory<'_, T>, sizes: DecoderSizes) {
+    let positions = memory.len * memory.batch();
+    assert_eq!(
+        memory.values.len(),
+        positions * sizes.values,
+        "values must be [S, B, C]"
+    );
+    assert!(
+        memory.lengths.iter().all(|&length| length <= memory.len),
+        "a row is longer than the memory"
+    );
+}

@@ -1,0 +1,336 @@
+use std::num::NonZeroUsize;
+
+use super::*;
+use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
+use crate::attention::kernel::Memory;
+use crate::gradcheck::{assert_gradient, dot, numbers};
+use crate::team::Team;
+
+const SIZES: DecoderSizes = DecoderSizes {
+    vocab: 5,
+    embedding: 2,
+    units: 3,
+    values: 4,
+    layers: 1,
+};
+const ATTENTION: usize = 2;
+const LENGTHS: [usize; 3] = [2, 1, 3];
+const SOURCE_LEN: usize = 3;
+const LEN: usize = 3;
+
+/// A decoder on a small ragged batch, its loss a weighted sum of the logits.
+#[derive(Clone, Debug)]
+struct Case {
+    layers: usize,
+    forced: Vec<bool>,
+    has_dropout: bool,
+    threads: usize,
+}
+
+impl Case {
+    /// Of everything that has a gradient: embedding, output weight and bias, the scorer's query
+    /// weight, bias and energy, values, keys; then the first states; then four of each layer.
+    fn sizes(&self) -> Vec<usize> {
+        let DecoderSizes {
+            vocab,
+            embedding,
+            units,
+            values,
+            ..
+        } = SIZES;
+        let batch = LENGTHS.len();
+        let mut sizes = vec![
+            vocab * embedding,
+            vocab * (units + values),
+            vocab,
+            ATTENTION * units,
+            ATTENTION,
+            ATTENTION,
+            SOURCE_LEN * batch * values,
+            SOURCE_LEN * batch * ATTENTION,
+        ];
+        sizes.extend(vec![batch * units; self.layers]);
+        for layer in 0..self.layers {
+            let inputs = if layer == 0 {
+                embedding + values
+            } else {
+                units
+            };
+            sizes.extend([3 * units * inputs, 3 * units * units, 3 * units, 3 * units]);
+        }
+        sizes
+    }
+
+    fn masks(&self) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let mask = |seed, n| {
+            numbers(seed, n)
+                .iter()
+                .map(|&x| if x < 0.3 { 1.4 } else { 0.0 })
+                .collect()
+        };
+        let rows = LENGTHS.len() * LEN;
+        let between = (1..self.layers).map(|layer| mask(20 + layer as u64, rows * SIZES.units));
+        (mask(11, rows * SIZES.embedding), between.collect())
+    }
+
+    fn team(&self) -> Team<f64> {
+        Team::new(NonZeroUsize::new(self.threads).unwrap())
+    }
+
+    /// The loss, and the gradient where asked for.
+    fn run(
+        &self,
+        decoder: &mut Decoder<f64, Additive<f64>>,
+        point: &[f64],
+        gradient: Option<&mut [f64]>,
+    ) -> f64 {
+        let parts = self.pack(decoder, point);
+        let memory = Memory {
+            values: parts[6],
+            keys: parts[7],
+            lengths: &LENGTHS,
+            len: SOURCE_LEN,
+        };
+        let words = [0, 3, 1, 0, 2, 4, 0, 1, 3];
+        let targets = Targets {
+            words: &words,
+            forced: &self.forced,
+        };
+        let (embedding, between) = self.masks();
+        let dropout = DecoderDropout {
+            embedding: self.has_dropout.then_some(&embedding[..]),
+            between: self
+                .has_dropout
+                .then(|| between.iter().map(Vec::as_slice).collect()),
+        };
+        decoder.forward(
+            memory,
+            &parts[8..8 + self.layers],
+            targets,
+            &dropout,
+            &mut self.team(),
+        );
+        let d_logits = numbers(9, decoder.logits().len());
+        let loss = dot(decoder.logits(), &d_logits);
+        if let Some(gradient) = gradient {
+            decoder.logits_mut().copy_from_slice(&d_logits);
+            let mut d = split_mut(gradient, &self.sizes()).into_iter();
+            let mut next = || d.next().unwrap();
+            let [embedding, output_weight, output_bias] = [next(), next(), next()];
+            let scorer = AdditiveGrads {
+                query_weight: next(),
+                query_bias: next(),
+                energy: next(),
+            };
+            let (values, keys) = (next(), next());
+            let initial = (0..self.layers).map(|_| next()).collect();
+            let layers = (0..self.layers).map(|_| GruGrads {
+                weight_ih: next(),
+                weight_hh: next(),
+                bias_ih: next(),
+                bias_hh: next(),
+            });
+            let grads = DecoderGrads {
+                layers: layers.collect(),
+                embedding,
+                output_weight,
+                output_bias,
+            };
+            let d_memory = MemoryGrads {
+                values,
+                keys,
+                initial,
+            };
+            decoder.backward(
+                memory,
+                targets,
+                &dropout,
+                d_memory,
+                grads,
+                scorer,
+                &mut self.team(),
+            );
+        }
+        loss
+    }
+
+    fn gradient(&self) -> (Vec<f64>, Vec<f64>) {
+        let point = numbers(4, self.sizes().iter().sum());
+        let mut gradient = vec![f64::NAN; point.len()];
+        self.run(
+            &mut Decoder::new(Additive::new()),
+            &point,
+            Some(&mut gradient),
+        );
+        (point, gradient)
+    }
+}
+
+impl Case {
+    /// Packs the parameters of `point` and returns its parts.
+    fn pack<'a>(
+        &self,
+        decoder: &mut Decoder<f64, Additive<f64>>,
+        point: &'a [f64],
+    ) -> Vec<&'a [f64]> {
+        let parts = split(point, &self.sizes());
+        let layers = parts[8 + self.layers..].chunks_exact(4).map(|p| GruParams {
+            weight_ih: p[0],
+            weight_hh: p[1],
+            bias_ih: p[2],
+            bias_hh: p[3],
+        });
+        decoder.pack(&DecoderParams {
+            embedding: parts[0],
+            layers: layers.collect(),
+            output_weight: parts[1],
+            output_bias: parts[2],
+        });
+        decoder.scorer.pack(AdditiveParams {
+            query_weight: parts[3],
+            query_bias: parts[4],
+            energy: parts[5],
+        });
+        parts
+    }
+}
+
+fn split<'a>(all: &'a [f64], sizes: &[usize]) -> Vec<&'a [f64]> {
+    let mut rest = all;
+    let mut take = |n| {
+        let (part, after) = rest.split_at(n);
+        rest = after;
+        part
+    };
+    sizes.iter().map(|&n| take(n)).collect()
+}
+
+fn split_mut<'a>(all: &'a mut [f64], sizes: &[usize]) -> Vec<&'a mut [f64]> {
+    let mut rest = all;
+    let mut take = |n| {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(n);
+        rest = after;
+        part
+    };
+    sizes.iter().map(|&n| take(n)).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let mixed = vec![true, false, true, true, true, false, false, false, true];
+    let coins = [vec![true; 9], vec![false; 9], mixed];
+    let mut cases = Vec::new();
+    for layers in 1..4 {
+        for (index, forced) in coins.iter().cloned().enumerate() {
+            let has_dropout = (index + layers) % 2 == 0;
+            cases.push(Case {
+                layers,
+                forced,
+                has_dropout,
+                threads: 1 + index,
+            });
+        }
+    }
+    cases
+}
+
+#[test]
+fn derivatives_are_those_of_the_forward_pass() {
+    for case in cases() {
+        let (point, gradient) = case.gradient();
+        let mut decoder = Decoder::new(Additive::new());
+        assert_gradient(&format!("{case:?}"), &point, &gradient, |point| {
+            case.run(&mut decoder, point, None)
+        });
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for case in cases() {
+        let expected = case.gradient().1;
+        for threads in 1..5 {
+            assert_eq!(
+                Case {
+                    threads,
+                    ..case.clone()
+                }
+                .gradient()
+                .1,
+                expected
+            );
+        }
+    }
+}
+
+#[test]
+fn memory_of_another_batch_leaves_no_trace() {
+    let mut decoder = Decoder::new(Additive::new());
+    for case in cases() {
+        let (point, expected) = case.gradient();
+        let mut gradient = vec![f64::NAN; point.len()];
+        case.run(&mut decoder, &point, Some(&mut gradient));
+        assert_eq!(gradient, expected);
+    }
+}
+
+fn free_running(layers: usize) -> Case {
+    Case {
+        layers,
+        forced: vec![false; 9],
+        has_dropout: false,
+        threads: 1,
+    }
+}
+
+#[test]
+fn decoding_step_by_step_is_the_free_running_loop() {
+    for layers in 1..4 {
+        let case = free_running(layers);
+        let point = numbers(4, case.sizes().iter().sum());
+        let mut decoder = Decoder::new(Additive::new());
+        case.run(&mut decoder, &point, None);
+        let parts = case.pack(&mut decoder, &point);
+        let memory = Memory {
+            values: parts[6],
+            keys: parts[7],
+            lengths: &LENGTHS,
+            len: SOURCE_LEN,
+        };
+        let mut decoding = Decoding::new();
+        decoding.start(&decoder, memory, &parts[8..8 + layers]);
+        for step in 0..LEN {
+            let tokens = &decoder.tokens()[step * 3..][..3];
+            decoding.step(&decoder, memory, tokens);
+            assert_eq!(decoding.logits(), &decoder.logits()[step * 15..][..15]);
+            assert_eq!(decoding.attention(), &decoder.attention()[step * 9..][..9]);
+        }
+    }
+}
+
+#[test]
+fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
+    let case = free_running(2);
+    let point = numbers(4, case.sizes().iter().sum());
+    let mut decoder = Decoder::new(Additive::new());
+    case.run(&mut decoder, &point, None);
+    let parts = case.pack(&mut decoder, &point);
+    let memory = Memory {
+        values: parts[6],
+        keys: parts[7],
+        lengths: &LENGTHS,
+        len: SOURCE_LEN,
+    };
+    let mut decoding = Decoding::new();
+    decoding.start(&decoder, memory, &parts[8..10]);
+    decoding.step(&decoder, memory, &decoder.tokens()[..3]);
+    decoding.keep(&[2, 0, 2]);
+    assert_eq!(decoding.rows(), [2, 0, 2]);
+    let second = &decoder.tokens()[3..6];
+    decoding.step(&decoder, memory, &[second[2], second[0], second[2]]);
+    decoding.keep(&[1, 2]);
+    let third = &decoder.tokens()[6..9];
+    decoding.step(&decoder, memory, &[third[0], third[2]]);
+    let expected = &decoder.logits()[2 * 15..];
+    assert_eq!(decoding.logits()[..5], expected[..5]);
+    assert_eq!(decoding.logits()[5..], expected[10..]);
+}

@@ -1,0 +1,348 @@
+use super::*;
+use proptest::prelude::*;
+
+/// A matrix of distinct values in (-1, 1), in rows `stride` apart; the gaps hold NaN, so that any
+/// use of one shows.
+fn matrix(seed: u32, rows: usize, cols: usize, stride: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut values = vec![f32::NAN; rows * stride];
+    for row in 0..rows {
+        values[row * stride..][..cols].fill_with(&mut next);
+    }
+    values
+}
+
+/// The definition, and the sum of magnitudes that bounds its rounding.
+fn naive(depth: usize, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> (f64, f64) {
+    let products = (0..depth).map(|k| f64::from(a(k)) * f64::from(b(k)));
+    products.fold((0.0, 0.0), |(sum, size), ab| (sum + ab, size + ab.abs()))
+}
+
+/// A sum of `depth` products of f32 is off by at most `depth` roundings of the sum of magnitudes;
+/// two more for the old value and the product's own rounding where it is not fused.
+#[track_caller]
+fn assert_near(got: f32, (sum, size): (f64, f64), old: f32, depth: usize) {
+    let bound = (depth + 2) as f64 * f64::from(f32::EPSILON) * (size + f64::from(old.abs()));
+    let error = (f64::from(got) - (sum + f64::from(old))).abs();
+    assert!(
+        error <= bound,
+        "{got} is {error:e} off {sum} + {old}, more than {bound:e}"
+    );
+}
+
+/// The sizes of a product, with rows that may be longer than what they hold.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    rows: usize,
+    inner: usize,
+    cols: usize,
+    gap: usize,
+}
+
+fn sizes() -> impl Strategy<Value = Sizes> {
+    // Long reduced axes are few: they cost the naive version most.
+    let inner = prop_oneof![4 => 0..40_usize, 1 => 760..780_usize, 1 => 1530..1540_usize];
+    (0..40_usize, inner, 0..150_usize, 0..3_usize).prop_map(|(rows, inner, cols, gap)| Sizes {
+        rows,
+        inner,
+        cols,
+        gap,
+    })
+}
+
+fn outputs(bias: &[f32]) -> [Output<'_>; 3] {
+    [Output::Replace, Output::Add, Output::Bias(bias)]
+}
+
+fn old_value(output: Output, c: f32, col: usize) -> f32 {
+    match output {
+        Output::Replace => 0.0,
+        Output::Add => c,
+        Output::Bias(bias) => bias[col],
+    }
+}
+
+#[track_caller]
+fn check_multiply(
+    isa: Isa,
+    Sizes {
+        rows,
+        inner,
+        cols,
+        gap,
+    }: Sizes,
+) {
+    let (a_stride, c_stride) = (inner + gap, cols + gap);
+    let a = matrix(1, rows, inner, a_stride);
+    let b = matrix(2, inner, cols, cols);
+    let before = matrix(3, rows, cols, c_stride);
+    let bias = matrix(4, 1, cols, cols);
+    let mut packed = Packed::new();
+    packed.pack(&b, inner, cols);
+    let left = Left {
+        data: &a,
+        row_stride: a_stride,
+        depth_stride: 1,
+        rows,
+    };
+    for output in outputs(&bias) {
+        let mut c = before.clone();
+        multiply_with(isa, &mut c, c_stride, left, &packed, output);
+        for row in 0..rows {
+            let (got, gap) = c[row * c_stride..][..c_stride].split_at(cols);
+            assert!(gap.iter().all(|x| x.is_nan()), "wrote beyond a row of C");
+            for (col, &got) in got.iter().enumerate() {
+                let exact = naive(inner, |k| a[row * a_stride + k], |k| b[k * cols + col]);
+                let old = old_value(output, before[row * c_stride + col], col);
+                assert_near(got, exact, old, inner);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_multiply_transposed(isa: Isa, sizes: Sizes, scratch: &mut Scratch) {
+    // Here `inner` counts the rows that are summed over, and `rows` the columns of D.
+    let Sizes {
+        rows: d_cols,
+        inner: rows,
+        cols: x_cols,
+        gap,
+    } = sizes;
+    let (d_stride, x_stride, c_stride) = (d_cols + gap, x_cols + gap, x_cols + gap);
+    let d = matrix(1, rows, d_cols, d_stride);
+    let x = matrix(2, rows, x_cols, x_stride);
+    let before = matrix(3, d_cols, x_cols, c_stride);
+    let bias = matrix(4, 1, x_cols, x_cols);
+    for output in outputs(&bias) {
+        let mut c = before.clone();
+        let d = Strided {
+            data: &d,
+            stride: d_stride,
+            rows,
+            cols: d_cols,
+        };
+        let x = Strided {
+            data: &x,
+            stride: x_stride,
+            rows,
+            cols: x_cols,
+        };
+        multiply_transposed_with(isa, &mut c, c_stride, d, x, output, scratch);
+        for n in 0..d_cols {
+            for k in 0..x_cols {
+                let exact = naive(
+                    rows,
+                    |m| d.data[m * d_stride + n],
+                    |m| x.data[m * x_stride + k],
+                );
+                let old = old_value(output, before[n * c_stride + k], k);
+                assert_near(c[n * c_stride + k], exact, old, rows);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn product_is_the_naive_one(sizes in sizes()) {
+        for isa in Isa::available() {
+            check_multiply(isa, sizes);
+        }
+    }
+
+    #[test]
+    fn transposed_product_is_the_naive_one(sizes in sizes()) {
+        let mut scratch = Scratch::new();
+        for isa in Isa::available() {
+            check_multiply_transposed(isa, sizes, &mut scratch);
+        }
+    }
+
+    #[test]
+    fn packing_a_transpose_is_packing(inner in 0..40_usize, cols in 0..70_usize) {
+        let weight = matrix(1, cols, inner, inner);
+        let b: Vec<f32> =
+            (0..inner).flat_map(|k| (0..cols).map(move |n| (k, n))).map(|(k, n)| weight[n * inner + k]).collect();
+        let (mut straight, mut transposed) = (Packed::new(), Packed::new());
+        // An earlier, larger pack leaves nothing behind.
+        straight.pack(&vec![f32::NAN; 80 * 50], 50, 80);
+        straight.pack(&b, inner, cols);
+        transposed.pack_transposed(&weight, inner, cols);
+        prop_assert_eq!(straight.panels.len(), transposed.panels.len());
+        for (s, t) in straight.panels.iter().zip(&transposed.panels) {
+            prop_assert_eq!(s.0, t.0);
+        }
+    }
+}
+
+#[test]
+fn sizes_beside_every_edge() {
+    let edges = [0, 1, 2, 5, 6, 7, 8, 9, 15, 16, 17];
+    for isa in Isa::available() {
+        let mut scratch = Scratch::new();
+        for rows in edges {
+            for inner in [0, 1, 2] {
+                for cols in edges
+                    .into_iter()
+                    .chain([23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65])
+                {
+                    let sizes = Sizes {
+                        rows,
+                        inner,
+                        cols,
+                        gap: 1,
+                    };
+                    check_multiply(isa, sizes);
+                    check_multiply_transposed(isa, sizes, &mut scratch);
+                }
+            }
+        }
+    }
+}
+
+/// Large enough that both sides are cut into blocks and packed, with rests everywhere.
+#[test]
+fn large_products_with_rests() {
+    let sizes = Sizes {
+        rows: 259,
+        inner: 2 * MAX_DEPTH + 5,
+        cols: 53,
+        gap: 1,
+    };
+    for isa in Isa::available() {
+        check_multiply(isa, sizes);
+        check_multiply_transposed(isa, sizes, &mut Scratch::new());
+    }
+}
+
+#[test]
+fn a_row_alone_has_the_bits_of_that_row_in_a_batch() {
+    const MOST: usize = 40;
+    for isa in Isa::available() {
+        for (inner, cols) in [
+            (0, 5),
+            (1, 16),
+            (37, 53),
+            (64, 192),
+            (MAX_DEPTH + 1, 70),
+            (1536, 24),
+        ] {
+            let a = matrix(1, 300, inner, inner);
+            let mut packed = Packed::new();
+            packed.pack(&matrix(2, inner, cols, cols), inner, cols);
+            let product = |first: usize, rows: usize| {
+                let mut c = matrix(3, rows, cols, cols);
+                let data = &a[first * inner..];
+                let left = Left {
+                    data,
+                    row_stride: inner,
+                    depth_stride: 1,
+                    rows,
+                };
+                multiply_with(isa, &mut c, cols, left, &packed, Output::Replace);
+                c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let alone: Vec<_> = (0..300).flat_map(|row| product(row, 1)).collect();
+            for rows in (2..=MOST).chain([128, 299, 300]) {
+                assert_eq!(
+                    product(0, rows),
+                    alone[..rows * cols],
+                    "{isa:?} {rows}×{inner}×{cols}"
+                );
+                // Elsewhere in its tile, too.
+                let first = 300 - rows;
+                assert_eq!(
+                    product(first, rows),
+                    alone[first * cols..],
+                    "{isa:?} {rows}×{inner}×{cols}"
+                );
+            }
+        }
+    }
+}
+
+/// Callers split the rows of C over threads: that is a split of D's columns.
+#[test]
+fn a_gradient_in_parts_has_the_bits_of_the_whole() {
+    let (rows, d_cols, x_cols) = (MAX_DEPTH + 9, 101, 53);
+    let (d, x) = (
+        matrix(1, rows, d_cols, d_cols),
+        matrix(2, rows, x_cols, x_cols),
+    );
+    for isa in Isa::available() {
+        let mut scratch = Scratch::new();
+        let mut gradient = |from: usize, to: usize| {
+            let mut c = vec![0.0; (to - from) * x_cols];
+            let d = Strided {
+                data: &d[from..],
+                stride: d_cols,
+                rows,
+                cols: to - from,
+            };
+            let x = Strided {
+                data: &x,
+                stride: x_cols,
+                rows,
+                cols: x_cols,
+            };
+            multiply_transposed_with(isa, &mut c, x_cols, d, x, Output::Replace, &mut scratch);
+            c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let whole = gradient(0, d_cols);
+        for cut in [1, 7, 50, 100] {
+            assert_eq!(
+                [gradient(0, cut), gradient(cut, d_cols)].concat(),
+                whole,
+                "{isa:?} at {cut}"
+            );
+        }
+    }
+}
+
+/// Vectors of any width do the same fused steps.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn avx512_has_the_bits_of_avx2() {
+    if !Isa::available().contains(&Isa::Avx512) {
+        return;
+    }
+    let (rows, inner, cols) = (29, 1000, 117);
+    let a = matrix(1, rows, inner, inner);
+    let mut packed = Packed::new();
+    packed.pack(&matrix(2, inner, cols, cols), inner, cols);
+    let [narrow, wide] = [Isa::Avx2, Isa::Avx512].map(|isa| {
+        let mut c = vec![0.0; rows * cols];
+        let left = Left {
+            data: &a,
+            row_stride: inner,
+            depth_stride: 1,
+            rows,
+        };
+        multiply_with(isa, &mut c, cols, left, &packed, Output::Replace);
+        c
+    });
+    assert_eq!(narrow, wide);
+}
+
+#[test]
+#[should_panic(expected = "A is too short")]
+fn a_short_left_side_is_refused() {
+    let mut packed = Packed::new();
+    packed.pack(&[0.0; 6], 3, 2);
+    multiply(&mut [0.0; 4], 2, &[0.0; 5], 3, 2, &packed, Output::Replace);
+}
+
+#[test]
+#[should_panic(expected = "C is too short")]
+fn a_short_output_is_refused() {
+    let mut packed = Packed::new();
+    packed.pack(&[0.0; 6], 3, 2);
+    multiply(&mut [0.0; 3], 2, &[0.0; 6], 3, 2, &packed, Output::Replace);
+}

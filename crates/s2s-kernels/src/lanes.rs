@@ -1,0 +1,111 @@
+//! Sums across elements in an order that the compiler can vectorize and that is always the same.
+
+use crate::real::Real;
+
+/// Partial sums, one for each element of a vector register or a few of them.
+const LANES: usize = 16;
+
+/// `Σ_i f(a[i], b[i])`: lane by lane, then the lanes in pairs, then the rest.
+#[inline(always)]
+pub(crate) fn sum_of<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane]);
+        }
+    }
+    let mut sum = total(lanes);
+    for (&a, &b) in rest {
+        sum += f(a, b);
+    }
+    sum
+}
+
+/// As [`sum_of`], of three.
+#[inline(always)]
+pub(crate) fn sum_of_three<T: Real>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let c_chunks = c.chunks_exact(LANES);
+    let rest = a_chunks
+        .remainder()
+        .iter()
+        .zip(b_chunks.remainder())
+        .zip(c_chunks.remainder());
+    for ((a, b), c) in a_chunks.zip(b_chunks).zip(c_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane], c[lane]);
+        }
+    }
+    let mut sum = total(lanes);
+    for ((&a, &b), &c) in rest {
+        sum += f(a, b, c);
+    }
+    sum
+}
+
+/// `Σ_i a[i] b[i]`
+#[inline(always)]
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    sum_of(a, b, |a, b| a * b)
+}
+
+/// `Σ_i a[i]`
+#[inline(always)]
+pub(crate) fn sum<T: Real>(a: &[T]) -> T {
+    sum_of(a, a, |a, _| a)
+}
+
+#[inline(always)]
+fn total<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = lanes[lane] + lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The greatest number; -∞ of none.
+#[inline(always)]
+pub(crate) fn max<T: Real>(a: &[T]) -> T {
+    a.iter()
+        .fold(T::NEG_INFINITY, |max, &x| if x > max { x } else { max })
+}
+
+/// The index of the greatest number, the first of equals; 0 of none.
+#[inline(always)]
+pub(crate) fn argmax<T: Real>(a: &[T]) -> usize {
+    let mut best = (0, T::NEG_INFINITY);
+    for (i, &x) in a.iter().enumerate() {
+        if x > best.1 {
+            best = (i, x);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_every_element() {
+        for n in [0, 1, 15, 16, 17, 40] {
+            let a: Vec<f64> = (0..n).map(f64::from).collect();
+            assert_eq!(sum(&a), f64::from(n * (n - 1) / 2));
+            assert_eq!(dot(&a, &vec![2.0; a.len()]), f64::from(n * (n - 1)));
+        }
+    }
+
+    #[test]
+    fn first_of_equal_maxima_wins() {
+        assert_eq!(argmax(&[0.0, 3.0, 3.0, -1.0]), 1);
+        assert_eq!(argmax::<f32>(&[]), 0);
+        assert_eq!(max(&[-2.0, -1.0]), -1.0);
+    }
+}

@@ -1,0 +1,171 @@
+//! A linear layer on slices, its weight packed once and used many times.
+//!
+//! ```text
+//! y[m]     = W x[m] + b
+//! d_x[m]   = Wᵀ d_y[m]
+//! d_W[n,k] = Σ_m d_y[m,n] x[m,k]
+//! d_b[n]   = Σ_m d_y[m,n]
+//! ```
+
+use crate::real::{Matrix, Output, Real, multiversion_real};
+use crate::team::{Team, split_rows};
+
+/// A weight `[N, K]`, or some columns of one, packed for its product and for the backward one.
+#[derive(Clone, Debug, Default)]
+pub struct Linear<T: Real> {
+    forward: T::Packed,
+    backward: T::Packed,
+    columns: Vec<T>,
+}
+
+impl<T: Real> Linear<T> {
+    /// Nothing packed yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Packs `weight [N, K]`; reuses the memory of the last time.
+    pub fn pack(&mut self, weight: Matrix<'_, T>) {
+        let Matrix { rows, cols, .. } = weight;
+        if weight.stride == cols {
+            self.pack_dense(&weight.data[..rows * cols], rows, cols);
+        } else {
+            let mut columns = std::mem::take(&mut self.columns);
+            columns.clear();
+            for row in 0..rows {
+                columns.extend_from_slice(&weight.data[row * weight.stride..][..cols]);
+            }
+            self.pack_dense(&columns, rows, cols);
+            self.columns = columns;
+        }
+    }
+
+    fn pack_dense(&mut self, weight: &[T], outputs: usize, inputs: usize) {
+        T::pack_transposed(&mut self.forward, weight, inputs, outputs);
+        T::pack(&mut self.backward, weight, outputs, inputs);
+    }
+
+    /// `y (+)= x Wᵀ`; rows of `y` are `y_stride` apart.
+    pub fn forward(&self, x: Matrix<'_, T>, y: &mut [T], y_stride: usize, output: Output<'_, T>) {
+        T::multiply(y, y_stride, x.data, x.stride, x.rows, &self.forward, output);
+    }
+
+    /// `d_x (+)= d_y W`; rows of `d_x` are `d_x_stride` apart.
+    pub fn backward(
+        &self,
+        d_y: Matrix<'_, T>,
+        d_x: &mut [T],
+        d_x_stride: usize,
+        output: Output<'_, T>,
+    ) {
+        T::multiply(
+            d_x,
+            d_x_stride,
+            d_y.data,
+            d_y.stride,
+            d_y.rows,
+            &self.backward,
+            output,
+        );
+    }
+}
+
+impl<T: Real> Linear<T> {
+    /// [`forward`](Self::forward) on a team; rows of `y` follow each other without a gap.
+    pub fn forward_on(
+        &self,
+        x: Matrix<'_, T>,
+        y: &mut [T],
+        output: Output<'_, T>,
+        team: &mut Team<T>,
+    ) {
+        on_rows(
+            x,
+            y,
+            |x, y, stride| self.forward(x, y, stride, output),
+            team,
+        );
+    }
+
+    /// [`backward`](Self::backward) on a team; rows of `d_x` follow each other without a gap.
+    pub fn backward_on(
+        &self,
+        d_y: Matrix<'_, T>,
+        d_x: &mut [T],
+        output: Output<'_, T>,
+        team: &mut Team<T>,
+    ) {
+        on_rows(
+            d_y,
+            d_x,
+            |d_y, d_x, stride| self.backward(d_y, d_x, stride, output),
+            team,
+        );
+    }
+}
+
+/// Cuts the rows of a product in one range a thread.
+fn on_rows<T: Real>(
+    from: Matrix<'_, T>,
+    to: &mut [T],
+    run: impl Fn(Matrix<'_, T>, &mut [T], usize) + Sync,
+    team: &mut Team<T>,
+) {
+    let stride = to.len().checked_div(from.rows).unwrap_or(0);
+    let ranges = team.ranges(from.rows);
+    let parts = split_rows(to, stride, &ranges);
+    let work: Vec<_> = ranges.into_iter().zip(parts).collect();
+    team.run(work, |(range, to), _| {
+        run(from.rows(range.start, range.len()), to, stride)
+    });
+}
+
+/// `d_weight[N,K] (+)= d_yᵀ x`, one product over all rows; rows of `d_weight` are `stride` apart.
+pub fn weight_gradient<T: Real>(
+    d_weight: &mut [T],
+    stride: usize,
+    d_y: Matrix<'_, T>,
+    x: Matrix<'_, T>,
+    output: Output<'_, T>,
+    team: &mut Team<T>,
+) {
+    let ranges = team.ranges(d_y.cols);
+    let mut rest = d_weight;
+    let mut work = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let end = (range.len() * stride).min(rest.len());
+        let (rows, after) = std::mem::take(&mut rest).split_at_mut(end);
+        rest = after;
+        work.push((d_y.columns(range.start, range.len()), rows));
+    }
+    team.run(work, |(d_y, rows), scratch| {
+        T::multiply_transposed(rows, stride, d_y, x, output, scratch);
+    });
+}
+
+/// `d_bias[N] = Σ_m d_y[m]`, in ascending order of the rows.
+pub fn bias_gradient<T: Real>(d_bias: &mut [T], d_y: Matrix<'_, T>, team: &mut Team<T>) {
+    let ranges = team.ranges(d_y.cols);
+    let parts = split_rows(d_bias, 1, &ranges);
+    let work: Vec<_> = ranges.into_iter().zip(parts).collect();
+    team.run(work, |(range, part), _| {
+        sum_rows(part, d_y.columns(range.start, range.len()));
+    });
+}
+
+multiversion_real! {
+    fn sum_rows<T>(sums: &mut [T], matrix: Matrix<'_, T>) {
+        sums.fill(T::ZERO);
+        for row in 0..matrix.rows {
+            add_to(sums, &matrix.data[row * matrix.stride..][..matrix.cols]);
+        }
+    }
+}
+
+/// `sums += values`, element by element.
+#[inline(always)]
+pub(crate) fn add_to<T: Real>(sums: &mut [T], values: &[T]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}

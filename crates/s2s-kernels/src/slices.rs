@@ -1,0 +1,42 @@
+//! The kernels themselves, on slices: no candle, no autograd, no allocation to speak of after the
+//! first step.
+//!
+//! A training step packs the weights, runs each operator forward, then each backward in the other
+//! order, and finds the gradients in the slices that it named:
+//!
+//! ```text
+//! pack      GruLayer::pack, Linear::pack, Additive::pack, Decoder::pack
+//! forward   GruLayer::forward a layer and direction, both into one [S, B, 2H]; last; Linear for the
+//!           bridge and the keys; Decoder::forward; token_loss, which turns the logits of
+//!           Decoder::logits_mut into their gradients
+//! backward  Decoder::backward; Linear::backward and weight_gradient; GruLayer::backward
+//! update    squared_norm, adam
+//! ```
+//!
+//! Operators keep what their backward pass needs; their memory grows to the largest batch seen and
+//! is reused.
+//!
+//! * Activations are **position first**: `[S, B, H]`, the rows of one step are neighbors, and those
+//!   of all steps are one matrix, over which each weight's gradient is one product. What comes from
+//!   a batch stays batch first, `[B, S]`: words, lengths, coins, masks.
+//! * A gradient is replaced, unless an argument says whether it is replaced or added to.
+//! * Dropout masks hold 0 or 1/(1-p) and come from outside.
+//! * A [`Team`] has the threads. The results have the same bits for any number of them.
+//! * A backward pass consumes what its forward pass kept: one backward a forward.
+//!
+//! Wrong lengths are a mistake in the calling program: they panic.
+
+pub use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
+pub use crate::attention::kernel::{Keys, Memory, Scorer, Step, StepGrads};
+pub use crate::decoder::{
+    Decoder, DecoderDropout, DecoderGrads, DecoderParams, DecoderSizes, Decoding, MemoryGrads,
+    Targets,
+};
+pub use crate::gru::kernel::{Columns, GruInput, GruLayer, last};
+pub use crate::gru::{GruGrads, GruParams};
+pub use crate::linear::{Linear, bias_gradient, weight_gradient};
+pub use crate::loss::kernel::{TokenSums, token_loss};
+pub use crate::optim::kernel::{adam, squared_norm};
+pub use crate::real::{Matrix, Output, Real};
+pub use crate::table::{gather, position_first, scatter_add};
+pub use crate::team::Team;

@@ -1,0 +1,51 @@
+//! Rows of a table by their number, and sums into them: embeddings on slices.
+//!
+//! A linear map of an embedding has as many different results as the vocabulary has words, so
+//! `table = embedding Wᵀ + b`, `[V, N]`, is computed once and its rows are copied.
+
+use crate::linear::add_to;
+use crate::real::{Matrix, Real, multiversion_real};
+use crate::team::{Team, split_rows};
+
+/// Row `ids[i]` of `table [V, N]` becomes row `i` of `out`.
+pub fn gather<T: Real>(out: &mut [T], table: &[T], cols: usize, ids: impl Iterator<Item = u32>) {
+    for (out, id) in out.chunks_exact_mut(cols.max(1)).zip(ids) {
+        out.copy_from_slice(&table[id as usize * cols..][..cols]);
+    }
+}
+
+/// `table[ids[i]] += rows[i]`, in ascending order of `i`; the table is `[V, N]`.
+///
+/// Each thread sums into the rows of its own part of the vocabulary.
+pub fn scatter_add<T: Real>(
+    table: &mut [T],
+    rows: Matrix<'_, T>,
+    ids: impl Iterator<Item = u32> + Clone + Sync,
+    team: &mut Team<T>,
+) {
+    let cols = rows.cols;
+    let ranges = team.ranges(table.len() / cols.max(1));
+    let parts = split_rows(table, cols, &ranges);
+    let work: Vec<_> = ranges.into_iter().zip(parts).collect();
+    team.run(work, |(range, part), _| {
+        for (row, id) in ids.clone().enumerate().take(rows.rows) {
+            let id = id as usize;
+            if range.contains(&id) {
+                let sums = &mut part[(id - range.start) * cols..][..cols];
+                add_row(sums, &rows.data[row * rows.stride..][..cols]);
+            }
+        }
+    });
+}
+
+/// The numbers of `[B, S]` in the order of `[S, B]`.
+pub fn position_first(ids: &[u32], len: usize) -> impl Iterator<Item = u32> + Clone + Sync {
+    let batch = ids.len().checked_div(len).unwrap_or(0);
+    (0..len).flat_map(move |position| (0..batch).map(move |row| ids[row * len + position]))
+}
+
+multiversion_real! {
+    fn add_row<T>(sums: &mut [T], values: &[T]) {
+        add_to(sums, values);
+    }
+}

@@ -1,0 +1,388 @@
+//! The model on the CPU kernels, without autograd: the same equations, forward and backward, on
+//! slices.
+//!
+//! ```text
+//! pack      every weight once
+//! forward   encoder -> bridge, keys -> decoder -> loss
+//! backward  decoder -> keys, bridge -> encoder, each gradient written once
+//! ```
+//!
+//! The reference is [`Seq2Seq::forward`](crate::Seq2Seq::forward) under autograd; a test holds the
+//! two together. It exists where the kernels do: in f32 on the CPU, with additive attention.
+
+mod bridge;
+mod encoder;
+mod slices;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
+use s2s_kernels::slices::{
+    Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, Linear, Matrix, Memory,
+    MemoryGrads, Output, Targets, Team, token_loss, weight_gradient,
+};
+
+use self::bridge::FusedBridge;
+use self::encoder::{FusedEncoder, Words};
+use self::slices::{GradSlices, ParamSlices, to_tensors, zeros};
+use crate::{AttentionConfig, Batch, Forcing, ModelConfig, Noise, Params, Probability, Score};
+
+/// The operators of a model with their memory, which is reused from step to step.
+pub(crate) struct Fused {
+    team: Team<f32>,
+    encoder: FusedEncoder,
+    bridge: FusedBridge,
+    key: Linear<f32>,
+    decoder: Decoder<f32, Additive<f32>>,
+    keys: Vec<f32>,   // [S, B, A]
+    d_keys: Vec<f32>, // [S, B, A]
+    sizes: Sizes,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    layers: usize,
+    embedding: usize,
+    both: usize, // 2H
+    decoder: usize,
+    attention: usize,
+    drop: Probability,
+}
+
+impl fmt::Debug for Fused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fused")
+            .field("threads", &self.team.threads())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fused {
+    /// The operators of a model, if there are kernels for it.
+    pub(crate) fn new(config: &ModelConfig, params: &Params) -> Option<Self> {
+        let AttentionConfig::Additive(attention) = &config.attention else {
+            return None;
+        };
+        let is_here = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
+        is_here.then(|| Self {
+            team: Team::new(NonZeroUsize::MIN),
+            encoder: FusedEncoder::new(config),
+            bridge: FusedBridge::new(config),
+            key: Linear::new(),
+            decoder: Decoder::new(Additive::new()),
+            keys: Vec::new(),
+            d_keys: Vec::new(),
+            sizes: Sizes {
+                layers: config.layers.get(),
+                embedding: config.embedding.get(),
+                both: 2 * config.hidden.get(),
+                decoder: config.decoder.get(),
+                attention: attention.units.get(),
+                drop: config.dropout,
+            },
+        })
+    }
+
+    pub(crate) fn set_threads(&mut self, threads: NonZeroUsize) {
+        self.team = Team::new(threads);
+    }
+
+    /// Loss and predictions, without dropout.
+    pub(crate) fn score(
+        &mut self,
+        params: &Params,
+        batch: &Batch,
+        forcing: &Forcing,
+    ) -> Result<Score> {
+        let host = HostBatch::of(batch, forcing)?;
+        let params = ParamSlices::of(params);
+        self.pack(&params)?;
+        self.forward(&params, &host, &Masks::default(), None)?;
+        Ok(self.loss(&host))
+    }
+
+    /// Loss and predictions with dropout, and the gradient of the mean loss of a token.
+    pub(crate) fn gradients(
+        &mut self,
+        params: &Params,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(Score, Vec<Tensor>)> {
+        let host = HostBatch::of(batch, forcing)?;
+        let slices = ParamSlices::of(params);
+        let masks = Masks::draw(noise, self.sizes, host.targets.len());
+        self.pack(&slices)?;
+        self.forward(&slices, &host, &masks, Some(noise))?;
+        let score = self.loss(&host);
+        let mut buffers = zeros(params);
+        let mut grads = GradSlices::of(params, &mut buffers);
+        self.backward(&slices, &host, &masks, &mut grads)?;
+        grads.finish()?;
+        drop(slices);
+        Ok((score, to_tensors(params, buffers)?))
+    }
+
+    fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
+        let Sizes {
+            both,
+            attention,
+            layers,
+            ..
+        } = self.sizes;
+        self.encoder.pack(params)?;
+        self.bridge.pack(params)?;
+        self.key.pack(Matrix::dense(
+            params.get("attention.key.weight")?,
+            attention,
+            both,
+        ));
+        self.decoder.scorer.pack(AdditiveParams {
+            query_weight: params.get("attention.query.weight")?,
+            query_bias: params.get("attention.query.bias")?,
+            energy: params.get("attention.energy")?,
+        });
+        self.decoder.pack(&params.decoder(layers)?);
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        params: &ParamSlices<'_>,
+        host: &HostBatch<'_>,
+        masks: &Masks,
+        noise: Option<&Noise>,
+    ) -> Result<()> {
+        let Sizes {
+            both, attention, ..
+        } = self.sizes;
+        let team = &mut self.team;
+        self.encoder.forward(params, host.words(), noise, team)?;
+        self.bridge.forward(params, self.encoder.last(), team)?;
+
+        let positions = host.sources.len();
+        self.keys.resize(positions * attention, 0.0);
+        let values = Matrix::dense(self.encoder.values(), positions, both);
+        self.key
+            .forward_on(values, &mut self.keys, Output::Replace, team);
+
+        let memory = host.memory(self.encoder.values(), &self.keys);
+        let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
+        self.decoder.forward(
+            memory,
+            &initial,
+            host.decoder_targets(),
+            &masks.dropout(),
+            team,
+        );
+        Ok(())
+    }
+
+    /// The loss; the decoder's logits become their gradients of the mean loss.
+    fn loss(&mut self, host: &HostBatch<'_>) -> Score {
+        let (rows, steps) = (host.target_lengths.len(), host.target_len());
+        let logits = self.decoder.logits();
+        let vocab = logits.len() / host.targets.len().max(1);
+        let mut predictions = vec![0; rows * steps];
+        for (index, logits) in logits.chunks_exact(vocab.max(1)).enumerate() {
+            let (step, row) = (index / rows, index % rows);
+            predictions[row * steps + step] = argmax(logits);
+        }
+        let n_tokens: usize = host.target_lengths.iter().sum();
+        let scale = 1.0 / n_tokens as f32;
+        let logits = self.decoder.logits_mut();
+        let sums = token_loss(
+            logits,
+            &host.targets,
+            host.target_lengths,
+            scale,
+            &mut self.team,
+        );
+        Score {
+            loss_sum: sums.loss,
+            predictions,
+        }
+    }
+
+    fn backward(
+        &mut self,
+        params: &ParamSlices<'_>,
+        host: &HostBatch<'_>,
+        masks: &Masks,
+        grads: &mut GradSlices<'_>,
+    ) -> Result<()> {
+        let Sizes {
+            layers,
+            both,
+            decoder,
+            attention,
+            ..
+        } = self.sizes;
+        let (rows, positions) = (host.source_lengths.len(), host.sources.len());
+        let team = &mut self.team;
+
+        self.d_keys.resize(positions * attention, 0.0);
+        for d_state in &mut self.bridge.d_states {
+            d_state.resize(rows * decoder, 0.0);
+        }
+        let (values, d_values) = self.encoder.values_and_gradients();
+        let d_memory = MemoryGrads {
+            values: d_values,
+            keys: &mut self.d_keys,
+            initial: self
+                .bridge
+                .d_states
+                .iter_mut()
+                .map(Vec::as_mut_slice)
+                .collect(),
+        };
+        let scorer = AdditiveGrads {
+            query_weight: grads.take("attention.query.weight")?,
+            query_bias: grads.take("attention.query.bias")?,
+            energy: grads.take("attention.energy")?,
+        };
+        self.decoder.backward(
+            host.memory(values, &self.keys),
+            host.decoder_targets(),
+            &masks.dropout(),
+            d_memory,
+            grads.decoder(layers)?,
+            scorer,
+            team,
+        );
+
+        let d_keys = Matrix::dense(&self.d_keys, positions, attention);
+        let d_weight = grads.take("attention.key.weight")?;
+        let dense = Matrix::dense(values, positions, both);
+        weight_gradient(d_weight, both, d_keys, dense, Output::Replace, team);
+        self.key.backward_on(d_keys, d_values, Output::Add, team);
+
+        self.bridge.backward(self.encoder.last(), grads, team)?;
+        self.encoder
+            .backward(params, host.words(), &self.bridge.d_last, grads, team)
+    }
+}
+
+/// A batch as lists on the host, batch first.
+struct HostBatch<'a> {
+    sources: Vec<u32>, // [B, S]
+    source_lengths: &'a [usize],
+    targets_in: Vec<u32>, // [B, T]
+    targets: Vec<u32>,    // [B, T]
+    target_lengths: &'a [usize],
+    forced: Vec<bool>, // [B, T]
+}
+
+impl<'a> HostBatch<'a> {
+    fn of(batch: &'a Batch, forcing: &Forcing) -> Result<Self> {
+        let target_lengths = batch.target_rows.lengths();
+        let (rows, steps) = batch.target_in.dims2()?;
+        if target_lengths.iter().all(|len| *len == 0) {
+            bail!("the loss of a batch without a single real token is undefined");
+        }
+        let forced = (0..rows)
+            .flat_map(|row| (0..steps).map(move |step| (row, step)))
+            .map(|(row, step)| forcing.is_forced(row, step))
+            .collect();
+        Ok(Self {
+            sources: words(&batch.source.tokens)?,
+            source_lengths: batch.source.rows.lengths(),
+            targets_in: words(&batch.target_in)?,
+            targets: words(&batch.target_out)?,
+            target_lengths,
+            forced,
+        })
+    }
+
+    fn words(&self) -> Words<'_> {
+        Words {
+            ids: &self.sources,
+            lengths: self.source_lengths,
+            len: self.source_len(),
+        }
+    }
+
+    fn decoder_targets(&self) -> Targets<'_> {
+        Targets {
+            words: &self.targets_in,
+            forced: &self.forced,
+        }
+    }
+
+    fn memory<'m>(&'m self, values: &'m [f32], keys: &'m [f32]) -> Memory<'m, f32> {
+        Memory {
+            values,
+            keys,
+            lengths: self.source_lengths,
+            len: self.source_len(),
+        }
+    }
+
+    fn source_len(&self) -> usize {
+        self.sources.len() / self.source_lengths.len()
+    }
+
+    fn target_len(&self) -> usize {
+        self.targets.len() / self.target_lengths.len()
+    }
+}
+
+/// The decoder's dropout masks, batch first; the same draws as the reference's.
+#[derive(Default)]
+struct Masks {
+    embedding: Option<Vec<f32>>,    // [B, T, E]
+    between: Option<Vec<Vec<f32>>>, // [B, T, D]
+}
+
+impl Masks {
+    fn draw(noise: &Noise, sizes: Sizes, n_targets: usize) -> Self {
+        let Sizes {
+            drop,
+            layers,
+            embedding,
+            decoder,
+            ..
+        } = sizes;
+        if drop == Probability::ZERO {
+            return Self::default();
+        }
+        let mask = |place: &str, width: usize| noise.dropout_mask(place, n_targets * width, drop);
+        Self {
+            embedding: Some(mask("decoder.embedding", embedding)),
+            between: Some(
+                (1..layers)
+                    .map(|k| mask(&format!("decoder.rnn.{k}"), decoder))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn dropout(&self) -> DecoderDropout<'_, f32> {
+        DecoderDropout {
+            embedding: self.embedding.as_deref(),
+            between: self
+                .between
+                .as_ref()
+                .map(|masks| masks.iter().map(Vec::as_slice).collect()),
+        }
+    }
+}
+
+/// The first index of the greatest number.
+fn argmax(numbers: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, number) in numbers.iter().enumerate() {
+        if *number > numbers[best] {
+            best = index;
+        }
+    }
+    best as u32
+}
+
+fn words(tensor: &Tensor) -> Result<Vec<u32>> {
+    match &*tensor.storage_and_layout().0 {
+        Storage::Cpu(CpuStorage::U32(_)) => tensor.flatten_all()?.to_vec1(),
+        _ => bail!("tokens must be u32 on the CPU"),
+    }
+}

@@ -1,0 +1,150 @@
+//! The kernels against the reference: one model, two ways to its loss and gradients.
+
+use candle_core::{DType, Device, Result, Tensor};
+use s2s_kernels::Kernels;
+use s2s_model::{Batch, CoinScope, Forcing, ModelConfig, Noise, Seq2Seq, Tokens};
+
+const TOKENS: Tokens = Tokens {
+    size: 13,
+    bos: 11,
+    eos: 12,
+};
+
+fn model(text: &str, kernels: Kernels) -> Result<Seq2Seq> {
+    let mut config: ModelConfig = toml::from_str(text).unwrap();
+    config.kernels = kernels;
+    Seq2Seq::new(&config, TOKENS, 5, DType::F32, &Device::Cpu)
+}
+
+fn ragged_batch() -> Result<Batch> {
+    let sources = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5], vec![10, 10]];
+    let targets: Vec<Vec<u32>> = sources
+        .iter()
+        .map(|s| s.iter().rev().copied().collect())
+        .collect();
+    Batch::new(&sources, &targets, TOKENS, DType::F32, &Device::Cpu)
+}
+
+/// Largest difference, relative to the largest number of the tensor that is approximated.
+fn distance(tensor: &Tensor, expected: &Tensor) -> Result<f64> {
+    let largest = |t: &Tensor| t.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>();
+    let scale = largest(expected)?.max(1e-4); // a gradient this small is rounding
+    Ok(f64::from(largest(&(tensor - expected)?)? / scale))
+}
+
+fn check(text: &str, forcing: &Forcing) -> Result<()> {
+    let (mut fused, mut reference) = (
+        model(text, Kernels::Fused)?,
+        model(text, Kernels::Reference)?,
+    );
+    let (batch, noise) = (ragged_batch()?, Noise::new(3, 4));
+    let (fused_score, fused_gradients) = fused.gradients(&batch, forcing, &noise)?;
+    let (score, gradients) = reference.gradients(&batch, forcing, &noise)?;
+
+    let difference = (fused_score.loss_sum - score.loss_sum).abs() / score.loss_sum;
+    assert!(
+        difference < 1e-6,
+        "{text}: the loss differs by {difference:e}"
+    );
+    assert_real_predictions_equal(&fused_score.predictions, &score.predictions, &batch, text);
+    for (((name, _), fused), expected) in reference
+        .params()
+        .iter()
+        .zip(&fused_gradients)
+        .zip(&gradients)
+    {
+        let distance = distance(fused, expected)?;
+        // Sums of some thousand products in another order, and tanh to 3e-7.
+        assert!(
+            distance < 2e-5,
+            "{text}: the gradient of {name} is off by {distance:e}"
+        );
+    }
+
+    let (free, expected) = (
+        fused.score(&batch, &Forcing::Never)?,
+        reference.score(&batch, &Forcing::Never)?,
+    );
+    assert!(
+        (free.loss_sum - expected.loss_sum).abs() < 1e-5 * expected.loss_sum,
+        "{text}"
+    );
+    Ok(())
+}
+
+fn assert_real_predictions_equal(fused: &[u32], expected: &[u32], batch: &Batch, text: &str) {
+    let width = batch.target_rows.max_len();
+    for (row, &len) in batch.target_rows.lengths().iter().enumerate() {
+        let row = row * width..row * width + len;
+        assert_eq!(fused[row.clone()], expected[row], "{text}");
+    }
+}
+
+#[test]
+fn fused_gradients_are_those_of_the_reference() -> Result<()> {
+    let sizes =
+        "embedding = 7\nhidden = 5\ndecoder = 10\nattention = { kind = \"additive\", units = 9 }";
+    let noise = Noise::new(1, 1);
+    let coins = noise.coins(0.5, CoinScope::Sequence, 4, 6);
+    for forcing in [Forcing::Always, Forcing::Never, coins] {
+        for layers in 1..=3 {
+            for dropout in ["0.0", "0.4"] {
+                for bridge in ["tanh", "concat", "zero"] {
+                    let text = format!(
+                        "{sizes}\nlayers = {layers}\ndropout = {dropout}\nbridge = \"{bridge}\""
+                    );
+                    check(&text, &forcing)?;
+                }
+            }
+        }
+    }
+    check(
+        &format!("{}\nbridge = \"last\"", sizes.replace("10", "5")),
+        &Forcing::Always,
+    )
+}
+
+#[test]
+fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> {
+    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2\ndropout = 0.3";
+    let gradients = |threads| -> Result<Vec<Vec<f32>>> {
+        let mut model = model(text, Kernels::Fused)?;
+        model.set_threads(threads);
+        let gradients = model
+            .gradients(&ragged_batch()?, &Forcing::Never, &Noise::new(0, 1))?
+            .1;
+        gradients
+            .iter()
+            .map(|g| g.flatten_all()?.to_vec1())
+            .collect()
+    };
+    let one = gradients(1)?;
+    for threads in [2, 3, 8] {
+        assert_eq!(one, gradients(threads)?, "{threads} threads");
+    }
+    Ok(())
+}
+
+#[test]
+fn companions_change_no_bit_of_a_fused_score() -> Result<()> {
+    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
+    let mut model = model(text, Kernels::Fused)?;
+    let rows: Vec<Vec<u32>> = (1..=9)
+        .map(|n| (1..=n).map(|t| t as u32).collect())
+        .collect();
+    let mut score = |rows: &[Vec<u32>]| -> Result<f64> {
+        let batch = Batch::new(rows, rows, TOKENS, DType::F32, &Device::Cpu)?;
+        Ok(model.score(&batch, &Forcing::Never)?.loss_sum)
+    };
+    let alone: Vec<f64> = rows
+        .iter()
+        .map(|row| score(std::slice::from_ref(row)))
+        .collect::<Result<_>>()?;
+    for (row, alone) in rows.iter().zip(alone) {
+        // A row of length 0 would add nothing; the last companion is longer than all others.
+        let together = score(&[row.clone(), rows[8].clone()])?
+            - score(&[rows[8].clone(), rows[8].clone()])? / 2.0;
+        assert!((together - alone).abs() < 1e-9, "{together} is not {alone}");
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! Every touch of the disk, a function an operation: the one place where faults can happen, and
+//! where tests make them happen.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+/// Why a file's bytes cannot be had.
+pub(crate) enum Refusal {
+    Io(io::Error),
+    NotRegular(&'static str),
+    TooLarge { size: u64, max: u64 },
+}
+
+/// Name of a thing that is not a regular file, as a message has it.
+pub(crate) fn kind(file_type: fs::FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if file_type.is_fifo() {
+            return "FIFO";
+        } else if file_type.is_socket() {
+            return "socket";
+        } else if file_type.is_block_device() || file_type.is_char_device() {
+            return "device";
+        }
+    }
+    if file_type.is_dir() {
+        "folder"
+    } else if file_type.is_symlink() {
+        "symbolic link"
+    } else if file_type.is_file() {
+        "regular file"
+    } else {
+        "special file"
+    }
+}
+
+/// What stands at the path itself, links not followed; `None` if nothing does.
+pub(crate) fn look(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the path leads to a folder, through links if need be.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// The bytes of a regular file that has at most `max` of them. Never waits, follows no link.
+pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
+    fault::point()?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    let file = open_regular(path, &mut options)?;
+    let size = file.metadata()?.len();
+    if size > max {
+        return Err(Refusal::TooLarge { size, max });
+    }
+    let mut bytes = Vec::new();
+    let fits = usize::try_from(size).is_ok_and(|size| bytes.try_reserve_exact(size).is_ok());
+    if !fits {
+        return Err(Refusal::Io(io::ErrorKind::OutOfMemory.into()));
+    }
+    file.take(size).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Names of what stands in a folder.
+pub(crate) fn names(path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    fs::read_dir(path)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
+}
+
+/// A file that did not exist before.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    fault::point()?;
+    OpenOptions::new().append(true).create_new(true).open(path)
+}
+
+/// A file that exists, each write going to its end.
+pub(crate) fn open_append(path: &Path) -> io::Result<File> {
+    fault::point()?;
+    OpenOptions::new().append(true).open(path)
+}
+
+/// The lock file, created if it is not there, its content untouched.
+pub(crate) fn open_lock(path: &Path) -> Result<File, Refusal> {
+    fault::point()?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    open_regular(path, &mut options)
+}
+
+/// Replaces the first bytes of the lock file by these, and cuts it after them.
+pub(crate) fn overwrite(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    fault::point()?;
+    file.rewind()?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
+}
+
+/// Writes all bytes, in one call if the system takes them in one.
+pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    fault::point().inspect_err(|_| fault::tear(file, bytes))?;
+    file.write_all(bytes)
+}
+
+pub(crate) fn set_len(file: &File, len: u64) -> io::Result<()> {
+    fault::point()?;
+    file.set_len(len)
+}
+
+/// Makes a file's bytes survive a loss of power.
+pub(crate) fn sync(file: &File) -> io::Result<()> {
+    fault::point()?;
+    if fault::HAS_POWER {
+        Ok(())
+    } else {
+        file.sync_all()
+    }
+}
+
+/// Makes the names in a folder survive a loss of power, where the system lets a program ask for it.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    fault::point()?;
+    if cfg!(not(unix)) || fault::HAS_POWER {
+        Ok(())
+    } else {
+        File::open(path)?.sync_all()
+    }
+}
+
+/// A folder that did not exist before; its parent must.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    fault::point()?;
+    fs::create_dir(path)
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fault::point()?;
+    fs::rename(from, to)
+}
+
+/// Swaps two names in one step. `Ok(false)`, with nothing done, where the system has no such step.
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
+    fault::point()?;
+    if !fault::can_exchange() {
+        return Ok(false);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (a, b);
+        Ok(false)
+    }
+}
+
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    fault::point()?;
+    fs::remove_file(path)
+}
+
+pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
+    fault::point()?;
+    fs::remove_dir_all(path)
+}
+
+/// Opens what is a regular file both before and after it is opened, without waiting on a FIFO and
+/// without following a link that is put there in between.
+fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<File, Refusal> {
+    if let Some(metadata) = look(path)?
+        && !metadata.is_file()
+    {
+        return Err(Refusal::NotRegular(kind(metadata.file_type())));
+    }
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok(file)
+    } else {
+        Err(Refusal::NotRegular(kind(metadata.file_type())))
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+#[cfg(not(test))]
+mod fault {
+    use std::fs::File;
+    use std::io;
+
+    pub(super) const HAS_POWER: bool = false;
+
+    pub(super) const fn point() -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) const fn tear(_: &File, _: &[u8]) {}
+
+    pub(super) const fn can_exchange() -> bool {
+        true
+    }
+}
+
+/// Makes the n-th operation of a thread fail: alone, or with all that follow, as when the process is
+/// killed. A write that fails leaves half its bytes.
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::cell::Cell;
+    use std::fs::File;
+    use std::io::{self, Write};
+
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Plan {
+        /// Operations that still succeed.
+        pub(crate) successes: usize,
+        /// Whether all that follow fail too.
+        pub(crate) is_final: bool,
+        pub(crate) can_exchange: bool,
+    }
+
+    /// Power is never lost in a test, and its thousands of saves need not wait for the disk.
+    pub(super) const HAS_POWER: bool = true;
+
+    const NO_PLAN: Plan = Plan {
+        successes: usize::MAX,
+        is_final: false,
+        can_exchange: true,
+    };
+
+    thread_local! {
+        static PLAN: Cell<Plan> = const { Cell::new(NO_PLAN) };
+    }
+
+    pub(crate) fn during<T>(plan: Plan, operations: impl FnOnce() -> T) -> T {
+        PLAN.set(plan);
+        let result = operations();
+        PLAN.set(NO_PLAN);
+        result
+    }
+
+    pub(super) fn point() -> io::Result<()> {
+        let plan = PLAN.get();
+        if plan.successes == 0 {
+            if !plan.is_final {
+                PLAN.set(Plan {
+                    successes: usize::MAX,
+                    ..plan
+                });
+            }
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        PLAN.set(Plan {
+            successes: plan.successes - 1,
+            ..plan
+        });
+        Ok(())
+    }
+
+    pub(super) fn tear(mut file: &File, bytes: &[u8]) {
+        file.write_all(&bytes[..bytes.len() / 2]).unwrap();
+    }
+
+    pub(super) fn can_exchange() -> bool {
+        PLAN.get().can_exchange
+    }
+}

@@ -1,0 +1,158 @@
+//! `manifest.json`: what a checkpoint consists of, to the byte.
+//!
+//! ```json
+//! {
+//!   "format": 1,
+//!   "files": [
+//!     { "name": "params.safetensors", "size": 4096, "sha256": "9f86d0…" }
+//!   ]
+//! }
+//! ```
+//!
+//! It is written last, so that a folder with a manifest is a whole one. It has one spelling only,
+//! the one that [`Manifest::to_bytes`] writes, and any other is refused: so the manifest, which has
+//! no hash of its own, cannot be changed in any byte without being noticed.
+
+use crate::{Damage, MAX_CHECKPOINT_BYTES};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The manifest's own name.
+pub(crate) const MANIFEST: &str = "manifest.json";
+
+/// A manifest may not be larger: 64 KiB, a few hundred files.
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 10;
+
+const FORMAT: u64 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    format: u64,
+    pub(crate) files: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    sha256: String,
+}
+
+impl Manifest {
+    /// The manifest of these files; `Err` with the name that cannot be in it.
+    pub(crate) fn new(files: &[(&str, &[u8])]) -> Result<Self, String> {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, bytes)| Entry::new(name, bytes))
+            .collect();
+        match bad_name(&files) {
+            Some(name) => Err(name.to_owned()),
+            None => Ok(Self {
+                format: FORMAT,
+                files,
+            }),
+        }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes =
+            serde_json::to_vec_pretty(self).expect("strings and integers have a JSON form");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
+        /// What manifests of all formats have.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u64,
+        }
+        let parsing = |source| Damage::Manifest { source };
+        let Format { format } = serde_json::from_slice(bytes).map_err(parsing)?;
+        if format != FORMAT {
+            return Err(Damage::Format {
+                found: format,
+                known: FORMAT,
+            });
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(parsing)?;
+        if let Some(name) = bad_name(&manifest.files) {
+            return Err(Damage::FileName {
+                name: name.to_owned(),
+            });
+        }
+        if manifest.to_bytes() != bytes {
+            return Err(Damage::ManifestChanged);
+        }
+        let size = manifest
+            .files
+            .iter()
+            .fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        if size > MAX_CHECKPOINT_BYTES {
+            return Err(Damage::TooLarge {
+                file: "the checkpoint".to_owned(),
+                size,
+                max: MAX_CHECKPOINT_BYTES,
+            });
+        }
+        Ok(manifest)
+    }
+}
+
+impl Entry {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        Self {
+            name: name.to_owned(),
+            size: bytes.len() as u64,
+            sha256: hash(bytes),
+        }
+    }
+
+    /// Whether these are the bytes that were written.
+    pub(crate) fn check(&self, bytes: &[u8]) -> Result<(), Damage> {
+        let actual = bytes.len() as u64;
+        if actual != self.size {
+            return Err(Damage::Size {
+                file: self.name.clone(),
+                actual,
+                expected: self.size,
+            });
+        }
+        if hash(bytes) != self.sha256 {
+            return Err(Damage::Hash {
+                file: self.name.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The first name that is not plain (so that it might lead out of the folder, or hide in it), that
+/// is the manifest's, or that stands there twice.
+fn bad_name(files: &[Entry]) -> Option<&str> {
+    let is_plain = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.len() <= 100
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            && !name.eq_ignore_ascii_case(MANIFEST)
+    };
+    let names = files.iter().map(|file| file.name.as_str());
+    names
+        .enumerate()
+        .find(|(i, name)| !is_plain(name) || files[..*i].iter().any(|f| f.name == *name))
+        .map(|(_, name)| name)
+}
+
+fn hash(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("a string takes all that is written to it");
+            hex
+        })
+}

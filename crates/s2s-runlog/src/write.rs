@@ -1,0 +1,229 @@
+use crate::atomic::{parent, replace_dir, replace_file, writing};
+use crate::manifest::{MANIFEST, Manifest};
+use crate::read::{is_whole, lines, read_file};
+use crate::{Error, MAX_RECORDS_BYTES, Result, atomic, fs};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+/// Writes a file so that at no instant its name leads to half of it, with the folders above it.
+///
+/// One process at a time may write a file: hold the [`RunLock`](crate::RunLock).
+///
+/// # Errors
+/// [`Error::Write`]; what stood there before still does.
+pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    replace_file(path.as_ref(), bytes)
+}
+
+/// Writes a record as a JSON file, as [`write_file`] does.
+///
+/// # Errors
+/// [`Error::NotFinite`] if the record would not be read back as it is; [`Error::Write`].
+pub fn write_json<T>(path: impl AsRef<Path>, record: &T) -> Result<()>
+where
+    T: Serialize + DeserializeOwned + PartialEq,
+{
+    let path = path.as_ref();
+    let mut bytes = encode(path, record, serde_json::to_vec_pretty)?;
+    bytes.push(b'\n');
+    replace_file(path, &bytes)
+}
+
+/// Writes a checkpoint: these files and a manifest of them, as one folder at `path`.
+///
+/// At every instant, [`read_checkpoint`](crate::read_checkpoint) finds the one that stood there
+/// before or this one, whole. When this returns, it is this one, even if power is lost. Anything
+/// else that stood in the folder goes.
+///
+/// One process at a time may write a checkpoint: hold the [`RunLock`](crate::RunLock).
+///
+/// # Errors
+/// [`Error::Write`], and the checkpoint that stood there before still can be read;
+/// [`Error::FileName`] for a name that is no plain file name, or stands twice.
+pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Result<()> {
+    let path = path.as_ref();
+    let manifest = Manifest::new(files).map_err(|name| Error::FileName {
+        path: path.to_owned(),
+        name,
+    })?;
+    let manifest = manifest.to_bytes();
+    let files = [files, &[(MANIFEST, &manifest)]].concat();
+    replace_dir(path, &files, is_whole)
+}
+
+/// A file of records, one a line, that grows while a run goes on.
+#[derive(Debug)]
+pub struct JsonLines<T> {
+    path: PathBuf,
+    file: File,
+    len: u64,      // of its whole lines
+    is_torn: bool, // whether part of a line may stand behind them
+    records: PhantomData<fn(&T)>,
+}
+
+impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`], also if the file exists: it is left as it is.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        atomic::create_dirs(parent(&path))?;
+        let file = fs::create_new(&path).map_err(writing(&path))?;
+        fs::sync_dir(parent(&path)).map_err(writing(&path))?;
+        Ok(Self {
+            path,
+            file,
+            len: 0,
+            is_torn: false,
+            records: PhantomData,
+        })
+    }
+
+    /// Goes on with a file, or starts it if a killed process did not come to it.
+    ///
+    /// Lines whose record is not to be kept go, and so does half a line at the end; the others stay
+    /// as they are, byte for byte. Keep what is no later than the checkpoint that the run goes on
+    /// from, and the file ends up as if the run had never stopped.
+    ///
+    /// # Errors
+    /// Those of [`read_lines`](crate::read_lines) and [`write_file`]; the file is left as it is.
+    pub fn resume(path: impl Into<PathBuf>, keep: impl Fn(&T) -> bool) -> Result<Self> {
+        let path = path.into();
+        if fs::look(&path).map_err(writing(&path))?.is_none() {
+            return Self::create(path);
+        }
+        let bytes = read_file(&path, MAX_RECORDS_BYTES)?;
+        let mut kept = Vec::new();
+        for line in lines(&path, &bytes) {
+            let (record, line) = line?;
+            if keep(&record) {
+                kept.extend_from_slice(line);
+            }
+        }
+        replace_file(&path, &kept)?;
+        let file = fs::open_append(&path).map_err(writing(&path))?;
+        Ok(Self {
+            path,
+            file,
+            len: kept.len() as u64,
+            is_torn: false,
+            records: PhantomData,
+        })
+    }
+
+    /// Adds a record: the whole line in one write, so that a reader sees it or does not, and a
+    /// killed process leaves it behind.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the record would not be read back as it is; [`Error::Write`]. The
+    /// lines before stay readable in any case, and a later record may be appended.
+    pub fn append(&mut self, record: &T) -> Result<()> {
+        let mut line = encode(&self.path, record, serde_json::to_vec)?;
+        line.push(b'\n');
+        if self.is_torn {
+            self.mend()?;
+        }
+        if let Err(e) = fs::write(&self.file, &line) {
+            self.is_torn = true;
+            let _ = self.mend(); // or else at the next append
+            return Err(writing(&self.path)(e));
+        }
+        self.len += line.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the lines survive a loss of power.
+    ///
+    /// Call it before a checkpoint is saved that counts on them: after a resume from that
+    /// checkpoint they would not be written again.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn sync(&self) -> Result<()> {
+        fs::sync(&self.file).map_err(writing(&self.path))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Cuts off what a failed write may have left of its line.
+    fn mend(&mut self) -> Result<()> {
+        fs::set_len(&self.file, self.len).map_err(writing(&self.path))?;
+        self.is_torn = false;
+        Ok(())
+    }
+}
+
+/// The JSON of a record, if it can be read back as the same record.
+fn encode<T>(
+    path: &Path,
+    record: &T,
+    to_json: fn(&T) -> serde_json::Result<Vec<u8>>,
+) -> Result<Vec<u8>>
+where
+    T: DeserializeOwned + PartialEq,
+{
+    let json = to_json(record).map_err(|source| Error::Encode {
+        path: path.to_owned(),
+        source,
+    })?;
+    match serde_json::from_slice::<T>(&json) {
+        Ok(decoded) if decoded == *record => Ok(json),
+        // JSON has `null` for NaN and the infinities.
+        Ok(_) | Err(_) => Err(Error::NotFinite {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::JsonLines;
+    use crate::fs::fault::{Plan, during};
+    use crate::read_lines;
+
+    #[test]
+    fn a_failed_append_leaves_whole_lines_and_does_not_stop_the_next() {
+        for (successes, can_mend) in [(0, true), (0, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("metrics.jsonl");
+            let mut lines = JsonLines::<u64>::create(&path).unwrap();
+            lines.append(&1234).unwrap();
+            let plan = Plan {
+                successes,
+                is_final: !can_mend,
+                can_exchange: true,
+            };
+            during(plan, || lines.append(&5678)).unwrap_err();
+            assert_eq!(read_lines::<u64>(&path).unwrap(), [1234]);
+            lines.append(&9).unwrap();
+            assert_eq!(read_lines::<u64>(&path).unwrap(), [1234, 9]);
+        }
+    }
+
+    #[test]
+    fn a_resume_interrupted_after_any_operation_can_be_repeated() {
+        for successes in 0..12 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("metrics.jsonl");
+            std::fs::write(&path, "1\n2\n3\n4").unwrap();
+            let plan = Plan {
+                successes,
+                is_final: true,
+                can_exchange: true,
+            };
+            let _ = during(plan, || JsonLines::<u64>::resume(&path, |&step| step <= 2));
+            JsonLines::<u64>::resume(&path, |&step| step <= 2)
+                .unwrap()
+                .append(&3)
+                .unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The state of a run as the files of a checkpoint, and back.
+//!
+//! ```text
+//! params.safetensors    the named parameters and nothing else
+//! moments.safetensors   Adam's: first/<name> and second/<name>
+//! state.json            everything else that decides how the run goes on
+//! ```
+
+use candle_core::{Device, Tensor, safetensors::load_buffer};
+use s2s_kernels::Moments;
+use s2s_model::{Params, load_weights, save_weights};
+use s2s_runlog::Checkpoint;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Adam, Error, ExperimentConfig, Plateau, Result, Tally, tensor_message};
+
+const PARAMS: &str = "params.safetensors";
+const MOMENTS: &str = "moments.safetensors";
+const STATE: &str = "state.json";
+
+/// What the loop remembers between steps, beside parameters and moments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Optimizer steps taken.
+    pub step: u64,
+    /// SHA-256 of the resolved configuration that the run has.
+    pub config_sha256: String,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Evaluations since then.
+    pub n_stale: u64,
+    /// Whether the target was reached.
+    pub is_target_reached: bool,
+    /// The plateau schedule's memory.
+    pub plateau: Plateau,
+    /// Training figures since the last evaluation.
+    pub train: Tally,
+    /// Steps since the last evaluation.
+    pub n_steps: u64,
+    /// Their gradient norms, summed.
+    pub grad_norm_sum: f64,
+}
+
+/// The evaluation with the lowest validation loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Its step.
+    pub step: u64,
+    /// Its validation loss.
+    pub val_loss: f64,
+}
+
+/// SHA-256 of a configuration, in hexadecimal.
+pub(crate) fn fingerprint(config: &ExperimentConfig) -> String {
+    let text = toml::to_string(config).unwrap_or_default();
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The files of a checkpoint.
+pub(crate) fn save(
+    params: &Params,
+    optimizer: &Adam,
+    state: &TrainState,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut moments = Vec::with_capacity(2 * params.iter().len());
+    for ((name, _), moment) in params.iter().zip(optimizer.moments()) {
+        moments.push((
+            format!("first/{name}"),
+            moment.first.to_device(&Device::Cpu)?,
+        ));
+        moments.push((
+            format!("second/{name}"),
+            moment.second.to_device(&Device::Cpu)?,
+        ));
+    }
+    let moments = safetensors::serialize(moments, None).map_err(candle_core::Error::wrap)?;
+    let mut json = serde_json::to_vec_pretty(state).map_err(candle_core::Error::wrap)?;
+    json.push(b'\n');
+    Ok(vec![
+        (PARAMS, save_weights(params)?),
+        (MOMENTS, moments),
+        (STATE, json),
+    ])
+}
+
+/// Sets the parameters from a checkpoint, or none of them.
+pub(crate) fn load_params(params: &Params, checkpoint: &Checkpoint) -> Result<()> {
+    load_weights(params, checkpoint.file(PARAMS)?).map_err(|e| unfit(checkpoint, PARAMS, &e))
+}
+
+/// The state that a checkpoint holds.
+pub(crate) fn load_state(checkpoint: &Checkpoint) -> Result<TrainState> {
+    serde_json::from_slice(checkpoint.file(STATE)?)
+        .map_err(|error| misfit(checkpoint, format!("{STATE}: {error}")))
+}
+
+/// Sets parameters, moments and state from a checkpoint of the same configuration.
+pub(crate) fn load(
+    params: &Params,
+    optimizer: &mut Adam,
+    state: &mut TrainState,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
+    let loaded = load_state(checkpoint)?;
+    if loaded.config_sha256 != state.config_sha256 {
+        let reason = "it was written under another configuration than the folder's \
+                      config.resolved.toml"
+            .to_owned();
+        return Err(misfit(checkpoint, reason));
+    }
+    let moments = load_moments(params, checkpoint)?;
+    load_params(params, checkpoint)?;
+    optimizer
+        .set_moments(moments)
+        .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
+    *state = loaded;
+    Ok(())
+}
+
+fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>> {
+    let unfit = |error| unfit(checkpoint, MOMENTS, &error);
+    let mut found = load_buffer(checkpoint.file(MOMENTS)?, params.device()).map_err(unfit)?;
+    let mut take = |name: String, like: &Tensor| match found.remove(&name) {
+        Some(moment) if moment.shape() == like.shape() && moment.dtype() == like.dtype() => {
+            Ok(moment)
+        }
+        Some(moment) => {
+            let (found, needed) = (moment.dims().to_vec(), like.dims());
+            Err(misfit(
+                checkpoint,
+                format!("{MOMENTS}: {name} is {found:?}, expected {needed:?}"),
+            ))
+        }
+        None => Err(misfit(checkpoint, format!("{MOMENTS}: {name} is missing"))),
+    };
+    let moments = params
+        .iter()
+        .map(|(name, var)| {
+            Ok(Moments {
+                first: take(format!("first/{name}"), var)?,
+                second: take(format!("second/{name}"), var)?,
+            })
+        })
+        .collect::<Result<_>>()?;
+    match found.keys().min() {
+        Some(name) => Err(misfit(
+            checkpoint,
+            format!("{MOMENTS}: {name} belongs to no parameter"),
+        )),
+        None => Ok(moments),
+    }
+}
+
+fn unfit(checkpoint: &Checkpoint, file: &str, error: &candle_core::Error) -> Error {
+    misfit(checkpoint, format!("{file}: {}", tensor_message(error)))
+}
+
+fn misfit(checkpoint: &Checkpoint, reason: String) -> Error {
+    Error::Checkpoint {
+        path: checkpoint.path().to_owned(),
+        reason,
+    }
+}

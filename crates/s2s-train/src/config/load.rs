@@ -1,0 +1,448 @@
+//! Reading a configuration: a file, and keys set over it, checked as a whole.
+//!
+//! All that is wrong is reported at once. For that each key is tried on its own against the
+//! default configuration, before the merged whole is; the default is also the list of known keys.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::Error as _;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::ExperimentConfig;
+
+/// The key that says which variant of a table stands there.
+const TAG: &str = "kind";
+
+/// The largest file that is read as a configuration.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Reads a configuration: the defaults, `file` over them, and `sets` (each `key=value`) over both.
+///
+/// # Errors
+/// If the file cannot be read, or with everything that is wrong in it and in `sets`.
+pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
+    let mut layers = Vec::new();
+    let mut problems = Vec::new();
+    if let Some(path) = file {
+        let text = read(path)?;
+        layers.push(Layer::parse(
+            Origin::File(path.to_owned()),
+            text,
+            &mut problems,
+        ));
+    }
+    for set in sets {
+        layers.push(Layer::parse_set(set, &mut problems));
+    }
+
+    let default = Table::try_from(ExperimentConfig::default())
+        .map_err(|error| ConfigError::internal(&error))?;
+    let mut merged = default.clone();
+    for layer in &layers {
+        let mut clean = layer.table.clone();
+        check_table(
+            layer,
+            &default,
+            &merged,
+            &mut clean,
+            &mut Vec::new(),
+            &mut problems,
+        );
+        merge(&mut merged, &clean);
+    }
+    if problems.is_empty() {
+        match merged.try_into::<ExperimentConfig>() {
+            Ok(config) => {
+                problems = cross_check(&config, &layers);
+                if problems.is_empty() {
+                    return Ok(config);
+                }
+            }
+            Err(error) => return Err(ConfigError::internal(&error)),
+        }
+    }
+    problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+    let text = layers
+        .first()
+        .map(|layer| layer.text.clone())
+        .unwrap_or_default();
+    Err(ConfigError::Invalid {
+        file: file.map(Path::to_owned),
+        text,
+        problems,
+    })
+}
+
+/// Where a value of a configuration was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the configuration file.
+    File(PathBuf),
+    /// On the command line, as `key=value`.
+    Set(String),
+    /// Nowhere: the default.
+    Default,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Where the value was written.
+    pub origin: Origin,
+    /// Its place in the file, in bytes; absent unless the origin is the file.
+    pub span: Option<Range<usize>>,
+    /// Line and column of that place, counted from 1.
+    pub position: Option<(usize, usize)>,
+    /// What is wrong, with the key, the value and the bound.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.origin, self.position) {
+            (Origin::File(path), Some((line, column))) => {
+                write!(f, "{}:{line}:{column}: ", path.display())?;
+            }
+            (Origin::File(path), None) => write!(f, "{}: ", path.display())?,
+            (Origin::Set(set), _) => write!(f, "--set {set}: ")?,
+            (Origin::Default, _) => {}
+        }
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("reading the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The configuration was read, and cannot be used.
+    #[error("{}", listed(problems))]
+    Invalid {
+        /// The file, if there was one.
+        file: Option<PathBuf>,
+        /// What stood in it.
+        text: String,
+        /// Everything that is wrong, in the order of the file.
+        problems: Vec<ConfigProblem>,
+    },
+}
+
+impl ConfigError {
+    fn internal(error: &dyn fmt::Display) -> Self {
+        Self::Invalid {
+            file: None,
+            text: String::new(),
+            problems: vec![ConfigProblem {
+                origin: Origin::Default,
+                span: None,
+                position: None,
+                message: error.to_string().trim().to_owned(),
+                help: None,
+            }],
+        }
+    }
+}
+
+fn listed(problems: &[ConfigProblem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes =
+        s2s_runlog::read_file(path, MAX_CONFIG_BYTES).map_err(|error| failed(error.into()))?;
+    String::from_utf8(bytes).map_err(|error| failed(error.into()))
+}
+
+/// The values of one origin, with the places where they stand.
+struct Layer {
+    origin: Origin,
+    text: String,
+    table: Table,
+    spans: Vec<(Vec<String>, Range<usize>)>,
+}
+
+impl Layer {
+    fn parse(origin: Origin, text: String, problems: &mut Vec<ConfigProblem>) -> Self {
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        let mut spans = Vec::new();
+        collect_spans(document.get_ref(), &mut Vec::new(), &mut spans);
+        let mut layer = Self {
+            origin,
+            table: Table::new(),
+            spans,
+            text: String::new(),
+        };
+        let parsed = text.parse::<Table>();
+        layer.text = text;
+        for error in errors {
+            problems.push(layer.problem(error.span(), one_line(error.message()), None));
+        }
+        if let Ok(table) = parsed {
+            layer.table = table;
+        }
+        layer
+    }
+
+    /// `key=value`, the value as TOML, or else as a bare string.
+    fn parse_set(set: &str, problems: &mut Vec<ConfigProblem>) -> Self {
+        let origin = Origin::Set(set.to_owned());
+        let Some((key, value)) = set.split_once('=') else {
+            let layer = Self::parse(origin, String::new(), problems);
+            let help = Some("for example --set train.epochs=3".to_owned());
+            problems.push(layer.problem(None, "expected key=value".to_owned(), help));
+            return layer;
+        };
+        let as_toml = format!("{key} = {value}");
+        if as_toml.parse::<Table>().is_ok() {
+            return Self::parse(origin, as_toml, problems);
+        }
+        Self::parse(
+            origin,
+            format!("{key} = {}", Value::String(value.trim().to_owned())),
+            problems,
+        )
+    }
+
+    fn span_of(&self, path: &[String]) -> Option<Range<usize>> {
+        self.spans
+            .iter()
+            .find(|(other, _)| other == path)
+            .map(|(_, span)| span.clone())
+    }
+
+    fn problem(
+        &self,
+        span: Option<Range<usize>>,
+        message: String,
+        help: Option<String>,
+    ) -> ConfigProblem {
+        let span = span.filter(|_| matches!(self.origin, Origin::File(_)));
+        ConfigProblem {
+            origin: self.origin.clone(),
+            position: span.as_ref().map(|span| position(&self.text, span.start)),
+            span,
+            message,
+            help,
+        }
+    }
+}
+
+fn collect_spans(
+    table: &DeTable<'_>,
+    path: &mut Vec<String>,
+    spans: &mut Vec<(Vec<String>, Range<usize>)>,
+) {
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        spans.push((path.clone(), spanned(key, value)));
+        if let DeValue::Table(inner) = value.get_ref() {
+            collect_spans(inner, path, spans);
+        }
+        path.pop();
+    }
+}
+
+/// From the key to the end of a value on the same assignment; a table header is marked by its key.
+fn spanned<K>(key: &Spanned<K>, value: &Spanned<DeValue<'_>>) -> Range<usize> {
+    let (key, end) = (key.span(), value.span().end);
+    match value.get_ref() {
+        DeValue::Table(_) => key,
+        _ => key.start..end.max(key.end),
+    }
+}
+
+/// Line and column of a byte, counted from 1; the column counts characters.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
+}
+
+/// Tries every key of a layer on its own; those that fail are reported and taken out of `table`.
+fn check_table(
+    layer: &Layer,
+    schema: &Table,
+    base: &Table,
+    table: &mut Table,
+    path: &mut Vec<String>,
+    problems: &mut Vec<ConfigProblem>,
+) {
+    let keys: Vec<String> = table.keys().cloned().collect();
+    for key in keys {
+        path.push(key.clone());
+        let is_good = match (schema.get(&key), table.get_mut(&key)) {
+            (None, _) => {
+                let (message, help) = unknown_key(path, schema);
+                problems.push(layer.problem(layer.span_of(path), message, help));
+                false
+            }
+            (Some(Value::Table(schema)), Some(Value::Table(inner)))
+                if !schema.contains_key(TAG) =>
+            {
+                let empty = Table::new();
+                let base = base.get(&key).and_then(Value::as_table).unwrap_or(&empty);
+                check_table(layer, schema, base, inner, path, problems);
+                true
+            }
+            (Some(_), Some(value)) => match try_alone(path, value, base.get(&key)) {
+                Ok(()) => true,
+                Err(message) => {
+                    problems.push(wrong_value(layer, path, value, &message));
+                    false
+                }
+            },
+            (Some(_), None) => true,
+        };
+        if !is_good {
+            table.remove(&key);
+        }
+        path.pop();
+    }
+}
+
+/// Deserializes the default configuration with one value changed.
+fn try_alone(path: &[String], value: &Value, base: Option<&Value>) -> Result<(), String> {
+    let mut value = value.clone();
+    if let (Some(Value::Table(base)), Value::Table(over)) = (base, &value) {
+        let mut merged = base.clone();
+        merge_tagged(&mut merged, over);
+        value = Value::Table(merged);
+    }
+    let alone = path.iter().rev().fold(value, |inner, key| {
+        Value::Table(Table::from_iter([(key.clone(), inner)]))
+    });
+    let result = match alone {
+        Value::Table(table) => table.try_into::<ExperimentConfig>().map(|_| ()),
+        _ => Err(toml::de::Error::custom("expected a table")),
+    };
+    result.map_err(|error| one_line(error.message()))
+}
+
+fn wrong_value(layer: &Layer, path: &[String], value: &Value, message: &str) -> ConfigProblem {
+    // Serde names the key inside a tagged table between backticks, and where it stands is known.
+    let mut names = message.split('`').skip(1).step_by(2);
+    let blamed = names.next().unwrap_or_default();
+    let expected: Vec<&str> = names.collect();
+    let mut place = path.to_vec();
+    if value.get(blamed).is_some() {
+        place.push(blamed.to_owned());
+    } else if value.get(TAG).and_then(Value::as_str) == Some(blamed) {
+        place.push(TAG.to_owned());
+    }
+    let help = nearest(blamed, expected.into_iter()).map(|name| format!("did you mean {name:?}?"));
+    layer.problem(
+        layer.span_of(&place),
+        format!("{}: {message}", path.join(".")),
+        help,
+    )
+}
+
+fn unknown_key(path: &[String], schema: &Table) -> (String, Option<String>) {
+    let name = &path[path.len() - 1];
+    let table = &path[..path.len() - 1];
+    let message = match table {
+        [] => format!("unknown key {name:?}"),
+        _ => format!("unknown key {name:?} in [{}]", table.join(".")),
+    };
+    let help = match nearest(name, schema.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => {
+            let known: Vec<&str> = schema.keys().map(String::as_str).collect();
+            format!("known keys: {}", known.join(", "))
+        }
+    };
+    (message, Some(help))
+}
+
+/// The candidate that is most like `name`, if one is like it at all.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Jaro-Winkler similarity below this links words that no one would call misspelled.
+    const ALIKE: f64 = 0.75;
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Puts `over` over `base`, key by key.
+fn merge(base: &mut Table, over: &Table) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) if base.contains_key(TAG) => {
+                merge_tagged(base, over);
+            }
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// As [`merge`], but another kind takes none of the options of the kind before.
+fn merge_tagged(base: &mut Table, over: &Table) {
+    if over
+        .get(TAG)
+        .is_some_and(|kind| base.get(TAG) != Some(kind))
+    {
+        base.clear();
+    }
+    base.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+}
+
+/// Checks values against each other, now that each is right by itself.
+fn cross_check(config: &ExperimentConfig, layers: &[Layer]) -> Vec<ConfigProblem> {
+    let problem = |(key, message, help): (String, String, Option<String>)| {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let written = layers
+            .iter()
+            .rev()
+            .find_map(|layer| Some((layer, layer.span_of(&path)?)));
+        let message = format!("{key}: {message}");
+        match written {
+            Some((layer, span)) => layer.problem(Some(span), message, help),
+            None => ConfigProblem {
+                origin: Origin::Default,
+                span: None,
+                position: None,
+                message,
+                help,
+            },
+        }
+    };
+    config.problems().into_iter().map(problem).collect()
+}
+
+fn one_line(message: &str) -> String {
+    message
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join("; ")
+}

@@ -1,0 +1,317 @@
+//! The configuration of an experiment: everything that, with the binary, decides its result.
+
+mod load;
+
+use std::num::{NonZeroU64, NonZeroUsize};
+
+use reverse_data::DataConfig;
+use s2s_model::{AttentionConfig, CoinScope, ModelConfig};
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, ConfigProblem, Origin, load_config};
+
+/// A whole configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExperimentConfig {
+    /// Decides every draw: data, parameters, dropout, teacher forcing.
+    pub seed: u64,
+    /// What is learned from.
+    pub data: DataConfig,
+    /// What learns.
+    pub model: ModelConfig,
+    /// How it learns.
+    pub train: TrainConfig,
+}
+
+/// The `[train]` table of a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training set; 0 leaves the end to `max_steps`.
+    pub epochs: u64,
+    /// Optimizer steps at most; 0 leaves the end to `epochs`.
+    pub max_steps: u64,
+    /// Sequences a training step.
+    pub batch_size: NonZeroUsize,
+    /// Sequences evaluated at a time; no figure depends on it.
+    pub eval_batch_size: NonZeroUsize,
+    /// Peak learning rate of Adam.
+    pub learning_rate: Positive,
+    /// Steps over which the rate rises from 0 to its peak.
+    pub warmup_steps: u64,
+    /// What the rate does after that.
+    pub schedule: ScheduleConfig,
+    /// Bound on the global norm of the gradient; 0 turns clipping off.
+    pub clip_norm: NonNegative,
+    /// Decoupled weight decay; 0 turns it off.
+    pub weight_decay: NonNegative,
+    /// Steps between evaluations; 0 evaluates after each epoch.
+    pub eval_every: u64,
+    /// Evaluations without a better validation loss after which the run ends; 0 never ends it.
+    pub patience: u64,
+    /// Validation exact match at which the run ends; 0 never ends it.
+    pub target_exact_match: Share,
+    /// What the decoder is fed.
+    pub teacher_forcing: TeacherForcingConfig,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        let size = |n| NonZeroUsize::new(n).expect("a literal above zero");
+        Self {
+            epochs: 20,
+            max_steps: 0,
+            batch_size: size(64),
+            eval_batch_size: size(250),
+            learning_rate: Positive(1e-3),
+            warmup_steps: 0,
+            schedule: ScheduleConfig::default(),
+            clip_norm: NonNegative(1.0),
+            weight_decay: NonNegative(0.0),
+            eval_every: 0,
+            patience: 0,
+            target_exact_match: Share(0.0),
+            teacher_forcing: TeacherForcingConfig::default(),
+        }
+    }
+}
+
+/// The `[train.schedule]` table: the learning rate after warm-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ScheduleConfig {
+    /// The peak rate to the end.
+    Constant {},
+    /// Half a cosine from the peak down to `floor` times the peak at the last step.
+    Cosine {
+        /// Share of the peak that is left at the end.
+        floor: Share,
+    },
+    /// The peak rate, multiplied by `factor` after `patience` evaluations without a better
+    /// validation loss.
+    Plateau {
+        /// What a plateau multiplies the rate by.
+        factor: Share,
+        /// Evaluations without improvement that make a plateau.
+        patience: NonZeroU64,
+    },
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self::Constant {}
+    }
+}
+
+/// The `[train.teacher_forcing]` table: how often the decoder is fed the true token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeacherForcingConfig {
+    /// How the ratio changes over the steps.
+    pub schedule: ForcingSchedule,
+    /// Chance of the true token: at every step where constant, else at the first.
+    pub ratio: Share,
+    /// Where the other schedules end.
+    pub final_ratio: Share,
+    /// Steps that `linear` takes from `ratio` to `final_ratio`; 0 takes the whole run.
+    pub steps: u64,
+    /// The constant k of `inverse-sigmoid`: half way is reached at step k ln k.
+    pub k: Positive,
+    /// Who shares a coin at a step.
+    pub per: CoinScope,
+}
+
+impl Default for TeacherForcingConfig {
+    fn default() -> Self {
+        Self {
+            schedule: ForcingSchedule::Constant,
+            ratio: Share(0.5),
+            final_ratio: Share(0.0),
+            steps: 0,
+            k: Positive(200.0),
+            per: CoinScope::Batch,
+        }
+    }
+}
+
+/// How the ratio of teacher forcing changes. Bengio et al. (2015), arXiv:1506.03099, section 2.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForcingSchedule {
+    /// `ratio`
+    Constant,
+    /// A straight line from `ratio` to `final_ratio`.
+    Linear,
+    /// `final_ratio + (ratio - final_ratio) · k / (k + exp(step / k))`
+    InverseSigmoid,
+}
+
+/// Widths beyond this are a slip of the keyboard, and would ask for more memory than there is.
+const MAX_WIDTH: usize = 1 << 14;
+
+/// Likewise for layers and for the rows of a batch.
+const MAX_LAYERS: usize = 16;
+const MAX_BATCH: usize = 1 << 16;
+
+impl ExperimentConfig {
+    /// Optimizer steps of the whole run, given the steps of an epoch (none for fresh samples).
+    pub fn total_steps(&self, steps_per_epoch: Option<u64>) -> u64 {
+        let by_epochs = match (steps_per_epoch, self.train.epochs) {
+            (Some(steps), epochs) if epochs > 0 => steps.saturating_mul(epochs),
+            _ => u64::MAX,
+        };
+        let by_steps = match self.train.max_steps {
+            0 => u64::MAX,
+            steps => steps,
+        };
+        by_epochs.min(by_steps)
+    }
+
+    /// Steps between evaluations, given the steps of an epoch.
+    pub fn eval_every(&self, steps_per_epoch: Option<u64>) -> u64 {
+        match (self.train.eval_every, steps_per_epoch) {
+            (0, Some(steps)) => steps,
+            (0, None) => u64::MAX,
+            (every, _) => every,
+        }
+    }
+
+    /// Every combination of values that cannot be run: key, message, help.
+    fn problems(&self) -> Vec<(String, String, Option<String>)> {
+        let mut problems = Vec::new();
+        for problem in self.data.validate() {
+            problems.push((
+                format!("data.{}", problem.key),
+                problem.message,
+                problem.help,
+            ));
+        }
+        for problem in self.model.problems() {
+            problems.push((
+                format!("model.{}", problem.key),
+                problem.message,
+                Some(problem.help),
+            ));
+        }
+        let mut bounded = |key: &str, value: usize, max: usize| {
+            if value > max {
+                let message = format!("must be at most {max}, got {value}");
+                problems.push((key.to_owned(), message, None));
+            }
+        };
+        bounded("model.embedding", self.model.embedding.get(), MAX_WIDTH);
+        bounded("model.hidden", self.model.hidden.get(), MAX_WIDTH);
+        bounded("model.decoder", self.model.decoder.get(), MAX_WIDTH);
+        bounded("model.layers", self.model.layers.get(), MAX_LAYERS);
+        if let AttentionConfig::Additive(additive) = &self.model.attention {
+            bounded("model.attention.units", additive.units.get(), MAX_WIDTH);
+        }
+        bounded("train.batch_size", self.train.batch_size.get(), MAX_BATCH);
+        bounded(
+            "train.eval_batch_size",
+            self.train.eval_batch_size.get(),
+            MAX_BATCH,
+        );
+        problems.extend(self.train.problems(&self.data));
+        problems
+    }
+}
+
+impl TrainConfig {
+    fn problems(&self, data: &DataConfig) -> Vec<(String, String, Option<String>)> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String, help: &str| {
+            problems.push((format!("train.{key}"), message, Some(help.to_owned())));
+        };
+        let is_endless = data.train_samples == 0;
+        if self.max_steps == 0 && (is_endless || self.epochs == 0) {
+            let why = if is_endless {
+                "fresh samples have no epochs"
+            } else {
+                "epochs is 0 too"
+            };
+            refuse(
+                "max_steps",
+                format!("the run would never end: max_steps is 0, and {why}"),
+                "set max_steps, for example 1000",
+            );
+        }
+        if self.eval_every == 0 && is_endless {
+            refuse(
+                "eval_every",
+                "fresh samples have no epochs after which to evaluate".to_owned(),
+                "set eval_every, for example 100",
+            );
+        }
+        if self.max_steps > 0 && self.warmup_steps >= self.max_steps {
+            refuse(
+                "warmup_steps",
+                format!(
+                    "{} steps of warm-up leave none of max_steps = {}",
+                    self.warmup_steps, self.max_steps
+                ),
+                "lower warmup_steps",
+            );
+        }
+        if self.max_steps > 0 && self.eval_every > self.max_steps {
+            refuse(
+                "eval_every",
+                format!(
+                    "must be at most max_steps = {}, got {}",
+                    self.max_steps, self.eval_every
+                ),
+                "0 evaluates after each epoch",
+            );
+        }
+        problems
+    }
+}
+
+macro_rules! bounded {
+    ($(#[$doc:meta])* $name:ident, $accepts:expr, $bounds:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+        #[serde(try_from = "f64", into = "f64")]
+        pub struct $name(f64);
+
+        impl $name {
+            /// The plain number.
+            pub fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = String;
+
+            fn try_from(value: f64) -> Result<Self, String> {
+                let accepts: fn(f64) -> bool = $accepts;
+                if accepts(value) {
+                    Ok(Self(value))
+                } else {
+                    Err(format!(concat!("must ", $bounds, ", got {}"), value))
+                }
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(value: $name) -> f64 {
+                value.0
+            }
+        }
+    };
+}
+
+bounded!(
+    /// A finite number above 0.
+    Positive, |x| x > 0.0 && x.is_finite(), "be a finite number above 0"
+);
+bounded!(
+    /// A finite number that is not negative.
+    NonNegative, |x| x >= 0.0 && x.is_finite(), "be a finite number, 0 or above"
+);
+bounded!(
+    /// A number in `[0, 1]`.
+    Share, |x| (0.0..=1.0).contains(&x), "lie in [0, 1]"
+);

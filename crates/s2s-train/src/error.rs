@@ -1,0 +1,67 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+/// Why a run ended without its result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The loss or the gradient stopped being finite.
+    #[error(
+        "the {what} became {value} at step {step}; the last finite loss was {last_loss:.4}, \
+         at step {}", step.saturating_sub(1)
+    )]
+    Diverged {
+        /// Step at which it was seen; its update was not made.
+        step: u64,
+        /// The loss, or the gradient of a named parameter.
+        what: String,
+        /// What it became.
+        value: f64,
+        /// The loss of the step before.
+        last_loss: f64,
+    },
+    /// A checkpoint that does not belong to this run.
+    #[error("the checkpoint {} does not fit: {reason}", path.display())]
+    Checkpoint {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A configuration that cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::ConfigError),
+    /// Data that cannot be drawn.
+    #[error(transparent)]
+    Data(#[from] reverse_data::Error),
+    /// The run folder.
+    #[error(transparent)]
+    RunLog(#[from] s2s_runlog::Error),
+    /// The TensorBoard file.
+    #[error(transparent)]
+    Events(#[from] crate::EventError),
+    /// A tensor operation.
+    #[error("{}", tensor_message(.0))]
+    Tensor(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error)
+    }
+}
+
+/// What a candle error says, without the backtrace that it carries in its own message.
+pub fn tensor_message(error: &candle_core::Error) -> String {
+    use candle_core::Error::{Context, WithBacktrace, WithPath};
+    match error {
+        WithBacktrace { inner, .. } => tensor_message(inner),
+        WithPath { inner, path } => format!("{}: {}", path.display(), tensor_message(inner)),
+        Context { inner, context } => format!("{context}: {}", tensor_message(inner)),
+        other => other.to_string(),
+    }
+}
+
+/// The result of most functions of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

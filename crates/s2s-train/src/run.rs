@@ -1,0 +1,267 @@
+//! A run in its directory: the loop, what it writes, and the verdict on the test split.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use reverse_data::{BatchSource, Split, Synthetic};
+use s2s_model::Seq2Seq;
+use s2s_runlog::{
+    Checkpoint, CheckpointName, Environment, Error as RunLogError, RunDir, RunLock, RunRecord,
+    RunStatus, read_checkpoint, write_file, write_json,
+};
+
+use crate::{
+    Error, ExperimentConfig, Observer, Render, Result, RunWriter, StopReason, TensorBoard, Trainer,
+    attention_of, checkpoint, evaluate, load_config, tokens_of,
+};
+
+/// Samples of the test split whose attention is kept at the end of a run.
+const N_SAMPLES: u64 = 8;
+
+/// Where and by what a run is made.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Where tensors live.
+    pub device: Device,
+    /// Its name, as the user gave it.
+    pub device_name: String,
+    /// Threads of the kernels; no result depends on it.
+    pub threads: usize,
+    /// The command line, for the record.
+    pub command: Vec<String>,
+}
+
+/// A run that holds its directory.
+#[derive(Debug)]
+pub struct Run {
+    dir: RunDir,
+    _lock: RunLock,
+    trainer: Trainer<Seq2Seq>,
+    device: Device,
+    passed_over: Vec<String>,
+}
+
+impl Run {
+    /// Starts a run in a folder of its own. `given` is the configuration file as it was given.
+    ///
+    /// # Errors
+    /// If the folder has files already (they are left as they are), or cannot be written.
+    pub fn create(
+        path: impl Into<PathBuf>,
+        config: ExperimentConfig,
+        given: &str,
+        place: &Place,
+    ) -> Result<Self> {
+        let trainer = Trainer::new(config, place.threads, &place.device)?;
+        let dir = RunDir::create(path)?;
+        let lock = dir.lock()?;
+        write_file(dir.resolved_config(), resolved(trainer.config()).as_bytes())?;
+        write_file(dir.config(), given.as_bytes())?;
+        write_json(dir.environment(), &environment(trainer.config(), place))?;
+        Ok(Self {
+            dir,
+            _lock: lock,
+            trainer,
+            device: place.device.clone(),
+            passed_over: Vec::new(),
+        })
+    }
+
+    /// Goes on with a run from its last checkpoint, or from its start if it never came to one.
+    ///
+    /// # Errors
+    /// If there is no such run, another process has it, or its checkpoint is damaged.
+    pub fn resume(path: impl Into<PathBuf>, place: &Place) -> Result<Self> {
+        let dir = RunDir::open(path)?;
+        let lock = dir.lock()?;
+        let config = load_config(Some(&dir.resolved_config()), &[])?;
+        let mut trainer = Trainer::new(config, place.threads, &place.device)?;
+        let mut passed_over = Vec::new();
+        match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
+            Ok(checkpoint) => {
+                trainer.restore(&checkpoint)?;
+                passed_over = passed(&checkpoint);
+            }
+            Err(RunLogError::NoCheckpoint { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self {
+            dir,
+            _lock: lock,
+            trainer,
+            device: place.device.clone(),
+            passed_over,
+        })
+    }
+
+    /// The trainer.
+    pub fn trainer(&self) -> &Trainer<Seq2Seq> {
+        &self.trainer
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// What an interrupted save left unusable, passed over for what it left whole: to be shown.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
+    /// Trains to the end, or until an observer stops it; then evaluates the best checkpoint on the
+    /// test split, keeps some samples, and writes `run.json`.
+    ///
+    /// # Errors
+    /// If training fails or a file cannot be written. Where the loss diverged, `run.json` says so.
+    pub fn train(
+        &mut self,
+        observers: &mut [&mut dyn Observer],
+        render: Render,
+    ) -> Result<RunRecord> {
+        let started = Instant::now();
+        let step = self.trainer.state().step;
+        self.write_record(RunStatus::Running, started, None)?;
+        let mut writer = RunWriter::open(self.dir.clone(), step)?;
+        let config = resolved(self.trainer.config());
+        let mut tensorboard = TensorBoard::open(self.dir.path(), step, &config, render)?;
+        let mut all: Vec<&mut dyn Observer> = vec![&mut writer, &mut tensorboard];
+        for observer in observers {
+            all.push(*observer);
+        }
+
+        let status = match self.trainer.run(&mut all) {
+            Ok(StopReason::Finished) => RunStatus::Finished,
+            Ok(StopReason::StoppedEarly) => RunStatus::StoppedEarly,
+            Ok(StopReason::TargetReached) => RunStatus::TargetReached,
+            Ok(StopReason::Interrupted) => RunStatus::Interrupted,
+            Err(error) => {
+                if matches!(error, Error::Diverged { .. }) {
+                    self.write_record(RunStatus::Diverged, started, None)?;
+                }
+                return Err(error);
+            }
+        };
+        let test = match status {
+            RunStatus::Interrupted => None,
+            _ => Some(self.test()?),
+        };
+        self.write_record(status, started, test)
+    }
+
+    /// Evaluates the best checkpoint on the test split and keeps samples of it.
+    fn test(&mut self) -> Result<s2s_runlog::EvalRecord> {
+        let config = self.trainer.config();
+        let (markers, batch_size) = (config.data.source_markers, config.train.eval_batch_size);
+        let (mut model, step) = load_best(&self.dir, config, &self.device)?;
+        let data = self.trainer.data().clone().with_batch_size(batch_size);
+        let result = evaluate(&mut model, &data, Split::Test, &self.device)?;
+
+        let mut samples = Vec::new();
+        for index in 0..N_SAMPLES.min(data.n_samples(Split::Test).unwrap_or(0)) {
+            let example = data.example(Split::Test, index);
+            let vocabulary = data.vocabulary();
+            let record = attention_of(&model, &example, vocabulary, markers, step, &self.device)?;
+            let mut line = serde_json::to_vec(&record).map_err(candle_core::Error::wrap)?;
+            line.push(b'\n');
+            samples.extend(line);
+        }
+        write_file(self.dir.samples(), &samples)?;
+        Ok(result.record(Split::Test, step))
+    }
+
+    fn write_record(
+        &self,
+        status: RunStatus,
+        started: Instant,
+        test: Option<s2s_runlog::EvalRecord>,
+    ) -> Result<RunRecord> {
+        let state = self.trainer.state();
+        let record = RunRecord {
+            status,
+            step: state.step,
+            best_step: state.best.map(|best| best.step),
+            best_val_loss: state.best.map(|best| best.val_loss),
+            n_parameters: self.trainer.model().params().n_elements() as u64,
+            elapsed_secs: started.elapsed().as_secs_f64(),
+            test,
+        };
+        write_json(self.dir.run(), &record)?;
+        Ok(record)
+    }
+}
+
+/// The model of a checkpoint, the configuration of its run, and the step it was saved at.
+///
+/// # Errors
+/// If there is no such run or checkpoint, or it is damaged or of another shape.
+pub fn load_model(
+    dir: &RunDir,
+    name: CheckpointName,
+    threads: usize,
+    device: &Device,
+) -> Result<(Seq2Seq, ExperimentConfig, u64)> {
+    let config = load_config(Some(&dir.resolved_config()), &[])?;
+    let (mut model, step) = load(dir, name, &config, device)?;
+    model.set_threads(threads);
+    Ok((model, config, step))
+}
+
+fn load_best(dir: &RunDir, config: &ExperimentConfig, device: &Device) -> Result<(Seq2Seq, u64)> {
+    load(dir, CheckpointName::Best, config, device)
+}
+
+fn load(
+    dir: &RunDir,
+    name: CheckpointName,
+    config: &ExperimentConfig,
+    device: &Device,
+) -> Result<(Seq2Seq, u64)> {
+    let found = read_checkpoint(dir.checkpoint(name))?;
+    let data = Synthetic::new(&config.data, config.seed, config.train.batch_size)?;
+    let tokens = tokens_of(data.vocabulary());
+    let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+    checkpoint::load_params(model.params(), &found)?;
+    Ok((model, checkpoint::load_state(&found)?.step))
+}
+
+fn passed(checkpoint: &Checkpoint) -> Vec<String> {
+    checkpoint
+        .passed_over()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn resolved(config: &ExperimentConfig) -> String {
+    toml::to_string(config).unwrap_or_default()
+}
+
+fn environment(config: &ExperimentConfig, place: &Place) -> Environment {
+    let kernels = match (config.model.kernels, &place.device) {
+        (s2s_kernels::Kernels::Fused, Device::Cpu) => "fused",
+        _ => "reference",
+    };
+    Environment {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        cpu: cpu_name(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: place.threads,
+        device: place.device_name.clone(),
+        kernels: kernels.to_owned(),
+        command: place.command.clone(),
+    }
+}
+
+/// The CPU's name where the system tells it.
+fn cpu_name() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,133 @@
+//! What changes over the steps of a run: the learning rate and the ratio of teacher forcing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ForcingSchedule, ScheduleConfig, TeacherForcingConfig, TrainConfig};
+
+/// What a plateau schedule remembers between evaluations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plateau {
+    /// What the peak rate is multiplied by.
+    pub scale: f64,
+    /// Evaluations since the best validation loss or the last cut.
+    pub n_stale: u64,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Self {
+            scale: 1.0,
+            n_stale: 0,
+        }
+    }
+}
+
+impl Plateau {
+    /// Takes note of an evaluation.
+    pub fn observe(&mut self, schedule: &ScheduleConfig, is_best: bool) {
+        let ScheduleConfig::Plateau { factor, patience } = schedule else {
+            return;
+        };
+        self.n_stale = if is_best { 0 } else { self.n_stale + 1 };
+        if self.n_stale >= patience.get() {
+            self.scale *= factor.get();
+            self.n_stale = 0;
+        }
+    }
+}
+
+/// The learning rate of `step`, counted from 1, of `total`.
+pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: u64) -> f64 {
+    let peak = config.learning_rate.get();
+    let warmup = config.warmup_steps;
+    if step <= warmup {
+        return peak * step as f64 / warmup as f64;
+    }
+    match &config.schedule {
+        ScheduleConfig::Constant {} => peak,
+        ScheduleConfig::Cosine { floor } => {
+            let floor = floor.get();
+            let done = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
+            let half_cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
+            peak * (floor + (1.0 - floor) * half_cosine)
+        }
+        ScheduleConfig::Plateau { .. } => peak * plateau.scale,
+    }
+}
+
+/// The chance that the true token is fed at `step`, counted from 1, of `total`.
+pub fn forcing_ratio(config: &TeacherForcingConfig, step: u64, total: u64) -> f64 {
+    let (first, last) = (config.ratio.get(), config.final_ratio.get());
+    let done = (step - 1) as f64;
+    match config.schedule {
+        ForcingSchedule::Constant => first,
+        ForcingSchedule::Linear => {
+            let steps = if config.steps == 0 {
+                total
+            } else {
+                config.steps
+            };
+            first + (last - first) * (done / steps as f64).min(1.0)
+        }
+        ForcingSchedule::InverseSigmoid => {
+            let k = config.k.get();
+            last + (first - last) * k / (k + (done / k).exp())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> TrainConfig {
+        toml::from_str(text).unwrap()
+    }
+
+    fn rates(config: &TrainConfig, steps: &[u64]) -> Vec<f64> {
+        let rate = |step: &u64| learning_rate(config, &Plateau::default(), *step, 100);
+        steps.iter().map(rate).collect()
+    }
+
+    #[test]
+    fn rate_rises_linearly_then_falls_along_half_a_cosine() {
+        let config = config(
+            "learning_rate = 1.0\nwarmup_steps = 10\nschedule = { kind = \"cosine\", floor = 0.2 }",
+        );
+        let expected = [0.1, 1.0, 0.6, 0.2];
+        for (rate, expected) in rates(&config, &[1, 10, 55, 100]).iter().zip(expected) {
+            assert!((rate - expected).abs() < 1e-12, "{rate} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn plateau_cuts_the_rate_after_its_patience_and_starts_to_count_again() {
+        let config = config("schedule = { kind = \"plateau\", factor = 0.5, patience = 2 }");
+        let mut plateau = Plateau::default();
+        let scales: Vec<f64> = [true, false, true, false, false, false, false]
+            .into_iter()
+            .map(|is_best| {
+                plateau.observe(&config.schedule, is_best);
+                plateau.scale
+            })
+            .collect();
+        assert_eq!(scales, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25]);
+    }
+
+    #[test]
+    fn forcing_follows_its_schedule() {
+        let forcing = |text: &str| -> TeacherForcingConfig { toml::from_str(text).unwrap() };
+        let constant = forcing("ratio = 0.3");
+        assert_eq!(forcing_ratio(&constant, 77, 100), 0.3);
+
+        let linear = forcing("schedule = \"linear\"\nratio = 1.0\nfinal_ratio = 0.5\nsteps = 10");
+        let ratios = [1, 6, 11, 50].map(|step| forcing_ratio(&linear, step, 100));
+        assert_eq!(ratios, [1.0, 0.75, 0.5, 0.5]);
+
+        let sigmoid = forcing("schedule = \"inverse-sigmoid\"\nratio = 1.0\nk = 10.0");
+        let half_way = 1 + (10.0 * 10.0_f64.ln()).round() as u64;
+        assert!((forcing_ratio(&sigmoid, half_way, 100) - 0.5).abs() < 0.01);
+        assert!(forcing_ratio(&sigmoid, 1, 100) > 0.9);
+        assert!(forcing_ratio(&sigmoid, 1000, 1000) < 1e-9);
+    }
+}

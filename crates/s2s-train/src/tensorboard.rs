@@ -1,0 +1,507 @@
+//! Event files that TensorBoard reads.
+//!
+//! Of `tensorboard-rs`, only the framing of records ([`RecordWriter`]) is used, and the message
+//! types beneath it: its own writer panics on a full disk, truncates a file of the same second, and
+//! has neither text nor histograms.
+//!
+//! A file is a sequence of records, each a message with its length and checksums:
+//!
+//! ```text
+//! length u64 | masked CRC-32C of the length u32 | message | masked CRC-32C of the message u32
+//! ```
+//!
+//! Each record is written in one call, so that a killed process leaves whole ones and at most the
+//! beginning of another, which readers skip. Events carry the time of day, the only thing here that
+//! two runs of the same configuration and seed write differently.
+
+use protobuf::{Message, RepeatedField, SingularPtrField};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tensorboard_proto::event::{Event, Event_oneof_what, SessionLog, SessionLog_SessionStatus};
+use tensorboard_proto::summary::{
+    HistogramProto, Summary, Summary_Image, Summary_Value, Summary_Value_oneof_value,
+    SummaryMetadata, SummaryMetadata_PluginData,
+};
+use tensorboard_proto::tensor::TensorProto;
+use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
+use tensorboard_proto::types::DataType;
+use tensorboard_rs::record_writer::RecordWriter;
+
+/// What every event file's name begins with.
+const PREFIX: &str = "events.out.tfevents.";
+
+/// The format of the events; readers obey a session log from version 2 on.
+const VERSION: &str = "brain.Event:2";
+
+/// Columns of a histogram: what TensorBoard shows by default.
+const BUCKETS: usize = 30;
+
+/// Why an event could not be logged. The system's reason is the `source`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// There is no event file to write to.
+    #[error("cannot create an event file in {}", path.display())]
+    Create {
+        /// The folder it was to stand in.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The event is not in the file; those before it are.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The event file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The event has no binary form, which is to say that it is too large for one.
+    #[error("cannot encode an event for {}", path.display())]
+    Encode {
+        /// The event file.
+        path: PathBuf,
+        /// Why.
+        source: protobuf::ProtobufError,
+    },
+}
+
+/// An event file that grows while a run goes on.
+#[derive(Debug)]
+pub struct EventWriter {
+    path: PathBuf,
+    file: File,
+    len: u64,      // of its whole records
+    is_torn: bool, // whether part of a record may stand behind them
+}
+
+impl EventWriter {
+    /// Starts an event file in a folder, with a name that readers sort after those already there.
+    ///
+    /// # Errors
+    /// [`EventError::Create`] if the folder is missing or cannot be written.
+    pub fn create(dir: &Path) -> Result<Self, EventError> {
+        let (path, file) = create_file(dir).map_err(|source| EventError::Create {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let mut writer = Self {
+            path,
+            file,
+            len: 0,
+            is_torn: false,
+        };
+        writer.write(0, Event_oneof_what::file_version(VERSION.to_owned()))?;
+        Ok(writer)
+    }
+
+    /// Starts another event file for a run that goes on after `step`: readers drop what earlier
+    /// files have of later steps, which would show twice otherwise.
+    ///
+    /// # Errors
+    /// As [`EventWriter::create`].
+    pub fn resume(dir: &Path, step: u64) -> Result<Self, EventError> {
+        let mut writer = Self::create(dir)?;
+        let start = SessionLog {
+            status: SessionLog_SessionStatus::START,
+            ..SessionLog::default()
+        };
+        // Readers drop the step that a start carries and all after it.
+        writer.write(step.saturating_add(1), Event_oneof_what::session_log(start))?;
+        Ok(writer)
+    }
+
+    /// The event file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A point of a curve.
+    ///
+    /// # Errors
+    /// [`EventError::Write`], after which other events may still be written. So for all that follow.
+    pub fn scalar(&mut self, step: u64, tag: &str, value: f64) -> Result<(), EventError> {
+        let value = Summary_Value_oneof_value::simple_value(value as f32); // all that the format has
+        self.summary(step, tag, value, None)
+    }
+
+    /// A text, shown as Markdown.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalar`].
+    pub fn text(&mut self, step: u64, tag: &str, markdown: &str) -> Result<(), EventError> {
+        let dim = TensorShapeProto_Dim {
+            size: 1,
+            ..TensorShapeProto_Dim::default()
+        };
+        let shape = TensorShapeProto {
+            dim: RepeatedField::from_vec(vec![dim]),
+            ..TensorShapeProto::default()
+        };
+        let tensor = TensorProto {
+            dtype: DataType::DT_STRING,
+            tensor_shape: SingularPtrField::some(shape),
+            string_val: RepeatedField::from_vec(vec![markdown.as_bytes().to_vec()]),
+            ..TensorProto::default()
+        };
+        self.summary(
+            step,
+            tag,
+            Summary_Value_oneof_value::tensor(tensor),
+            Some("text"),
+        )
+    }
+
+    /// A picture: the bytes of a PNG file, and how wide and high it is in pixels.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalar`].
+    pub fn image(
+        &mut self,
+        step: u64,
+        tag: &str,
+        png: &[u8],
+        width: u32,
+        height: u32,
+    ) -> Result<(), EventError> {
+        let image = Summary_Image {
+            width: i32::try_from(width).unwrap_or(i32::MAX),
+            height: i32::try_from(height).unwrap_or(i32::MAX),
+            colorspace: 3, // RGB
+            encoded_image_string: png.to_vec(),
+            ..Summary_Image::default()
+        };
+        self.summary(step, tag, Summary_Value_oneof_value::image(image), None)
+    }
+
+    /// How values are distributed, in columns of equal width. Values that are not finite are left
+    /// out; without any that is, nothing is written.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalar`].
+    pub fn histogram(&mut self, step: u64, tag: &str, values: &[f32]) -> Result<(), EventError> {
+        match distribution(values) {
+            Some(histogram) => {
+                self.summary(step, tag, Summary_Value_oneof_value::histo(histogram), None)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the events survive a loss of power. They survive the end of the process without.
+    ///
+    /// # Errors
+    /// [`EventError::Write`].
+    pub fn flush(&mut self) -> Result<(), EventError> {
+        self.file
+            .sync_data()
+            .map_err(|source| self.write_error(source))
+    }
+
+    fn summary(
+        &mut self,
+        step: u64,
+        tag: &str,
+        value: Summary_Value_oneof_value,
+        plugin: Option<&str>,
+    ) -> Result<(), EventError> {
+        let metadata = plugin.map(|name| SummaryMetadata {
+            plugin_data: SingularPtrField::some(SummaryMetadata_PluginData {
+                plugin_name: name.to_owned(),
+                ..SummaryMetadata_PluginData::default()
+            }),
+            ..SummaryMetadata::default()
+        });
+        let value = Summary_Value {
+            tag: tag.to_owned(),
+            metadata: metadata.into(),
+            value: Some(value),
+            ..Summary_Value::default()
+        };
+        let summary = Summary {
+            value: RepeatedField::from_vec(vec![value]),
+            ..Summary::default()
+        };
+        self.write(step, Event_oneof_what::summary(summary))
+    }
+
+    fn write(&mut self, step: u64, what: Event_oneof_what) -> Result<(), EventError> {
+        let event = Event {
+            wall_time: unix_secs(),
+            step: i64::try_from(step).unwrap_or(i64::MAX),
+            what: Some(what),
+            ..Event::default()
+        };
+        let message = event
+            .write_to_bytes()
+            .map_err(|source| EventError::Encode {
+                path: self.path.clone(),
+                source,
+            })?;
+        let mut record = Vec::new();
+        RecordWriter::new(&mut record)
+            .write(&message)
+            .map_err(|source| self.write_error(source))?;
+
+        if self.is_torn {
+            self.mend().map_err(|source| self.write_error(source))?;
+        }
+        if let Err(source) = self.file.write_all(&record) {
+            self.is_torn = true;
+            let _ = self.mend(); // or else at the next event
+            return Err(self.write_error(source));
+        }
+        self.len += record.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what a failed write may have left of its record: readers stop there.
+    fn mend(&mut self) -> io::Result<()> {
+        self.file.set_len(self.len)?;
+        self.is_torn = false;
+        Ok(())
+    }
+
+    fn write_error(&self, source: io::Error) -> EventError {
+        EventError::Write {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// A file that did not exist before, `events.out.tfevents.<seconds>.<host>.<process>.<number>`.
+///
+/// Readers go through the files of a folder by name, and never back: so the seconds are later than
+/// those of each file there, even if a run is resumed at once, or the clock was set back.
+fn create_file(dir: &Path) -> io::Result<(PathBuf, File)> {
+    let mut secs = unix_secs() as u64;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let other = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('.').next());
+        if let Some(other) = other.and_then(|secs| secs.parse::<u64>().ok()) {
+            secs = secs.max(other.saturating_add(1));
+        }
+    }
+    let (host, process) = (host(), std::process::id());
+    let mut number = 0;
+    loop {
+        let path = dir.join(format!("{PREFIX}{secs:010}.{host}.{process}.{number}"));
+        match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            other => return other.map(|file| (path, file)),
+        }
+    }
+}
+
+/// The machine's name where the system has it in a file, made of what may stand in a file's name.
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    let name: String = name.chars().filter(is_plain).take(64).collect();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+fn unix_secs() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// `bucket[i]` values lie between `bucket_limit[i - 1]` (the minimum for the first) and
+/// `bucket_limit[i]`. A single column if all values are one.
+fn distribution(values: &[f32]) -> Option<HistogramProto> {
+    let finite = || {
+        values
+            .iter()
+            .filter(|value| value.is_finite())
+            .map(|&value| f64::from(value))
+    };
+    let num = finite().count();
+    let (min, max) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
+    let columns = if min < max { BUCKETS } else { 1 };
+    let width = (max - min) / columns as f64;
+    let mut bucket = vec![0.0; columns];
+    for value in finite() {
+        let column = ((value - min) / width) as usize; // 0/0 is no number, and is cast to 0
+        bucket[column.min(columns - 1)] += 1.0;
+    }
+    let bucket_limit = (1..=columns).map(|i| {
+        if i < columns {
+            min + width * i as f64
+        } else {
+            max
+        }
+    });
+    Some(HistogramProto {
+        min,
+        max,
+        num: num as f64,
+        sum: finite().sum(),
+        sum_squares: finite().map(|value| value * value).sum(),
+        bucket_limit: bucket_limit.collect(),
+        bucket,
+        ..HistogramProto::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensorboard_rs::masked_crc32c::masked_crc32c;
+
+    /// The events of a file; fails unless it consists of whole records.
+    #[track_caller]
+    fn events(path: &Path) -> Vec<Event> {
+        let bytes = fs::read(path).unwrap();
+        let mut rest = bytes.as_slice();
+        let mut take = |n: usize| {
+            let (taken, after) = rest.split_at(n);
+            rest = after;
+            (taken, after.is_empty())
+        };
+        let crc = |bytes: &[u8]| masked_crc32c(bytes).to_le_bytes();
+        let mut events = Vec::new();
+        loop {
+            let (len, _) = take(8);
+            assert_eq!(take(4).0, crc(len), "checksum of a length");
+            let (message, _) = take(u64::from_le_bytes(len.try_into().unwrap()) as usize);
+            let (found, is_last) = take(4);
+            assert_eq!(found, crc(message), "checksum of a message");
+            events.push(Event::parse_from_bytes(message).unwrap());
+            if is_last {
+                return events;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn value(event: &Event) -> &Summary_Value {
+        let Some(Event_oneof_what::summary(summary)) = &event.what else {
+            panic!("{event:?}")
+        };
+        &summary.value[0]
+    }
+
+    #[test]
+    fn a_file_is_records_and_begins_with_the_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(dir.path()).unwrap();
+        writer.scalar(3, "loss/train", 0.5).unwrap();
+        writer.text(4, "config", "a *text*").unwrap();
+        writer.image(5, "attention", b"PNG", 20, 10).unwrap();
+        writer.flush().unwrap();
+
+        let events = events(writer.path());
+        assert_eq!(
+            events[0].what,
+            Some(Event_oneof_what::file_version(VERSION.to_owned()))
+        );
+        assert_eq!(
+            events.iter().map(|event| event.step).collect::<Vec<_>>(),
+            [0, 3, 4, 5]
+        );
+        let [scalar, text, image] = [&events[1], &events[2], &events[3]].map(value);
+        assert_eq!(
+            (scalar.get_tag(), scalar.get_simple_value()),
+            ("loss/train", 0.5)
+        );
+        assert_eq!(
+            text.get_metadata().get_plugin_data().get_plugin_name(),
+            "text"
+        );
+        assert_eq!(text.get_tensor().get_string_val(), [b"a *text*"]);
+        assert_eq!(
+            (image.get_image().width, image.get_image().height),
+            (20, 10)
+        );
+        assert_eq!(image.get_image().encoded_image_string, b"PNG");
+    }
+
+    #[test]
+    fn a_resumed_file_starts_after_the_step_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = EventWriter::resume(dir.path(), 7).unwrap();
+        let events = events(writer.path());
+        let Some(Event_oneof_what::session_log(log)) = &events[1].what else {
+            panic!()
+        };
+        assert_eq!(
+            (log.status, events[1].step),
+            (SessionLog_SessionStatus::START, 8)
+        );
+    }
+
+    #[test]
+    fn files_of_the_same_second_sort_in_their_order_of_creation() {
+        let dir = tempfile::tempdir().unwrap();
+        let created: Vec<_> = (0..12)
+            .map(|_| EventWriter::create(dir.path()).unwrap().path().to_owned())
+            .collect();
+        assert!(created.is_sorted(), "{created:?}");
+        assert!(created.iter().all(|path| events(path).len() == 1));
+    }
+
+    #[test]
+    fn a_histogram_counts_every_finite_value_once() {
+        let values = [1.0, 2.0, 2.5, f32::NAN, 4.0, f32::INFINITY, -1.0];
+        let histogram = distribution(&values).unwrap();
+        assert_eq!(
+            (histogram.min, histogram.max, histogram.num),
+            (-1.0, 4.0, 5.0)
+        );
+        assert_eq!((histogram.sum, histogram.sum_squares), (8.5, 28.25));
+        assert_eq!(histogram.bucket.iter().sum::<f64>(), 5.0);
+        assert_eq!(histogram.bucket_limit.len(), BUCKETS);
+        assert!(histogram.bucket_limit.is_sorted());
+        assert_eq!(distribution(&[3.0, 3.0]).unwrap().bucket, [2.0]);
+        assert_eq!(distribution(&[f32::NAN]), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_named() {
+        let error = EventWriter::create(Path::new("absent/run")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot create an event file in absent/run"
+        );
+    }
+
+    #[test]
+    fn half_a_record_is_cut_off_before_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(dir.path()).unwrap();
+        writer.scalar(1, "loss", 1.0).unwrap();
+        writer.file.write_all(b"half a rec").unwrap();
+        writer.is_torn = true;
+        writer.scalar(2, "loss", 2.0).unwrap();
+        assert_eq!(events(writer.path()).len(), 3);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let path = PathBuf::from("/dev/full");
+        let mut writer = EventWriter {
+            path,
+            file: full,
+            len: 0,
+            is_torn: false,
+        };
+        let error = writer.scalar(1, "loss", 1.0).unwrap_err();
+        let EventError::Write { source, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(error.to_string(), "cannot write /dev/full");
+    }
+}

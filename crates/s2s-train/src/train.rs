@@ -1,0 +1,352 @@
+//! The training loop.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use reverse_data::{BatchSource, Example, Split, Synthetic};
+use s2s_model::{Noise, Seq2Seq};
+use s2s_runlog::{AttentionRecord, Checkpoint, CheckpointName, MetricsRecord, TimingRecord};
+
+use crate::{
+    Adam, Best, Error, EvalEvent, ExperimentConfig, Model, Observer, Result, Snapshot, StepRecord,
+    Tally, TrainState, attention_of, checkpoint, evaluate, forcing_ratio, global_norm,
+    learning_rate, to_batch, tokens_of,
+};
+
+/// A model on its way: configuration, data, parameters, optimizer and state.
+#[derive(Debug)]
+pub struct Trainer<M> {
+    config: ExperimentConfig,
+    data: Synthetic,
+    eval_data: Synthetic,
+    model: M,
+    optimizer: Adam,
+    state: TrainState,
+    total_steps: u64,
+    eval_every: u64,
+    device: Device,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// All steps are done.
+    Finished,
+    /// The validation loss stopped improving.
+    StoppedEarly,
+    /// The validation exact match reached its target.
+    TargetReached,
+    /// An observer asked for it; the run can go on.
+    Interrupted,
+}
+
+impl Trainer<Seq2Seq> {
+    /// A model drawn from the configuration's seed, before its first step.
+    ///
+    /// # Errors
+    /// If there is no such data, or the device fails.
+    pub fn new(config: ExperimentConfig, threads: usize, device: &Device) -> Result<Self> {
+        let data = Synthetic::new(&config.data, config.seed, config.train.batch_size)?;
+        let tokens = tokens_of(data.vocabulary());
+        let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+        model.set_threads(threads);
+        Self::with_model(config, data, model, device)
+    }
+}
+
+impl<M: Model> Trainer<M> {
+    /// Any model, before its first step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn with_model(
+        config: ExperimentConfig,
+        data: Synthetic,
+        model: M,
+        device: &Device,
+    ) -> Result<Self> {
+        let steps_per_epoch = data.n_batches(Split::Train);
+        let train = &config.train;
+        let (clip_norm, decay) = (train.clip_norm.get(), train.weight_decay.get());
+        Ok(Self {
+            total_steps: config.total_steps(steps_per_epoch),
+            eval_every: config.eval_every(steps_per_epoch),
+            eval_data: data.clone().with_batch_size(train.eval_batch_size),
+            optimizer: Adam::new(model.params(), clip_norm, decay, model.kernels())?,
+            state: TrainState {
+                config_sha256: checkpoint::fingerprint(&config),
+                ..TrainState::default()
+            },
+            device: device.clone(),
+            config,
+            data,
+            model,
+        })
+    }
+
+    /// Goes on from a checkpoint of the same configuration.
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit; the trainer is then as it was.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let params = self.model.params();
+        checkpoint::load(params, &mut self.optimizer, &mut self.state, checkpoint)
+    }
+
+    /// Trains until the run ends. The observers look on, in their order.
+    ///
+    /// # Errors
+    /// If the loss or a gradient stops being finite, an observer fails, or the device does.
+    pub fn run(&mut self, observers: &mut [&mut dyn Observer]) -> Result<StopReason> {
+        let started = Instant::now();
+        let mut clock = Clock::default();
+        while self.state.step < self.total_steps {
+            if let Some(reason) = self.ended() {
+                return Ok(reason);
+            }
+            let before = Instant::now();
+            let record = self.step()?;
+            clock.train_secs += before.elapsed().as_secs_f64();
+            clock.n_tokens += record.tally.n_tokens;
+
+            let mut flow = tell(observers, |observer| observer.on_step(&record))?;
+            if self.state.step.is_multiple_of(self.eval_every)
+                || self.state.step == self.total_steps
+            {
+                let before = Instant::now();
+                let (metrics, probe) = self.evaluate(&record)?;
+                let timing = clock.read(self.state.step, started, before);
+                let event = EvalEvent {
+                    metrics: &metrics,
+                    timing: &timing,
+                    probe: &probe,
+                };
+                flow = either(flow, tell(observers, |observer| observer.on_eval(&event))?);
+                if metrics.is_best {
+                    flow = either(flow, self.checkpoint(CheckpointName::Best, observers)?);
+                }
+                flow = either(flow, self.checkpoint(CheckpointName::Last, observers)?);
+                clock = Clock::default();
+            } else if flow.is_break() {
+                self.checkpoint(CheckpointName::Last, observers)?.is_break();
+            }
+            if flow.is_break() && self.state.step < self.total_steps {
+                return Ok(self.ended().unwrap_or(StopReason::Interrupted));
+            }
+        }
+        Ok(self.ended().unwrap_or(StopReason::Finished))
+    }
+
+    /// One optimizer step.
+    ///
+    /// # Errors
+    /// If the loss or a gradient is not finite; the parameters are then as they were.
+    pub fn step(&mut self) -> Result<StepRecord> {
+        let (config, seed) = (&self.config.train, self.config.seed);
+        let step = self.state.step + 1;
+        let padded = self.data.batch(Split::Train, step - 1);
+        let params_dtype = self.model.params().dtype();
+        let batch = to_batch(&padded, self.model.tokens(), params_dtype, &self.device)?;
+
+        let noise = Noise::new(seed, step);
+        let ratio = forcing_ratio(&config.teacher_forcing, step, self.total_steps);
+        let scope = config.teacher_forcing.per;
+        let forcing = noise.coins(ratio, scope, padded.n_rows(), padded.target_len());
+
+        let (score, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
+        let grad_norm = global_norm(&gradients)?;
+        let tally = Tally::forced(&score, &padded);
+        self.check_finite(step, tally.loss(), grad_norm, &gradients)?;
+
+        let rate = learning_rate(config, &self.state.plateau, step, self.total_steps);
+        self.optimizer
+            .step(self.model.params(), &gradients, grad_norm, step, rate)?;
+
+        self.state.step = step;
+        self.state.train += tally;
+        self.state.n_steps += 1;
+        self.state.grad_norm_sum += grad_norm;
+        Ok(StepRecord {
+            step,
+            total_steps: self.total_steps,
+            tally,
+            learning_rate: rate,
+            grad_norm,
+            teacher_forcing_ratio: ratio,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The model, to be evaluated.
+    pub fn model_mut(&mut self) -> &mut M {
+        &mut self.model
+    }
+
+    /// The data that it is trained on.
+    pub fn data(&self) -> &Synthetic {
+        &self.data
+    }
+
+    /// The same, in batches for evaluation.
+    pub fn eval_data(&self) -> &Synthetic {
+        &self.eval_data
+    }
+
+    /// What the loop remembers.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ExperimentConfig {
+        &self.config
+    }
+
+    /// The sequence whose attention is looked at in every evaluation: the first of the validation
+    /// split that is as long as sequences get.
+    pub fn probe(&self) -> Example {
+        self.eval_data
+            .example_of_len(Split::Val, 0, self.config.data.max_len)
+            .unwrap_or_else(|| self.eval_data.example(Split::Val, 0))
+    }
+
+    /// Why the run is over before its last step, if it is.
+    fn ended(&self) -> Option<StopReason> {
+        let patience = self.config.train.patience;
+        if self.state.is_target_reached {
+            Some(StopReason::TargetReached)
+        } else if patience > 0 && self.state.n_stale >= patience {
+            Some(StopReason::StoppedEarly)
+        } else {
+            None
+        }
+    }
+
+    /// Evaluates, and takes note of the result in the state.
+    fn evaluate(&mut self, last: &StepRecord) -> Result<(MetricsRecord, AttentionRecord)> {
+        let result = evaluate(&mut self.model, &self.eval_data, Split::Val, &self.device)?;
+        let (step, val_loss) = (last.step, result.free.loss());
+        let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
+        let steps_per_epoch = self.data.n_batches(Split::Train);
+        let metrics = MetricsRecord {
+            step,
+            epoch: steps_per_epoch.map(|steps| step as f64 / steps as f64),
+            train_loss: self.state.train.loss(),
+            train_token_accuracy: self.state.train.token_accuracy(),
+            train_exact_match: self.state.train.exact_match(),
+            val_loss,
+            val_forced_loss: result.forced.loss(),
+            exposure_gap: result.exposure_gap(),
+            val_token_accuracy: result.free.token_accuracy(),
+            val_exact_match: result.free.exact_match(),
+            learning_rate: last.learning_rate,
+            grad_norm: self.state.grad_norm_sum / self.state.n_steps as f64,
+            teacher_forcing_ratio: last.teacher_forcing_ratio,
+            is_best,
+        };
+        let target = self.config.train.target_exact_match.get();
+        let state = &mut self.state;
+        if is_best {
+            state.best = Some(Best { step, val_loss });
+        }
+        state.n_stale = if is_best { 0 } else { state.n_stale + 1 };
+        state.is_target_reached = target > 0.0 && metrics.val_exact_match >= target;
+        state.plateau.observe(&self.config.train.schedule, is_best);
+        (state.train, state.n_steps, state.grad_norm_sum) = (Tally::default(), 0, 0.0);
+
+        let (probe, vocabulary) = (self.probe(), self.data.vocabulary());
+        let markers = self.config.data.source_markers;
+        let probe = attention_of(&self.model, &probe, vocabulary, markers, step, &self.device)?;
+        Ok((metrics, probe))
+    }
+
+    fn checkpoint(
+        &self,
+        name: CheckpointName,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<ControlFlow<()>> {
+        let snapshot = Snapshot {
+            name,
+            step: self.state.step,
+            files: checkpoint::save(self.model.params(), &self.optimizer, &self.state)?,
+        };
+        tell(observers, |observer| observer.on_checkpoint(&snapshot))
+    }
+
+    fn check_finite(
+        &self,
+        step: u64,
+        loss: f64,
+        grad_norm: f64,
+        gradients: &[Tensor],
+    ) -> Result<()> {
+        let last_loss = match self.state.n_steps {
+            0 => self.state.best.map_or(f64::NAN, |best| best.val_loss),
+            _ => self.state.train.loss(),
+        };
+        let diverged = |what: String, value| Error::Diverged {
+            step,
+            what,
+            value,
+            last_loss,
+        };
+        if !loss.is_finite() {
+            return Err(diverged("loss".to_owned(), loss));
+        }
+        if grad_norm.is_finite() {
+            return Ok(());
+        }
+        for ((name, _), gradient) in self.model.params().iter().zip(gradients) {
+            let norm = global_norm(std::slice::from_ref(gradient))?;
+            if !norm.is_finite() {
+                return Err(diverged(format!("gradient of {name}"), norm));
+            }
+        }
+        Err(diverged("gradient norm".to_owned(), grad_norm))
+    }
+}
+
+/// What is measured between two evaluations.
+#[derive(Default)]
+struct Clock {
+    train_secs: f64,
+    n_tokens: u64,
+}
+
+impl Clock {
+    fn read(&self, step: u64, started: Instant, eval_began: Instant) -> TimingRecord {
+        TimingRecord {
+            step,
+            elapsed_secs: started.elapsed().as_secs_f64(),
+            train_secs: self.train_secs,
+            eval_secs: eval_began.elapsed().as_secs_f64(),
+            tokens_per_second: self.n_tokens as f64 / self.train_secs.max(f64::MIN_POSITIVE),
+        }
+    }
+}
+
+/// Tells every observer, and breaks if one of them wants to.
+fn tell(
+    observers: &mut [&mut dyn Observer],
+    mut message: impl FnMut(&mut dyn Observer) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    let mut flow = ControlFlow::Continue(());
+    for observer in observers {
+        flow = either(flow, message(*observer)?);
+    }
+    Ok(flow)
+}
+
+fn either(a: ControlFlow<()>, b: ControlFlow<()>) -> ControlFlow<()> {
+    if a.is_break() { a } else { b }
+}
