@@ -12,7 +12,7 @@ use s2s_model::{
 use crate::architectures::{
     TOKENS, all_kernels, architectures, decisive, fresh, reversals, sources,
 };
-use crate::closeness::{assert_close, assert_same, distance, largest, numbers};
+use crate::closeness::{assert_close, assert_same, distance, largest};
 
 const CPU: Device = Device::Cpu;
 /// Units of the encoder a direction, where nothing depends on them.
@@ -37,8 +37,8 @@ fn initial_loss_is_that_of_a_uniform_guess() -> Result<()> {
     let batch = Batch::new(&sources, &sources, tokens, DType::F32, &CPU)?;
     let uniform = (tokens.size as f64).ln();
     for config in architectures(16) {
-        let model = Seq2Seq::new(&config, tokens, 0, DType::F32, &CPU)?;
-        let loss = numbers(&loss(&model, &batch)?)?[0];
+        let mut model = Seq2Seq::new(&config, tokens, 0, DType::F32, &CPU)?;
+        let loss = loss(&mut model, &batch)?;
         assert!(
             (loss - uniform).abs() < TOLERANCE,
             "{loss} against {uniform}: {config:?}"
@@ -83,16 +83,18 @@ fn another_layer_does_not_change_the_draws_of_the_others() -> Result<()> {
 
 #[test]
 fn every_parameter_has_a_gradient_that_is_not_zero() -> Result<()> {
-    // In double precision, where rounding is below 1e-15, a gradient this large is no accident.
+    // In double precision, where rounding is below 1e-15, a gradient this large is no accident; in
+    // single precision, where there are kernels, one that was forgotten is exactly 0.
     const FLOOR: f64 = 1e-9;
     for config in architectures(HIDDEN) {
-        let model = Seq2Seq::new(&config, TOKENS, 0, DType::F64, &CPU)?;
-        let sources = sources();
-        let batch = Batch::new(&sources, &sources, TOKENS, DType::F64, &CPU)?;
-        let gradients = model.params().gradients(&loss(&model, &batch)?)?;
-        for ((name, _), gradient) in model.params().iter().zip(&gradients) {
-            let scale = largest(gradient)?;
-            assert!(scale > FLOOR, "{name}: {scale:e} in {config:?}");
+        for dtype in [DType::F64, DType::F32] {
+            let mut model = Seq2Seq::new(&config, TOKENS, 0, dtype, &CPU)?;
+            let batch = Batch::new(&sources(), &sources(), TOKENS, dtype, &CPU)?;
+            let (_, gradients) = model.gradients(&batch, &Forcing::Always, &Noise::new(0, 1))?;
+            for ((name, _), gradient) in model.params().iter().zip(&gradients) {
+                let scale = largest(gradient)?;
+                assert!(scale > FLOOR, "{name}: {scale:e} in {config:?}");
+            }
         }
     }
     Ok(())
@@ -100,16 +102,16 @@ fn every_parameter_has_a_gradient_that_is_not_zero() -> Result<()> {
 
 #[test]
 fn loss_and_gradients_are_finite_at_extreme_logits() -> Result<()> {
+    let batch = reversals(&sources())?;
     for config in architectures(HIDDEN) {
-        let model = fresh(&config, 0)?;
+        let mut model = fresh(&config, 0)?;
         for (_, var) in model.params().iter() {
             var.set(&(var.as_detached_tensor() * 1e4)?)?;
         }
-        let batch = reversals(&sources())?;
         assert!(largest(&logits(&model, &batch)?)? > 1e3, "{config:?}");
-        let loss = loss(&model, &batch)?;
-        assert!(largest(&loss)?.is_finite(), "{config:?}");
-        for gradient in model.params().gradients(&loss)? {
+        let (score, gradients) = model.gradients(&batch, &Forcing::Always, &Noise::new(0, 1))?;
+        assert!(score.loss_sum.is_finite(), "{config:?}");
+        for gradient in gradients {
             assert!(largest(&gradient)?.is_finite(), "{config:?}");
         }
         for decoded in decode(&model, &batch.source, Stop::AtEos)? {
@@ -120,18 +122,28 @@ fn loss_and_gradients_are_finite_at_extreme_logits() -> Result<()> {
 }
 
 #[test]
-fn padding_does_not_change_logits_or_loss() -> Result<()> {
+fn padding_does_not_change_logits_loss_or_gradients() -> Result<()> {
     let batch = reversals(&sources())?;
+    let noise = Noise::new(0, 1);
     for config in architectures(HIDDEN) {
-        let model = fresh(&config, 0)?;
-        let (expected, expected_loss) = (rows(&model, &batch)?, loss(&model, &batch)?);
+        let mut model = fresh(&config, 0)?;
+        let expected = rows(&model, &batch)?;
+        let (score, gradients) = model.gradients(&batch, &Forcing::Always, &noise)?;
         for (extra, filler) in [(0, 7), (1, 0), (7, TOKENS.eos)] {
             let padded = padded(&sources(), extra, filler)?;
             let what = format!("{extra} more filled with {filler}: {config:?}");
             for (got, expected) in rows(&model, &padded)?.iter().zip(&expected) {
                 assert_close(got, expected, 1e-6, &what)?;
             }
-            assert_close(&loss(&model, &padded)?, &expected_loss, 1e-6, &what)?;
+            let (got, got_gradients) = model.gradients(&padded, &Forcing::Always, &noise)?;
+            let n_tokens = batch.target_rows.n_tokens() as f64;
+            assert!(
+                (got.loss_sum - score.loss_sum).abs() < 1e-6 * n_tokens,
+                "{what}"
+            );
+            for (got, expected) in got_gradients.iter().zip(&gradients) {
+                assert_close(got, expected, 1e-6, &what)?;
+            }
         }
     }
     Ok(())
@@ -155,6 +167,38 @@ fn order_and_companions_do_not_change_logits() -> Result<()> {
                 1e-6,
                 &format!("turned: {config:?}"),
             )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn order_and_companions_do_not_change_loss_or_predictions() -> Result<()> {
+    let mut turned = sources();
+    turned.reverse();
+    for config in architectures(HIDDEN) {
+        let mut model = decisive(&config, 0)?;
+        for forcing in [Forcing::Always, Forcing::Never] {
+            let mut say = |sources: &[Vec<u32>]| -> Result<(f64, Vec<Vec<u32>>)> {
+                let batch = reversals(sources)?;
+                let score = model.score(&batch, &forcing)?;
+                let said = score.predictions.chunks(batch.target_rows.max_len());
+                let rows = said.zip(batch.target_rows.lengths());
+                let rows = rows.map(|(said, len)| said[..*len].to_vec()).collect();
+                Ok((score.loss_sum, rows))
+            };
+            let (together, expected) = say(&sources())?;
+            let (other, mut reversed) = say(&turned)?;
+            reversed.reverse();
+            assert_eq!(reversed, expected, "{config:?}");
+            assert!((other - together).abs() < 1e-6 * together, "{config:?}");
+            let mut sum = 0.0;
+            for (row, source) in sources().into_iter().enumerate() {
+                let (alone, said) = say(&[source])?;
+                assert_eq!(said[0], expected[row], "{config:?}");
+                sum += alone;
+            }
+            assert!((sum - together).abs() < 1e-6 * together, "{config:?}");
         }
     }
     Ok(())
@@ -359,10 +403,15 @@ fn forced_and_free_agree_where_the_model_says_the_target() -> Result<()> {
 fn coins_of_another_shape_are_refused() -> Result<()> {
     let batch = reversals(&sources())?;
     let (n_rows, steps) = batch.target_in.dims2()?;
-    let model = fresh(&architectures(HIDDEN)[0], 0)?;
-    for (n_rows, steps) in [(n_rows - 1, steps), (n_rows, steps - 1)] {
-        let coins = Noise::new(0, 1).coins(0.5, CoinScope::Batch, n_rows, steps);
-        assert!(model.forward(&batch, &coins, Mode::Evaluate).is_err());
+    let noise = Noise::new(0, 1);
+    for config in architectures(HIDDEN) {
+        let mut model = fresh(&config, 0)?;
+        for (n_rows, steps) in [(n_rows - 1, steps), (n_rows, steps - 1)] {
+            let coins = noise.coins(0.5, CoinScope::Batch, n_rows, steps);
+            assert!(model.forward(&batch, &coins, Mode::Evaluate).is_err());
+            assert!(model.score(&batch, &coins).is_err());
+            assert!(model.gradients(&batch, &coins, &noise).is_err());
+        }
     }
     Ok(())
 }
@@ -466,11 +515,10 @@ fn rows(model: &Seq2Seq, batch: &Batch) -> Result<Vec<Tensor>> {
     lengths.map(|(row, len)| logits.i((row, ..*len))).collect()
 }
 
-/// Mean over the real tokens of a teacher-forced pass.
-fn loss(model: &Seq2Seq, batch: &Batch) -> Result<Tensor> {
-    let logits = logits(model, batch)?;
-    let (targets, rows) = (&batch.target_out, &batch.target_rows);
-    model.kernels().token_loss(&logits, targets, rows)?.mean()
+/// Nats a real token, teacher-forced.
+fn loss(model: &mut Seq2Seq, batch: &Batch) -> Result<f64> {
+    let score = model.score(batch, &Forcing::Always)?;
+    Ok(score.loss_sum / batch.target_rows.n_tokens() as f64)
 }
 
 fn decode(model: &Seq2Seq, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
