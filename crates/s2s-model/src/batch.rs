@@ -35,9 +35,6 @@ impl Source {
         device: &Device,
     ) -> Result<Self> {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
-        if let Some(row) = lengths.iter().position(|len| *len == 0) {
-            bail!("row {row} of the batch is empty");
-        }
         let width = lengths.iter().copied().max().unwrap_or(0);
         let mut padded = Vec::with_capacity(sequences.len() * width);
         for sequence in sequences {
@@ -50,7 +47,7 @@ impl Source {
     /// Sources that are padded already: `padded` is `[B, S]`, row by row.
     ///
     /// # Errors
-    /// If the shapes disagree or a token lies outside the vocabulary.
+    /// If the shapes disagree, a row is empty, or a token lies outside the vocabulary.
     pub fn from_padded(
         padded: Vec<u32>,
         lengths: Vec<usize>,
@@ -60,6 +57,9 @@ impl Source {
         device: &Device,
     ) -> Result<Self> {
         check_vocabulary(&padded, tokens)?;
+        if let Some(row) = lengths.iter().position(|len| *len == 0) {
+            bail!("row {row} of the batch is empty");
+        }
         let shape = (lengths.len(), width);
         Ok(Self {
             tokens: Tensor::from_vec(padded, shape, device)?,
@@ -127,6 +127,10 @@ impl Batch {
                 source.rows.n_rows(),
                 lengths.len()
             );
+        }
+        let mut rows = lengths.iter().enumerate();
+        if let Some((row, len)) = rows.find(|(_, len)| !(1..=width).contains(*len)) {
+            bail!("target {row} has {len} tokens, EOS included, in a batch {width} wide");
         }
         let mut target_in = Vec::with_capacity(target_out.len());
         for (row, len) in target_out.chunks_exact(width).zip(&lengths) {

@@ -1,6 +1,6 @@
 //! Everything random, keyed: by the seed, by what the draw is for, and by the step.
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,19 @@ impl Forcing {
                 Self::Never => false,
                 Self::Coins { coins, steps } => coins[row * steps + step],
             }
+    }
+
+    /// Refuses coins that are not `[B, T]`.
+    pub(crate) fn check(&self, rows: usize, steps: usize) -> Result<()> {
+        match self {
+            Self::Coins { coins, steps: own } if (coins.len(), *own) != (rows * steps, steps) => {
+                bail!(
+                    "{} coins in rows of {own} cannot force {rows} targets of {steps} steps",
+                    coins.len()
+                )
+            }
+            Self::Coins { .. } | Self::Always | Self::Never => Ok(()),
+        }
     }
 }
 

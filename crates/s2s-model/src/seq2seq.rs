@@ -131,6 +131,7 @@ impl Seq2Seq {
     /// If the shapes disagree.
     pub fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output> {
         let (rows, steps) = batch.target_in.dims2()?;
+        forcing.check(rows, steps)?;
         let (mut state, memory) = self.encode(&batch.source, mode)?;
         let dropout = self.decoder.dropout(mode, &state, steps, self.embedding)?;
 

@@ -278,6 +278,7 @@ impl<'a> HostBatch<'a> {
     fn of(batch: &'a Batch, forcing: &Forcing) -> Result<Self> {
         let target_lengths = batch.target_rows.lengths();
         let (rows, steps) = batch.target_in.dims2()?;
+        forcing.check(rows, steps)?;
         if target_lengths.iter().all(|len| *len == 0) {
             bail!("the loss of a batch without a single real token is undefined");
         }

@@ -1,1 +1,581 @@
+//! What holds of every model, whatever its architecture.
 
+use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+use candle_nn::ops::log_softmax;
+use rand::Rng;
+use s2s_kernels::{Direction, GruWeights, Ragged};
+use s2s_model::{
+    Batch, CoinScope, Decoded, Forcing, Mode, ModelConfig, Noise, Output, Params, Probability,
+    Seq2Seq, Source, Stop, Tokens, greedy, gru_weights, keyed_rng, load_weights, save_weights,
+};
+
+use crate::architectures::{
+    TOKENS, all_kernels, architectures, decisive, fresh, reversals, sources,
+};
+use crate::closeness::{assert_close, assert_same, distance, largest};
+
+const CPU: Device = Device::Cpu;
+/// Units of the encoder a direction, where nothing depends on them.
+const HIDDEN: usize = 4;
+
+#[test]
+fn initial_loss_is_that_of_a_uniform_guess() -> Result<()> {
+    // Logits that know nothing and have variance σ² cost ln V + σ²/2 on average. An output starts
+    // as a bias and one term an input, uniform within 1/√inputs, so that σ² is 1/3 if every state
+    // is ±1; fresh states are nearer to ±1/3, σ² to 0.04 and its cost to 0.02. What is left is the
+    // mean over 49 different tokens, whose chance is σ/√49 = 0.03.
+    const TOLERANCE: f64 = 0.1;
+    let tokens = Tokens {
+        size: 51,
+        bos: 49,
+        eos: 50,
+    };
+    let mut rng = keyed_rng(0, "sources", 0);
+    let sources: Vec<Vec<u32>> = (0..32)
+        .map(|_| (0..8).map(|_| rng.random_range(1..49)).collect())
+        .collect();
+    let batch = Batch::new(&sources, &sources, tokens, DType::F32, &CPU)?;
+    let uniform = (tokens.size as f64).ln();
+    for config in architectures(16) {
+        let mut model = Seq2Seq::new(&config, tokens, 0, DType::F32, &CPU)?;
+        let loss = loss(&mut model, &batch)?;
+        assert!(
+            (loss - uniform).abs() < TOLERANCE,
+            "{loss} against {uniform}: {config:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn same_seed_gives_the_same_parameters_to_the_bit() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let [one, again, other] = [3, 3, 4].map(|seed| fresh(&config, seed));
+        let (one, again, other) = (one?, again?, other?);
+        for (name, var) in one.params().iter() {
+            let found = |model: &Seq2Seq| bits(model.params().get(name).expect("the same names"));
+            assert_eq!(bits(var)?, found(&again)?, "{name}: {config:?}");
+            assert_ne!(bits(var)?, found(&other)?, "{name}: {config:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn another_layer_does_not_change_the_draws_of_the_others() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let deeper = ModelConfig {
+            layers: config.layers.saturating_add(1),
+            ..config.clone()
+        };
+        let (model, deeper) = (fresh(&config, 0)?, fresh(&deeper, 0)?);
+        assert!(model.params().n_elements() < deeper.params().n_elements());
+        for (name, var) in model.params().iter() {
+            let same = deeper
+                .params()
+                .get(name)
+                .expect("it has all names and more");
+            assert_eq!(bits(var)?, bits(same)?, "{name}: {config:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_parameter_has_a_gradient_that_is_not_zero() -> Result<()> {
+    // In double precision, where rounding is below 1e-15, a gradient this large is no accident; in
+    // single precision, where there are kernels, one that was forgotten is exactly 0.
+    const FLOOR: f64 = 1e-9;
+    for config in architectures(HIDDEN) {
+        for dtype in [DType::F64, DType::F32] {
+            let mut model = Seq2Seq::new(&config, TOKENS, 0, dtype, &CPU)?;
+            let batch = Batch::new(&sources(), &sources(), TOKENS, dtype, &CPU)?;
+            let (_, gradients) = model.gradients(&batch, &Forcing::Always, &Noise::new(0, 1))?;
+            for ((name, _), gradient) in model.params().iter().zip(&gradients) {
+                let scale = largest(gradient)?;
+                assert!(scale > FLOOR, "{name}: {scale:e} in {config:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn loss_and_gradients_are_finite_at_extreme_logits() -> Result<()> {
+    let batch = reversals(&sources())?;
+    for config in architectures(HIDDEN) {
+        let mut model = fresh(&config, 0)?;
+        for (_, var) in model.params().iter() {
+            var.set(&(var.as_detached_tensor() * 1e4)?)?;
+        }
+        assert!(largest(&logits(&model, &batch)?)? > 1e3, "{config:?}");
+        let (score, gradients) = model.gradients(&batch, &Forcing::Always, &Noise::new(0, 1))?;
+        assert!(score.loss_sum.is_finite(), "{config:?}");
+        for gradient in gradients {
+            assert!(largest(&gradient)?.is_finite(), "{config:?}");
+        }
+        for decoded in decode(&model, &batch.source, Stop::AtEos)? {
+            assert!(decoded.log_prob().is_finite(), "{config:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn padding_does_not_change_logits_loss_or_gradients() -> Result<()> {
+    let batch = reversals(&sources())?;
+    let noise = Noise::new(0, 1);
+    for config in architectures(HIDDEN) {
+        let mut model = fresh(&config, 0)?;
+        let expected = rows(&model, &batch)?;
+        let (score, gradients) = model.gradients(&batch, &Forcing::Always, &noise)?;
+        for (extra, filler) in [(0, 7), (1, 0), (7, TOKENS.eos)] {
+            let padded = padded(&sources(), extra, filler)?;
+            let what = format!("{extra} more filled with {filler}: {config:?}");
+            for (got, expected) in rows(&model, &padded)?.iter().zip(&expected) {
+                assert_close(got, expected, 1e-6, &what)?;
+            }
+            let (got, got_gradients) = model.gradients(&padded, &Forcing::Always, &noise)?;
+            let n_tokens = batch.target_rows.n_tokens() as f64;
+            assert!(
+                (got.loss_sum - score.loss_sum).abs() < 1e-6 * n_tokens,
+                "{what}"
+            );
+            for (got, expected) in got_gradients.iter().zip(&gradients) {
+                assert_close(got, expected, 1e-6, &what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn order_and_companions_do_not_change_logits() -> Result<()> {
+    let (sources, mut turned) = (sources(), sources());
+    turned.reverse();
+    for config in architectures(HIDDEN) {
+        let model = fresh(&config, 0)?;
+        let together = rows(&model, &reversals(&sources)?)?;
+        let mut reversed = rows(&model, &reversals(&turned)?)?;
+        reversed.reverse();
+        for (row, expected) in together.iter().enumerate() {
+            let alone = rows(&model, &reversals(&sources[row..=row])?)?;
+            assert_close(&alone[0], expected, 1e-6, &format!("alone: {config:?}"))?;
+            assert_close(
+                &reversed[row],
+                expected,
+                1e-6,
+                &format!("turned: {config:?}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn order_and_companions_do_not_change_loss_or_predictions() -> Result<()> {
+    let mut turned = sources();
+    turned.reverse();
+    for config in architectures(HIDDEN) {
+        let mut model = decisive(&config, 0)?;
+        for forcing in [Forcing::Always, Forcing::Never] {
+            let mut say = |sources: &[Vec<u32>]| -> Result<(f64, Vec<Vec<u32>>)> {
+                let batch = reversals(sources)?;
+                let score = model.score(&batch, &forcing)?;
+                let said = score.predictions.chunks(batch.target_rows.max_len());
+                let rows = said.zip(batch.target_rows.lengths());
+                let rows = rows.map(|(said, len)| said[..*len].to_vec()).collect();
+                Ok((score.loss_sum, rows))
+            };
+            let (together, expected) = say(&sources())?;
+            let (other, mut reversed) = say(&turned)?;
+            reversed.reverse();
+            assert_eq!(reversed, expected, "{config:?}");
+            assert!((other - together).abs() < 1e-6 * together, "{config:?}");
+            let mut sum = 0.0;
+            for (row, source) in sources().into_iter().enumerate() {
+                let (alone, said) = say(&[source])?;
+                assert_eq!(said[0], expected[row], "{config:?}");
+                sum += alone;
+            }
+            assert!((sum - together).abs() < 1e-6 * together, "{config:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
+    let (sources, mut turned) = (sources(), sources());
+    turned.reverse();
+    for config in architectures(HIDDEN) {
+        let model = decisive(&config, 0)?;
+        for stop in [Stop::AtEos, Stop::AtSourceLength] {
+            let together = decode(&model, &source(&sources)?, stop)?;
+            let mut reversed = decode(&model, &source(&turned)?, stop)?;
+            reversed.reverse();
+            for (row, expected) in together.iter().enumerate() {
+                let alone = decode(&model, &source(&sources[row..=row])?, stop)?;
+                for got in [&alone[0], &reversed[row]] {
+                    assert_eq!(got.tokens, expected.tokens, "{config:?}");
+                    assert_eq!(got.stopped, expected.stopped, "{config:?}");
+                    // Of logits up to 10 large, in single precision.
+                    assert_near(&got.log_probs, &expected.log_probs, 1e-5);
+                    assert_eq!(got.weights.len(), expected.weights.len(), "{config:?}");
+                    for (got, expected) in got.weights.iter().zip(&expected.weights) {
+                        assert_near(got, expected, 1e-5);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn logits_do_not_see_later_targets() -> Result<()> {
+    let sources = vec![vec![1, 2, 3], vec![4, 5]];
+    let targets = vec![vec![3, 2, 1, 3, 2], vec![5, 4, 5, 4, 5]];
+    for config in architectures(HIDDEN) {
+        let model = fresh(&config, 0)?;
+        let of = |targets: &[Vec<u32>]| {
+            let batch = Batch::new(&sources, targets, TOKENS, DType::F32, &CPU)?;
+            logits(&model, &batch)
+        };
+        let before = of(&targets)?;
+        for step in 0..5 {
+            let mut later = targets.clone();
+            later.iter_mut().for_each(|target| target[step..].fill(9));
+            let after = of(&later)?;
+            // The token at `step` is fed at the step after.
+            let (seen, rest) = (step + 1, 5 - step);
+            let what = format!("targets from {step} on: {config:?}");
+            assert_same(
+                &after.narrow(1, 0, seen)?,
+                &before.narrow(1, 0, seen)?,
+                &what,
+            )?;
+            let next = |logits: &Tensor| logits.narrow(1, seen, rest);
+            assert!(distance(&next(&after)?, &next(&before)?)? > 1e-4, "{what}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn backward_direction_starts_at_the_end_of_each_row() -> Result<()> {
+    let (len, input, hidden) = (5, 3, 4);
+    let lengths = [2, 5, 1, 4];
+    let mut params = Params::new(0, DType::F32, &CPU);
+    let weights = gru_weights(&mut params.root(), "_l0", input, hidden)?;
+    let mut rng = keyed_rng(0, "input", 0);
+    let x: Vec<f32> = (0..lengths.len() * len * input)
+        .map(|_| rng.random())
+        .collect();
+    let x = Tensor::from_vec(x, (lengths.len(), len, input), &CPU)?;
+    for kernels in all_kernels() {
+        let run = |x: &Tensor, lengths: &[usize], direction, weights: &GruWeights| {
+            let rows = Ragged::new(lengths.to_vec(), x.dim(1)?, DType::F32, &CPU)?;
+            kernels.gru(x, weights, &rows, direction)
+        };
+        let together = run(&x, &lengths, Direction::Backward, &weights)?;
+        for (row, n) in lengths.into_iter().enumerate() {
+            // Read backward is read forward in the other order, the row's own end first.
+            let order: Vec<u32> = (0..n as u32).rev().collect();
+            let turn = |x: &Tensor| x.index_select(&Tensor::new(order.clone(), &CPU)?, 1);
+            let own = x.narrow(0, row, 1)?.narrow(1, 0, n)?; // [1, n, I]
+            let forward = run(&turn(&own)?, &[n], Direction::Forward, &weights)?;
+            let states = together.states.narrow(0, row, 1)?;
+            let what = format!("row {row}, {kernels:?}");
+            assert_close(
+                &states.narrow(1, 0, n)?,
+                &turn(&forward.states)?,
+                1e-6,
+                &what,
+            )?;
+            assert_close(&together.last.i(row..=row)?, &forward.last, 1e-6, &what)?;
+            assert_same(
+                &states.i((0, n..))?,
+                &states.i((0, n..))?.zeros_like()?,
+                &what,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
+    let batch = reversals(&sources())?;
+    for config in architectures(HIDDEN) {
+        let dropping = ModelConfig {
+            dropout: Probability::try_from(0.5).expect("a chance"),
+            ..config.clone()
+        };
+        let (still, dropping) = (fresh(&config, 0)?, fresh(&dropping, 0)?);
+        let say = |model: &Seq2Seq, mode: Mode<'_>| {
+            let output = model.forward(&batch, &Forcing::Always, mode)?;
+            Ok::<_, candle_core::Error>(output.logits)
+        };
+        let what = format!("{config:?}");
+        let expected = say(&still, Mode::Evaluate)?;
+        assert_same(&say(&dropping, Mode::Evaluate)?, &expected, &what)?;
+        let [noise, other] = [1, 2].map(|step| Noise::new(0, step));
+        assert_same(&say(&still, Mode::Train(&noise))?, &expected, &what)?;
+        let dropped = say(&dropping, Mode::Train(&noise))?;
+        assert_same(&say(&dropping, Mode::Train(&noise))?, &dropped, &what)?;
+        assert!(distance(&dropped, &expected)? > 1e-2, "{what}");
+        assert!(
+            distance(&say(&dropping, Mode::Train(&other))?, &dropped)? > 1e-2,
+            "{what}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_falls_on_both_embeddings_and_between_the_layers_of_both_stacks() -> Result<()> {
+    let batch = reversals(&sources())?;
+    let noise = Noise::new(0, 1);
+    // Parameters set to 0 so that one place is left at which dropout can be felt, or none.
+    let cases: [(usize, &[&str], bool); 6] = [
+        (1, &["encoder.embedding", "decoder.embedding"], false),
+        (1, &["decoder.embedding"], true),
+        (1, &["encoder"], true),
+        (
+            2,
+            &["encoder", "decoder.embedding", "decoder.rnn.weight_ih_l1"],
+            false,
+        ),
+        (
+            2,
+            &[
+                "encoder.embedding",
+                "decoder.embedding",
+                "decoder.rnn.weight_ih_l1",
+            ],
+            true,
+        ),
+        (2, &["encoder", "decoder.embedding"], true),
+    ];
+    for mut config in architectures(HIDDEN) {
+        config.dropout = Probability::try_from(0.5).expect("a chance");
+        for (_, zeroed, expected) in cases.iter().filter(|case| case.0 == config.layers.get()) {
+            let model = decisive(&config, 0)?;
+            for (name, var) in model.params().iter() {
+                if zeroed.iter().any(|place| name.starts_with(place)) {
+                    var.set(&var.zeros_like()?)?;
+                }
+            }
+            let trained = model.forward(&batch, &Forcing::Always, Mode::Train(&noise))?;
+            let is_felt = distance(&trained.logits, &logits(&model, &batch)?)? > 1e-3;
+            assert_eq!(is_felt, *expected, "without {zeroed:?}: {config:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn forced_and_free_agree_where_the_model_says_the_target() -> Result<()> {
+    let batch = reversals(&sources())?;
+    let (n_rows, steps) = batch.target_out.dims2()?;
+    for config in architectures(HIDDEN) {
+        let model = decisive(&config, 0)?;
+        let free = model.forward(&batch, &Forcing::Never, Mode::Evaluate)?;
+        let own = free.predictions.flatten_all()?.to_vec1()?;
+        let lengths = vec![steps; n_rows];
+        let batch = Batch::with_target(batch.source.clone(), own, lengths, steps, TOKENS)?;
+        let coins = Noise::new(0, 1).coins(0.5, CoinScope::Sequence, n_rows, steps);
+        for forcing in [Forcing::Always, Forcing::Never, coins] {
+            let Output {
+                logits,
+                predictions,
+            } = model.forward(&batch, &forcing, Mode::Evaluate)?;
+            let what = format!("{forcing:?}: {config:?}");
+            assert_same(&logits, &free.logits, &what)?;
+            assert_same(&predictions, &free.predictions, &what)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn coins_of_another_shape_are_refused() -> Result<()> {
+    let batch = reversals(&sources())?;
+    let (n_rows, steps) = batch.target_in.dims2()?;
+    let noise = Noise::new(0, 1);
+    for config in architectures(HIDDEN) {
+        let mut model = fresh(&config, 0)?;
+        for (n_rows, steps) in [(n_rows - 1, steps), (n_rows, steps - 1)] {
+            let coins = noise.coins(0.5, CoinScope::Batch, n_rows, steps);
+            assert!(model.forward(&batch, &coins, Mode::Evaluate).is_err());
+            assert!(model.score(&batch, &coins).is_err());
+            assert!(model.gradients(&batch, &coins, &noise).is_err());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn greedy_has_the_log_probs_of_a_forced_pass_over_what_it_said() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let model = decisive(&config, 0)?;
+        let said = decode(&model, &source(&sources())?, Stop::AtEos)?;
+        let targets: Vec<Vec<u32>> = said.iter().map(|row| row.tokens.clone()).collect();
+        let batch = Batch::new(&sources(), &targets, TOKENS, DType::F32, &CPU)?;
+        let chosen = log_softmax(&logits(&model, &batch)?, D::Minus1)?
+            .gather(&batch.target_out.unsqueeze(2)?, 2)?
+            .squeeze(2)?
+            .to_vec2::<f32>()?;
+        for (row, chosen) in said.iter().zip(chosen) {
+            let n = row.tokens.len() + usize::from(row.stopped);
+            assert_near(&row.log_probs, &chosen[..n], 1e-5);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn greedy_says_as_much_as_it_is_told_and_no_end() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let model = decisive(&config, 0)?;
+        favor(&model, TOKENS.eos, 100.0)?;
+        let source = source(&sources())?;
+        for (decoded, source) in decode(&model, &source, Stop::AtSourceLength)?
+            .iter()
+            .zip(sources())
+        {
+            assert_eq!(decoded.tokens.len(), source.len(), "{config:?}");
+            assert_eq!(decoded.log_probs.len(), source.len(), "{config:?}");
+            assert!(!decoded.tokens.contains(&TOKENS.eos), "{config:?}");
+            assert!(!decoded.stopped, "{config:?}");
+        }
+        for decoded in decode(&model, &source, Stop::AtEos)? {
+            assert!(decoded.stopped && decoded.tokens.is_empty(), "{config:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn greedy_stops_each_row_at_its_own_limit() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let model = decisive(&config, 0)?;
+        favor(&model, TOKENS.eos, -100.0)?;
+        let rows = decode(&model, &source(&sources())?, Stop::AtEos)?;
+        for (decoded, source) in rows.iter().zip(sources()) {
+            let limit = Stop::AtEos.limit(source.len());
+            assert_eq!(decoded.tokens.len(), limit, "{config:?}");
+            assert!(!decoded.stopped, "{config:?}");
+            for weights in &decoded.weights {
+                assert_eq!(weights.len(), source.len(), "{config:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
+    let source = source(&sources())?;
+    for config in architectures(HIDDEN) {
+        let (from, to) = (decisive(&config, 0)?, fresh(&config, 1)?);
+        let expected = decode(&from, &source, Stop::AtEos)?;
+        assert_ne!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
+        load_weights(to.params(), &save_weights(from.params())?)?;
+        assert_eq!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn batch_that_has_no_real_token_in_a_row_is_refused() -> Result<()> {
+    let padded = |lengths: Vec<usize>| {
+        Source::from_padded(vec![1, 2, 3, 0], lengths, 2, TOKENS, DType::F32, &CPU)
+    };
+    assert!(padded(vec![2, 0]).is_err());
+    let source = padded(vec![2, 1])?;
+    for lengths in [vec![2, 0], vec![3, 1]] {
+        let target = Batch::with_target(source.clone(), vec![1, 12, 12, 0], lengths, 2, TOKENS);
+        assert!(target.is_err());
+    }
+    assert!(Batch::with_target(source, Vec::new(), vec![0, 0], 0, TOKENS).is_err());
+    Ok(())
+}
+
+fn logits(model: &Seq2Seq, batch: &Batch) -> Result<Tensor> {
+    let output = model.forward(batch, &Forcing::Always, Mode::Evaluate)?;
+    Ok(output.logits)
+}
+
+/// The logits of the real positions of each row, `[T, V]`.
+fn rows(model: &Seq2Seq, batch: &Batch) -> Result<Vec<Tensor>> {
+    let logits = logits(model, batch)?;
+    let lengths = batch.target_rows.lengths().iter().enumerate();
+    lengths.map(|(row, len)| logits.i((row, ..*len))).collect()
+}
+
+/// Nats a real token, teacher-forced.
+fn loss(model: &mut Seq2Seq, batch: &Batch) -> Result<f64> {
+    let score = model.score(batch, &Forcing::Always)?;
+    Ok(score.loss_sum / batch.target_rows.n_tokens() as f64)
+}
+
+fn decode(model: &Seq2Seq, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
+    let with_weights = model.has_attention();
+    greedy(model, source, stop, with_weights)
+}
+
+fn source(sources: &[Vec<u32>]) -> Result<Source> {
+    Source::new(sources, TOKENS, DType::F32, &CPU)
+}
+
+/// [`reversals`], wider by `extra` and with `filler` in the padding.
+fn padded(sources: &[Vec<u32>], extra: usize, filler: u32) -> Result<Batch> {
+    let fill = |rows: Vec<Vec<u32>>| {
+        let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+        let width = lengths.iter().max().map_or(0, |longest| longest + extra);
+        let mut padded = Vec::new();
+        for row in rows {
+            padded.extend_from_slice(&row);
+            padded.resize(padded.len() + width - row.len(), filler);
+        }
+        (padded, lengths, width)
+    };
+    let targets = sources.iter().map(|source| {
+        let mut target: Vec<u32> = source.iter().rev().copied().collect();
+        target.push(TOKENS.eos);
+        target
+    });
+    let (target_out, target_lengths, steps) = fill(targets.collect());
+    let (source, lengths, width) = fill(sources.to_vec());
+    let source = Source::from_padded(source, lengths, width, TOKENS, DType::F32, &CPU)?;
+    Batch::with_target(source, target_out, target_lengths, steps, TOKENS)
+}
+
+/// Makes a token likely, or unlikely, at every step.
+fn favor(model: &Seq2Seq, token: u32, by: f32) -> Result<()> {
+    let bias = model
+        .params()
+        .get("decoder.output.bias")
+        .expect("every model has one");
+    let mut values = bias.to_vec1::<f32>()?;
+    values[token as usize] += by;
+    bias.set(&Tensor::new(values, &CPU)?)
+}
+
+fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
+    let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+    Ok(numbers.into_iter().map(f32::to_bits).collect())
+}
+
+#[track_caller]
+fn assert_near(got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len());
+    for (got, expected) in got.iter().zip(expected) {
+        assert!(
+            (got - expected).abs() <= tolerance,
+            "{got} against {expected}"
+        );
+    }
+}
