@@ -19,8 +19,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use s2s_kernels::slices::{
-    Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, Linear, Matrix, Memory,
-    MemoryGrads, Output, Targets, Team, token_loss, weight_gradient,
+    Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, DecoderInputs, Linear,
+    Matrix, Memory, MemoryGrads, Output, Targets, Team, token_loss, weight_gradient,
 };
 
 use self::bridge::FusedBridge;
@@ -167,13 +167,11 @@ impl Fused {
         self.key
             .forward_on(values, &mut self.keys, Output::Replace, team);
 
-        let memory = host.memory(self.encoder.values(), &self.keys);
+        let between = masks.between();
         let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
+        let memory = host.memory(self.encoder.values(), &self.keys);
         self.decoder.forward(
-            memory,
-            &initial,
-            host.decoder_targets(),
-            &masks.dropout(),
+            host.decoder_inputs(memory, &initial, masks.dropout(&between)),
             team,
         );
         Ok(())
@@ -242,15 +240,13 @@ impl Fused {
             query_bias: grads.take("attention.query.bias")?,
             energy: grads.take("attention.energy")?,
         };
-        self.decoder.backward(
-            host.memory(values, &self.keys),
-            host.decoder_targets(),
-            &masks.dropout(),
-            d_memory,
-            grads.decoder(layers)?,
-            scorer,
-            team,
-        );
+        let between = masks.between();
+        let states = &self.bridge.states;
+        let initial: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
+        let memory = host.memory(values, &self.keys);
+        let inputs = host.decoder_inputs(memory, &initial, masks.dropout(&between));
+        self.decoder
+            .backward(inputs, d_memory, grads.decoder(layers)?, scorer, team);
 
         let d_keys = Matrix::dense(&self.d_keys, positions, attention);
         let d_weight = grads.take("attention.key.weight")?;
@@ -304,10 +300,20 @@ impl<'a> HostBatch<'a> {
         }
     }
 
-    fn decoder_targets(&self) -> Targets<'_> {
-        Targets {
-            words: &self.targets_in,
-            forced: &self.forced,
+    fn decoder_inputs<'m>(
+        &'m self,
+        memory: Memory<'m, f32>,
+        initial: &'m [&'m [f32]],
+        dropout: DecoderDropout<'m, f32>,
+    ) -> DecoderInputs<'m, f32> {
+        DecoderInputs {
+            memory,
+            initial,
+            targets: Targets {
+                words: &self.targets_in,
+                forced: &self.forced,
+            },
+            dropout,
         }
     }
 
@@ -332,8 +338,8 @@ impl<'a> HostBatch<'a> {
 /// The decoder's dropout masks, batch first; the same draws as the reference's.
 #[derive(Default)]
 struct Masks {
-    embedding: Option<Vec<f32>>,    // [B, T, E]
-    between: Option<Vec<Vec<f32>>>, // [B, T, D]
+    embedding: Option<Vec<f32>>, // [B, T, E]
+    between: Vec<Vec<f32>>,      // [B, T, D]
 }
 
 impl Masks {
@@ -351,21 +357,21 @@ impl Masks {
         let mask = |place: &str, width: usize| noise.dropout_mask(place, n_targets * width, drop);
         Self {
             embedding: Some(mask("decoder.embedding", embedding)),
-            between: Some(
-                (1..layers)
-                    .map(|k| mask(&format!("decoder.rnn.{k}"), decoder))
-                    .collect(),
-            ),
+            between: (1..layers)
+                .map(|k| mask(&format!("decoder.rnn.{k}"), decoder))
+                .collect(),
         }
     }
 
-    fn dropout(&self) -> DecoderDropout<'_, f32> {
+    fn between(&self) -> Vec<&[f32]> {
+        self.between.iter().map(Vec::as_slice).collect()
+    }
+
+    /// `between` is [`Masks::between`].
+    fn dropout<'m>(&'m self, between: &'m [&'m [f32]]) -> DecoderDropout<'m, f32> {
         DecoderDropout {
             embedding: self.embedding.as_deref(),
-            between: self
-                .between
-                .as_ref()
-                .map(|masks| masks.iter().map(Vec::as_slice).collect()),
+            between: self.embedding.is_some().then_some(between),
         }
     }
 }

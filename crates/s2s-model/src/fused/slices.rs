@@ -122,8 +122,8 @@ pub(super) fn to_tensors(params: &Params, buffers: Vec<Vec<f32>>) -> Result<Vec<
 }
 
 /// `x [S, B, W] *= mask [B, S, W]`: activations are position first, masks batch first.
-pub(super) fn multiply_mask(x: &mut [f32], mask: &[f32], batch: usize, width: usize) {
-    let len = x.len() / (batch * width).max(1);
+pub(super) fn multiply_mask(x: &mut [f32], mask: &[f32], batch: usize, len: usize) {
+    let width = x.len() / (batch * len).max(1);
     for (index, x) in x.chunks_exact_mut(width.max(1)).enumerate() {
         let (position, row) = (index / batch, index % batch);
         let mask = &mask[(row * len + position) * width..][..width];
