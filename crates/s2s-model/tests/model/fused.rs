@@ -11,7 +11,7 @@ const TOKENS: Tokens = Tokens {
 };
 
 fn model(text: &str, kernels: Kernels) -> Result<Seq2Seq> {
-    let mut config: ModelConfig = toml::from_str(text).unwrap();
+    let mut config: ModelConfig = toml::from_str(text).map_err(candle_core::Error::wrap)?;
     config.kernels = kernels;
     Seq2Seq::new(&config, TOKENS, 5, DType::F32, &Device::Cpu)
 }

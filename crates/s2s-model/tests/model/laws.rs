@@ -312,7 +312,13 @@ fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
             dropout: Probability::try_from(0.5).expect("a chance"),
             ..config.clone()
         };
-        let (still, dropping) = (fresh(&config, 0)?, fresh(&dropping, 0)?);
+        let (mut still, mut dropping) = (fresh(&config, 0)?, fresh(&dropping, 0)?);
+        let score = still.score(&batch, &Forcing::Always)?;
+        assert_eq!(
+            dropping.score(&batch, &Forcing::Always)?,
+            score,
+            "{config:?}"
+        );
         let say = |model: &Seq2Seq, mode: Mode<'_>| {
             let output = model.forward(&batch, &Forcing::Always, mode)?;
             Ok::<_, candle_core::Error>(output.logits)
