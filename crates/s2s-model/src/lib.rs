@@ -44,7 +44,7 @@ pub use attention::{
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
 pub use config::{ModelConfig, Probability, Problem};
-pub use decode::{Decoded, Stop, greedy};
+pub use decode::{Decoded, Greedy, Stop, greedy};
 pub use decoder::{Decoder, DecoderState};
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};
 pub use embedding::Embedding;

@@ -158,6 +158,14 @@ impl Seq2Seq {
 }
 
 impl Seq2Seq {
+    /// Operators of its own for a decoder of this model, packed, if there are kernels for it.
+    pub(crate) fn fused_for_decoding(&self) -> Result<Option<Fused>> {
+        self.fused
+            .as_ref()
+            .map(|fused| fused.packed_alike(&self.params))
+            .transpose()
+    }
+
     /// Loss and predictions, without dropout.
     ///
     /// # Errors

@@ -1,14 +1,54 @@
 //! Greedy decoding: the likeliest token at each step.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::log_softmax;
 
 use super::{Decoded, Stop};
+use crate::fused::Fused;
 use crate::{Mode, Seq2Seq, Source};
 
-/// The likeliest token at each step, for every row of a batch; it ends as soon as all rows have.
+/// A model made ready to decode: where there are kernels for it, its weights are packed once.
 ///
-/// Attention weights are kept only `with_weights`: they take memory in the square of the length.
+/// It sees the parameters as they are when it is made.
+#[derive(Debug)]
+pub struct Greedy<'a> {
+    model: &'a Seq2Seq,
+    fused: Option<Fused>,
+}
+
+impl<'a> Greedy<'a> {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn new(model: &'a Seq2Seq) -> Result<Self> {
+        Ok(Self {
+            model,
+            fused: model.fused_for_decoding()?,
+        })
+    }
+
+    /// The likeliest token at each step, for every row of a batch; it ends as soon as all rows have.
+    ///
+    /// Attention weights are kept only `with_weights`: they take memory in the square of the length.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn decode(
+        &mut self,
+        source: &Source,
+        stop: Stop,
+        with_weights: bool,
+    ) -> Result<Vec<Decoded>> {
+        let (params, tokens) = (self.model.params(), self.model.tokens());
+        match &mut self.fused {
+            Some(fused) => fused.greedy(params, tokens, source, stop, with_weights),
+            None => reference(self.model, source, stop, with_weights),
+        }
+    }
+}
+
+/// [`Greedy`] for a single batch.
 ///
 /// # Errors
 /// If the device fails.
@@ -18,33 +58,29 @@ pub fn greedy(
     stop: Stop,
     with_weights: bool,
 ) -> Result<Vec<Decoded>> {
+    Greedy::new(model)?.decode(source, stop, with_weights)
+}
+
+fn reference(
+    model: &Seq2Seq,
+    source: &Source,
+    stop: Stop,
+    with_weights: bool,
+) -> Result<Vec<Decoded>> {
     let tokens = model.tokens();
     let (mut state, memory) = model.encode(source, Mode::Evaluate)?;
     let lengths = source.rows.lengths();
-    let limits: Vec<usize> = lengths.iter().map(|len| stop.limit(*len)).collect();
-    let longest = limits.iter().copied().max().unwrap_or(0);
     let device = source.tokens.device();
-    let forbidden = forbid_eos(
-        stop,
-        tokens.eos,
-        tokens.size,
-        state.hidden[0].dtype(),
-        device,
-    )?;
+    let forbidden = forbid_eos(stop, tokens.eos, tokens.size, device)?;
 
-    let nothing = Decoded {
-        tokens: Vec::new(),
-        log_probs: Vec::new(),
-        stopped: false,
-        weights: Vec::new(),
-    };
-    let mut rows = vec![nothing; lengths.len()];
+    let mut rows = vec![Decoded::default(); lengths.len()];
+    let mut is_done = vec![false; lengths.len()];
     let mut fed = Tensor::full(tokens.bos, lengths.len(), device)?;
-    for step in 0..longest {
+    while is_done.contains(&false) {
         let (mut logits, next) = model.decoder().step(&fed, &state, &memory)?; // [B, V]
         state = next;
         if let Some(forbidden) = &forbidden {
-            logits = logits.broadcast_add(forbidden)?;
+            logits = logits.broadcast_add(&forbidden.to_dtype(logits.dtype())?)?;
         }
         fed = logits.argmax(D::Minus1)?; // [B]
         let said = fed.to_vec1::<u32>()?;
@@ -57,44 +93,25 @@ pub fn greedy(
             Some(attended) => attended.weights.to_dtype(DType::F32)?.to_vec2::<f32>()?,
             None => Vec::new(),
         };
-
-        for (b, row) in rows.iter_mut().enumerate() {
-            if row.stopped || step >= limits[b] {
-                continue;
+        for (b, (row, is_done)) in rows.iter_mut().zip(&mut is_done).enumerate() {
+            if !*is_done {
+                let weights = weights.get(b).map(|weights| &weights[..lengths[b]]);
+                row.say(said[b], log_probs[b], weights, tokens.eos);
+                *is_done = row.stopped || row.log_probs.len() >= stop.limit(lengths[b]);
             }
-            row.log_probs.push(log_probs[b]);
-            if let Some(weights) = weights.get(b) {
-                row.weights.push(weights[..lengths[b]].to_vec());
-            }
-            if said[b] == tokens.eos {
-                row.stopped = true;
-            } else {
-                row.tokens.push(said[b]);
-            }
-        }
-        if (0..rows.len()).all(|b| rows[b].stopped || step + 1 >= limits[b]) {
-            break;
         }
     }
     Ok(rows)
 }
 
 /// What to add to the logits so that EOS is never said, if the length is told: `[V]`.
-fn forbid_eos(
-    stop: Stop,
-    eos: u32,
-    vocab_size: usize,
-    dtype: DType,
-    device: &candle_core::Device,
-) -> Result<Option<Tensor>> {
+fn forbid_eos(stop: Stop, eos: u32, vocab_size: usize, device: &Device) -> Result<Option<Tensor>> {
     match stop {
         Stop::AtEos => Ok(None),
         Stop::AtSourceLength => {
             let mut bias = vec![0.0_f32; vocab_size];
             bias[eos as usize] = -1e30;
-            Tensor::from_vec(bias, vocab_size, device)?
-                .to_dtype(dtype)
-                .map(Some)
+            Tensor::from_vec(bias, vocab_size, device).map(Some)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod greedy;
 
-pub use greedy::greedy;
+pub use greedy::{Greedy, greedy};
 
 /// When decoding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Stop {
 }
 
 /// What a model said to one source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
     /// The tokens, without EOS.
     pub tokens: Vec<u32>,
@@ -42,6 +42,17 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// Takes note of one more token.
+    pub(crate) fn say(&mut self, token: u32, log_prob: f32, weights: Option<&[f32]>, eos: u32) {
+        self.log_probs.push(log_prob);
+        self.weights.extend(weights.map(<[f32]>::to_vec));
+        if token == eos {
+            self.stopped = true;
+        } else {
+            self.tokens.push(token);
+        }
+    }
+
     /// Natural logarithm of the chance of the whole sequence.
     pub fn log_prob(&self) -> f64 {
         self.log_probs.iter().map(|p| f64::from(*p)).sum()

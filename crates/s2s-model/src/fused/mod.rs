@@ -12,6 +12,7 @@
 
 mod bridge;
 mod encoder;
+mod greedy;
 mod slices;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub(crate) struct Fused {
     keys: Vec<f32>,   // [S, B, A]
     d_keys: Vec<f32>, // [S, B, A]
     sizes: Sizes,
+    config: ModelConfig,
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +75,7 @@ impl Fused {
             decoder: Decoder::new(Additive::new()),
             keys: Vec::new(),
             d_keys: Vec::new(),
+            config: config.clone(),
             sizes: Sizes {
                 layers: config.layers.get(),
                 embedding: config.embedding.get(),
@@ -86,6 +89,16 @@ impl Fused {
 
     pub(crate) fn set_threads(&mut self, threads: NonZeroUsize) {
         self.team = Team::new(threads);
+    }
+
+    /// The same operators with memory of their own, packed.
+    pub(crate) fn packed_alike(&self, params: &Params) -> Result<Self> {
+        let mut alike = match Self::new(&self.config, params) {
+            Some(alike) => alike,
+            None => bail!("there are no kernels for these parameters"),
+        };
+        alike.pack(&ParamSlices::of(params))?;
+        Ok(alike)
     }
 
     /// Loss and predictions, without dropout.
@@ -154,19 +167,8 @@ impl Fused {
         masks: &Masks,
         noise: Option<&Noise>,
     ) -> Result<()> {
-        let Sizes {
-            both, attention, ..
-        } = self.sizes;
+        self.encode(params, host.words(), noise)?;
         let team = &mut self.team;
-        self.encoder.forward(params, host.words(), noise, team)?;
-        self.bridge.forward(params, self.encoder.last(), team)?;
-
-        let positions = host.sources.len();
-        self.keys.resize(positions * attention, 0.0);
-        let values = Matrix::dense(self.encoder.values(), positions, both);
-        self.key
-            .forward_on(values, &mut self.keys, Output::Replace, team);
-
         let between = masks.between();
         let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
         let memory = host.memory(self.encoder.values(), &self.keys);
@@ -174,6 +176,27 @@ impl Fused {
             host.decoder_inputs(memory, &initial, masks.dropout(&between)),
             team,
         );
+        Ok(())
+    }
+
+    /// The encoder, the decoder's first states and the keys.
+    fn encode(
+        &mut self,
+        params: &ParamSlices<'_>,
+        words: Words<'_>,
+        noise: Option<&Noise>,
+    ) -> Result<()> {
+        let Sizes {
+            both, attention, ..
+        } = self.sizes;
+        let team = &mut self.team;
+        self.encoder.forward(params, words, noise, team)?;
+        self.bridge.forward(params, self.encoder.last(), team)?;
+        let positions = words.ids.len();
+        self.keys.resize(positions * attention, 0.0);
+        let values = Matrix::dense(self.encoder.values(), positions, both);
+        self.key
+            .forward_on(values, &mut self.keys, Output::Replace, team);
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::Kernels;
-use s2s_model::{Batch, CoinScope, Forcing, ModelConfig, Noise, Seq2Seq, Tokens};
+use s2s_model::{
+    Batch, CoinScope, Decoded, Forcing, ModelConfig, Noise, Seq2Seq, Source, Stop, Tokens, greedy,
+};
 
 const TOKENS: Tokens = Tokens {
     size: 13,
@@ -126,25 +128,58 @@ fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> 
 }
 
 #[test]
-fn companions_change_no_bit_of_a_fused_score() -> Result<()> {
+fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
     let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
-    let mut model = model(text, Kernels::Fused)?;
-    let rows: Vec<Vec<u32>> = (1..=9)
-        .map(|n| (1..=n).map(|t| t as u32).collect())
+    let model = model(text, Kernels::Fused)?;
+    let rows: Vec<Vec<u32>> = (1..=9_usize)
+        .map(|n| (0..n as u32).map(|t| 1 + (t * 7) % 10).collect())
         .collect();
-    let mut score = |rows: &[Vec<u32>]| -> Result<f64> {
-        let batch = Batch::new(rows, rows, TOKENS, DType::F32, &Device::Cpu)?;
-        Ok(model.score(&batch, &Forcing::Never)?.loss_sum)
+    let decoded = |rows: &[Vec<u32>], stop| -> Result<Vec<Decoded>> {
+        let source = Source::new(rows, TOKENS, DType::F32, &Device::Cpu)?;
+        greedy(&model, &source, stop, true)
     };
-    let alone: Vec<f64> = rows
-        .iter()
-        .map(|row| score(std::slice::from_ref(row)))
-        .collect::<Result<_>>()?;
-    for (row, alone) in rows.iter().zip(alone) {
-        // A row of length 0 would add nothing; the last companion is longer than all others.
-        let together = score(&[row.clone(), rows[8].clone()])?
-            - score(&[rows[8].clone(), rows[8].clone()])? / 2.0;
-        assert!((together - alone).abs() < 1e-9, "{together} is not {alone}");
+    for stop in [Stop::AtEos, Stop::AtSourceLength] {
+        let together = decoded(&rows, stop)?;
+        for (row, together) in rows.iter().zip(&together) {
+            // Tokens, log-probabilities and weights, every bit of them.
+            assert_eq!(decoded(std::slice::from_ref(row), stop)?[0], *together);
+        }
+        let mut reversed = rows.clone();
+        reversed.reverse();
+        let mut other_order = decoded(&reversed, stop)?;
+        other_order.reverse();
+        assert_eq!(other_order, together);
+    }
+    Ok(())
+}
+
+#[test]
+fn fused_decoding_says_what_the_reference_says() -> Result<()> {
+    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
+    let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
+    for stop in [Stop::AtEos, Stop::AtSourceLength] {
+        let said = |kernels| -> Result<Vec<Decoded>> {
+            let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
+            greedy(&model(text, kernels)?, &source, stop, true)
+        };
+        for (fused, reference) in said(Kernels::Fused)?.iter().zip(said(Kernels::Reference)?) {
+            assert_eq!(
+                (&fused.tokens, fused.stopped),
+                (&reference.tokens, reference.stopped)
+            );
+            let fused = fused.log_probs.iter().chain(fused.weights.iter().flatten());
+            let reference = reference
+                .log_probs
+                .iter()
+                .chain(reference.weights.iter().flatten());
+            for (fused, reference) in fused.zip(reference) {
+                // Sums in another order, and tanh to 5e-7.
+                assert!(
+                    (fused - reference).abs() < 1e-5,
+                    "{fused} against {reference}"
+                );
+            }
+        }
     }
     Ok(())
 }

@@ -1,0 +1,85 @@
+//! Greedy decoding on slices: rows that have ended leave the batch.
+
+use candle_core::Result;
+use s2s_kernels::slices::{Decoding, Memory};
+
+use super::encoder::Words;
+use super::slices::ParamSlices;
+use super::{Fused, argmax, words};
+use crate::{Decoded, Params, Source, Stop, Tokens};
+
+impl Fused {
+    /// The likeliest token at each step; the weights must be packed.
+    pub(crate) fn greedy(
+        &mut self,
+        params: &Params,
+        tokens: Tokens,
+        source: &Source,
+        stop: Stop,
+        with_weights: bool,
+    ) -> Result<Vec<Decoded>> {
+        let (ids, lengths, len) = (
+            words(&source.tokens)?,
+            source.rows.lengths(),
+            source.rows.max_len(),
+        );
+        let read = Words {
+            ids: &ids,
+            lengths,
+            len,
+        };
+        self.encode(&ParamSlices::of(params), read, None)?;
+        let memory = Memory {
+            values: self.encoder.values(),
+            keys: &self.keys,
+            lengths,
+            len,
+        };
+        let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
+        let mut decoding = Decoding::new();
+        decoding.start(&self.decoder, memory, &initial);
+
+        let mut rows = vec![Decoded::default(); lengths.len()];
+        let mut fed = vec![tokens.bos; lengths.len()];
+        while !fed.is_empty() {
+            decoding.step(&self.decoder, memory, &fed);
+            let mut going = Vec::with_capacity(fed.len());
+            fed.clear();
+            for (index, &row) in decoding.rows().iter().enumerate() {
+                let logits = &decoding.logits()[index * tokens.size..][..tokens.size];
+                let (token, log_prob) = likeliest(logits, stop, tokens.eos);
+                let weights = &decoding.attention()[index * len..][..lengths[row]];
+                rows[row].say(token, log_prob, with_weights.then_some(weights), tokens.eos);
+                if !rows[row].stopped && rows[row].log_probs.len() < stop.limit(lengths[row]) {
+                    going.push(index);
+                    fed.push(token);
+                }
+            }
+            if going.len() < decoding.rows().len() {
+                decoding.keep(&going);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The likeliest token and the natural logarithm of its chance; EOS has none where the length is
+/// told.
+fn likeliest(logits: &[f32], stop: Stop, eos: u32) -> (u32, f32) {
+    let mut told = Vec::new();
+    let logits = match stop {
+        Stop::AtEos => logits,
+        Stop::AtSourceLength => {
+            told.extend_from_slice(logits);
+            told[eos as usize] = f32::NEG_INFINITY;
+            &told
+        }
+    };
+    let token = argmax(logits);
+    let greatest = logits[token as usize];
+    let sum: f64 = logits
+        .iter()
+        .map(|logit| f64::from(logit - greatest).exp())
+        .sum();
+    (token, -sum.ln() as f32)
+}
