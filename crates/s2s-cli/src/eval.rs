@@ -9,6 +9,7 @@ use s2s_train::evaluate;
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
+use crate::machine::batch_size;
 use crate::report::percent;
 use crate::ui::Ui;
 
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     )]
     split: Split,
     /// Sequences at a time [default: the configuration's]; no figure depends on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = batch_size())]
     batch_size: Option<NonZeroUsize>,
     /// Print one line of JSON
     #[arg(long)]

@@ -22,18 +22,8 @@ const BUSY: u8 = 5;
 
 /// Wrong usage that only shows once a command runs.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub(crate) struct Usage {
-    what: String,
-    hint: &'static str,
-}
-
-impl Usage {
-    pub(crate) fn new(what: impl Into<String>, hint: &'static str) -> Self {
-        let what = what.into();
-        Self { what, hint }
-    }
-}
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
 
 /// Shows an error, and returns the exit code of its kind.
 ///
@@ -82,8 +72,8 @@ fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
 
 /// The exit code of an error, and what to do about it where its message does not say.
 fn judge(error: &anyhow::Error) -> (u8, Option<&str>) {
-    if let Some(usage) = error.downcast_ref::<Usage>() {
-        return (USAGE, Some(usage.hint));
+    if error.is::<Usage>() {
+        return (USAGE, None);
     }
     if config_error(error).is_some() {
         let hint = "`s2s config > mine.toml` writes a file to start from";
@@ -99,7 +89,7 @@ fn judge(error: &anyhow::Error) -> (u8, Option<&str>) {
             return (CHECKPOINT, Some("`s2s resume` goes on with the run"));
         }
         Some(RunLogError::Damaged { .. }) => {
-            let hint = "`--checkpoint last` or `--checkpoint best` uses the other one";
+            let hint = "`eval` and `predict` take --checkpoint best or --checkpoint last";
             return (CHECKPOINT, Some(hint));
         }
         Some(RunLogError::Busy { .. }) => return (BUSY, None),
@@ -111,7 +101,7 @@ fn judge(error: &anyhow::Error) -> (u8, Option<&str>) {
             (CHECKPOINT, Some(hint))
         }
         Some(Error::Diverged { .. }) => {
-            let hint = "a lower train.learning_rate or train.clip_norm";
+            let hint = "another run with a lower rate, such as --set train.learning_rate=1e-4";
             (DIVERGED, Some(hint))
         }
         _ => (OTHER, None),

@@ -1,9 +1,14 @@
 //! Where and by what tensors are computed.
 
-use clap::builder::RangedU64ValueParser;
+use std::num::NonZeroUsize;
+
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use s2s_train::{Place, open_device, tensor_message};
 
 use crate::failure::Usage;
+
+/// Larger batches are slips of the keyboard, and would ask for more memory than there is.
+const MAX_BATCH: u64 = 1 << 16;
 
 #[derive(clap::Args)]
 pub(crate) struct MachineArgs {
@@ -18,8 +23,7 @@ pub(crate) struct MachineArgs {
 impl MachineArgs {
     /// Opens the device, and bounds the threads of this process: to be called once.
     pub(crate) fn place(&self) -> anyhow::Result<Place> {
-        let device = open_device(&self.device)
-            .map_err(|error| Usage::new(tensor_message(&error), "try --device cpu"))?;
+        let device = open_device(&self.device).map_err(|error| Usage(tensor_message(&error)))?;
         let threads = self
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -34,4 +38,11 @@ impl MachineArgs {
             command: command.collect(),
         })
     }
+}
+
+/// How many sequences are computed together.
+pub(crate) fn batch_size() -> impl TypedValueParser<Value = NonZeroUsize> {
+    RangedU64ValueParser::<usize>::new()
+        .range(1..=MAX_BATCH)
+        .try_map(NonZeroUsize::try_from)
 }

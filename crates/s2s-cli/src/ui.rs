@@ -78,7 +78,7 @@ impl Ui {
     /// Shows the progress bar on a terminal, `done` steps of `total` long.
     pub(crate) fn show_bar(&self, done: u64, total: u64) {
         let style = ProgressStyle::with_template(
-            "{wide_bar:.cyan/black.bright} {pos}/{len}  {msg}  {eta} left",
+            "{bar:24.cyan/black.bright} {pos}/{len}  {msg}  {eta} left",
         );
         self.bar.set_style(
             style

@@ -18,6 +18,7 @@ use serde::Serialize;
 use self::lines::Lines;
 use crate::checkpoint::{CheckpointArgs, Loaded};
 use crate::failure::Usage;
+use crate::machine::batch_size;
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "tokens")]
     file: Option<PathBuf>,
     /// Sequences at a time at most
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = batch_size())]
     batch_size: NonZeroUsize,
     /// Print a line of JSON each: source, prediction, log_prob, and whether it stopped by itself
     #[arg(long)]
@@ -91,8 +92,8 @@ enum Record<'a> {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let loaded = args.checkpoint.load()?;
     if args.attention && !loaded.model.has_attention() {
-        let hint = "leave --attention out";
-        return Err(Usage::new("this model was trained without attention", hint).into());
+        let what = "this model has no attention to show; leave --attention out";
+        return Err(Usage(what.to_owned()).into());
     }
     let vocabulary = loaded.vocabulary;
     let name = match &args.file {
@@ -290,7 +291,7 @@ fn draw(source: &[Token], decoded: Decoded, loaded: &Loaded, ui: &Ui) {
         Ink::Plain
     };
     match terminal_heatmap(&record, ui.width(), ink) {
-        Ok(lines) => ui.talk(lines),
+        Ok(lines) => ui.talk(lines.trim_end()),
         Err(error) => ui.talk(format!("the attention cannot be drawn: {error}")),
     }
 }
