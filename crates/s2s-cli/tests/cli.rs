@@ -1,5 +1,7 @@
 //! The program as a user meets it: commands in, streams, files and exit codes out.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
