@@ -11,7 +11,6 @@ use crate::ui::Ui;
 /// Tells the user about steps and evaluations.
 pub(crate) struct Progress<'a> {
     ui: &'a Ui,
-    total_steps: u64,
     tally: Tally, // since the last evaluation
     since: Instant,
 }
@@ -19,10 +18,10 @@ pub(crate) struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// For a run of `total_steps`, of which some are done.
     pub(crate) fn start(ui: &'a Ui, steps_done: u64, total_steps: u64) -> Self {
+        ui.talk(row(COLUMNS.map(|(name, _)| name.to_owned())));
         ui.show_bar(steps_done, total_steps);
         Self {
             ui,
-            total_steps,
             tally: Tally::default(),
             since: Instant::now(),
         }
@@ -50,24 +49,38 @@ impl Observer for Progress<'_> {
 
     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
         let metrics = event.metrics;
-        let width = self.total_steps.to_string().len();
-        let epoch = metrics
-            .epoch
-            .map_or_else(String::new, |epoch| format!("  epoch {epoch:.1}"));
-        self.ui.talk(format!(
-            "step {:>width$}/{}{epoch}  train: loss {:.4} accuracy {:>7}  \
-             validation: loss {:.4} accuracy {:>7} exact {:>7}  {:.0} tokens/s{}",
-            metrics.step,
-            self.total_steps,
-            metrics.train_loss,
+        let epoch = metrics.epoch.map(|epoch| format!("{epoch:.2}"));
+        self.ui.talk(row([
+            metrics.step.to_string(),
+            epoch.unwrap_or_else(|| "-".to_owned()),
+            format!("{:.4}", metrics.train_loss),
             percent(metrics.train_token_accuracy),
-            metrics.val_loss,
+            format!("{:.4}", metrics.val_loss),
             percent(metrics.val_token_accuracy),
             percent(metrics.val_exact_match),
-            event.timing.tokens_per_second,
-            if metrics.is_best { "  best" } else { "" },
-        ));
+            format!("{:.0}", event.timing.tokens_per_second),
+            if metrics.is_best { "best" } else { "" }.to_owned(),
+        ]));
         (self.tally, self.since) = (Tally::default(), Instant::now());
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// The columns of the lines that evaluations write.
+const COLUMNS: [(&str, usize); 9] = [
+    ("step", 6),
+    ("epoch", 6),
+    ("train loss", 10),
+    ("accuracy", 8),
+    ("val loss", 8),
+    ("accuracy", 8),
+    ("exact", 8),
+    ("tokens/s", 8),
+    ("", 4),
+];
+
+fn row(cells: [String; 9]) -> String {
+    let cells = cells.iter().zip(COLUMNS);
+    let line = cells.map(|(cell, (_, width))| format!("{cell:>width$}  "));
+    line.collect::<String>().trim_end().to_owned()
 }

@@ -98,9 +98,11 @@ fn marked(sample: &AttentionRecord) -> String {
     words.join(" ")
 }
 
-/// The longest of the sources, to be typed.
+/// The longest of the sources that the model got right, or else of all, to be typed.
 fn example(samples: &[AttentionRecord]) -> String {
-    let longest = samples.iter().max_by_key(|sample| sample.target.len());
+    let longest = samples
+        .iter()
+        .max_by_key(|sample| (sample.is_exact, sample.target.len()));
     let source = longest.map_or(&[][..], |sample| &sample.source);
     let is_symbol = |token: &&String| token.parse::<u32>().is_ok(); // and no marker
     let symbols: Vec<&str> = source

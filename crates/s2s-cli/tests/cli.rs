@@ -170,11 +170,19 @@ fn training_fills_the_run_folder_and_reports() {
         "leaks train-val 0, train-test 0, val-test 0",
         "14509 parameters",
         "reference kernels",
-        "step  20/120  epoch 1.0  train: loss",
+        "train loss  accuracy  val loss",
     ] {
         assert!(talk.contains(part), "no {part:?} in:\n{talk}");
     }
-    assert_eq!(talk.matches("validation: loss").count(), 6);
+    let n_evaluations = fs::read_to_string(home.path().join("run/metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .count();
+    assert_eq!(n_evaluations, 6);
+    assert_eq!(
+        talk.lines().filter(|line| line.contains(" %  ")).count(),
+        n_evaluations
+    );
     assert_eq!(report.matches("  ->  ").count(), 8);
     assert!(!talk.contains('\x1b') && !report.contains('\x1b'));
 
