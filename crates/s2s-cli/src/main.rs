@@ -1,3 +1,103 @@
-//! The command line of s2s.
+//! The command line of s2s: train, resume, evaluate, predict, plot.
+//!
+//! Standard output is data, standard error is talk; [`ui`] alone writes to either.
 
-fn main() {}
+mod checkpoint;
+mod completions;
+mod config;
+mod eval;
+mod failure;
+mod machine;
+mod man;
+mod picture;
+mod plot;
+mod predict;
+mod progress;
+mod report;
+mod resume;
+mod session;
+mod shell;
+mod signals;
+mod train;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::ui::Ui;
+
+/// Backward passes and the dropping of graphs recurse once a node; the system's stacks are small.
+const STACK_BYTES: usize = 256 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  s2s train                            learn to reverse sequences, with the default configuration
+  s2s predict runs/default-seed0 3 1 4 ask it
+  s2s resume runs/default-seed0        go on after Ctrl-C
+
+Exit codes:
+  0  done
+  1  a file, a line of input or something else failed
+  2  wrong usage or configuration
+  3  the checkpoint is missing, damaged or of another shape
+  4  training diverged
+  5  another process works in the run folder
+  130, 143  stopped by Ctrl-C or by SIGTERM; `resume` goes on";
+
+/// Trains sequence-to-sequence models with attention to reverse sequences of integers.
+///
+/// Results go to standard output, everything else to standard error. NO_COLOR, CLICOLOR and
+/// RUST_LOG are obeyed.
+#[derive(Parser)]
+#[command(name = "s2s", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    /// Say more; twice for still more
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(train::Args),
+    Resume(resume::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Plot(plot::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = Ui::start(cli.verbose);
+    let worker = {
+        let ui = ui.clone();
+        std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(&cli.command, &ui))
+    };
+    let result = match worker.map(std::thread::JoinHandle::join) {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => Err(error.into()),
+    };
+    ExitCode::from(result.unwrap_or_else(|error| failure::report(&error, &ui)))
+}
+
+/// The exit code of a command.
+fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
+    match command {
+        Command::Train(args) => train::run(args, ui),
+        Command::Resume(args) => resume::run(args, ui),
+        Command::Eval(args) => eval::run(args, ui),
+        Command::Predict(args) => predict::run(args, ui),
+        Command::Plot(args) => plot::run(args, ui),
+        Command::Config(args) => config::run(args, ui),
+        Command::Completions(args) => completions::run(args, ui),
+        Command::Man(args) => man::run(args, ui),
+    }
+}

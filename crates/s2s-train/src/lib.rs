@@ -49,7 +49,7 @@ pub use config::{
 };
 pub use device::open_device;
 pub use error::{Error, Result, tensor_message};
-pub use evaluate::{Evaluation, attention_of, evaluate};
+pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
 pub use metrics::Tally;
 pub use model::Model;
 pub use observer::{

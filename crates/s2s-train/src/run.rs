@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Split, Synthetic};
+use s2s_kernels::Kernels;
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
     Checkpoint, CheckpointName, Environment, Error as RunLogError, RunDir, RunLock, RunRecord,
@@ -16,8 +17,10 @@ use crate::{
     attention_of, checkpoint, evaluate, load_config, tokens_of,
 };
 
-/// Samples of the test split whose attention is kept at the end of a run.
-const N_SAMPLES: u64 = 8;
+/// Samples of the test split whose attention is kept at the end of a run, ...
+const N_SAMPLES: usize = 8;
+/// ... of which up to so many are wrong ones, if there are.
+const N_WRONG_SAMPLES: usize = 4;
 
 /// Where and by what a run is made.
 #[derive(Clone, Debug)]
@@ -30,6 +33,16 @@ pub struct Place {
     pub threads: usize,
     /// The command line, for the record.
     pub command: Vec<String>,
+}
+
+impl Place {
+    /// Name of the operators that a model of this configuration runs here.
+    pub fn kernels(&self, config: &ExperimentConfig) -> &'static str {
+        match (config.model.kernels, &self.device) {
+            (Kernels::Fused, Device::Cpu) => "fused",
+            _ => "reference",
+        }
+    }
 }
 
 /// A run that holds its directory.
@@ -158,8 +171,14 @@ impl Run {
         let data = self.trainer.data().clone().with_batch_size(batch_size);
         let result = evaluate(&mut model, &data, Split::Test, &self.device)?;
 
+        let mut chosen: Vec<u64> = result.wrong.iter().copied().take(N_WRONG_SAMPLES).collect();
+        let others = (0..data.n_samples(Split::Test).unwrap_or(0))
+            .filter(|index| !result.wrong.contains(index));
+        chosen.extend(others.take(N_SAMPLES - chosen.len()));
+        chosen.sort_unstable();
+
         let mut samples = Vec::new();
-        for index in 0..N_SAMPLES.min(data.n_samples(Split::Test).unwrap_or(0)) {
+        for index in chosen {
             let example = data.example(Split::Test, index);
             let vocabulary = data.vocabulary();
             let record = attention_of(&model, &example, vocabulary, markers, step, &self.device)?;
@@ -219,6 +238,9 @@ fn load(
     device: &Device,
 ) -> Result<(Seq2Seq, u64)> {
     let found = read_checkpoint(dir.checkpoint(name))?;
+    for reason in found.passed_over() {
+        tracing::warn!("{reason}; using {}", found.path().display());
+    }
     let data = Synthetic::new(&config.data, config.seed, config.train.batch_size)?;
     let tokens = tokens_of(data.vocabulary());
     let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
@@ -239,10 +261,6 @@ fn resolved(config: &ExperimentConfig) -> String {
 }
 
 fn environment(config: &ExperimentConfig, place: &Place) -> Environment {
-    let kernels = match (config.model.kernels, &place.device) {
-        (s2s_kernels::Kernels::Fused, Device::Cpu) => "fused",
-        _ => "reference",
-    };
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -250,7 +268,7 @@ fn environment(config: &ExperimentConfig, place: &Place) -> Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: place.threads,
         device: place.device_name.clone(),
-        kernels: kernels.to_owned(),
+        kernels: place.kernels(config).to_owned(),
         command: place.command.clone(),
     }
 }

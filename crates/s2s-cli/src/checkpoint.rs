@@ -1,0 +1,60 @@
+//! The trained model that `eval` and `predict` ask for.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use reverse_data::Vocabulary;
+use s2s_model::Seq2Seq;
+use s2s_runlog::{CheckpointName, RunDir};
+use s2s_train::{ExperimentConfig, Place, load_model};
+
+use crate::machine::MachineArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct CheckpointArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Parameters to use: those with the lowest validation loss, or the latest
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "best",
+        value_parser = PossibleValuesParser::new(["best", "last"]).map(|name| named(&name))
+    )]
+    checkpoint: CheckpointName,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// A model with what it was trained by.
+pub(crate) struct Loaded {
+    pub(crate) model: Seq2Seq,
+    pub(crate) config: ExperimentConfig,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) step: u64,
+    pub(crate) place: Place,
+}
+
+impl CheckpointArgs {
+    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        let place = self.machine.place()?;
+        let dir = RunDir::open(&self.dir)?;
+        let (model, config, step) =
+            load_model(&dir, self.checkpoint, place.threads, &place.device)?;
+        Ok(Loaded {
+            vocabulary: Vocabulary::new(config.data.vocab)?,
+            model,
+            config,
+            step,
+            place,
+        })
+    }
+}
+
+fn named(name: &str) -> CheckpointName {
+    match name {
+        "last" => CheckpointName::Last,
+        _ => CheckpointName::Best,
+    }
+}

@@ -1,0 +1,74 @@
+//! `s2s eval`.
+
+use std::num::NonZeroUsize;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use reverse_data::{Split, Synthetic};
+use s2s_runlog::EvalRecord;
+use s2s_train::evaluate;
+use s2s_viz::Table;
+
+use crate::checkpoint::{CheckpointArgs, Loaded};
+use crate::machine::batch_size;
+use crate::report::percent;
+use crate::ui::Ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  s2s eval runs/default-seed0
+  s2s eval runs/default-seed0 --split val --json";
+
+/// Evaluate a trained model on a split, running free
+///
+/// The model is fed its own output, as in use. Token accuracy is the share of the reference's tokens
+/// (the end included) predicted right; exact match the share of sequences right as a whole.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    /// Samples to evaluate on
+    #[arg(
+        long,
+        default_value = "test",
+        value_parser = PossibleValuesParser::new(["val", "test"]).try_map(|name| name.parse::<Split>())
+    )]
+    split: Split,
+    /// Sequences at a time [default: the configuration's]; no figure depends on it
+    #[arg(long, value_name = "N", value_parser = batch_size())]
+    batch_size: Option<NonZeroUsize>,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    let Loaded {
+        mut model,
+        config,
+        step,
+        place,
+        ..
+    } = args.checkpoint.load()?;
+    let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
+    let data = Synthetic::new(&config.data, config.seed, batch_size)?;
+    let record = evaluate(&mut model, &data, args.split, &place.device)?.record(args.split, step);
+    if args.json {
+        ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
+    } else {
+        ui.data(&table(&record).text())?;
+    }
+    Ok(0)
+}
+
+/// The figures of a split as a table of one row.
+pub(crate) fn table(record: &EvalRecord) -> Table {
+    Table::new()
+        .column("split", [&record.split])
+        .column("sequences", [record.n_sequences])
+        .column("loss", [format!("{:.4}", record.loss)])
+        .column("forced loss", [format!("{:.4}", record.forced_loss)])
+        .column("token accuracy", [percent(record.token_accuracy)])
+        .column("exact match", [percent(record.exact_match)])
+        .column("step", [record.step])
+}

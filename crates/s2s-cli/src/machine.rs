@@ -1,0 +1,48 @@
+//! Where and by what tensors are computed.
+
+use std::num::NonZeroUsize;
+
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use s2s_train::{Place, open_device, tensor_message};
+
+use crate::failure::Usage;
+
+/// Larger batches are slips of the keyboard, and would ask for more memory than there is.
+const MAX_BATCH: u64 = 1 << 16;
+
+#[derive(clap::Args)]
+pub(crate) struct MachineArgs {
+    /// Threads to compute with [default: all cores]; no result depends on it
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    threads: Option<usize>,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+}
+
+impl MachineArgs {
+    /// Opens the device, and bounds the threads of this process: to be called once.
+    pub(crate) fn place(&self) -> anyhow::Result<Place> {
+        let device = open_device(&self.device).map_err(|error| Usage(tensor_message(&error)))?;
+        let threads = self
+            .threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+        let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+        Ok(Place {
+            device,
+            device_name: self.device.clone(),
+            threads,
+            command: command.collect(),
+        })
+    }
+}
+
+/// How many sequences are computed together.
+pub(crate) fn batch_size() -> impl TypedValueParser<Value = NonZeroUsize> {
+    RangedU64ValueParser::<usize>::new()
+        .range(1..=MAX_BATCH)
+        .try_map(NonZeroUsize::try_from)
+}

@@ -1,0 +1,120 @@
+//! Pictures of a run, from its records.
+
+use std::path::PathBuf;
+use std::{fs, io};
+
+use anyhow::bail;
+use s2s_runlog::{AttentionRecord, Error, MetricsRecord, Result, RunDir, read_lines, write_file};
+use s2s_train::Picture;
+use s2s_viz::{Heatmap, HeatmapGrid, accuracy_plot, exact_match_plot, heatmap_png, loss_plot};
+use serde::de::DeserializeOwned;
+
+/// Longer sequences are not drawn: their cells could not be told apart.
+const MAX_TOKENS: usize = 128;
+
+/// Evaluations whose attention stands side by side.
+const N_MOMENTS: usize = 6;
+
+/// Draws the curves and heatmaps of a run into its `plots` folder.
+pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
+    let metrics: Vec<MetricsRecord> = records(dir.metrics())?;
+    if metrics.is_empty() {
+        bail!(
+            "nothing to draw: run {} has not been evaluated yet",
+            dir.path().display()
+        );
+    }
+    let mut figures = vec![
+        ("loss", loss_plot(&metrics).draw()?),
+        ("accuracy", accuracy_plot(&metrics).draw()?),
+        ("exact-match", exact_match_plot(&metrics).draw()?),
+    ];
+    let samples = drawable(records(dir.samples())?);
+    if !samples.is_empty() {
+        figures.push(("attention", sample_sheet(&samples)?.draw()?));
+    }
+    let probes = drawable(records(dir.attention())?);
+    if !probes.is_empty() {
+        let sheet = HeatmapGrid::over_training(&probes, N_MOMENTS)?;
+        figures.push(("attention-over-training", sheet.draw()?));
+    }
+
+    for (name, figure) in figures {
+        for (extension, bytes) in [
+            ("svg", figure.svg().into_bytes()),
+            ("png", figure.png().bytes),
+        ] {
+            write_file(dir.plots().join(format!("{name}.{extension}")), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The paths of what was drawn, in order of their names.
+pub(crate) fn drawn(dir: &RunDir) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir.plots()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let paths = entries.map(|entry| Ok(entry?.path()));
+    let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The attention of a sequence for TensorBoard, if it can be drawn.
+pub(crate) fn attention(record: &AttentionRecord) -> Option<Picture> {
+    let png = heatmap_png(Some(record).filter(|record| is_drawable(record))?).ok()?;
+    Some(Picture {
+        png: png.bytes,
+        width: png.width,
+        height: png.height,
+    })
+}
+
+/// The records of a file; none if the run has not come to writing it.
+pub(crate) fn records<T: DeserializeOwned>(path: PathBuf) -> Result<Vec<T>> {
+    match read_lines(path) {
+        Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(Vec::new())
+        }
+        result => result,
+    }
+}
+
+fn sample_sheet(samples: &[AttentionRecord]) -> Result<HeatmapGrid, s2s_viz::Error> {
+    let panel = |(i, record): (usize, &AttentionRecord)| {
+        let map = Heatmap::from_record(record)?;
+        let verdict = map
+            .subtitle
+            .split_once(", ")
+            .map_or("", |(_, verdict)| verdict);
+        Ok(Heatmap {
+            title: format!("sample {}", i + 1),
+            subtitle: verdict.to_owned(),
+            ..map
+        })
+    };
+    Ok(HeatmapGrid {
+        title: "Attention".into(),
+        subtitle: "samples of the test split: source tokens from left to right, output tokens \
+                   from top to bottom"
+            .into(),
+        panels: samples
+            .iter()
+            .enumerate()
+            .map(panel)
+            .collect::<Result<_, _>>()?,
+        panels_per_row: 4,
+    })
+}
+
+fn drawable(mut records: Vec<AttentionRecord>) -> Vec<AttentionRecord> {
+    records.retain(is_drawable);
+    records
+}
+
+fn is_drawable(record: &AttentionRecord) -> bool {
+    let sides = [record.source.len(), record.weights.len()];
+    sides.iter().all(|side| (1..=MAX_TOKENS).contains(side))
+}

@@ -1,0 +1,32 @@
+//! `s2s plot`.
+
+use std::path::PathBuf;
+
+use s2s_runlog::RunDir;
+
+use crate::picture;
+use crate::ui::Ui;
+
+const EXAMPLES: &str = "\
+Example:
+  s2s plot runs/default-seed0";
+
+/// Draw the plots of a run again, from its records
+///
+/// Works while the run goes on, too. The paths of the plots are printed.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    let dir = RunDir::open(&args.dir)?;
+    picture::draw(&dir)?;
+    let paths = picture::drawn(&dir)?;
+    let lines = paths.iter().map(|path| format!("{}\n", path.display()));
+    ui.data(&lines.collect::<String>())?;
+    Ok(0)
+}

@@ -1,0 +1,125 @@
+//! Lines of input, as many at a time as are there.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+/// Bytes that are read at once: thousands of short lines.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// A line, counted from 1: its bytes without the line end, or none if it is too long to keep.
+pub(super) type Line = (u64, Option<Vec<u8>>);
+
+/// Reads lines without waiting for more of them than it must.
+pub(super) struct Lines<R> {
+    input: BufReader<R>,
+    max_bytes: u64,
+    number: u64,
+}
+
+impl<R: Read> Lines<R> {
+    /// Lines of at most `max_bytes`.
+    pub(super) fn new(input: R, max_bytes: u64) -> Self {
+        Self {
+            input: BufReader::with_capacity(BUFFER_BYTES, input),
+            max_bytes,
+            number: 0,
+        }
+    }
+
+    /// Waits for a line, and takes up to `max` in all of those that have arrived with it. Empty at
+    /// the end of the input.
+    pub(super) fn next_batch(&mut self, max: usize) -> io::Result<Vec<Line>> {
+        let mut batch = Vec::new();
+        while let Some(line) = self.next_line()? {
+            batch.push(line);
+            if batch.len() == max || !self.input.buffer().contains(&b'\n') {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    fn next_line(&mut self) -> io::Result<Option<Line>> {
+        let mut line = Vec::new();
+        let limit = self.max_bytes + 1; // for the line end
+        let n_bytes = (&mut self.input).take(limit).read_until(b'\n', &mut line)?;
+        if n_bytes == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if n_bytes as u64 == limit {
+            self.input.skip_until(b'\n')?;
+            return Ok(Some((self.number, None)));
+        }
+        Ok(Some((self.number, Some(line))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives its pieces one at a time, as a pipe does.
+    struct Pipe(Vec<&'static str>);
+
+    impl Read for Pipe {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            self.0.remove(0).as_bytes().read(buffer)
+        }
+    }
+
+    #[track_caller]
+    fn check(pieces: &[&'static str], batches: &[&[(u64, Option<&str>)]]) {
+        let mut lines = Lines::new(Pipe(pieces.to_vec()), 5);
+        for expected in batches.iter().chain(&[&[][..]]) {
+            let expected: Vec<Line> = expected
+                .iter()
+                .map(|(number, text)| (*number, text.map(|text| text.as_bytes().to_vec())))
+                .collect();
+            assert_eq!(lines.next_batch(3).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_has_arrived_is_answered_without_waiting() {
+        check(
+            &["1\n2\n3", "4\n", "5\n"],
+            &[
+                &[(1, Some("1")), (2, Some("2"))],
+                &[(3, Some("34"))],
+                &[(4, Some("5"))],
+            ],
+        );
+    }
+
+    #[test]
+    fn a_batch_has_no_more_lines_than_asked_for() {
+        check(
+            &["1\n2\n3\n4\n"],
+            &[
+                &[(1, Some("1")), (2, Some("2")), (3, Some("3"))],
+                &[(4, Some("4"))],
+            ],
+        );
+    }
+
+    #[test]
+    fn empty_lines_count_and_the_last_needs_no_end() {
+        check(
+            &["\n\n7"],
+            &[&[(1, Some("")), (2, Some(""))], &[(3, Some("7"))]],
+        );
+    }
+
+    #[test]
+    fn a_line_too_long_is_passed_over() {
+        check(
+            &["12345\n123456", "789\n1\n"],
+            &[&[(1, Some("12345"))], &[(2, None), (3, Some("1"))]],
+        );
+    }
+}

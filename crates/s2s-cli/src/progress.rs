@@ -1,0 +1,86 @@
+//! How far training is: a bar on a terminal, and a line for each evaluation.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use s2s_train::{EvalEvent, Observer, Result, StepRecord, Tally};
+
+use crate::report::percent;
+use crate::ui::Ui;
+
+/// Tells the user about steps and evaluations.
+pub(crate) struct Progress<'a> {
+    ui: &'a Ui,
+    tally: Tally, // since the last evaluation
+    since: Instant,
+}
+
+impl<'a> Progress<'a> {
+    /// For a run of `total_steps`, of which some are done.
+    pub(crate) fn start(ui: &'a Ui, steps_done: u64, total_steps: u64) -> Self {
+        ui.talk(row(COLUMNS.map(|(name, _)| name.to_owned())));
+        ui.show_bar(steps_done, total_steps);
+        Self {
+            ui,
+            tally: Tally::default(),
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.ui.hide_bar();
+    }
+}
+
+impl Observer for Progress<'_> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+        self.tally += record.tally;
+        let message = format!(
+            "loss {:.4}  accuracy {}  {:.0} tokens/s",
+            self.tally.loss(),
+            percent(self.tally.token_accuracy()),
+            self.tally.n_tokens as f64 / self.since.elapsed().as_secs_f64(),
+        );
+        self.ui.move_bar(record.step, message);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+        let metrics = event.metrics;
+        let epoch = metrics.epoch.map(|epoch| format!("{epoch:.2}"));
+        self.ui.talk(row([
+            metrics.step.to_string(),
+            epoch.unwrap_or_else(|| "-".to_owned()),
+            format!("{:.4}", metrics.train_loss),
+            percent(metrics.train_token_accuracy),
+            format!("{:.4}", metrics.val_loss),
+            percent(metrics.val_token_accuracy),
+            percent(metrics.val_exact_match),
+            format!("{:.0}", event.timing.tokens_per_second),
+            if metrics.is_best { "best" } else { "" }.to_owned(),
+        ]));
+        (self.tally, self.since) = (Tally::default(), Instant::now());
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// The columns of the lines that evaluations write.
+const COLUMNS: [(&str, usize); 9] = [
+    ("step", 6),
+    ("epoch", 6),
+    ("train loss", 10),
+    ("accuracy", 8),
+    ("val loss", 8),
+    ("accuracy", 8),
+    ("exact", 8),
+    ("tokens/s", 8),
+    ("", 4),
+];
+
+fn row(cells: [String; 9]) -> String {
+    let cells = cells.iter().zip(COLUMNS);
+    let line = cells.map(|(cell, (_, width))| format!("{cell:>width$}  "));
+    line.collect::<String>().trim_end().to_owned()
+}

@@ -1,0 +1,76 @@
+//! What `train` and `resume` share: a run from its folder to its report.
+
+use s2s_runlog::RunStatus;
+use s2s_train::{Place, Run};
+
+use crate::progress::Progress;
+use crate::shell::{program, quote};
+use crate::signals::Signals;
+use crate::ui::Ui;
+use crate::{picture, report};
+
+/// Trains until the end or until a signal, and reports. Returns the exit code.
+pub(crate) fn run(mut run: Run, place: &Place, ui: &Ui) -> anyhow::Result<u8> {
+    let mut signals = Signals::catch(ui)?;
+    ui.talk(introduction(&run, place));
+    let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
+    let mut progress = Progress::start(ui, done, total);
+    let result = run.train(&mut [&mut progress, &mut signals], picture::attention);
+    drop(progress);
+    let record = result?;
+
+    let dir = run.dir();
+    if record.status == RunStatus::Interrupted {
+        ui.talk(format!(
+            "stopped at step {} of {total}, saved; to go on:\n  {} resume {}",
+            record.step,
+            program(),
+            quote(dir.path()),
+        ));
+        return Ok(signals.exit_code());
+    }
+    picture::draw(dir)?;
+    ui.data(&report::of(dir, &record)?)?;
+    Ok(0)
+}
+
+/// What is trained, on what, by what, and where.
+fn introduction(run: &Run, place: &Place) -> String {
+    let trainer = run.trainer();
+    let (config, step) = (trainer.config(), trainer.state().step);
+    let lengths = match (config.data.min_len, config.data.max_len) {
+        (min, max) if min == max => format!("length {min}"),
+        (min, max) => format!("lengths {min} to {max}"),
+    };
+    let from = match step {
+        0 => String::new(),
+        step => format!(", from step {step} on"),
+    };
+    let data = trainer.data().report().to_string();
+    format!(
+        "run     {}{from}\n\
+         data    symbols 1 to {}, {lengths}, seed {}\n\
+         {}\n\
+         model   {} parameters\n\
+         by      {}, {} kernels, {}",
+        run.dir().path().display(),
+        config.data.vocab - 1,
+        config.seed,
+        indent(&data),
+        trainer.model().params().n_elements(),
+        place.device_name,
+        place.kernels(config),
+        match place.threads {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        },
+    )
+}
+
+fn indent(lines: &str) -> String {
+    let lines: Vec<String> = lines
+        .lines()
+        .map(|line| format!("        {line}"))
+        .collect();
+    lines.join("\n")
+}

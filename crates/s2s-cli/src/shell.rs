@@ -1,0 +1,37 @@
+//! Command lines that can be pasted.
+
+use std::path::Path;
+
+/// The name that this program was called by.
+pub(crate) fn program() -> String {
+    let name = std::env::args_os().next().unwrap_or_else(|| "s2s".into());
+    quote(Path::new(&name))
+}
+
+/// A path as a word of a shell.
+pub(crate) fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+./,:=@".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_a_shell_would_split_are_quoted() {
+        for (path, word) in [
+            ("runs/default-seed0", "runs/default-seed0"),
+            ("my runs/a", "'my runs/a'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quote(Path::new(path)), word);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Ctrl-C and SIGTERM: once to save and stop, twice to stop at once.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use s2s_train::{Observer, Result, StepRecord};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::ui::Ui;
+
+/// Stops the run after the step during which a signal comes.
+pub(crate) struct Signals<'a> {
+    received: Arc<AtomicUsize>,
+    ui: &'a Ui,
+}
+
+impl<'a> Signals<'a> {
+    /// From here on, the first signal is noted and the second ends the process.
+    pub(crate) fn catch(ui: &'a Ui) -> io::Result<Self> {
+        let is_second = Arc::new(AtomicBool::new(false));
+        let received = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal arms what the second one finds.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_second))?;
+            flag::register(signal, Arc::clone(&is_second))?;
+            flag::register_usize(signal, Arc::clone(&received), signal as usize)?;
+        }
+        Ok(Self { received, ui })
+    }
+
+    /// The exit code of a process that the noted signal ended.
+    pub(crate) fn exit_code(&self) -> u8 {
+        128 + self.received.load(Ordering::SeqCst) as u8
+    }
+}
+
+impl Observer for Signals<'_> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+        if self.received.load(Ordering::SeqCst) == 0 {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.ui.talk(format!(
+            "stopping after step {}; once more to stop at once",
+            record.step
+        ));
+        Ok(ControlFlow::Break(()))
+    }
+}

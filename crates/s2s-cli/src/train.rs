@@ -1,0 +1,69 @@
+//! `s2s train`.
+
+use std::path::{Path, PathBuf};
+
+use s2s_runlog::Error as RunLogError;
+use s2s_train::{Error, ExperimentConfig, Place, Result, Run};
+
+use crate::config::ConfigArgs;
+use crate::machine::MachineArgs;
+use crate::session;
+use crate::ui::Ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  s2s train
+  s2s train --config configs/tiny.toml --run-dir runs/first
+  s2s train --seed 1 --set model.hidden=128 --set train.teacher_forcing.ratio=1.0";
+
+/// Train a model
+///
+/// The run gets a folder with its configuration, metrics, TensorBoard log, checkpoints and plots.
+/// Ctrl-C saves and stops; `s2s resume` then goes on to the very bytes of an uninterrupted run. The
+/// report at the end goes to standard output.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Folder of the run, which must be new or empty [default: a free name in runs/]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    let config = args.config.load()?;
+    let given = args.config.given()?;
+    let place = args.machine.place()?;
+    let run = match &args.run_dir {
+        Some(dir) => Run::create(dir, config, &given, &place)?,
+        None => create_named(args.config.config.as_deref(), config, &given, &place)?,
+    };
+    session::run(run, &place, ui)
+}
+
+/// A run under the first free name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
+fn create_named(
+    file: Option<&Path>,
+    config: ExperimentConfig,
+    given: &str,
+    place: &Place,
+) -> Result<Run> {
+    let stem = file.and_then(Path::file_stem).unwrap_or("default".as_ref());
+    let name = format!("{}-seed{}", stem.to_string_lossy(), config.seed);
+    let mut path = Path::new("runs").join(&name);
+    let mut number = 1;
+    loop {
+        if !path.exists() {
+            match Run::create(&path, config.clone(), given, place) {
+                // Another process was faster.
+                Err(Error::RunLog(RunLogError::Exists { .. } | RunLogError::Busy { .. })) => {}
+                result => return result,
+            }
+        }
+        number += 1;
+        path.set_file_name(format!("{name}-{number}"));
+    }
+}

@@ -1,0 +1,803 @@
+//! The program as a user meets it: commands in, streams, files and exit codes out.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use reverse_data::MAX_LEN;
+use s2s_runlog::{EvalRecord, RunDir, RunRecord, RunStatus, read_json};
+use s2s_train::load_config;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/tiny.toml");
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A finished run for all tests that only read one, and what training it said.
+static TRAINED: LazyLock<(TempDir, Output)> = LazyLock::new(|| {
+    let home = TempDir::new().unwrap();
+    let output = s2s(home.path(), ["train", "--config", TINY, "--run-dir", "run"]);
+    (home, output)
+});
+
+fn command(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s2s"));
+    command
+        .current_dir(home)
+        .env_remove("RUST_LOG")
+        .env("RUST_BACKTRACE", "1") // shows in no message
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn s2s<A: AsRef<OsStr>>(home: &Path, args: impl IntoIterator<Item = A>) -> Output {
+    command(home).args(args).output().unwrap()
+}
+
+/// Runs a command with this standard input.
+fn s2s_reading(home: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut child = command(home)
+        .args(args)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn home_of_trained() -> &'static Path {
+    TRAINED.0.path()
+}
+
+fn code(output: &Output) -> i32 {
+    output
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("{}", stderr(output)))
+}
+
+fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+#[track_caller]
+fn succeeds(output: Output) -> String {
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    stdout(&output).to_owned()
+}
+
+/// A failure with this exit code, a message with all of `parts`, and nothing on standard output.
+#[track_caller]
+fn fails(output: &Output, expected: i32, parts: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(code(output), expected, "{message}");
+    assert_eq!(stdout(output), "", "{message}");
+    for part in parts {
+        assert!(message.contains(part), "no {part:?} in:\n{message}");
+    }
+    for trace in ["panicked", "backtrace", "stack", "0x"] {
+        assert!(!message.contains(trace), "{message}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, to).unwrap();
+        }
+    }
+}
+
+/// What the trained model says to a sequence when it is asked for nothing else.
+fn answer_to(tokens: &str) -> String {
+    let output = s2s(home_of_trained(), ["predict", "run", "--json", tokens]);
+    let record: Value = serde_json::from_str(&succeeds(output)).unwrap();
+    let tokens = record["prediction"].as_array().unwrap().iter();
+    tokens.map(Value::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// A copy of the finished run, to be tampered with.
+fn copy_of_trained() -> (TempDir, PathBuf) {
+    let home = TempDir::new().unwrap();
+    let run = home.path().join("run");
+    copy(&home_of_trained().join("run"), &run);
+    (home, run)
+}
+
+/// What a run of the same configuration and seed must have in common.
+fn essence(run: &Path) -> Vec<Vec<u8>> {
+    [
+        "checkpoints/last/params.safetensors",
+        "checkpoints/last/moments.safetensors",
+        "checkpoints/last/state.json",
+        "checkpoints/best/params.safetensors",
+        "metrics.jsonl",
+        "attention.jsonl",
+        "samples.jsonl",
+    ]
+    .map(|file| fs::read(run.join(file)).unwrap())
+    .to_vec()
+}
+
+fn wait_until(child: &mut Child, is_done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_done() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        assert!(started.elapsed() < PATIENCE, "it takes too long");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+// Training.
+
+#[test]
+fn training_fills_the_run_folder_and_reports() {
+    let (home, output) = &*TRAINED;
+    let report = succeeds(output.clone());
+    for part in [
+        "finished at step 120",
+        "exact match",
+        "predictions:",
+        "run/plots/loss.svg",
+        "s2s predict run ",
+        "tensorboard --logdir run",
+    ] {
+        assert!(report.contains(part), "no {part:?} in:\n{report}");
+    }
+    let talk = stderr(output);
+    for part in [
+        "leaks train-val 0, train-test 0, val-test 0",
+        "14509 parameters",
+        "reference kernels",
+        "train loss  accuracy  val loss",
+    ] {
+        assert!(talk.contains(part), "no {part:?} in:\n{talk}");
+    }
+    let n_evaluations = fs::read_to_string(home.path().join("run/metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .count();
+    assert_eq!(n_evaluations, 6);
+    assert_eq!(
+        talk.lines().filter(|line| line.contains(" %  ")).count(),
+        n_evaluations
+    );
+    assert_eq!(report.matches("  ->  ").count(), 8);
+    assert!(!talk.contains('\x1b') && !report.contains('\x1b'));
+
+    let run = home.path().join("run");
+    for file in [
+        "config.toml",
+        "config.resolved.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "attention.jsonl",
+        "samples.jsonl",
+        "run.json",
+        "checkpoints/best/params.safetensors",
+        "checkpoints/last/moments.safetensors",
+        "plots/loss.svg",
+        "plots/loss.png",
+        "plots/accuracy.svg",
+        "plots/accuracy.png",
+        "plots/exact-match.svg",
+        "plots/attention.svg",
+        "plots/attention.png",
+        "plots/attention-over-training.svg",
+    ] {
+        assert!(run.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    assert_eq!(
+        fs::read_to_string(run.join("config.toml")).unwrap(),
+        fs::read_to_string(TINY).unwrap()
+    );
+}
+
+#[test]
+fn runs_without_a_name_get_the_next_free_one() {
+    let home = TempDir::new().unwrap();
+    let args = [
+        "train",
+        "--config",
+        TINY,
+        "--set",
+        "train.max_steps=20",
+        "--seed",
+        "7",
+    ];
+    for name in ["runs/tiny-seed7", "runs/tiny-seed7-2"] {
+        assert!(succeeds(s2s(home.path(), args)).contains(&format!("predict {name} ")));
+        assert!(home.path().join(name).join("run.json").exists());
+    }
+}
+
+#[test]
+fn thread_count_does_not_change_a_byte() {
+    let home = TempDir::new().unwrap();
+    for threads in ["1", "2"] {
+        let run_dir = ["train", "--config", TINY, "--run-dir", threads];
+        succeeds(s2s(
+            home.path(),
+            run_dir.iter().chain(&["--threads", threads]),
+        ));
+    }
+    assert!(essence(&home.path().join("1")) == essence(&home.path().join("2")));
+    assert!(essence(&home.path().join("1")) == essence(&home_of_trained().join("run")));
+}
+
+#[test]
+fn a_run_folder_with_files_is_left_alone() {
+    let (home, run) = copy_of_trained();
+    let before = fs::read(run.join("config.resolved.toml")).unwrap();
+    let output = s2s(home.path(), ["train", "--run-dir", "run", "--seed", "5"]);
+    fails(
+        &output,
+        2,
+        &["run folder run exists and is not empty", "resume run"],
+    );
+    assert_eq!(fs::read(run.join("config.resolved.toml")).unwrap(), before);
+}
+
+#[test]
+fn divergence_is_named_and_recorded() {
+    let home = TempDir::new().unwrap();
+    let rate = "train.learning_rate=1e30";
+    let output = s2s(
+        home.path(),
+        ["train", "--config", TINY, "--run-dir", "run", "--set", rate],
+    );
+    fails(
+        &output,
+        4,
+        &[
+            "became",
+            "at step 2",
+            "the last finite loss was",
+            "lower rate",
+        ],
+    );
+    let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
+    assert_eq!(record.status, RunStatus::Diverged);
+    assert!(!home.path().join("run/checkpoints").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_resumes_to_the_same_bytes() {
+    for (signal, expected) in [("INT", 130), ("TERM", 143)] {
+        let home = TempDir::new().unwrap();
+        let mut child = command(home.path())
+            .args(["train", "--config", TINY, "--run-dir", "run"])
+            .spawn()
+            .unwrap();
+        let metrics = home.path().join("run/metrics.jsonl");
+        wait_until(&mut child, || {
+            fs::metadata(&metrics).is_ok_and(|file| file.len() > 0)
+        });
+        let kill = Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        fails(
+            &output,
+            expected,
+            &["stopped at step", "saved", "s2s resume run"],
+        );
+        let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
+        assert_eq!(record.status, RunStatus::Interrupted);
+
+        let output = s2s(home.path(), ["resume", "run"]);
+        assert!(stderr(&output).contains(&format!("from step {} on", record.step)));
+        assert!(succeeds(output).contains("finished at step 120"));
+        let uninterrupted = home_of_trained().join("run");
+        assert!(
+            essence(&home.path().join("run")) == essence(&uninterrupted),
+            "{signal}"
+        );
+    }
+}
+
+#[test]
+fn a_finished_run_is_not_resumed_but_shown() {
+    let before = fs::read(home_of_trained().join("run/run.json")).unwrap();
+    let output = s2s(home_of_trained(), ["resume", "run"]);
+    assert!(stderr(&output).contains("run run is finished"));
+    assert_eq!(succeeds(output), stdout(&TRAINED.1));
+    assert_eq!(
+        fs::read(home_of_trained().join("run/run.json")).unwrap(),
+        before
+    );
+}
+
+// Using a trained model.
+
+#[test]
+fn evaluation_agrees_with_the_report_at_any_batch_size() {
+    let record: RunRecord = read_json(home_of_trained().join("run/run.json")).unwrap();
+    let test = record.test.unwrap();
+    for size in ["1", "7", "64"] {
+        let args = ["eval", "run", "--json", "--batch-size", size];
+        let line = succeeds(s2s(home_of_trained(), args));
+        let found: EvalRecord = serde_json::from_str(&line).unwrap();
+        assert!(
+            (found.loss - test.loss).abs() < 1e-6,
+            "batches of {size}: {line}"
+        );
+        assert_eq!(
+            (found.exact_match, found.step),
+            (test.exact_match, test.step)
+        );
+    }
+}
+
+#[test]
+fn split_and_checkpoint_can_be_chosen() {
+    let args = ["eval", "run", "--split", "val", "--checkpoint", "last"];
+    let table = succeeds(s2s(home_of_trained(), args));
+    assert!(
+        table.contains(" val ") && table.trim_end().ends_with("120"),
+        "{table}"
+    );
+}
+
+#[test]
+fn tokens_may_be_arguments_with_spaces_or_commas() {
+    let answer = answer_to("3 1") + "\n";
+    for args in [&["3", "1"][..], &["3,1"], &["3, 1"], &["3,", "1"]] {
+        let output = s2s(home_of_trained(), ["predict", "run"].iter().chain(args));
+        assert_eq!(succeeds(output), answer, "{args:?}");
+    }
+}
+
+#[test]
+fn a_file_is_answered_line_by_line() {
+    let home = TempDir::new().unwrap();
+    let input = home.path().join("input");
+    fs::write(&input, "1 2\n5,6\r\n7").unwrap();
+    let answers = ["1 2", "5 6", "7"]
+        .map(|tokens| answer_to(tokens) + "\n")
+        .concat();
+    for batch_size in ["1", "64"] {
+        let output = command(home_of_trained())
+            .args(["predict", "run", "--batch-size", batch_size, "--file"])
+            .arg(&input)
+            .output()
+            .unwrap();
+        assert_eq!(succeeds(output), answers);
+    }
+}
+
+#[test]
+fn each_line_has_its_answer_and_bad_ones_say_why() {
+    let too_long = "1 ".repeat(MAX_LEN + 1);
+    let endless = "1".repeat(16 * MAX_LEN + 2);
+    let lines: [(&[u8], Result<String, &str>); 9] = [
+        (b"1 2", Ok(answer_to("1 2"))),
+        (b"", Err("no tokens")),
+        (
+            b"1 99",
+            Err("token 99 is outside the vocabulary, expected 1 to 10"),
+        ),
+        (b"1 x", Err("token \"x\" is not a number")),
+        (b"5 6", Ok(answer_to("5 6"))),
+        (b"\xff 1", Err("not valid UTF-8")),
+        (
+            too_long.as_bytes(),
+            Err("too long: at most 100000 tokens are read"),
+        ),
+        (endless.as_bytes(), Err("too long")),
+        (b"7", Ok(answer_to("7"))),
+    ];
+    let input = lines.each_ref().map(|(line, _)| *line).join(&b'\n');
+
+    let output = s2s_reading(home_of_trained(), &["predict", "run"], &input);
+    assert_eq!(code(&output), 1);
+    let answers: Vec<&str> = lines
+        .iter()
+        .map(|(_, answer)| answer.as_deref().unwrap_or(""))
+        .collect();
+    assert_eq!(stdout(&output).lines().collect::<Vec<_>>(), answers);
+    let mut complaints = stderr(&output).lines();
+    for (index, (_, answer)) in lines.iter().enumerate() {
+        if let Err(why) = answer {
+            let complaint = complaints.next().unwrap();
+            assert!(
+                complaint.starts_with(&format!("error: line {}: {why}", index + 1)),
+                "{complaint}"
+            );
+        }
+    }
+    assert_eq!(complaints.next(), None);
+
+    let output = s2s_reading(home_of_trained(), &["predict", "run", "--json"], &input);
+    assert_eq!(code(&output), 1);
+    assert_eq!(stdout(&output).lines().count(), lines.len());
+    for ((index, line), (_, answer)) in stdout(&output).lines().enumerate().zip(&lines) {
+        let record: Value = serde_json::from_str(line).unwrap();
+        match answer {
+            Ok(_) => assert!(record["prediction"].is_array()),
+            Err(why) => {
+                assert_eq!(record["line"], index + 1);
+                assert!(record["error"].as_str().unwrap().starts_with(why), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_token_among_the_arguments_is_refused() {
+    for (token, says) in [
+        ("11", "token 11 is outside the vocabulary, expected 1 to 10"),
+        ("-3", "token -3 is outside"),
+        ("", "no tokens"),
+    ] {
+        let output = s2s(home_of_trained(), ["predict", "run", token]);
+        assert_eq!(code(&output), 1);
+        assert_eq!(stdout(&output), "\n");
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn json_has_the_prediction_and_the_weights_if_asked_for() {
+    let args = ["predict", "run", "--json", "--attention", "3", "1"];
+    let record: Value = serde_json::from_str(&succeeds(s2s(home_of_trained(), args))).unwrap();
+    assert_eq!(record["source"], json!([3, 1]));
+    assert!(record["log_prob"].as_f64().unwrap() < 0.0);
+    let weights = record["weights"].as_array().unwrap();
+    let n_tokens = record["prediction"].as_array().unwrap().len();
+    let has_end = usize::from(record["stopped"].as_bool().unwrap());
+    assert_eq!(weights.len(), n_tokens + has_end);
+    for row in weights {
+        let sum: f64 = row
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w.as_f64().unwrap())
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-5);
+    }
+
+    let args = ["predict", "run", "--json", "--oracle-length", "3", "1"];
+    let record: Value = serde_json::from_str(&succeeds(s2s(home_of_trained(), args))).unwrap();
+    assert_eq!(record["prediction"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&record["stopped"], record.get("weights")),
+        (&json!(false), None)
+    );
+}
+
+#[test]
+fn attention_is_drawn_beside_the_data() {
+    let output = s2s(
+        home_of_trained(),
+        ["predict", "run", "--attention", "3", "1"],
+    );
+    assert!(
+        stderr(&output).contains(['░', '▒', '▓', '█']),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(succeeds(output), answer_to("3 1") + "\n");
+}
+
+#[test]
+fn a_line_is_answered_before_the_next_is_written() {
+    let mut child = command(home_of_trained())
+        .args(["predict", "run"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in ["1 2", "5 6"] {
+        writeln!(input, "{line}").unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), answer_to(line));
+    }
+    drop(input);
+    assert!(answers.next().is_none());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = command(home_of_trained())
+        .args(["predict", "run"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let _ = child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&b"1 2\n".repeat(10_000));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), stderr(&output)), (0, ""));
+}
+
+#[test]
+fn plots_are_drawn_again() {
+    let (home, run) = copy_of_trained();
+    let drawn = fs::read(run.join("plots/attention.svg")).unwrap();
+    fs::remove_dir_all(run.join("plots")).unwrap();
+    let paths = succeeds(s2s(home.path(), ["plot", "run"]));
+    assert_eq!(paths.lines().count(), 10);
+    assert!(
+        paths.lines().all(|path| home.path().join(path).exists()),
+        "{paths}"
+    );
+    assert_eq!(fs::read(run.join("plots/attention.svg")).unwrap(), drawn);
+}
+
+// Configurations.
+
+#[test]
+fn a_printed_configuration_is_the_same_configuration() {
+    let home = TempDir::new().unwrap();
+    let args = [
+        "config",
+        "--config",
+        TINY,
+        "--seed",
+        "3",
+        "--set",
+        "model.layers=2",
+    ];
+    let text = succeeds(s2s(home.path(), args));
+    let file = home.path().join("printed.toml");
+    fs::write(&file, &text).unwrap();
+    let sets = ["seed=3".to_owned(), "model.layers=2".to_owned()];
+    assert_eq!(
+        load_config(Some(&file), &[]).unwrap(),
+        load_config(Some(TINY.as_ref()), &sets).unwrap()
+    );
+    let again = s2s(home.path(), ["config", "--config", "printed.toml"]);
+    assert_eq!(succeeds(again), text);
+}
+
+#[test]
+fn bad_configurations_are_refused_with_all_that_is_wrong() {
+    #[track_caller]
+    fn check(text: &[u8], sets: &[&str], parts: &[&str]) {
+        let home = TempDir::new().unwrap();
+        fs::write(home.path().join("c.toml"), text).unwrap();
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let args = ["train", "--config", "c.toml"].into_iter().chain(sets);
+        fails(&s2s(home.path(), args), 2, parts);
+        assert!(!home.path().join("runs").exists(), "nothing is written");
+    }
+    check(
+        b"[model]\nhiden = 3\n",
+        &[],
+        &["error: c.toml:2:1: unknown key \"hiden\" in [model] (did you mean \"hidden\"?)"],
+    );
+    check(
+        b"seed = \"a\"\n[model]\n dropout = 1.5\n[train]\nclip = 1\n",
+        &["data.vocab=x", "trian.epochs=1"],
+        &[
+            "c.toml:1:1: seed: invalid type",
+            "c.toml:3:2: model.dropout: a dropout must lie in [0, 1), got 1.5",
+            "c.toml:5:1: unknown key \"clip\"",
+            "--set data.vocab=x: data.vocab: invalid type",
+            "--set trian.epochs=1: unknown key \"trian\" (did you mean \"train\"?)",
+        ],
+    );
+    check(b"seed = \n", &[], &["c.toml:1:"]);
+    check(
+        b"seed = \xff",
+        &[],
+        &["reading the configuration c.toml", "utf-8"],
+    );
+    check(b"", &["seed"], &["expected key=value"]);
+    check(
+        b"[data]\nvocab = 3\nmax_len = 2\n",
+        &[],
+        &[
+            "train_samples is 20000, but only 6 distinct sequences",
+            "raise vocab or max_len",
+        ],
+    );
+    check(
+        b"[model]\nbridge = \"concat\"\ndecoder = 9\n",
+        &[],
+        &["needs decoder = 128", "set decoder = 128"],
+    );
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named() {
+    let home = TempDir::new().unwrap();
+    let output = s2s(home.path(), ["config", "--config", "nope.toml"]);
+    fails(
+        &output,
+        2,
+        &["nope.toml", "No such file", "try: `s2s config"],
+    );
+}
+
+// Things that cannot be done.
+
+#[test]
+fn wrong_paths_and_options_are_usage_errors() {
+    let home = TempDir::new().unwrap();
+    fs::create_dir(home.path().join("empty")).unwrap();
+    for (args, part) in [
+        (&["eval", "nope"][..], "there is no run folder nope"),
+        (&["predict", "nope", "1"], "there is no run folder nope"),
+        (&["resume", "nope"], "there is no run folder nope"),
+        (&["plot", "nope"], "there is no run folder nope"),
+        (
+            &["eval", "empty"],
+            "empty is not a run folder: it has no config.resolved.toml",
+        ),
+        (
+            &["eval", "nope", "--split", "train"],
+            "[possible values: val, test]",
+        ),
+        (&["eval", "nope", "--threads", "0"], "0 is not in 1..="),
+        (&["eval", "nope", "--batch-size", "0"], "0 is not in 1..="),
+        (&["train", "--seed", "-1"], "unexpected argument '-1'"),
+        (
+            &["train", "--device", "tpu"],
+            "unknown device \"tpu\"; choose cpu",
+        ),
+        (
+            &["train", "--device", "cuda:x"],
+            "is not the number of a CUDA device",
+        ),
+        (&["reverse"], "unrecognized subcommand"),
+    ] {
+        fails(&s2s(home.path(), args), 2, &[part]);
+    }
+    if !cfg!(feature = "cuda") {
+        let output = s2s(home.path(), ["train", "--device", "cuda"]);
+        fails(&output, 2, &["built without CUDA", "--device cpu"]);
+    }
+    assert!(!home.path().join("runs").exists());
+}
+
+#[test]
+fn input_that_cannot_be_read_is_named() {
+    for (file, part) in [("nope", "No such file"), (".", "cannot read .")] {
+        let output = s2s(home_of_trained(), ["predict", "run", "--file", file]);
+        fails(&output, 1, &[part]);
+    }
+}
+
+#[test]
+fn bad_checkpoints_are_refused() {
+    let (home, run) = copy_of_trained();
+    let eval = || s2s(home.path(), ["eval", "run"]);
+    let best = run.join("checkpoints/best");
+    let params = fs::read(best.join("params.safetensors")).unwrap();
+
+    fs::write(best.join("params.safetensors"), &params[..100]).unwrap();
+    fails(
+        &eval(),
+        3,
+        &[
+            "params.safetensors has 100 bytes, its manifest says",
+            "--checkpoint last",
+        ],
+    );
+    succeeds(s2s(home.path(), ["eval", "run", "--checkpoint", "last"]));
+
+    let mut flipped = params;
+    flipped[5000] ^= 1;
+    fs::write(best.join("params.safetensors"), &flipped).unwrap();
+    fails(&eval(), 3, &["SHA-256"]);
+
+    fs::remove_dir_all(&best).unwrap();
+    fails(&eval(), 3, &["there is no checkpoint run/checkpoints/best"]);
+
+    let config = run.join("config.resolved.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("hidden = 16", "hidden = 15")).unwrap();
+    let last = s2s(home.path(), ["predict", "run", "--checkpoint", "last", "1"]);
+    fails(
+        &last,
+        3,
+        &["is F32 [48, 16] in the file, but F32 [45, 16] in the model"],
+    );
+    fs::remove_file(run.join("run.json")).unwrap();
+    let resumed = s2s(home.path(), ["resume", "run"]);
+    fails(
+        &resumed,
+        3,
+        &["another configuration", "config.resolved.toml"],
+    );
+}
+
+#[test]
+fn a_run_that_another_process_has_is_busy() {
+    let (home, run) = copy_of_trained();
+    fs::remove_file(run.join("run.json")).unwrap();
+    let _lock = RunDir::open(&run).unwrap().lock().unwrap();
+    let holder = format!("run folder run is in use by process {}", std::process::id());
+    fails(&s2s(home.path(), ["resume", "run"]), 5, &[&holder]);
+    succeeds(s2s(home.path(), ["eval", "run"]));
+}
+
+#[test]
+fn a_model_without_attention_has_none_to_show() {
+    let home = TempDir::new().unwrap();
+    let sets = ["model.attention.kind=none", "train.max_steps=20"];
+    let args = ["train", "--config", TINY, "--run-dir", "run"];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    succeeds(s2s(home.path(), args.into_iter().chain(sets)));
+    assert!(!home.path().join("run/plots/attention.svg").exists());
+    let output = s2s(home.path(), ["predict", "run", "--attention", "1"]);
+    fails(&output, 2, &["no attention to show"]);
+}
+
+#[test]
+fn a_full_disk_on_standard_output_is_a_failure() {
+    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
+        return; // only Linux has one
+    };
+    let child = command(home_of_trained())
+        .args(["predict", "run", "1"])
+        .stdout(full)
+        .spawn();
+    let output = child.unwrap().wait_with_output().unwrap();
+    fails(
+        &output,
+        1,
+        &["cannot write to standard output", "No space left"],
+    );
+}
+
+// The documents in the program.
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let home = TempDir::new().unwrap();
+    for command in [
+        "train",
+        "resume",
+        "eval",
+        "predict",
+        "plot",
+        "config",
+        "completions",
+        "man",
+    ] {
+        let help = succeeds(s2s(home.path(), [command, "--help"]));
+        assert!(
+            help.contains("Example") && help.contains(&format!("s2s {command} ")),
+            "{help}"
+        );
+    }
+    assert!(succeeds(s2s(home.path(), ["--help"])).contains("Exit codes:"));
+    assert!(succeeds(s2s(home.path(), ["--version"])).starts_with("s2s "));
+    assert!(succeeds(s2s(home.path(), ["completions", "bash"])).contains("--run-dir"));
+    let manual = succeeds(s2s(home.path(), ["man"]));
+    assert!(
+        manual.contains(".TH s2s 1") && manual.contains("run\\-dir"),
+        "{manual}"
+    );
+}
