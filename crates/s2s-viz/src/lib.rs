@@ -1,1 +1,57 @@
-//! Curves, heatmaps and tables from the records of a run.
+//! Curves, heatmaps and tables from the records of a run: data in, text or pixels out.
+//!
+//! ```
+//! use s2s_viz::{Hue, LinePlot, Series};
+//!
+//! let plot = LinePlot {
+//!     title: "Loss".into(),
+//!     x_label: "epoch".into(),
+//!     series: vec![
+//!         Series::new("train", Hue::Blue, vec![(1.0, 3.9), (2.0, 1.2), (3.0, 0.3)]),
+//!         Series::new("validation", Hue::Vermilion, vec![(1.0, 3.1), (2.0, 1.4), (3.0, 0.4)]),
+//!     ],
+//!     ..LinePlot::default()
+//! };
+//! let figure = plot.draw()?;
+//! assert!(figure.svg().starts_with("<svg"));
+//! assert!(figure.png().bytes.starts_with(b"\x89PNG"));
+//! # Ok::<(), s2s_viz::Error>(())
+//! ```
+//!
+//! Records become plots by [`loss_plot`], [`accuracy_plot`], [`exact_match_plot`] and
+//! [`Heatmap::from_record`]; all of them are plain structs whose texts may be changed before they
+//! are drawn. The same data give the same bytes.
+//!
+//! This crate opens no file, prints nothing, has no interactive plots and no legends: lines are
+//! named where they end.
+
+mod axis;
+mod bitmap;
+mod color;
+mod curve;
+mod error;
+mod figure;
+mod header;
+mod heatmap;
+mod labels;
+mod paint;
+mod panel;
+mod records;
+mod series;
+mod table;
+mod terminal;
+mod text;
+mod ticks;
+
+pub use axis::YAxis;
+pub use color::Hue;
+pub use curve::LinePlot;
+pub use error::Error;
+pub use figure::{Figure, Png};
+pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
+pub use records::{
+    accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
+};
+pub use series::{Series, Spread};
+pub use table::Table;
+pub use terminal::Ink;

@@ -1,0 +1,284 @@
+//! A picture: marks laid out in pixels.
+
+use plotters::prelude::{BitMapBackend, SVGBackend};
+
+use crate::bitmap::{self, OVERSAMPLING};
+use crate::color::Rgb;
+use crate::paint::paint;
+use crate::text::{self, Face};
+
+/// Plotters places everything at whole units. A pixel of an SVG has this many of them.
+const SVG_UNITS: u32 = 10;
+/// Pixels of a PNG to one of the layout, so that it is sharp on dense screens.
+const PNG_DENSITY: u32 = 2;
+
+/// A finished picture, to be had as SVG or PNG.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    width: u32,
+    height: u32,
+    title: String,
+    marks: Vec<Mark>,
+}
+
+/// An encoded PNG picture with its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Png {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Mark {
+    Line {
+        points: Vec<(f64, f64)>,
+        color: Rgb,
+        width: f64,
+    },
+    Area {
+        points: Vec<(f64, f64)>,
+        color: Rgb,
+        alpha: f64,
+    },
+    Rect {
+        x: f64,
+        y: f64,
+        width: f64,
+        height: f64,
+        color: Rgb,
+    },
+    Dot {
+        x: f64,
+        y: f64,
+        radius: f64,
+        color: Rgb,
+    },
+    Text {
+        x: f64,
+        y: f64,
+        text: String,
+        style: TextStyle,
+    },
+}
+
+/// How a text looks and which of its points is placed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TextStyle {
+    /// The em in pixels.
+    pub(crate) size: f64,
+    pub(crate) face: Face,
+    pub(crate) color: Rgb,
+    pub(crate) anchor: Anchor,
+    pub(crate) direction: Direction,
+}
+
+/// The point of the baseline that is placed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Direction {
+    Rightward,
+    Upward,
+}
+
+impl TextStyle {
+    pub(crate) fn new(size: f64, color: Rgb) -> TextStyle {
+        TextStyle {
+            size,
+            face: Face::Regular,
+            color,
+            anchor: Anchor::Start,
+            direction: Direction::Rightward,
+        }
+    }
+
+    pub(crate) fn semi_bold(self) -> TextStyle {
+        TextStyle {
+            face: Face::SemiBold,
+            ..self
+        }
+    }
+
+    pub(crate) fn anchored(self, anchor: Anchor) -> TextStyle {
+        TextStyle { anchor, ..self }
+    }
+
+    pub(crate) fn upward(self) -> TextStyle {
+        TextStyle {
+            direction: Direction::Upward,
+            ..self
+        }
+    }
+
+    pub(crate) fn width(&self, text: &str) -> f64 {
+        self.face.width(text, self.size)
+    }
+}
+
+impl Figure {
+    /// An empty picture of `width` by `height` pixels; `title` is what a screen reader says.
+    pub(crate) fn new(width: f64, height: f64, title: &str) -> Figure {
+        Figure {
+            width: width.ceil().max(1.0) as u32,
+            height: height.ceil().max(1.0) as u32,
+            title: text::clean(title),
+            marks: Vec::new(),
+        }
+    }
+
+    pub(crate) fn line(&mut self, points: Vec<(f64, f64)>, color: Rgb, width: f64) {
+        self.marks.push(Mark::Line {
+            points,
+            color,
+            width,
+        });
+    }
+
+    pub(crate) fn area(&mut self, points: Vec<(f64, f64)>, color: Rgb, alpha: f64) {
+        self.marks.push(Mark::Area {
+            points,
+            color,
+            alpha,
+        });
+    }
+
+    pub(crate) fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), color: Rgb) {
+        self.marks.push(Mark::Rect {
+            x,
+            y,
+            width,
+            height,
+            color,
+        });
+    }
+
+    pub(crate) fn dot(&mut self, (x, y): (f64, f64), radius: f64, color: Rgb) {
+        self.marks.push(Mark::Dot {
+            x,
+            y,
+            radius,
+            color,
+        });
+    }
+
+    /// Writes `text` with the anchor of its baseline at the point.
+    pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, style: TextStyle) {
+        let text = text::clean(text);
+        self.marks.push(Mark::Text { x, y, text, style });
+    }
+
+    /// The size in pixels of the layout, which is the size of the SVG; a PNG has twice as many.
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// The picture as an SVG document: the same bytes for the same data.
+    pub fn svg(&self) -> String {
+        let units = (self.width * SVG_UNITS, self.height * SVG_UNITS);
+        let mut drawn = String::new();
+        let mut backend = SVGBackend::with_string(&mut drawn, units);
+        paint(&mut backend, &self.marks, f64::from(SVG_UNITS))
+            .expect("writing to a string does not fail");
+        drop(backend);
+
+        let (_, body) = drawn
+            .split_once(">\n")
+            .expect("plotters opens with the svg element");
+        let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{}\" height=\"{}\" \
+             viewBox=\"0 0 {} {}\" stroke-linejoin=\"round\" stroke-linecap=\"round\" \
+             class=\"s2s-viz\">\n\
+             <title>{}</title>\n\
+             <style>.s2s-viz rect{{shape-rendering:crispEdges}}\
+             .s2s-viz text[font-weight]{{font-weight:600}}</style>\n\
+             {body}",
+            self.width,
+            self.height,
+            units.0,
+            units.1,
+            escape(&self.title),
+        )
+    }
+
+    /// The picture as a PNG of twice the size of the layout.
+    pub fn png(&self) -> Png {
+        let (width, height) = (self.width * PNG_DENSITY, self.height * PNG_DENSITY);
+        let drawn = (width * OVERSAMPLING, height * OVERSAMPLING);
+        let mut pixels = vec![0xFF; drawn.0 as usize * drawn.1 as usize * 3];
+        let mut backend = BitMapBackend::with_buffer(&mut pixels, drawn);
+        paint(
+            &mut backend,
+            &self.marks,
+            f64::from(PNG_DENSITY * OVERSAMPLING),
+        )
+        .expect("writing to a buffer does not fail");
+        drop(backend);
+        let pixels = bitmap::shrink(&pixels, drawn.0 as usize);
+        Png {
+            width,
+            height,
+            bytes: bitmap::encode(width, height, PNG_DENSITY, &pixels),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::color::INK;
+
+    fn decode(png: &Png) -> Vec<u8> {
+        let mut reader = png::Decoder::new(png.bytes.as_slice()).read_info().unwrap();
+        assert_eq!(
+            (reader.info().width, reader.info().height),
+            (png.width, png.height)
+        );
+        let mut pixels = vec![0; reader.output_buffer_size()];
+        reader.next_frame(&mut pixels).unwrap();
+        pixels
+    }
+
+    #[test]
+    fn a_png_has_twice_the_pixels_of_the_layout() {
+        let png = Figure::new(31.0, 17.0, "").png();
+        assert_eq!((png.width, png.height), (62, 34));
+        assert!(decode(&png).iter().all(|&byte| byte == 0xFF));
+    }
+
+    #[test]
+    fn a_rectangle_covers_its_pixels_and_no_others() {
+        let mut figure = Figure::new(6.0, 5.0, "");
+        figure.rect((1.0, 2.0), (3.0, 2.0), INK);
+        let png = figure.png();
+        let dark: Vec<usize> = decode(&png)
+            .chunks(3)
+            .enumerate()
+            .filter(|(_, pixel)| *pixel == [INK.0, INK.1, INK.2])
+            .map(|(index, _)| index)
+            .collect();
+        let expected: Vec<usize> = (4..8)
+            .flat_map(|y| (2..8).map(move |x| y * 12 + x))
+            .collect();
+        assert_eq!(dark, expected);
+    }
+
+    #[test]
+    fn text_in_an_svg_is_escaped_and_has_the_size_asked_for() {
+        let mut figure = Figure::new(100.0, 20.0, "a < b & c");
+        figure.text((0.0, 15.0), "</s> \u{1b}", TextStyle::new(11.0, INK));
+        let svg = figure.svg();
+        assert!(svg.contains("<title>a &lt; b &amp; c</title>"), "{svg}");
+        assert!(svg.contains("&lt;/s&gt; \u{25A1}"), "{svg}");
+        assert!(svg.contains("font-size=\"110\""), "{svg}");
+    }
+}

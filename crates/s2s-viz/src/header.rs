@@ -1,0 +1,64 @@
+//! Title and subtitle at the upper left of a picture.
+
+use crate::color::{INK, MUTED};
+use crate::figure::{Figure, TextStyle};
+use crate::text::FALLBACK_SLACK;
+
+/// Distance of two baselines, in ems.
+const LEADING: f64 = 1.35;
+/// From the last line of the title to the subtitle.
+const GAP: f64 = 4.0;
+
+/// A title and a subtitle, broken into lines.
+pub(crate) struct Header {
+    lines: Vec<(String, TextStyle)>,
+}
+
+impl Header {
+    pub(crate) fn wrap(title: &str, subtitle: &str, width: f64) -> Header {
+        let title_style = TextStyle::new(17.0, INK).semi_bold();
+        let subtitle_style = TextStyle::new(12.5, MUTED);
+        Header::styled((title, title_style), (subtitle, subtitle_style), width)
+    }
+
+    /// The header of one panel among several.
+    pub(crate) fn wrap_small(title: &str, subtitle: &str, width: f64) -> Header {
+        let title_style = TextStyle::new(12.5, INK).semi_bold();
+        let subtitle_style = TextStyle::new(11.0, MUTED);
+        Header::styled((title, title_style), (subtitle, subtitle_style), width)
+    }
+
+    fn styled(title: (&str, TextStyle), subtitle: (&str, TextStyle), width: f64) -> Header {
+        let lines = |(text, style): (&str, TextStyle)| {
+            let lines = style.face.wrap(text, style.size, width / FALLBACK_SLACK);
+            lines.into_iter().map(move |line| (line, style))
+        };
+        Header {
+            lines: lines(title).chain(lines(subtitle)).collect(),
+        }
+    }
+
+    pub(crate) fn height(&self) -> f64 {
+        self.baselines().last().map_or(0.0, |y| y + GAP)
+    }
+
+    pub(crate) fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
+        for ((line, style), y) in self.lines.iter().zip(self.baselines()) {
+            figure.text((left, top + y), line, *style);
+        }
+    }
+
+    /// Distance of each baseline from the top.
+    fn baselines(&self) -> impl Iterator<Item = f64> {
+        self.lines
+            .iter()
+            .scan((0.0, None), |(y, above), (_, style)| {
+                *y += match above.replace(style.size) {
+                    None => style.size,
+                    Some(size) if size == style.size => style.size * LEADING,
+                    Some(_) => style.size * LEADING + GAP,
+                };
+                Some(*y)
+            })
+    }
+}

@@ -1,0 +1,393 @@
+//! The drawing of heatmaps.
+//!
+//! ```text
+//! title
+//! subtitle
+//!        source
+//!         3 1 4 </s>
+//! o   4   ░ ░ █ ░     █ 1
+//! u   1   ░ █ ░ ░     ▒
+//! t   3   █ ░ ░ ░     ░ 0
+//! ```
+
+use crate::Error;
+use crate::color::{self, MASKED, MUTED, WARNING};
+use crate::figure::{Anchor, Figure, TextStyle};
+use crate::header::Header;
+use crate::heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
+use crate::ticks;
+
+const MARGIN: f64 = 20.0;
+/// Tokens wider than this are cut short.
+const TOKEN_WIDTH: f64 = 84.0;
+/// From the tokens to the cells.
+const TOKEN_GAP: f64 = 9.0;
+/// For the names of the axes.
+const AXIS_NAME: f64 = 18.0;
+/// Between panels, and from cells to the color bar.
+const GUTTER: f64 = 24.0;
+const BAR_WIDTH: f64 = 10.0;
+/// The color bar with its numbers.
+const BAR_ROOM: f64 = 46.0;
+/// Titles get this much room, however few the cells.
+const TITLE_WIDTH: f64 = 300.0;
+
+/// How large cells may be, in pixels.
+#[derive(Clone, Copy)]
+struct CellSize {
+    /// What the longer side of the cells should not exceed, if cells remain large enough.
+    side: f64,
+    least: f64,
+    greatest: f64,
+}
+
+const ALONE: CellSize = CellSize {
+    side: 480.0,
+    least: 7.0,
+    greatest: 30.0,
+};
+const AMONG_OTHERS: CellSize = CellSize {
+    side: 230.0,
+    least: 4.0,
+    greatest: 20.0,
+};
+const SMALL: CellSize = CellSize {
+    side: 240.0,
+    least: 4.0,
+    greatest: 18.0,
+};
+
+impl Heatmap {
+    /// The heatmap with titles, names of the axes and a color bar. Square cells, whatever the
+    /// lengths; of tokens that would collide, only every second, third.. is written.
+    ///
+    /// # Errors
+    /// If there are no weights, a row is not as long as the source, or a weight lies outside of
+    /// `[0, 1]`.
+    pub fn draw(&self) -> Result<Figure, Error> {
+        self.check()?;
+        let panel = Panel::new(self, ALONE.cell(self));
+        let (cells_width, cells_height) = panel.cells();
+        let cells_left = MARGIN + AXIS_NAME + panel.row_tokens;
+        let bar_left = cells_left + cells_width + GUTTER;
+        let width = (bar_left + BAR_ROOM + MARGIN).max(TITLE_WIDTH + 2.0 * MARGIN);
+        let header = Header::wrap(&self.title, &self.subtitle, width - 2.0 * MARGIN);
+        let below_header = if header.height() > 0.0 { 14.0 } else { 0.0 };
+        let top = MARGIN + header.height() + below_header;
+        let cells_top = top + AXIS_NAME + panel.column_tokens;
+        let bar = Bar::beside(cells_height, self.has_masked());
+
+        let mut figure = Figure::new(
+            width,
+            cells_top + cells_height.max(bar.height()) + MARGIN,
+            &self.title,
+        );
+        header.draw(&mut figure, MARGIN, MARGIN);
+        let name = TextStyle::new(11.0, MUTED);
+        figure.text((cells_left, top + 9.0), "source", name);
+        let rightward = name.upward().anchored(Anchor::End);
+        figure.text((MARGIN + 9.0, cells_top), "output", rightward);
+        panel.draw(&mut figure, cells_left, cells_top);
+        bar.draw(&mut figure, bar_left, cells_top);
+        Ok(figure)
+    }
+
+    /// Tokens and cells alone, small: for lists of many pictures.
+    ///
+    /// # Errors
+    /// As [`Heatmap::draw`].
+    pub fn draw_small(&self) -> Result<Figure, Error> {
+        const MARGIN: f64 = 6.0;
+        self.check()?;
+        let panel = Panel::new(self, SMALL.cell(self));
+        let (width, height) = panel.size();
+        let mut figure = Figure::new(width + 2.0 * MARGIN, height + 2.0 * MARGIN, &self.title);
+        panel.draw(
+            &mut figure,
+            MARGIN + panel.row_tokens,
+            MARGIN + panel.column_tokens,
+        );
+        Ok(figure)
+    }
+}
+
+impl HeatmapGrid {
+    /// The panels with cells of one size, so that they compare, and one color bar.
+    ///
+    /// # Errors
+    /// If there are no panels, or as [`Heatmap::draw`] for any of them.
+    pub fn draw(&self) -> Result<Figure, Error> {
+        self.panels.iter().try_for_each(Heatmap::check)?;
+        let per_row = self.panels_per_row.clamp(1, self.panels.len().max(1));
+        let cells = self.panels.iter().map(|panel| AMONG_OTHERS.cell(panel));
+        let cell = cells.reduce(f64::min).ok_or(Error::NoPanels)?;
+        let panels: Vec<Panel> = self
+            .panels
+            .iter()
+            .map(|panel| Panel::new(panel, cell))
+            .collect();
+
+        let greatest = |of: &dyn Fn(&Panel) -> f64| panels.iter().map(of).fold(0.0, f64::max);
+        let row_tokens = greatest(&|panel| panel.row_tokens);
+        let column_tokens = greatest(&|panel| panel.column_tokens);
+        let panel_width = row_tokens + greatest(&|panel| panel.cells().0).max(90.0);
+        let small_header = |panel: &Panel| {
+            Header::wrap_small(&panel.map.title, &panel.map.subtitle, panel_width - 4.0)
+        };
+        let header_height = greatest(&|panel| small_header(panel).height()) + 8.0;
+
+        let bar_left = MARGIN + per_row as f64 * (panel_width + GUTTER);
+        let width = bar_left + BAR_ROOM + MARGIN;
+        let header = Header::wrap(&self.title, &self.subtitle, width - 2.0 * MARGIN);
+        let below_header = if header.height() > 0.0 { 18.0 } else { 0.0 };
+        let top = MARGIN + header.height() + below_header;
+
+        let mut tops = vec![top];
+        for row in panels.chunks(per_row) {
+            let cells = row.iter().map(|panel| panel.cells().1).fold(0.0, f64::max);
+            let last = tops[tops.len() - 1];
+            tops.push(last + header_height + column_tokens + cells + GUTTER);
+        }
+        let bar_top = top + header_height + column_tokens;
+        let bar = Bar::beside(
+            panels[0].cells().1,
+            self.panels.iter().any(Heatmap::has_masked),
+        );
+        let bottom = (tops[tops.len() - 1] - GUTTER).max(bar_top + bar.height());
+
+        let mut figure = Figure::new(width, bottom + MARGIN, &self.title);
+        header.draw(&mut figure, MARGIN, MARGIN);
+        for (row, top) in panels.chunks(per_row).zip(tops) {
+            for (column, panel) in row.iter().enumerate() {
+                let left = MARGIN + column as f64 * (panel_width + GUTTER);
+                small_header(panel).draw(&mut figure, left, top);
+                let cells_top = top + header_height + column_tokens;
+                panel.draw(&mut figure, left + row_tokens, cells_top);
+            }
+        }
+        bar.draw(&mut figure, bar_left, bar_top);
+        Ok(figure)
+    }
+}
+
+impl CellSize {
+    /// The side of a cell in whole pixels.
+    fn cell(self, map: &Heatmap) -> f64 {
+        let longer = map.rows.len().max(map.columns.len()) as f64;
+        (self.side / longer)
+            .floor()
+            .clamp(self.least, self.greatest)
+    }
+}
+
+/// Cells with their tokens.
+struct Panel<'a> {
+    map: &'a Heatmap,
+    cell: f64,
+    /// Every how many tokens one is written.
+    every: usize,
+    /// Whether source tokens read upward, since side by side they would collide.
+    is_upward: bool,
+    style: TextStyle,
+    /// Room for the output tokens, with the gap.
+    row_tokens: f64,
+    /// Room for the source tokens, with the gap.
+    column_tokens: f64,
+}
+
+impl Panel<'_> {
+    fn new(map: &Heatmap, cell: f64) -> Panel<'_> {
+        let size = (cell * 0.62).clamp(8.5, 12.0);
+        let style = TextStyle::new(size, color::INK);
+        let every = (size * 1.15 / cell).ceil().max(1.0) as usize;
+        let width = |token: &String| style.width(token).min(TOKEN_WIDTH);
+        let bold = |row: &HeatmapRow| style.semi_bold().width(&row.token).min(TOKEN_WIDTH);
+        let written: Vec<f64> = map.columns.iter().step_by(every).map(width).collect();
+        let pitch = cell * every as f64;
+        let is_upward = written
+            .windows(2)
+            .any(|two| (two[0] + two[1]) / 2.0 + 3.0 > pitch);
+        let across = written.into_iter().fold(0.0, f64::max);
+        let down = map.rows.iter().map(bold).fold(0.0, f64::max);
+        Panel {
+            map,
+            cell,
+            every,
+            is_upward,
+            style,
+            row_tokens: down + TOKEN_GAP,
+            column_tokens: if is_upward { across } else { size * 0.8 } + TOKEN_GAP,
+        }
+    }
+
+    /// Width and height of the cells.
+    fn cells(&self) -> (f64, f64) {
+        (
+            self.map.columns.len() as f64 * self.cell,
+            self.map.rows.len() as f64 * self.cell,
+        )
+    }
+
+    /// Width and height with the tokens.
+    fn size(&self) -> (f64, f64) {
+        let (width, height) = self.cells();
+        (self.row_tokens + width, self.column_tokens + height)
+    }
+
+    /// Draws the cells with their upper left corner at a point, and the tokens around them.
+    fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
+        let (left, top) = (left.round(), top.round()); // sharp edges
+        let gap = if self.cell >= 15.0 { 1.0 } else { 0.0 };
+        let middle = |index: usize| (index as f64 + 0.5) * self.cell;
+        let is_written = |index: usize| index.is_multiple_of(self.every);
+        let write = |figure: &mut Figure, at, token: &str, style: TextStyle| {
+            let short = style.face.ellipsize(token, style.size, TOKEN_WIDTH);
+            figure.text(at, &short, style);
+        };
+        // Half the height of digits, from their middle to the baseline.
+        let drop = self.style.size * 0.36;
+
+        for (i, token) in self
+            .map
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| is_written(*i))
+        {
+            let (x, y) = (left + middle(i), top - TOKEN_GAP);
+            if self.is_upward {
+                write(figure, (x + drop, y), token, self.style.upward());
+            } else {
+                write(figure, (x, y), token, self.style.anchored(Anchor::Middle));
+            }
+        }
+        for (i, row) in self.map.rows.iter().enumerate() {
+            let y = top + middle(i);
+            if row.is_wrong {
+                let radius = (self.cell * 0.18).clamp(1.0, 2.0);
+                figure.dot((left - TOKEN_GAP / 2.0, y), radius, WARNING);
+            }
+            if is_written(i) {
+                let style = match row.is_wrong {
+                    true => TextStyle {
+                        color: WARNING,
+                        ..self.style
+                    }
+                    .semi_bold(),
+                    false => self.style,
+                };
+                let style = style.anchored(Anchor::End);
+                write(figure, (left - TOKEN_GAP, y + drop), &row.token, style);
+            }
+            for (j, weight) in row.weights.iter().enumerate() {
+                let corner = (left + j as f64 * self.cell, top + i as f64 * self.cell);
+                let fill = weight.map_or(MASKED, |weight| color::viridis(f64::from(weight)));
+                figure.rect(corner, (self.cell - gap, self.cell - gap), fill);
+            }
+        }
+    }
+}
+
+/// The colors with their weights.
+struct Bar {
+    /// Pixels from 1 to 0.
+    length: f64,
+    has_masked: bool,
+}
+
+impl Bar {
+    fn beside(cells: f64, has_masked: bool) -> Bar {
+        Bar {
+            length: cells.clamp(60.0, 160.0).round(),
+            has_masked,
+        }
+    }
+
+    fn height(&self) -> f64 {
+        self.length + if self.has_masked { 30.0 } else { 4.0 }
+    }
+
+    fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
+        let (left, top) = (left.round(), top.round());
+        let style = TextStyle::new(10.5, MUTED);
+        figure.text((left, top - TOKEN_GAP), "weight", style);
+        for i in 0..self.length as usize {
+            let weight = 1.0 - (i as f64 + 0.5) / self.length;
+            figure.rect(
+                (left, top + i as f64),
+                (BAR_WIDTH, 1.0),
+                color::viridis(weight),
+            );
+        }
+        for tick in ticks::linear(0.0, 1.0, 0.5) {
+            let y = top + (1.0 - tick.value) * self.length;
+            let y = y.clamp(top + 4.0, top + self.length - 4.0) + 3.8;
+            figure.text((left + BAR_WIDTH + 6.0, y), &tick.label, style);
+        }
+        if self.has_masked {
+            let y = top + self.length + 14.0;
+            figure.rect((left, y), (BAR_WIDTH, BAR_WIDTH), MASKED);
+            figure.text((left + BAR_WIDTH + 6.0, y + 8.8), "masked", style);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(rows: usize, columns: usize, token: &str) -> Heatmap {
+        let row = |_| HeatmapRow {
+            token: token.into(),
+            is_wrong: true,
+            weights: vec![Some(0.5); columns],
+        };
+        Heatmap {
+            columns: vec![token.into(); columns],
+            rows: (0..rows).map(row).collect(),
+            ..Heatmap::default()
+        }
+    }
+
+    #[test]
+    fn every_shape_can_be_drawn_within_bounds() {
+        for (rows, columns) in [(1, 1), (1, 60), (60, 1), (13, 12), (60, 60), (200, 150)] {
+            for token in ["7", "</s>", "internationalization", ""] {
+                let map = map(rows, columns, token);
+                let (width, height) = map.draw().unwrap().size();
+                let cell = ALONE.cell(&map);
+                assert!(f64::from(width) >= columns as f64 * cell + BAR_ROOM);
+                assert!(f64::from(height) >= rows as f64 * cell);
+                assert!(width < 1700 && height < 1700, "{width} x {height}");
+                map.draw_small().unwrap();
+                let panels = vec![map; 4];
+                let panels_per_row = 0; // taken as 1
+                HeatmapGrid {
+                    panels,
+                    panels_per_row,
+                    ..HeatmapGrid::default()
+                }
+                .draw()
+                .unwrap();
+            }
+        }
+        assert_eq!(HeatmapGrid::default().draw(), Err(Error::NoPanels));
+    }
+
+    #[test]
+    fn tokens_turn_upward_before_they_collide() {
+        let is_upward = |token, cell| Panel::new(&map(3, 3, token), cell).is_upward;
+        assert!(!is_upward("11", 20.0));
+        assert!(is_upward("11000", 20.0));
+        assert!(!is_upward("11000", 60.0));
+    }
+
+    #[test]
+    fn tokens_are_thinned_out_where_cells_are_lower_than_they() {
+        let every = |cell| Panel::new(&map(3, 3, "7"), cell).every;
+        assert_eq!(
+            (every(30.0), every(12.0), every(7.0), every(4.0)),
+            (1, 1, 2, 3)
+        );
+    }
+}

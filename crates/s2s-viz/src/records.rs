@@ -1,0 +1,329 @@
+//! From the records of a run to plots.
+
+use s2s_runlog::{AttentionRecord, MetricsRecord};
+
+use crate::Error;
+use crate::axis::YAxis;
+use crate::color::Hue;
+use crate::curve::LinePlot;
+use crate::figure::Png;
+use crate::heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
+use crate::series::Series;
+use crate::terminal::Ink;
+use crate::ticks;
+
+/// The token that a model stops with, as records write it.
+const END: &str = "</s>";
+
+/// A figure of each evaluation over training: x is the epoch if every record has one, else the
+/// step.
+pub fn points(records: &[MetricsRecord], y: impl Fn(&MetricsRecord) -> f64) -> Vec<(f64, f64)> {
+    let has_epochs = has_epochs(records);
+    let x = |record: &MetricsRecord| match record.epoch {
+        Some(epoch) if has_epochs => epoch,
+        _ => record.step as f64,
+    };
+    records
+        .iter()
+        .map(|record| (x(record), y(record)))
+        .collect()
+}
+
+/// The name of the x of [`points`]: `epoch` or `step`.
+pub fn x_label(records: &[MetricsRecord]) -> &'static str {
+    if has_epochs(records) { "epoch" } else { "step" }
+}
+
+/// Loss of training and validation; the latter running free, and with the true tokens fed.
+pub fn loss_plot(records: &[MetricsRecord]) -> LinePlot {
+    let forced = points(records, |record| record.val_forced_loss);
+    let mut plot = train_and_validation(
+        records,
+        "Loss",
+        |record| record.train_loss,
+        |record| record.val_loss,
+    );
+    plot.subtitle = "validation feeds the model its own output; forced, the true tokens".into();
+    plot.y_label = "nats a token".into();
+    plot.series
+        .insert(1, Series::new("validation, forced", Hue::Grey, forced));
+    plot
+}
+
+/// Share of tokens that training and validation get right.
+pub fn accuracy_plot(records: &[MetricsRecord]) -> LinePlot {
+    let train = |record: &MetricsRecord| record.train_token_accuracy;
+    let val = |record: &MetricsRecord| record.val_token_accuracy;
+    LinePlot {
+        subtitle: "share of tokens predicted right, the end included".into(),
+        y_label: "share of tokens".into(),
+        y_axis: YAxis::Share,
+        ..train_and_validation(records, "Token accuracy", train, val)
+    }
+}
+
+/// Share of sequences that training and validation get right as a whole.
+pub fn exact_match_plot(records: &[MetricsRecord]) -> LinePlot {
+    let train = |record: &MetricsRecord| record.train_exact_match;
+    let val = |record: &MetricsRecord| record.val_exact_match;
+    LinePlot {
+        subtitle: "share of sequences with every token right".into(),
+        y_label: "share of sequences".into(),
+        y_axis: YAxis::Share,
+        ..train_and_validation(records, "Exact match", train, val)
+    }
+}
+
+/// The attention of one sequence as small PNG, for lists of many.
+///
+/// # Errors
+/// As [`Heatmap::from_record`] and [`Heatmap::draw`].
+pub fn heatmap_png(record: &AttentionRecord) -> Result<Png, Error> {
+    Ok(Heatmap::from_record(record)?.draw_small()?.png())
+}
+
+/// The attention of one sequence in characters; see [`Heatmap::terminal`].
+///
+/// # Errors
+/// As [`Heatmap::from_record`] and [`Heatmap::terminal`].
+pub fn terminal_heatmap(record: &AttentionRecord, width: usize, ink: Ink) -> Result<String, Error> {
+    Heatmap::from_record(record)?.terminal(width, ink)
+}
+
+impl Heatmap {
+    /// The attention of one sequence. Tokens that differ from the reference are marked as wrong,
+    /// and the title says what was read and how well it went.
+    ///
+    /// # Errors
+    /// If the rows of weights are not as many as the predicted tokens.
+    pub fn from_record(record: &AttentionRecord) -> Result<Heatmap, Error> {
+        let (weights, tokens) = (record.weights.len(), record.prediction.len());
+        if weights != tokens {
+            return Err(Error::RowCount { weights, tokens });
+        }
+        let reference: Vec<&str> = record
+            .target
+            .iter()
+            .map(String::as_str)
+            .chain([END])
+            .collect();
+        let row = |(i, token): (usize, &String)| HeatmapRow {
+            token: token.clone(),
+            is_wrong: reference.get(i) != Some(&token.as_str()),
+            weights: record.weights[i].iter().copied().map(Some).collect(),
+        };
+        let rows: Vec<HeatmapRow> = record.prediction.iter().enumerate().map(row).collect();
+        let wrong = rows.iter().filter(|row| row.is_wrong).count();
+        let verdict = match (record.is_exact, wrong) {
+            (true, _) => "exact".to_owned(),
+            (false, 0) => "wrong: cut off before its end".to_owned(),
+            (false, wrong) => format!("{wrong} of {tokens} tokens wrong"),
+        };
+        Ok(Heatmap {
+            title: "Attention".into(),
+            subtitle: format!("step {}, {verdict}", ticks::number(record.step as f64, 0)),
+            columns: record.source.clone(),
+            rows,
+        })
+    }
+}
+
+impl HeatmapGrid {
+    /// The same sequence over training: at most `count` of the records, evenly spread over them
+    /// with the first and the last among them. Each panel is named by its step.
+    ///
+    /// # Errors
+    /// As [`Heatmap::from_record`].
+    pub fn over_training(records: &[AttentionRecord], count: usize) -> Result<HeatmapGrid, Error> {
+        let last = records.len().saturating_sub(1);
+        let count = count.min(records.len());
+        let chosen = (0..count).map(|i| match count {
+            1 => last,
+            _ => (i * last + (count - 1) / 2) / (count - 1),
+        });
+        let panel = |i: usize| {
+            let map = Heatmap::from_record(&records[i])?;
+            let (step, verdict) = map.subtitle.split_once(", ").unwrap_or((&map.subtitle, ""));
+            Ok(Heatmap {
+                title: step.to_owned(),
+                subtitle: verdict.to_owned(),
+                ..map
+            })
+        };
+        Ok(HeatmapGrid {
+            title: "Attention over training".into(),
+            subtitle: "source tokens from left to right, output tokens from top to bottom".into(),
+            panels: chosen.map(panel).collect::<Result<_, Error>>()?,
+            panels_per_row: 3,
+        })
+    }
+}
+
+fn has_epochs(records: &[MetricsRecord]) -> bool {
+    records.iter().all(|record| record.epoch.is_some())
+}
+
+fn train_and_validation(
+    records: &[MetricsRecord],
+    title: &str,
+    train: impl Fn(&MetricsRecord) -> f64,
+    validation: impl Fn(&MetricsRecord) -> f64,
+) -> LinePlot {
+    LinePlot {
+        title: title.into(),
+        x_label: x_label(records).into(),
+        series: vec![
+            Series::new("train", Hue::Blue, points(records, train)),
+            Series::new("validation", Hue::Vermilion, points(records, validation)),
+        ],
+        ..LinePlot::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(step: u64, epoch: Option<f64>) -> MetricsRecord {
+        MetricsRecord {
+            step,
+            epoch,
+            train_loss: 1.0,
+            train_token_accuracy: 0.1,
+            train_exact_match: 0.01,
+            val_loss: 2.0,
+            val_forced_loss: 1.5,
+            exposure_gap: 0.5,
+            val_token_accuracy: 0.2,
+            val_exact_match: 0.02,
+            learning_rate: 1e-3,
+            grad_norm: 1.0,
+            teacher_forcing_ratio: 0.5,
+            is_best: false,
+        }
+    }
+
+    fn attention(prediction: &[&str], is_exact: bool) -> AttentionRecord {
+        let tokens = |tokens: &[&str]| tokens.iter().map(|token| (*token).to_owned()).collect();
+        AttentionRecord {
+            step: 1200,
+            source: tokens(&["3", "1", "4", END]),
+            target: tokens(&["4", "1", "3"]),
+            prediction: tokens(prediction),
+            weights: vec![vec![0.25; 4]; prediction.len()],
+            is_exact,
+        }
+    }
+
+    #[test]
+    fn x_is_the_epoch_where_all_records_have_one() {
+        let records = [metrics(100, Some(0.5)), metrics(200, Some(1.0))];
+        assert_eq!(points(&records, |r| r.val_loss), [(0.5, 2.0), (1.0, 2.0)]);
+        assert_eq!(x_label(&records), "epoch");
+        let records = [metrics(100, Some(0.5)), metrics(200, None)];
+        assert_eq!(
+            points(&records, |r| r.val_loss),
+            [(100.0, 2.0), (200.0, 2.0)]
+        );
+        assert_eq!(x_label(&records), "step");
+    }
+
+    #[test]
+    fn plots_set_training_against_validation() {
+        #[track_caller]
+        fn check(plot: &LinePlot, expected: &[(&str, f64)]) {
+            let ends = plot
+                .series
+                .iter()
+                .map(|series| (series.label.as_str(), series.points[0].1));
+            assert_eq!(ends.collect::<Vec<_>>(), expected);
+        }
+        let records = [metrics(100, None)];
+        let forced = ("validation, forced", 1.5);
+        check(
+            &loss_plot(&records),
+            &[("train", 1.0), forced, ("validation", 2.0)],
+        );
+        check(
+            &accuracy_plot(&records),
+            &[("train", 0.1), ("validation", 0.2)],
+        );
+        check(
+            &exact_match_plot(&records),
+            &[("train", 0.01), ("validation", 0.02)],
+        );
+        assert!(loss_plot(&[]).draw().is_err());
+    }
+
+    #[test]
+    fn tokens_that_differ_from_the_reference_are_wrong() {
+        #[track_caller]
+        fn check(prediction: &[&str], is_exact: bool, wrong: &[bool], subtitle: &str) {
+            let map = Heatmap::from_record(&attention(prediction, is_exact)).unwrap();
+            let marked: Vec<bool> = map.rows.iter().map(|row| row.is_wrong).collect();
+            assert_eq!(marked, wrong);
+            assert_eq!(map.subtitle, format!("step 1,200, {subtitle}"));
+        }
+        check(&["4", "1", "3", END], true, &[false; 4], "exact");
+        check(
+            &["4", "9", "3", END],
+            false,
+            &[false, true, false, false],
+            "1 of 4 tokens wrong",
+        );
+        check(&["4", END], false, &[false, true], "1 of 2 tokens wrong");
+        check(
+            &["4", "1", "3"],
+            false,
+            &[false; 3],
+            "wrong: cut off before its end",
+        );
+        let long = [false, false, false, true, true];
+        check(
+            &["4", "1", "3", "3", END],
+            false,
+            &long,
+            "2 of 5 tokens wrong",
+        );
+    }
+
+    #[test]
+    fn weights_without_tokens_and_models_without_attention_are_refused() {
+        let mut record = attention(&["4", "1"], false);
+        record.weights.pop();
+        let error = Err(Error::RowCount {
+            weights: 1,
+            tokens: 2,
+        });
+        assert_eq!(Heatmap::from_record(&record), error);
+        record.weights.clear();
+        record.prediction.clear();
+        assert_eq!(
+            heatmap_png(&record),
+            Err(Error::NoWeights {
+                rows: 0,
+                columns: 4
+            })
+        );
+        assert!(terminal_heatmap(&record, 80, Ink::Plain).is_err());
+    }
+
+    #[test]
+    fn panels_spread_from_the_first_record_to_the_last() {
+        let records: Vec<AttentionRecord> = (1..=10)
+            .map(|step| AttentionRecord {
+                step,
+                ..attention(&["4"], false)
+            })
+            .collect();
+        let steps = |count| -> Vec<String> {
+            let grid = HeatmapGrid::over_training(&records, count).unwrap();
+            grid.panels.into_iter().map(|panel| panel.title).collect()
+        };
+        assert_eq!(steps(4), ["step 1", "step 4", "step 7", "step 10"]);
+        assert_eq!(steps(1), ["step 10"]);
+        assert_eq!(steps(50).len(), 10);
+        let none = HeatmapGrid::over_training(&[], 4).unwrap();
+        assert_eq!(none.draw(), Err(Error::NoPanels));
+    }
+}

@@ -1,0 +1,240 @@
+//! A heatmap in characters.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::Error;
+use crate::color::{self, MASKED, Rgb, WARNING};
+use crate::heatmap::{Heatmap, HeatmapRow};
+use crate::text;
+
+/// Columns of a terminal that the output tokens may take.
+const TOKEN_COLUMNS: usize = 12;
+/// Lines that source tokens may take when they are written downward.
+const TOKEN_LINES: usize = 6;
+/// The least weight of each shade; what is less is a dot.
+const SHADES: [(f32, char); 4] = [(0.05, '░'), (0.25, '▒'), (0.5, '▓'), (0.75, '█')];
+
+/// What a terminal can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Shades of one color, in any terminal or file.
+    Plain,
+    /// Escape codes for 24-bit colors.
+    Color,
+}
+
+impl Heatmap {
+    /// The heatmap as lines of at most `width` terminal columns. Tokens that are wrong have a `*`.
+    ///
+    /// Where source tokens side by side take too much room, they are written downward, and cells
+    /// become narrower.
+    ///
+    /// # Errors
+    /// As [`Heatmap::draw`], and if it does not fit.
+    pub fn terminal(&self, width: usize, ink: Ink) -> Result<String, Error> {
+        self.check()?;
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|token| text::clean(token))
+            .collect();
+        let rows: Vec<String> = self
+            .rows
+            .iter()
+            .map(|row| fit(&text::clean(&row.token), TOKEN_COLUMNS))
+            .collect();
+        let side = rows.iter().map(|token| token.width()).max().unwrap_or(0);
+        let widest = columns.iter().map(|token| token.width()).max().unwrap_or(0);
+        let room = width.saturating_sub(side + 2) / columns.len();
+        let needed = side + 2 + columns.len();
+        let cell = match room {
+            0 => return Err(Error::TooNarrow { needed, width }),
+            room if room > widest.max(1) && widest < TOKEN_COLUMNS => widest.max(1) + 1,
+            room => room.min(2),
+        };
+
+        let mut lines = if cell > widest {
+            vec![columns.iter().map(|token| pad_left(token, cell)).collect()]
+        } else {
+            downward(&columns, cell)
+        };
+        for line in &mut lines {
+            *line = format!("{:side$}  {line}", "");
+        }
+        for (row, token) in self.rows.iter().zip(&rows) {
+            let mark = if row.is_wrong { '*' } else { ' ' };
+            let token = pad_left(token, side);
+            let cells = cells(row, cell, ink);
+            lines.push(match (ink, row.is_wrong) {
+                (Ink::Color, true) => {
+                    format!("{}{token}{mark}\x1b[0m {cells}", foreground(WARNING))
+                }
+                _ => format!("{token}{mark} {cells}"),
+            });
+        }
+        Ok(lines
+            .iter()
+            .map(|line| format!("{}\n", line.trim_end()))
+            .collect())
+    }
+}
+
+fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
+    // Wide cells leave a column free, as their tokens do.
+    let (space, width) = if width > 2 {
+        (1, width - 1)
+    } else {
+        (0, width)
+    };
+    let cell = |weight: &Option<f32>| match (ink, weight) {
+        (Ink::Plain, None) => "-".repeat(width),
+        (Ink::Plain, Some(weight)) if *weight < SHADES[0].0 => format!("{:>width$}", '·'),
+        (Ink::Plain, Some(weight)) => shade(*weight).to_string().repeat(width),
+        (Ink::Color, weight) => {
+            let Rgb(red, green, blue) =
+                weight.map_or(MASKED, |weight| color::viridis(f64::from(weight)));
+            format!("\x1b[48;2;{red};{green};{blue}m{:width$}\x1b[0m", "")
+        }
+    };
+    row.weights
+        .iter()
+        .map(|weight| format!("{:space$}{}", "", cell(weight)))
+        .collect()
+}
+
+/// The shade of a weight that has one.
+fn shade(weight: f32) -> char {
+    let reached = SHADES.iter().rev().find(|(least, _)| weight >= *least);
+    reached.map_or(SHADES[0].1, |&(_, shade)| shade)
+}
+
+fn foreground(Rgb(red, green, blue): Rgb) -> String {
+    format!("\x1b[1;38;2;{red};{green};{blue}m")
+}
+
+/// Tokens spelled from top to bottom, ending on the same line.
+fn downward(tokens: &[String], cell: usize) -> Vec<String> {
+    let tokens: Vec<Vec<char>> = tokens
+        .iter()
+        .map(|token| {
+            fit(token, TOKEN_LINES)
+                .chars()
+                .filter(|c| c.width().is_some_and(|width| width <= cell))
+                .collect()
+        })
+        .collect();
+    let lines = tokens.iter().map(Vec::len).max().unwrap_or(0);
+    (0..lines)
+        .map(|line| {
+            let letter = |token: &Vec<char>| {
+                let above = lines - token.len();
+                line.checked_sub(above).map_or(' ', |i| token[i])
+            };
+            tokens
+                .iter()
+                .map(|token| pad_left(&letter(token).to_string(), cell))
+                .collect()
+        })
+        .collect()
+}
+
+fn pad_left(text: &str, width: usize) -> String {
+    format!("{}{text}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+/// `text`, or its beginning and an ellipsis, in at most `width` columns.
+fn fit(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for c in text.chars() {
+        if kept.width() + c.width().unwrap_or(0) + 1 > width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heatmap(columns: &[&str], rows: &[(&str, bool)]) -> Heatmap {
+        let count = columns.len();
+        let row = |(i, &(token, is_wrong)): (usize, &(&str, bool))| HeatmapRow {
+            token: token.into(),
+            is_wrong,
+            weights: (0..count)
+                .map(|j| Some(if i + j + 1 == count { 0.9 } else { 0.02 }))
+                .collect(),
+        };
+        Heatmap {
+            columns: columns.iter().map(|token| (*token).into()).collect(),
+            rows: rows.iter().enumerate().map(row).collect(),
+            ..Heatmap::default()
+        }
+    }
+
+    #[test]
+    fn tokens_stand_on_both_axes_and_wrong_ones_are_marked() {
+        let map = heatmap(
+            &["3", "14", "9"],
+            &[("9", false), ("15", true), ("3", false)],
+        );
+        let expected = [
+            "      3 14  9",
+            " 9    ·  · ██",
+            "15*   · ██  ·",
+            " 3   ██  ·  ·",
+            "",
+        ];
+        assert_eq!(map.terminal(80, Ink::Plain).unwrap(), expected.join("\n"));
+    }
+
+    #[test]
+    fn narrow_terminals_get_tokens_written_downward() {
+        let map = heatmap(
+            &["3", "14", "9"],
+            &[("9", false), ("15", true), ("3", false)],
+        );
+        let expected = ["     1", "    349", " 9  ··█", "15* ·█·", " 3  █··", ""];
+        assert_eq!(map.terminal(8, Ink::Plain).unwrap(), expected.join("\n"));
+    }
+
+    #[test]
+    fn lines_fit_or_the_error_says_what_would() {
+        let tokens: Vec<String> = (0..60).map(|i| format!("word{}", i % 50)).collect();
+        let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        let map = heatmap(&tokens, &[("a token longer than twelve", false)]);
+        let needed = match map.terminal(40, Ink::Plain) {
+            Err(Error::TooNarrow { needed, width: 40 }) => needed,
+            other => panic!("{other:?}"),
+        };
+        for width in needed..400 {
+            let drawn = map.terminal(width, Ink::Plain).unwrap();
+            assert!(
+                drawn.lines().all(|line| line.width() <= width),
+                "{width}:\n{drawn}"
+            );
+        }
+    }
+
+    #[test]
+    fn color_changes_no_width_and_plain_has_no_escapes() {
+        let mut map = heatmap(&["3", "14", "\u{1b}[2J"], &[("9", false), ("15", true)]);
+        map.rows[0].weights[2] = None;
+        let plain = map.terminal(80, Ink::Plain).unwrap();
+        assert!(!plain.contains('\u{1b}'));
+        assert!(plain.contains('-'));
+        let color = map.terminal(80, Ink::Color).unwrap();
+        let mut bare = String::new();
+        for part in color.split('\u{1b}') {
+            bare.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+        }
+        let widths =
+            |text: &str| -> Vec<usize> { text.lines().map(UnicodeWidthStr::width).collect() };
+        assert_eq!(widths(&bare)[1..], widths(&plain)[1..]);
+    }
+}

@@ -1,0 +1,61 @@
+//! Pictures drawn byte for byte as they were looked at and approved.
+
+use insta::assert_binary_snapshot;
+use s2s_viz::{Error, Heatmap, HeatmapGrid, HeatmapRow, Hue, LinePlot, Series, Spread, YAxis};
+
+fn heatmap() -> Heatmap {
+    let row = |token: &str, is_wrong, weights: [Option<f32>; 3]| HeatmapRow {
+        token: token.into(),
+        is_wrong,
+        weights: weights.into(),
+    };
+    Heatmap {
+        title: "Attention".into(),
+        subtitle: "1 of 2 tokens wrong".into(),
+        columns: vec!["3".into(), "14".into(), "</s>".into()],
+        rows: vec![
+            row("14", false, [Some(0.1), Some(0.9), None]),
+            row("15", true, [Some(1.0), Some(0.0), None]),
+        ],
+    }
+}
+
+#[test]
+fn line_plots_are_drawn_as_approved() -> Result<(), Error> {
+    let runs = [vec![(1.0, 4.0), (2.0, 0.5)], vec![(1.0, 3.0), (2.0, 0.1)]];
+    let plot = LinePlot {
+        title: "Loss".into(),
+        subtitle: "two seeds".into(),
+        x_label: "epoch".into(),
+        y_label: "nats a token".into(),
+        y_axis: YAxis::Log,
+        series: vec![
+            Series::over_runs("train", Hue::Blue, &runs, Spread::Range),
+            Series::over_runs("validation", Hue::Vermilion, &runs, Spread::Runs),
+        ],
+    };
+    assert_binary_snapshot!("line-plot.svg", plot.draw()?.svg().into_bytes());
+    Ok(())
+}
+
+#[test]
+fn heatmaps_are_drawn_as_approved() -> Result<(), Error> {
+    assert_binary_snapshot!("heatmap.svg", heatmap().draw()?.svg().into_bytes());
+    assert_binary_snapshot!(
+        "heatmap-small.svg",
+        heatmap().draw_small()?.svg().into_bytes()
+    );
+    Ok(())
+}
+
+#[test]
+fn grids_are_drawn_as_approved() -> Result<(), Error> {
+    let grid = HeatmapGrid {
+        title: "Attention of samples".into(),
+        panels: vec![heatmap(); 3],
+        panels_per_row: 2,
+        ..HeatmapGrid::default()
+    };
+    assert_binary_snapshot!("grid.svg", grid.draw()?.svg().into_bytes());
+    Ok(())
+}
