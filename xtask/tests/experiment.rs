@@ -141,23 +141,31 @@ fn several_runs_at_a_time_come_to_the_same_report() {
 }
 
 #[test]
-fn a_failed_run_is_named_with_its_log() {
-    let repository = Repository::new(EXPERIMENT);
-    let failed = repository
-        .experiment()
-        .env("FAKE_FAIL", "*wide-seed1")
-        .assert()
-        .code(1);
-    let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
-    assert!(
-        message.contains("wide-seed1 came to no result"),
-        "{message}"
+fn a_failed_run_is_named_with_what_it_said() {
+    #[track_caller]
+    fn check(jobs: &str, expected: &str) {
+        let repository = Repository::new(EXPERIMENT);
+        let failed = repository
+            .experiment()
+            .args(["--jobs", jobs])
+            .env("FAKE_FAIL", "*wide-seed1")
+            .assert()
+            .code(1);
+        let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+        assert!(message.contains(expected), "{message}");
+        assert!(
+            !repository
+                .path("runs/experiments/widths/report.md")
+                .exists()
+        );
+    }
+    check(
+        "1",
+        "cannot\nerror: wide-seed1 failed (exit status: 1): see above",
     );
-    assert!(message.contains("logs/wide-seed1.log"), "{message}");
-    assert!(
-        !repository
-            .path("runs/experiments/widths/report.md")
-            .exists()
+    check(
+        "2",
+        "(exit status: 1): see runs/experiments/widths/logs/wide-seed1.log",
     );
 }
 

@@ -3,12 +3,12 @@
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use s2s_runlog::{RunDir, RunRecord, RunStatus, read_json};
 
 use super::plan::Job;
@@ -74,26 +74,17 @@ pub(crate) fn is_newer(s2s: &Path, job: &Job) -> bool {
 /// Runs all tasks, `parallel` at a time. After a failure no other is started.
 pub(crate) fn run_all(s2s: &Path, tasks: &[Task], parallel: NonZeroUsize) -> Result<()> {
     let next = AtomicUsize::new(0);
-    let has_failed = AtomicBool::new(false);
     let failures = Mutex::new(Vec::new());
+    let failures = || failures.lock().expect("no thread panics with the lock");
     let work = || {
-        while !has_failed.load(Ordering::Relaxed) {
+        while failures().is_empty() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { break };
-            let name = task.job.name();
-            eprintln!(
-                "[{}/{}] {name}: {}",
-                index + 1,
-                tasks.len(),
-                task.start.verb()
-            );
+            let name = format!("[{}/{}] {}", index + 1, tasks.len(), task.job.name());
+            eprintln!("{name}: {}", task.start.verb());
             match run(s2s, task, parallel) {
-                Ok(outcome) => eprintln!("[{}/{}] {name}: {outcome}", index + 1, tasks.len()),
-                Err(error) => {
-                    has_failed.store(true, Ordering::Relaxed);
-                    let mut failures = failures.lock().expect("no thread panics with the lock");
-                    failures.push(format!("{error:#}"));
-                }
+                Ok(ending) => eprintln!("{name}: {ending}"),
+                Err(error) => failures().push(format!("{error:#}")),
             }
         }
     };
@@ -102,64 +93,51 @@ pub(crate) fn run_all(s2s: &Path, tasks: &[Task], parallel: NonZeroUsize) -> Res
             scope.spawn(work);
         }
     });
-    let failures = failures
-        .into_inner()
-        .expect("no thread panics with the lock");
-    if failures.is_empty() {
-        return Ok(());
+    let failures = failures();
+    if !failures.is_empty() {
+        let failures = failures.join("\n");
+        bail!("{failures}\nstart again to go on: finished runs are kept");
     }
-    Err(anyhow!(
-        "{}\nstart again to go on: finished runs are kept",
-        failures.join("\n")
-    ))
+    Ok(())
 }
 
 /// Runs one, and says how it ended.
 fn run(s2s: &Path, task: &Task, parallel: NonZeroUsize) -> Result<String> {
     let job = &task.job;
-    let log_path = job
-        .folder
-        .with_file_name("logs")
-        .join(format!("{}.log", job.name()));
+    let name = format!("{}.log", job.name());
+    let log_path = job.folder.with_file_name("logs").join(name);
     let log = open_log(&log_path).with_context(|| format!("opening {}", log_path.display()))?;
     let mut command = Command::new(s2s);
     command.args(match task.start {
         Start::Train => job.train(),
         Start::Resume => job.resume(),
     });
+    let mut said = "above".to_owned();
     if parallel.get() > 1 {
         // Progress of several at a time would be a jumble.
         command.args(["--threads", "1"]).stderr(log.try_clone()?);
+        said = log_path.display().to_string();
     }
     let status = command
         .stdin(Stdio::null())
         .stdout(log)
         .status()
         .with_context(|| format!("starting {}", s2s.display()))?;
+    ending(job, status).with_context(|| format!("{} failed ({status}): see {said}", job.name()))
+}
 
-    let record: Option<RunRecord> = RunDir::open(&job.folder)
-        .and_then(|run| read_json(run.run()))
-        .ok();
-    match record {
-        Some(RunRecord {
-            status: RunStatus::Diverged,
-            step,
-            ..
-        }) => Ok(format!("diverged at step {step}")),
-        Some(RunRecord {
-            test: Some(test),
-            elapsed_secs,
-            ..
-        }) if status.success() => Ok(format!(
-            "exact match {:.4} on test, {elapsed_secs:.0} s",
-            test.exact_match
-        )),
-        _ => bail!(
-            "{} came to no result ({status}); what it said: {}",
-            job.name(),
-            log_path.display()
-        ),
+/// How a run ended, if it came to a result; that it diverged is one.
+fn ending(job: &Job, status: ExitStatus) -> Option<String> {
+    let run = RunDir::open(&job.folder).ok()?;
+    let record: RunRecord = read_json(run.run()).ok()?;
+    if record.status == RunStatus::Diverged {
+        return Some(format!("diverged at step {}", record.step));
     }
+    let test = record.test.filter(|_| status.success())?;
+    Some(format!(
+        "exact match {:.4} on test, {:.0} s",
+        test.exact_match, record.elapsed_secs
+    ))
 }
 
 fn open_log(path: &Path) -> std::io::Result<File> {
