@@ -1,0 +1,63 @@
+//! Configurations as flat lists, so that they can be compared without knowing what they mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::{Table, Value};
+
+/// A whole configuration: dotted key to value.
+pub(crate) type Settings = BTreeMap<String, Value>;
+
+/// The values of a table and of those inside it.
+pub(crate) fn flatten(table: &Table) -> Settings {
+    let mut settings = Settings::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                let inner = flatten(inner).into_iter();
+                settings.extend(inner.map(|(rest, value)| (format!("{key}.{rest}"), value)));
+            }
+            value => {
+                settings.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    settings
+}
+
+/// Keys whose value is not the same in all, or that some lack.
+pub(crate) fn differing(all: &[&Settings]) -> Vec<String> {
+    let keys: BTreeSet<&String> = all.iter().flat_map(|settings| settings.keys()).collect();
+    let differs = |key: &&&String| {
+        let mut values = all.iter().map(|settings| settings.get(**key));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    keys.iter()
+        .filter(differs)
+        .map(|key| (*key).clone())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        flatten(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn tables_become_dotted_keys() {
+        let settings = settings("seed = 3\n[model.attention]\nkind = \"none\"");
+        let lines: Vec<String> = settings.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        assert_eq!(lines, ["model.attention.kind = \"none\"", "seed = 3"]);
+    }
+
+    #[test]
+    fn other_values_and_absent_keys_differ() {
+        let (a, b) = (settings("x = 1\ny = 2\nz = 1.5"), settings("x = 1\ny = 3"));
+        assert_eq!(differing(&[&a, &b]), ["y", "z"]);
+        assert!(differing(&[&a, &a]).is_empty());
+        assert!(differing(&[&a]).is_empty());
+    }
+}

@@ -1,0 +1,210 @@
+//! The crates use each other as the architecture draws it, and the heavy ones stay out of the light.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A crate, and those that it uses. What those use, it may use too; anything else is forbidden.
+///
+/// ```text
+/// reverse-data ────────────────────────┐
+/// s2s-kernels ──> s2s-model ───────────┼──> s2s-train ──┬──> s2s-cli
+/// s2s-runlog ──┬───────────────────────┘                │
+///              └──> s2s-viz ────────────────────────────┘
+///                      └──────────────> xtask
+/// ```
+const USES: [(&str, &[&str]); 8] = [
+    ("reverse-data", &[]),
+    ("s2s-kernels", &[]),
+    ("s2s-model", &["s2s-kernels"]),
+    ("s2s-runlog", &[]),
+    ("s2s-train", &["reverse-data", "s2s-model", "s2s-runlog"]),
+    ("s2s-viz", &["s2s-runlog"]),
+    ("s2s-cli", &["s2s-train", "s2s-viz"]),
+    ("xtask", &["s2s-viz"]),
+];
+
+/// What builds in seconds, and is of use to somebody who has no tensors.
+const WITHOUT_CANDLE: [&str; 4] = ["reverse-data", "s2s-runlog", "s2s-viz", "xtask"];
+
+/// Everything that may stand at the top of the repository, beside files whose names begin with a dot.
+const TOP: [&str; 13] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "clippy.toml",
+    "configs",
+    "crates",
+    "scripts",
+    "xtask",
+];
+
+#[test]
+fn crates_use_only_what_the_table_allows() {
+    let found = dependencies();
+    let in_table: BTreeSet<&str> = USES.iter().map(|(name, _)| *name).collect();
+    let in_workspace: BTreeSet<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(in_workspace, in_table, "every crate stands in the table");
+
+    for (name, used) in &found {
+        let allowed = reachable(name);
+        let ours = used.iter().filter(|used| in_table.contains(used.as_str()));
+        for used in ours {
+            assert!(
+                allowed.contains(used.as_str()),
+                "{name} must not use {used}: it may use {allowed:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn light_crates_are_free_of_candle() {
+    for name in WITHOUT_CANDLE {
+        let tree = cargo(&[
+            "tree",
+            "--package",
+            name,
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ]);
+        assert!(tree.starts_with(name), "{tree}");
+        let candle = tree.lines().find(|line| line.starts_with("candle"));
+        assert_eq!(candle, None, "in the dependencies of {name}");
+    }
+}
+
+#[test]
+fn every_crate_has_the_lints_of_the_workspace() {
+    for (name, _) in USES {
+        let path = folder(name).join("Cargo.toml");
+        let manifest: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let inherits = manifest
+            .get("lints")
+            .and_then(|lints| lints.get("workspace"))
+            .and_then(toml::Value::as_bool);
+        assert_eq!(
+            inherits,
+            Some(true),
+            "{} lacks [lints] workspace = true",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn only_the_kernels_may_be_unsafe() {
+    let excused = sources_with("unsafe_code");
+    let elsewhere = excused
+        .iter()
+        .find(|path| !path.starts_with("crates/s2s-kernels"));
+    assert_eq!(elsewhere, None);
+}
+
+#[test]
+fn only_the_command_line_and_xtask_print() {
+    let printers = sources_with("clippy::print_std");
+    let allowed = ["crates/s2s-cli/src/ui.rs", "xtask/src/main.rs"].map(PathBuf::from);
+    let elsewhere = printers.iter().find(|path| !allowed.contains(path));
+    assert_eq!(elsewhere, None);
+}
+
+#[test]
+fn the_top_holds_nothing_but_what_belongs_there() {
+    // What git does not track (a target folder, runs) is nobody's business; without git, or outside
+    // a repository, there is nothing to look at.
+    let git = Command::new("git")
+        .arg("ls-files")
+        .current_dir(top())
+        .output();
+    let Ok(listed) = git else { return };
+    let files = String::from_utf8(listed.stdout).unwrap();
+    let entries: BTreeSet<&str> = files
+        .lines()
+        .filter_map(|path| path.split('/').next())
+        .collect();
+    let strange = entries
+        .iter()
+        .find(|name| !name.starts_with('.') && !TOP.contains(*name));
+    assert_eq!(strange, None);
+}
+
+/// Every crate of the workspace with all that it depends on, for building and testing too.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| {
+            let used = package["dependencies"].as_array().unwrap();
+            (name(package), used.iter().map(name).collect())
+        })
+        .collect()
+}
+
+/// All crates that the table leads to from this one.
+fn reachable(name: &str) -> BTreeSet<&'static str> {
+    let direct = USES.iter().find(|(other, _)| *other == name).unwrap().1;
+    let further = direct.iter().flat_map(|used| reachable(used));
+    further.chain(direct.iter().copied()).collect()
+}
+
+/// Library and program sources that contain `text`, relative to the top.
+fn sources_with(text: &str) -> BTreeSet<PathBuf> {
+    let mut folders: Vec<PathBuf> = USES
+        .iter()
+        .map(|(name, _)| folder(name).join("src"))
+        .collect();
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs")
+                && fs::read_to_string(&path).unwrap().contains(text)
+            {
+                found.insert(path.strip_prefix(top()).unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    match name {
+        "xtask" => top().join(name),
+        _ => top().join("crates").join(name),
+    }
+}
+
+/// What cargo prints; it asks no registry, since these tests were built without one just before.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .arg("--offline")
+        .current_dir(top())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?}: {message}");
+    String::from_utf8(output.stdout).unwrap()
+}

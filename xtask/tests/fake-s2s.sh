@@ -1,0 +1,48 @@
+#!/bin/sh
+# Stands in for `s2s`: the same commands and files, no training. Each `--set key=value` becomes a
+# line of the configuration. It counts its starts in the file `started`, and can be told to fail
+# (FAKE_FAIL) or to die half-way (FAKE_DIE) when it trains a run folder that matches.
+set -eu
+command=$1
+shift
+dir= config=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --set) config="$config${2%%=*} = \"${2#*=}\"
+"; shift ;;
+        --run-dir) dir=$2; shift ;;
+        --config) [ -f "$2" ] || { echo "no file $2" >&2; exit 2; }; shift ;;
+        --threads) shift ;;
+        *) dir=$1 ;;
+    esac
+    shift
+done
+
+if [ "$command" = config ]; then
+    case $config in *bad*) echo "unknown key \"bad\"" >&2; exit 2 ;; esac
+    printf %s "$config"
+    exit
+fi
+
+echo "$command ${dir##*/}" >>started
+case $dir in ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
+mkdir -p "$dir"
+[ "$command" = resume ] || printf %s "$config" >"$dir/config.resolved.toml"
+case $dir in ${FAKE_DIE:-never}) exit 137 ;; esac
+
+seed=${dir##*seed}
+share=0.9$seed
+: >"$dir/metrics.jsonl"
+: >"$dir/timing.jsonl"
+for step in 1 2; do
+    echo "{\"step\": $step, \"epoch\": $step.0, \"train_loss\": 1.0, \"train_token_accuracy\": 0.5, \
+\"train_exact_match\": 0.5, \"val_loss\": 0.$step, \"val_forced_loss\": 0.1, \"exposure_gap\": 0.0, \
+\"val_token_accuracy\": 0.5, \"val_exact_match\": 0.5, \"learning_rate\": 0.001, \"grad_norm\": 1.0, \
+\"teacher_forcing_ratio\": 0.5, \"is_best\": true}" >>"$dir/metrics.jsonl"
+    echo "{\"step\": $step, \"elapsed_secs\": $step.0, \"train_secs\": 1.0, \"eval_secs\": 0.5, \
+\"tokens_per_second\": 10.0}" >>"$dir/timing.jsonl"
+done
+echo "{\"status\": \"finished\", \"step\": 2, \"best_step\": 2, \"best_val_loss\": 0.2, \
+\"n_parameters\": 7, \"elapsed_secs\": 3.0, \"test\": {\"split\": \"test\", \"step\": 2, \
+\"n_sequences\": 100, \"n_tokens\": 500, \"loss\": 0.2, \"forced_loss\": 0.2, \
+\"token_accuracy\": $share, \"exact_match\": $share}}" >"$dir/run.json"
