@@ -53,7 +53,7 @@ impl Default for DataConfig {
             vocab: 51,
             min_len: 1,
             max_len: 12,
-            train_samples: 20_000,
+            train_samples: 40_000,
             val_samples: 2_000,
             test_samples: 2_000,
             source_markers: false,

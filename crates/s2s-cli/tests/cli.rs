@@ -617,7 +617,7 @@ fn bad_configurations_are_refused_with_all_that_is_wrong() {
         b"[data]\nvocab = 3\nmax_len = 2\n",
         &[],
         &[
-            "train_samples is 20000, but only 6 distinct sequences",
+            "train_samples is 40000, but only 6 distinct sequences",
             "raise vocab or max_len",
         ],
     );

@@ -155,7 +155,7 @@ pub struct AdditiveConfig {
 impl Default for AdditiveConfig {
     fn default() -> Self {
         Self {
-            units: NonZeroUsize::new(128).expect("a literal above zero"),
+            units: NonZeroUsize::new(64).expect("a literal above zero"),
         }
     }
 }

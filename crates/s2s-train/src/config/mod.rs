@@ -60,16 +60,16 @@ impl Default for TrainConfig {
     fn default() -> Self {
         let size = |n| NonZeroUsize::new(n).expect("a literal above zero");
         Self {
-            epochs: 20,
+            epochs: 3,
             max_steps: 0,
             batch_size: size(64),
             eval_batch_size: size(250),
-            learning_rate: Positive(1e-3),
-            warmup_steps: 0,
+            learning_rate: Positive(3e-3),
+            warmup_steps: 100,
             schedule: ScheduleConfig::default(),
             clip_norm: NonNegative(1.0),
             weight_decay: NonNegative(0.0),
-            eval_every: 0,
+            eval_every: 125,
             patience: 0,
             target_exact_match: Share(0.0),
             teacher_forcing: TeacherForcingConfig::default(),
@@ -100,7 +100,7 @@ pub enum ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self::Constant {}
+        Self::Cosine { floor: Share(0.02) }
     }
 }
 

@@ -25,6 +25,10 @@ fn tiny(sets: &[&str]) -> ExperimentConfig {
         "model.attention.units=4",
         "train.batch_size=8",
         "train.epochs=3",
+        "train.eval_every=0",
+        "train.warmup_steps=0",
+        "train.learning_rate=0.001",
+        "train.schedule.kind=constant",
     ];
     let sets: Vec<String> = small
         .iter()
