@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::additive::{additive_backward, additive_scores};
+use super::additive::{AdditiveRow, additive_backward, additive_scores};
 use super::kernel::{Keys, Memory};
 use crate::storage::{contiguous, output, to_vec};
 use crate::team::Steps;
@@ -62,7 +62,14 @@ impl CustomOp3 for Scores {
             .chunks_exact(energy.len())
             .zip(scores.chunks_exact_mut(self.source_len));
         for (row, (query, scores)) in rows.enumerate() {
-            additive_scores(self.row(keys, row), &[0], query, energy, scores);
+            additive_scores(
+                self.row(keys, row),
+                &[0],
+                query,
+                energy.len(),
+                energy,
+                scores,
+            );
         }
         output(scores, (self.batch, self.source_len))
     }
@@ -76,7 +83,8 @@ impl CustomOp3 for Scores {
         d_scores: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let d_scores = to_vec(d_scores)?;
-        let mut d_query = to_vec(query)?; // the kernel turns one into the other
+        let queries = to_vec(query)?;
+        let mut d_query = vec![0.0; queries.len()];
         let (all_keys, energies) = (to_vec(keys)?, to_vec(energy)?);
         let units = energies.len();
         let mut d_keys = vec![0.0; all_keys.len()];
@@ -85,12 +93,17 @@ impl CustomOp3 for Scores {
             .chunks_exact_mut(units)
             .zip(d_keys.chunks_exact_mut(self.source_len * units))
             .zip(d_scores.chunks_exact(self.source_len));
-        for (row, ((query, d_keys), d_scores)) in rows.enumerate() {
+        for (row, ((d_query, d_keys), d_scores)) in rows.enumerate() {
             let range = std::slice::from_ref(&(0..1));
             for d_keys in Steps::split(d_keys, self.source_len, units, range) {
-                let (memory, d_energy) = (self.row(&all_keys, row), &mut d_energy);
-                let d_keys = &mut Keys(d_keys);
-                additive_backward(memory, &[0], query, &energies, d_scores, d_keys, d_energy);
+                let mut grads = AdditiveRow {
+                    query: d_query,
+                    energy: &mut d_energy,
+                    keys: &mut Keys(d_keys),
+                    index: 0,
+                };
+                let (memory, query) = (self.row(&all_keys, row), &queries[row * units..][..units]);
+                additive_backward(memory, 0, query, &energies, d_scores, &mut grads);
             }
         }
         Ok((
