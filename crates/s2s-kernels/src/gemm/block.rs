@@ -1,193 +1,212 @@
-//! The product over one stretch of the reduced axis, in tiles that stay in registers.
+//! The product over one stretch of the reduced axis, in tiles whose sums stay in registers.
 //!
-//! A tile is a few rows by a few panels. Its sums start at zero, take one fused multiply-add for
-//! each step along the reduced axis, in ascending order, and are then written, added or biased.
-//! Neither the tile's size nor its place changes that order, so neither changes an element's bits.
-#![expect(
-    unsafe_code,
-    reason = "the innermost loops read through pointers, without checks"
-)]
+//! A tile is a few rows by a few panels. Each of its sums starts at zero, takes one multiply-add a
+//! step along the reduced axis, in ascending order, and is then written, added or biased. Neither
+//! the size of the tile nor the place in it changes that, so neither changes an element's bits.
+#![expect(unsafe_code, reason = "the innermost loops read without checks")]
 
 #[cfg(target_arch = "x86_64")]
-use super::vector::{Avx2, Avx2Half, Avx512};
+use super::vector::{Avx2, Avx512};
 use super::vector::{Portable, Vector};
 use super::{Output, PANEL, PanelRow};
 use crate::simd::Isa;
 
+/// Steps along the reduced axis between asking for a line and reading it: about the latency of the
+/// second-level cache.
+const AHEAD: usize = 8;
+
 /// A left side `[rows, depth]`: element `[r, k]` is at `r * row_stride + k * depth_stride`.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) row_stride: usize,
-    pub(super) depth_stride: usize,
-    pub(super) rows: usize,
+    data: &'a [f32],
+    rows: usize,
+    row_stride: usize,
+    depth: usize,
+    depth_stride: usize,
 }
 
-/// A right side `[depth, cols]`: panel `p` starts at `p * stride`.
-#[derive(Clone, Copy)]
-pub(super) struct Right<'a> {
-    pub(super) panels: &'a [PanelRow],
-    pub(super) stride: usize,
-    pub(super) depth: usize,
-    pub(super) cols: usize,
-}
-
-/// The number of elements from the first to the last of a matrix whose rows are `stride` apart.
-pub(super) fn extent(rows: usize, cols: usize, stride: usize) -> usize {
-    if rows == 0 || cols == 0 {
-        return 0;
-    }
-    let before_last = (rows - 1)
-        .checked_mul(stride)
-        .expect("the matrix fits in memory");
-    before_last
-        .checked_add(cols)
-        .expect("the matrix fits in memory")
-}
-
-/// `C[rows, cols] = left · right`, finished as `output` says.
-pub(super) fn multiply(
-    isa: Isa,
-    c: &mut [f32],
-    c_stride: usize,
-    left: Left,
-    right: Right,
-    output: Output,
-) {
-    let Left { rows, .. } = left;
-    let Right { depth, cols, .. } = right;
-    if rows == 0 || cols == 0 {
-        return;
-    }
-    assert!(
-        c.len() >= extent(rows, cols, c_stride),
-        "C is too short for {rows} rows of {cols}"
-    );
-    if depth > 0 {
-        let last = extent(rows, 1, left.row_stride) - 1;
-        let reach = last
-            .checked_add(extent(depth, 1, left.depth_stride))
-            .expect("A fits in memory");
+impl<'a> Left<'a> {
+    /// The rows of `a`, of which each is contiguous.
+    pub(super) fn rows(a: &'a [f32], rows: usize, row_stride: usize, depth: usize) -> Self {
         assert!(
-            left.data.len() >= reach,
-            "A is too short for {rows} rows of {depth}"
+            a.len() >= extent(rows, row_stride, depth),
+            "A is too short for {rows}×{depth}"
         );
-        let reach = extent(cols.div_ceil(PANEL), depth, right.stride);
+        Self {
+            data: a,
+            rows,
+            row_stride,
+            depth,
+            depth_stride: 1,
+        }
+    }
+
+    /// The columns of `d`, which has `depth` rows.
+    pub(super) fn columns(d: &'a [f32], columns: usize, depth: usize, depth_stride: usize) -> Self {
         assert!(
-            right.panels.len() >= reach,
-            "B is too short for {depth} rows of {cols}"
+            d.len() >= extent(depth, depth_stride, columns),
+            "D is too short for {depth}×{columns}"
         );
-    }
-    if let Output::Bias(bias) = output {
-        assert_eq!(bias.len(), cols, "the bias must have one element a column");
-    }
-    let (c, a, b) = (
-        c.as_mut_ptr(),
-        left.data.as_ptr(),
-        right.panels.as_ptr().cast(),
-    );
-    let block = Block {
-        c,
-        c_stride,
-        a,
-        left,
-        b,
-        right,
-        output,
-    };
-    // SAFETY: the matrices hold what the loops read and write, as asserted; the instructions
-    // exist, since `isa` is the processor's.
-    unsafe {
-        match isa {
-            Isa::Portable => run::<Portable<16>, Portable<8>>(&block),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => run_avx2(&block),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => run_avx512(&block),
+        Self {
+            data: d,
+            rows: columns,
+            row_stride: 1,
+            depth,
+            depth_stride,
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2(block: &Block) {
-    // SAFETY: the caller's.
-    unsafe { run::<Avx2, Avx2Half>(block) }
+/// A right side `[depth, cols]`, in panels of `stride` rows of which the first `depth` take part.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a> {
+    panels: &'a [PanelRow],
+    stride: usize,
+    depth: usize,
+    cols: usize,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
-unsafe fn run_avx512(block: &Block) {
-    // SAFETY: the caller's.
-    unsafe { run::<Avx512, Avx2Half>(block) }
+impl<'a> Right<'a> {
+    pub(super) fn new(panels: &'a [PanelRow], stride: usize, depth: usize, cols: usize) -> Self {
+        let reach = extent(cols.div_ceil(PANEL), stride, depth);
+        assert!(panels.len() >= reach, "B is too short for {depth}×{cols}");
+        Self {
+            panels,
+            stride,
+            depth,
+            cols,
+        }
+    }
+}
+
+/// The elements from the first to the last of `rows` rows of `cols`, `stride` apart.
+pub(super) fn extent(rows: usize, stride: usize, cols: usize) -> usize {
+    if rows == 0 || cols == 0 {
+        return 0;
+    }
+    let last_row = (rows - 1).checked_mul(stride);
+    last_row
+        .and_then(|start| start.checked_add(cols))
+        .expect("a matrix fits in memory")
+}
+
+/// `C[rows, cols] = left · right`, finished as `output` says.
+pub(super) fn multiply(c: &mut [f32], c_stride: usize, left: Left, right: Right, output: Output) {
+    let (rows, cols) = (left.rows, right.cols);
+    assert_eq!(
+        left.depth, right.depth,
+        "the sides must agree on the reduced axis"
+    );
+    assert!(
+        c.len() >= extent(rows, c_stride, cols),
+        "C is too short for {rows}×{cols}"
+    );
+    if let Output::Bias(bias) = output {
+        assert_eq!(bias.len(), cols, "the bias must have one element a column");
+    }
+    if rows == 0 {
+        return;
+    }
+    let block = Block {
+        c: c.as_mut_ptr(),
+        c_stride,
+        left,
+        right,
+        output,
+    };
+    // SAFETY: the matrices hold what the loops touch: A and B by construction, C and the bias as
+    // asserted. The processor has the instructions, since it was asked.
+    unsafe {
+        match Isa::chosen() {
+            Isa::Portable => all_panels::<Portable>(&block),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => all_panels_avx2(&block),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => all_panels_avx512(&block),
+        }
+    }
 }
 
 struct Block<'a> {
     c: *mut f32,
     c_stride: usize,
-    a: *const f32,
     left: Left<'a>,
-    b: *const f32,
     right: Right<'a>,
     output: Output<'a>,
 }
 
-/// All panels, a few at a time: while they are in the nearest cache, all rows pass over them.
-#[inline(always)]
-unsafe fn run<V: Vector, H: Vector>(block: &Block) {
-    let cols = block.right.cols;
-    let tail = cols % PANEL;
-    let has_half = 0 < tail && tail <= H::WIDTH;
-    let panels = cols / PANEL + usize::from(tail > H::WIDTH);
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn all_panels_avx2(block: &Block) {
+    // SAFETY: the caller's.
+    unsafe { all_panels::<Avx2>(block) }
+}
 
-    let tiles = block.left.rows.div_ceil(V::ROWS);
-    let at_once = (V::SUMS / block.left.rows.div_ceil(tiles)).min(4);
-    let mut panel = 0;
-    // SAFETY: `panel` stays below the number of panels, as the sizes were checked.
-    unsafe {
-        while panel < panels {
-            let count = at_once.min(panels - panel);
-            match count {
-                1 => rows::<V, 1>(block, panel),
-                2 => rows::<V, 2>(block, panel),
-                3 => rows::<V, 3>(block, panel),
-                _ => rows::<V, 4>(block, panel),
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn all_panels_avx512(block: &Block) {
+    // SAFETY: the caller's.
+    unsafe { all_panels::<Avx512>(block) }
+}
+
+/// A few panels at a time: while they are in a near cache, all rows pass over them.
+#[inline(always)]
+unsafe fn all_panels<V: Vector>(block: &Block) {
+    let panels = block.right.cols.div_ceil(PANEL);
+    let tiles = Tiles::of::<V>(block.left.rows);
+    let at_once = (V::SUMS / tiles.highest()).min(4);
+    for panel in (0..panels).step_by(at_once) {
+        // SAFETY: the panels exist.
+        unsafe {
+            match at_once.min(panels - panel) {
+                1 => all_rows::<V, 1>(block, &tiles, panel),
+                2 => all_rows::<V, 2>(block, &tiles, panel),
+                3 => all_rows::<V, 3>(block, &tiles, panel),
+                _ => all_rows::<V, 4>(block, &tiles, panel),
             }
-            panel += count;
-        }
-        if has_half {
-            rows::<H, 1>(block, panel);
         }
     }
 }
 
-/// All rows over `PANELS` panels, in tiles whose heights differ by one at most.
+/// Rows cut into tiles whose heights differ by one at most: a low tile wastes what it loads.
+struct Tiles {
+    count: usize,
+    height: usize,
+    higher: usize,
+}
+
+impl Tiles {
+    fn of<V: Vector>(rows: usize) -> Self {
+        let count = rows.div_ceil(V::ROWS);
+        Self {
+            count,
+            height: rows / count,
+            higher: rows % count,
+        }
+    }
+
+    fn highest(&self) -> usize {
+        self.height + usize::from(self.higher > 0)
+    }
+}
+
 #[inline(always)]
-unsafe fn rows<V: Vector, const PANELS: usize>(block: &Block, panel: usize) {
-    let rows = block.left.rows;
-    let tiles = rows.div_ceil(V::ROWS);
-    let (height, higher) = (rows / tiles, rows % tiles);
+unsafe fn all_rows<V: Vector, const PANELS: usize>(block: &Block, tiles: &Tiles, panel: usize) {
     let mut row = 0;
-    for index in 0..tiles {
-        let height = height + usize::from(index < higher);
-        // The next panels come closer while this tile is computed.
-        let ahead = if index < PANELS {
-            panel + PANELS + index
-        } else {
-            panel
-        };
-        // SAFETY: `row + height` stays within the rows.
-        macro_rules! dispatch {
-            ($($height:literal)*) => {
+    for index in 0..tiles.count {
+        let height = tiles.height + usize::from(index < tiles.higher);
+        macro_rules! tile_of {
+            ($($rows:literal)*) => {
                 match height {
-                    $($height if $height * PANELS <= V::SUMS => unsafe {
-                        tile::<V, $height, PANELS>(block, row, panel, ahead)
+                    // SAFETY: the tile's rows exist, as its panels do.
+                    $($rows if $rows * PANELS <= V::SUMS => unsafe {
+                        tile::<V, $rows, PANELS>(block, row, panel);
                     },)*
                     _ => unreachable!("a tile of {height} rows by {PANELS} panels"),
                 }
             };
         }
-        dispatch!(1 2 3 4 5 6 7 8);
+        tile_of!(1 2 3 4 5 6 7 8);
         row += height;
     }
 }
@@ -197,58 +216,70 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
     block: &Block,
     row: usize,
     panel: usize,
-    ahead: usize,
 ) {
-    let Left {
-        row_stride,
-        depth_stride,
-        ..
-    } = block.left;
-    let Right {
-        stride,
-        depth,
-        cols,
-        ..
-    } = block.right;
-    // SAFETY: the tile lies within the matrices, except for columns of the last panel that C does
-    // not have; the panel has them, and `finish` leaves them out. A prefetch may point anywhere.
+    let Block {
+        c,
+        c_stride,
+        left,
+        right,
+        output,
+    } = *block;
+    let corner = c.wrapping_add(row * c_stride + panel * PANEL);
+    let mut a = left.data.as_ptr().wrapping_add(row * left.row_stride);
+    let mut b = right
+        .panels
+        .as_ptr()
+        .cast::<f32>()
+        .wrapping_add(panel * right.stride * PANEL);
+    // One row or two read B as fast as it comes: more requests would only stand in the way.
+    let prefetches = ROWS > 2;
+    // SAFETY: the tile lies within A and B. It lies within C, except for columns of the last panel
+    // that C does not have, which `finish` leaves out.
     unsafe {
-        let mut sums = [[V::splat(0.0); PANELS]; ROWS];
-        let mut a = block.a.wrapping_add(row * row_stride);
-        let mut b = block.b.add(panel * stride * PANEL);
-        let mut next = block.b.wrapping_add(ahead * stride * PANEL);
-        for _ in 0..depth {
-            let mut right = [V::splat(0.0); PANELS];
-            for p in 0..PANELS {
-                right[p] = V::load(b.add(p * stride * PANEL));
-            }
-            for r in 0..ROWS {
-                let left = V::splat(*a.add(r * row_stride));
-                for p in 0..PANELS {
-                    sums[r][p] = left.mul_add(right[p], sums[r][p]);
-                }
-            }
-            V::prefetch(next);
-            a = a.wrapping_add(depth_stride);
-            b = b.wrapping_add(PANEL);
-            next = next.wrapping_add(PANEL);
-        }
+        // The output is on its way while the sums are made.
         for r in 0..ROWS {
             for p in 0..PANELS {
-                let col = (panel + p) * PANEL;
-                let c = block.c.add((row + r) * block.c_stride + col);
-                finish(sums[r][p], c, col, cols, block.output);
+                V::prefetch(corner.wrapping_add(r * c_stride + p * PANEL));
+            }
+        }
+        let mut sums = [[V::splat(0.0); PANELS]; ROWS];
+        for _ in 0..left.depth {
+            let mut rights = [V::splat(0.0); PANELS];
+            for (p, right_row) in rights.iter_mut().enumerate() {
+                let b = b.wrapping_add(p * right.stride * PANEL);
+                *right_row = V::load(b);
+                if prefetches {
+                    V::prefetch(b.wrapping_add(AHEAD * PANEL));
+                }
+            }
+            if prefetches {
+                V::prefetch(a.wrapping_add(AHEAD * left.depth_stride));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let value = V::splat(*a.add(r * left.row_stride));
+                for (sum, right_row) in sums.iter_mut().zip(rights) {
+                    *sum = value.mul_add(right_row, *sum);
+                }
+            }
+            a = a.wrapping_add(left.depth_stride);
+            b = b.wrapping_add(PANEL);
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (p, sum) in sums.iter().enumerate() {
+                let c = corner.add(r * c_stride + p * PANEL);
+                finish(*sum, c, (panel + p) * PANEL, right.cols, output);
             }
         }
     }
 }
 
-/// Writes one vector of sums to `c`, whose first column is `col`.
+/// Writes a row of sums to `c`, whose first column is `col`.
 #[inline(always)]
 unsafe fn finish<V: Vector>(sum: V, c: *mut f32, col: usize, cols: usize, output: Output) {
-    // SAFETY: `c` is valid for `WIDTH` elements or, in the last panel, for `cols - col`.
+    // SAFETY: `c` is valid for a row of the panel or, in the last, for the columns that are left;
+    // so is the bias from `col` on.
     unsafe {
-        if col + V::WIDTH <= cols {
+        if col + PANEL <= cols {
             let sum = match output {
                 Output::Replace => sum,
                 Output::Add => V::load(c).add(sum),
@@ -258,12 +289,12 @@ unsafe fn finish<V: Vector>(sum: V, c: *mut f32, col: usize, cols: usize, output
         }
         let mut sums = [0.0; PANEL];
         sum.store(sums.as_mut_ptr());
-        for lane in 0..cols - col {
+        for (lane, sum) in sums.into_iter().enumerate().take(cols - col) {
             let c = c.add(lane);
             *c = match output {
-                Output::Replace => sums[lane],
-                Output::Add => *c + sums[lane],
-                Output::Bias(bias) => sums[lane] + bias[col + lane],
+                Output::Replace => sum,
+                Output::Add => *c + sum,
+                Output::Bias(bias) => sum + bias[col + lane],
             };
         }
     }

@@ -7,14 +7,29 @@
 //!
 //! Every element of C is accumulated over the reduced axis in the same order whatever the number
 //! of rows, and whatever the number of threads: a row alone has the bits of that row in a batch.
+//! Callers that use several threads give each of them rows of C.
+//!
+//! ```
+//! use s2s_kernels::gemm::{Output, Packed, multiply};
+//!
+//! let weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [N=2, K=3], as PyTorch stores it
+//! let mut packed = Packed::new();
+//! packed.pack_transposed(&weight, 3, 2);
+//!
+//! let mut c = [0.0; 2];
+//! multiply(&mut c, 2, &[1.0, 0.0, -1.0], 3, 1, &packed, Output::Bias(&[10.0, 20.0]));
+//! assert_eq!(c, [8.0, 18.0]);
+//! ```
 
 mod block;
+#[cfg(test)]
+mod tests;
 mod vector;
 
-use crate::simd::Isa;
-use block::{Left, Right};
+use block::{Left, Right, extent};
+use std::ops::Range;
 
-/// Columns of a panel: one AVX-512 register, two of AVX2, four of NEON.
+/// Columns of a panel: one register of AVX-512, two of AVX2, four of NEON.
 const PANEL: usize = 16;
 
 /// One row of a panel. Aligned to a cache line, or each load of it would touch two.
@@ -22,9 +37,13 @@ const PANEL: usize = 16;
 #[repr(align(64))]
 struct PanelRow([f32; PANEL]);
 
-/// The longest stretch of the reduced axis that is summed in registers. Longer ones are cut in
-/// equal parts, so that three panels and a few rows of A stay in the second-level cache.
+/// The longest stretch of the reduced axis that is summed in registers: three panels of it take
+/// 144 KiB, and must stay in the second-level cache while all rows pass. What is longer is cut
+/// into equal parts, of which each adds to C.
 const MAX_DEPTH: usize = 768;
+
+/// The most rows that pass over a panel before the next one: they, too, must stay in the cache.
+const MAX_ROWS: usize = 192;
 
 /// What becomes of what stands in the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +57,7 @@ pub enum Output<'a> {
 }
 
 /// A right side `B [K, N]`, laid out in the order in which the product reads it: panels of 16
-/// columns, the last one filled up with zeros; in a panel, row after row.
+/// columns, the last one filled up with zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
     inner: usize,
@@ -55,25 +74,7 @@ impl Packed {
     /// Packs `b [K, N]`, rows of `N`. Reuses the memory of an earlier pack.
     pub fn pack(&mut self, b: &[f32], inner: usize, cols: usize) {
         assert_eq!(b.len(), inner * cols, "B must be [{inner}, {cols}]");
-        self.pack_strided(b, cols, inner, cols);
-    }
-
-    fn pack_strided(&mut self, b: &[f32], stride: usize, inner: usize, cols: usize) {
-        self.resize(inner, cols);
-        if inner == 0 {
-            return;
-        }
-        for (p, panel) in self.panels.chunks_exact_mut(inner).enumerate() {
-            let col = p * PANEL;
-            let width = PANEL.min(cols - col);
-            for (k, PanelRow(row)) in panel.iter_mut().enumerate() {
-                let from = &b[k * stride + col..][..width];
-                match <&[f32; PANEL]>::try_from(from) {
-                    Ok(from) => *row = *from,
-                    Err(_) => row[..width].copy_from_slice(from),
-                }
-            }
-        }
+        self.pack_rows(b, cols, inner, cols);
     }
 
     /// Packs the transpose of `weight [N, K]`, as PyTorch stores a linear layer's.
@@ -84,15 +85,9 @@ impl Packed {
             "weight must be [{cols}, {inner}]"
         );
         self.resize(inner, cols);
-        if inner == 0 {
-            return;
-        }
-        for (panel, rows) in self
-            .panels
-            .chunks_exact_mut(inner)
-            .zip(weight.chunks(PANEL * inner))
-        {
-            for (lane, row) in rows.chunks_exact(inner).enumerate() {
+        for (p, panel) in self.panels.chunks_exact_mut(inner.max(1)).enumerate() {
+            let rows = &weight[p * PANEL * inner..];
+            for (lane, row) in rows.chunks_exact(inner).take(PANEL).enumerate() {
                 for (PanelRow(to), &value) in panel.iter_mut().zip(row) {
                     to[lane] = value;
                 }
@@ -100,13 +95,34 @@ impl Packed {
         }
     }
 
+    fn pack_rows(&mut self, b: &[f32], stride: usize, inner: usize, cols: usize) {
+        // So many rows at a time are read from end to end, which the hardware foresees.
+        const ROWS: usize = 8;
+        self.resize(inner, cols);
+        for first in (0..inner).step_by(ROWS) {
+            for (p, panel) in self.panels.chunks_exact_mut(inner).enumerate() {
+                let col = p * PANEL;
+                let width = PANEL.min(cols - col);
+                for (k, PanelRow(to)) in panel.iter_mut().enumerate().skip(first).take(ROWS) {
+                    let from = &b[k * stride + col..][..width];
+                    // A copy of known length is an instruction or two.
+                    match <&[f32; PANEL]>::try_from(from) {
+                        Ok(from) => *to = *from,
+                        Err(_) => to[..width].copy_from_slice(from),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes room, with zeros where the last panel has columns that B does not.
     fn resize(&mut self, inner: usize, cols: usize) {
+        const ZERO: PanelRow = PanelRow([0.0; PANEL]);
         (self.inner, self.cols) = (inner, cols);
-        let panels = cols.div_ceil(PANEL);
-        self.panels.resize(panels * inner, PanelRow([0.0; PANEL]));
+        self.panels.resize(cols.div_ceil(PANEL) * inner, ZERO);
         if !cols.is_multiple_of(PANEL) {
             let last = self.panels.len() - inner;
-            self.panels[last..].fill(PanelRow([0.0; PANEL]));
+            self.panels[last..].fill(ZERO);
         }
     }
 
@@ -124,6 +140,7 @@ impl Packed {
 /// Memory that `multiply_transposed` packs its sides into; grows to the largest product.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
+    left: Vec<f32>,
     right: Packed,
 }
 
@@ -135,6 +152,9 @@ impl Scratch {
 }
 
 /// `C[M,N] (+)= A[M,K] · B[K,N]`; rows of A are `a_stride` apart, rows of C `c_stride`.
+///
+/// # Panics
+/// If a slice is too short for its matrix.
 pub fn multiply(
     c: &mut [f32],
     c_stride: usize,
@@ -144,39 +164,49 @@ pub fn multiply(
     b: &Packed,
     output: Output,
 ) {
-    let left = Left {
-        data: a,
-        row_stride: a_stride,
-        depth_stride: 1,
-        rows,
-    };
-    multiply_with(Isa::best(), c, c_stride, left, b, output);
-}
-
-fn multiply_with(isa: Isa, c: &mut [f32], c_stride: usize, left: Left, b: &Packed, output: Output) {
-    let parts = b.inner.div_ceil(MAX_DEPTH).max(1);
-    let depth = b.inner.div_ceil(parts);
-    for part in 0..parts {
-        let start = part * depth;
-        let depth = depth.min(b.inner - start);
-        let right = Right {
-            panels: &b.panels[start.min(b.panels.len())..],
-            stride: b.inner,
-            depth,
-            cols: b.cols,
+    let (inner, cols) = (b.inner, b.cols);
+    assert!(
+        a.len() >= extent(rows, a_stride, inner),
+        "A is too short for {rows}×{inner}"
+    );
+    assert!(
+        c.len() >= extent(rows, c_stride, cols),
+        "C is too short for {rows}×{cols}"
+    );
+    if cols == 0 {
+        return;
+    }
+    for depths in parts(inner, MAX_DEPTH) {
+        let right = Right::new(&b.panels[depths.start..], inner, depths.len(), cols);
+        let output = if depths.start == 0 {
+            output
+        } else {
+            Output::Add
         };
-        let left = Left {
-            data: &left.data[(start * left.depth_stride).min(left.data.len())..],
-            ..left
-        };
-        let output = if part == 0 { output } else { Output::Add };
-        block::multiply(isa, c, c_stride, left, right, output);
+        for rows in parts(rows, MAX_ROWS) {
+            let a = if inner == 0 {
+                a
+            } else {
+                &a[rows.start * a_stride + depths.start..]
+            };
+            let left = Left::rows(a, rows.len(), a_stride, depths.len());
+            block::multiply(
+                &mut c[rows.start * c_stride..],
+                c_stride,
+                left,
+                right,
+                output,
+            );
+        }
     }
 }
 
 /// `C[N,K] (+)= D[M,N]ᵀ · X[M,K]`: one product a weight's gradient, over all rows (batch × time).
 ///
 /// Rows of D are `d_stride` apart, rows of X `x_stride`, rows of C `c_stride`.
+///
+/// # Panics
+/// If a slice is too short for its matrix.
 #[expect(clippy::too_many_arguments, reason = "three strided matrices")]
 pub fn multiply_transposed(
     c: &mut [f32],
@@ -191,48 +221,58 @@ pub fn multiply_transposed(
     output: Output,
     scratch: &mut Scratch,
 ) {
-    let d = Strided {
-        data: d,
-        stride: d_stride,
-        rows,
-        cols: d_cols,
-    };
-    let x = Strided {
-        data: x,
-        stride: x_stride,
-        rows,
-        cols: x_cols,
-    };
-    multiply_transposed_with(Isa::best(), c, c_stride, d, x, output, scratch);
+    /// Columns of D that pass over a panel of X before the next one.
+    const COLUMNS: usize = 96;
+    /// The columns of X that repay a copy of D: each step along the reduced axis is another row of
+    /// D, which is another page, and often the same set of the cache.
+    const PACK_FROM: usize = 256;
+
+    assert!(
+        d.len() >= extent(rows, d_stride, d_cols),
+        "D is too short for {rows}×{d_cols}"
+    );
+    assert!(
+        x.len() >= extent(rows, x_stride, x_cols),
+        "X is too short for {rows}×{x_cols}"
+    );
+    assert!(
+        c.len() >= extent(d_cols, c_stride, x_cols),
+        "C is too short for {d_cols}×{x_cols}"
+    );
+    if d_cols == 0 || x_cols == 0 {
+        return;
+    }
+    let Scratch { left, right } = scratch;
+    for depths in parts(rows, MAX_DEPTH) {
+        let depth = depths.len();
+        right.pack_rows(&x[depths.start * x_stride..], x_stride, depth, x_cols);
+        let right = Right::new(&right.panels, depth, depth, x_cols);
+        let output = if depths.start == 0 {
+            output
+        } else {
+            Output::Add
+        };
+        for start in (0..d_cols).step_by(COLUMNS) {
+            let columns = COLUMNS.min(d_cols - start);
+            let d = &d[depths.start * d_stride + start..];
+            let left = if x_cols < PACK_FROM {
+                Left::columns(d, columns, depth, d_stride)
+            } else {
+                left.clear();
+                for row in d.chunks(d_stride).take(depth) {
+                    left.extend_from_slice(&row[..columns]);
+                }
+                Left::columns(left, columns, depth, columns)
+            };
+            block::multiply(&mut c[start * c_stride..], c_stride, left, right, output);
+        }
+    }
 }
 
-/// A matrix whose rows are `stride` apart.
-#[derive(Clone, Copy)]
-struct Strided<'a> {
-    data: &'a [f32],
-    stride: usize,
-    rows: usize,
-    cols: usize,
+/// Cuts `0..len` into the fewest parts of at most `most`, as even as can be; an empty axis is one
+/// empty part, since a sum of nothing is still written.
+fn parts(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = len.div_ceil(most).max(1);
+    let size = len.div_ceil(count);
+    (0..count).map(move |part| (part * size).min(len)..((part + 1) * size).min(len))
 }
-
-fn multiply_transposed_with(
-    isa: Isa,
-    c: &mut [f32],
-    c_stride: usize,
-    d: Strided,
-    x: Strided,
-    output: Output,
-    scratch: &mut Scratch,
-) {
-    let left = Left {
-        data: d.data,
-        row_stride: 1,
-        depth_stride: d.stride,
-        rows: d.cols,
-    };
-    scratch.right.pack_strided(x.data, x.stride, x.rows, x.cols);
-    multiply_with(isa, c, c_stride, left, &scratch.right, output);
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::simd::on_every_isa;
 use proptest::prelude::*;
 
 /// A matrix of distinct values in (-1, 1), in rows `stride` apart; the gaps hold NaN, so that any
@@ -67,15 +68,13 @@ fn old_value(output: Output, c: f32, col: usize) -> f32 {
 }
 
 #[track_caller]
-fn check_multiply(
-    isa: Isa,
-    Sizes {
+fn check_multiply(sizes: Sizes) {
+    let Sizes {
         rows,
         inner,
         cols,
         gap,
-    }: Sizes,
-) {
+    } = sizes;
     let (a_stride, c_stride) = (inner + gap, cols + gap);
     let a = matrix(1, rows, inner, a_stride);
     let b = matrix(2, inner, cols, cols);
@@ -83,29 +82,28 @@ fn check_multiply(
     let bias = matrix(4, 1, cols, cols);
     let mut packed = Packed::new();
     packed.pack(&b, inner, cols);
-    let left = Left {
-        data: &a,
-        row_stride: a_stride,
-        depth_stride: 1,
-        rows,
-    };
-    for output in outputs(&bias) {
-        let mut c = before.clone();
-        multiply_with(isa, &mut c, c_stride, left, &packed, output);
-        for row in 0..rows {
-            let (got, gap) = c[row * c_stride..][..c_stride].split_at(cols);
-            assert!(gap.iter().all(|x| x.is_nan()), "wrote beyond a row of C");
-            for (col, &got) in got.iter().enumerate() {
-                let exact = naive(inner, |k| a[row * a_stride + k], |k| b[k * cols + col]);
-                let old = old_value(output, before[row * c_stride + col], col);
-                assert_near(got, exact, old, inner);
+    on_every_isa(|isa| {
+        for output in outputs(&bias) {
+            let mut c = before.clone();
+            multiply(&mut c, c_stride, &a, a_stride, rows, &packed, output);
+            for row in 0..rows {
+                let (got, gap) = c[row * c_stride..][..c_stride].split_at(cols);
+                assert!(
+                    gap.iter().all(|x| x.is_nan()),
+                    "{isa:?} wrote beyond a row of C"
+                );
+                for (col, &got) in got.iter().enumerate() {
+                    let exact = naive(inner, |k| a[row * a_stride + k], |k| b[k * cols + col]);
+                    let old = old_value(output, before[row * c_stride + col], col);
+                    assert_near(got, exact, old, inner);
+                }
             }
         }
-    }
+    });
 }
 
 #[track_caller]
-fn check_multiply_transposed(isa: Isa, sizes: Sizes, scratch: &mut Scratch) {
+fn check_multiply_transposed(sizes: Sizes) {
     // Here `inner` counts the rows that are summed over, and `rows` the columns of D.
     let Sizes {
         rows: d_cols,
@@ -118,33 +116,37 @@ fn check_multiply_transposed(isa: Isa, sizes: Sizes, scratch: &mut Scratch) {
     let x = matrix(2, rows, x_cols, x_stride);
     let before = matrix(3, d_cols, x_cols, c_stride);
     let bias = matrix(4, 1, x_cols, x_cols);
-    for output in outputs(&bias) {
-        let mut c = before.clone();
-        let d = Strided {
-            data: &d,
-            stride: d_stride,
-            rows,
-            cols: d_cols,
-        };
-        let x = Strided {
-            data: &x,
-            stride: x_stride,
-            rows,
-            cols: x_cols,
-        };
-        multiply_transposed_with(isa, &mut c, c_stride, d, x, output, scratch);
-        for n in 0..d_cols {
-            for k in 0..x_cols {
-                let exact = naive(
-                    rows,
-                    |m| d.data[m * d_stride + n],
-                    |m| x.data[m * x_stride + k],
+    let mut scratch = Scratch::new();
+    on_every_isa(|isa| {
+        for output in outputs(&bias) {
+            let mut c = before.clone();
+            multiply_transposed(
+                &mut c,
+                c_stride,
+                &d,
+                d_stride,
+                d_cols,
+                &x,
+                x_stride,
+                x_cols,
+                rows,
+                output,
+                &mut scratch,
+            );
+            for n in 0..d_cols {
+                let (got, gap) = c[n * c_stride..][..c_stride].split_at(x_cols);
+                assert!(
+                    gap.iter().all(|x| x.is_nan()),
+                    "{isa:?} wrote beyond a row of C"
                 );
-                let old = old_value(output, before[n * c_stride + k], k);
-                assert_near(c[n * c_stride + k], exact, old, rows);
+                for (k, &got) in got.iter().enumerate() {
+                    let exact = naive(rows, |m| d[m * d_stride + n], |m| x[m * x_stride + k]);
+                    let old = old_value(output, before[n * c_stride + k], k);
+                    assert_near(got, exact, old, rows);
+                }
             }
         }
-    }
+    });
 }
 
 proptest! {
@@ -152,24 +154,21 @@ proptest! {
 
     #[test]
     fn product_is_the_naive_one(sizes in sizes()) {
-        for isa in Isa::available() {
-            check_multiply(isa, sizes);
-        }
+        check_multiply(sizes);
     }
 
     #[test]
     fn transposed_product_is_the_naive_one(sizes in sizes()) {
-        let mut scratch = Scratch::new();
-        for isa in Isa::available() {
-            check_multiply_transposed(isa, sizes, &mut scratch);
-        }
+        check_multiply_transposed(sizes);
     }
 
     #[test]
     fn packing_a_transpose_is_packing(inner in 0..40_usize, cols in 0..70_usize) {
         let weight = matrix(1, cols, inner, inner);
-        let b: Vec<f32> =
-            (0..inner).flat_map(|k| (0..cols).map(move |n| (k, n))).map(|(k, n)| weight[n * inner + k]).collect();
+        let mut b = Vec::new();
+        for k in 0..inner {
+            b.extend((0..cols).map(|n| weight[n * inner + k]));
+        }
         let (mut straight, mut transposed) = (Packed::new(), Packed::new());
         // An earlier, larger pack leaves nothing behind.
         straight.pack(&vec![f32::NAN; 80 * 50], 50, 80);
@@ -185,124 +184,118 @@ proptest! {
 #[test]
 fn sizes_beside_every_edge() {
     let edges = [0, 1, 2, 5, 6, 7, 8, 9, 15, 16, 17];
-    for isa in Isa::available() {
-        let mut scratch = Scratch::new();
-        for rows in edges {
-            for inner in [0, 1, 2] {
-                for cols in edges
-                    .into_iter()
-                    .chain([23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65])
-                {
-                    let sizes = Sizes {
-                        rows,
-                        inner,
-                        cols,
-                        gap: 1,
-                    };
-                    check_multiply(isa, sizes);
-                    check_multiply_transposed(isa, sizes, &mut scratch);
-                }
+    let cols = [23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65];
+    for rows in edges {
+        for inner in [0, 1, 2] {
+            for cols in edges.into_iter().chain(cols) {
+                let sizes = Sizes {
+                    rows,
+                    inner,
+                    cols,
+                    gap: 1,
+                };
+                check_multiply(sizes);
+                check_multiply_transposed(sizes);
             }
         }
     }
 }
 
-/// Large enough that both sides are cut into blocks and packed, with rests everywhere.
+/// Large enough that every axis is cut and the left side of a gradient is copied, with rests.
 #[test]
 fn large_products_with_rests() {
-    let sizes = Sizes {
-        rows: 259,
-        inner: 2 * MAX_DEPTH + 5,
+    let inner = 2 * MAX_DEPTH + 5;
+    check_multiply(Sizes {
+        rows: MAX_ROWS + 7,
+        inner,
         cols: 53,
         gap: 1,
-    };
-    for isa in Isa::available() {
-        check_multiply(isa, sizes);
-        check_multiply_transposed(isa, sizes, &mut Scratch::new());
-    }
+    });
+    check_multiply_transposed(Sizes {
+        rows: 101,
+        inner: MAX_DEPTH + 1,
+        cols: 261,
+        gap: 1,
+    });
 }
 
 #[test]
 fn a_row_alone_has_the_bits_of_that_row_in_a_batch() {
-    const MOST: usize = 40;
-    for isa in Isa::available() {
-        for (inner, cols) in [
-            (0, 5),
-            (1, 16),
-            (37, 53),
-            (64, 192),
-            (MAX_DEPTH + 1, 70),
-            (1536, 24),
-        ] {
-            let a = matrix(1, 300, inner, inner);
-            let mut packed = Packed::new();
-            packed.pack(&matrix(2, inner, cols, cols), inner, cols);
-            let product = |first: usize, rows: usize| {
-                let mut c = matrix(3, rows, cols, cols);
-                let data = &a[first * inner..];
-                let left = Left {
-                    data,
-                    row_stride: inner,
-                    depth_stride: 1,
-                    rows,
-                };
-                multiply_with(isa, &mut c, cols, left, &packed, Output::Replace);
-                c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-            };
-            let alone: Vec<_> = (0..300).flat_map(|row| product(row, 1)).collect();
-            for rows in (2..=MOST).chain([128, 299, 300]) {
-                assert_eq!(
-                    product(0, rows),
-                    alone[..rows * cols],
-                    "{isa:?} {rows}×{inner}×{cols}"
-                );
-                // Elsewhere in its tile, too.
-                let first = 300 - rows;
-                assert_eq!(
-                    product(first, rows),
-                    alone[first * cols..],
-                    "{isa:?} {rows}×{inner}×{cols}"
-                );
+    const ROWS: usize = 300;
+    let shapes = [
+        (0, 5),
+        (1, 16),
+        (37, 53),
+        (64, 192),
+        (MAX_DEPTH + 1, 70),
+        (1536, 24),
+    ];
+    for (inner, cols) in shapes {
+        let a = matrix(1, ROWS, inner, inner);
+        let mut packed = Packed::new();
+        packed.pack(&matrix(2, inner, cols, cols), inner, cols);
+        let product = |first: usize, rows: usize| {
+            let mut c = vec![0.0; rows * cols];
+            multiply(
+                &mut c,
+                cols,
+                &a[first * inner..],
+                inner,
+                rows,
+                &packed,
+                Output::Replace,
+            );
+            c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        on_every_isa(|isa| {
+            let alone: Vec<_> = (0..ROWS).flat_map(|row| product(row, 1)).collect();
+            for rows in (2..=40).chain([128, ROWS - 1, ROWS]) {
+                // From the first row and from elsewhere, so that rows change places in their tiles.
+                for first in [0, ROWS - rows] {
+                    let expected = &alone[first * cols..][..rows * cols];
+                    assert_eq!(
+                        product(first, rows),
+                        expected,
+                        "{isa:?} {rows}×{inner}×{cols}"
+                    );
+                }
             }
-        }
+        });
     }
 }
 
-/// Callers split the rows of C over threads: that is a split of D's columns.
+/// Callers give each thread rows of C, which are columns of D.
 #[test]
 fn a_gradient_in_parts_has_the_bits_of_the_whole() {
-    let (rows, d_cols, x_cols) = (MAX_DEPTH + 9, 101, 53);
-    let (d, x) = (
-        matrix(1, rows, d_cols, d_cols),
-        matrix(2, rows, x_cols, x_cols),
-    );
-    for isa in Isa::available() {
+    for (d_cols, x_cols) in [(101, 53), (130, 256)] {
+        let rows = MAX_DEPTH + 9;
+        let d = matrix(1, rows, d_cols, d_cols);
+        let x = matrix(2, rows, x_cols, x_cols);
         let mut scratch = Scratch::new();
         let mut gradient = |from: usize, to: usize| {
             let mut c = vec![0.0; (to - from) * x_cols];
-            let d = Strided {
-                data: &d[from..],
-                stride: d_cols,
+            multiply_transposed(
+                &mut c,
+                x_cols,
+                &d[from..],
+                d_cols,
+                to - from,
+                &x,
+                x_cols,
+                x_cols,
                 rows,
-                cols: to - from,
-            };
-            let x = Strided {
-                data: &x,
-                stride: x_cols,
-                rows,
-                cols: x_cols,
-            };
-            multiply_transposed_with(isa, &mut c, x_cols, d, x, Output::Replace, &mut scratch);
+                Output::Replace,
+                &mut scratch,
+            );
             c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
-        let whole = gradient(0, d_cols);
-        for cut in [1, 7, 50, 100] {
-            assert_eq!(
-                [gradient(0, cut), gradient(cut, d_cols)].concat(),
-                whole,
-                "{isa:?} at {cut}"
-            );
-        }
+        on_every_isa(|isa| {
+            let whole = gradient(0, d_cols);
+            for cut in [1, 7, 50, 100] {
+                let parts = [gradient(0, cut), gradient(cut, d_cols)].concat();
+                assert_eq!(parts, whole, "{isa:?} at {cut}");
+            }
+        });
     }
 }
 
@@ -310,25 +303,32 @@ fn a_gradient_in_parts_has_the_bits_of_the_whole() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn avx512_has_the_bits_of_avx2() {
-    if !Isa::available().contains(&Isa::Avx512) {
-        return;
-    }
     let (rows, inner, cols) = (29, 1000, 117);
     let a = matrix(1, rows, inner, inner);
     let mut packed = Packed::new();
     packed.pack(&matrix(2, inner, cols, cols), inner, cols);
-    let [narrow, wide] = [Isa::Avx2, Isa::Avx512].map(|isa| {
-        let mut c = vec![0.0; rows * cols];
-        let left = Left {
-            data: &a,
-            row_stride: inner,
-            depth_stride: 1,
-            rows,
-        };
-        multiply_with(isa, &mut c, cols, left, &packed, Output::Replace);
-        c
+    let mut products = Vec::new();
+    on_every_isa(|isa| {
+        if isa != crate::simd::Isa::Portable {
+            let mut c = vec![0.0; rows * cols];
+            multiply(&mut c, cols, &a, inner, rows, &packed, Output::Replace);
+            products.push(c);
+        }
     });
-    assert_eq!(narrow, wide);
+    assert!(products.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn parts_cover_the_axis_in_order() {
+    for (len, most) in [(0, 4), (1, 4), (4, 4), (5, 4), (9, 4), (1152, 768)] {
+        let parts: Vec<_> = parts(len, most).collect();
+        assert_eq!(parts.len(), len.div_ceil(most).max(1));
+        assert!(parts.iter().all(|part| part.len() <= most), "{parts:?}");
+        assert_eq!(
+            parts.into_iter().flatten().collect::<Vec<_>>(),
+            (0..len).collect::<Vec<_>>()
+        );
+    }
 }
 
 #[test]
@@ -345,4 +345,20 @@ fn a_short_output_is_refused() {
     let mut packed = Packed::new();
     packed.pack(&[0.0; 6], 3, 2);
     multiply(&mut [0.0; 3], 2, &[0.0; 6], 3, 2, &packed, Output::Replace);
+}
+
+#[test]
+#[should_panic(expected = "the bias must have")]
+fn a_short_bias_is_refused() {
+    let mut packed = Packed::new();
+    packed.pack(&[0.0; 6], 3, 2);
+    multiply(
+        &mut [0.0; 4],
+        2,
+        &[0.0; 6],
+        3,
+        2,
+        &packed,
+        Output::Bias(&[0.0]),
+    );
 }

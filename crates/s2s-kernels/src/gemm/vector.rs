@@ -4,13 +4,14 @@
     reason = "vector instructions and unchecked loads in the innermost loop"
 )]
 
-/// `WIDTH` neighboring columns of one row, in registers.
+use super::PANEL;
+
+/// One row of a panel, in registers.
 ///
 /// # Safety
 /// Each function may be called only where the instruction set is present, and `load`, `store` only
-/// on `WIDTH` valid elements. They are inlined into a function that enables the instruction set.
+/// on `PANEL` valid elements. They are inlined into a function that enables the instruction set.
 pub(super) trait Vector: Copy {
-    const WIDTH: usize;
     /// Rows of the largest tile.
     const ROWS: usize;
     /// Vectors that a tile may accumulate in without spilling registers.
@@ -23,44 +24,43 @@ pub(super) trait Vector: Copy {
     /// `self * factor + sum`
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
 
-    /// Asks for a line that will be read soon. The address need not be valid.
+    /// Asks for the cache line at an address, which need not be valid.
     #[inline(always)]
     unsafe fn prefetch(_line: *const f32) {}
 }
 
 /// Arrays, for the compiler to vectorize with what the target always has.
 #[derive(Clone, Copy)]
-pub(super) struct Portable<const WIDTH: usize>([f32; WIDTH]);
+pub(super) struct Portable([f32; PANEL]);
 
 /// AArch64 always has fused multiply-add and 32 registers; elsewhere `f32::mul_add` may be a call
 /// into the C library.
 const ALWAYS_FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
-impl<const WIDTH: usize> Vector for Portable<WIDTH> {
-    const WIDTH: usize = WIDTH;
+impl Vector for Portable {
     const ROWS: usize = if ALWAYS_FUSED { 6 } else { 2 };
     const SUMS: usize = Self::ROWS;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        Self([value; WIDTH])
+        Self([value; PANEL])
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller has WIDTH elements there.
-        Self(unsafe { from.cast::<[f32; WIDTH]>().read() })
+        // SAFETY: the caller has PANEL elements there.
+        Self(unsafe { from.cast::<[f32; PANEL]>().read() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller has WIDTH elements there.
-        unsafe { to.cast::<[f32; WIDTH]>().write(self.0) }
+        // SAFETY: the caller has PANEL elements there.
+        unsafe { to.cast::<[f32; PANEL]>().write(self.0) }
     }
 
     #[inline(always)]
     unsafe fn add(mut self, other: Self) -> Self {
-        for lane in 0..WIDTH {
+        for lane in 0..PANEL {
             self.0[lane] += other.0[lane];
         }
         self
@@ -68,7 +68,7 @@ impl<const WIDTH: usize> Vector for Portable<WIDTH> {
 
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, mut sum: Self) -> Self {
-        for lane in 0..WIDTH {
+        for lane in 0..PANEL {
             let (a, b, c) = (self.0[lane], factor.0[lane], sum.0[lane]);
             sum.0[lane] = if ALWAYS_FUSED {
                 a.mul_add(b, c)
@@ -81,7 +81,7 @@ impl<const WIDTH: usize> Vector for Portable<WIDTH> {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx2Half, Avx512};
+pub(super) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -92,19 +92,14 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2(__m256, __m256);
 
-    /// One register, for a last panel that is at most half full.
-    #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx2Half(__m256);
-
     /// One register: a tile of 8 × 48 fills 24 of 32 with sums.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx512(__m512);
 
     // SAFETY, all blocks below: the trait's contract is that the instructions exist and that the
-    // pointers are valid for WIDTH elements; none needs alignment.
+    // pointers are valid for PANEL elements; none needs alignment.
 
     impl Vector for Avx512 {
-        const WIDTH: usize = 16;
         const ROWS: usize = 8;
         const SUMS: usize = 24;
 
@@ -130,12 +125,11 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
     }
 
     impl Vector for Avx2 {
-        const WIDTH: usize = 16;
         const ROWS: usize = 6;
         const SUMS: usize = 6;
 
@@ -175,34 +169,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
-        }
-    }
-
-    impl Vector for Avx2Half {
-        const WIDTH: usize = 8;
-        const ROWS: usize = 8;
-        const SUMS: usize = 8;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            Self(unsafe { _mm256_set1_ps(value) })
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            Self(unsafe { _mm256_loadu_ps(from) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm256_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
     }
 }

@@ -40,6 +40,8 @@ struct Drawn {
 /// states; four weights a layer.
 const FIXED: usize = 8;
 
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 impl Case {
     fn draw(&self) -> Result<Drawn> {
         let DecoderSizes {
@@ -167,7 +169,7 @@ impl Case {
         Ok(all)
     }
 
-    fn fused(&self, drawn: &Drawn, threads: usize) -> Result<Vec<Vec<f32>>> {
+    fn fused(&self, drawn: &Drawn, mut team: Team<f32>) -> Result<Vec<Vec<f32>>> {
         let layers = self.sizes.layers;
         let vars = drawn
             .vars
@@ -207,7 +209,6 @@ impl Case {
             between: self.has_dropout.then_some(&between[..]),
         };
         let initial: Vec<&[f32]> = vars[FIXED..][..layers].iter().map(Vec::as_slice).collect();
-        let mut team = Team::new(NonZeroUsize::new(threads).unwrap());
         let inputs = DecoderInputs {
             memory,
             initial: &initial,
@@ -219,7 +220,7 @@ impl Case {
         decoder.logits_mut().copy_from_slice(&drawn.d_logits);
         let mut grads: Vec<Vec<f32>> = vars.iter().map(|v| vec![f32::NAN; v.len()]).collect();
         let mut parts = grads.iter_mut().map(Vec::as_mut_slice);
-        let mut next = || parts.next().unwrap();
+        let mut next = || parts.next().expect("one part a variable");
         let [embedding, output_weight, output_bias] = [next(), next(), next()];
         let scorer = AdditiveGrads {
             query_weight: next(),
@@ -254,7 +255,7 @@ impl Case {
     #[track_caller]
     fn check(&self) -> Result<()> {
         let drawn = self.draw()?;
-        let fused = self.fused(&drawn, 1)?;
+        let fused = self.fused(&drawn, Team::single())?;
         let names = [
             "logits",
             "weights",
@@ -274,7 +275,7 @@ impl Case {
             assert_close(&format!("{name} of {self:?}"), fused, reference);
         }
         assert!(
-            fused == self.fused(&drawn, 2)?,
+            fused == self.fused(&drawn, Team::new(TWO))?,
             "threads changed a bit of {self:?}"
         );
         Ok(())
