@@ -1,6 +1,6 @@
 //! Additive attention on slices: see the [equations](super).
 
-use super::kernel::{Keys, Memory, Scorer, Step, StepGrads};
+use super::kernel::{Memory, Scorer, Step, StepGrads};
 use crate::lanes::sum_of_three;
 use crate::linear::{Linear, bias_gradient, weight_gradient};
 use crate::real::{Matrix, Output, Real, multiversion_real};
@@ -77,24 +77,18 @@ impl<T: Real> Scorer<T> for Additive<T> {
         additive_scores(step.memory, step.rows, kept, stride, &self.energy, scores);
     }
 
-    fn backward(
-        &self,
-        step: Step<'_, T>,
-        kept: &mut [T],
-        d_scores: &[T],
-        grads: StepGrads<'_, '_, T>,
-    ) {
+    fn backward(&self, step: Step<'_, T>, kept: &mut [T], d_scores: &[T], grads: StepGrads<'_, T>) {
         let StepGrads {
             state, keys, sums, ..
         } = grads;
         let energy = &self.energy;
         for (index, &row) in step.rows.iter().enumerate() {
             let (query, rest) = kept[index * self.kept()..].split_at_mut(energy.len());
+            let width = step.memory.len * energy.len();
             let mut grads = AdditiveRow {
                 query: &mut rest[..energy.len()],
                 energy: &mut sums[index * energy.len()..][..energy.len()],
-                keys,
-                index,
+                keys: &mut keys[index * width..][..width],
             };
             let d_scores = &d_scores[index * step.memory.len..][..step.memory.len];
             additive_backward(step.memory, row, query, energy, d_scores, &mut grads);
@@ -155,28 +149,26 @@ multiversion_real! {
         query: &[T],
         energy: &[T],
         d_scores: &[T],
-        grads: &mut AdditiveRow<'_, '_, T>,
+        grads: &mut AdditiveRow<'_, T>,
     ) {
-        let units = energy.len();
         grads.query.fill(T::ZERO);
-        for (position, &d_score) in d_scores[..memory.lengths[row]].iter().enumerate() {
+        let d_scores = &d_scores[..memory.lengths[row]];
+        let d_keys = grads.keys.chunks_exact_mut(energy.len());
+        for ((position, &d_score), d_key) in d_scores.iter().enumerate().zip(d_keys) {
             let key = memory.key(position, row);
-            let d_key = &mut grads.keys.at(position)[grads.index * units..][..units];
             additive_position(d_score, query, key, energy, grads.query, d_key, grads.energy);
         }
     }
 }
 
 /// The gradients of one row.
-pub(crate) struct AdditiveRow<'a, 'b, T> {
+pub(crate) struct AdditiveRow<'a, T> {
     /// `[A]`.
     pub(crate) query: &'a mut [T],
     /// `[A]`.
     pub(crate) energy: &'a mut [T],
-    /// `[S, rows, A]`.
-    pub(crate) keys: &'a mut Keys<'b, T>,
-    /// Which of the keys' rows.
-    pub(crate) index: usize,
+    /// `[S, A]`.
+    pub(crate) keys: &'a mut [T],
 }
 
 /// One position of one row.

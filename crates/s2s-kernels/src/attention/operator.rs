@@ -3,9 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::additive::{AdditiveRow, additive_backward, additive_scores};
-use super::kernel::{Keys, Memory};
+use super::kernel::Memory;
 use crate::storage::{contiguous, output, to_vec};
-use crate::team::Steps;
 
 pub(crate) fn scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
     let (batch, source_len, units) = keys.dims3()?;
@@ -15,7 +14,10 @@ pub(crate) fn scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<T
             "keys are [{batch}, {source_len}, {units}], but the query {query:?}, the energy {energy:?}"
         );
     }
-    let scores = Scores { batch, source_len };
+    let scores = Scores {
+        source_len,
+        lengths: vec![source_len; batch],
+    };
     query
         .contiguous()?
         .apply_op3(&keys.contiguous()?, &energy.contiguous()?, scores)
@@ -23,18 +25,17 @@ pub(crate) fn scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<T
 
 /// `(query [B, A], keys [B, S, A], energy [A]) -> scores [B, S]`
 struct Scores {
-    batch: usize,
     source_len: usize,
+    /// `S` for each row: which positions are real is not its business.
+    lengths: Vec<usize>,
 }
 
 impl Scores {
-    /// The keys of one row, which alone are position first as well.
-    fn row<'a>(&'a self, keys: &'a [f32], row: usize) -> Memory<'a, f32> {
-        let width = keys.len() / self.batch;
+    fn memory<'a>(&'a self, keys: &'a [f32]) -> Memory<'a, f32> {
         Memory {
             values: &[],
-            keys: &keys[row * width..][..width],
-            lengths: std::slice::from_ref(&self.source_len),
+            keys,
+            lengths: &self.lengths,
             len: self.source_len,
         }
     }
@@ -57,21 +58,12 @@ impl CustomOp3 for Scores {
         let query: &[f32] = contiguous(query, query_layout)?;
         let keys = contiguous(keys, keys_layout)?;
         let energy: &[f32] = contiguous(energy, energy_layout)?;
-        let mut scores = vec![0.0; self.batch * self.source_len];
-        let rows = query
-            .chunks_exact(energy.len())
-            .zip(scores.chunks_exact_mut(self.source_len));
-        for (row, (query, scores)) in rows.enumerate() {
-            additive_scores(
-                self.row(keys, row),
-                &[0],
-                query,
-                energy.len(),
-                energy,
-                scores,
-            );
-        }
-        output(scores, (self.batch, self.source_len))
+        let batch = self.lengths.len();
+        let rows: Vec<usize> = (0..batch).collect();
+        let mut scores = vec![0.0; batch * self.source_len];
+        let stride = energy.len();
+        additive_scores(self.memory(keys), &rows, query, stride, energy, &mut scores);
+        output(scores, (batch, self.source_len))
     }
 
     fn bwd(
@@ -89,22 +81,15 @@ impl CustomOp3 for Scores {
         let units = energies.len();
         let mut d_keys = vec![0.0; all_keys.len()];
         let mut d_energy = vec![0.0; units];
-        let rows = d_query
-            .chunks_exact_mut(units)
-            .zip(d_keys.chunks_exact_mut(self.source_len * units))
-            .zip(d_scores.chunks_exact(self.source_len));
-        for (row, ((d_query, d_keys), d_scores)) in rows.enumerate() {
-            let range = std::slice::from_ref(&(0..1));
-            for d_keys in Steps::split(d_keys, self.source_len, units, range) {
-                let mut grads = AdditiveRow {
-                    query: d_query,
-                    energy: &mut d_energy,
-                    keys: &mut Keys(d_keys),
-                    index: 0,
-                };
-                let (memory, query) = (self.row(&all_keys, row), &queries[row * units..][..units]);
-                additive_backward(memory, 0, query, &energies, d_scores, &mut grads);
-            }
+        let width = self.source_len * units;
+        for (row, d_scores) in d_scores.chunks_exact(self.source_len).enumerate() {
+            let mut grads = AdditiveRow {
+                query: &mut d_query[row * units..][..units],
+                energy: &mut d_energy,
+                keys: &mut d_keys[row * width..][..width],
+            };
+            let (memory, query) = (self.memory(&all_keys), &queries[row * units..][..units]);
+            additive_backward(memory, row, query, &energies, d_scores, &mut grads);
         }
         Ok((
             Some(Tensor::from_vec(d_query, query.shape(), query.device())?),

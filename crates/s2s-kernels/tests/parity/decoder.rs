@@ -61,8 +61,8 @@ impl Case {
             draw.var((self.attention, units))?,
             draw.var(self.attention)?,
             scaled(draw.tensor(self.attention)?)?,
-            draw.var((self.source_len, batch, values))?,
-            draw.var((self.source_len, batch, self.attention))?,
+            draw.var((batch, self.source_len, values))?,
+            draw.var((batch, self.source_len, self.attention))?,
         ];
         for _ in 0..layers {
             vars.push(draw.var((batch, units))?);
@@ -101,8 +101,7 @@ impl Case {
         } = self.sizes;
         let (batch, len, device) = (self.lengths.len(), self.len, Device::Cpu);
         let vars: Vec<&Tensor> = drawn.vars.iter().map(Var::as_tensor).collect();
-        let values = vars[6].transpose(0, 1)?.contiguous()?; // [B, S, C]
-        let keys = vars[7].transpose(0, 1)?.contiguous()?;
+        let (values, keys) = (vars[6], vars[7]);
         let is_padded = |&length: &usize| (0..self.source_len).map(move |s| s >= length);
         let padding = self.lengths.iter().flat_map(is_padded);
         let padding = padding
@@ -128,9 +127,9 @@ impl Case {
             });
             let token = Tensor::from_vec(token.collect(), batch, &device)?;
             let query = linear(&states[layers - 1], vars[3], vars[4])?;
-            let scores = Kernels::Reference.additive_scores(&query, &keys, vars[5])?;
+            let scores = Kernels::Reference.additive_scores(&query, keys, vars[5])?;
             let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
-            let context = weights.unsqueeze(1)?.matmul(&values)?.squeeze(1)?;
+            let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
             let mut word = vars[0].embedding(&token)?;
             if self.has_dropout {
                 word = (word * embedding_mask.narrow(1, step, 1)?.squeeze(1)?)?;
