@@ -3,7 +3,9 @@
 //!
 //! An operator is a folder: `mod.rs` has its equation and shapes and is what callers use,
 //! `reference.rs` the same function in plain tensor operations, which is its definition.
-//! [`Kernels`] says which of the two runs.
+//! [`Kernels`] says which of the two runs. `kernel.rs` is the fused one, on slices, and
+//! `operator.rs` makes a candle operator of it. Training that writes its own gradients calls the
+//! [`slices`] directly.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

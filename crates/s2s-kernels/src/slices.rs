@@ -6,9 +6,11 @@
 //!
 //! ```text
 //! pack      Bidirectional::pack, Linear::pack, Additive::pack, Decoder::pack
-//! forward   Bidirectional::forward a layer; Linear for the bridge and the keys; Decoder::forward;
+//! forward   Bidirectional::forward a layer; swap_axes; Linear for the bridge and the keys;
+//!           Decoder::forward;
 //!           token_loss, which turns Decoder::logits_mut into their gradients
-//! backward  Decoder::backward; Linear::backward, weight_gradient; Bidirectional::backward
+//! backward  Decoder::backward; Linear::backward, weight_gradient; swap_axes;
+//!           Bidirectional::backward
 //! update    squared_norm, adam
 //! ```
 //!
@@ -17,7 +19,8 @@
 //!
 //! * Activations are **position first**: `[S, B, H]`, the rows of one step are neighbors, and those
 //!   of all steps are one matrix, over which each weight's gradient is one product. What comes from
-//!   a batch stays batch first, `[B, S]`: words, lengths, coins, masks.
+//!   a batch stays batch first, `[B, S]`: words, lengths, coins, masks; and so is what the attention
+//!   looks at, [`Memory`], since it reads one row's positions together: [`swap_axes`] stands between.
 //! * A gradient is replaced, unless an argument says whether it is replaced or added to.
 //! * Dropout masks hold 0 or 1/(1-p) and come from outside.
 //! * A [`Team`] has the threads. The results have the same bits for any number of them.
@@ -26,7 +29,7 @@
 //! Wrong lengths are a mistake in the calling program: they panic.
 
 pub use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
-pub use crate::attention::kernel::{Keys, Memory, Scorer, Step, StepGrads};
+pub use crate::attention::kernel::{Memory, Scorer, Step, StepGrads};
 pub use crate::decoder::{
     Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Decoding,
     MemoryGrads, Targets,
@@ -39,5 +42,5 @@ pub use crate::loss::kernel::{TokenSums, token_loss};
 pub use crate::optim::kernel::{adam, squared_norm};
 pub use crate::real::{Matrix, Output, Real};
 pub use crate::storage::{read, write};
-pub use crate::table::{gather, position_first, scatter_add};
+pub use crate::table::{gather, position_first, scatter_add, swap_axes};
 pub use crate::team::Team;

@@ -44,6 +44,16 @@ pub fn position_first(ids: &[u32], len: usize) -> impl Iterator<Item = u32> + Cl
     (0..len).flat_map(move |position| (0..batch).map(move |row| ids[row * len + position]))
 }
 
+/// `values [M, N, W]` into `out [N, M, W]`: from position first to batch first, or back.
+pub fn swap_axes<T: Real>(out: &mut [T], values: &[T], (m, n): (usize, usize)) {
+    assert_eq!(out.len(), values.len(), "[{m}, {n}, ..]");
+    let width = values.len().checked_div(m * n).unwrap_or(0);
+    for (index, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
+        let (i, j) = (index / m, index % m);
+        out.copy_from_slice(&values[(j * n + i) * width..][..width]);
+    }
+}
+
 multiversion_real! {
     fn add_row<T>(sums: &mut [T], values: &[T]) {
         add_to(sums, values);

@@ -1,6 +1,6 @@
 //! Additive attention on slices: see the [equations](super).
 
-use super::kernel::{Keys, Memory, Scorer, Step, StepGrads};
+use super::kernel::{Memory, Scorer, Step, StepGrads};
 use crate::lanes::sum_of_three;
 use crate::linear::{Linear, bias_gradient, weight_gradient};
 use crate::real::{Matrix, Output, Real, multiversion_real};
@@ -58,45 +58,62 @@ impl<T: Real> Additive<T> {
 impl<T: Real> Scorer<T> for Additive<T> {
     type Grads<'a> = AdditiveGrads<'a, T>;
 
+    /// The query, and beside it its gradient; a cache line between the rows, which would compete
+    /// for the same few places of the nearest cache if they were a multiple of 4 KiB apart.
     fn kept(&self) -> usize {
-        self.energy.len() // the query, then its gradient
+        const CACHE_LINE: usize = 16;
+        2 * self.energy.len() + CACHE_LINE
     }
 
+    /// The gradient of the energy.
     fn sums(&self) -> usize {
-        self.energy.len() // the gradient of the energy
+        self.energy.len()
     }
 
-    fn scores(&self, step: Step<'_, T>, query: &mut [T], scores: &mut [T]) {
-        self.query
-            .forward(step.state, query, self.kept(), Output::Bias(&self.bias));
-        additive_scores(step.memory, step.rows, query, &self.energy, scores);
+    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
+        let stride = self.kept();
+        let bias = Output::Bias(&self.bias);
+        self.query.forward(step.state, kept, stride, bias);
+        additive_scores(step.memory, step.rows, kept, stride, &self.energy, scores);
     }
 
-    fn backward(
-        &self,
-        step: Step<'_, T>,
-        query: &mut [T],
-        d_scores: &[T],
-        grads: StepGrads<'_, '_, T>,
-    ) {
+    fn backward(&self, step: Step<'_, T>, kept: &mut [T], d_scores: &[T], grads: StepGrads<'_, T>) {
         let StepGrads {
             state, keys, sums, ..
         } = grads;
-        let memory = step.memory;
-        additive_backward(memory, step.rows, query, &self.energy, d_scores, keys, sums);
-        let d_query = Matrix::dense(&*query, step.rows.len(), self.kept());
+        let energy = &self.energy;
+        for (index, &row) in step.rows.iter().enumerate() {
+            let (query, rest) = kept[index * self.kept()..].split_at_mut(energy.len());
+            let width = step.memory.len * energy.len();
+            let mut grads = AdditiveRow {
+                query: &mut rest[..energy.len()],
+                energy: &mut sums[index * energy.len()..][..energy.len()],
+                keys: &mut keys[index * width..][..width],
+            };
+            let d_scores = &d_scores[index * step.memory.len..][..step.memory.len];
+            additive_backward(step.memory, row, query, energy, d_scores, &mut grads);
+        }
+        let kept = Matrix {
+            data: kept,
+            cols: self.kept(),
+            stride: self.kept(),
+            rows: step.rows.len(),
+        };
+        let d_query = kept.columns(energy.len(), energy.len());
         self.query
             .backward(d_query, state, step.state.cols, Output::Add);
     }
 
     fn gradients(
         &self,
-        d_query: Matrix<'_, T>,
+        kept: Matrix<'_, T>,
         states: Matrix<'_, T>,
         sums: Matrix<'_, T>,
         grads: AdditiveGrads<'_, T>,
         team: &mut Team<T>,
     ) {
+        let units = self.energy.len();
+        let d_query = kept.columns(units, units);
         let weight = grads.query_weight;
         weight_gradient(weight, states.cols, d_query, states, Output::Replace, team);
         bias_gradient(grads.query_bias, d_query, team);
@@ -105,16 +122,18 @@ impl<T: Real> Scorer<T> for Additive<T> {
 }
 
 multiversion_real! {
-    /// `scores[b,s] = Σ_a energy[a] tanh(query[b,a] + key[b,s,a])`, at the real positions.
+    /// `scores[b,s] = Σ_a energy[a] tanh(query[b,a] + key[b,s,a])`, at the real positions; rows of
+    /// the query are `stride` apart.
     pub(crate) fn additive_scores<T>(
         memory: Memory<'_, T>,
         rows: &[usize],
         query: &[T],
+        stride: usize,
         energy: &[T],
         scores: &mut [T],
     ) {
         for (index, &row) in rows.iter().enumerate() {
-            let query = &query[index * energy.len()..][..energy.len()];
+            let query = &query[index * stride..][..energy.len()];
             let scores = &mut scores[index * memory.len..][..memory.lengths[row]];
             for (position, score) in scores.iter_mut().enumerate() {
                 let key = memory.key(position, row);
@@ -123,42 +142,38 @@ multiversion_real! {
         }
     }
 
-    /// The queries become their gradients; the keys' and the energy's are added to.
+    /// The gradients of one row; the query's is replaced, the keys' and the energy's added to.
     pub(crate) fn additive_backward<T>(
         memory: Memory<'_, T>,
-        rows: &[usize],
-        query: &mut [T],
+        row: usize,
+        query: &[T],
         energy: &[T],
         d_scores: &[T],
-        d_keys: &mut Keys<'_, T>,
-        d_energy: &mut [T],
+        grads: &mut AdditiveRow<'_, T>,
     ) {
-        const WIDTH: usize = 32;
-        let units = energy.len();
-        for (index, &row) in rows.iter().enumerate() {
-            let d_scores = &d_scores[index * memory.len..][..memory.lengths[row]];
-            let columns = index * units..(index + 1) * units;
-            let query = query[columns.clone()].chunks_mut(WIDTH);
-            let d_energy = d_energy[columns.clone()].chunks_mut(WIDTH);
-            let mut first = 0;
-            for ((query, d_energy), energy) in query.zip(d_energy).zip(energy.chunks(WIDTH)) {
-                let mut d_query = [T::ZERO; WIDTH];
-                let d_query = &mut d_query[..query.len()];
-                for (position, &d_score) in d_scores.iter().enumerate() {
-                    let key = &memory.key(position, row)[first..][..query.len()];
-                    let d_key = &mut d_keys.at(position)[columns.start + first..][..query.len()];
-                    additive_block(d_score, query, key, energy, d_query, d_key, d_energy);
-                }
-                query.copy_from_slice(d_query);
-                first += query.len();
-            }
+        grads.query.fill(T::ZERO);
+        let d_scores = &d_scores[..memory.lengths[row]];
+        let d_keys = grads.keys.chunks_exact_mut(energy.len());
+        for ((position, &d_score), d_key) in d_scores.iter().enumerate().zip(d_keys) {
+            let key = memory.key(position, row);
+            additive_position(d_score, query, key, energy, grads.query, d_key, grads.energy);
         }
     }
 }
 
-/// Some units of one row and position.
+/// The gradients of one row.
+pub(crate) struct AdditiveRow<'a, T> {
+    /// `[A]`.
+    pub(crate) query: &'a mut [T],
+    /// `[A]`.
+    pub(crate) energy: &'a mut [T],
+    /// `[S, A]`.
+    pub(crate) keys: &'a mut [T],
+}
+
+/// One position of one row.
 #[inline(always)]
-fn additive_block<T: Real>(
+fn additive_position<T: Real>(
     d_score: T,
     query: &[T],
     key: &[T],

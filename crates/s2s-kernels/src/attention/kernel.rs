@@ -9,14 +9,15 @@
 
 use crate::lanes::{dot, max, sum};
 use crate::real::{Matrix, Real, multiversion_real};
-use crate::team::{Steps, Team};
+use crate::team::Team;
 
-/// What a decoder looks at; position first, as an encoder leaves it.
+/// What a decoder looks at. Batch first, unlike other activations: a step reads all positions of
+/// one row, then of the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a, T> {
-    /// `[S, B, C]`.
+    /// `[B, S, C]`.
     pub values: &'a [T],
-    /// What the scorer compares with, projected once: `[S, B, K]`.
+    /// What the scorer compares with, projected once: `[B, S, K]`.
     pub keys: &'a [T],
     /// Real positions of each row, `[B]`.
     pub lengths: &'a [usize],
@@ -34,7 +35,7 @@ impl<'a, T> Memory<'a, T> {
     pub(crate) fn value(&self, position: usize, row: usize) -> &'a [T] {
         at(
             self.values,
-            position * self.batch() + row,
+            row * self.len + position,
             self.len * self.batch(),
         )
     }
@@ -44,7 +45,7 @@ impl<'a, T> Memory<'a, T> {
     pub fn key(&self, position: usize, row: usize) -> &'a [T] {
         at(
             self.keys,
-            position * self.batch() + row,
+            row * self.len + position,
             self.len * self.batch(),
         )
     }
@@ -71,26 +72,15 @@ pub struct Step<'a, T> {
 
 /// Where the backward pass of a scorer's step adds its gradients.
 #[derive(Debug)]
-pub struct StepGrads<'a, 'b, T> {
+pub struct StepGrads<'a, T> {
     /// Of the state, `[rows, D]`.
     pub state: &'a mut [T],
     /// Of the weights of the step before, `[rows, S]`.
     pub previous: &'a mut [T],
-    /// Of the keys of these rows, `[S, rows, K]`.
-    pub keys: &'a mut Keys<'b, T>,
+    /// Of the keys of these rows, `[rows, S, K]`.
+    pub keys: &'a mut [T],
     /// What must be summed over rows and steps, row by row, `[rows, R]`.
     pub sums: &'a mut [T],
-}
-
-/// The keys' gradients of a range of rows.
-#[derive(Debug)]
-pub struct Keys<'a, T>(pub(crate) Steps<'a, T>);
-
-impl<T> Keys<'_, T> {
-    /// `[rows, K]` at a position.
-    pub fn at(&mut self, position: usize) -> &mut [T] {
-        self.0.at_mut(position)
-    }
 }
 
 /// An attention mechanism inside a decoder: scores from the state, the memory and the weights of
@@ -113,13 +103,7 @@ pub trait Scorer<T: Real>: Sync {
 
     /// Adds to `grads` what comes from `d_scores [rows, S]`; what was kept becomes what
     /// [`gradients`](Self::gradients) needs of this step.
-    fn backward(
-        &self,
-        step: Step<'_, T>,
-        kept: &mut [T],
-        d_scores: &[T],
-        grads: StepGrads<'_, '_, T>,
-    );
+    fn backward(&self, step: Step<'_, T>, kept: &mut [T], d_scores: &[T], grads: StepGrads<'_, T>);
 
     /// The gradients of the parameters from all rows of all steps: `kept [M, kept()]`, the
     /// states before each step `[M, D]`, and `sums [B, sums()]`.

@@ -2,10 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::additive::{additive_backward, additive_scores};
-use super::kernel::{Keys, Memory};
+use super::additive::{AdditiveRow, additive_backward, additive_scores};
+use super::kernel::Memory;
 use crate::storage::{contiguous, output, to_vec};
-use crate::team::Steps;
 
 pub(crate) fn scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
     let (batch, source_len, units) = keys.dims3()?;
@@ -15,7 +14,10 @@ pub(crate) fn scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<T
             "keys are [{batch}, {source_len}, {units}], but the query {query:?}, the energy {energy:?}"
         );
     }
-    let scores = Scores { batch, source_len };
+    let scores = Scores {
+        source_len,
+        lengths: vec![source_len; batch],
+    };
     query
         .contiguous()?
         .apply_op3(&keys.contiguous()?, &energy.contiguous()?, scores)
@@ -23,18 +25,17 @@ pub(crate) fn scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<T
 
 /// `(query [B, A], keys [B, S, A], energy [A]) -> scores [B, S]`
 struct Scores {
-    batch: usize,
     source_len: usize,
+    /// `S` for each row: which positions are real is not its business.
+    lengths: Vec<usize>,
 }
 
 impl Scores {
-    /// The keys of one row, which alone are position first as well.
-    fn row<'a>(&'a self, keys: &'a [f32], row: usize) -> Memory<'a, f32> {
-        let width = keys.len() / self.batch;
+    fn memory<'a>(&'a self, keys: &'a [f32]) -> Memory<'a, f32> {
         Memory {
             values: &[],
-            keys: &keys[row * width..][..width],
-            lengths: std::slice::from_ref(&self.source_len),
+            keys,
+            lengths: &self.lengths,
             len: self.source_len,
         }
     }
@@ -57,14 +58,12 @@ impl CustomOp3 for Scores {
         let query: &[f32] = contiguous(query, query_layout)?;
         let keys = contiguous(keys, keys_layout)?;
         let energy: &[f32] = contiguous(energy, energy_layout)?;
-        let mut scores = vec![0.0; self.batch * self.source_len];
-        let rows = query
-            .chunks_exact(energy.len())
-            .zip(scores.chunks_exact_mut(self.source_len));
-        for (row, (query, scores)) in rows.enumerate() {
-            additive_scores(self.row(keys, row), &[0], query, energy, scores);
-        }
-        output(scores, (self.batch, self.source_len))
+        let batch = self.lengths.len();
+        let rows: Vec<usize> = (0..batch).collect();
+        let mut scores = vec![0.0; batch * self.source_len];
+        let stride = energy.len();
+        additive_scores(self.memory(keys), &rows, query, stride, energy, &mut scores);
+        output(scores, (batch, self.source_len))
     }
 
     fn bwd(
@@ -76,22 +75,21 @@ impl CustomOp3 for Scores {
         d_scores: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let d_scores = to_vec(d_scores)?;
-        let mut d_query = to_vec(query)?; // the kernel turns one into the other
+        let queries = to_vec(query)?;
+        let mut d_query = vec![0.0; queries.len()];
         let (all_keys, energies) = (to_vec(keys)?, to_vec(energy)?);
         let units = energies.len();
         let mut d_keys = vec![0.0; all_keys.len()];
         let mut d_energy = vec![0.0; units];
-        let rows = d_query
-            .chunks_exact_mut(units)
-            .zip(d_keys.chunks_exact_mut(self.source_len * units))
-            .zip(d_scores.chunks_exact(self.source_len));
-        for (row, ((query, d_keys), d_scores)) in rows.enumerate() {
-            let range = std::slice::from_ref(&(0..1));
-            for d_keys in Steps::split(d_keys, self.source_len, units, range) {
-                let (memory, d_energy) = (self.row(&all_keys, row), &mut d_energy);
-                let d_keys = &mut Keys(d_keys);
-                additive_backward(memory, &[0], query, &energies, d_scores, d_keys, d_energy);
-            }
+        let width = self.source_len * units;
+        for (row, d_scores) in d_scores.chunks_exact(self.source_len).enumerate() {
+            let mut grads = AdditiveRow {
+                query: &mut d_query[row * units..][..units],
+                energy: &mut d_energy,
+                keys: &mut d_keys[row * width..][..width],
+            };
+            let (memory, query) = (self.memory(&all_keys), &queries[row * units..][..units]);
+            additive_backward(memory, row, query, &energies, d_scores, &mut grads);
         }
         Ok((
             Some(Tensor::from_vec(d_query, query.shape(), query.device())?),

@@ -5,10 +5,10 @@ use super::kernel::{Batch, Decoder};
 use super::step::features_stride;
 use super::trace::Rows;
 use super::{DecoderGrads, DecoderInputs, MemoryGrads};
-use crate::attention::kernel::{Keys, Scorer, Step, StepGrads, add_scaled_row, weigh_backward};
+use crate::attention::kernel::{Scorer, Step, StepGrads, add_scaled_row, weigh_backward};
 use crate::gru::cell::{self, gates_matrix};
 use crate::real::{Matrix, Output, Real};
-use crate::team::{Steps, Team, sized, split_rows};
+use crate::team::{Team, sized, split_rows};
 
 impl<T: Real, M: Scorer<T>> Decoder<T, M> {
     /// The gradients of everything, from those of the logits, which stand where the logits stood:
@@ -45,15 +45,15 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
             .collect();
         let positions = source_len * batch;
         let key_width = d_memory.keys.len().checked_div(positions).unwrap_or(0);
-        let keys = Steps::split(d_memory.keys, source_len, key_width, &ranges);
-        let values = Steps::split(d_memory.values, source_len, values, &ranges);
+        let keys = cut(d_memory.keys, source_len * key_width);
+        let values = cut(d_memory.values, source_len * values);
         self.sums.clear();
         self.sums.resize(batch * self.scorer.sums(), T::ZERO);
         let work = self
             .trace
             .split(sizes, self.scorer.kept(), &ranges)
             .into_iter()
-            .zip(keys.into_iter().zip(values))
+            .zip(keys.zip(values))
             .zip(cut(&mut self.sums, self.scorer.sums()))
             .zip(cut(sized(&mut self.d_input, batch * units), units))
             .zip(cut(
@@ -67,7 +67,6 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
             .map(
                 |(((((rows, (keys, values)), sums), input), previous), scores)| {
                     let states = states.iter_mut().map_while(Iterator::next).collect();
-                    let keys = Keys(keys);
                     (
                         rows,
                         RowGrads {
@@ -97,10 +96,10 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
 
 /// The gradients of some rows.
 struct RowGrads<'a, T> {
-    /// `[S, rows, K]`.
-    keys: Keys<'a, T>,
-    /// `[S, rows, C]`.
-    values: Steps<'a, T>,
+    /// `[rows, S, K]`.
+    keys: &'a mut [T],
+    /// `[rows, S, C]`.
+    values: &'a mut [T],
     /// `[rows, R]`: the scorer's.
     sums: &'a mut [T],
     /// Of a layer's input, `[rows, D]`.
@@ -119,9 +118,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
             state.fill(T::ZERO);
         }
         grads.previous.fill(T::ZERO);
-        for position in 0..self.inputs.memory.len {
-            grads.keys.at(position).fill(T::ZERO);
-        }
+        grads.keys.fill(T::ZERO);
         for step in (0..self.len).rev() {
             self.output_backward(rows, step, grads);
             for layer in (0..self.weights.sizes.layers).rev() {
@@ -214,7 +211,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         let Some(state) = grads.states.last_mut() else {
             return;
         };
-        let (previous, keys, sums) = (&mut *grads.previous, &mut grads.keys, &mut *grads.sums);
+        let (previous, keys, sums) = (&mut *grads.previous, &mut *grads.keys, &mut *grads.sums);
         let d_step = StepGrads {
             state,
             previous,
@@ -231,8 +228,8 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
         let DecoderSizes { units, values, .. } = self.weights.sizes;
         let (stride, source_len) = (features_stride(self.weights.sizes), self.inputs.memory.len);
         for (index, &row) in rows.memory.iter().enumerate() {
-            for position in 0..source_len {
-                let d_value = &mut grads.values.at_mut(position)[index * values..][..values];
+            let d_values = &mut grads.values[index * source_len * values..][..source_len * values];
+            for (position, d_value) in d_values.chunks_exact_mut(values).enumerate() {
                 d_value.fill(T::ZERO);
                 if position >= self.inputs.memory.lengths[row] {
                     continue;

@@ -126,9 +126,9 @@ pub struct DecoderGrads<'a, T> {
 /// Where the gradients of what a decoder reads are written.
 #[derive(Debug)]
 pub struct MemoryGrads<'a, T> {
-    /// `[S, B, C]`.
+    /// `[B, S, C]`.
     pub values: &'a mut [T],
-    /// `[S, B, K]`.
+    /// `[B, S, K]`.
     pub keys: &'a mut [T],
     /// Of the first states, one `[B, D]` a layer.
     pub initial: Vec<&'a mut [T]>,

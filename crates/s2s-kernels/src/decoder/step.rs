@@ -135,7 +135,7 @@ pub(super) fn assert_memory<T>(memory: Memory<'_, T>, sizes: DecoderSizes) {
     assert_eq!(
         memory.values.len(),
         positions * sizes.values,
-        "values must be [S, B, C]"
+        "values must be [B, S, C]"
     );
     assert!(
         memory.lengths.iter().all(|&length| length <= memory.len),

@@ -9,6 +9,7 @@ use super::{Direction, GruGrads, GruParams, GruRun, GruWeights};
 use crate::Ragged;
 use crate::real::{Matrix, Output};
 use crate::storage::{contiguous, output, to_vec};
+use crate::table::swap_axes;
 use crate::team::Team;
 
 pub(crate) fn sequence(
@@ -217,10 +218,7 @@ impl CustomOp2 for Sequence {
 
 /// `[outer, inner, W]` as `[inner, outer, W]`.
 fn swapped(values: &[f32], outer: usize, inner: usize) -> Vec<f32> {
-    let width = values.len() / (outer * inner);
-    let at = |i, o| &values[(o * inner + i) * width..][..width];
-    (0..inner)
-        .flat_map(|i| (0..outer).flat_map(move |o| at(i, o)))
-        .copied()
-        .collect()
+    let mut out = vec![0.0; values.len()];
+    swap_axes(&mut out, values, (outer, inner));
+    out
 }

@@ -40,6 +40,8 @@ struct Drawn {
 /// states; four weights a layer.
 const FIXED: usize = 8;
 
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 impl Case {
     fn draw(&self) -> Result<Drawn> {
         let DecoderSizes {
@@ -59,8 +61,8 @@ impl Case {
             draw.var((self.attention, units))?,
             draw.var(self.attention)?,
             scaled(draw.tensor(self.attention)?)?,
-            draw.var((self.source_len, batch, values))?,
-            draw.var((self.source_len, batch, self.attention))?,
+            draw.var((batch, self.source_len, values))?,
+            draw.var((batch, self.source_len, self.attention))?,
         ];
         for _ in 0..layers {
             vars.push(draw.var((batch, units))?);
@@ -99,8 +101,7 @@ impl Case {
         } = self.sizes;
         let (batch, len, device) = (self.lengths.len(), self.len, Device::Cpu);
         let vars: Vec<&Tensor> = drawn.vars.iter().map(Var::as_tensor).collect();
-        let values = vars[6].transpose(0, 1)?.contiguous()?; // [B, S, C]
-        let keys = vars[7].transpose(0, 1)?.contiguous()?;
+        let (values, keys) = (vars[6], vars[7]);
         let is_padded = |&length: &usize| (0..self.source_len).map(move |s| s >= length);
         let padding = self.lengths.iter().flat_map(is_padded);
         let padding = padding
@@ -126,9 +127,9 @@ impl Case {
             });
             let token = Tensor::from_vec(token.collect(), batch, &device)?;
             let query = linear(&states[layers - 1], vars[3], vars[4])?;
-            let scores = Kernels::Reference.additive_scores(&query, &keys, vars[5])?;
+            let scores = Kernels::Reference.additive_scores(&query, keys, vars[5])?;
             let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
-            let context = weights.unsqueeze(1)?.matmul(&values)?.squeeze(1)?;
+            let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
             let mut word = vars[0].embedding(&token)?;
             if self.has_dropout {
                 word = (word * embedding_mask.narrow(1, step, 1)?.squeeze(1)?)?;
@@ -167,7 +168,7 @@ impl Case {
         Ok(all)
     }
 
-    fn fused(&self, drawn: &Drawn, threads: usize) -> Result<Vec<Vec<f32>>> {
+    fn fused(&self, drawn: &Drawn, mut team: Team<f32>) -> Result<Vec<Vec<f32>>> {
         let layers = self.sizes.layers;
         let vars = drawn
             .vars
@@ -207,7 +208,6 @@ impl Case {
             between: self.has_dropout.then_some(&between[..]),
         };
         let initial: Vec<&[f32]> = vars[FIXED..][..layers].iter().map(Vec::as_slice).collect();
-        let mut team = Team::new(NonZeroUsize::new(threads).unwrap());
         let inputs = DecoderInputs {
             memory,
             initial: &initial,
@@ -219,7 +219,7 @@ impl Case {
         decoder.logits_mut().copy_from_slice(&drawn.d_logits);
         let mut grads: Vec<Vec<f32>> = vars.iter().map(|v| vec![f32::NAN; v.len()]).collect();
         let mut parts = grads.iter_mut().map(Vec::as_mut_slice);
-        let mut next = || parts.next().unwrap();
+        let mut next = || parts.next().expect("one part a variable");
         let [embedding, output_weight, output_bias] = [next(), next(), next()];
         let scorer = AdditiveGrads {
             query_weight: next(),
@@ -254,7 +254,7 @@ impl Case {
     #[track_caller]
     fn check(&self) -> Result<()> {
         let drawn = self.draw()?;
-        let fused = self.fused(&drawn, 1)?;
+        let fused = self.fused(&drawn, Team::single())?;
         let names = [
             "logits",
             "weights",
@@ -274,7 +274,7 @@ impl Case {
             assert_close(&format!("{name} of {self:?}"), fused, reference);
         }
         assert!(
-            fused == self.fused(&drawn, 2)?,
+            fused == self.fused(&drawn, Team::new(TWO))?,
             "threads changed a bit of {self:?}"
         );
         Ok(())
