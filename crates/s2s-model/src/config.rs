@@ -38,7 +38,7 @@ impl Default for ModelConfig {
             hidden: size(64),
             decoder: size(128),
             layers: size(1),
-            dropout: Probability::ZERO,
+            dropout: Probability(0.1),
             bridge: BridgeKind::default(),
             kernels: Kernels::default(),
             attention: AttentionConfig::default(),

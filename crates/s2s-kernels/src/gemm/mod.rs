@@ -173,7 +173,7 @@ pub fn multiply(
         c.len() >= extent(rows, c_stride, cols),
         "C is too short for {rows}×{cols}"
     );
-    if cols == 0 {
+    if rows == 0 || cols == 0 {
         return;
     }
     for depths in parts(inner, MAX_DEPTH) {

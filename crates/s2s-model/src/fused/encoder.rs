@@ -94,9 +94,8 @@ impl FusedEncoder {
         Ok(())
     }
 
-    /// From the gradient of the values, which stands where
-    /// [`values_and_gradients`](Self::values_and_gradients) says, and for each layer that of its
-    /// last states, `[B, 2H]`.
+    /// From the gradient of the values, which stands in [`d_values_mut`](Self::d_values_mut), and for
+    /// each layer that of its last states, `[B, 2H]`.
     pub(super) fn backward(
         &mut self,
         params: &ParamSlices<'_>,
@@ -154,12 +153,11 @@ impl FusedEncoder {
         &self.layers[self.layers.len() - 1].states
     }
 
-    /// The same, and where their gradients go.
-    pub(super) fn values_and_gradients(&mut self) -> (&[f32], &mut [f32]) {
+    /// Where their gradient goes, `[S, B, 2H]`.
+    pub(super) fn d_values_mut(&mut self) -> &mut [f32] {
         let n_layers = self.layers.len();
-        let states = &self.layers[n_layers - 1].states;
-        self.d_inputs[n_layers].resize(states.len(), 0.0);
-        (states, &mut self.d_inputs[n_layers])
+        self.d_inputs[n_layers].resize(self.layers[n_layers - 1].states.len(), 0.0);
+        &mut self.d_inputs[n_layers]
     }
 
     /// Each layer's last states, `[B, 2H]`.

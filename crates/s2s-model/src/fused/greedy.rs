@@ -30,7 +30,7 @@ impl Fused {
         };
         self.encode(&ParamSlices::of(params), read, None)?;
         let memory = Memory {
-            values: self.encoder.values(),
+            values: &self.values,
             keys: &self.keys,
             lengths,
             len,

@@ -21,7 +21,7 @@ use std::num::NonZeroUsize;
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use s2s_kernels::slices::{
     Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, DecoderInputs, Linear,
-    Matrix, Memory, MemoryGrads, Output, Targets, Team, token_loss, weight_gradient,
+    Matrix, Memory, MemoryGrads, Output, Targets, Team, swap_axes, token_loss, weight_gradient,
 };
 
 use self::bridge::FusedBridge;
@@ -36,8 +36,10 @@ pub(crate) struct Fused {
     bridge: FusedBridge,
     key: Linear<f32>,
     decoder: Decoder<f32, Additive<f32>>,
-    keys: Vec<f32>,   // [S, B, A]
-    d_keys: Vec<f32>, // [S, B, A]
+    values: Vec<f32>,   // [B, S, 2H]
+    d_values: Vec<f32>, // [B, S, 2H]
+    keys: Vec<f32>,     // [B, S, A]
+    d_keys: Vec<f32>,   // [B, S, A]
     sizes: Sizes,
     config: ModelConfig,
 }
@@ -73,6 +75,8 @@ impl Fused {
             bridge: FusedBridge::new(config),
             key: Linear::new(),
             decoder: Decoder::new(Additive::new()),
+            values: Vec::new(),
+            d_values: Vec::new(),
             keys: Vec::new(),
             d_keys: Vec::new(),
             config: config.clone(),
@@ -171,7 +175,7 @@ impl Fused {
         let team = &mut self.team;
         let between = masks.between();
         let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
-        let memory = host.memory(self.encoder.values(), &self.keys);
+        let memory = host.memory(&self.values, &self.keys);
         self.decoder.forward(
             host.decoder_inputs(memory, &initial, masks.dropout(&between)),
             team,
@@ -193,8 +197,15 @@ impl Fused {
         self.encoder.forward(params, words, noise, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
         let positions = words.ids.len();
+        self.values.resize(positions * both, 0.0);
+        let position_first = self.encoder.values();
+        swap_axes(
+            &mut self.values,
+            position_first,
+            (words.len, words.lengths.len()),
+        );
         self.keys.resize(positions * attention, 0.0);
-        let values = Matrix::dense(self.encoder.values(), positions, both);
+        let values = Matrix::dense(&self.values, positions, both);
         self.key
             .forward_on(values, &mut self.keys, Output::Replace, team);
         Ok(())
@@ -247,9 +258,9 @@ impl Fused {
         for d_state in &mut self.bridge.d_states {
             d_state.resize(rows * decoder, 0.0);
         }
-        let (values, d_values) = self.encoder.values_and_gradients();
+        self.d_values.resize(positions * both, 0.0);
         let d_memory = MemoryGrads {
-            values: d_values,
+            values: &mut self.d_values,
             keys: &mut self.d_keys,
             initial: self
                 .bridge
@@ -266,16 +277,22 @@ impl Fused {
         let between = masks.between();
         let states = &self.bridge.states;
         let initial: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
-        let memory = host.memory(values, &self.keys);
+        let memory = host.memory(&self.values, &self.keys);
         let inputs = host.decoder_inputs(memory, &initial, masks.dropout(&between));
         self.decoder
             .backward(inputs, d_memory, grads.decoder(layers)?, scorer, team);
 
         let d_keys = Matrix::dense(&self.d_keys, positions, attention);
         let d_weight = grads.take("attention.key.weight")?;
-        let dense = Matrix::dense(values, positions, both);
+        let dense = Matrix::dense(&self.values, positions, both);
         weight_gradient(d_weight, both, d_keys, dense, Output::Replace, team);
-        self.key.backward_on(d_keys, d_values, Output::Add, team);
+        self.key
+            .backward_on(d_keys, &mut self.d_values, Output::Add, team);
+        swap_axes(
+            self.encoder.d_values_mut(),
+            &self.d_values,
+            (rows, host.source_len()),
+        );
 
         self.bridge.backward(self.encoder.last(), grads, team)?;
         self.encoder
