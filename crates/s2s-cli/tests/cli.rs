@@ -169,7 +169,7 @@ fn training_fills_the_run_folder_and_reports() {
     for part in [
         "leaks train-val 0, train-test 0, val-test 0",
         "14509 parameters",
-        "reference kernels",
+        "fused kernels",
         "train loss  accuracy  val loss",
     ] {
         assert!(talk.contains(part), "no {part:?} in:\n{talk}");
@@ -723,6 +723,10 @@ fn bad_checkpoints_are_refused() {
         3,
         &["is F32 [48, 16] in the file, but F32 [45, 16] in the model"],
     );
+
+    fs::write(&config, text.replace("max_len = 4", "max_len = 5")).unwrap();
+    let last = s2s(home.path(), ["predict", "run", "--checkpoint", "last", "1"]);
+    fails(&last, 3, &["was written under another configuration"]);
     fs::remove_file(run.join("run.json")).unwrap();
     let resumed = s2s(home.path(), ["resume", "run"]);
     fails(

@@ -45,6 +45,19 @@ impl DecoderState {
     }
 }
 
+impl DecoderState {
+    /// The same numbers without their history: nothing before them gets a gradient.
+    pub fn detached(&self) -> Self {
+        Self {
+            hidden: self.hidden.iter().map(Tensor::detach).collect(),
+            attended: self.attended.as_ref().map(|attended| Attended {
+                context: attended.context.detach(),
+                weights: attended.weights.detach(),
+            }),
+        }
+    }
+}
+
 /// The factors of dropout of every step, drawn before the first.
 #[derive(Debug)]
 pub(crate) struct DecoderDropout {

@@ -54,12 +54,24 @@ pub struct Best {
 }
 
 /// SHA-256 of a configuration, in hexadecimal.
-pub(crate) fn fingerprint(config: &ExperimentConfig) -> String {
-    let text = toml::to_string(config).unwrap_or_default();
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+pub(crate) fn fingerprint(config: &ExperimentConfig) -> Result<String> {
+    let digest = Sha256::digest(config.to_toml()?.as_bytes());
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// That a checkpoint was written under the configuration with this fingerprint.
+pub(crate) fn check_config(
+    checkpoint: &Checkpoint,
+    state: &TrainState,
+    fingerprint: &str,
+) -> Result<()> {
+    if state.config_sha256 == fingerprint {
+        return Ok(());
+    }
+    let reason = "it was written under another configuration than the folder's \
+                  config.resolved.toml, which may have been edited"
+        .to_owned();
+    Err(misfit(checkpoint, reason))
 }
 
 /// The files of a checkpoint.
@@ -108,12 +120,7 @@ pub(crate) fn load(
     checkpoint: &Checkpoint,
 ) -> Result<()> {
     let loaded = load_state(checkpoint)?;
-    if loaded.config_sha256 != state.config_sha256 {
-        let reason = "it was written under another configuration than the folder's \
-                      config.resolved.toml"
-            .to_owned();
-        return Err(misfit(checkpoint, reason));
-    }
+    check_config(checkpoint, &loaded, &state.config_sha256)?;
     let moments = load_moments(params, checkpoint)?;
     load_params(params, checkpoint)?;
     optimizer

@@ -69,7 +69,10 @@ impl Run {
         let trainer = Trainer::new(config, place.threads, &place.device)?;
         let dir = RunDir::create(path)?;
         let lock = dir.lock()?;
-        write_file(dir.resolved_config(), resolved(trainer.config()).as_bytes())?;
+        write_file(
+            dir.resolved_config(),
+            trainer.config().to_toml()?.as_bytes(),
+        )?;
         write_file(dir.config(), given.as_bytes())?;
         write_json(dir.environment(), &environment(trainer.config(), place))?;
         Ok(Self {
@@ -137,8 +140,8 @@ impl Run {
         let step = self.trainer.state().step;
         self.write_record(RunStatus::Running, started, None)?;
         let mut writer = RunWriter::open(self.dir.clone(), step)?;
-        let config = resolved(self.trainer.config());
-        let mut tensorboard = TensorBoard::open(self.dir.path(), step, &config, render)?;
+        let config = self.trainer.config().to_toml()?;
+        let mut tensorboard = TensorBoard::open(self.dir.path(), step, &config, render);
         let mut all: Vec<&mut dyn Observer> = vec![&mut writer, &mut tensorboard];
         for observer in observers {
             all.push(*observer);
@@ -167,7 +170,8 @@ impl Run {
     fn test(&mut self) -> Result<s2s_runlog::EvalRecord> {
         let config = self.trainer.config();
         let (markers, batch_size) = (config.data.source_markers, config.train.eval_batch_size);
-        let (mut model, step) = load_best(&self.dir, config, &self.device)?;
+        let (mut model, step) = load(&self.dir, CheckpointName::Best, config, &self.device)?;
+        model.set_threads(self.trainer.model().threads());
         let data = self.trainer.data().clone().with_batch_size(batch_size);
         let result = evaluate(&mut model, &data, Split::Test, &self.device)?;
 
@@ -227,10 +231,6 @@ pub fn load_model(
     Ok((model, config, step))
 }
 
-fn load_best(dir: &RunDir, config: &ExperimentConfig, device: &Device) -> Result<(Seq2Seq, u64)> {
-    load(dir, CheckpointName::Best, config, device)
-}
-
 fn load(
     dir: &RunDir,
     name: CheckpointName,
@@ -244,8 +244,11 @@ fn load(
     let data = Synthetic::new(&config.data, config.seed, config.train.batch_size)?;
     let tokens = tokens_of(data.vocabulary());
     let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+    // Shapes before fingerprints: which parameter differs says more than that something does.
     checkpoint::load_params(model.params(), &found)?;
-    Ok((model, checkpoint::load_state(&found)?.step))
+    let state = checkpoint::load_state(&found)?;
+    checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config)?)?;
+    Ok((model, state.step))
 }
 
 fn passed(checkpoint: &Checkpoint) -> Vec<String> {
@@ -254,10 +257,6 @@ fn passed(checkpoint: &Checkpoint) -> Vec<String> {
         .iter()
         .map(ToString::to_string)
         .collect()
-}
-
-fn resolved(config: &ExperimentConfig) -> String {
-    toml::to_string(config).unwrap_or_default()
 }
 
 fn environment(config: &ExperimentConfig, place: &Place) -> Environment {

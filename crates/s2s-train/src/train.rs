@@ -75,7 +75,7 @@ impl<M: Model> Trainer<M> {
             eval_data: data.clone().with_batch_size(train.eval_batch_size),
             optimizer: Adam::new(model.params(), clip_norm, decay, model.kernels())?,
             state: TrainState {
-                config_sha256: checkpoint::fingerprint(&config),
+                config_sha256: checkpoint::fingerprint(&config)?,
                 ..TrainState::default()
             },
             device: device.clone(),

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueHint;
 use reverse_data::{Example, MAX_LEN, Token, Vocabulary, mark_source};
-use s2s_model::{Decoded, Source, Stop};
-use s2s_train::{Model, attention_record};
+use s2s_model::{Decoded, Greedy, Source, Stop};
+use s2s_train::attention_record;
 use s2s_viz::{Ink, terminal_heatmap};
 use serde::Serialize;
 
@@ -104,6 +104,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let input = open(args, vocabulary, ui).with_context(reading)?;
     let mut lines = Lines::new(input, MAX_LEN as u64 * TOKEN_BYTES);
 
+    let mut greedy = Greedy::new(&loaded.model).map_err(s2s_train::Error::from)?;
     let mut is_refused = false;
     loop {
         let batch = lines
@@ -120,7 +121,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             .iter()
             .filter_map(|(_, source)| source.as_deref().ok())
             .collect();
-        let mut decoded = decode(&loaded, &sources, args)?.into_iter();
+        let mut decoded = decode(&mut greedy, &loaded, &sources, args)?.into_iter();
         for (number, source) in &parsed {
             match source {
                 Ok(source) => {
@@ -187,10 +188,18 @@ fn parse(
 }
 
 /// What the model says to each source.
-fn decode(loaded: &Loaded, sources: &[&[Token]], args: &Args) -> s2s_train::Result<Vec<Decoded>> {
+fn decode(
+    greedy: &mut Greedy<'_>,
+    loaded: &Loaded,
+    sources: &[&[Token]],
+    args: &Args,
+) -> s2s_train::Result<Vec<Decoded>> {
     let model = &loaded.model;
+    let has_markers = loaded.config.data.source_markers;
     let stop = if args.oracle_length {
-        Stop::AtSourceLength
+        Stop::AtSourceLength {
+            n_markers: if has_markers { 2 } else { 0 },
+        }
     } else {
         Stop::AtEos
     };
@@ -200,23 +209,15 @@ fn decode(loaded: &Loaded, sources: &[&[Token]], args: &Args) -> s2s_train::Resu
         let (batch, later) = rest.split_at(n_together(rest));
         let read: Vec<Vec<Token>> = batch
             .iter()
-            .map(|source| match loaded.config.data.source_markers {
+            .map(|source| match has_markers {
                 true => mark_source(source, loaded.vocabulary),
                 false => source.to_vec(),
             })
             .collect();
         let dtype = model.params().dtype();
         let source = Source::new(&read, model.tokens(), dtype, &loaded.place.device)?;
-        all.extend(model.decode(&source, stop, args.attention)?);
+        all.extend(greedy.decode(&source, stop, args.attention)?);
         rest = later;
-    }
-    if args.oracle_length {
-        // Markers count as source to the model, and as no part of the answer.
-        for (decoded, source) in all.iter_mut().zip(sources) {
-            decoded.tokens.truncate(source.len());
-            decoded.log_probs.truncate(source.len());
-            decoded.weights.truncate(source.len());
-        }
     }
     Ok(all)
 }

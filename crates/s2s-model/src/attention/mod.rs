@@ -67,6 +67,16 @@ impl Memory {
         })
     }
 
+    /// The same numbers without their history: nothing before them gets a gradient.
+    pub fn detached(&self) -> Self {
+        Self {
+            values: self.values.detach(),
+            keys: self.keys.detach(),
+            mask: self.mask.clone(),
+            bias: self.bias.clone(),
+        }
+    }
+
     /// `[B, S, A]`.
     pub fn keys(&self) -> &Tensor {
         &self.keys

@@ -68,17 +68,19 @@ fn reference(
     with_weights: bool,
 ) -> Result<Vec<Decoded>> {
     let tokens = model.tokens();
-    let (mut state, memory) = model.encode(source, Mode::Evaluate)?;
+    // Detached, or each step would hold on to the graph of all steps before it.
+    let (state, memory) = model.encode(source, Mode::Evaluate)?;
+    let (mut state, memory) = (state.detached(), memory.detached());
     let lengths = source.rows.lengths();
     let device = source.tokens.device();
     let forbidden = forbid_eos(stop, tokens.eos, tokens.size, device)?;
 
     let mut rows = vec![Decoded::default(); lengths.len()];
-    let mut is_done = vec![false; lengths.len()];
+    let mut is_done: Vec<bool> = lengths.iter().map(|len| stop.limit(*len) == 0).collect();
     let mut fed = Tensor::full(tokens.bos, lengths.len(), device)?;
     while is_done.contains(&false) {
         let (mut logits, next) = model.decoder().step(&fed, &state, &memory)?; // [B, V]
-        state = next;
+        state = next.detached();
         if let Some(forbidden) = &forbidden {
             logits = logits.broadcast_add(&forbidden.to_dtype(logits.dtype())?)?;
         }
@@ -108,7 +110,7 @@ fn reference(
 fn forbid_eos(stop: Stop, eos: u32, vocab_size: usize, device: &Device) -> Result<Option<Tensor>> {
     match stop {
         Stop::AtEos => Ok(None),
-        Stop::AtSourceLength => {
+        Stop::AtSourceLength { .. } => {
             let mut bias = vec![0.0_f32; vocab_size];
             bias[eos as usize] = -1e30;
             Tensor::from_vec(bias, vocab_size, device).map(Some)

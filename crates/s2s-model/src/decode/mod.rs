@@ -10,9 +10,12 @@ pub enum Stop {
     /// At EOS, or at a limit tied to the length of each row's own source:
     /// [`Stop::limit`] tokens.
     AtEos,
-    /// After exactly as many tokens as the row's source has, EOS ignored: the model is told the
-    /// length.
-    AtSourceLength,
+    /// After exactly as many tokens as the row's source has beside its markers, EOS ignored: the
+    /// model is told the length.
+    AtSourceLength {
+        /// Markers around each source, BOS and EOS.
+        n_markers: usize,
+    },
 }
 
 impl Stop {
@@ -23,7 +26,7 @@ impl Stop {
     pub fn limit(self, source_len: usize) -> usize {
         match self {
             Self::AtEos => 2 * source_len + 10,
-            Self::AtSourceLength => source_len,
+            Self::AtSourceLength { n_markers } => source_len.saturating_sub(n_markers),
         }
     }
 }

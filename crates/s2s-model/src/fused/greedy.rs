@@ -40,7 +40,13 @@ impl Fused {
         decoding.start(&self.decoder, memory, &initial);
 
         let mut rows = vec![Decoded::default(); lengths.len()];
-        let mut fed = vec![tokens.bos; lengths.len()];
+        let going: Vec<usize> = (0..lengths.len())
+            .filter(|row| stop.limit(lengths[*row]) > 0)
+            .collect();
+        if going.len() < lengths.len() {
+            decoding.keep(&going);
+        }
+        let mut fed = vec![tokens.bos; going.len()];
         while !fed.is_empty() {
             decoding.step(&self.decoder, memory, &fed);
             let mut going = Vec::with_capacity(fed.len());
@@ -69,7 +75,7 @@ fn likeliest(logits: &[f32], stop: Stop, eos: u32) -> (u32, f32) {
     let mut told = Vec::new();
     let logits = match stop {
         Stop::AtEos => logits,
-        Stop::AtSourceLength => {
+        Stop::AtSourceLength { .. } => {
             told.extend_from_slice(logits);
             told[eos as usize] = f32::NEG_INFINITY;
             &told

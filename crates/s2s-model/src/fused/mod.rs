@@ -101,6 +101,7 @@ impl Fused {
             Some(alike) => alike,
             None => bail!("there are no kernels for these parameters"),
         };
+        alike.team = self.team.clone();
         alike.pack(&ParamSlices::of(params))?;
         Ok(alike)
     }

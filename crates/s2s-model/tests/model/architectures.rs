@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result};
 use s2s_kernels::Kernels;
-use s2s_model::{AttentionConfig, Batch, BridgeKind, ModelConfig, Seq2Seq, Tokens};
+use s2s_model::{AttentionConfig, Batch, BridgeKind, ModelConfig, Probability, Seq2Seq, Tokens};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -74,6 +74,7 @@ pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
                         bridge,
                         kernels,
                         attention: attention.clone(),
+                        dropout: Probability::ZERO,
                         ..ModelConfig::default()
                     });
                     found.extend(

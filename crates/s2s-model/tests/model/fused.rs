@@ -138,7 +138,7 @@ fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
         let source = Source::new(rows, TOKENS, DType::F32, &Device::Cpu)?;
         greedy(&model, &source, stop, true)
     };
-    for stop in [Stop::AtEos, Stop::AtSourceLength] {
+    for stop in [Stop::AtEos, Stop::AtSourceLength { n_markers: 0 }] {
         let together = decoded(&rows, stop)?;
         for (row, together) in rows.iter().zip(&together) {
             // Tokens, log-probabilities and weights, every bit of them.
@@ -157,7 +157,7 @@ fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
 fn fused_decoding_says_what_the_reference_says() -> Result<()> {
     let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
-    for stop in [Stop::AtEos, Stop::AtSourceLength] {
+    for stop in [Stop::AtEos, Stop::AtSourceLength { n_markers: 0 }] {
         let said = |kernels| -> Result<Vec<Decoded>> {
             let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
             greedy(&model(text, kernels)?, &source, stop, true)

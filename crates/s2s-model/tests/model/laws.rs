@@ -210,7 +210,7 @@ fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
     turned.reverse();
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
-        for stop in [Stop::AtEos, Stop::AtSourceLength] {
+        for stop in [Stop::AtEos, Stop::AtSourceLength { n_markers: 0 }] {
             let together = decode(&model, &source(&sources)?, stop)?;
             let mut reversed = decode(&model, &source(&turned)?, stop)?;
             reversed.reverse();
@@ -447,7 +447,7 @@ fn greedy_says_as_much_as_it_is_told_and_no_end() -> Result<()> {
         let model = decisive(&config, 0)?;
         favor(&model, TOKENS.eos, 100.0)?;
         let source = source(&sources())?;
-        for (decoded, source) in decode(&model, &source, Stop::AtSourceLength)?
+        for (decoded, source) in decode(&model, &source, Stop::AtSourceLength { n_markers: 0 })?
             .iter()
             .zip(sources())
         {

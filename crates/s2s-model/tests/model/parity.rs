@@ -9,8 +9,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    AdditiveConfig, AttentionConfig, Batch, Forcing, Mode, ModelConfig, Noise, Seq2Seq, Source,
-    Tokens, load_weights,
+    AdditiveConfig, AttentionConfig, Batch, Forcing, Mode, ModelConfig, Noise, Probability,
+    Seq2Seq, Source, Tokens, load_weights,
 };
 use serde::Deserialize;
 
@@ -55,6 +55,7 @@ impl Golden {
                 units: size(sizes.attention),
             }),
             kernels,
+            dropout: Probability::ZERO,
             ..ModelConfig::default()
         };
         let tokens = Tokens {

@@ -38,8 +38,8 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
         layers.push(Layer::parse_set(set, &mut problems));
     }
 
-    let default = Table::try_from(ExperimentConfig::default())
-        .map_err(|error| ConfigError::internal(&error))?;
+    let default =
+        Table::try_from(ExperimentConfig::default()).map_err(|error| ConfigError::of(&error))?;
     let mut merged = default.clone();
     for layer in &layers {
         let mut clean = layer.table.clone();
@@ -61,7 +61,7 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
                     return Ok(config);
                 }
             }
-            Err(error) => return Err(ConfigError::internal(&error)),
+            Err(error) => return Err(ConfigError::of(&error)),
         }
     }
     problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
@@ -145,7 +145,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn internal(error: &dyn fmt::Display) -> Self {
+    pub(super) fn of(error: &dyn fmt::Display) -> Self {
         Self::Invalid {
             file: None,
             text: String::new(),

@@ -86,21 +86,40 @@ pub enum ScheduleConfig {
     /// Half a cosine from the peak down to `floor` times the peak at the last step.
     Cosine {
         /// Share of the peak that is left at the end.
+        #[serde(default = "ScheduleConfig::default_floor")]
         floor: Share,
     },
     /// The peak rate, multiplied by `factor` after `patience` evaluations without a better
     /// validation loss.
     Plateau {
         /// What a plateau multiplies the rate by.
+        #[serde(default = "ScheduleConfig::default_factor")]
         factor: Share,
         /// Evaluations without improvement that make a plateau.
+        #[serde(default = "ScheduleConfig::default_patience")]
         patience: NonZeroU64,
     },
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self::Cosine { floor: Share(0.02) }
+        Self::Cosine {
+            floor: Self::default_floor(),
+        }
+    }
+}
+
+impl ScheduleConfig {
+    fn default_floor() -> Share {
+        Share(0.02)
+    }
+
+    fn default_factor() -> Share {
+        Share(0.5)
+    }
+
+    fn default_patience() -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(1)
     }
 }
 
@@ -155,6 +174,14 @@ const MAX_LAYERS: usize = 16;
 const MAX_BATCH: usize = 1 << 16;
 
 impl ExperimentConfig {
+    /// The whole configuration as TOML, every key with its value.
+    ///
+    /// # Errors
+    /// If a number is too large for TOML, which no configuration that was loaded holds.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::of(&error))
+    }
+
     /// Optimizer steps of the whole run, given the steps of an epoch (none for fresh samples).
     pub fn total_steps(&self, steps_per_epoch: Option<u64>) -> u64 {
         let by_epochs = match (steps_per_epoch, self.train.epochs) {

@@ -46,19 +46,21 @@ impl fmt::Debug for TensorBoard {
 impl TensorBoard {
     /// A file in `dir`, with `config` as text; after a resume at `step`, readers drop what earlier
     /// files say of later steps.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn open(dir: &Path, step: u64, config: &str, render: Render) -> Result<Self> {
-        let mut events = match step {
-            0 => EventWriter::create(dir)?,
-            step => EventWriter::resume(dir, step)?,
+    pub fn open(dir: &Path, step: u64, config: &str, render: Render) -> Self {
+        let events = match step {
+            0 => EventWriter::create(dir),
+            step => EventWriter::resume(dir, step),
         };
-        events.text(step, "config", &format!("```toml\n{config}\n```"))?;
-        Ok(Self {
-            events: Some(events),
+        let mut log = Self {
+            events: None,
             render,
-        })
+        };
+        match events {
+            Ok(events) => log.events = Some(events),
+            Err(error) => tracing::warn!("there is no TensorBoard log: {error}"),
+        }
+        log.write(|events| events.text(step, "config", &format!("```toml\n{config}\n```")));
+        log
     }
 
     fn write(&mut self, write: impl FnOnce(&mut EventWriter) -> Result<(), EventError>) {

@@ -148,6 +148,9 @@ fn set_replaces_one_option_of_a_kind_or_the_kind_as_a_whole() {
         toml::to_string(&none.model.attention).unwrap(),
         "kind = \"none\"\n"
     );
+    let cosine = set(&["train.schedule.kind=cosine", "train.schedule.floor=0.1"]);
+    let text = toml::to_string(&cosine.train.schedule).unwrap();
+    assert_eq!(text, "kind = \"cosine\"\nfloor = 0.1\n");
     // A bare word is a string where TOML would want quotes.
     assert_eq!(
         set(&["model.bridge=zero"]).model.bridge,
