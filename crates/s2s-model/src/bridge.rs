@@ -1,11 +1,4 @@
 //! The bridge: the decoder's first state from the encoder's last.
-//!
-//! ```text
-//! tanh:    state[k] = tanh(W_k [forward; backward] + b_k)
-//! concat:  state[k] = [forward; backward]        needs D = 2H
-//! last:    state[k] = forward                    needs D = H
-//! zero:    state[k] = 0
-//! ```
 
 use std::fmt;
 
@@ -40,7 +33,14 @@ impl fmt::Display for BridgeKind {
     }
 }
 
-/// See the [module docs](self).
+/// The bridge: the decoder's first state from the encoder's last.
+///
+/// ```text
+/// tanh:    state[k] = tanh(W_k [forward; backward] + b_k)
+/// concat:  state[k] = [forward; backward]        needs D = 2H
+/// last:    state[k] = forward                    needs D = H
+/// zero:    state[k] = 0
+/// ```
 #[derive(Debug)]
 pub struct Bridge {
     kind: BridgeKind,

@@ -1,10 +1,4 @@
 //! The decoder: attention, a stack of GRU cells and the output layer, one step at a time.
-//!
-//! ```text
-//! context = attention(state of the top layer before the step)
-//! state   = GRU([embedding(token); context], state)
-//! logits  = W [state of the top layer; context] + b
-//! ```
 
 use candle_core::{Result, Tensor};
 use s2s_kernels::{GruWeights, Kernels};
@@ -15,7 +9,13 @@ use crate::{
     Source, gru_weights,
 };
 
-/// See the [module docs](self) for the equations.
+/// The decoder: attention, a stack of GRU cells and the output layer, one step at a time.
+///
+/// ```text
+/// context = attention(state of the top layer before the step)
+/// state   = GRU([embedding(token); context], state)
+/// logits  = W [state of the top layer; context] + b
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     attention: Box<dyn Attention>,

@@ -1,7 +1,4 @@
 //! The encoder: an embedding and a stack of bidirectional GRU layers over ragged rows.
-//!
-//! A padded position changes nothing, and the backward direction starts at each row's own end:
-//! what PyTorch calls a packed sequence.
 
 use candle_core::{Result, Tensor};
 
@@ -17,7 +14,10 @@ pub struct Encoded {
     pub last: Vec<Tensor>,
 }
 
-/// See the [module docs](self).
+/// The encoder: an embedding and a stack of bidirectional GRU layers over ragged rows.
+///
+/// A padded position changes nothing, and the backward direction starts at each row's own end:
+/// what PyTorch calls a packed sequence.
 #[derive(Debug)]
 pub struct Encoder {
     embedding: Embedding,

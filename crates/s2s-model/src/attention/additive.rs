@@ -1,12 +1,4 @@
 //! Additive attention: a small network scores state against value.
-//!
-//! Bahdanau, Cho, Bengio (2015), arXiv:1409.0473, appendix A.1.2.
-//!
-//! ```text
-//! score[b,s]  = v · tanh(W query[b] + w + U value[b,s])
-//! weight[b,:] = softmax(score[b,:]) over the positions with mask = 1
-//! context[b]  = Σ_s weight[b,s] value[b,s]
-//! ```
 
 use candle_core::{Result, Tensor};
 use s2s_kernels::Kernels;
@@ -14,7 +6,15 @@ use s2s_kernels::Kernels;
 use super::{AdditiveConfig, Attended, Attention, Memory};
 use crate::{Init, Linear, Scope};
 
-/// See the [module docs](self) for the equations.
+/// Additive attention: a small network scores state against value.
+///
+/// Bahdanau, Cho, Bengio (2015), arXiv:1409.0473, appendix A.1.2.
+///
+/// ```text
+/// score[b,s]  = v · tanh(W query[b] + w + U value[b,s])
+/// weight[b,:] = softmax(score[b,:]) over the positions with mask = 1
+/// context[b]  = Σ_s weight[b,s] value[b,s]
+/// ```
 #[derive(Debug)]
 pub struct AdditiveAttention {
     query: Linear,  // W, w: D -> A

@@ -75,7 +75,6 @@ pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
                         kernels,
                         attention: attention.clone(),
                         dropout: Probability::ZERO,
-                        ..ModelConfig::default()
                     });
                     found.extend(
                         fitting
