@@ -33,7 +33,7 @@ impl Split {
     /// All of them, in order.
     pub const ALL: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
-    /// The one split that a source sequence belongs to, forevery seed and on every machine:
+    /// The one split that a source sequence belongs to, for every seed and on every machine:
     /// eight sequences in ten are for training, one for validation and one for testing.
     pub fn of(source: &[Token]) -> Split {
         Self::of_hash(hash(source))

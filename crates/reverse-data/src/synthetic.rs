@@ -61,7 +61,7 @@ impl Synthetic {
         Self { batch_size, ..self }
     }
 
-    /// Sample `index` of a split. There is one forevery index, also past the samples that the
+    /// Sample `index` of a split. There is one for every index, also past the samples that the
     /// batches are made of.
     pub fn example(&self, split: Split, index: u64) -> Example {
         self.answer(self.source(split, index))

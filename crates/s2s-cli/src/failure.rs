@@ -9,7 +9,7 @@
 use std::io;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
-use s2s_runlog::Error as RunLogError;
+use s2s_runlog::{Error as RunLogError, RunDir};
 use s2s_train::{ConfigError, ConfigProblem, Error};
 
 use crate::ui::Ui;
@@ -71,7 +71,7 @@ fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
 }
 
 /// The exit code of an error, and what to do about it where its message does not say.
-fn judge(error: &anyhow::Error) -> (u8, Option<&str>) {
+fn judge(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     if error.is::<Usage>() {
         return (USAGE, None);
     }
@@ -80,13 +80,22 @@ fn judge(error: &anyhow::Error) -> (u8, Option<&str>) {
         return (USAGE, Some(hint));
     }
     match run_log_error(error) {
-        Some(RunLogError::Exists { .. }) => return (USAGE, None),
+        Some(RunLogError::Exists { path }) => {
+            let hint = match RunDir::open(path) {
+                Ok(_) => {
+                    "`s2s resume` with this folder to go on with its run, or another --run-dir"
+                }
+                Err(_) => "another --run-dir, which is empty or does not exist",
+            };
+            return (USAGE, Some(hint));
+        }
         Some(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {
             let hint = "give a folder that `s2s train` made, or make one with --run-dir";
             return (USAGE, Some(hint));
         }
         Some(RunLogError::NoCheckpoint { .. }) => {
-            return (CHECKPOINT, Some("`s2s resume` goes on with the run"));
+            let hint = "`s2s resume` if the run has not ended yet, or train anew in another folder";
+            return (CHECKPOINT, Some(hint));
         }
         Some(RunLogError::Damaged { .. }) => {
             let hint = "`eval` and `predict` take --checkpoint best or --checkpoint last";

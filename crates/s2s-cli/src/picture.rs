@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fs, io};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use s2s_runlog::{AttentionRecord, Error, MetricsRecord, Result, RunDir, read_lines, write_file};
 use s2s_train::Picture;
 use s2s_viz::{Heatmap, HeatmapGrid, accuracy_plot, exact_match_plot, heatmap_png, loss_plot};
@@ -51,13 +51,18 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
 }
 
 /// The paths of what was drawn, in order of their names.
-pub(crate) fn drawn(dir: &RunDir) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn drawn(dir: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", dir.plots().display());
     let entries = match fs::read_dir(dir.plots()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        entries => entries.with_context(reading)?,
     };
     let paths = entries.map(|entry| Ok(entry?.path()));
-    let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
+    let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>().with_context(reading)?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|ext| ext == "svg" || ext == "png")
+    });
     paths.sort();
     Ok(paths)
 }

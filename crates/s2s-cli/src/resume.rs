@@ -7,7 +7,7 @@ use s2s_train::Run;
 
 use crate::machine::MachineArgs;
 use crate::ui::Ui;
-use crate::{report, session};
+use crate::{picture, report, session};
 
 const EXAMPLES: &str = "\
 Example:
@@ -30,6 +30,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
     if let Some(record) = finished(&dir) {
+        if picture::drawn(&dir)?.is_empty() {
+            picture::draw(&dir)?; // it was stopped between its last record and its plots
+        }
         ui.talk(format!(
             "run {} is finished: nothing to resume",
             dir.path().display()

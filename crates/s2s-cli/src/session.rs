@@ -59,7 +59,7 @@ fn introduction(run: &Run, place: &Place) -> String {
         indent(&data),
         trainer.model().params().n_elements(),
         place.device_name,
-        place.kernels(config),
+        trainer.model().kernels_name(),
         match place.threads {
             1 => "1 thread".to_owned(),
             threads => format!("{threads} threads"),

@@ -255,7 +255,7 @@ fn a_run_folder_with_files_is_left_alone() {
     fails(
         &output,
         2,
-        &["run folder run exists and is not empty", "resume run"],
+        &["run exists and is no empty folder", "`s2s resume`"],
     );
     assert_eq!(fs::read(run.join("config.resolved.toml")).unwrap(), before);
 }
@@ -274,7 +274,7 @@ fn divergence_is_named_and_recorded() {
         &[
             "became",
             "at step 2",
-            "the last finite loss was",
+            "the last step that was made had a loss of",
             "lower rate",
         ],
     );
@@ -599,10 +599,10 @@ fn bad_configurations_are_refused_with_all_that_is_wrong() {
         b"seed = \"a\"\n[model]\n dropout = 1.5\n[train]\nclip = 1\n",
         &["data.vocab=x", "trian.epochs=1"],
         &[
-            "c.toml:1:1: seed: invalid type",
+            "c.toml:1:1: seed: string \"a\", expected a whole number",
             "c.toml:3:2: model.dropout: a dropout must lie in [0, 1), got 1.5",
             "c.toml:5:1: unknown key \"clip\"",
-            "--set data.vocab=x: data.vocab: invalid type",
+            "--set data.vocab=x: data.vocab: string \"x\", expected a whole number",
             "--set trian.epochs=1: unknown key \"trian\" (did you mean \"train\"?)",
         ],
     );

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_key_inside_an_attention_is_refused() {
+    fn misspelled_key_inside_an_attention_is_refused() {
         for kind in ["additive", "none"] {
             let text = format!("[attention]\nkind = \"{kind}\"\nunitz = 3");
             assert!(toml::from_str::<ModelConfig>(&text).is_err(), "{kind}");

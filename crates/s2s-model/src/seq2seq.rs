@@ -102,6 +102,15 @@ impl Seq2Seq {
         self.threads
     }
 
+    /// Name of the operators that this model is trained and evaluated by: `fused`, or `reference`
+    /// where there are no kernels for it.
+    pub fn kernels_name(&self) -> &'static str {
+        match self.fused {
+            Some(_) => "fused",
+            None => "reference",
+        }
+    }
+
     /// Whether there are attention weights to look at.
     pub fn has_attention(&self) -> bool {
         self.has_attention

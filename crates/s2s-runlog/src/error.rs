@@ -9,10 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A new run was to be made where something stands already.
-    #[error(
-        "run folder {} exists and is not empty; to go on with its run: resume {}; for another run: another --run-dir",
-        path.display(), path.display()
-    )]
+    #[error("{} exists and is no empty folder: nothing in it was touched", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,

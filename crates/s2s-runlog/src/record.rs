@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct MetricsRecord {
     /// Optimizer steps taken.
     pub step: u64,
-    /// Passes over the training set; absent where fresh samples are drawn for ever.
+    /// Passes over the training set; absent where fresh samples are drawn forever.
     pub epoch: Option<f64>,
     /// Mean negative log-likelihood of the target tokens.
     pub train_loss: f64,

@@ -45,7 +45,7 @@ fn damage(path: &Path) -> Damage {
     }
 }
 
-/// Fails, instead of waiting for ever, if the operation waits.
+/// Fails, instead of waiting forever, if the operation waits.
 fn without_waiting<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(operation()));
@@ -306,7 +306,7 @@ fn a_folder_with_files_is_not_taken_for_a_new_run() {
     assert!(matches!(error, Error::Exists { .. }));
     let message = error.to_string();
     assert!(
-        message.contains("resume") && message.contains("--run-dir"),
+        message.contains("no empty folder: nothing in it was touched"),
         "{message}"
     );
     assert_eq!(fs::read(run.resolved_config()).unwrap(), b"seed = 0");

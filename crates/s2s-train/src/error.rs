@@ -7,10 +7,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The loss or the gradient stopped being finite.
-    #[error(
-        "the {what} became {value} at step {step}; the last finite loss was {last_loss:.4}, \
-         at step {}", step.saturating_sub(1)
-    )]
+    #[error("the {what} became {value} at step {step}{}", last(*last_loss))]
     Diverged {
         /// Step at which it was seen; its update was not made.
         step: u64,
@@ -18,8 +15,8 @@ pub enum Error {
         what: String,
         /// What it became.
         value: f64,
-        /// The loss of the step before.
-        last_loss: f64,
+        /// The training loss of the last step that was made, if this process made one.
+        last_loss: Option<f64>,
     },
     /// A checkpoint that does not belong to this run.
     #[error("the checkpoint {} does not fit: {reason}", path.display())]
@@ -44,6 +41,12 @@ pub enum Error {
     /// A tensor operation.
     #[error("{}", tensor_message(.0))]
     Tensor(candle_core::Error),
+}
+
+fn last(loss: Option<f64>) -> String {
+    loss.map_or_else(String::new, |loss| {
+        format!("; the last step that was made had a loss of {loss:.4e}")
+    })
 }
 
 impl From<candle_core::Error> for Error {

@@ -83,6 +83,10 @@ fn wrong_rows(score: &Score, batch: &PaddedBatch) -> impl Iterator<Item = usize>
         .map(|(row, _)| row)
 }
 
+/// Source tokens beyond which no attention weights are kept: they take memory and room in the square
+/// of the length, and nobody can look at them.
+const MAX_WATCHED: usize = 128;
+
 /// What a model says to one example, and where it looks while it does.
 ///
 /// # Errors
@@ -98,7 +102,8 @@ pub fn attention_of(
     let source = read(example, vocabulary, source_markers);
     let dtype = model.params().dtype();
     let source = Source::new(&[source], model.tokens(), dtype, device)?;
-    let decoded = model.decode(&source, Stop::AtEos, true)?.remove(0);
+    let is_watched = source.rows.max_len() <= MAX_WATCHED;
+    let decoded = model.decode(&source, Stop::AtEos, is_watched)?.remove(0);
     Ok(attention_record(
         decoded,
         example,

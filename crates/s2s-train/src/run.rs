@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Split, Synthetic};
-use s2s_kernels::Kernels;
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
     Checkpoint, CheckpointName, Environment, Error as RunLogError, RunDir, RunLock, RunRecord,
@@ -19,7 +18,7 @@ use crate::{
 
 /// Samples of the test split whose attention is kept at the end of a run, ...
 const N_SAMPLES: usize = 8;
-/// ... of which up to so many are wrong ones, if there are.
+/// Of these, the first so many wrong ones are chosen before all others.
 const N_WRONG_SAMPLES: usize = 4;
 
 /// Where and by what a run is made.
@@ -33,16 +32,6 @@ pub struct Place {
     pub threads: usize,
     /// The command line, for the record.
     pub command: Vec<String>,
-}
-
-impl Place {
-    /// Name of the operators that a model of this configuration runs here.
-    pub fn kernels(&self, config: &ExperimentConfig) -> &'static str {
-        match (config.model.kernels, &self.device) {
-            (Kernels::Fused, Device::Cpu) => "fused",
-            _ => "reference",
-        }
-    }
 }
 
 /// A run that holds its directory.
@@ -69,12 +58,13 @@ impl Run {
         let trainer = Trainer::new(config, place.threads, &place.device)?;
         let dir = RunDir::create(path)?;
         let lock = dir.lock()?;
+        RunDir::create(dir.path())?; // again: another process may have been here before the lock
         write_file(
             dir.resolved_config(),
             trainer.config().to_toml()?.as_bytes(),
         )?;
         write_file(dir.config(), given.as_bytes())?;
-        write_json(dir.environment(), &environment(trainer.config(), place))?;
+        write_json(dir.environment(), &environment(trainer.model(), place))?;
         Ok(Self {
             dir,
             _lock: lock,
@@ -259,7 +249,7 @@ fn passed(checkpoint: &Checkpoint) -> Vec<String> {
         .collect()
 }
 
-fn environment(config: &ExperimentConfig, place: &Place) -> Environment {
+fn environment(model: &Seq2Seq, place: &Place) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -267,7 +257,7 @@ fn environment(config: &ExperimentConfig, place: &Place) -> Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: place.threads,
         device: place.device_name.clone(),
-        kernels: place.kernels(config).to_owned(),
+        kernels: model.kernels_name().to_owned(),
         command: place.command.clone(),
     }
 }

@@ -78,6 +78,13 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
+    /// Whether there is an event file in a folder.
+    pub fn stands_in(dir: &Path) -> bool {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(PREFIX))
+    }
+
     /// Starts an event file in a folder, with a name that readers sort after those already there.
     ///
     /// # Errors

@@ -14,6 +14,9 @@ use crate::{
     learning_rate, to_batch, tokens_of,
 };
 
+/// Tokens of the probe at most, where lengths can be chosen: a picture of more shows less.
+const PROBE_LEN: usize = 24;
+
 /// A model on its way: configuration, data, parameters, optimizer and state.
 #[derive(Debug)]
 pub struct Trainer<M> {
@@ -26,6 +29,7 @@ pub struct Trainer<M> {
     total_steps: u64,
     eval_every: u64,
     device: Device,
+    last_loss: Option<f64>, // of the last step of this process, for the diagnosis
 }
 
 /// Why a run ended.
@@ -79,6 +83,7 @@ impl<M: Model> Trainer<M> {
                 ..TrainState::default()
             },
             device: device.clone(),
+            last_loss: None,
             config,
             data,
             model,
@@ -163,6 +168,7 @@ impl<M: Model> Trainer<M> {
         self.optimizer
             .step(self.model.params(), &gradients, grad_norm, step, rate)?;
 
+        self.last_loss = Some(tally.loss());
         self.state.step = step;
         self.state.train += tally;
         self.state.n_steps += 1;
@@ -213,10 +219,12 @@ impl<M: Model> Trainer<M> {
     }
 
     /// The sequence whose attention is looked at in every evaluation: the first of the validation
-    /// split that is as long as sequences get.
+    /// split that is as long as sequences get, or as is good to look at.
     pub fn probe(&self) -> Example {
+        let data = &self.config.data;
+        let len = data.max_len.min(PROBE_LEN.max(data.min_len));
         self.eval_data
-            .example_of_len(Split::Val, 0, self.config.data.max_len)
+            .example_of_len(Split::Val, 0, len)
             .unwrap_or_else(|| self.eval_data.example(Split::Val, 0))
     }
 
@@ -236,6 +244,11 @@ impl<M: Model> Trainer<M> {
     fn evaluate(&mut self, last: &StepRecord) -> Result<(MetricsRecord, AttentionRecord)> {
         let result = evaluate(&mut self.model, &self.eval_data, Split::Val, &self.device)?;
         let (step, val_loss) = (last.step, result.free.loss());
+        for loss in [val_loss, result.forced.loss()] {
+            if !loss.is_finite() {
+                return Err(self.diverged(step, "validation loss".to_owned(), loss));
+            }
+        }
         let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
         let steps_per_epoch = self.data.n_batches(Split::Train);
         let metrics = MetricsRecord {
@@ -290,18 +303,8 @@ impl<M: Model> Trainer<M> {
         grad_norm: f64,
         gradients: &[Tensor],
     ) -> Result<()> {
-        let last_loss = match self.state.n_steps {
-            0 => self.state.best.map_or(f64::NAN, |best| best.val_loss),
-            _ => self.state.train.loss(),
-        };
-        let diverged = |what: String, value| Error::Diverged {
-            step,
-            what,
-            value,
-            last_loss,
-        };
         if !loss.is_finite() {
-            return Err(diverged("loss".to_owned(), loss));
+            return Err(self.diverged(step, "loss".to_owned(), loss));
         }
         if grad_norm.is_finite() {
             return Ok(());
@@ -309,10 +312,19 @@ impl<M: Model> Trainer<M> {
         for ((name, _), gradient) in self.model.params().iter().zip(gradients) {
             let norm = global_norm(std::slice::from_ref(gradient))?;
             if !norm.is_finite() {
-                return Err(diverged(format!("gradient of {name}"), norm));
+                return Err(self.diverged(step, format!("gradient of {name}"), norm));
             }
         }
-        Err(diverged("gradient norm".to_owned(), grad_norm))
+        Err(self.diverged(step, "gradient norm".to_owned(), grad_norm))
+    }
+
+    fn diverged(&self, step: u64, what: String, value: f64) -> Error {
+        Error::Diverged {
+            step,
+            what,
+            value,
+            last_loss: self.last_loss,
+        }
     }
 }
 

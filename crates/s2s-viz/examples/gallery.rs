@@ -114,7 +114,7 @@ fn seeds(folder: &Path) -> Outcome {
             ),
             Series::over_runs(
                 "none",
-                Hue::Grey,
+                Hue::Gray,
                 &five(30, |r| 0.3 * r.val_loss + 2.6),
                 spread,
             ),

@@ -1,4 +1,4 @@
-//! The colors of all pictures. They can be told apart by color-blind readers and on grey paper.
+//! The colors of all pictures. They can be told apart by color-blind readers and on gray paper.
 
 /// Red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub enum Hue {
     /// A sixth.
     Sky,
     /// What others are compared with.
-    Grey,
+    Gray,
 }
 
 impl Hue {
@@ -65,7 +65,7 @@ impl Hue {
             Hue::Purple,
             Hue::Orange,
             Hue::Sky,
-            Hue::Grey,
+            Hue::Gray,
         ];
         ALL[index % ALL.len()]
     }
@@ -78,7 +78,7 @@ impl Hue {
             Hue::Purple => Rgb(0xCC, 0x79, 0xA7),
             Hue::Orange => Rgb(0xE6, 0x9F, 0x00),
             Hue::Sky => Rgb(0x56, 0xB4, 0xE9),
-            Hue::Grey => Rgb(0x7A, 0x80, 0x88),
+            Hue::Gray => Rgb(0x7A, 0x80, 0x88),
         }
     }
 

@@ -46,7 +46,7 @@ pub fn loss_plot(records: &[MetricsRecord]) -> LinePlot {
     plot.subtitle = "validation feeds the model its own output; forced, the true tokens".into();
     plot.y_label = "nats a token".into();
     plot.series
-        .insert(1, Series::new("validation, forced", Hue::Grey, forced));
+        .insert(1, Series::new("validation, forced", Hue::Gray, forced));
     plot
 }
 

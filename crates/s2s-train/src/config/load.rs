@@ -53,16 +53,15 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
         );
         merge(&mut merged, &clean);
     }
-    if problems.is_empty() {
-        match merged.try_into::<ExperimentConfig>() {
-            Ok(config) => {
-                problems = cross_check(&config, &layers);
-                if problems.is_empty() {
-                    return Ok(config);
-                }
-            }
-            Err(error) => return Err(ConfigError::of(&error)),
-        }
+    // What is left is right key by key, so that keys can be checked against each other even if
+    // others were refused.
+    let config = merged
+        .try_into::<ExperimentConfig>()
+        .map_err(|error| ConfigError::of(&error))?;
+    let is_refused = !problems.is_empty();
+    problems.extend(cross_check(&config, &layers));
+    if !is_refused && problems.is_empty() {
+        return Ok(config);
     }
     problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
     let text = layers
@@ -215,7 +214,10 @@ impl Layer {
             return layer;
         };
         let as_toml = format!("{key} = {value}");
-        if as_toml.parse::<Table>().is_ok() {
+        // A number that TOML cannot hold stays one, and is refused as such.
+        let is_number = value.trim().parse::<f64>().is_ok_and(f64::is_finite);
+        let is_one_line = !set.contains('\n');
+        if is_one_line && (is_number || as_toml.parse::<Table>().is_ok()) {
             return Self::parse(origin, as_toml, problems);
         }
         Self::parse(
@@ -309,10 +311,15 @@ fn check_table(
                 check_table(layer, schema, base, inner, path, problems);
                 true
             }
-            (Some(_), Some(value)) => match try_alone(path, value, base.get(&key)) {
+            (Some(Value::Table(_)), Some(Value::Table(inner))) => {
+                let kind = inner.get(TAG).or_else(|| base.get(&key)?.get(TAG)).cloned();
+                check_tagged(layer, kind, inner, path, problems);
+                !inner.is_empty()
+            }
+            (Some(_), Some(value)) => match try_alone(path, value) {
                 Ok(()) => true,
                 Err(message) => {
-                    problems.push(wrong_value(layer, path, value, &message));
+                    problems.push(wrong_value(layer, path, &message));
                     false
                 }
             },
@@ -325,38 +332,53 @@ fn check_table(
     }
 }
 
-/// Deserializes the default configuration with one value changed.
-fn try_alone(path: &[String], value: &Value, base: Option<&Value>) -> Result<(), String> {
-    let mut value = value.clone();
-    if let (Some(Value::Table(base)), Value::Table(over)) = (base, &value) {
-        let mut merged = base.clone();
-        merge_tagged(&mut merged, over);
-        value = Value::Table(merged);
+/// Tries the kind of a tagged table, then each of its other keys beside that kind.
+fn check_tagged(
+    layer: &Layer,
+    kind: Option<Value>,
+    table: &mut Table,
+    path: &mut Vec<String>,
+    problems: &mut Vec<ConfigProblem>,
+) {
+    let tag = kind.map(|kind| (TAG.to_owned(), kind));
+    let mut try_beside = |key: &str, value: &Value| {
+        let pair = (key.to_owned(), value.clone());
+        let beside = Table::from_iter(tag.clone().into_iter().chain([pair]));
+        let refused = try_alone(path, &Value::Table(beside)).err();
+        if let Some(message) = &refused {
+            path.push(key.to_owned());
+            problems.push(wrong_value(layer, path, message));
+            path.pop();
+        }
+        refused.is_none()
+    };
+    if let Some(kind) = table.get(TAG).cloned()
+        && !try_beside(TAG, &kind)
+    {
+        table.clear();
     }
-    let alone = path.iter().rev().fold(value, |inner, key| {
+    table.retain(|key, value| key == TAG || try_beside(key, value));
+}
+
+/// Deserializes the default configuration with one value changed.
+fn try_alone(path: &[String], value: &Value) -> Result<(), String> {
+    let alone = path.iter().rev().fold(value.clone(), |inner, key| {
         Value::Table(Table::from_iter([(key.clone(), inner)]))
     });
     let result = match alone {
         Value::Table(table) => table.try_into::<ExperimentConfig>().map(|_| ()),
         _ => Err(toml::de::Error::custom("expected a table")),
     };
-    result.map_err(|error| one_line(error.message()))
+    result.map_err(|error| plain(&one_line(error.message())))
 }
 
-fn wrong_value(layer: &Layer, path: &[String], value: &Value, message: &str) -> ConfigProblem {
-    // Serde names the key inside a tagged table between backticks, and where it stands is known.
+fn wrong_value(layer: &Layer, path: &[String], message: &str) -> ConfigProblem {
     let mut names = message.split('`').skip(1).step_by(2);
     let blamed = names.next().unwrap_or_default();
     let expected: Vec<&str> = names.collect();
-    let mut place = path.to_vec();
-    if value.get(blamed).is_some() {
-        place.push(blamed.to_owned());
-    } else if value.get(TAG).and_then(Value::as_str) == Some(blamed) {
-        place.push(TAG.to_owned());
-    }
     let help = nearest(blamed, expected.into_iter()).map(|name| format!("did you mean {name:?}?"));
     layer.problem(
-        layer.span_of(&place),
+        layer.span_of(path),
         format!("{}: {message}", path.join(".")),
         help,
     )
@@ -437,6 +459,37 @@ fn cross_check(config: &ExperimentConfig, layers: &[Layer]) -> Vec<ConfigProblem
         }
     };
     config.problems().into_iter().map(problem).collect()
+}
+
+/// A message of serde's in the words of a configuration file.
+fn plain(message: &str) -> String {
+    [
+        ("invalid type: ", ""),
+        ("invalid value: ", ""),
+        ("map, expected", "a table, expected"),
+        (
+            "internally tagged enum AttentionConfig",
+            "a table such as { kind = \"additive\" }",
+        ),
+        (
+            "internally tagged enum ScheduleConfig",
+            "a table such as { kind = \"cosine\" }",
+        ),
+        ("struct DataConfig", "a table"),
+        ("struct ModelConfig", "a table"),
+        ("struct TrainConfig", "a table"),
+        ("struct TeacherForcingConfig", "a table"),
+        ("a nonzero usize", "a whole number above 0"),
+        ("a nonzero u64", "a whole number above 0"),
+        ("expected usize", "expected a whole number"),
+        ("expected u64", "expected a whole number, 0 or above"),
+        ("expected u32", "expected a whole number, 0 or above"),
+        ("expected f64", "expected a number"),
+    ]
+    .into_iter()
+    .fold(message.to_owned(), |text, (from, to)| {
+        text.replace(from, to)
+    })
 }
 
 fn one_line(message: &str) -> String {

@@ -34,7 +34,7 @@ pub struct TrainConfig {
     pub max_steps: u64,
     /// Sequences a training step.
     pub batch_size: NonZeroUsize,
-    /// Sequences evaluated at a time; no figure depends on it.
+    /// Sequences evaluated at a time; no figure depends on it beyond rounding.
     pub eval_batch_size: NonZeroUsize,
     /// Peak learning rate of Adam.
     pub learning_rate: Positive,
@@ -173,6 +173,12 @@ const MAX_WIDTH: usize = 1 << 14;
 const MAX_LAYERS: usize = 16;
 const MAX_BATCH: usize = 1 << 16;
 
+/// Numbers that a model may have: a gigabyte, and four times that with gradients and moments.
+const MAX_PARAMETERS: usize = 1 << 28;
+
+/// Numbers that a layer may say to a batch: four gigabytes.
+const MAX_ACTIVATIONS: usize = 1 << 30;
+
 impl ExperimentConfig {
     /// The whole configuration as TOML, every key with its value.
     ///
@@ -241,6 +247,55 @@ impl ExperimentConfig {
             MAX_BATCH,
         );
         problems.extend(self.train.problems(&self.data));
+        if problems.is_empty() {
+            problems = self.memory_problems(); // each size is bounded by now
+        }
+        problems
+    }
+
+    /// Sizes that are right one by one, and together ask for more memory than there is.
+    fn memory_problems(&self) -> Vec<(String, String, Option<String>)> {
+        let mut problems = Vec::new();
+        let model = &self.model;
+        let (embedding, both) = (model.embedding.get(), 2 * model.hidden.get());
+        let (decoder, vocab) = (model.decoder.get(), self.data.vocab as usize + 2);
+        let units = match &model.attention {
+            AttentionConfig::Additive(additive) => additive.units.get(),
+            AttentionConfig::None {} => 0,
+        };
+        // Every weight matrix, none smaller than it is.
+        let tables = vocab * (2 * embedding + decoder + both);
+        let first = 3 * both * (embedding + both) + 3 * decoder * (embedding + both + decoder);
+        let layer = 6 * both * both + 6 * decoder * decoder + decoder * both;
+        let n_parameters =
+            tables + first + layer * model.layers.get() + units * (decoder + both + 2);
+        if n_parameters > MAX_PARAMETERS {
+            problems.push((
+                "model".to_owned(),
+                format!("about {n_parameters} parameters, at most {MAX_PARAMETERS} are trained"),
+                Some("lower data.vocab or the widths of the model".to_owned()),
+            ));
+        }
+        let widest = both.max(4 * decoder).max(units).max(embedding).max(vocab);
+        for (key, rows) in [
+            ("train.batch_size", self.train.batch_size.get()),
+            ("train.eval_batch_size", self.train.eval_batch_size.get()),
+        ] {
+            let n = rows
+                .saturating_mul(self.data.max_len)
+                .saturating_mul(widest);
+            if n > MAX_ACTIVATIONS {
+                let max_len = self.data.max_len;
+                problems.push((
+                    key.to_owned(),
+                    format!(
+                        "{rows} sequences of {max_len} tokens, {widest} numbers each, are {n} numbers \
+                         at once, at most {MAX_ACTIVATIONS} are computed"
+                    ),
+                    Some(format!("lower {key} or data.max_len")),
+                ));
+            }
+        }
         problems
     }
 }
@@ -269,26 +324,6 @@ impl TrainConfig {
                 "eval_every",
                 "fresh samples have no epochs after which to evaluate".to_owned(),
                 "set eval_every, for example 100",
-            );
-        }
-        if self.max_steps > 0 && self.warmup_steps >= self.max_steps {
-            refuse(
-                "warmup_steps",
-                format!(
-                    "{} steps of warm-up leave none of max_steps = {}",
-                    self.warmup_steps, self.max_steps
-                ),
-                "lower warmup_steps",
-            );
-        }
-        if self.max_steps > 0 && self.eval_every > self.max_steps {
-            refuse(
-                "eval_every",
-                format!(
-                    "must be at most max_steps = {}, got {}",
-                    self.max_steps, self.eval_every
-                ),
-                "0 evaluates after each epoch",
             );
         }
         problems

@@ -44,12 +44,13 @@ impl fmt::Debug for TensorBoard {
 }
 
 impl TensorBoard {
-    /// A file in `dir`, with `config` as text; after a resume at `step`, readers drop what earlier
-    /// files say of later steps.
+    /// A file in `dir`, with `config` as text; where others stand there, readers drop what those say
+    /// of steps after `step`.
     pub fn open(dir: &Path, step: u64, config: &str, render: Render) -> Self {
-        let events = match step {
-            0 => EventWriter::create(dir),
-            step => EventWriter::resume(dir, step),
+        let events = if EventWriter::stands_in(dir) {
+            EventWriter::resume(dir, step)
+        } else {
+            EventWriter::create(dir)
         };
         let mut log = Self {
             events: None,

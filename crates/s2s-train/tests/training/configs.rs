@@ -64,6 +64,7 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
     let problems = problems(text, &["train.clip_norm=-1", "trian.epochs=2", "nonsense"]);
     let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let expected = [
+        (Some((3, 1)), "data.vocab: vocab must lie in"),
         (
             Some((4, 1)),
             "unknown key \"max_lenn\" in [data] (did you mean \"max_len\"?)",
@@ -120,6 +121,32 @@ fn values_that_do_not_go_together_are_named_where_they_are_written() {
 
     let huge = problems("[model]\nhidden = 1000000\n", &[]);
     assert!(huge[0].message.contains("at most 16384"), "{huge:?}");
+
+    let table = problems("", &["data.vocab=1000000", "model.embedding=16384"]);
+    assert!(
+        table[0].message.contains("parameters, at most"),
+        "{table:?}"
+    );
+    let batch = problems("", &["data.max_len=20000", "train.batch_size=65536"]);
+    assert!(
+        batch[0].message.contains("65536 sequences of 20000 tokens"),
+        "{batch:?}"
+    );
+}
+
+#[test]
+fn every_key_of_a_tagged_table_is_tried_by_itself() {
+    let text = "[train.schedule]\nkind = \"plateau\"\nfactor = 2.0\npatience = 0\nfloor = 0.1\n\
+                [model.attention]\nunits = 0\n";
+    let found = problems(text, &["model.attention=none"]);
+    let positions: Vec<_> = found.iter().map(|problem| problem.position).collect();
+    let lines = [3, 4, 5, 7].map(|line| Some((line, 1)));
+    assert_eq!(positions[..4], lines, "{found:?}");
+    assert!(
+        found[4].message.contains("a table such as { kind = "),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 5, "{found:?}");
 }
 
 #[test]
