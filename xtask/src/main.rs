@@ -9,6 +9,7 @@
     reason = "a tool for the terminal: results on stdout, talk on stderr"
 )]
 
+mod bench;
 mod bless;
 mod ci;
 mod experiment;
@@ -32,6 +33,7 @@ struct Args {
 enum Task {
     Ci(ci::Args),
     Experiment(experiment::Args),
+    Bench(bench::Args),
     Bless(bless::Args),
 }
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let done = enter_repository().and_then(|()| match args.task {
         Task::Ci(args) => ci::run(&args),
         Task::Experiment(args) => experiment::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Bless(args) => bless::run(&args),
     });
     done.unwrap_or_else(|error| {

@@ -2,6 +2,7 @@
 //!
 //! Standard output is data, standard error is talk; [`ui`] alone writes to either.
 
+mod bench;
 mod checkpoint;
 mod completions;
 mod config;
@@ -20,6 +21,7 @@ mod shell;
 mod signals;
 mod train;
 mod ui;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -67,6 +69,7 @@ enum Command {
     Predict(predict::Args),
     Plot(plot::Args),
     Config(config::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -97,6 +100,7 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Predict(args) => predict::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
         Command::Config(args) => config::run(args, ui),
+        Command::Bench(args) => bench::run(args, ui),
         Command::Completions(args) => completions::run(args, ui),
         Command::Man(args) => man::run(args, ui),
     }

@@ -639,6 +639,52 @@ fn a_configuration_that_is_not_there_is_named() {
     );
 }
 
+#[test]
+fn a_benchmark_is_one_line_of_positive_figures() {
+    let home = TempDir::new().unwrap();
+    for (work, target_len) in [("step", 5), ("decode", 4)] {
+        let args = ["--batch", "3", "--threads", "1", "--n", "2", "--json"];
+        let command = ["bench", work, "--config", TINY];
+        let line = succeeds(s2s(home.path(), command.into_iter().chain(args)));
+        assert_eq!(line.lines().count(), 1, "{line}");
+        let record: Value = serde_json::from_str(&line).unwrap();
+        for (key, expected) in [
+            ("work", json!(work)),
+            ("kernels", json!("fused")),
+            ("threads", json!(1)),
+            ("batch", json!(3)),
+            ("source_len", json!(4)), // all are as long as sequences get
+            ("target_len", json!(target_len)),
+            ("n", json!(2)),
+        ] {
+            assert_eq!(record[key], expected, "{key}");
+        }
+        for key in [
+            "median_ms",
+            "min_ms",
+            "cpu_ms",
+            "sequences_per_s",
+            "gflop",
+            "gflops",
+            "peak_gflops",
+            "share_of_peak",
+        ] {
+            assert!(record[key].as_f64().unwrap() > 0.0, "{key} in {line}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(record["peak_mib"].as_f64().unwrap() > 1.0, "{line}");
+        }
+    }
+    let reference = ["--set", "model.kernels=reference", "--n", "1"];
+    let command = ["bench", "step", "--config", TINY];
+    let table = succeeds(s2s(home.path(), command.into_iter().chain(reference)));
+    assert!(
+        table.contains("reference") && table.contains("GFLOP/s"),
+        "{table}"
+    );
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
 // Things that cannot be done.
 
 #[test]
@@ -787,6 +833,7 @@ fn every_command_has_help_with_an_example() {
         "predict",
         "plot",
         "config",
+        "bench",
         "completions",
         "man",
     ] {

@@ -41,6 +41,7 @@ mod lanes;
 mod linear;
 mod loss;
 mod optim;
+mod peak;
 mod ragged;
 mod real;
 mod simd;
@@ -55,6 +56,7 @@ use serde::{Deserialize, Serialize};
 pub use gru::{Direction, GruRun, GruWeights};
 pub use loss::TokenLoss;
 pub use optim::{AdamStep, Moments};
+pub use peak::fma_peak_gflops;
 pub use ragged::Ragged;
 
 /// Which implementation of the operators runs.

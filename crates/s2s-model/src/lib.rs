@@ -25,6 +25,7 @@ mod attention;
 mod batch;
 mod bridge;
 mod config;
+mod cost;
 mod decode;
 mod decoder;
 mod draws;
@@ -44,6 +45,7 @@ pub use attention::{
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
 pub use config::{ModelConfig, Probability, Problem};
+pub use cost::{Workload, forward_flops, step_flops};
 pub use decode::{Decoded, Greedy, Stop, greedy};
 pub use decoder::{Decoder, DecoderState};
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};

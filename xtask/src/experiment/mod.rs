@@ -4,7 +4,7 @@
 //! NAME.toml ─> Plan ─> Job, one a cell and seed ─> s2s, a process each ─> Outcome ─> Report
 //! ```
 
-mod launch;
+pub(crate) mod launch;
 mod markdown;
 mod measure;
 mod outcome;

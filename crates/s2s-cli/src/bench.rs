@@ -1,0 +1,263 @@
+//! `s2s bench`.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Instant;
+
+use reverse_data::{BatchSource, Split};
+use s2s_kernels::fma_peak_gflops;
+use s2s_model::{Greedy, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops};
+use s2s_train::{Device, ExperimentConfig, Place, Trainer};
+use s2s_viz::Table;
+use serde::Serialize;
+
+use crate::config::ConfigArgs;
+use crate::machine::{MachineArgs, batch_size};
+use crate::ui::Ui;
+use crate::usage;
+
+const EXAMPLES: &str = "\
+Examples:
+  s2s bench step --config configs/notebook.toml --threads 1
+  s2s bench step --set model.kernels=reference --json
+  s2s bench decode --batch 1 --n 100";
+
+/// Time training steps or greedy decoding
+///
+/// Each iteration takes a fresh batch of random sequences, all of them max_len long; one more warms
+/// up before. `step` is the step that `train` takes: batch, masks, forward, backward, clipping,
+/// Adam. `decode` is a whole greedy decoding by an untrained model that is told the length, max_len
+/// tokens a sequence, with the weights packed beforehand. On a busy machine compare processor time
+/// on one thread.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// What to time
+    #[arg(value_enum)]
+    work: Work,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Sequences a batch [default: the configuration's for training]
+    #[arg(long, value_name = "N", value_parser = batch_size())]
+    batch: Option<NonZeroUsize>,
+    /// Iterations to time
+    #[arg(long, value_name = "K", default_value = "7")]
+    n: NonZeroU64,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum Work {
+    /// A training step
+    Step,
+    /// A greedy decoding
+    Decode,
+}
+
+/// What was timed, and what it took.
+#[derive(Serialize)]
+struct Record {
+    work: Work,
+    kernels: &'static str,
+    threads: usize,
+    batch: usize,
+    source_len: usize,
+    target_len: usize,
+    n: u64,
+    /// Wall time of an iteration.
+    median_ms: f64,
+    min_ms: f64,
+    /// Processor time of an iteration, all threads together: the median.
+    cpu_ms: f64,
+    /// By the median of the wall time.
+    sequences_per_s: f64,
+    /// The most memory that the process held; absent where the system does not tell.
+    peak_mib: Option<f64>,
+    /// Necessary operations of an iteration, in 10⁹.
+    gflop: f64,
+    /// Those by the processor time.
+    gflops: f64,
+    /// What one core can do, measured between the iterations.
+    peak_gflops: f64,
+    share_of_peak: f64,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    let mut config = args.config.load()?;
+    if let Some(batch) = args.batch {
+        config.train.batch_size = batch;
+    }
+    draw_full_lengths(&mut config);
+    let place = args.machine.place()?;
+    let mut trainer = Trainer::new(config, place.threads, &place.device)?;
+    let timing = match args.work {
+        Work::Step => step(&mut trainer, args.n)?,
+        Work::Decode => decode(&trainer, &place.device, args.n)?,
+    };
+    let record = Record::new(args.work, &trainer, &place, &timing);
+    if args.json {
+        ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
+    } else {
+        ui.data(&table(&record).text())?;
+    }
+    Ok(0)
+}
+
+/// Endless samples, each as long as they get.
+fn draw_full_lengths(config: &mut ExperimentConfig) {
+    let data = &mut config.data;
+    data.min_len = data.max_len;
+    data.train_samples = 0;
+    // Never looked at, but there must be as many as asked for.
+    (data.val_samples, data.test_samples) = (1, 1);
+}
+
+fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
+    Timing::measure(n, |_| {
+        trainer.step()?;
+        Ok(())
+    })
+}
+
+fn decode(trainer: &Trainer<Seq2Seq>, device: &Device, n: NonZeroU64) -> anyhow::Result<Timing> {
+    let (model, data) = (trainer.model(), trainer.data());
+    let (tokens, dtype) = (model.tokens(), model.params().dtype());
+    let mut greedy = Greedy::new(model)?;
+    Timing::measure(n, |index| {
+        let padded = data.batch(Split::Train, index);
+        let len = padded.source_len();
+        let (ids, lengths) = (padded.source, padded.source_lengths);
+        let source = Source::from_padded(ids, lengths, len, tokens, dtype, device)?;
+        greedy.decode(&source, Stop::AtSourceLength, false)?;
+        Ok(())
+    })
+}
+
+/// The times of every iteration, in milliseconds, and what the core could have done meanwhile.
+struct Timing {
+    wall_ms: Vec<f64>,
+    cpu_ms: Vec<f64>,
+    peak_gflops: f64,
+}
+
+impl Timing {
+    /// Runs iteration 0 without looking at the clock, then `n` others.
+    fn measure(
+        n: NonZeroU64,
+        mut iterate: impl FnMut(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        iterate(0)?;
+        let mut timing = Self {
+            wall_ms: Vec::new(),
+            cpu_ms: Vec::new(),
+            peak_gflops: fma_peak_gflops(),
+        };
+        for step in 1..=n.get() {
+            let (started, spent) = (Instant::now(), usage::cpu_ms()?);
+            iterate(step)?;
+            timing.cpu_ms.push(usage::cpu_ms()? - spent);
+            timing.wall_ms.push(1e3 * started.elapsed().as_secs_f64());
+            timing.peak_gflops = timing.peak_gflops.max(fma_peak_gflops());
+        }
+        Ok(timing)
+    }
+}
+
+impl Record {
+    fn new(work: Work, trainer: &Trainer<Seq2Seq>, place: &Place, timing: &Timing) -> Self {
+        let batch = trainer.data().batch(Split::Train, 0);
+        let sizes = Workload {
+            batch: batch.n_rows(),
+            source_len: batch.source_len(),
+            target_len: match work {
+                Work::Step => batch.target_len(),
+                Work::Decode => batch.source_len(), // the length that it is told
+            },
+            vocab_size: trainer.model().tokens().size,
+        };
+        let config = trainer.config();
+        let flops = match work {
+            Work::Step => step_flops(&config.model, &sizes),
+            Work::Decode => forward_flops(&config.model, &sizes),
+        };
+        let (median_ms, cpu_ms) = (median(&timing.wall_ms), median(&timing.cpu_ms));
+        let gflops = flops / 1e6 / cpu_ms;
+        Self {
+            work,
+            kernels: place.kernels(config),
+            threads: place.threads,
+            batch: sizes.batch,
+            source_len: sizes.source_len,
+            target_len: sizes.target_len,
+            n: timing.wall_ms.len() as u64,
+            median_ms,
+            min_ms: timing.wall_ms.iter().copied().fold(f64::INFINITY, f64::min),
+            cpu_ms,
+            sequences_per_s: 1e3 * sizes.batch as f64 / median_ms,
+            peak_mib: usage::peak_mib(),
+            gflop: flops / 1e9,
+            gflops,
+            peak_gflops: timing.peak_gflops,
+            share_of_peak: gflops / timing.peak_gflops,
+        }
+    }
+}
+
+/// The middle of at least one number, or between the two in the middle.
+fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = sorted.len() / 2;
+    let lower = (sorted.len() - 1) / 2;
+    f64::midpoint(sorted[lower], sorted[upper])
+}
+
+fn table(record: &Record) -> Table {
+    let peak_mib = record.peak_mib.map(|mib| format!("{mib:.0} MiB"));
+    let rows = [
+        ("batch", record.batch.to_string()),
+        (
+            "source, target",
+            format!("{}, {}", record.source_len, record.target_len),
+        ),
+        (
+            "kernels, threads",
+            format!("{}, {}", record.kernels, record.threads),
+        ),
+        ("median", format!("{:.2} ms", record.median_ms)),
+        ("least", format!("{:.2} ms", record.min_ms)),
+        ("processor", format!("{:.2} ms", record.cpu_ms)),
+        (
+            "throughput",
+            format!("{:.0} sequences/s", record.sequences_per_s),
+        ),
+        ("peak memory", peak_mib.unwrap_or_else(|| "-".to_owned())),
+        ("necessary", format!("{:.3} GFLOP", record.gflop)),
+        ("done", format!("{:.1} GFLOP/s", record.gflops)),
+        ("possible", format!("{:.1} GFLOP/s", record.peak_gflops)),
+        ("share", format!("{:.1} %", 100.0 * record.share_of_peak)),
+    ];
+    let title = match record.work {
+        Work::Step => "training step",
+        Work::Decode => "greedy decoding",
+    };
+    Table::new()
+        .column(title, rows.iter().map(|(name, _)| name))
+        .column("", rows.iter().map(|(_, value)| value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_two() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median(&[1.0]), 1.0);
+    }
+}

@@ -1,0 +1,26 @@
+//! What this process has used of the machine.
+
+/// Processor time of all threads, in milliseconds.
+#[cfg(unix)]
+pub(crate) fn cpu_ms() -> anyhow::Result<f64> {
+    use rustix::time::{ClockId, clock_gettime};
+
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Ok(1e3 * spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e6)
+}
+
+/// Processor time of all threads, in milliseconds.
+#[cfg(not(unix))]
+pub(crate) fn cpu_ms() -> anyhow::Result<f64> {
+    anyhow::bail!("this system does not tell the processor time of a process")
+}
+
+/// The most memory that it ever held, where the system tells: on Linux.
+pub(crate) fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
