@@ -132,7 +132,7 @@ fn decode(trainer: &Trainer<Seq2Seq>, device: &Device, n: NonZeroU64) -> anyhow:
         let len = padded.source_len();
         let (ids, lengths) = (padded.source, padded.source_lengths);
         let source = Source::from_padded(ids, lengths, len, tokens, dtype, device)?;
-        greedy.decode(&source, Stop::AtSourceLength, false)?;
+        greedy.decode(&source, Stop::AtSourceLength { n_markers: 0 }, false)?;
         Ok(())
     })
 }
@@ -188,7 +188,7 @@ impl Record {
         let gflops = flops / 1e6 / cpu_ms;
         Self {
             work,
-            kernels: place.kernels(config),
+            kernels: trainer.model().kernels_name(),
             threads: place.threads,
             batch: sizes.batch,
             source_len: sizes.source_len,
