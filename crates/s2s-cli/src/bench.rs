@@ -6,7 +6,7 @@ use std::time::Instant;
 use reverse_data::{BatchSource, Split};
 use s2s_kernels::fma_peak_gflops;
 use s2s_model::{Greedy, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops};
-use s2s_train::{Device, ExperimentConfig, Place, Trainer};
+use s2s_train::{ExperimentConfig, Place, Trainer};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut trainer = Trainer::new(config, place.threads, &place.device)?;
     let timing = match args.work {
         Work::Step => step(&mut trainer, args.n)?,
-        Work::Decode => decode(&trainer, &place.device, args.n)?,
+        Work::Decode => decode(&trainer, &place, args.n)?,
     };
     let record = Record::new(args.work, &trainer, &place, &timing);
     if args.json {
@@ -123,7 +123,7 @@ fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing>
     })
 }
 
-fn decode(trainer: &Trainer<Seq2Seq>, device: &Device, n: NonZeroU64) -> anyhow::Result<Timing> {
+fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::Result<Timing> {
     let (model, data) = (trainer.model(), trainer.data());
     let (tokens, dtype) = (model.tokens(), model.params().dtype());
     let mut greedy = Greedy::new(model)?;
@@ -131,7 +131,7 @@ fn decode(trainer: &Trainer<Seq2Seq>, device: &Device, n: NonZeroU64) -> anyhow:
         let padded = data.batch(Split::Train, index);
         let len = padded.source_len();
         let (ids, lengths) = (padded.source, padded.source_lengths);
-        let source = Source::from_padded(ids, lengths, len, tokens, dtype, device)?;
+        let source = Source::from_padded(ids, lengths, len, tokens, dtype, &place.device)?;
         greedy.decode(&source, Stop::AtSourceLength { n_markers: 0 }, false)?;
         Ok(())
     })

@@ -2,10 +2,10 @@
 
 use candle_core::Device;
 use reverse_data::{BatchSource, Example, PaddedBatch, Split, Vocabulary, mark_source};
-use s2s_model::{Decoded, Forcing, Source, Stop};
+use s2s_model::{Decoded, Forcing, Score, Source, Stop};
 use s2s_runlog::{AttentionRecord, EvalRecord};
 
-use crate::{Model, Result, Score, Tally, to_batch};
+use crate::{Model, Result, Tally, to_batch};
 
 /// Wrong samples of which [`Evaluation::wrong`] takes note.
 const N_WRONG: usize = 8;

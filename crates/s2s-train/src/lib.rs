@@ -1,7 +1,8 @@
 //! Configuration, loss, optimizer, schedules, metrics, the training loop, evaluation, checkpoints.
 //!
 //! ```
-//! use s2s_train::{Collector, Device, ExperimentConfig, Trainer};
+//! use candle_core::Device;
+//! use s2s_train::{Collector, ExperimentConfig, Trainer};
 //!
 //! # fn main() -> s2s_train::Result<()> {
 //! let mut config = ExperimentConfig::default();
@@ -37,9 +38,6 @@ mod run;
 mod schedule;
 mod tensorboard;
 mod train;
-
-pub use candle_core::Device;
-pub use s2s_model::Score;
 
 pub use batch::{to_batch, tokens_of};
 pub use checkpoint::{Best, TrainState};

@@ -3,9 +3,8 @@
 use std::ops::AddAssign;
 
 use reverse_data::PaddedBatch;
+use s2s_model::Score;
 use serde::{Deserialize, Serialize};
-
-use crate::Score;
 
 /// What was right and wrong in a number of sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! That a model learns, and what its figures say.
 
+use candle_core::Device;
 use s2s_model::{Forcing, Mode};
-use s2s_train::{Collector, Device, Error, Model, Result, StopReason, Trainer, to_batch};
+use s2s_train::{Collector, Error, Model, Result, StopReason, Trainer, to_batch};
 
 use crate::{tiny, trained, trainer};
 

@@ -6,9 +6,8 @@ mod resuming;
 
 use std::ops::ControlFlow;
 
-use s2s_train::{
-    Collector, Device, ExperimentConfig, Observer, Result, StepRecord, Trainer, load_config,
-};
+use candle_core::Device;
+use s2s_train::{Collector, ExperimentConfig, Observer, Result, StepRecord, Trainer, load_config};
 
 /// A small experiment with these keys set over it.
 fn tiny(sets: &[&str]) -> ExperimentConfig {

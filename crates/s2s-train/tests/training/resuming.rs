@@ -135,7 +135,7 @@ fn same_seed_gives_the_same_bytes_for_any_number_of_threads() -> Result<()> {
     let config = tiny(&["model.kernels=fused", "model.layers=2"]);
     let run = |threads| -> Result<Collector> {
         let mut collector = Collector::default();
-        let device = s2s_train::Device::Cpu;
+        let device = candle_core::Device::Cpu;
         s2s_train::Trainer::new(config.clone(), threads, &device)?.run(&mut [&mut collector])?;
         Ok(collector)
     };
