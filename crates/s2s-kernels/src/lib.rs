@@ -73,6 +73,16 @@ pub enum Kernels {
 impl Kernels {
     /// A GRU over the whole of every row. See [`GruRun`] for the shapes of what it returns.
     ///
+    /// Cho et al. (2014), arXiv:1406.1078, in PyTorch's form, where the reset gate acts on the
+    /// projected state:
+    ///
+    /// ```text
+    /// r  = σ(W_ir x + b_ir + W_hr h + b_hr)
+    /// z  = σ(W_iz x + b_iz + W_hz h + b_hz)
+    /// n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))
+    /// h' = (1 - z) ⊙ n + z ⊙ h
+    /// ```
+    ///
     /// `input` is `[B, S, I]`; a padded position changes nothing, and the backward direction starts
     /// at each row's own end.
     ///
@@ -108,7 +118,9 @@ impl Kernels {
     }
 
     /// The scores `[B, S]` of additive attention, from `query` `[B, A]`, `keys` `[B, S, A]` and
-    /// `energy` `[A]`.
+    /// `energy` `[A]`: `score[b,s] = Σ_a energy[a] · tanh(query[b,a] + key[b,s,a])`.
+    ///
+    /// Bahdanau, Cho, Bengio (2015), arXiv:1409.0473, appendix A.1.2.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -136,6 +148,15 @@ impl Kernels {
     }
 
     /// One Adam update of `param`, in place, from its gradient and moments.
+    ///
+    /// Kingma, Ba (2015), arXiv:1412.6980; the decay as Loshchilov, Hutter (2019), arXiv:1711.05101:
+    ///
+    /// ```text
+    /// g' = scale · g                                  scale clips the global norm
+    /// m  = β₁ m + (1 - β₁) g'
+    /// v  = β₂ v + (1 - β₂) g'²
+    /// p  = (1 - lr·decay) p - lr · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + ε)
+    /// ```
     ///
     /// The moments too may be updated in place: a clone of them may share the change.
     ///
