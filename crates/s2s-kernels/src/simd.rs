@@ -4,7 +4,7 @@
 //! default that is what every processor of the target has. [`multiversion!`] compiles an ordinary
 //! function once for each set and picks at the call:
 //!
-//! ```ignore
+//! ```text
 //! multiversion! {
 //!     /// `out = tanh(query + key)`, element by element.
 //!     pub(crate) fn tanh_of_sum(out: &mut [f32], query: &[f32], key: &[f32]) {
