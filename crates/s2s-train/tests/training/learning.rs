@@ -222,3 +222,23 @@ fn loop_trains_any_model_through_autograd() -> Result<()> {
     assert_eq!(free.predictions.len(), padded.target.len());
     Ok(())
 }
+
+#[test]
+fn validation_loss_that_is_not_finite_is_divergence_too() {
+    // The first update leaves parameters so large that the evaluation after it overflows.
+    let mut trainer = trainer(&tiny(&["train.learning_rate=1e38", "train.eval_every=1"]));
+    let mut collector = Collector::default();
+    match trainer.run(&mut [&mut collector]) {
+        Err(Error::Diverged { step: 1, what, .. }) => assert_eq!(what, "validation loss"),
+        other => panic!("{other:?}"),
+    }
+    assert!(collector.metrics.is_empty() && collector.snapshots.is_empty());
+}
+
+#[test]
+fn probe_is_no_longer_than_can_be_looked_at() {
+    let probe_len = |sets: &[&str]| trainer(&tiny(sets)).probe().source.len();
+    assert_eq!(probe_len(&[]), 4);
+    assert_eq!(probe_len(&["data.max_len=500"]), 24);
+    assert_eq!(probe_len(&["data.max_len=500", "data.min_len=400"]), 400);
+}
