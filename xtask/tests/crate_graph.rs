@@ -122,6 +122,32 @@ fn only_the_command_line_and_xtask_print() {
 }
 
 #[test]
+fn no_public_item_is_reachable_by_two_paths() {
+    // A crate's front page gives out the items of its private modules, once; never those of a public
+    // module, which have a path already, nor those of another crate.
+    for entry in fs::read_dir(top().join("crates")).unwrap() {
+        let front = entry.unwrap().path().join("src/lib.rs");
+        let Ok(text) = fs::read_to_string(&front) else {
+            continue; // a binary gives out nothing
+        };
+        let named = |start: &str, end: char| -> Vec<String> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(start));
+            lines
+                .filter_map(|rest| Some(rest.split_once(end)?.0.to_owned()))
+                .collect()
+        };
+        let private = named("mod ", ';');
+        for module in named("pub use ", ':') {
+            assert!(
+                private.contains(&module),
+                "{}: pub use {module}",
+                front.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn the_top_holds_nothing_but_what_belongs_there() {
     // What git does not track (a target folder, runs) is nobody's business; without git, or outside
     // a repository, there is nothing to look at.
