@@ -11,6 +11,8 @@ pub(crate) struct Purpose(&'static [u8; 8]);
 pub(crate) const SAMPLE: Purpose = Purpose(b"data    ");
 /// A sample of a given length: of (split, length), one stream a sample.
 pub(crate) const SAMPLE_OF_LEN: Purpose = Purpose(b"length  ");
+/// The order of all sequences of a length: of (split, length).
+pub(crate) const LENGTH_ORDER: Purpose = Purpose(b"listed  ");
 /// The order of an epoch: of (epoch, 0).
 pub(crate) const SHUFFLE: Purpose = Purpose(b"shuffle ");
 /// The order of the batches in a window: of (epoch, window).

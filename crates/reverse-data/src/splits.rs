@@ -120,7 +120,7 @@ impl Capacity {
 }
 
 /// Σ n^len over the lengths, or `u128::MAX` if it is more.
-fn space(n_symbols: u32, lens: &RangeInclusive<usize>) -> u128 {
+pub(crate) fn space(n_symbols: u32, lens: &RangeInclusive<usize>) -> u128 {
     let (mut power, mut total) = (1u128, 0u128);
     for len in 1..=*lens.end() {
         power = power.saturating_mul(u128::from(n_symbols));

@@ -127,6 +127,25 @@ proptest! {
     }
 
     #[test]
+    fn samples_of_a_length_are_distinct_of_their_split_and_begin_alike(
+        len in 1usize..60, n in 1usize..50, fewer in 0usize..50, vocab in 2u32..60, seed: u64,
+        split in splits(),
+    ) {
+        let data = data(&DataConfig { vocab, max_len: 30, ..small() }, seed, 1);
+        let examples = data.of_length(split, len, n);
+        let distinct: HashSet<_> = examples.iter().map(|example| &example.source).collect();
+        prop_assert_eq!(distinct.len(), examples.len());
+        for example in &examples {
+            prop_assert_eq!((example.source.len(), Split::of(&example.source)), (len, split));
+            prop_assert!(example.target.iter().eq(example.source.iter().rev()));
+        }
+        let space = u64::from(vocab - 1).saturating_pow(len as u32);
+        prop_assert!(examples.len() == n || space < 20 * n as u64 + 1000, "{} of {}", examples.len(), n);
+        let few = fewer.min(examples.len());
+        prop_assert_eq!(&data.of_length(split, len, few), &examples[..few]);
+    }
+
+    #[test]
     fn no_step_and_no_batch_size_panics(
         step: u64, split in splits(), train_samples in 0u64..3, batching in batchings(),
     ) {
@@ -245,30 +264,36 @@ fn val_and_test_end_where_their_samples_do() {
     assert_eq!(fresh.map(|data| data.n_batches(Split::Train)), Ok(None));
 }
 
+/// All sequences of `len` symbols from 1 to `n_symbols`.
+fn all_of_length(n_symbols: Token, len: usize) -> Vec<Vec<Token>> {
+    let longer = |sources: Vec<Vec<Token>>, _| {
+        let extended = |source: &Vec<Token>| {
+            let with = |symbol| [&source[..], &[symbol]].concat();
+            (1..=n_symbols).map(with).collect::<Vec<_>>()
+        };
+        sources.iter().flat_map(extended).collect()
+    };
+    (0..len).fold(vec![Vec::new()], longer)
+}
+
 #[test]
-fn a_length_may_be_asked_for() {
-    let data = data(&DataConfig::default(), 0, 1);
-    for split in Split::ALL {
-        for len in [1, 12, 40] {
-            let example = data
-                .example_of_len(split, 3, len)
-                .expect("every split has some");
-            assert_eq!(
-                (example.source.len(), Split::of(&example.source)),
-                (len, split)
-            );
-            assert_eq!(data.example_of_len(split, 3, len), Some(example));
-        }
-    }
-    assert_eq!(data.example_of_len(Split::Train, 0, 0), None);
+fn of_a_short_length_all_can_be_had_and_the_count_says_how_many_there_are() {
     let config = DataConfig {
-        vocab: 2,
-        max_len: 50,
+        vocab: 3,
+        max_len: 40,
         ..small()
     };
-    let one_of_each_len = self::data(&config, 0, 1);
-    let found = |split: &Split| one_of_each_len.example_of_len(*split, 0, 7).is_some();
-    assert_eq!(Split::ALL.iter().filter(|split| found(split)).count(), 1);
+    let data = data(&config, 0, 1);
+    for (len, split) in (1..=9).flat_map(|len| Split::ALL.map(|split| (len, split))) {
+        let mut expected = all_of_length(2, len);
+        expected.retain(|source| Split::of(source) == split);
+        let found = data.of_length(split, len, 1 << len);
+        let found = found.into_iter().map(|example| example.source);
+        assert_eq!(sorted(found.collect()), expected, "{split} {len}");
+    }
+    let lens = |len| Split::ALL.map(|split| data.of_length(split, len, 9).len());
+    assert_eq!((lens(1), lens(0)), ([2, 0, 0], [0; 3]));
+    assert_eq!(lens(reverse_data::MAX_LEN + 1), [0; 3]);
 }
 
 #[test]

@@ -223,8 +223,9 @@ impl<M: Model> Trainer<M> {
     pub fn probe(&self) -> Example {
         let data = &self.config.data;
         let len = data.max_len.min(PROBE_LEN.max(data.min_len));
-        self.eval_data
-            .example_of_len(Split::Val, 0, len)
+        let mut samples = self.eval_data.of_length(Split::Val, len, 1);
+        samples
+            .pop()
             .unwrap_or_else(|| self.eval_data.example(Split::Val, 0))
     }
 

@@ -3,6 +3,8 @@
 //! Nothing is stored, so a billion samples cost no memory and any of them is one call away. A
 //! length is drawn uniformly, then sequences of that length until one falls in the split.
 
+mod by_length;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +15,8 @@ use crate::keyed;
 use crate::permutation::Permutation;
 use crate::report::Samples;
 use crate::{
-    BatchSource, Batching, DataConfig, Error, Example, MAX_LEN, PaddedBatch, Split, SplitReport,
-    Task, Token, Vocabulary,
+    BatchSource, Batching, DataConfig, Error, Example, PaddedBatch, Split, SplitReport, Task,
+    Token, Vocabulary,
 };
 
 /// Draws of a length before it is given up: one in ten sequences is in the rarest split, so that a
@@ -67,18 +69,6 @@ impl Synthetic {
         self.answer(self.source(split, index))
     }
 
-    /// A sample of exactly `len` symbols, which may lie outside the configured lengths; `None` if
-    /// no sequence of that length was found in the split.
-    pub fn example_of_len(&self, split: Split, index: u64, len: usize) -> Option<Example> {
-        if !(1..=MAX_LEN).contains(&len) {
-            return None;
-        }
-        let key = (split as u64, len as u64);
-        let mut rng = keyed::rng(self.seed, keyed::SAMPLE_OF_LEN, key, index);
-        self.draw(split, len, &mut rng)
-            .map(|source| self.answer(source))
-    }
-
     /// Counts duplicates and leaks among the samples: all of them, or the first million of each
     /// split (fewer if they are long).
     pub fn report(&self) -> SplitReport {
@@ -105,6 +95,7 @@ impl Synthetic {
         }
     }
 
+    /// A source of a length that is of the split, if one is found.
     fn draw(&self, split: Split, len: usize, rng: &mut dyn RngCore) -> Option<Vec<Token>> {
         let mut sources = (0..ATTEMPTS).map(|_| self.task.source(len, self.vocabulary, rng));
         sources.find(|source| Split::of(source) == split)
