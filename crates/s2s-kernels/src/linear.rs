@@ -7,7 +7,8 @@
 //! d_b[n]   = Σ_m d_y[m,n]
 //! ```
 
-use crate::real::{Matrix, Output, Real, multiversion_real};
+use crate::real::{Matrix, Output, Real};
+use crate::simd::multiversion;
 use crate::team::{Team, split_rows};
 
 /// A weight `[N, K]`, or some columns of one, packed for its product and for the backward one.
@@ -153,7 +154,7 @@ pub fn bias_gradient<T: Real>(d_bias: &mut [T], d_y: Matrix<'_, T>, team: &mut T
     });
 }
 
-multiversion_real! {
+multiversion! {
     fn sum_rows<T>(sums: &mut [T], matrix: Matrix<'_, T>) {
         sums.fill(T::ZERO);
         for row in 0..matrix.rows {

@@ -71,30 +71,31 @@ impl Isa {
 
 /// Compiles a function for every [`Isa`] and calls the chosen one; see the module's notes.
 ///
-/// The arguments are plain names; lifetimes are left to elision.
+/// The arguments are plain names; lifetimes are left to elision. A type in angle brackets is any
+/// [`Real`](crate::real::Real).
 macro_rules! multiversion {
     ($(
         $(#[$meta:meta])*
-        $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
+        $vis:vis fn $name:ident$(<$real:ident>)?($($arg:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
     )+) => {$(
         $(#[$meta])*
         #[cfg_attr(
             target_arch = "x86_64",
             expect(unsafe_code, reason = "the processor was asked for the instructions")
         )]
-        $vis fn $name($($arg: $type),*) $(-> $output)? {
+        $vis fn $name$(<$real: $crate::real::Real>)?($($arg: $type),*) $(-> $output)? {
             #[inline(always)]
-            fn body($($arg: $type),*) $(-> $output)? $body
+            fn body$(<$real: $crate::real::Real>)?($($arg: $type),*) $(-> $output)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $type),*) $(-> $output)? {
+            fn avx2$(<$real: $crate::real::Real>)?($($arg: $type),*) $(-> $output)? {
                 body($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512($($arg: $type),*) $(-> $output)? {
+            fn avx512$(<$real: $crate::real::Real>)?($($arg: $type),*) $(-> $output)? {
                 body($($arg),*)
             }
 

@@ -4,7 +4,8 @@
 //! `table = embedding Wᵀ + b`, `[V, N]`, is computed once and its rows are copied.
 
 use crate::linear::add_to;
-use crate::real::{Matrix, Real, multiversion_real};
+use crate::real::{Matrix, Real};
+use crate::simd::multiversion;
 use crate::team::{Team, split_rows};
 
 /// Row `ids[i]` of `table [V, N]` becomes row `i` of `out`.
@@ -54,7 +55,7 @@ pub fn swap_axes<T: Real>(out: &mut [T], values: &[T], (m, n): (usize, usize)) {
     }
 }
 
-multiversion_real! {
+multiversion! {
     fn add_row<T>(sums: &mut [T], values: &[T]) {
         add_to(sums, values);
     }

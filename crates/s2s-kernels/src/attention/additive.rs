@@ -3,7 +3,8 @@
 use super::kernel::{Memory, Scorer, Step, StepGrads};
 use crate::lanes::sum_of_three;
 use crate::linear::{Linear, bias_gradient, weight_gradient};
-use crate::real::{Matrix, Output, Real, multiversion_real};
+use crate::real::{Matrix, Output, Real};
+use crate::simd::multiversion;
 use crate::team::Team;
 
 /// The parameters on the decoder's side; the keys are projected by whoever prepares the memory.
@@ -121,7 +122,7 @@ impl<T: Real> Scorer<T> for Additive<T> {
     }
 }
 
-multiversion_real! {
+multiversion! {
     /// `scores[b,s] = Σ_a energy[a] tanh(query[b,a] + key[b,s,a])`, at the real positions; rows of
     /// the query are `stride` apart.
     pub(crate) fn additive_scores<T>(

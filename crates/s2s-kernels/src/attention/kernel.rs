@@ -8,7 +8,8 @@
 //! How the scores come about is the [`Scorer`]'s.
 
 use crate::lanes::{dot, max, sum};
-use crate::real::{Matrix, Real, multiversion_real};
+use crate::real::{Matrix, Real};
+use crate::simd::multiversion;
 use crate::team::Team;
 
 /// What a decoder looks at. Batch first, unlike other activations: a step reads all positions of
@@ -117,7 +118,7 @@ pub trait Scorer<T: Real>: Sync {
     );
 }
 
-multiversion_real! {
+multiversion! {
     /// Turns the scores `[rows, S]` into weights, and sums the values by them into
     /// `context [rows, C]`, whose rows are `stride` apart.
     pub(crate) fn weigh<T>(

@@ -7,7 +7,8 @@
 
 use super::{GruGrads, GruParams};
 use crate::linear::{Linear, add_to, bias_gradient, weight_gradient};
-use crate::real::{Matrix, Output, Real, multiversion_real};
+use crate::real::{Matrix, Output, Real};
+use crate::simd::multiversion;
 use crate::team::Team;
 
 /// The weights of one layer and direction in the order in which products read them.
@@ -139,7 +140,7 @@ pub(crate) fn bias_gradients<T: Real>(
     bias_gradient(new, d_gates.columns(3 * units, units), team);
 }
 
-multiversion_real! {
+multiversion! {
     /// The next states of the `active` rows, from both shares of their gates `[rows, 3H]`.
     pub(crate) fn forward<T>(
         active: &[usize],

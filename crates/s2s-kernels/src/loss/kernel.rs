@@ -7,7 +7,8 @@
 //! ```
 
 use crate::lanes::{argmax, max, sum};
-use crate::real::{Real, multiversion_real};
+use crate::real::Real;
+use crate::simd::multiversion;
 use crate::team::{Team, split_rows};
 
 /// What the tokens of a batch sum to.
@@ -74,7 +75,7 @@ struct Token {
     is_correct: bool,
 }
 
-multiversion_real! {
+multiversion! {
     fn token_gradient<T>(logits: &mut [T], target: usize, scale: T) -> Token {
         let is_correct = argmax(logits) == target;
         let max = max(logits);
