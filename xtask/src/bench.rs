@@ -102,11 +102,12 @@ const fn torch(name: &'static str, args: &'static [&'static str]) -> Contestant 
 
 const NOTEBOOK: &str = "--config=configs/notebook.toml";
 /// Small sizes, for both programs.
-const SMALL: [&str; 5] = [
+const SMALL: [&str; 6] = [
     "--set=model.embedding=32",
     "--set=model.hidden=64",
     "--set=model.decoder=128",
     "--set=model.layers=1",
+    "--set=model.dropout=0",
     "--set=model.attention.units=64",
 ];
 const SMALL_TORCH: &str =
@@ -151,6 +152,7 @@ const CONTESTS: [Contest; 6] = [
                 SMALL[2],
                 SMALL[3],
                 SMALL[4],
+                SMALL[5],
             ],
         ),
         rivals: &[torch(
@@ -198,6 +200,7 @@ const CONTESTS: [Contest; 6] = [
                 SMALL[2],
                 SMALL[3],
                 SMALL[4],
+                SMALL[5],
             ],
         ),
         rivals: &[torch(

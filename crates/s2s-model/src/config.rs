@@ -19,8 +19,10 @@ pub struct ModelConfig {
     pub decoder: NonZeroUsize,
     /// Recurrent layers of the encoder, and of the decoder.
     pub layers: NonZeroUsize,
-    /// Chance of dropping a unit of an embedding or between layers; 0 turns dropout off.
+    /// Chance of dropping a unit between recurrent layers, as in `torch.nn.GRU`: 0 with one layer.
     pub dropout: Probability,
+    /// Chance of dropping a number of a token's embedding, each by itself.
+    pub embedding_dropout: Probability,
     /// How the decoder's first state is made from the encoder's last.
     pub bridge: BridgeKind,
     /// Which implementation of the operators runs; `fused` needs the CPU, elsewhere the reference
@@ -38,7 +40,8 @@ impl Default for ModelConfig {
             hidden: size(64),
             decoder: size(128),
             layers: size(1),
-            dropout: Probability(0.1),
+            dropout: Probability::ZERO,
+            embedding_dropout: Probability(0.1),
             bridge: BridgeKind::default(),
             kernels: Kernels::default(),
             attention: AttentionConfig::default(),
@@ -66,6 +69,17 @@ impl ModelConfig {
                 help: format!(
                     "set decoder = {needed}, or bridge = \"tanh\", which fits any widths"
                 ),
+            });
+        }
+        if self.dropout > Probability::ZERO && self.layers.get() == 1 {
+            problems.push(Problem {
+                key: "dropout",
+                message: format!(
+                    "dropout = {} falls between recurrent layers, and there is only one",
+                    self.dropout.get()
+                ),
+                help: "set dropout = 0; embedding_dropout falls on what the one layer reads"
+                    .to_owned(),
             });
         }
         let is_blind = matches!(self.attention, AttentionConfig::None {});
@@ -141,6 +155,17 @@ mod tests {
             problems[0].message.contains("needs decoder = 16"),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn dropout_between_layers_needs_two_of_them() {
+        let problems = |text: &str| toml::from_str::<ModelConfig>(text).unwrap().problems();
+        let one = problems("dropout = 0.25\nlayers = 1");
+        assert_eq!(one.len(), 1, "{one:?}");
+        assert_eq!(one[0].key, "dropout");
+        assert!(one[0].message.contains("0.25"), "{one:?}");
+        assert_eq!(problems("dropout = 0.25\nlayers = 2"), []);
+        assert_eq!(problems("embedding_dropout = 0.25\nlayers = 1"), []);
     }
 
     #[test]

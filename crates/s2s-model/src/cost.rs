@@ -4,7 +4,8 @@
 //! what a good implementation does once done once:
 //!
 //! ```text
-//! tables     embedding · gate weights, a row a token of the vocabulary and not of the batch
+//! tables     embedding · gate weights, a row a word: of the vocabulary or, if fewer, of the batch;
+//!            in training with dropout on embeddings, each of the batch is a word of its own
 //! encoder    a layer and direction: input of S positions (but the lowest's), states of S - 1
 //! bridge     one product a layer
 //! keys       once a sequence, not once a step
@@ -14,7 +15,7 @@
 //! Backward takes two products for each of forward. Elementwise work (gates, softmax, dropout,
 //! Adam) counts as nothing, so that no implementation reaches the peak.
 
-use crate::{AttentionConfig, BridgeKind, ModelConfig};
+use crate::{AttentionConfig, BridgeKind, ModelConfig, Probability};
 
 /// The sizes of a batch whose rows are all full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,26 @@ pub struct Workload {
 /// Two operations a multiply-add of a matrix product or of the attention; embeddings folded into
 /// tables over the vocabulary and keys projected once a sequence; elementwise work not counted.
 pub fn forward_flops(config: &ModelConfig, work: &Workload) -> f64 {
+    flops(config, work, |positions| positions.min(work.vocab_size))
+}
+
+/// Floating-point operations of one training step: those of a pass forward, and twice as many
+/// backward.
+///
+/// They are three times [`forward_flops`], unless embeddings are dropped from: then two positions
+/// with the same word have different inputs, and no table serves both.
+pub fn step_flops(config: &ModelConfig, work: &Workload) -> f64 {
+    let has_tables = config.embedding_dropout == Probability::ZERO;
+    3.0 * flops(config, work, |positions| match has_tables {
+        true => positions.min(work.vocab_size),
+        false => positions,
+    })
+}
+
+/// `inputs` says how many different embeddings stand at so many positions.
+fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize) -> f64 {
+    let embedded = |len: usize| inputs(work.batch * len) as f64;
+    let [sources, targets] = [embedded(work.source_len), embedded(work.target_len)];
     let [embedding, hidden, decoder, layers] = [
         config.embedding.get() as f64,
         config.hidden.get() as f64,
@@ -49,7 +70,7 @@ pub fn forward_flops(config: &ModelConfig, work: &Workload) -> f64 {
     let (values, gates, encoder_gates) = (2.0 * hidden, 3.0 * decoder, 3.0 * hidden);
     let positions = batch * source_len;
 
-    let tables = vocab * embedding * (2.0 * encoder_gates + gates);
+    let tables = embedding * (sources * 2.0 * encoder_gates + targets * gates);
     // The state before the first position is zero.
     let states = batch * (source_len - 1.0) * hidden * encoder_gates;
     let inputs = (layers - 1.0) * positions * values * encoder_gates;
@@ -74,11 +95,6 @@ pub fn forward_flops(config: &ModelConfig, work: &Workload) -> f64 {
     2.0 * multiply_adds
 }
 
-/// Floating-point operations of one training step: [`forward_flops`], and twice as many backward.
-pub fn step_flops(config: &ModelConfig, work: &Workload) -> f64 {
-    3.0 * forward_flops(config, work)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,9 +113,9 @@ mod tests {
             target_len: 1,
             vocab_size: 3,
         };
-        // Tables 3·(6 + 3), encoder 2·3, bridge 2, keys 2·2; one step: query 1, scores 2,
+        // Tables 2·6 + 1·3, encoder 2·3, bridge 2, keys 2·2; one step: query 1, scores 2,
         // context 2·2, gates 3·(1 + 2), output (1 + 2)·3.
-        let multiply_adds = 27 + 6 + 2 + 4 + (1 + 2 + 4 + 9 + 9);
+        let multiply_adds = 15 + 6 + 2 + 4 + (1 + 2 + 4 + 9 + 9);
         assert_eq!(
             forward_flops(&config(ones), &work),
             f64::from(2 * multiply_adds)
@@ -109,7 +125,7 @@ mod tests {
     #[test]
     fn a_step_of_the_notebook_takes_about_fifty_billion() {
         let sizes = "embedding = 128\nhidden = 256\ndecoder = 512\nlayers = 2\n\
-                     [attention]\nkind = \"additive\"\nunits = 512";
+                     dropout = 0.25\nembedding_dropout = 0.0\n[attention]\nkind = \"additive\"\nunits = 512";
         let work = Workload {
             batch: 128,
             source_len: 12,
@@ -118,5 +134,13 @@ mod tests {
         };
         let gflop = step_flops(&config(sizes), &work) / 1e9;
         assert!((gflop - 51.5).abs() < 0.1, "{gflop}");
+        // 1,536 and 1,664 rows of products with embeddings instead of 52.
+        let dropping = sizes.replace("embedding_dropout = 0.0", "embedding_dropout = 0.1");
+        let more = step_flops(&config(&dropping), &work) / 1e9 - gflop;
+        let multiply_adds = 128 * ((1536 - 52) * 1536 + (1664 - 52) * 1536);
+        assert!(
+            (more - 6e-9 * f64::from(multiply_adds)).abs() < 1e-6,
+            "{more}"
+        );
     }
 }

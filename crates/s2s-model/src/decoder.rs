@@ -23,6 +23,7 @@ pub struct Decoder {
     layers: Vec<GruWeights>,
     output: Linear,
     dropout: Probability,
+    embedding_dropout: Probability,
     kernels: Kernels,
 }
 
@@ -92,6 +93,7 @@ impl Decoder {
             layers,
             output: Linear::new(&mut scope.pp("output"), units + values, vocab_size)?,
             dropout: config.dropout,
+            embedding_dropout: config.embedding_dropout,
             kernels,
         })
     }
@@ -169,18 +171,18 @@ impl Decoder {
     ) -> Result<DecoderDropout> {
         let hidden = &state.hidden[0];
         let (batch, units) = hidden.dims2()?;
-        let mask = |place: &str, width: usize| {
+        let mask = |place: &str, width: usize, drop| {
             let shape = (batch, steps, width);
-            mode.dropout_mask(place, shape, self.dropout, hidden.dtype(), hidden.device())
+            mode.dropout_mask(place, shape, drop, hidden.dtype(), hidden.device())
         };
         let layers = (0..self.layers.len())
             .map(|k| match k {
                 0 => Ok(None),
-                _ => mask(&format!("decoder.rnn.{k}"), units),
+                _ => mask(&format!("decoder.rnn.{k}"), units, self.dropout),
             })
             .collect::<Result<_>>()?;
         Ok(DecoderDropout {
-            embedding: mask("decoder.embedding", width)?,
+            embedding: mask("decoder.embedding", width, self.embedding_dropout)?,
             layers,
         })
     }

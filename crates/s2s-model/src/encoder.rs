@@ -22,7 +22,7 @@ pub struct Encoded {
 pub struct Encoder {
     embedding: Embedding,
     rnn: Gru,
-    dropout: Probability,
+    embedding_dropout: Probability,
 }
 
 impl Encoder {
@@ -42,7 +42,7 @@ impl Encoder {
                 config.dropout,
                 config.kernels,
             )?,
-            dropout: config.dropout,
+            embedding_dropout: config.embedding_dropout,
         })
     }
 
@@ -55,7 +55,7 @@ impl Encoder {
         let mask = mode.dropout_mask(
             "encoder.embedding",
             embedded.shape().clone(),
-            self.dropout,
+            self.embedding_dropout,
             embedded.dtype(),
             embedded.device(),
         )?;

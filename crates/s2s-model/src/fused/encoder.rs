@@ -18,9 +18,10 @@ pub(super) struct Words<'a> {
 }
 
 pub(super) struct FusedEncoder {
-    width: usize, // E
-    both: usize,  // 2H
-    drop: Probability,
+    width: usize,         // E
+    both: usize,          // 2H
+    dropout: Probability, // between layers
+    embedding_dropout: Probability,
     layers: Vec<Layer>,
     /// The gradient of what each layer reads, and of what the top one says: `[S, B, E]` for the
     /// lowest, `[S, B, 2H]` for the others.
@@ -43,7 +44,8 @@ impl FusedEncoder {
         Self {
             width: config.embedding.get(),
             both: 2 * config.hidden.get(),
-            drop: config.dropout,
+            dropout: config.dropout,
+            embedding_dropout: config.embedding_dropout,
             layers: (0..n_layers).map(|_| Layer::default()).collect(),
             d_inputs: vec![Vec::new(); n_layers + 1],
         }
@@ -166,13 +168,18 @@ impl FusedEncoder {
     }
 
     fn draw(&mut self, n: usize, noise: Option<&Noise>) {
-        let noise = noise.filter(|_| self.drop > Probability::ZERO);
         for (k, layer) in self.layers.iter_mut().enumerate() {
-            let (place, width) = match k {
-                0 => ("encoder.embedding".to_owned(), self.width),
-                _ => (format!("encoder.rnn.{k}"), self.both),
+            let (place, width, drop) = match k {
+                0 => (
+                    "encoder.embedding".to_owned(),
+                    self.width,
+                    self.embedding_dropout,
+                ),
+                _ => (format!("encoder.rnn.{k}"), self.both, self.dropout),
             };
-            layer.mask = noise.map(|noise| noise.dropout_mask(&place, n * width, self.drop));
+            layer.mask = noise
+                .filter(|_| drop > Probability::ZERO)
+                .map(|noise| noise.dropout_mask(&place, n * width, drop));
         }
     }
 }

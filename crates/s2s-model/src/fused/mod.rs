@@ -51,7 +51,8 @@ struct Sizes {
     both: usize, // 2H
     decoder: usize,
     attention: usize,
-    drop: Probability,
+    dropout: Probability,
+    embedding_dropout: Probability,
 }
 
 impl fmt::Debug for Fused {
@@ -86,7 +87,8 @@ impl Fused {
                 both: 2 * config.hidden.get(),
                 decoder: config.decoder.get(),
                 attention: attention.units.get(),
-                drop: config.dropout,
+                dropout: config.dropout,
+                embedding_dropout: config.embedding_dropout,
             },
         })
     }
@@ -380,26 +382,26 @@ impl<'a> HostBatch<'a> {
 #[derive(Default)]
 struct Masks {
     embedding: Option<Vec<f32>>, // [B, T, E]
-    between: Vec<Vec<f32>>,      // [B, T, D]
+    between: Vec<Vec<f32>>,      // [B, T, D] each; none where nothing is dropped
 }
 
 impl Masks {
     fn draw(noise: &Noise, sizes: Sizes, n_targets: usize) -> Self {
         let Sizes {
-            drop,
+            dropout,
+            embedding_dropout,
             layers,
             embedding,
             decoder,
             ..
         } = sizes;
-        if drop == Probability::ZERO {
-            return Self::default();
-        }
-        let mask = |place: &str, width: usize| noise.dropout_mask(place, n_targets * width, drop);
+        let mask = |place: &str, width: usize, drop: Probability| {
+            (drop > Probability::ZERO).then(|| noise.dropout_mask(place, n_targets * width, drop))
+        };
         Self {
-            embedding: Some(mask("decoder.embedding", embedding)),
+            embedding: mask("decoder.embedding", embedding, embedding_dropout),
             between: (1..layers)
-                .map(|k| mask(&format!("decoder.rnn.{k}"), decoder))
+                .filter_map(|k| mask(&format!("decoder.rnn.{k}"), decoder, dropout))
                 .collect(),
         }
     }
@@ -412,7 +414,7 @@ impl Masks {
     fn dropout<'m>(&'m self, between: &'m [&'m [f32]]) -> DecoderDropout<'m, f32> {
         DecoderDropout {
             embedding: self.embedding.as_deref(),
-            between: self.embedding.is_some().then_some(between),
+            between: (!between.is_empty()).then_some(between),
         }
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
                         kernels,
                         attention: attention.clone(),
                         dropout: Probability::ZERO,
+                        embedding_dropout: Probability::ZERO,
                     });
                     found.extend(
                         fitting

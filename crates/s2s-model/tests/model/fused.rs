@@ -90,10 +90,14 @@ fn fused_gradients_are_those_of_the_reference() -> Result<()> {
     let coins = noise.coins(0.5, CoinScope::Sequence, 4, 6);
     for forcing in [Forcing::Always, Forcing::Never, coins] {
         for layers in 1..=3 {
-            for dropout in ["0.0", "0.4"] {
+            for (dropout, embedding_dropout) in [(0.0, 0.0), (0.0, 0.4), (0.4, 0.0), (0.3, 0.2)] {
+                if layers == 1 && dropout > 0.0 {
+                    continue; // refused: there is nothing between
+                }
                 for bridge in ["tanh", "concat", "zero"] {
                     let text = format!(
-                        "{sizes}\nlayers = {layers}\ndropout = {dropout}\nbridge = \"{bridge}\""
+                        "{sizes}\nlayers = {layers}\ndropout = {dropout}\n\
+                         embedding_dropout = {embedding_dropout}\nbridge = \"{bridge}\""
                     );
                     check(&text, &forcing)?;
                 }

@@ -309,7 +309,7 @@ fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
     let batch = reversals(&sources())?;
     for config in architectures(HIDDEN) {
         let dropping = ModelConfig {
-            dropout: Probability::try_from(0.5).expect("a chance"),
+            embedding_dropout: half(),
             ..config.clone()
         };
         let (mut still, mut dropping) = (fresh(&config, 0)?, fresh(&dropping, 0)?);
@@ -340,45 +340,55 @@ fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
 }
 
 #[test]
-fn dropout_falls_on_both_embeddings_and_between_the_layers_of_both_stacks() -> Result<()> {
-    let batch = reversals(&sources())?;
-    let noise = Noise::new(0, 1);
-    // Parameters set to 0 so that one place is left at which dropout can be felt, or none.
-    let cases: [(usize, &[&str], bool); 6] = [
-        (1, &["encoder.embedding", "decoder.embedding"], false),
-        (1, &["decoder.embedding"], true),
-        (1, &["encoder"], true),
-        (
-            2,
-            &["encoder", "decoder.embedding", "decoder.rnn.weight_ih_l1"],
-            false,
-        ),
-        (
-            2,
-            &[
-                "encoder.embedding",
-                "decoder.embedding",
-                "decoder.rnn.weight_ih_l1",
-            ],
-            true,
-        ),
-        (2, &["encoder", "decoder.embedding"], true),
-    ];
-    for mut config in architectures(HIDDEN) {
-        config.dropout = Probability::try_from(0.5).expect("a chance");
-        for (_, zeroed, expected) in cases.iter().filter(|case| case.0 == config.layers.get()) {
-            let model = decisive(&config, 0)?;
-            for (name, var) in model.params().iter() {
-                if zeroed.iter().any(|place| name.starts_with(place)) {
-                    var.set(&var.zeros_like()?)?;
-                }
-            }
-            let trained = model.forward(&batch, &Forcing::Always, Mode::Train(&noise))?;
-            let is_felt = distance(&trained.logits, &logits(&model, &batch)?)? > 1e-3;
-            assert_eq!(is_felt, *expected, "without {zeroed:?}: {config:?}");
-        }
+fn embedding_dropout_falls_on_both_embeddings_and_nowhere_else() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let config = ModelConfig {
+            embedding_dropout: half(),
+            ..config
+        };
+        let (encoder, decoder) = ("encoder.embedding", "decoder.embedding");
+        assert!(feels_dropout(&config, &[decoder])?, "{config:?}");
+        assert!(feels_dropout(&config, &["encoder"])?, "{config:?}");
+        assert!(!feels_dropout(&config, &[encoder, decoder])?, "{config:?}");
     }
     Ok(())
+}
+
+#[test]
+fn dropout_falls_between_the_layers_of_both_stacks_and_nowhere_else() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        if config.layers.get() == 1 {
+            continue; // there is nothing between
+        }
+        let config = ModelConfig {
+            dropout: half(),
+            ..config
+        };
+        let (encoder, decoder) = ("encoder.rnn.weight_ih_l1", "decoder.rnn.weight_ih_l1");
+        assert!(feels_dropout(&config, &[decoder])?, "{config:?}");
+        assert!(feels_dropout(&config, &[encoder])?, "{config:?}");
+        assert!(!feels_dropout(&config, &[encoder, decoder])?, "{config:?}");
+    }
+    Ok(())
+}
+
+/// Whether training mode changes the logits when the parameters whose names begin so are 0: what
+/// is dropped before them is not felt.
+fn feels_dropout(config: &ModelConfig, zeroed: &[&str]) -> Result<bool> {
+    let batch = reversals(&sources())?;
+    let model = decisive(config, 0)?;
+    for (name, var) in model.params().iter() {
+        if zeroed.iter().any(|place| name.starts_with(place)) {
+            var.set(&var.zeros_like()?)?;
+        }
+    }
+    let noise = Noise::new(0, 1);
+    let trained = model.forward(&batch, &Forcing::Always, Mode::Train(&noise))?;
+    Ok(distance(&trained.logits, &logits(&model, &batch)?)? > 1e-3)
+}
+
+fn half() -> Probability {
+    Probability::try_from(0.5).expect("a chance")
 }
 
 #[test]

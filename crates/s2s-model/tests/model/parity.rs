@@ -55,7 +55,7 @@ impl Golden {
                 units: size(sizes.attention),
             }),
             kernels,
-            dropout: Probability::ZERO,
+            embedding_dropout: Probability::ZERO,
             ..ModelConfig::default()
         };
         let tokens = Tokens {

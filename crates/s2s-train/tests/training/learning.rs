@@ -10,7 +10,7 @@ use crate::{tiny, trained, trainer};
 fn loss_before_training_is_that_of_a_guess() -> Result<()> {
     // All logits near 0: -log(1/V) with V = 8 + 2 tokens. The output layer's weights lie within
     // 1/√17 and its features within 1, so that logits stray by some tenths.
-    let mut trainer = trainer(&tiny(&["model.dropout=0"]));
+    let mut trainer = trainer(&tiny(&["model.embedding_dropout=0"]));
     let first = trainer.step()?;
     let guess = 10.0_f64.ln();
     assert!(
@@ -28,7 +28,7 @@ fn one_batch_is_learned_by_heart() -> Result<()> {
             "data.train_samples=8",
             "model.hidden=16",
             "model.decoder=16",
-            "model.dropout=0",
+            "model.embedding_dropout=0",
             "train.epochs=0",
             "train.max_steps=150",
             "train.learning_rate=0.02",
@@ -99,7 +99,7 @@ fn targets_and_patience_end_a_run() -> Result<()> {
         "train.epochs=400",
         "train.learning_rate=0.02",
         "train.target_exact_match=0.2",
-        "model.dropout=0",
+        "model.embedding_dropout=0",
     ])?;
     assert_eq!(ended, StopReason::TargetReached);
     assert!(step < 2000);

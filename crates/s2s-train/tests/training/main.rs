@@ -20,7 +20,7 @@ fn tiny(sets: &[&str]) -> ExperimentConfig {
         "model.embedding=6",
         "model.hidden=5",
         "model.decoder=7",
-        "model.dropout=0.2",
+        "model.embedding_dropout=0.2",
         "model.attention.units=4",
         "train.batch_size=8",
         "train.epochs=3",
