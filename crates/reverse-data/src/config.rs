@@ -1,25 +1,38 @@
 //! What to draw, as written in a configuration, and what cannot be drawn.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::splits::Capacity;
-use crate::{Error, Split, TaskConfig, Vocabulary};
+use crate::symbols::MAX_EXPONENT;
+use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Vocabulary};
 
 /// The greatest `max_len`. Attention over more would not fit a machine.
 pub const MAX_LEN: usize = 100_000;
 
 /// The `[data]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// It says what is drawn; or, where it names a `folder`, what is read: of the other keys, only
+/// `vocab_file`, `source_markers` and `batching` are then of use, and the rest must be left alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// What is to be learned.
     pub task: TaskConfig,
+    /// Symbols of a block of `block-reverse`, at least 2; 0 for every other task.
+    pub block: usize,
     /// V: the symbols are 1 to V-1, PAD is 0, BOS is V, EOS is V+1.
     pub vocab: u32,
-    /// The fewest symbols of a source. Lengths are uniform between this and `max_len`.
+    /// How often each symbol comes.
+    pub symbols: SymbolsConfig,
+    /// How much rarer `zipf` makes later symbols: from 0, where it does not, to 2.
+    pub zipf_exponent: f64,
+    /// The fewest symbols of a source. Lengths are uniform between this and `max_len`, but for
+    /// those of which a split has no sequence.
     pub min_len: usize,
     /// The most symbols of a source; equal to `min_len` for a fixed length.
     pub max_len: usize,
@@ -33,6 +46,10 @@ pub struct DataConfig {
     pub source_markers: bool,
     /// Which training samples share a batch.
     pub batching: Batching,
+    /// Where to read samples instead, see [`corpus_paths`](crate::corpus_paths); empty to draw them.
+    pub folder: PathBuf,
+    /// The tokens of the corpus, one a line; empty to take those of its training files.
+    pub vocab_file: PathBuf,
 }
 
 /// Which training samples share a batch.
@@ -44,13 +61,19 @@ pub enum Batching {
     /// Ones of about the same length, so that little is padded: each window of 16 batches is
     /// sorted by length.
     Bucketed,
+    /// Ones of exactly the same length, which is drawn uniformly for each batch. They are drawn
+    /// fresh: there are no epochs.
+    EqualLength,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
             task: TaskConfig::Reverse,
+            block: 0,
             vocab: 51,
+            symbols: SymbolsConfig::Uniform,
+            zipf_exponent: 1.0,
             min_len: 1,
             max_len: 12,
             train_samples: 40_000,
@@ -58,6 +81,8 @@ impl Default for DataConfig {
             test_samples: 2_000,
             source_markers: false,
             batching: Batching::Mixed,
+            folder: PathBuf::new(),
+            vocab_file: PathBuf::new(),
         }
     }
 }
@@ -81,9 +106,38 @@ impl fmt::Display for Problem {
 }
 
 impl DataConfig {
-    /// Everything that is wrong: values out of range, and more samples than there are sequences.
-    /// A configuration without problems can be drawn from.
+    /// The keys that mean nothing where a corpus is read.
+    pub const DRAWN_KEYS: [&str; 10] = [
+        "task",
+        "block",
+        "vocab",
+        "symbols",
+        "zipf_exponent",
+        "min_len",
+        "max_len",
+        "train_samples",
+        "val_samples",
+        "test_samples",
+    ];
+
+    /// Whether samples are read from a corpus.
+    pub fn is_text(&self) -> bool {
+        !self.folder.as_os_str().is_empty()
+    }
+
+    /// The task that is named.
+    pub fn task(&self) -> Box<dyn Task> {
+        self.task
+            .build(NonZeroUsize::new(self.block).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// Everything that is wrong: values out of range, keys that mean nothing beside others, and
+    /// more samples than there are sequences. A configuration without problems can be drawn from,
+    /// or names a corpus.
     pub fn validate(&self) -> Vec<Problem> {
+        if self.is_text() {
+            return self.text_problems();
+        }
         let Self {
             vocab,
             min_len,
@@ -108,9 +162,9 @@ impl DataConfig {
             let message = format!("min_len must be at most max_len = {max_len}, got {min_len}");
             problems.push(problem("min_len", message));
         }
-        let capacity = problems
-            .is_empty()
-            .then(|| Capacity::new(vocab - 1, self.lens()));
+        let is_countable = problems.is_empty();
+        problems.extend(self.option_problems());
+        let capacity = is_countable.then(|| Capacity::new(vocab - 1, self.lens()));
         for split in Split::ALL {
             let key = samples_key(split);
             if self.n_samples(split) == Some(0) {
@@ -118,6 +172,84 @@ impl DataConfig {
             } else if let Some(capacity) = &capacity {
                 problems.extend(self.crowded(split, capacity.of(split)));
             }
+        }
+        problems
+    }
+
+    /// Options that are wrong, or that belong to another choice.
+    fn option_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        match (self.task, self.block) {
+            (TaskConfig::BlockReverse, block @ (0 | 1)) => {
+                let message = format!("block must be at least 2 for block-reverse, got {block}");
+                problems.push(problem("block", message));
+            }
+            (TaskConfig::BlockReverse, _) | (_, 0) => {}
+            (_, block) => problems.push(Problem {
+                key: "block",
+                message: format!("block is {block}, but only block-reverse has blocks"),
+                help: Some("leave block out, or set task = \"block-reverse\"".into()),
+            }),
+        }
+        let exponent = self.zipf_exponent;
+        if !(0.0..=MAX_EXPONENT).contains(&exponent) {
+            let message = format!("zipf_exponent must lie in [0, {MAX_EXPONENT}], got {exponent}");
+            problems.push(problem("zipf_exponent", message));
+        }
+        if self.batching == Batching::EqualLength && self.train_samples > 0 {
+            let samples = self.train_samples;
+            problems.push(Problem {
+                key: "batching",
+                message: format!(
+                    "equal-length batches are drawn fresh, but train_samples is {samples}"
+                ),
+                help: Some(
+                    "set train_samples = 0, with max_steps and eval_every in [train], or batching \
+                     = \"bucketed\""
+                        .into(),
+                ),
+            });
+        }
+        if !self.vocab_file.as_os_str().is_empty() {
+            problems.push(Problem {
+                key: "vocab_file",
+                message: "vocab_file is for a corpus, but folder is empty".into(),
+                help: Some("set folder, or leave vocab_file out".into()),
+            });
+        }
+        problems
+    }
+
+    /// Keys beside `folder` that mean nothing there.
+    fn text_problems(&self) -> Vec<Problem> {
+        let default = Self::default();
+        let is_changed = [
+            self.task != default.task,
+            self.block != default.block,
+            self.vocab != default.vocab,
+            self.symbols != default.symbols,
+            self.zipf_exponent != default.zipf_exponent,
+            self.min_len != default.min_len,
+            self.max_len != default.max_len,
+            self.train_samples != default.train_samples,
+            self.val_samples != default.val_samples,
+            self.test_samples != default.test_samples,
+        ];
+        let changed = Self::DRAWN_KEYS.into_iter().zip(is_changed);
+        let changed = changed.filter(|(_, is_changed)| *is_changed);
+        let mut problems: Vec<Problem> = changed
+            .map(|(key, _)| Problem {
+                key,
+                message: format!("{key} means nothing where a corpus is read"),
+                help: Some(format!("leave {key} out, or folder")),
+            })
+            .collect();
+        if self.batching == Batching::EqualLength {
+            problems.push(Problem {
+                key: "batching",
+                message: "equal-length batches are drawn fresh, but a corpus is read".into(),
+                help: Some("set batching = \"bucketed\", which pads little".into()),
+            });
         }
         problems
     }
@@ -221,6 +353,7 @@ mod tests {
             ("vocabb = 9", "unknown field `vocabb`"),
             ("task = \"revers\"", "unknown variant `revers`"),
             ("task = { reverse = { size = 3 } }", "expected empty table"),
+            ("symbols = \"zip\"", "unknown variant `zip`"),
             ("batching = \"bucket\"", "unknown variant `bucket`"),
             ("max_len = -1", "invalid value"),
         ] {
@@ -302,6 +435,78 @@ mod tests {
             2,
             "one sequence is in one split: {problems:?}"
         );
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, expected: &[&str]) {
+        let config: DataConfig = toml::from_str(text).unwrap();
+        let problems: Vec<_> = config.validate().iter().map(Problem::to_string).collect();
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn options_that_belong_to_another_choice_are_refused() {
+        check_refused(
+            "task = \"block-reverse\"",
+            &["block must be at least 2 for block-reverse, got 0"],
+        );
+        check_refused("task = \"block-reverse\"\nblock = 4", &[]);
+        check_refused(
+            "task = \"sort\"\nblock = 4",
+            &[
+                "block is 4, but only block-reverse has blocks: leave block out, or set task = \
+               \"block-reverse\"",
+            ],
+        );
+        for exponent in ["-0.1", "2.1", "nan", "inf"] {
+            let message = format!(
+                "zipf_exponent must lie in [0, 2], got {}",
+                exponent.replace("nan", "NaN")
+            );
+            check_refused(&format!("zipf_exponent = {exponent}"), &[&message]);
+        }
+        check_refused(
+            "batching = \"equal-length\"",
+            &[
+                "equal-length batches are drawn fresh, but train_samples is 40000: set \
+               train_samples = 0, with max_steps and eval_every in [train], or batching = \
+               \"bucketed\"",
+            ],
+        );
+        check_refused(
+            "vocab_file = \"v\"",
+            &[
+                "vocab_file is for a corpus, but folder is empty: set folder, or leave vocab_file out",
+            ],
+        );
+    }
+
+    #[test]
+    fn beside_a_folder_nothing_is_drawn() {
+        check_refused(
+            "folder = \"f\"\nvocab_file = \"v\"\nbatching = \"bucketed\"\nsource_markers = true",
+            &[],
+        );
+        check_refused(
+            "folder = \"f\"\nbatching = \"equal-length\"",
+            &[
+                "equal-length batches are drawn fresh, but a corpus is read: set batching = \
+               \"bucketed\", which pads little",
+            ],
+        );
+        let all = "folder = \"f\"\ntask = \"copy\"\nblock = 2\nvocab = 9\nsymbols = \"zipf\"\n\
+                   zipf_exponent = 0.5\nmin_len = 2\nmax_len = 9\ntrain_samples = 1\n\
+                   val_samples = 1\ntest_samples = 1";
+        let config: DataConfig = toml::from_str(all).unwrap();
+        assert_eq!(keys(&config), DataConfig::DRAWN_KEYS);
+        assert_eq!(
+            config.validate()[0].to_string(),
+            "task means nothing where a corpus is read: leave task out, or folder"
+        );
+        // Every key is either among them, or one that a corpus has a use for.
+        let whole = toml::Table::try_from(DataConfig::default()).unwrap();
+        let kept = ["source_markers", "batching", "folder", "vocab_file"];
+        assert_eq!(whole.len(), DataConfig::DRAWN_KEYS.len() + kept.len());
     }
 
     #[test]

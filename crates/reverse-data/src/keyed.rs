@@ -13,6 +13,8 @@ pub(crate) const SAMPLE: Purpose = Purpose(b"data    ");
 pub(crate) const SAMPLE_OF_LEN: Purpose = Purpose(b"length  ");
 /// The order of all sequences of a length: of (split, length).
 pub(crate) const LENGTH_ORDER: Purpose = Purpose(b"listed  ");
+/// The length of a batch whose samples have one: of (step, 0).
+pub(crate) const BATCH_LEN: Purpose = Purpose(b"onelen  ");
 /// The order of an epoch: of (epoch, 0).
 pub(crate) const SHUFFLE: Purpose = Purpose(b"shuffle ");
 /// The order of the batches in a window: of (epoch, window).

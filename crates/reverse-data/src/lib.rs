@@ -1,4 +1,4 @@
-//! Token sequences to learn from: tasks, leak-free splits, padded batches.
+//! Token sequences to learn from: tasks, leak-free splits, parallel text, padded batches.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -18,26 +18,32 @@
 //! ```
 //!
 //! What it deliberately does not do: hold tensors or know a framework, keep a loader's state
-//! (a batch is a pure function of configuration, seed and step), print, or read files.
+//! (a batch is a pure function of configuration, seed and step), print, or read files: a
+//! [`Corpus`] is handed their bytes.
 
 mod batch_source;
 mod config;
+mod corpus;
 mod error;
 mod keyed;
+mod order;
 mod padded;
 mod permutation;
 mod report;
 mod splits;
+mod symbols;
 mod synthetic;
 mod task;
 mod vocab;
 
 pub use batch_source::BatchSource;
 pub use config::{Batching, DataConfig, MAX_LEN, Problem};
-pub use error::Error;
+pub use corpus::{Corpus, MAX_LINES, TextFile, corpus_paths};
+pub use error::{Error, LineProblem};
 pub use padded::{PaddedBatch, mark_source, pad};
 pub use report::{Leaks, SplitCount, SplitReport};
 pub use splits::Split;
+pub use symbols::SymbolsConfig;
 pub use synthetic::Synthetic;
 pub use task::{Example, Task, TaskConfig};
 pub use vocab::{MAX_VOCAB, PAD, Token, Vocabulary};

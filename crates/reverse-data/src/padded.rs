@@ -22,7 +22,7 @@ impl PaddedBatch {
     /// Ends each target with EOS, marks the sources if asked to, and pads.
     pub fn from_examples(
         examples: &[Example],
-        vocabulary: Vocabulary,
+        vocabulary: &Vocabulary,
         source_markers: bool,
     ) -> Self {
         let (source, source_lengths) = if source_markers {
@@ -93,7 +93,7 @@ pub fn pad<Row: AsRef<[Token]>>(rows: &[Row]) -> (Vec<Token>, Vec<usize>) {
 }
 
 /// BOS, the source, EOS.
-pub fn mark_source(source: &[Token], vocabulary: Vocabulary) -> Vec<Token> {
+pub fn mark_source(source: &[Token], vocabulary: &Vocabulary) -> Vec<Token> {
     [&[vocabulary.bos()], source, &[vocabulary.eos()]].concat()
 }
 
@@ -116,7 +116,7 @@ mod tests {
                 target: vec![4],
             },
         ];
-        PaddedBatch::from_examples(&examples, Vocabulary::new(5).unwrap(), source_markers)
+        PaddedBatch::from_examples(&examples, &Vocabulary::new(5).unwrap(), source_markers)
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
     fn empty_rows_and_empty_batches_have_a_shape() {
         assert_eq!(pad::<Vec<Token>>(&[]), (vec![], vec![]));
         assert_eq!(pad(&[vec![], vec![7]]), (vec![PAD, 7], vec![0, 1]));
-        let empty = PaddedBatch::from_examples(&[], Vocabulary::new(5).unwrap(), false);
+        let empty = PaddedBatch::from_examples(&[], &Vocabulary::new(5).unwrap(), false);
         assert_eq!(
             (empty.n_rows(), empty.source_len(), empty.target_in()),
             (0, 0, vec![])

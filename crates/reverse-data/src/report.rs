@@ -34,6 +34,8 @@ pub struct SplitCount {
     /// Samples that the split has, more than `counted` if only a prefix was looked at; `None` if
     /// it never ends.
     pub of: Option<u64>,
+    /// Tokens of sources and targets that the vocabulary does not have; none in drawn samples.
+    pub unknown: u64,
 }
 
 impl SplitCount {
@@ -64,6 +66,8 @@ pub(crate) struct Samples<I> {
     pub(crate) sources: I,
     /// How many the split has in all.
     pub(crate) of: Option<u64>,
+    /// Tokens that the vocabulary does not have.
+    pub(crate) unknown: u64,
 }
 
 impl SplitReport {
@@ -80,6 +84,7 @@ impl SplitReport {
                     counted,
                     distinct: seen.len() as u64,
                     of: samples.of,
+                    unknown: samples.unknown,
                 },
                 seen,
             )
@@ -110,12 +115,12 @@ impl fmt::Display for SplitReport {
                 Some(_) => {}
                 None => write!(f, " (the first of an endless stream)")?,
             }
-            writeln!(
-                f,
-                ", {} distinct, {} duplicates",
-                count.distinct,
-                count.duplicates()
-            )?;
+            let (distinct, duplicates) = (count.distinct, count.duplicates());
+            write!(f, ", {distinct} distinct, {duplicates} duplicates")?;
+            match count.unknown {
+                0 => writeln!(f)?,
+                unknown => writeln!(f, ", {unknown} unknown tokens")?,
+            }
         }
         let Leaks {
             train_val,
@@ -135,18 +140,19 @@ mod tests {
 
     #[test]
     fn duplicates_and_leaks_are_counted_for_real() {
-        let samples = |sources: &[&[Token]], of| Samples {
+        let samples = |sources: &[&[Token]], of, unknown| Samples {
             sources: sources
                 .iter()
                 .map(|source| source.to_vec())
                 .collect::<Vec<_>>()
                 .into_iter(),
             of,
+            unknown,
         };
         let report = SplitReport::count([
-            samples(&[&[1], &[1, 1], &[2], &[1]], None),
-            samples(&[&[1], &[3], &[3], &[3]], Some(9)),
-            samples(&[&[2], &[1, 1], &[3], &[4]], Some(4)),
+            samples(&[&[1], &[1, 1], &[2], &[1]], None, 0),
+            samples(&[&[1], &[3], &[3], &[3]], Some(9), 0),
+            samples(&[&[2], &[1, 1], &[3], &[4]], Some(4), 5),
         ]);
         assert_eq!(
             report.leaks,
@@ -160,7 +166,7 @@ mod tests {
             report.to_string(),
             "train 4 samples (the first of an endless stream), 3 distinct, 1 duplicates\n\
              val   4 samples (the first of 9), 2 distinct, 2 duplicates\n\
-             test  4 samples, 4 distinct, 0 duplicates\n\
+             test  4 samples, 4 distinct, 0 duplicates, 5 unknown tokens\n\
              leaks train-val 1, train-test 2, val-test 1"
         );
     }

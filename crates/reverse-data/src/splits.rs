@@ -119,6 +119,39 @@ impl Capacity {
     }
 }
 
+/// Lengths with more sequences than this have some in every split: that a fair hash leaves a tenth
+/// of them empty has a chance below 10^-187.
+const MAX_TRIED: usize = 1 << 12;
+
+/// The lengths of which each split has sequences. Short ones of few symbols may be in some splits
+/// only: of two symbols, both sequences of length 1 are for training.
+pub(crate) fn inhabited(n_symbols: u32, lens: RangeInclusive<usize>) -> [Vec<usize>; 3] {
+    let mut inhabited = [const { Vec::new() }; 3];
+    let mut states = vec![HASH_START];
+    for len in 1..=*lens.end() {
+        let is_tried = states.len() * n_symbols as usize <= MAX_TRIED;
+        if is_tried {
+            states = longer(&states, n_symbols);
+        }
+        if !lens.contains(&len) {
+            continue;
+        }
+        for split in Split::ALL {
+            let mut splits = states.iter().map(|&hash| Split::of_hash(hash));
+            if !is_tried || splits.any(|other| other == split) {
+                inhabited[split as usize].push(len);
+            }
+        }
+    }
+    inhabited
+}
+
+/// The hashes of all sequences that are one symbol longer.
+fn longer(states: &[u64], n_symbols: u32) -> Vec<u64> {
+    let extended = |&state: &u64| (1..=n_symbols).map(move |token| extend(state, token));
+    states.iter().flat_map(extended).collect()
+}
+
 /// Σ n^len over the lengths, or `u128::MAX` if it is more.
 pub(crate) fn space(n_symbols: u32, lens: &RangeInclusive<usize>) -> u128 {
     let (mut power, mut total) = (1u128, 0u128);
@@ -139,8 +172,7 @@ fn count(n_symbols: u32, lens: &RangeInclusive<usize>) -> [u64; 3] {
     let mut counts = [0; 3];
     let mut states = vec![HASH_START];
     for len in 1..=*lens.end() {
-        let longer = |&state: &u64| (1..=n_symbols).map(move |token| extend(state, token));
-        states = states.iter().flat_map(longer).collect();
+        states = longer(&states, n_symbols);
         if lens.contains(&len) {
             for &hash in &states {
                 counts[Split::of_hash(hash) as usize] += 1;
@@ -197,6 +229,23 @@ mod tests {
         assert_eq!(space(999_999, &(100_000..=100_000)), u128::MAX);
         assert_eq!(Capacity::new(50, 1..=1000).of(Split::Test), u64::MAX);
         assert_eq!(Capacity::new(1, 1..=100_000).0.iter().sum::<u64>(), 100_000);
+    }
+
+    #[test]
+    fn inhabited_lengths_are_those_with_sequences() {
+        for n_symbols in [1, 2, 3, 70] {
+            let inhabited = inhabited(n_symbols, 1..=9);
+            for (split, len) in Split::ALL
+                .into_iter()
+                .flat_map(|split| (1..=9).map(move |len| (split, len)))
+                .filter(|(_, len)| space(n_symbols, &(*len..=*len)) <= MAX_COUNTED)
+            {
+                let has_some = Capacity::new(n_symbols, len..=len).of(split) > 0;
+                let is_listed = inhabited[split as usize].contains(&len);
+                assert_eq!(is_listed, has_some, "{n_symbols} symbols, {split}, {len}");
+            }
+        }
+        assert_eq!(inhabited(2, 1..=1), [vec![1], vec![], vec![]]);
     }
 
     #[test]

@@ -4,6 +4,12 @@
 //! 0      1 ... V-1     V     V+1
 //! PAD    symbols       BOS   EOS
 //! ```
+//!
+//! A symbol reads as its number; or, in the vocabulary of a text, as its word. Symbol 1 of a text
+//! stands for every word that the vocabulary does not have.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::Error;
 
@@ -16,65 +22,124 @@ pub const PAD: Token = 0;
 /// The greatest `vocab`. Beyond it the embedding alone would fill a machine.
 pub const MAX_VOCAB: u32 = 1_000_000;
 
+/// How the symbol of unknown words reads, and what may be written for one.
+pub(crate) const UNKNOWN: &str = "<unk>";
+
+const PAD_TEXT: &str = "<pad>";
+const BOS_TEXT: &str = "<s>";
+const EOS_TEXT: &str = "</s>";
+
+/// Whether a text is how a mark reads, and so cannot be a symbol.
+pub(crate) fn is_mark(text: &str) -> bool {
+    [PAD_TEXT, BOS_TEXT, EOS_TEXT].contains(&text)
+}
+
 /// The symbols `1..=V-1`, and the marks around them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     vocab: u32, // V
+    words: Option<Arc<Words>>,
+}
+
+/// The words of a text's symbols, from symbol 1 on.
+#[derive(Debug, PartialEq, Eq)]
+struct Words {
+    texts: Vec<String>,
+    symbols: HashMap<String, Token>, // only ever asked for one: its order does not matter
 }
 
 impl Vocabulary {
-    /// The vocabulary of a given V, which counts PAD and the symbols.
+    /// The vocabulary of numbers of a given V, which counts PAD and the symbols.
     ///
     /// # Errors
     /// If `vocab` is outside `[2, MAX_VOCAB]`.
     pub fn new(vocab: u32) -> Result<Self, Error> {
         if (2..=MAX_VOCAB).contains(&vocab) {
-            Ok(Self { vocab })
+            Ok(Self { vocab, words: None })
         } else {
             Err(Error::Vocab { vocab })
         }
     }
 
+    /// The vocabulary of a text: the unknown word is symbol 1, these different words follow it.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn of_words(words: impl IntoIterator<Item = String>) -> Result<Self, Error> {
+        let texts: Vec<String> = [UNKNOWN.to_owned()].into_iter().chain(words).collect();
+        let vocab = u32::try_from(texts.len() + 1).unwrap_or(u32::MAX);
+        let symbols = texts.iter().cloned().zip(1..).collect();
+        let words = Some(Arc::new(Words { texts, symbols }));
+        Ok(Self {
+            words,
+            ..Self::new(vocab)?
+        })
+    }
+
+    /// The words of a text's vocabulary, without the unknown one; none if symbols are numbers.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let texts = self.words.iter().flat_map(|words| &words.texts[1..]);
+        texts.map(String::as_str)
+    }
+
+    /// The symbol of words that a text's vocabulary does not have; `None` if symbols are numbers.
+    pub fn unknown(&self) -> Option<Token> {
+        self.words.as_ref().map(|_| 1)
+    }
+
     /// The mark that a target starts with.
-    pub fn bos(self) -> Token {
+    pub fn bos(&self) -> Token {
         self.vocab
     }
 
     /// The mark that a target ends with.
-    pub fn eos(self) -> Token {
+    pub fn eos(&self) -> Token {
         self.vocab + 1
     }
 
     /// How many tokens there are, PAD, BOS and EOS included: the height of an embedding table.
-    pub fn size(self) -> usize {
+    pub fn size(&self) -> usize {
         self.vocab as usize + 2
     }
 
     /// How many symbols there are, which is also the greatest of them.
-    pub fn n_symbols(self) -> u32 {
+    pub fn n_symbols(&self) -> u32 {
         self.vocab - 1
     }
 
     /// Whether a sequence may contain this token.
-    pub fn is_symbol(self, token: Token) -> bool {
+    pub fn is_symbol(&self, token: Token) -> bool {
         (1..self.vocab).contains(&token)
     }
 
-    /// A token as a person reads it: `<pad>`, `<s>`, `</s>`, or the number.
-    pub fn text(self, token: Token) -> String {
-        match token {
-            PAD => "<pad>".into(),
-            t if t == self.bos() => "<s>".into(),
-            t if t == self.eos() => "</s>".into(),
-            symbol => symbol.to_string(),
+    /// A token as a person reads it: `<pad>`, `<s>`, `</s>`, or its number or word.
+    pub fn text(&self, token: Token) -> String {
+        match (token, &self.words) {
+            (PAD, _) => PAD_TEXT.into(),
+            (t, _) if t == self.bos() => BOS_TEXT.into(),
+            (t, _) if t == self.eos() => EOS_TEXT.into(),
+            (symbol, None) => symbol.to_string(),
+            (symbol, Some(words)) => {
+                let text = words.texts.get(symbol as usize - 1);
+                text.map_or(UNKNOWN, String::as_str).into()
+            }
         }
     }
 
-    /// The symbol that a text names.
+    /// The symbol that a text names. A word that the vocabulary of a text does not have is its
+    /// [unknown](Self::unknown) one.
     ///
     /// # Errors
-    /// If the text is not a whole number, or if the number is not a symbol.
-    pub fn parse(self, text: &str) -> Result<Token, Error> {
+    /// If symbols are numbers and the text is none, or a number that is no symbol; if they are
+    /// words and the text is the name of a mark.
+    pub fn parse(&self, text: &str) -> Result<Token, Error> {
+        if let Some(words) = &self.words {
+            let text = text.to_owned();
+            return match words.symbols.get(&text) {
+                None if is_mark(&text) => Err(Error::Mark { text }),
+                symbol => Ok(symbol.copied().unwrap_or(1)),
+            };
+        }
         let symbol = text.parse().ok().filter(|&token| self.is_symbol(token));
         symbol.ok_or_else(|| {
             let (text, max) = (text.to_owned(), self.n_symbols());
@@ -116,6 +181,25 @@ mod tests {
         for vocab in [0, 1, MAX_VOCAB + 1, u32::MAX] {
             assert_eq!(Vocabulary::new(vocab), Err(Error::Vocab { vocab }));
         }
+    }
+
+    #[test]
+    fn words_are_symbols_and_what_is_not_one_is_unknown() {
+        let vocabulary = Vocabulary::of_words(["b", "7"].map(str::to_owned)).unwrap();
+        assert_eq!((vocabulary.bos(), vocabulary.size()), (4, 6));
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(|t| vocabulary.text(t)),
+            ["<pad>", "<unk>", "b", "7", "<s>", "</s>"]
+        );
+        assert_eq!(
+            ["b", "7", "a", "<unk>"].map(|text| vocabulary.parse(text)),
+            [Ok(2), Ok(3), Ok(1), Ok(1)]
+        );
+        assert!(matches!(vocabulary.parse("<s>"), Err(Error::Mark { .. })));
+        assert_eq!(vocabulary.words().collect::<Vec<_>>(), ["b", "7"]);
+        assert_eq!(vocabulary.unknown(), Some(1));
+        let numbers = Vocabulary::new(9).unwrap();
+        assert_eq!((numbers.words().count(), numbers.unknown()), (0, None));
     }
 
     #[track_caller]

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 use reverse_data::{
-    BatchSource, Batching, DataConfig, Error, Leaks, PaddedBatch, Split, Synthetic, TaskConfig,
-    Token,
+    BatchSource, Batching, DataConfig, Error, Leaks, PaddedBatch, Split, SymbolsConfig, Synthetic,
+    TaskConfig, Token,
 };
 
 fn data(config: &DataConfig, seed: u64, batch_size: usize) -> Synthetic {
@@ -110,8 +110,11 @@ proptest! {
     fn tiny_spaces_are_drawn_or_refused_with_the_numbers(
         vocab in 2u32..6, min_len in 1usize..4, more in 0usize..4, seed: u64,
         train_samples in 0u64..20, val_samples in 1u64..9, test_samples in 1u64..9,
+        symbols in prop::sample::select(vec![SymbolsConfig::Uniform, SymbolsConfig::Zipf]),
     ) {
-        let sizes = DataConfig { vocab, min_len, max_len: min_len + more, ..DataConfig::default() };
+        let max_len = min_len + more;
+        let rare = DataConfig { symbols, zipf_exponent: 2.0, ..DataConfig::default() };
+        let sizes = DataConfig { vocab, min_len, max_len, ..rare };
         let config = DataConfig { train_samples, val_samples, test_samples, ..sizes };
         match Synthetic::new(&config, seed, NonZeroUsize::MIN) {
             Ok(data) => for split in Split::ALL {
@@ -143,6 +146,20 @@ proptest! {
         prop_assert!(examples.len() == n || space < 20 * n as u64 + 1000, "{} of {}", examples.len(), n);
         let few = fewer.min(examples.len());
         prop_assert_eq!(&data.of_length(split, len, few), &examples[..few]);
+    }
+
+    #[test]
+    fn batches_of_equal_length_have_one_and_are_of_their_split(
+        vocab in 3u32..6, max_len in 8usize..50, batch_size in 1usize..9, step: u64, seed: u64,
+    ) {
+        let data = data(&equal_length(vocab, max_len), seed, batch_size);
+        let batch = data.batch(Split::Train, step % (1 << 50));
+        let sources = sources(&batch);
+        prop_assert_eq!(sources.len(), batch_size);
+        prop_assert!(batch.source_lengths.iter().all(|len| *len == batch.source_len()));
+        prop_assert!(sources.iter().all(|source| Split::of(source) == Split::Train));
+        let again = self::data(&equal_length(vocab, max_len), seed, batch_size);
+        prop_assert_eq!(again.batch(Split::Train, step % (1 << 50)), batch);
     }
 
     #[test]
@@ -203,6 +220,69 @@ fn lengths_are_about_uniform_in_every_split() {
             "{split}: {counts:?}"
         );
     }
+}
+
+/// Fresh batches of one length each.
+fn equal_length(vocab: u32, max_len: usize) -> DataConfig {
+    DataConfig {
+        vocab,
+        max_len,
+        batching: Batching::EqualLength,
+        ..small()
+    }
+}
+
+#[test]
+fn lengths_of_batches_are_about_uniform_where_the_split_has_sequences() {
+    // Two symbols, lengths 1 to 40: both sequences of length 1 are for training.
+    let data = data(&equal_length(3, 40), 0, 4);
+    let mut counts = BTreeMap::new();
+    for step in 0..40_000 {
+        let len = data.batch(Split::Train, step).source_len();
+        *counts.entry(len).or_insert(0) += 1;
+    }
+    assert!(counts.keys().copied().eq(1..=40));
+    // 1000 expected, standard deviation 31.
+    assert!(
+        counts.values().all(|count| (840..1160).contains(count)),
+        "{counts:?}"
+    );
+    for split in [Split::Val, Split::Test] {
+        let lens: HashSet<usize> = (0..4000)
+            .map(|index| data.example(split, index).source.len())
+            .collect();
+        assert!(!lens.contains(&1) && lens.len() > 35, "{split}: {lens:?}");
+    }
+}
+
+#[test]
+fn zipf_makes_later_symbols_rarer_in_every_split() {
+    let config = DataConfig {
+        symbols: SymbolsConfig::Zipf,
+        ..DataConfig::default()
+    };
+    let data = data(&config, 0, 1);
+    for split in Split::ALL {
+        let mut counts = [0; 51];
+        for index in 0..4000 {
+            for token in data.example(split, index).source {
+                counts[token as usize] += 1;
+            }
+        }
+        let total: u32 = counts.iter().sum();
+        let harmonic: f64 = (1..=50).map(|k| 1.0 / f64::from(k)).sum();
+        for k in [1, 2, 5, 10] {
+            let share = f64::from(counts[k]) / f64::from(total);
+            let expected = 1.0 / (k as f64 * harmonic);
+            // The few sequences of length 1 are not spread evenly over the splits.
+            assert!(
+                (share / expected - 1.0).abs() < 0.15,
+                "{split} {k}: {share}, {expected}"
+            );
+        }
+    }
+    let lens = data.of_length(Split::Test, 3, 50);
+    assert_eq!(lens.len(), 50);
 }
 
 #[test]

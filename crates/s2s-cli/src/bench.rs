@@ -3,7 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Instant;
 
-use reverse_data::{BatchSource, Split};
+use reverse_data::Split;
 use s2s_kernels::fma_peak_gflops;
 use s2s_model::{Greedy, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops};
 use s2s_train::{ExperimentConfig, Place, Trainer};
@@ -11,6 +11,7 @@ use s2s_viz::Table;
 use serde::Serialize;
 
 use crate::config::ConfigArgs;
+use crate::failure::Usage;
 use crate::machine::{MachineArgs, batch_size};
 use crate::ui::Ui;
 use crate::usage;
@@ -91,6 +92,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if let Some(batch) = args.batch {
         config.train.batch_size = batch;
     }
+    if config.data.is_text() {
+        let what = "bench draws its own sequences; leave data.folder out";
+        return Err(Usage(what.to_owned()).into());
+    }
     draw_full_lengths(&mut config);
     let place = args.machine.place()?;
     let mut trainer = Trainer::new(config, place.threads, &place.device)?;
@@ -127,12 +132,16 @@ fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::R
     let (model, data) = (trainer.model(), trainer.data());
     let (tokens, dtype) = (model.tokens(), model.params().dtype());
     let mut greedy = Greedy::new(model)?;
+    let told = Stop::AtSourceLength {
+        n_markers: 0,
+        growth: 1,
+    };
     Timing::measure(n, |index| {
-        let padded = data.batch(Split::Train, index);
+        let padded = data.source.batch(Split::Train, index);
         let len = padded.source_len();
         let (ids, lengths) = (padded.source, padded.source_lengths);
         let source = Source::from_padded(ids, lengths, len, tokens, dtype, &place.device)?;
-        greedy.decode(&source, Stop::AtSourceLength { n_markers: 0 }, false)?;
+        greedy.decode(&source, told, false)?;
         Ok(())
     })
 }
@@ -169,7 +178,7 @@ impl Timing {
 
 impl Record {
     fn new(work: Work, trainer: &Trainer<Seq2Seq>, place: &Place, timing: &Timing) -> Self {
-        let batch = trainer.data().batch(Split::Train, 0);
+        let batch = trainer.data().source.batch(Split::Train, 0);
         let sizes = Workload {
             batch: batch.n_rows(),
             source_len: batch.source_len(),

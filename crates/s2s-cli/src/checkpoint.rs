@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Vocabulary;
 use s2s_model::Seq2Seq;
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{ExperimentConfig, Place, load_model};
+use s2s_train::{ExperimentConfig, Place, Trained, load_model};
 
 use crate::machine::MachineArgs;
 
@@ -29,6 +29,7 @@ pub(crate) struct CheckpointArgs {
 
 /// A model with what it was trained by.
 pub(crate) struct Loaded {
+    pub(crate) dir: RunDir,
     pub(crate) model: Seq2Seq,
     pub(crate) config: ExperimentConfig,
     pub(crate) vocabulary: Vocabulary,
@@ -40,12 +41,17 @@ impl CheckpointArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         let place = self.machine.place()?;
         let dir = RunDir::open(&self.dir)?;
-        let (model, config, step) =
-            load_model(&dir, self.checkpoint, place.threads, &place.device)?;
-        Ok(Loaded {
-            vocabulary: Vocabulary::new(config.data.vocab)?,
+        let Trained {
             model,
             config,
+            vocabulary,
+            step,
+        } = load_model(&dir, self.checkpoint, place.threads, &place.device)?;
+        Ok(Loaded {
+            dir,
+            model,
+            config,
+            vocabulary,
             step,
             place,
         })

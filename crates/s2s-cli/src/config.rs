@@ -58,6 +58,6 @@ impl ConfigArgs {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    ui.data(&toml::to_string(&args.config.load()?)?)?;
+    ui.data(&args.config.load()?.to_toml()?)?;
     Ok(0)
 }

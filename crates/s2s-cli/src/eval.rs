@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use reverse_data::{Split, Synthetic};
+use reverse_data::Split;
 use s2s_runlog::EvalRecord;
-use s2s_train::evaluate;
+use s2s_train::{evaluate, reopen_data};
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
@@ -44,6 +44,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let Loaded {
+        dir,
         mut model,
         config,
         step,
@@ -51,8 +52,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         ..
     } = args.checkpoint.load()?;
     let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
-    let data = Synthetic::new(&config.data, config.seed, batch_size)?;
-    let record = evaluate(&mut model, &data, args.split, &place.device)?.record(args.split, step);
+    let data = reopen_data(&dir, &config)?
+        .source
+        .with_batch_size(batch_size);
+    let record = evaluate(&mut model, &*data, args.split, &place.device)?.record(args.split, step);
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
     } else {

@@ -109,6 +109,15 @@ fn judge(error: &anyhow::Error) -> (u8, Option<&'static str>) {
             let hint = "restore the config.resolved.toml that the run was made with";
             (CHECKPOINT, Some(hint))
         }
+        Some(Error::Corpus(_)) => {
+            let hint = "a folder with train.src, train.trg, dev.src, dev.trg, test.src and test.trg, \
+                        such as `s2s data export` writes";
+            (OTHER, Some(hint))
+        }
+        Some(Error::CorpusChanged { .. }) => {
+            let hint = "put the file back as it was, or train anew in another folder";
+            (OTHER, Some(hint))
+        }
         Some(Error::Diverged { .. }) => {
             let hint = "another run with a lower rate, such as --set train.learning_rate=1e-4";
             (DIVERGED, Some(hint))

@@ -6,6 +6,7 @@ mod bench;
 mod checkpoint;
 mod completions;
 mod config;
+mod data;
 mod eval;
 mod failure;
 mod machine;
@@ -47,7 +48,7 @@ Exit codes:
   5  another process works in the run folder
   130, 143  stopped by Ctrl-C or by SIGTERM; `resume` goes on";
 
-/// Trains sequence-to-sequence models with attention to reverse sequences of integers.
+/// Trains sequence-to-sequence models with attention to reverse sequences, and the like.
 ///
 /// Results go to standard output, everything else to standard error. NO_COLOR, CLICOLOR and
 /// RUST_LOG are obeyed.
@@ -69,6 +70,7 @@ enum Command {
     Predict(predict::Args),
     Plot(plot::Args),
     Config(config::Args),
+    Data(data::Args),
     Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -100,6 +102,7 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Predict(args) => predict::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
         Command::Config(args) => config::run(args, ui),
+        Command::Data(args) => data::run(args, ui),
         Command::Bench(args) => bench::run(args, ui),
         Command::Completions(args) => completions::run(args, ui),
         Command::Man(args) => man::run(args, ui),

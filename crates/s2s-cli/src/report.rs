@@ -1,5 +1,7 @@
 //! What a finished run says at its end.
 
+use std::path::Path;
+
 use console::style;
 use s2s_runlog::{AttentionRecord, RunDir, RunRecord, RunStatus};
 
@@ -9,6 +11,9 @@ use crate::shell::{program, quote};
 
 /// The end token, as records write it.
 const END: &str = "</s>";
+
+/// The mark before a source, where it has one.
+const START: &str = "<s>";
 
 /// How the run ended, its figures on the test split, predictions, plots, and what to try next.
 pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
@@ -104,13 +109,12 @@ fn example(samples: &[AttentionRecord]) -> String {
         .iter()
         .max_by_key(|sample| (sample.is_exact, sample.target.len()));
     let source = longest.map_or(&[][..], |sample| &sample.source);
-    let is_symbol = |token: &&String| token.parse::<u32>().is_ok(); // and no marker
-    let symbols: Vec<&str> = source
+    let symbols = source
         .iter()
-        .filter(is_symbol)
-        .map(String::as_str)
-        .collect();
-    symbols.join(" ")
+        .filter(|token| ![START, END].contains(&token.as_str()));
+    let words: Vec<String> = symbols.map(|token| quote(Path::new(token))).collect();
+    let is_option = words.iter().any(|word| word.starts_with('-'));
+    format!("{}{}", if is_option { "-- " } else { "" }, words.join(" "))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What `train` and `resume` share: a run from its folder to its report.
 
+use reverse_data::Vocabulary;
 use s2s_runlog::RunStatus;
-use s2s_train::{Place, Run};
+use s2s_train::{ExperimentConfig, Place, Run};
 
 use crate::progress::Progress;
 use crate::shell::{program, quote};
@@ -38,25 +39,22 @@ pub(crate) fn run(mut run: Run, place: &Place, ui: &Ui) -> anyhow::Result<u8> {
 fn introduction(run: &Run, place: &Place) -> String {
     let trainer = run.trainer();
     let (config, step) = (trainer.config(), trainer.state().step);
-    let lengths = match (config.data.min_len, config.data.max_len) {
-        (min, max) if min == max => format!("length {min}"),
-        (min, max) => format!("lengths {min} to {max}"),
-    };
     let from = match step {
         0 => String::new(),
         step => format!(", from step {step} on"),
     };
-    let data = trainer.data().report().to_string();
+    let source = &trainer.data().source;
+    let report = source.report().to_string();
     format!(
         "run     {}{from}\n\
-         data    symbols 1 to {}, {lengths}, seed {}\n\
+         data    {}, seed {}\n\
          {}\n\
          model   {} parameters\n\
          by      {}, {} kernels, {}",
         run.dir().path().display(),
-        config.data.vocab - 1,
+        samples(config, source.vocabulary()),
         config.seed,
-        indent(&data),
+        indent(&report),
         trainer.model().params().n_elements(),
         place.device_name,
         trainer.model().kernels_name(),
@@ -65,6 +63,20 @@ fn introduction(run: &Run, place: &Place) -> String {
             threads => format!("{threads} threads"),
         },
     )
+}
+
+/// What is drawn, or read.
+fn samples(config: &ExperimentConfig, vocabulary: &Vocabulary) -> String {
+    let data = &config.data;
+    if data.is_text() {
+        let (folder, n_words) = (data.folder.display(), vocabulary.words().count());
+        return format!("{folder}, {n_words} words");
+    }
+    let n_symbols = vocabulary.n_symbols();
+    match (data.min_len, data.max_len) {
+        (min, max) if min == max => format!("symbols 1 to {n_symbols}, length {min}"),
+        (min, max) => format!("symbols 1 to {n_symbols}, lengths {min} to {max}"),
+    }
 }
 
 fn indent(lines: &str) -> String {

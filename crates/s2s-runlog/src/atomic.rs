@@ -37,12 +37,8 @@ use std::path::{Path, PathBuf};
 
 /// Replaces a file, or creates it together with the folders above it.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| nameless(path))?;
+    let temporary = temporary(path)?;
     create_dirs(parent(path))?;
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(".tmp");
-    let temporary = path.with_file_name(temporary);
     let write = || -> io::Result<()> {
         if fs::look(&temporary)?.is_some() {
             fs::remove_file(&temporary)?;
@@ -96,6 +92,15 @@ pub(crate) fn replace_dir(
         let _ = remove_litter(litter);
     }
     Ok(())
+}
+
+/// Where a file is written before it is renamed.
+pub(crate) fn temporary(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| nameless(path))?;
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".tmp");
+    Ok(path.with_file_name(temporary))
 }
 
 /// Where a folder may be, in the order in which a reader looks.

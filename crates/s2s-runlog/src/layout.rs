@@ -16,6 +16,7 @@ const LOCK: &str = "run.lock";
 ///   config.toml            the configuration as it was given
 ///   config.resolved.toml   the same with every default filled in; its presence makes a folder a run
 ///   environment.json       machine, program, command line
+///   corpus.json            the vocabulary and hashes of a text that the run was trained on
 ///   metrics.jsonl          a line an evaluation
 ///   timing.jsonl           its clock times
 ///   attention.jsonl        the attention of one fixed sequence, a line an evaluation
@@ -147,6 +148,11 @@ impl RunDir {
     /// `environment.json`: an [`Environment`](crate::Environment).
     pub fn environment(&self) -> PathBuf {
         self.path.join("environment.json")
+    }
+
+    /// `corpus.json`: a [`CorpusRecord`](crate::CorpusRecord).
+    pub fn corpus(&self) -> PathBuf {
+        self.path.join("corpus.json")
     }
 
     /// `metrics.jsonl`: lines of [`MetricsRecord`](crate::MetricsRecord).

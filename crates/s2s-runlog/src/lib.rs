@@ -33,6 +33,7 @@
 //! both take the [`RunLock`].
 
 mod atomic;
+mod draft;
 mod error;
 mod fs;
 mod layout;
@@ -41,11 +42,13 @@ mod read;
 mod record;
 mod write;
 
+pub use draft::Draft;
 pub use error::{Damage, Error, Result};
 pub use layout::{CheckpointName, RunDir, RunLock};
 pub use read::{Checkpoint, read_checkpoint, read_file, read_json, read_lines};
 pub use record::{
-    AttentionRecord, Environment, EvalRecord, MetricsRecord, RunRecord, RunStatus, TimingRecord,
+    AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, MetricsRecord, RunRecord,
+    RunStatus, TimingRecord,
 };
 pub use write::{JsonLines, write_checkpoint, write_file, write_json};
 

@@ -124,6 +124,29 @@ pub struct Environment {
     pub command: Vec<String>,
 }
 
+/// The text that a run was trained on. Written to `corpus.json`, so that a model can be asked where
+/// the text is not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusRecord {
+    /// The files that were read.
+    pub files: Vec<CorpusFile>,
+    /// Every word that the model knows, in the order of their symbols.
+    pub vocabulary: Vec<String>,
+}
+
+/// A file of a corpus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusFile {
+    /// Where it stood.
+    pub path: String,
+    /// Its bytes.
+    pub n_bytes: u64,
+    /// SHA-256 of them, in hexadecimal.
+    pub sha256: String,
+}
+
 /// How far a run is. Written to `run.json`, last of all files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use s2s_model::{Batch, Source, Tokens};
 use crate::Result;
 
 /// The tokens of a vocabulary as a model needs to know them.
-pub fn tokens_of(vocabulary: Vocabulary) -> Tokens {
+pub fn tokens_of(vocabulary: &Vocabulary) -> Tokens {
     Tokens {
         size: vocabulary.size(),
         bos: vocabulary.bos(),

@@ -9,10 +9,11 @@
 use candle_core::{Device, Tensor, safetensors::load_buffer};
 use s2s_kernels::Moments;
 use s2s_model::{Params, load_weights, save_weights};
-use s2s_runlog::Checkpoint;
+use s2s_runlog::{Checkpoint, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::data::hex;
 use crate::{Adam, Error, ExperimentConfig, Plateau, Result, Tally, tensor_message};
 
 const PARAMS: &str = "params.safetensors";
@@ -25,7 +26,7 @@ const STATE: &str = "state.json";
 pub struct TrainState {
     /// Optimizer steps taken.
     pub step: u64,
-    /// SHA-256 of the resolved configuration that the run has.
+    /// SHA-256 of the resolved configuration that the run has, and of the record of its corpus.
     pub config_sha256: String,
     /// The best evaluation so far.
     pub best: Option<Best>,
@@ -53,10 +54,16 @@ pub struct Best {
     pub val_loss: f64,
 }
 
-/// SHA-256 of a configuration, in hexadecimal.
-pub(crate) fn fingerprint(config: &ExperimentConfig) -> Result<String> {
-    let digest = Sha256::digest(config.to_toml()?.as_bytes());
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+/// SHA-256 of a configuration, and of the corpus that it was used with, in hexadecimal.
+pub(crate) fn fingerprint(
+    config: &ExperimentConfig,
+    corpus: Option<&CorpusRecord>,
+) -> Result<String> {
+    let mut digest = Sha256::new_with_prefix(config.to_toml()?);
+    if let Some(corpus) = corpus {
+        digest.update(serde_json::to_vec(corpus).map_err(candle_core::Error::wrap)?);
+    }
+    Ok(hex(&digest.finalize()))
 }
 
 /// That a checkpoint was written under the configuration with this fingerprint.
@@ -69,7 +76,8 @@ pub(crate) fn check_config(
         return Ok(());
     }
     let reason = "it was written under another configuration than the folder's \
-                  config.resolved.toml, which may have been edited"
+                  config.resolved.toml, or with another corpus than its corpus.json, one of which \
+                  may have been edited"
         .to_owned();
     Err(misfit(checkpoint, reason))
 }

@@ -26,6 +26,17 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A file of a corpus that cannot be read.
+    #[error("the corpus cannot be read")]
+    Corpus(#[source] s2s_runlog::Error),
+    /// A file of a corpus that is not as it was when the run was made.
+    #[error("{} is not the file that run {} was trained on", path.display(), run.display())]
+    CorpusChanged {
+        /// The file.
+        path: PathBuf,
+        /// The run's folder.
+        run: PathBuf,
+    },
     /// A configuration that cannot be used.
     #[error(transparent)]
     Config(#[from] crate::ConfigError),

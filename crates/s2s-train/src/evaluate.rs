@@ -94,7 +94,7 @@ const MAX_WATCHED: usize = 128;
 pub fn attention_of(
     model: &impl Model,
     example: &Example,
-    vocabulary: Vocabulary,
+    vocabulary: &Vocabulary,
     source_markers: bool,
     step: u64,
     device: &Device,
@@ -117,7 +117,7 @@ pub fn attention_of(
 pub fn attention_record(
     decoded: Decoded,
     example: &Example,
-    vocabulary: Vocabulary,
+    vocabulary: &Vocabulary,
     source_markers: bool,
     step: u64,
 ) -> AttentionRecord {
@@ -144,7 +144,7 @@ pub fn attention_record(
 }
 
 /// The source as the model reads it.
-fn read(example: &Example, vocabulary: Vocabulary, source_markers: bool) -> Vec<u32> {
+fn read(example: &Example, vocabulary: &Vocabulary, source_markers: bool) -> Vec<u32> {
     if source_markers {
         mark_source(&example.source, vocabulary)
     } else {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn wrong_rows_are_those_that_differ_before_their_end() {
-        let vocabulary = Vocabulary::new(9).unwrap();
+        let vocabulary = &Vocabulary::new(9).unwrap();
         let example = |target: &[u32]| Example {
             source: target.to_vec(),
             target: target.to_vec(),

@@ -27,6 +27,7 @@
 mod batch;
 mod checkpoint;
 mod config;
+mod data;
 mod device;
 mod error;
 mod evaluate;
@@ -45,6 +46,7 @@ pub use config::{
     ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,
     ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
 };
+pub use data::{Data, open_data, reopen_data};
 pub use device::open_device;
 pub use error::{Error, Result, tensor_message};
 pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
@@ -54,7 +56,7 @@ pub use observer::{
     Collector, EvalEvent, Observer, Picture, Render, RunWriter, Snapshot, StepRecord, TensorBoard,
 };
 pub use optim::{Adam, global_norm};
-pub use run::{Place, Run, load_model};
+pub use run::{Place, Run, Trained, load_model};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};

@@ -93,7 +93,7 @@ mod tests {
 
     /// Of one reference `1 2 3 EOS` in a batch that is two positions wider.
     fn tally(predicted: [u32; 4]) -> (Tally, Tally) {
-        let vocabulary = Vocabulary::new(9).unwrap();
+        let vocabulary = &Vocabulary::new(9).unwrap();
         let example = |target: Vec<u32>| Example {
             source: target.iter().rev().copied().collect(),
             target,

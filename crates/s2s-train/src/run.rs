@@ -4,16 +4,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use reverse_data::{BatchSource, Split, Synthetic};
+use reverse_data::{Split, Vocabulary};
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
-    Checkpoint, CheckpointName, Environment, Error as RunLogError, RunDir, RunLock, RunRecord,
-    RunStatus, read_checkpoint, write_file, write_json,
+    Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, RunDir, RunLock,
+    RunRecord, RunStatus, read_checkpoint, write_file, write_json,
 };
 
+use crate::data::remembered;
 use crate::{
     Error, ExperimentConfig, Observer, Render, Result, RunWriter, StopReason, TensorBoard, Trainer,
-    attention_of, checkpoint, evaluate, load_config, tokens_of,
+    attention_of, checkpoint, evaluate, load_config, open_data, reopen_data, tokens_of,
 };
 
 /// Samples of the test split whose attention is kept at the end of a run, ...
@@ -64,6 +65,7 @@ impl Run {
             trainer.config().to_toml()?.as_bytes(),
         )?;
         write_file(dir.config(), given.as_bytes())?;
+        write_corpus(&dir, &trainer)?;
         write_json(dir.environment(), &environment(trainer.model(), place))?;
         Ok(Self {
             dir,
@@ -82,7 +84,13 @@ impl Run {
         let dir = RunDir::open(path)?;
         let lock = dir.lock()?;
         let config = load_config(Some(&dir.resolved_config()), &[])?;
-        let mut trainer = Trainer::new(config, place.threads, &place.device)?;
+        let data = if dir.corpus().exists() {
+            reopen_data(&dir, &config)?
+        } else {
+            open_data(&config)? // it was stopped before it wrote down what its corpus was
+        };
+        let mut trainer = Trainer::with_data(config, data, place.threads, &place.device)?;
+        write_corpus(&dir, &trainer)?;
         let mut passed_over = Vec::new();
         match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
             Ok(checkpoint) => {
@@ -159,11 +167,13 @@ impl Run {
     /// Evaluates the best checkpoint on the test split and keeps samples of it.
     fn test(&mut self) -> Result<s2s_runlog::EvalRecord> {
         let config = self.trainer.config();
-        let (markers, batch_size) = (config.data.source_markers, config.train.eval_batch_size);
-        let (mut model, step) = load(&self.dir, CheckpointName::Best, config, &self.device)?;
+        let markers = config.data.source_markers;
+        let (best, data) = (CheckpointName::Best, self.trainer.data());
+        let (vocabulary, corpus) = (data.source.vocabulary(), data.corpus.as_ref());
+        let (mut model, step) = load(&self.dir, best, config, vocabulary, corpus, &self.device)?;
         model.set_threads(self.trainer.model().threads());
-        let data = self.trainer.data().clone().with_batch_size(batch_size);
-        let result = evaluate(&mut model, &data, Split::Test, &self.device)?;
+        let data = self.trainer.eval_data();
+        let result = evaluate(&mut model, data, Split::Test, &self.device)?;
 
         let mut chosen: Vec<u64> = result.wrong.iter().copied().take(N_WRONG_SAMPLES).collect();
         let others = (0..data.n_samples(Split::Test).unwrap_or(0))
@@ -174,7 +184,6 @@ impl Run {
         let mut samples = Vec::new();
         for index in chosen {
             let example = data.example(Split::Test, index);
-            let vocabulary = data.vocabulary();
             let record = attention_of(&model, &example, vocabulary, markers, step, &self.device)?;
             let mut line = serde_json::to_vec(&record).map_err(candle_core::Error::wrap)?;
             line.push(b'\n');
@@ -205,7 +214,20 @@ impl Run {
     }
 }
 
-/// The model of a checkpoint, the configuration of its run, and the step it was saved at.
+/// A trained model, with what it was trained by.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model.
+    pub model: Seq2Seq,
+    /// The configuration of its run.
+    pub config: ExperimentConfig,
+    /// What its tokens mean.
+    pub vocabulary: Vocabulary,
+    /// The step that it was saved at.
+    pub step: u64,
+}
+
+/// The model of a checkpoint. Data are not looked at: all that is needed stands in the run's folder.
 ///
 /// # Errors
 /// If there is no such run or checkpoint, or it is damaged or of another shape.
@@ -214,31 +236,45 @@ pub fn load_model(
     name: CheckpointName,
     threads: usize,
     device: &Device,
-) -> Result<(Seq2Seq, ExperimentConfig, u64)> {
+) -> Result<Trained> {
     let config = load_config(Some(&dir.resolved_config()), &[])?;
-    let (mut model, step) = load(dir, name, &config, device)?;
+    let (vocabulary, corpus) = remembered(dir, &config.data)?;
+    let (mut model, step) = load(dir, name, &config, &vocabulary, corpus.as_ref(), device)?;
     model.set_threads(threads);
-    Ok((model, config, step))
+    Ok(Trained {
+        model,
+        config,
+        vocabulary,
+        step,
+    })
 }
 
 fn load(
     dir: &RunDir,
     name: CheckpointName,
     config: &ExperimentConfig,
+    vocabulary: &Vocabulary,
+    corpus: Option<&CorpusRecord>,
     device: &Device,
 ) -> Result<(Seq2Seq, u64)> {
     let found = read_checkpoint(dir.checkpoint(name))?;
     for reason in found.passed_over() {
         tracing::warn!("{reason}; using {}", found.path().display());
     }
-    let data = Synthetic::new(&config.data, config.seed, config.train.batch_size)?;
-    let tokens = tokens_of(data.vocabulary());
+    let tokens = tokens_of(vocabulary);
     let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
     // Shapes before fingerprints: which parameter differs says more than that something does.
     checkpoint::load_params(model.params(), &found)?;
     let state = checkpoint::load_state(&found)?;
-    checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config)?)?;
+    checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
     Ok((model, state.step))
+}
+
+fn write_corpus(dir: &RunDir, trainer: &Trainer<Seq2Seq>) -> Result<()> {
+    if let Some(corpus) = &trainer.data().corpus {
+        write_json(dir.corpus(), corpus)?;
+    }
+    Ok(())
 }
 
 fn passed(checkpoint: &Checkpoint) -> Vec<String> {

@@ -4,14 +4,16 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use reverse_data::{BatchSource, Example, Split, Synthetic};
+use std::sync::Arc;
+
+use reverse_data::{BatchSource, Example, Split};
 use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, CheckpointName, MetricsRecord, TimingRecord};
 
 use crate::{
-    Adam, Best, Error, EvalEvent, ExperimentConfig, Model, Observer, Result, Snapshot, StepRecord,
-    Tally, TrainState, attention_of, checkpoint, evaluate, forcing_ratio, global_norm,
-    learning_rate, to_batch, tokens_of,
+    Adam, Best, Data, Error, EvalEvent, ExperimentConfig, Model, Observer, Result, Snapshot,
+    StepRecord, Tally, TrainState, attention_of, checkpoint, evaluate, forcing_ratio, global_norm,
+    learning_rate, open_data, to_batch, tokens_of,
 };
 
 /// Tokens of the probe at most, where lengths can be chosen: a picture of more shows less.
@@ -21,8 +23,8 @@ const PROBE_LEN: usize = 24;
 #[derive(Debug)]
 pub struct Trainer<M> {
     config: ExperimentConfig,
-    data: Synthetic,
-    eval_data: Synthetic,
+    data: Data,
+    eval_data: Arc<dyn BatchSource>,
     model: M,
     optimizer: Adam,
     state: TrainState,
@@ -51,8 +53,21 @@ impl Trainer<Seq2Seq> {
     /// # Errors
     /// If there is no such data, or the device fails.
     pub fn new(config: ExperimentConfig, threads: usize, device: &Device) -> Result<Self> {
-        let data = Synthetic::new(&config.data, config.seed, config.train.batch_size)?;
-        let tokens = tokens_of(data.vocabulary());
+        let data = open_data(&config)?;
+        Self::with_data(config, data, threads, device)
+    }
+
+    /// The same, where the data were opened before.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn with_data(
+        config: ExperimentConfig,
+        data: Data,
+        threads: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let tokens = tokens_of(data.source.vocabulary());
         let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
         model.set_threads(threads);
         Self::with_model(config, data, model, device)
@@ -66,20 +81,20 @@ impl<M: Model> Trainer<M> {
     /// If the device fails.
     pub fn with_model(
         config: ExperimentConfig,
-        data: Synthetic,
+        data: Data,
         model: M,
         device: &Device,
     ) -> Result<Self> {
-        let steps_per_epoch = data.n_batches(Split::Train);
+        let steps_per_epoch = data.source.n_batches(Split::Train);
         let train = &config.train;
         let (clip_norm, decay) = (train.clip_norm.get(), train.weight_decay.get());
         Ok(Self {
             total_steps: config.total_steps(steps_per_epoch),
             eval_every: config.eval_every(steps_per_epoch),
-            eval_data: data.clone().with_batch_size(train.eval_batch_size),
+            eval_data: data.source.with_batch_size(train.eval_batch_size),
             optimizer: Adam::new(model.params(), clip_norm, decay, model.kernels())?,
             state: TrainState {
-                config_sha256: checkpoint::fingerprint(&config)?,
+                config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 ..TrainState::default()
             },
             device: device.clone(),
@@ -150,7 +165,7 @@ impl<M: Model> Trainer<M> {
     pub fn step(&mut self) -> Result<StepRecord> {
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
-        let padded = self.data.batch(Split::Train, step - 1);
+        let padded = self.data.source.batch(Split::Train, step - 1);
         let params_dtype = self.model.params().dtype();
         let batch = to_batch(&padded, self.model.tokens(), params_dtype, &self.device)?;
 
@@ -194,13 +209,13 @@ impl<M: Model> Trainer<M> {
     }
 
     /// The data that it is trained on.
-    pub fn data(&self) -> &Synthetic {
+    pub fn data(&self) -> &Data {
         &self.data
     }
 
     /// The same, in batches for evaluation.
-    pub fn eval_data(&self) -> &Synthetic {
-        &self.eval_data
+    pub fn eval_data(&self) -> &dyn BatchSource {
+        &*self.eval_data
     }
 
     /// What the loop remembers.
@@ -218,15 +233,10 @@ impl<M: Model> Trainer<M> {
         &self.config
     }
 
-    /// The sequence whose attention is looked at in every evaluation: the first of the validation
-    /// split that is as long as sequences get, or as is good to look at.
+    /// The sequence whose attention is looked at in every evaluation: of the validation split, and
+    /// as long as sequences get, or as is good to look at.
     pub fn probe(&self) -> Example {
-        let data = &self.config.data;
-        let len = data.max_len.min(PROBE_LEN.max(data.min_len));
-        let mut samples = self.eval_data.of_length(Split::Val, len, 1);
-        samples
-            .pop()
-            .unwrap_or_else(|| self.eval_data.example(Split::Val, 0))
+        self.eval_data.probe(PROBE_LEN)
     }
 
     /// Why the run is over before its last step, if it is.
@@ -243,7 +253,7 @@ impl<M: Model> Trainer<M> {
 
     /// Evaluates, and takes note of the result in the state.
     fn evaluate(&mut self, last: &StepRecord) -> Result<(MetricsRecord, AttentionRecord)> {
-        let result = evaluate(&mut self.model, &self.eval_data, Split::Val, &self.device)?;
+        let result = evaluate(&mut self.model, &*self.eval_data, Split::Val, &self.device)?;
         let (step, val_loss) = (last.step, result.free.loss());
         for loss in [val_loss, result.forced.loss()] {
             if !loss.is_finite() {
@@ -251,7 +261,7 @@ impl<M: Model> Trainer<M> {
             }
         }
         let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
-        let steps_per_epoch = self.data.n_batches(Split::Train);
+        let steps_per_epoch = self.data.source.n_batches(Split::Train);
         let metrics = MetricsRecord {
             step,
             epoch: steps_per_epoch.map(|steps| step as f64 / steps as f64),
@@ -278,7 +288,7 @@ impl<M: Model> Trainer<M> {
         state.plateau.observe(&self.config.train.schedule, is_best);
         (state.train, state.n_steps, state.grad_norm_sum) = (Tally::default(), 0, 0.0);
 
-        let (probe, vocabulary) = (self.probe(), self.data.vocabulary());
+        let (probe, vocabulary) = (self.probe(), self.data.source.vocabulary());
         let markers = self.config.data.source_markers;
         let probe = attention_of(&self.model, &probe, vocabulary, markers, step, &self.device)?;
         Ok((metrics, probe))

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use crate::permutation::Permutation;
-use crate::splits::space;
-use crate::{Example, MAX_LEN, Split, Token, keyed};
+use crate::splits::{inhabited, space};
+use crate::{Example, MAX_LEN, Split, SymbolsConfig, Token, keyed};
 
 use super::Synthetic;
 
-/// Lengths with no more sequences than this are gone through without repetition, so that all of
-/// them can be had; of longer ones, repeated draws are passed over.
+/// Where all sequences are alike, lengths with no more of them than this are gone through without
+/// repetition, so that all can be had; elsewhere, repeated draws are passed over.
 const MAX_LISTED: u128 = 1 << 20;
 
 /// Draws in a row that bring nothing new, after which a length is given up.
@@ -21,15 +21,18 @@ impl Synthetic {
     /// asked of [`Split::Val`] or [`Split::Test`] is in no training set, of no seed.
     ///
     /// They depend on (seed, split, length) alone, and the first few of many are the few. There
-    /// are fewer than `n` where the split has fewer of that length, and then they are all; none
-    /// for a length of 0 or above [`MAX_LEN`].
+    /// are fewer than `n` where the split has fewer of that length, and then they are all (but for
+    /// rare ones that were not drawn, where symbols are not uniform); none for a length of 0 or
+    /// above [`MAX_LEN`].
     pub fn of_length(&self, split: Split, len: usize, n: usize) -> Vec<Example> {
-        if !(1..=MAX_LEN).contains(&len) {
+        let n_symbols = self.vocabulary.n_symbols();
+        let is_drawn = |len| !inhabited(n_symbols, len..=len)[split as usize].is_empty();
+        if !(1..=MAX_LEN).contains(&len) || !is_drawn(len) {
             return Vec::new();
         }
-        let n_symbols = self.vocabulary.n_symbols();
+        let is_uniform = self.config.symbols == SymbolsConfig::Uniform;
         let sources = match space(n_symbols, &(len..=len)) {
-            space if space <= MAX_LISTED => self.listed(split, len, n, space as u64),
+            space if is_uniform && space <= MAX_LISTED => self.listed(split, len, n, space as u64),
             _ => self.drawn(split, len, n),
         };
         let answer = |source| self.answer(source);
@@ -38,7 +41,7 @@ impl Synthetic {
 
     /// All sequences of the length in a keyed order, and of these the split's.
     fn listed(&self, split: Split, len: usize, n: usize, space: u64) -> Vec<Vec<Token>> {
-        let mut rng = keyed::rng(self.seed, keyed::LENGTH_ORDER, key(split, len), 0);
+        let mut rng = keyed::rng(self.order.seed, keyed::LENGTH_ORDER, key(split, len), 0);
         let order = Permutation::generate(space, &mut rng);
         let n_symbols = self.vocabulary.n_symbols();
         (0..space)
@@ -53,13 +56,18 @@ impl Synthetic {
         let mut sources = Vec::new();
         let (mut index, mut n_stale) = (0, 0);
         while sources.len() < n && n_stale < MAX_STALE {
-            let mut rng = keyed::rng(self.seed, keyed::SAMPLE_OF_LEN, key(split, len), index);
-            match self.draw(split, len, &mut rng) {
-                Some(source) if seen.insert(source.clone()) => {
-                    n_stale = 0;
-                    sources.push(source);
-                }
-                _ => n_stale += 1,
+            let mut rng = keyed::rng(
+                self.order.seed,
+                keyed::SAMPLE_OF_LEN,
+                key(split, len),
+                index,
+            );
+            let source = self.draw(split, len, &mut rng);
+            if seen.insert(source.clone()) {
+                n_stale = 0;
+                sources.push(source);
+            } else {
+                n_stale += 1;
             }
             index += 1;
         }

@@ -1,28 +1,28 @@
 //! What is to be learned: a pure function on sequences. One task a file.
 
+mod bigram_flip;
+mod block_reverse;
 mod copy;
+mod duplicate;
+mod odds_first;
 mod reverse;
+mod sort;
 
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
 
-use rand::{Rng, RngCore};
 use serde::{Deserialize, Serialize};
 
-use crate::{Token, Vocabulary};
+use crate::Token;
 
 /// A function on sequences of bare symbols; marks, padding and tensors are others' business.
 pub trait Task: Debug + Send + Sync {
     /// What `source` should become.
     fn target(&self, source: &[Token]) -> Vec<Token>;
 
-    /// A source of `len` symbols, by default uniform over all of them.
-    ///
-    /// A sample is redrawn until it falls in its split, so this must be able to yield sequences of
-    /// every split.
-    fn source(&self, len: usize, vocabulary: Vocabulary, rng: &mut dyn RngCore) -> Vec<Token> {
-        (0..len)
-            .map(|_| rng.random_range(1..=vocabulary.n_symbols()))
-            .collect()
+    /// Symbols of the target for each of the source; by default one.
+    fn growth(&self) -> usize {
+        1
     }
 }
 
@@ -36,21 +36,36 @@ pub struct Example {
 }
 
 /// Which task, as written in a configuration: `task = "reverse"`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskConfig {
     /// The source backwards.
     Reverse,
     /// The source itself.
     Copy,
+    /// The source's symbols in ascending order.
+    Sort,
+    /// The source twice.
+    Duplicate,
+    /// The symbols at odd positions, counted from 1, then those at even ones.
+    OddsFirst,
+    /// Each pair of neighbors swapped; a last symbol without neighbor stays.
+    BigramFlip,
+    /// Each block of so many symbols backwards; the one task that has the option `block`.
+    BlockReverse,
 }
 
 impl TaskConfig {
-    /// The task that this names.
-    pub fn build(&self) -> Box<dyn Task> {
+    /// The task that this names. `block` matters to [`TaskConfig::BlockReverse`] alone.
+    pub(crate) fn build(self, block: NonZeroUsize) -> Box<dyn Task> {
         match self {
             Self::Reverse => Box::new(reverse::Reverse),
             Self::Copy => Box::new(copy::Copy),
+            Self::Sort => Box::new(sort::Sort),
+            Self::Duplicate => Box::new(duplicate::Duplicate),
+            Self::OddsFirst => Box::new(odds_first::OddsFirst),
+            Self::BigramFlip => Box::new(bigram_flip::BigramFlip),
+            Self::BlockReverse => Box::new(block_reverse::BlockReverse { block }),
         }
     }
 }

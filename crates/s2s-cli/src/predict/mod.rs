@@ -13,7 +13,7 @@ use reverse_data::{Example, MAX_LEN, Token, Vocabulary, mark_source};
 use s2s_model::{Decoded, Greedy, Source, Stop};
 use s2s_train::attention_record;
 use s2s_viz::{Ink, terminal_heatmap};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use self::lines::Lines;
 use crate::checkpoint::{CheckpointArgs, Loaded};
@@ -42,7 +42,8 @@ const MAX_MESSAGE: usize = 200;
 /// Ask a trained model
 ///
 /// Reads one sequence from the arguments, or one a line from a file or standard input, its tokens
-/// separated by spaces or commas. Answers each with a line, in order and as soon as it can. A line
+/// separated by spaces or commas (of a model of text, by spaces alone; words that it does not know are
+/// read as <unk>). Answers each with a line, in order and as soon as it can. A line
 /// that cannot be read is answered with an empty one (with --json, by one that says why) and a
 /// message; the exit code is then 1.
 #[derive(clap::Args)]
@@ -76,8 +77,8 @@ pub(crate) struct Args {
 #[serde(untagged)]
 enum Record<'a> {
     Answer {
-        source: &'a [Token],
-        prediction: &'a [Token],
+        source: Words<'a>,
+        prediction: Words<'a>,
         log_prob: f64,
         stopped: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,13 +90,31 @@ enum Record<'a> {
     },
 }
 
+/// Tokens as JSON: numbers where symbols are numbers, and else words.
+struct Words<'a>(&'a Vocabulary, &'a [Token]);
+
+impl Serialize for Words<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(vocabulary, tokens) = self;
+        match vocabulary.unknown() {
+            None => tokens.serialize(serializer),
+            Some(_) => serializer.collect_seq(tokens.iter().map(|token| vocabulary.text(*token))),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let loaded = args.checkpoint.load()?;
     if args.attention && !loaded.model.has_attention() {
         let what = "this model has no attention to show; leave --attention out";
         return Err(Usage(what.to_owned()).into());
     }
-    let vocabulary = loaded.vocabulary;
+    if args.oracle_length && loaded.config.data.is_text() {
+        let what = "the length of an answer is not known to a model of text; leave --oracle-length \
+                    out";
+        return Err(Usage(what.to_owned()).into());
+    }
+    let vocabulary = &loaded.vocabulary;
     let name = match &args.file {
         Some(path) => path.display().to_string(),
         None => "standard input".to_owned(),
@@ -125,6 +144,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         for (number, source) in &parsed {
             match source {
                 Ok(source) => {
+                    warn_of_unknown(*number, source, vocabulary, ui);
                     let decoded = decoded.next().expect("each source is decoded");
                     answer(source, decoded, &loaded, args, ui)?;
                 }
@@ -137,7 +157,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     }
 }
 
-fn open(args: &Args, vocabulary: Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read>> {
+fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read>> {
     if !args.tokens.is_empty() {
         let line = args.tokens.join(" ") + "\n";
         return Ok(Box::new(Cursor::new(line)));
@@ -146,10 +166,11 @@ fn open(args: &Args, vocabulary: Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read
         return Ok(Box::new(File::open(path)?));
     }
     if io::stdin().is_terminal() {
-        ui.talk(format!(
-            "type symbols from 1 to {} with spaces between them; Ctrl-D ends",
-            vocabulary.n_symbols()
-        ));
+        let what = match vocabulary.unknown() {
+            None => format!("symbols from 1 to {}", vocabulary.n_symbols()),
+            Some(_) => "words".to_owned(),
+        };
+        ui.talk(format!("type {what} with spaces between them; Ctrl-D ends"));
     }
     Ok(Box::new(io::stdin()))
 }
@@ -157,7 +178,7 @@ fn open(args: &Args, vocabulary: Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read
 /// The sequence of a line.
 fn parse(
     line: Option<Vec<u8>>,
-    vocabulary: Vocabulary,
+    vocabulary: &Vocabulary,
     with_weights: bool,
 ) -> Result<Vec<Token>, String> {
     let max = if with_weights {
@@ -168,7 +189,9 @@ fn parse(
     let too_long = || format!("too long: at most {max} tokens are read");
     let line = line.ok_or_else(too_long)?;
     let text = str::from_utf8(&line).map_err(|_| "not valid UTF-8")?;
-    let words = text.split(|c: char| c == ',' || c.is_whitespace());
+    // A comma may be a word.
+    let is_number = vocabulary.unknown().is_none();
+    let words = text.split(|c: char| is_number && c == ',' || c.is_whitespace());
     let tokens: Vec<Token> = words
         .filter(|word| !word.is_empty())
         .map(|word| vocabulary.parse(word))
@@ -199,6 +222,7 @@ fn decode(
     let stop = if args.oracle_length {
         Stop::AtSourceLength {
             n_markers: if has_markers { 2 } else { 0 },
+            growth: loaded.config.data.task().growth(),
         }
     } else {
         Stop::AtEos
@@ -210,7 +234,7 @@ fn decode(
         let read: Vec<Vec<Token>> = batch
             .iter()
             .map(|source| match has_markers {
-                true => mark_source(source, loaded.vocabulary),
+                true => mark_source(source, &loaded.vocabulary),
                 false => source.to_vec(),
             })
             .collect();
@@ -243,20 +267,32 @@ fn answer(
         return print(
             ui,
             &Record::Answer {
-                source,
-                prediction: &decoded.tokens,
+                source: Words(&loaded.vocabulary, source),
+                prediction: Words(&loaded.vocabulary, &decoded.tokens),
                 log_prob: decoded.log_prob(),
                 stopped: decoded.stopped,
                 weights: args.attention.then_some(&decoded.weights),
             },
         );
     }
-    let words: Vec<String> = decoded.tokens.iter().map(Token::to_string).collect();
+    let text = |token: &Token| loaded.vocabulary.text(*token);
+    let words: Vec<String> = decoded.tokens.iter().map(text).collect();
     ui.data(&(words.join(" ") + "\n"))?;
     if args.attention {
         draw(source, decoded, loaded, ui);
     }
     Ok(())
+}
+
+/// Says how many tokens of a line are read as the unknown word.
+fn warn_of_unknown(line: u64, source: &[Token], vocabulary: &Vocabulary, ui: &Ui) {
+    let is_unknown = |token: &&Token| vocabulary.unknown() == Some(**token);
+    match source.iter().filter(is_unknown).count() {
+        0 => {}
+        n => ui.talk(format!(
+            "warning: line {line}: {n} unknown to the model, read as <unk>"
+        )),
+    }
 }
 
 fn refuse(line: u64, error: &str, args: &Args, ui: &Ui) -> anyhow::Result<()> {
@@ -277,14 +313,19 @@ fn print(ui: &Ui, record: &Record<'_>) -> anyhow::Result<()> {
     ui.data(&(serde_json::to_string(record)? + "\n"))
 }
 
-/// Draws the attention, with what the task would not have answered marked.
+/// Draws the attention, with what the task would not have answered marked; nobody knows that of a
+/// text.
 fn draw(source: &[Token], decoded: Decoded, loaded: &Loaded, ui: &Ui) {
     let data = &loaded.config.data;
     let example = Example {
         source: source.to_vec(),
-        target: data.task.build().target(source),
+        target: if data.is_text() {
+            decoded.tokens.clone()
+        } else {
+            data.task().target(source)
+        },
     };
-    let (vocabulary, markers) = (loaded.vocabulary, data.source_markers);
+    let (vocabulary, markers) = (&loaded.vocabulary, data.source_markers);
     let record = attention_record(decoded, &example, vocabulary, markers, loaded.step);
     let ink = if console::colors_enabled_stderr() {
         Ink::Color

@@ -10,11 +10,13 @@ pub enum Stop {
     /// At EOS, or at a limit tied to the length of each row's own source:
     /// [`Stop::limit`] tokens.
     AtEos,
-    /// After exactly as many tokens as the row's source has beside its markers, EOS ignored: the
-    /// model is told the length.
+    /// After exactly as many tokens as the row's source has beside its markers, or so many times as
+    /// many, EOS ignored: the model is told the length.
     AtSourceLength {
         /// Markers around each source, BOS and EOS.
         n_markers: usize,
+        /// Tokens of the target for each of the source.
+        growth: usize,
     },
 }
 
@@ -26,7 +28,9 @@ impl Stop {
     pub fn limit(self, source_len: usize) -> usize {
         match self {
             Self::AtEos => 2 * source_len + 10,
-            Self::AtSourceLength { n_markers } => source_len.saturating_sub(n_markers),
+            Self::AtSourceLength { n_markers, growth } => {
+                growth * source_len.saturating_sub(n_markers)
+            }
         }
     }
 }

@@ -7,7 +7,9 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result};
 use s2s_kernels::Kernels;
-use s2s_model::{AttentionConfig, Batch, BridgeKind, ModelConfig, Probability, Seq2Seq, Tokens};
+use s2s_model::{
+    AttentionConfig, Batch, BridgeKind, ModelConfig, Probability, Seq2Seq, Stop, Tokens,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -16,6 +18,12 @@ pub(crate) const TOKENS: Tokens = Tokens {
     size: 13,
     bos: 11,
     eos: 12,
+};
+
+/// Decoding that is told the length: that of the source.
+pub(crate) const TOLD: Stop = Stop::AtSourceLength {
+    n_markers: 0,
+    growth: 1,
 };
 
 /// The names that `T` accepts in the place of `?` in `probe`.

@@ -6,6 +6,8 @@ use s2s_model::{
     Batch, CoinScope, Decoded, Forcing, ModelConfig, Noise, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
+use crate::architectures::TOLD;
+
 const TOKENS: Tokens = Tokens {
     size: 13,
     bos: 11,
@@ -142,7 +144,7 @@ fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
         let source = Source::new(rows, TOKENS, DType::F32, &Device::Cpu)?;
         greedy(&model, &source, stop, true)
     };
-    for stop in [Stop::AtEos, Stop::AtSourceLength { n_markers: 0 }] {
+    for stop in [Stop::AtEos, TOLD] {
         let together = decoded(&rows, stop)?;
         for (row, together) in rows.iter().zip(&together) {
             // Tokens, log-probabilities and weights, every bit of them.
@@ -161,7 +163,7 @@ fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
 fn fused_decoding_says_what_the_reference_says() -> Result<()> {
     let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
-    for stop in [Stop::AtEos, Stop::AtSourceLength { n_markers: 0 }] {
+    for stop in [Stop::AtEos, TOLD] {
         let said = |kernels| -> Result<Vec<Decoded>> {
             let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
             greedy(&model(text, kernels)?, &source, stop, true)

@@ -10,7 +10,7 @@ use s2s_model::{
 };
 
 use crate::architectures::{
-    TOKENS, all_kernels, architectures, decisive, fresh, reversals, sources,
+    TOKENS, TOLD, all_kernels, architectures, decisive, fresh, reversals, sources,
 };
 use crate::closeness::{assert_close, assert_same, distance, largest};
 
@@ -210,7 +210,7 @@ fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
     turned.reverse();
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
-        for stop in [Stop::AtEos, Stop::AtSourceLength { n_markers: 0 }] {
+        for stop in [Stop::AtEos, TOLD] {
             let together = decode(&model, &source(&sources)?, stop)?;
             let mut reversed = decode(&model, &source(&turned)?, stop)?;
             reversed.reverse();
@@ -457,14 +457,19 @@ fn greedy_says_as_much_as_it_is_told_and_no_end() -> Result<()> {
         let model = decisive(&config, 0)?;
         favor(&model, TOKENS.eos, 100.0)?;
         let source = source(&sources())?;
-        for (decoded, source) in decode(&model, &source, Stop::AtSourceLength { n_markers: 0 })?
-            .iter()
-            .zip(sources())
-        {
-            assert_eq!(decoded.tokens.len(), source.len(), "{config:?}");
-            assert_eq!(decoded.log_probs.len(), source.len(), "{config:?}");
-            assert!(!decoded.tokens.contains(&TOKENS.eos), "{config:?}");
-            assert!(!decoded.stopped, "{config:?}");
+        for growth in [1, 2] {
+            let told = Stop::AtSourceLength {
+                n_markers: 0,
+                growth,
+            };
+            let rows = decode(&model, &source, told)?;
+            for (decoded, source) in rows.iter().zip(sources()) {
+                let len = growth * source.len();
+                assert_eq!(decoded.tokens.len(), len, "{config:?}");
+                assert_eq!(decoded.log_probs.len(), len, "{config:?}");
+                assert!(!decoded.tokens.contains(&TOKENS.eos), "{config:?}");
+                assert!(!decoded.stopped, "{config:?}");
+            }
         }
         for decoded in decode(&model, &source, Stop::AtEos)? {
             assert!(decoded.stopped && decoded.tokens.is_empty(), "{config:?}");

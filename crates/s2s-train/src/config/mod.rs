@@ -180,12 +180,36 @@ const MAX_PARAMETERS: usize = 1 << 28;
 const MAX_ACTIVATIONS: usize = 1 << 30;
 
 impl ExperimentConfig {
-    /// The whole configuration as TOML, every key with its value.
+    /// The whole configuration as TOML, every key with its value, but for those of `[data]` that mean
+    /// nothing where a corpus is read.
     ///
     /// # Errors
     /// If a number is too large for TOML, which no configuration that was loaded holds.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
-        toml::to_string(self).map_err(|error| ConfigError::of(&error))
+        let refused = |error: toml::ser::Error| ConfigError::of(&error);
+        if !self.data.is_text() {
+            return toml::to_string(self).map_err(refused);
+        }
+        let mut table = toml::Table::try_from(self).map_err(refused)?;
+        if let Some(toml::Value::Table(data)) = table.get_mut("data") {
+            data.retain(|key, _| !DataConfig::DRAWN_KEYS.contains(&key));
+        }
+        toml::to_string(&table).map_err(refused)
+    }
+
+    /// That a model for so many tokens, and for lines of so many, fits into memory.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(crate) fn check_memory(&self, n_tokens: usize, longest: usize) -> Result<(), ConfigError> {
+        let mut problems = self.memory_problems(n_tokens, longest).into_iter();
+        match problems.next() {
+            None => Ok(()),
+            Some((key, message, help)) => Err(ConfigError::of(&format!(
+                "{key}: {message} ({})",
+                help.unwrap_or_default()
+            ))),
+        }
     }
 
     /// Optimizer steps of the whole run, given the steps of an epoch (none for fresh samples).
@@ -247,18 +271,24 @@ impl ExperimentConfig {
             MAX_BATCH,
         );
         problems.extend(self.train.problems(&self.data));
-        if problems.is_empty() {
-            problems = self.memory_problems(); // each size is bounded by now
+        if problems.is_empty() && !self.data.is_text() {
+            // Each size is bounded by now.
+            let longest = self.data.max_len * self.data.task().growth();
+            problems = self.memory_problems(self.data.vocab as usize + 2, longest);
         }
         problems
     }
 
     /// Sizes that are right one by one, and together ask for more memory than there is.
-    fn memory_problems(&self) -> Vec<(String, String, Option<String>)> {
+    fn memory_problems(
+        &self,
+        vocab: usize,
+        longest: usize,
+    ) -> Vec<(String, String, Option<String>)> {
         let mut problems = Vec::new();
         let model = &self.model;
         let (embedding, both) = (model.embedding.get(), 2 * model.hidden.get());
-        let (decoder, vocab) = (model.decoder.get(), self.data.vocab as usize + 2);
+        let decoder = model.decoder.get();
         let units = match &model.attention {
             AttentionConfig::Additive(additive) => additive.units.get(),
             AttentionConfig::None {} => 0,
@@ -273,7 +303,10 @@ impl ExperimentConfig {
             problems.push((
                 "model".to_owned(),
                 format!("about {n_parameters} parameters, at most {MAX_PARAMETERS} are trained"),
-                Some("lower data.vocab or the widths of the model".to_owned()),
+                Some(
+                    "lower the number of symbols, data.vocab, or the widths of the model"
+                        .to_owned(),
+                ),
             ));
         }
         let widest = both.max(4 * decoder).max(units).max(embedding).max(vocab);
@@ -281,18 +314,15 @@ impl ExperimentConfig {
             ("train.batch_size", self.train.batch_size.get()),
             ("train.eval_batch_size", self.train.eval_batch_size.get()),
         ] {
-            let n = rows
-                .saturating_mul(self.data.max_len)
-                .saturating_mul(widest);
+            let n = rows.saturating_mul(longest).saturating_mul(widest);
             if n > MAX_ACTIVATIONS {
-                let max_len = self.data.max_len;
                 problems.push((
                     key.to_owned(),
                     format!(
-                        "{rows} sequences of {max_len} tokens, {widest} numbers each, are {n} numbers \
+                        "{rows} sequences of {longest} tokens, {widest} numbers each, are {n} numbers \
                          at once, at most {MAX_ACTIVATIONS} are computed"
                     ),
-                    Some(format!("lower {key} or data.max_len")),
+                    Some(format!("lower {key} or the length of sequences, data.max_len")),
                 ));
             }
         }

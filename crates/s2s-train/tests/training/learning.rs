@@ -139,14 +139,12 @@ fn logits_of_a_split_do_not_depend_on_the_batch_size() -> Result<()> {
     for _ in 0..5 {
         trainer.step()?;
     }
-    let data = trainer.eval_data().clone();
     let mut tallies = Vec::new();
     for size in [1, 5, 12] {
-        let data = data
-            .clone()
-            .with_batch_size(std::num::NonZeroUsize::new(size).expect("a size"));
+        let size = std::num::NonZeroUsize::new(size).expect("a size");
+        let data = trainer.eval_data().with_batch_size(size);
         let split = reverse_data::Split::Val;
-        let result = s2s_train::evaluate(trainer.model_mut(), &data, split, &Device::Cpu)?;
+        let result = s2s_train::evaluate(trainer.model_mut(), &*data, split, &Device::Cpu)?;
         tallies.push((result.free.n_right, result.free.n_exact, result.free.loss()));
     }
     for tally in &tallies[1..] {
@@ -210,8 +208,7 @@ fn loop_trains_any_model_through_autograd() -> Result<()> {
         .collect();
     assert!(losses[5] < losses[0], "{losses:?}");
 
-    use reverse_data::{BatchSource, Split};
-    let padded = data.batch(Split::Val, 0);
+    let padded = data.source.batch(reverse_data::Split::Val, 0);
     let batch = to_batch(
         &padded,
         own.model().tokens(),

@@ -1,0 +1,112 @@
+//! Which samples make a batch: a pure function of (seed, split, step).
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use crate::permutation::Permutation;
+use crate::{Split, keyed};
+
+/// Batches that are sorted by length together, when bucketed.
+const WINDOW: u64 = 16;
+
+/// How the samples of a split are put in an order and cut into batches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) seed: u64,
+    pub(crate) batch_size: NonZeroUsize,
+    /// Whether each window of training batches is sorted by length.
+    pub(crate) is_bucketed: bool,
+}
+
+impl Order {
+    pub(crate) fn n_batches(&self, n_samples: Option<u64>) -> Option<u64> {
+        let batch_size = self.batch_size.get() as u64;
+        n_samples.map(|n_samples| n_samples.div_ceil(batch_size))
+    }
+
+    /// The samples of a batch, by their index in a split of `n_samples`; `len` tells the length of
+    /// each, and is only asked for a bucketed batch.
+    pub(crate) fn batch(
+        &self,
+        split: Split,
+        step: u64,
+        n_samples: Option<u64>,
+        len: impl Fn(u64) -> usize,
+    ) -> Vec<u64> {
+        let pass = self.pass(split, step, n_samples);
+        if split == Split::Train && self.is_bucketed {
+            self.bucket(&pass, len)
+        } else {
+            self.samples(&pass, pass.slot, 1)
+        }
+    }
+
+    fn pass(&self, split: Split, step: u64, n_samples: Option<u64>) -> Pass {
+        let (epoch, slot, order) = match n_samples.zip(self.n_batches(n_samples)) {
+            Some((n_samples, n_batches)) if split == Split::Train => {
+                let epoch = step / n_batches;
+                let mut rng = keyed::rng(self.seed, keyed::SHUFFLE, (epoch, 0), 0);
+                let order = Permutation::generate(n_samples, &mut rng);
+                (epoch, step % n_batches, Some(order))
+            }
+            _ => (0, step, None),
+        };
+        Pass {
+            epoch,
+            slot,
+            n_samples: n_samples.unwrap_or(u64::MAX),
+            order,
+        }
+    }
+
+    /// The samples of `n_batches` batches from `slot` on, in the order of the pass.
+    fn samples(&self, pass: &Pass, slot: u64, n_batches: u64) -> Vec<u64> {
+        let batch_size = self.batch_size.get() as u64;
+        let positions = pass.positions(slot, n_batches, batch_size);
+        positions.map(|position| pass.index(position)).collect()
+    }
+
+    /// One of the batches into which a window of training samples is cut, shortest first; the
+    /// batches then come in any order.
+    fn bucket(&self, pass: &Pass, len: impl Fn(u64) -> usize) -> Vec<u64> {
+        let (window, place) = (pass.slot / WINDOW, pass.slot % WINDOW);
+        let mut samples = self.samples(pass, window * WINDOW, WINDOW);
+        samples.sort_by_cached_key(|index| len(*index));
+
+        let mut buckets = samples.chunks(self.batch_size.get());
+        let n_buckets = buckets.len() as u64;
+        if place >= n_buckets {
+            return Vec::new(); // an endless stream ends after 2^64 samples
+        }
+        let mut rng = keyed::rng(self.seed, keyed::WINDOW, (pass.epoch, window), 0);
+        let order = Permutation::generate(n_buckets, &mut rng);
+        buckets
+            .nth(order.at(place) as usize)
+            .unwrap_or_default()
+            .to_vec()
+    }
+}
+
+/// One reading of all samples of a split, and the batch at which it stands.
+struct Pass {
+    epoch: u64,
+    slot: u64,
+    n_samples: u64,
+    order: Option<Permutation>,
+}
+
+impl Pass {
+    fn positions(&self, slot: u64, n_batches: u64, batch_size: u64) -> Range<u64> {
+        let start = slot.saturating_mul(batch_size).min(self.n_samples);
+        let end = start
+            .saturating_add(n_batches.saturating_mul(batch_size))
+            .min(self.n_samples);
+        start..end
+    }
+
+    fn index(&self, position: u64) -> u64 {
+        self.order
+            .as_ref()
+            .map_or(position, |order| order.at(position))
+    }
+}

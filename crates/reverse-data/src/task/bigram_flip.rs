@@ -1,0 +1,26 @@
+use crate::{Task, Token};
+
+/// `1 2 3 4 5` becomes `2 1 4 3 5`: neighbors change places, two by two.
+#[derive(Debug)]
+pub(super) struct BigramFlip;
+
+impl Task for BigramFlip {
+    fn target(&self, source: &[Token]) -> Vec<Token> {
+        let mut target = source.to_vec();
+        for pair in target.chunks_exact_mut(2) {
+            pair.swap(0, 1);
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbors_change_places_and_the_last_of_an_odd_number_stays() {
+        assert_eq!(BigramFlip.target(&[1, 2, 3, 4, 5]), [2, 1, 4, 3, 5]);
+        assert_eq!(BigramFlip.target(&[1]), [1]);
+    }
+}

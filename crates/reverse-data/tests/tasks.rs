@@ -1,0 +1,92 @@
+//! What holds for every task. The tasks are asked of serde, which lists them when it refuses an
+//! unknown one: a new task is under every law without an edit here.
+
+use proptest::prelude::*;
+use reverse_data::{DataConfig, Task, TaskConfig, Token};
+
+/// Every task by its name, and with blocks of this size where it has blocks.
+fn tasks(block: usize) -> Vec<(String, Box<dyn Task>)> {
+    let refusal = toml::from_str::<DataConfig>("task = \"?\"").expect_err("no task is `?`");
+    // "unknown variant `?`, expected one of `a`, `b`"
+    let quoted = refusal.message().split('`').skip(1).step_by(2);
+    let names: Vec<String> = quoted.skip(1).map(str::to_owned).collect();
+    assert!(names.len() > 1, "{refusal}");
+    let built = names.into_iter().map(|name| {
+        let config = [
+            format!("task = {name:?}"),
+            format!("task = {name:?}\nblock = {block}"),
+        ]
+        .into_iter()
+        .map(|text| toml::from_str::<DataConfig>(&text).expect("a name that serde gave"))
+        .find(|config| config.validate().is_empty());
+        let config = config.unwrap_or_else(|| panic!("{name} cannot be had"));
+        (name, config.task())
+    });
+    built.collect()
+}
+
+fn sources() -> impl Strategy<Value = Vec<Token>> {
+    prop::collection::vec(1u32..20, 0..40)
+}
+
+fn counts(sequence: &[Token]) -> Vec<usize> {
+    let count = |symbol| sequence.iter().filter(|other| **other == symbol).count();
+    (0..20).map(count).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_target_depends_on_its_source_alone(source in sources(), other in sources(), block in 2usize..9) {
+        for ((name, task), (_, again)) in tasks(block).into_iter().zip(tasks(block)) {
+            let target = task.target(&source);
+            task.target(&other);
+            prop_assert_eq!(&task.target(&source), &target, "{}", name);
+            prop_assert_eq!(&again.target(&source), &target, "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_target_has_the_length_that_is_told(source in sources(), block in 2usize..9) {
+        for (name, task) in tasks(block) {
+            prop_assert_eq!(task.target(&source).len(), task.growth() * source.len(), "{}", name);
+        }
+    }
+
+    #[test]
+    fn every_symbol_comes_equally_often(source in sources(), block in 2usize..9) {
+        for (name, task) in tasks(block) {
+            let expected = counts(&source).into_iter().map(|count| count * task.growth());
+            let expected: Vec<_> = expected.collect();
+            prop_assert_eq!(counts(&task.target(&source)), expected, "{}", name);
+        }
+    }
+
+    #[test]
+    fn what_swaps_is_undone_by_a_second_time(source in sources(), block in 2usize..9) {
+        let mut n_tried = 0;
+        for (name, task) in tasks(block) {
+            if ["reverse", "copy", "bigram-flip", "block-reverse"].contains(&name.as_str()) {
+                prop_assert_eq!(&task.target(&task.target(&source)), &source, "{}", name);
+                n_tried += 1;
+            }
+        }
+        prop_assert_eq!(n_tried, 4);
+    }
+
+    #[test]
+    fn what_is_sorted_stays_as_it_is(source in sources()) {
+        let (_, sort) = tasks(2).into_iter().find(|(name, _)| name == "sort").expect("it is a task");
+        let sorted = sort.target(&source);
+        prop_assert!(sorted.is_sorted());
+        prop_assert_eq!(sort.target(&sorted), sorted);
+    }
+
+    #[test]
+    fn one_block_for_all_is_reversal_and_blocks_of_two_are_pairs(source in sources()) {
+        let of = |wanted: TaskConfig, block| {
+            DataConfig { task: wanted, block, ..DataConfig::default() }.task().target(&source)
+        };
+        prop_assert_eq!(of(TaskConfig::BlockReverse, 40), of(TaskConfig::Reverse, 0));
+        prop_assert_eq!(of(TaskConfig::BlockReverse, 2), of(TaskConfig::BigramFlip, 0));
+    }
+}
