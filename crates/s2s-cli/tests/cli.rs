@@ -852,3 +852,189 @@ fn every_command_has_help_with_an_example() {
         "{manual}"
     );
 }
+
+// Data.
+
+/// A folder with a corpus of reversed words, and a run that was trained on it.
+static TRAINED_ON_TEXT: LazyLock<TempDir> = LazyLock::new(|| {
+    let home = TempDir::new().unwrap();
+    succeeds(s2s(
+        home.path(),
+        ["data", "export", "corpus", "--config", TINY],
+    ));
+    for side in ["src", "trg"] {
+        for split in ["train", "dev", "test"] {
+            let path = home.path().join(format!("corpus/{split}.{side}"));
+            let words = fs::read_to_string(&path).unwrap().replace('3', "drei,");
+            fs::write(path, words).unwrap();
+        }
+    }
+    let text = fs::read_to_string(TINY).unwrap();
+    let (before, model) = text.split_once("[data]").unwrap();
+    let (_, model) = model.split_once("[model]").unwrap();
+    let config = format!("{before}[data]\nfolder = \"corpus\"\n[model]{model}");
+    fs::write(home.path().join("text.toml"), config).unwrap();
+    let train = ["train", "--config", "text.toml", "--run-dir", "run"];
+    let report = succeeds(s2s(home.path(), train));
+    assert!(report.contains("drei,"), "{report}");
+    home
+});
+
+fn copy_of_trained_on_text() -> TempDir {
+    let home = TempDir::new().unwrap();
+    copy(TRAINED_ON_TEXT.path(), home.path());
+    home
+}
+
+#[test]
+fn what_is_exported_is_what_is_shown_and_is_not_overwritten_unasked() {
+    let home = TempDir::new().unwrap();
+    let config = ["--config", TINY, "--set", "data.task=duplicate"];
+    let paths = succeeds(s2s(
+        home.path(),
+        ["data", "export", "a/b", "--split", "dev"]
+            .iter()
+            .chain(&config),
+    ));
+    assert_eq!(paths, "a/b/dev.src\na/b/dev.trg\n");
+    let read =
+        |side: &str| fs::read_to_string(home.path().join(format!("a/b/dev.{side}"))).unwrap();
+    let (sources, targets) = (read("src"), read("trg"));
+    let lines = sources.lines().zip(targets.lines());
+    let pairs: String = lines.map(|(a, b)| format!("{a}\t{b}\n")).collect();
+    let show = ["data", "show", "--split", "val", "-n", "99"];
+    assert_eq!(
+        succeeds(s2s(home.path(), show.iter().chain(&config))),
+        pairs
+    );
+    assert_eq!(pairs.lines().count(), 60);
+    for (source, target) in sources.lines().zip(targets.lines()) {
+        assert_eq!(target, format!("{source} {source}"));
+    }
+
+    let again = ["data", "export", "a/b", "--set", "data.val_samples=3"];
+    fails(&s2s(home.path(), again), 2, &["dev.src exists", "--force"]);
+    assert!(!home.path().join("a/b/train.src").exists());
+    assert_eq!(read("src"), sources);
+    succeeds(s2s(home.path(), again.iter().chain(&["--force"])));
+    assert_eq!(read("src").lines().count(), 3);
+    let endless = [
+        "data",
+        "export",
+        "c",
+        "--set=data.train_samples=0",
+        "--set=train.max_steps=9",
+    ];
+    fails(&s2s(home.path(), endless), 2, &["never end"]);
+}
+
+#[test]
+fn a_model_of_text_answers_in_words_where_its_corpus_is_not() {
+    let home = copy_of_trained_on_text();
+    fs::remove_dir_all(home.path().join("corpus")).unwrap();
+    let input = b"1 drei, 2\n1 neu <unk> 2\n<s>\n";
+    let output = s2s_reading(home.path(), &["predict", "run", "--json"], input);
+    assert_eq!(code(&output), 1);
+    let lines: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["source"], json!(["1", "drei,", "2"]));
+    assert!(lines[0]["prediction"][0].is_string(), "{lines:?}");
+    assert_eq!(lines[1]["source"], json!(["1", "<unk>", "<unk>", "2"]));
+    assert_eq!(lines[2]["line"], 3);
+    for part in [
+        "line 2: 2 unknown",
+        "line 3: token \"<s>\" is the name of a mark",
+    ] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
+    let drawn = s2s(home.path(), ["predict", "run", "--attention", "drei,", "1"]);
+    assert!(stderr(&drawn).contains("drei,"), "{}", stderr(&drawn));
+    let told = ["predict", "run", "--oracle-length", "1"];
+    fails(&s2s(home.path(), told), 2, &["leave --oracle-length out"]);
+    let missing = [
+        "corpus cannot be read",
+        "corpus/train.src",
+        "s2s data export",
+    ];
+    fails(&s2s(home.path(), ["eval", "run"]), 1, &missing);
+}
+
+#[test]
+fn a_corpus_that_has_changed_is_named() {
+    let home = copy_of_trained_on_text();
+    let path = home.path().join("corpus/test.src");
+    let text = fs::read_to_string(&path).unwrap();
+    succeeds(s2s(home.path(), ["eval", "run"]));
+    fs::write(&path, text.replacen('1', "2", 1)).unwrap();
+    fs::remove_file(home.path().join("run/run.json")).unwrap(); // or there is nothing to resume
+    for command in ["eval", "resume"] {
+        let parts = ["corpus/test.src is not the file that run run was trained on"];
+        fails(&s2s(home.path(), [command, "run"]), 1, &parts);
+    }
+    fs::write(&path, text).unwrap();
+    assert!(succeeds(s2s(home.path(), ["resume", "run"])).contains("finished at step 120"));
+
+    let record = home.path().join("run/corpus.json");
+    let other = fs::read_to_string(&record)
+        .unwrap()
+        .replace("drei,", "vier,");
+    fs::write(record, other).unwrap();
+    fails(
+        &s2s(home.path(), ["predict", "run", "1"]),
+        3,
+        &["corpus.json"],
+    );
+}
+
+#[test]
+fn a_bad_corpus_is_refused_with_its_place() {
+    #[track_caller]
+    fn check(spoil: impl Fn(&Path), expected: i32, parts: &[&str]) {
+        let home = copy_of_trained_on_text();
+        spoil(&home.path().join("corpus"));
+        let output = s2s(home.path(), ["data", "show", "--config", "text.toml"]);
+        fails(&output, expected, parts);
+    }
+    let write = |name: &'static str, bytes: &'static [u8]| {
+        move |corpus: &Path| fs::write(corpus.join(name), bytes).unwrap()
+    };
+    check(write("dev.src", b""), 1, &["dev.src has 0 lines"]);
+    check(
+        write("dev.trg", b"1\n"),
+        1,
+        &["dev.src has 60 lines, but", "dev.trg has 1"],
+    );
+    check(
+        write("train.trg", b"1\n2 \xff"),
+        1,
+        &["train.trg, line 2: byte 3 of the line is not UTF-8"],
+    );
+    check(
+        write("test.src", b"1\n\n"),
+        1,
+        &["test.src, line 2: no token"],
+    );
+    check(
+        |corpus| fs::remove_file(corpus.join("test.trg")).unwrap(),
+        1,
+        &["cannot read corpus/test.trg", "No such file"],
+    );
+    let output = s2s(
+        TRAINED_ON_TEXT.path(),
+        ["config", "--config", "text.toml", "--set=data.vocab=9"],
+    );
+    fails(&output, 2, &["vocab means nothing where a corpus is read"]);
+}
+
+#[test]
+fn a_model_that_is_told_the_length_is_told_that_of_the_task() {
+    let home = TempDir::new().unwrap();
+    let sets = ["--set=data.task=duplicate", "--set=train.max_steps=2"];
+    let train = ["train", "--config", TINY, "--run-dir", "run"];
+    succeeds(s2s(home.path(), train.iter().chain(&sets)));
+    let told = ["predict", "run", "--oracle-length", "3", "1", "4"];
+    let answer = succeeds(s2s(home.path(), told));
+    assert_eq!(answer.split_whitespace().count(), 6);
+}
