@@ -43,7 +43,7 @@ const MAX_MESSAGE: usize = 200;
 ///
 /// Reads one sequence from the arguments, or one a line from a file or standard input, its tokens
 /// separated by spaces or commas (of a model of text, by spaces alone; words that it does not know are
-/// read as <unk>). Answers each with a line, in order and as soon as it can. A line
+/// read as the unknown word). Answers each with a line, in order and as soon as it can. A line
 /// that cannot be read is answered with an empty one (with --json, by one that says why) and a
 /// message; the exit code is then 1.
 #[derive(clap::Args)]
@@ -144,7 +144,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         for (number, source) in &parsed {
             match source {
                 Ok(source) => {
-                    warn_of_unknown(*number, source, vocabulary, ui);
+                    warn_of_unknown(*number, source, vocabulary, args, ui);
                     let decoded = decoded.next().expect("each source is decoded");
                     answer(source, decoded, &loaded, args, ui)?;
                 }
@@ -285,13 +285,14 @@ fn answer(
 }
 
 /// Says how many tokens of a line are read as the unknown word.
-fn warn_of_unknown(line: u64, source: &[Token], vocabulary: &Vocabulary, ui: &Ui) {
+fn warn_of_unknown(line: u64, source: &[Token], vocabulary: &Vocabulary, args: &Args, ui: &Ui) {
     let is_unknown = |token: &&Token| vocabulary.unknown() == Some(**token);
-    match source.iter().filter(is_unknown).count() {
-        0 => {}
-        n => ui.talk(format!(
-            "warning: line {line}: {n} unknown to the model, read as <unk>"
-        )),
+    let n_unknown = source.iter().filter(is_unknown).count();
+    if n_unknown > 0 {
+        let place = place(line, args);
+        ui.talk(format!(
+            "warning: {place}{n_unknown} unknown to the model, read as <unk>"
+        ));
     }
 }
 
@@ -301,12 +302,17 @@ fn refuse(line: u64, error: &str, args: &Args, ui: &Ui) -> anyhow::Result<()> {
     } else {
         ui.data("\n")?;
     }
-    if args.tokens.is_empty() {
-        ui.talk(format!("error: line {line}: {error}"));
-    } else {
-        ui.talk(format!("error: {error}"));
-    }
+    ui.talk(format!("error: {}{error}", place(line, args)));
     Ok(())
+}
+
+/// Which line a message is about, unless there is only one: the arguments.
+fn place(line: u64, args: &Args) -> String {
+    if args.tokens.is_empty() {
+        format!("line {line}: ")
+    } else {
+        String::new()
+    }
 }
 
 fn print(ui: &Ui, record: &Record<'_>) -> anyhow::Result<()> {
