@@ -254,7 +254,9 @@ pub fn multiply_transposed(
         };
         for start in (0..d_cols).step_by(COLUMNS) {
             let columns = COLUMNS.min(d_cols - start);
-            let d = &d[depths.start * d_stride + start..];
+            // Without rows there is nothing behind the first column either.
+            let first = (depths.start * d_stride + start).min(d.len());
+            let d = &d[first..];
             let left = if x_cols < PACK_FROM {
                 Left::columns(d, columns, depth, d_stride)
             } else {

@@ -219,6 +219,19 @@ fn large_products_with_rests() {
     });
 }
 
+/// A batch of one position has no state before another, and still a gradient: 0.
+#[test]
+fn a_gradient_of_no_rows_is_written_at_any_width() {
+    for rows in [95, 96, 97, 300] {
+        check_multiply_transposed(Sizes {
+            rows,
+            inner: 0,
+            cols: 261,
+            gap: 0,
+        });
+    }
+}
+
 #[test]
 fn a_row_alone_has_the_bits_of_that_row_in_a_batch() {
     const ROWS: usize = 300;
