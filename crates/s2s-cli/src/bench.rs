@@ -20,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   s2s bench step --config configs/notebook.toml --threads 1
   s2s bench step --set model.kernels=reference --json
+  s2s bench step --set model.cell=lstm
   s2s bench decode --batch 1 --n 100";
 
 /// Time training steps or greedy decoding

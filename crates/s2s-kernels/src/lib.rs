@@ -4,16 +4,17 @@
 //! An operator is a folder: `mod.rs` has its equation and shapes and is what callers use,
 //! `reference.rs` the same function in plain tensor operations, which is its definition.
 //! [`Kernels`] says which of the two runs. `kernel.rs` is the fused one, on slices, and
-//! `operator.rs` makes a candle operator of it. Training that writes its own gradients calls the
-//! [`slices`] directly.
+//! `operator.rs` makes a candle operator of it; for `gru` and `lstm` both stand in `recurrent`, and
+//! only the equations between two products, `cell.rs`, are their own. Training that writes its own
+//! gradients calls the [`slices`] directly.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use s2s_kernels::{Direction, GruWeights, Kernels, Ragged};
+//! use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights};
 //!
 //! # fn main() -> candle_core::Result<()> {
 //! let (batch, len, input, hidden) = (2, 3, 4, 5);
-//! let weights = GruWeights {
+//! let weights = RecurrentWeights {
 //!     weight_ih: Tensor::zeros((3 * hidden, input), DType::F32, &Device::Cpu)?,
 //!     weight_hh: Tensor::zeros((3 * hidden, hidden), DType::F32, &Device::Cpu)?,
 //!     bias_ih: Tensor::zeros(3 * hidden, DType::F32, &Device::Cpu)?,
@@ -40,10 +41,12 @@ mod gru;
 mod lanes;
 mod linear;
 mod loss;
+mod lstm;
 mod optim;
 mod peak;
 mod ragged;
 mod real;
+mod recurrent;
 mod simd;
 pub mod slices;
 mod storage;
@@ -53,11 +56,17 @@ mod team;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use gru::{Direction, GruRun, GruWeights};
+use crate::gru::Gru;
+use crate::lstm::Lstm;
+use crate::recurrent::Cell;
+
+pub use gru::GruRun;
 pub use loss::TokenLoss;
+pub use lstm::LstmRun;
 pub use optim::{AdamStep, Moments};
 pub use peak::fma_peak_gflops;
 pub use ragged::Ragged;
+pub use recurrent::{Direction, RecurrentWeights, State};
 
 /// Which implementation of the operators runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,18 +100,18 @@ impl Kernels {
     pub fn gru(
         self,
         input: &Tensor,
-        weights: &GruWeights,
+        weights: &RecurrentWeights,
         rows: &Ragged,
         direction: Direction,
     ) -> Result<GruRun> {
-        let GruWeights {
-            weight_ih,
-            weight_hh,
-            bias_ih,
-            bias_hh,
-        } = weights;
-        if self.runs(&[input, weight_ih, weight_hh, bias_ih, bias_hh]) {
-            gru::operator::sequence(input, weights, rows, direction)
+        weights.check(Gru::GATES, input)?;
+        rows.check(input)?;
+        if self.runs(&weights.with(input)) {
+            let run = recurrent::operator::sequence::<Gru>(input, weights, rows, direction)?;
+            Ok(GruRun {
+                states: run.states,
+                last: run.last.hidden,
+            })
         } else {
             gru::reference::sequence(input, weights, rows, direction)
         }
@@ -113,8 +122,67 @@ impl Kernels {
     ///
     /// # Errors
     /// If the shapes disagree.
-    pub fn gru_cell(self, input: &Tensor, hidden: &Tensor, weights: &GruWeights) -> Result<Tensor> {
+    pub fn gru_cell(
+        self,
+        input: &Tensor,
+        hidden: &Tensor,
+        weights: &RecurrentWeights,
+    ) -> Result<Tensor> {
+        weights.check(Gru::GATES, input)?;
         gru::reference::cell(input, hidden, weights)
+    }
+
+    /// An LSTM over the whole of every row. See [`LstmRun`] for the shapes of what it returns.
+    ///
+    /// Hochreiter, Schmidhuber (1997), doi:10.1162/neco.1997.9.8.1735, with the forget gate of Gers,
+    /// Schmidhuber, Cummins (2000), doi:10.1162/089976600300015015, in PyTorch's form:
+    ///
+    /// ```text
+    /// i  = σ(W_ii x + b_ii + W_hi h + b_hi)
+    /// f  = σ(W_if x + b_if + W_hf h + b_hf)
+    /// g  = tanh(W_ig x + b_ig + W_hg h + b_hg)
+    /// o  = σ(W_io x + b_io + W_ho h + b_ho)
+    /// c' = f ⊙ c + i ⊙ g
+    /// h' = o ⊙ tanh(c')
+    /// ```
+    ///
+    /// `input` is `[B, S, I]`; a padded position changes nothing, and the backward direction starts
+    /// at each row's own end.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn lstm(
+        self,
+        input: &Tensor,
+        weights: &RecurrentWeights,
+        rows: &Ragged,
+        direction: Direction,
+    ) -> Result<LstmRun> {
+        weights.check(Lstm::GATES, input)?;
+        rows.check(input)?;
+        if self.runs(&weights.with(input)) {
+            let run = recurrent::operator::sequence::<Lstm>(input, weights, rows, direction)?;
+            Ok(LstmRun {
+                states: run.states,
+                last: run.last,
+            })
+        } else {
+            lstm::reference::sequence(input, weights, rows, direction)
+        }
+    }
+
+    /// One step of an LSTM: `input` `[B, I]` and a state of two `[B, H]` give the next state.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn lstm_cell(
+        self,
+        input: &Tensor,
+        state: &State<Tensor>,
+        weights: &RecurrentWeights,
+    ) -> Result<State<Tensor>> {
+        weights.check(Lstm::GATES, input)?;
+        lstm::reference::cell(input, state, weights)
     }
 
     /// The scores `[B, S]` of additive attention, from `query` `[B, A]`, `keys` `[B, S, A]` and

@@ -54,6 +54,16 @@ impl Ragged {
         self.lengths.iter().sum()
     }
 
+    /// Refuses an `input [B, S, ..]` of another shape.
+    pub(crate) fn check(&self, input: &Tensor) -> Result<()> {
+        let (rows, max_len) = (self.n_rows(), self.max_len());
+        if input.dims().get(..2) != Some(&[rows, max_len]) {
+            let input = input.dims();
+            bail!("the input is {input:?}, but its lengths are of [{rows}, {max_len}]");
+        }
+        Ok(())
+    }
+
     /// Whether no row is padded at `position`.
     pub fn is_full_at(&self, position: usize) -> bool {
         self.lengths.iter().all(|&len| position < len)

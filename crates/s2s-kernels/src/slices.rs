@@ -34,13 +34,17 @@ pub use crate::decoder::{
     Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Decoding,
     MemoryGrads, Targets,
 };
-pub use crate::gru::bidirectional::{Bidirectional, BidirectionalStates};
-pub use crate::gru::kernel::{Columns, GruBatch, GruInput, GruLayer, GruStates};
-pub use crate::gru::{GruGrads, GruParams};
+pub use crate::gru::Gru;
 pub use crate::linear::{Linear, bias_gradient, weight_gradient};
 pub use crate::loss::kernel::{TokenSums, token_loss};
+pub use crate::lstm::Lstm;
 pub use crate::optim::kernel::{adam, squared_norm};
 pub use crate::real::{Matrix, Output, Real};
+pub use crate::recurrent::bidirectional::{Bidirectional, BidirectionalStates};
+pub use crate::recurrent::layer::{
+    Columns, RecurrentBatch, RecurrentInput, RecurrentLayer, RecurrentStates,
+};
+pub use crate::recurrent::{Cell, GateBlock, RecurrentGrads, RecurrentParams};
 pub use crate::storage::{read, write};
 pub use crate::table::{gather, position_first, scatter_add, swap_axes};
 pub use crate::team::Team;

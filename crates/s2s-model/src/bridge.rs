@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoded, Linear, ModelConfig, Scope};
+use crate::{CellKind, Encoded, LayerState, Linear, ModelConfig, Scope};
 
 /// How the decoder's first state is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +41,21 @@ impl fmt::Display for BridgeKind {
 /// last:    state[k] = forward                    needs D = H
 /// zero:    state[k] = 0
 /// ```
+///
+/// Both vectors of an LSTM's state are made so, the decoder's `h` from the encoder's `h` and `c` from
+/// `c`, each by a map of its own: `bridge.{k}.weight` and `bridge.{k}.cell.weight`.
 #[derive(Debug)]
 pub struct Bridge {
     kind: BridgeKind,
-    layers: Vec<Linear>,
+    maps: Vec<Maps>,
     decoder: usize,
+}
+
+/// The maps of one layer's state.
+#[derive(Debug)]
+struct Maps {
+    hidden: Linear,
+    cell: Option<Linear>,
 }
 
 impl Bridge {
@@ -55,32 +65,60 @@ impl Bridge {
     /// If the names are taken.
     pub fn new(scope: &mut Scope<'_>, config: &ModelConfig) -> Result<Self> {
         let (hidden, decoder) = (config.hidden.get(), config.decoder.get());
-        let layers = match config.bridge {
+        let mut maps = |k: usize| -> Result<Maps> {
+            let mut scope = scope.pp(k);
+            Ok(Maps {
+                hidden: Linear::new(&mut scope, 2 * hidden, decoder)?,
+                cell: match config.cell {
+                    CellKind::Gru => None,
+                    CellKind::Lstm => {
+                        Some(Linear::new(&mut scope.pp("cell"), 2 * hidden, decoder)?)
+                    }
+                },
+            })
+        };
+        let maps = match config.bridge {
             BridgeKind::Tanh => (0..config.layers.get())
-                .map(|k| Linear::new(&mut scope.pp(k), 2 * hidden, decoder))
+                .map(&mut maps)
                 .collect::<Result<_>>()?,
             BridgeKind::Concat | BridgeKind::Last | BridgeKind::Zero => Vec::new(),
         };
         Ok(Self {
             kind: config.bridge,
-            layers,
+            maps,
             decoder,
         })
     }
 
-    /// For each layer the decoder's first state, `[B, D]`.
+    /// For each layer the decoder's first state, `[B, D]` each.
     ///
     /// # Errors
     /// If the widths do not fit the kind.
-    pub fn forward(&self, encoded: &Encoded) -> Result<Vec<Tensor>> {
-        let state = |(k, last): (usize, &Tensor)| match self.kind {
-            BridgeKind::Tanh => self.layers[k].forward(last)?.tanh(),
-            BridgeKind::Concat => Ok(last.clone()),
-            BridgeKind::Last => last.narrow(1, 0, self.decoder),
-            BridgeKind::Zero => {
-                Tensor::zeros((last.dim(0)?, self.decoder), last.dtype(), last.device())
-            }
+    pub fn forward(&self, encoded: &Encoded) -> Result<Vec<LayerState>> {
+        let state = |(k, last): (usize, &LayerState)| {
+            let maps = self.maps.get(k);
+            let cell = maps.and_then(|maps| maps.cell.as_ref());
+            Ok(LayerState {
+                hidden: self.vector(&last.hidden, maps.map(|maps| &maps.hidden))?,
+                cell: match &last.cell {
+                    Some(last) => Some(self.vector(last, cell)?),
+                    None => None,
+                },
+            })
         };
         encoded.last.iter().enumerate().map(state).collect()
+    }
+
+    /// One vector of a first state, from the encoder's `last [B, 2H]`.
+    fn vector(&self, last: &Tensor, map: Option<&Linear>) -> Result<Tensor> {
+        match (self.kind, map) {
+            (BridgeKind::Tanh, Some(map)) => map.forward(last)?.tanh(),
+            (BridgeKind::Tanh, None) => bail!("the encoder's state is not of the bridge's cell"),
+            (BridgeKind::Concat, _) => Ok(last.clone()),
+            (BridgeKind::Last, _) => last.narrow(1, 0, self.decoder),
+            (BridgeKind::Zero, _) => {
+                Tensor::zeros((last.dim(0)?, self.decoder), last.dtype(), last.device())
+            }
+        }
     }
 }

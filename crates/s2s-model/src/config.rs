@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use s2s_kernels::Kernels;
 use serde::{Deserialize, Serialize};
 
-use crate::{AttentionConfig, BridgeKind};
+use crate::{AttentionConfig, BridgeKind, CellKind};
 
 /// The `[model]` table of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct ModelConfig {
     pub hidden: NonZeroUsize,
     /// Decoder units.
     pub decoder: NonZeroUsize,
+    /// What the recurrent layers are made of.
+    pub cell: CellKind,
     /// Recurrent layers of the encoder, and of the decoder.
     pub layers: NonZeroUsize,
     /// Chance of dropping a unit between recurrent layers, as in `torch.nn.GRU`: 0 with one layer.
@@ -39,6 +41,7 @@ impl Default for ModelConfig {
             embedding: size(64),
             hidden: size(64),
             decoder: size(128),
+            cell: CellKind::default(),
             layers: size(1),
             dropout: Probability::ZERO,
             embedding_dropout: Probability(0.1),

@@ -7,7 +7,7 @@
 //! tables     embedding · gate weights, a row a word: of the vocabulary or, if fewer, of the batch;
 //!            in training with dropout on embeddings, each of the batch is a word of its own
 //! encoder    a layer and direction: input of S positions (but the lowest's), states of S - 1
-//! bridge     one product a layer
+//! bridge     one product a layer and vector of its state
 //! keys       once a sequence, not once a step
 //! decoder    T steps: query, scores, context; the gates of each layer; output
 //! ```
@@ -67,7 +67,8 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
         work.target_len as f64,
         work.vocab_size as f64,
     ];
-    let (values, gates, encoder_gates) = (2.0 * hidden, 3.0 * decoder, 3.0 * hidden);
+    let (values, n_gates) = (2.0 * hidden, config.cell.gates() as f64);
+    let (gates, encoder_gates) = (n_gates * decoder, n_gates * hidden);
     let positions = batch * source_len;
 
     let tables = embedding * (sources * 2.0 * encoder_gates + targets * gates);
@@ -76,7 +77,10 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
     let inputs = (layers - 1.0) * positions * values * encoder_gates;
     let encoder = 2.0 * (layers * states + inputs);
     let bridge = match config.bridge {
-        BridgeKind::Tanh => layers * batch * values * decoder,
+        BridgeKind::Tanh => {
+            let maps = layers * config.cell.state_vectors() as f64;
+            maps * batch * values * decoder
+        }
         BridgeKind::Concat | BridgeKind::Last | BridgeKind::Zero => 0.0,
     };
     let (keys, attention, context) = match &config.attention {
@@ -119,6 +123,14 @@ mod tests {
         assert_eq!(
             forward_flops(&config(ones), &work),
             f64::from(2 * multiply_adds)
+        );
+        // An LSTM has a gate more in the tables, the encoder and the decoder, and a cell state to
+        // bridge.
+        let more = (2 * 2 + 1) + 2 + 2 + (1 + 2);
+        let lstm = format!("cell = \"lstm\"\n{ones}");
+        assert_eq!(
+            forward_flops(&config(&lstm), &work),
+            f64::from(2 * (multiply_adds + more))
         );
     }
 

@@ -1,26 +1,27 @@
-//! The decoder: attention, a stack of GRU cells and the output layer, one step at a time.
+//! The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
 
 use candle_core::{Result, Tensor};
-use s2s_kernels::{GruWeights, Kernels};
+use s2s_kernels::{Kernels, RecurrentWeights};
 
 use crate::draws::dropped;
 use crate::{
-    Attended, Attention, Embedding, Encoded, Linear, Memory, Mode, ModelConfig, Probability, Scope,
-    Source, gru_weights,
+    Attended, Attention, CellKind, Embedding, Encoded, LayerState, Linear, Memory, Mode,
+    ModelConfig, Probability, Scope, Source, recurrent_weights,
 };
 
-/// The decoder: attention, a stack of GRU cells and the output layer, one step at a time.
+/// The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
 ///
 /// ```text
 /// context = attention(state of the top layer before the step)
-/// state   = GRU([embedding(token); context], state)
+/// state   = cell([embedding(token); context], state)
 /// logits  = W [state of the top layer; context] + b
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
     attention: Box<dyn Attention>,
     embedding: Embedding,
-    layers: Vec<GruWeights>,
+    cell: CellKind,
+    layers: Vec<RecurrentWeights>,
     output: Linear,
     dropout: Probability,
     embedding_dropout: Probability,
@@ -30,17 +31,17 @@ pub struct Decoder {
 /// What a decoder carries from one step to the next.
 #[derive(Clone, Debug)]
 pub struct DecoderState {
-    /// The state of each layer, `[B, D]`.
-    pub hidden: Vec<Tensor>,
+    /// The state of each layer, `[B, D]` each.
+    pub layers: Vec<LayerState>,
     /// Where it looked at the last step; nothing before the first.
     pub attended: Option<Attended>,
 }
 
 impl DecoderState {
     /// Before the first step, from the bridge's states.
-    pub fn new(hidden: Vec<Tensor>) -> Self {
+    pub fn new(layers: Vec<LayerState>) -> Self {
         Self {
-            hidden,
+            layers,
             attended: None,
         }
     }
@@ -50,7 +51,7 @@ impl DecoderState {
     /// The same numbers without their history: nothing before them gets a gradient.
     pub fn detached(&self) -> Self {
         Self {
-            hidden: self.hidden.iter().map(Tensor::detach).collect(),
+            layers: self.layers.iter().map(LayerState::detached).collect(),
             attended: self.attended.as_ref().map(|attended| Attended {
                 context: attended.context.detach(),
                 weights: attended.weights.detach(),
@@ -84,12 +85,14 @@ impl Decoder {
         let layers = (0..config.layers.get())
             .map(|k| {
                 let input = if k == 0 { width + values } else { units };
-                gru_weights(&mut scope.pp("rnn"), &format!("_l{k}"), input, units)
+                let suffix = format!("_l{k}");
+                recurrent_weights(&mut scope.pp("rnn"), config.cell, &suffix, input, units)
             })
             .collect::<Result<_>>()?;
         Ok(Self {
             attention,
             embedding,
+            cell: config.cell,
             layers,
             output: Linear::new(&mut scope.pp("output"), units + values, vocab_size)?,
             dropout: config.dropout,
@@ -136,7 +139,7 @@ impl Decoder {
                 .map(|mask| mask.narrow(1, step, 1)?.squeeze(1))
                 .transpose()
         };
-        let query = &state.hidden[state.hidden.len() - 1];
+        let query = &state.layers[state.layers.len() - 1].hidden;
         let attended = self
             .attention
             .attend(query, memory, state.attended.as_ref())?;
@@ -144,19 +147,20 @@ impl Decoder {
         let embedded = self.embedding.forward(tokens)?; // [B, E]
         let embedded = dropped(embedded, at_step(&dropout.embedding)?.as_ref())?;
         let mut x = Tensor::cat(&[&embedded, &attended.context], 1)?; // [B, E + 2H]
-        let mut hidden = Vec::with_capacity(self.layers.len());
-        for (k, (weights, before)) in self.layers.iter().zip(&state.hidden).enumerate() {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (k, (weights, before)) in self.layers.iter().zip(&state.layers).enumerate() {
             if k > 0 {
                 x = dropped(x, at_step(&dropout.layers[k])?.as_ref())?;
             }
-            x = self.kernels.gru_cell(&x, before, weights)?; // [B, D]
-            hidden.push(x.clone());
+            let after = self.cell.step(self.kernels, &x, before, weights)?;
+            x = after.hidden.clone(); // [B, D]
+            layers.push(after);
         }
         let logits = self
             .output
             .forward(&Tensor::cat(&[&x, &attended.context], 1)?)?; // [B, V]
         let state = DecoderState {
-            hidden,
+            layers,
             attended: Some(attended),
         };
         Ok((logits, state))
@@ -169,7 +173,7 @@ impl Decoder {
         steps: usize,
         width: usize,
     ) -> Result<DecoderDropout> {
-        let hidden = &state.hidden[0];
+        let hidden = &state.layers[0].hidden;
         let (batch, units) = hidden.dims2()?;
         let mask = |place: &str, width: usize, drop| {
             let shape = (batch, steps, width);

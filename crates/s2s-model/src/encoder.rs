@@ -1,27 +1,27 @@
-//! The encoder: an embedding and a stack of bidirectional GRU layers over ragged rows.
+//! The encoder: an embedding and a stack of bidirectional recurrent layers over ragged rows.
 
 use candle_core::{Result, Tensor};
 
 use crate::draws::dropped;
-use crate::{Embedding, Gru, Mode, ModelConfig, Probability, Scope, Source};
+use crate::{Embedding, LayerState, Mode, ModelConfig, Probability, Recurrent, Scope, Source};
 
 /// What the decoder may look at.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// A value for each source position, `[B, S, 2H]`; 0 where padded.
     pub values: Tensor,
-    /// For each layer the last state of both directions, `[B, 2H]`.
-    pub last: Vec<Tensor>,
+    /// For each layer the last state of both directions, `[B, 2H]` each.
+    pub last: Vec<LayerState>,
 }
 
-/// The encoder: an embedding and a stack of bidirectional GRU layers over ragged rows.
+/// The encoder: an embedding and a stack of bidirectional recurrent layers over ragged rows.
 ///
 /// A padded position changes nothing, and the backward direction starts at each row's own end:
 /// what PyTorch calls a packed sequence.
 #[derive(Debug)]
 pub struct Encoder {
     embedding: Embedding,
-    rnn: Gru,
+    rnn: Recurrent,
     embedding_dropout: Probability,
 }
 
@@ -34,8 +34,9 @@ impl Encoder {
         let width = config.embedding.get();
         Ok(Self {
             embedding: Embedding::new(&mut scope.pp("embedding"), vocab_size, width)?,
-            rnn: Gru::bidirectional(
+            rnn: Recurrent::bidirectional(
                 &mut scope.pp("rnn"),
+                config.cell,
                 width,
                 config.hidden.get(),
                 config.layers.get(),

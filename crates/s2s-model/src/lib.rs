@@ -53,7 +53,7 @@ pub use embedding::Embedding;
 pub use encoder::{Encoded, Encoder};
 pub use linear::Linear;
 pub use params::{Init, Params, Scope};
-pub use recurrent::{Gru, gru_weights};
+pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};
 pub use score::Score;
 pub use seq2seq::{Output, Seq2Seq};
 pub use weights::{load_weights, save_weights};

@@ -1,46 +1,181 @@
 //! Stacked recurrent layers.
 
-use candle_core::{Result, Tensor};
-use s2s_kernels::{Direction, GruWeights, Kernels, Ragged};
+use std::fmt;
+
+use candle_core::{Result, Tensor, bail};
+use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights, State};
+use serde::{Deserialize, Serialize};
 
 use crate::draws::dropped;
 use crate::{Init, Mode, Probability, Scope};
 
-/// The parameters of one GRU layer, with the names of `torch.nn.GRU`: `suffix` is `_l0`,
-/// `_l0_reverse` and so on.
+/// What the recurrent layers are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellKind {
+    /// Gated recurrent units: [`Kernels::gru`].
+    #[default]
+    Gru,
+    /// Long short-term memories: [`Kernels::lstm`].
+    Lstm,
+}
+
+impl fmt::Display for CellKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gru => "gru",
+            Self::Lstm => "lstm",
+        })
+    }
+}
+
+impl CellKind {
+    /// Gates, `G`.
+    pub fn gates(self) -> usize {
+        match self {
+            Self::Gru => 3,
+            Self::Lstm => 4,
+        }
+    }
+
+    /// Vectors of a layer's state: `h`, and the `c` of an LSTM.
+    pub fn state_vectors(self) -> usize {
+        match self {
+            Self::Gru => 1,
+            Self::Lstm => 2,
+        }
+    }
+
+    /// One step: `input [B, I]` and the state before give the state after.
+    pub(crate) fn step(
+        self,
+        kernels: Kernels,
+        input: &Tensor,
+        before: &LayerState,
+        weights: &RecurrentWeights,
+    ) -> Result<LayerState> {
+        match self {
+            Self::Gru => Ok(LayerState {
+                hidden: kernels.gru_cell(input, &before.hidden, weights)?,
+                cell: None,
+            }),
+            Self::Lstm => {
+                let Some(cell) = &before.cell else {
+                    bail!("the state of an LSTM needs a cell state, and there is none");
+                };
+                let before = State {
+                    hidden: before.hidden.clone(),
+                    cell: cell.clone(),
+                };
+                Ok(kernels.lstm_cell(input, &before, weights)?.into())
+            }
+        }
+    }
+
+    /// `input [B, S, I]` to the states `[B, S, H]` and the last one.
+    fn run(
+        self,
+        kernels: Kernels,
+        input: &Tensor,
+        weights: &RecurrentWeights,
+        rows: &Ragged,
+        direction: Direction,
+    ) -> Result<(Tensor, LayerState)> {
+        match self {
+            Self::Gru => {
+                let run = kernels.gru(input, weights, rows, direction)?;
+                let last = LayerState {
+                    hidden: run.last,
+                    cell: None,
+                };
+                Ok((run.states, last))
+            }
+            Self::Lstm => {
+                let run = kernels.lstm(input, weights, rows, direction)?;
+                Ok((run.states, run.last.into()))
+            }
+        }
+    }
+}
+
+/// The state of a recurrent layer.
+#[derive(Clone, Debug)]
+pub struct LayerState {
+    /// `h`, which others read, `[B, H]`.
+    pub hidden: Tensor,
+    /// `c` of an LSTM, `[B, H]`; a GRU has none.
+    pub cell: Option<Tensor>,
+}
+
+impl LayerState {
+    /// The same numbers without their history.
+    pub fn detached(&self) -> Self {
+        Self {
+            hidden: self.hidden.detach(),
+            cell: self.cell.as_ref().map(Tensor::detach),
+        }
+    }
+
+    /// Two directions side by side, `[B, 2H]`.
+    fn beside(&self, other: &Self) -> Result<Self> {
+        let cell = match (&self.cell, &other.cell) {
+            (Some(own), Some(other)) => Some(Tensor::cat(&[own, other], 1)?),
+            _ => None,
+        };
+        Ok(Self {
+            hidden: Tensor::cat(&[&self.hidden, &other.hidden], 1)?,
+            cell,
+        })
+    }
+}
+
+impl From<State<Tensor>> for LayerState {
+    fn from(state: State<Tensor>) -> Self {
+        Self {
+            hidden: state.hidden,
+            cell: Some(state.cell),
+        }
+    }
+}
+
+/// The parameters of one recurrent layer, with the names of `torch.nn.GRU` and `torch.nn.LSTM`:
+/// `suffix` is `_l0`, `_l0_reverse` and so on.
 ///
 /// # Errors
 /// If the names are taken.
-pub fn gru_weights(
+pub fn recurrent_weights(
     scope: &mut Scope<'_>,
+    cell: CellKind,
     suffix: &str,
     input: usize,
     hidden: usize,
-) -> Result<GruWeights> {
-    let init = Init::fan_in(hidden);
-    Ok(GruWeights {
-        weight_ih: scope.get(&format!("weight_ih{suffix}"), (3 * hidden, input), init)?,
-        weight_hh: scope.get(&format!("weight_hh{suffix}"), (3 * hidden, hidden), init)?,
-        bias_ih: scope.get(&format!("bias_ih{suffix}"), 3 * hidden, init)?,
-        bias_hh: scope.get(&format!("bias_hh{suffix}"), 3 * hidden, init)?,
+) -> Result<RecurrentWeights> {
+    let (gates, init) = (cell.gates() * hidden, Init::fan_in(hidden));
+    Ok(RecurrentWeights {
+        weight_ih: scope.get(&format!("weight_ih{suffix}"), (gates, input), init)?,
+        weight_hh: scope.get(&format!("weight_hh{suffix}"), (gates, hidden), init)?,
+        bias_ih: scope.get(&format!("bias_ih{suffix}"), gates, init)?,
+        bias_hh: scope.get(&format!("bias_hh{suffix}"), gates, init)?,
     })
 }
 
-/// A stack of bidirectional GRU layers: layer k reads both directions of layer k - 1.
+/// A stack of bidirectional recurrent layers: layer k reads both directions of layer k - 1.
 #[derive(Debug)]
-pub struct Gru {
-    layers: Vec<[GruWeights; 2]>,
+pub struct Recurrent {
+    cell: CellKind,
+    layers: Vec<[RecurrentWeights; 2]>,
     dropout: Probability,
     kernels: Kernels,
 }
 
-impl Gru {
+impl Recurrent {
     /// `layers` layers of `hidden` units a direction.
     ///
     /// # Errors
     /// If the names are taken.
     pub fn bidirectional(
         scope: &mut Scope<'_>,
+        cell: CellKind,
         input: usize,
         hidden: usize,
         layers: usize,
@@ -51,19 +186,21 @@ impl Gru {
             .map(|k| {
                 let input = if k == 0 { input } else { 2 * hidden };
                 Ok([
-                    gru_weights(scope, &format!("_l{k}"), input, hidden)?,
-                    gru_weights(scope, &format!("_l{k}_reverse"), input, hidden)?,
+                    recurrent_weights(scope, cell, &format!("_l{k}"), input, hidden)?,
+                    recurrent_weights(scope, cell, &format!("_l{k}_reverse"), input, hidden)?,
                 ])
             })
             .collect::<Result<_>>()?;
         Ok(Self {
+            cell,
             layers,
             dropout,
             kernels,
         })
     }
 
-    /// `[B, S, I]` to the top layer's states `[B, S, 2H]`, and each layer's last states `[B, 2H]`.
+    /// `[B, S, I]` to the top layer's states `[B, S, 2H]`, and each layer's last states, `[B, 2H]`
+    /// each.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -72,7 +209,7 @@ impl Gru {
         input: Tensor,
         rows: &Ragged,
         mode: Mode<'_>,
-    ) -> Result<(Tensor, Vec<Tensor>)> {
+    ) -> Result<(Tensor, Vec<LayerState>)> {
         let mut states = input;
         let mut last = Vec::with_capacity(self.layers.len());
         for (k, [forward, backward]) in self.layers.iter().enumerate() {
@@ -86,14 +223,14 @@ impl Gru {
                 )?;
                 states = dropped(states, mask.as_ref())?;
             }
-            let forward = self
-                .kernels
-                .gru(&states, forward, rows, Direction::Forward)?;
-            let backward = self
-                .kernels
-                .gru(&states, backward, rows, Direction::Backward)?;
-            states = Tensor::cat(&[forward.states, backward.states], 2)?; // [B, S, 2H]
-            last.push(Tensor::cat(&[forward.last, backward.last], 1)?); // [B, 2H]
+            let run = |weights, direction| {
+                self.cell
+                    .run(self.kernels, &states, weights, rows, direction)
+            };
+            let (forward, forward_last) = run(forward, Direction::Forward)?;
+            let (backward, backward_last) = run(backward, Direction::Backward)?;
+            states = Tensor::cat(&[forward, backward], 2)?; // [B, S, 2H]
+            last.push(forward_last.beside(&backward_last)?); // [B, 2H]
         }
         Ok((states, last))
     }

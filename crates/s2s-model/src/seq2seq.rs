@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 use s2s_kernels::Kernels;
 
-use crate::fused::Fused;
+use crate::fused::{FusedModel, fused};
 use crate::{
     Batch, Bridge, Decoder, DecoderState, Encoder, Forcing, Memory, Mode, ModelConfig, Noise,
     Params, Score, Source, Tokens,
@@ -26,7 +26,7 @@ pub struct Seq2Seq {
     embedding: usize,
     has_attention: bool,
     threads: usize,
-    fused: Option<Fused>,
+    fused: Option<Box<dyn FusedModel>>,
 }
 
 /// What a model says to a batch whose targets it knows.
@@ -65,7 +65,7 @@ impl Seq2Seq {
             has_attention: config.attention.has_weights(),
             threads: 1,
             fused: match config.kernels {
-                Kernels::Fused => Fused::new(config, &params),
+                Kernels::Fused => fused(config, &params),
                 Kernels::Reference => None,
             },
             params,
@@ -168,7 +168,7 @@ impl Seq2Seq {
 
 impl Seq2Seq {
     /// Operators of its own for a decoder of this model, packed, if there are kernels for it.
-    pub(crate) fn fused_for_decoding(&self) -> Result<Option<Fused>> {
+    pub(crate) fn fused_for_decoding(&self) -> Result<Option<Box<dyn FusedModel>>> {
         self.fused
             .as_ref()
             .map(|fused| fused.packed_alike(&self.params))

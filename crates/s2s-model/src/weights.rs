@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{Device, Result, Tensor, bail, safetensors};
 
-use crate::Params;
+use crate::{CellKind, Params};
 
 /// The named parameters as a safetensors file.
 ///
@@ -22,9 +22,18 @@ pub fn save_weights(params: &Params) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// If the file is malformed, or if its names, shapes or types are not those of the model: the
-/// message names the first parameter that differs.
+/// message names the cell, if that is another, or else the first parameter that differs.
 pub fn load_weights(params: &Params, bytes: &[u8]) -> Result<()> {
     let mut found = safetensors::load_buffer(bytes, &Device::Cpu)?;
+    for (name, var) in params.iter() {
+        let own = cell_of(name, var);
+        let other = found.get(name).and_then(|tensor| cell_of(name, tensor));
+        if let (Some(own), Some(other)) = (own, other.filter(|_| own != other)) {
+            bail!(
+                "the file has the weights of a model with cell = \"{other}\", the model has cell = \"{own}\""
+            );
+        }
+    }
     let known: BTreeSet<&str> = params.iter().map(|(name, _)| name).collect();
     if let Some(name) = found
         .keys()
@@ -52,6 +61,15 @@ pub fn load_weights(params: &Params, bytes: &[u8]) -> Result<()> {
     loaded
         .into_iter()
         .try_for_each(|(var, tensor)| var.set(&tensor))
+}
+
+/// The cell whose gates a recurrent layer's `weight_hh [G·H, H]` has.
+fn cell_of(name: &str, weight: &Tensor) -> Option<CellKind> {
+    let (gates, units) = weight.dims2().ok()?;
+    let is_recurrent = name.contains(".weight_hh_l");
+    [CellKind::Gru, CellKind::Lstm]
+        .into_iter()
+        .find(|cell| is_recurrent && cell.gates() * units == gates)
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use super::step::features_stride;
 use super::trace::Rows;
 use super::{DecoderGrads, DecoderInputs, MemoryGrads};
 use crate::attention::kernel::{Scorer, Step, StepGrads, add_scaled_row, weigh_backward};
-use crate::gru::cell::{self, gates_matrix};
 use crate::real::{Matrix, Output, Real};
+use crate::recurrent::weights::{add_rows, gates_matrix};
+use crate::recurrent::{Cell, State};
 use crate::team::{Team, sized, split_rows};
 
-impl<T: Real, M: Scorer<T>> Decoder<T, M> {
+impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
     /// The gradients of everything, from those of the logits, which stand where the logits stood:
     /// in [`logits_mut`](Self::logits_mut). Consumes what the forward pass kept.
     ///
@@ -38,11 +39,12 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         let (batch, source_len, len) = (inputs.memory.batch(), inputs.memory.len, self.trace.len);
         let ranges = team.ranges(batch);
         let cut = |all, width| split_rows(all, width, &ranges).into_iter();
-        let mut states: Vec<_> = d_memory
-            .initial
-            .into_iter()
-            .map(|state| cut(state, units))
-            .collect();
+        let mut states = Vec::with_capacity(sizes.layers);
+        let mut cell_states = Vec::with_capacity(sizes.layers);
+        for State { hidden, cell } in d_memory.initial {
+            states.push(cut(hidden, units));
+            cell_states.push(cut(cell, C::CELL_STATES * units));
+        }
         let positions = source_len * batch;
         let key_width = d_memory.keys.len().checked_div(positions).unwrap_or(0);
         let keys = cut(d_memory.keys, source_len * key_width);
@@ -51,7 +53,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         self.sums.resize(batch * self.scorer.sums(), T::ZERO);
         let work = self
             .trace
-            .split(sizes, self.scorer.kept(), &ranges)
+            .split::<C>(sizes, self.scorer.kept(), &ranges)
             .into_iter()
             .zip(keys.zip(values))
             .zip(cut(&mut self.sums, self.scorer.sums()))
@@ -67,6 +69,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
             .map(
                 |(((((rows, (keys, values)), sums), input), previous), scores)| {
                     let states = states.iter_mut().map_while(Iterator::next).collect();
+                    let cell_states = cell_states.iter_mut().map_while(Iterator::next).collect();
                     (
                         rows,
                         RowGrads {
@@ -77,6 +80,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
                             previous,
                             scores,
                             states,
+                            cell_states,
                         },
                     )
                 },
@@ -110,11 +114,13 @@ struct RowGrads<'a, T> {
     scores: &'a mut [T],
     /// Of each layer's states, `[rows, D]`, first those after a step, then those before.
     states: Vec<&'a mut [T]>,
+    /// Likewise of the cell states, if the cell has them.
+    cell_states: Vec<&'a mut [T]>,
 }
 
-impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
+impl<T: Real, M: Scorer<T>, C: Cell> Batch<'_, T, M, C> {
     fn backward(&self, rows: &mut Rows<'_, T>, grads: &mut RowGrads<'_, T>) {
-        for state in &mut grads.states {
+        for state in grads.states.iter_mut().chain(&mut grads.cell_states) {
             state.fill(T::ZERO);
         }
         grads.previous.fill(T::ZERO);
@@ -140,7 +146,7 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
             .backward(d_logits, d_features, stride, Output::Replace);
         let d_features = self.features(d_features, rows.range.len());
         if let Some(d_top) = grads.states.last_mut() {
-            cell::add_rows(d_top, &rows.active, d_features.columns(0, units));
+            add_rows(d_top, &rows.active, d_features.columns(0, units));
         }
     }
 
@@ -158,11 +164,23 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
             Some(states) => Matrix::dense(states.at(step), n, units),
             None => self.features(rows.features.at(step), n).columns(0, units),
         };
+        let cell_states = |step| {
+            let states = rows.cell_states[layer].at(step);
+            Matrix::dense(states, n, C::CELL_STATES * units)
+        };
+        let before = State {
+            hidden: previous,
+            cell: cell_states(step),
+        };
         let (below, states) = grads.states.split_at_mut(layer);
+        let d_state = State {
+            hidden: &mut *states[0],
+            cell: &mut *grads.cell_states[layer],
+        };
         let gates = rows.gates[layer].at_mut(step);
-        cell::backward(&rows.active, previous, gates, states[0]);
+        C::backward(&rows.active, before, cell_states(step + 1), gates, d_state);
         cell.hidden_backward(gates, states[0]);
-        let d_gates = gates_matrix(gates, units, n).columns(0, 3 * units);
+        let d_gates = gates_matrix::<C, T>(gates, units, n).columns(0, cell.gates());
         match (below.last_mut(), self.inputs.dropout.between) {
             (None, _) => {
                 let stride = features_stride(self.weights.sizes);

@@ -1,11 +1,13 @@
 //! Decoding without targets: one step at a time, each row's next token chosen by the caller.
 
+use std::marker::PhantomData;
+
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
 use crate::attention::kernel::{Memory, Scorer, Step};
-use crate::gru::cell::gates_stride;
 use crate::real::{Matrix, Real};
+use crate::recurrent::{Cell, State};
 
 /// The rows that are being decoded, with their states. It borrows nothing, and several may share
 /// one [`Decoder`] and one memory.
@@ -13,7 +15,7 @@ use crate::real::{Matrix, Real};
 /// Rows may leave, when they have ended, and multiply, when a beam branches: see
 /// [`keep`](Self::keep). A row's logits do not depend on the others, not by a bit.
 #[derive(Clone, Debug, Default)]
-pub struct Decoding<T> {
+pub struct Decoding<T, C> {
     sizes: DecoderSizes,
     source_len: usize,
     /// The memory's row of each row.
@@ -23,12 +25,15 @@ pub struct Decoding<T> {
     features: Swap<T>,
     /// `[rows, D]` for each layer below the top.
     states: Vec<Swap<T>>,
+    /// `[rows, D]` for each layer of a cell that has cell states.
+    cell_states: Vec<Swap<T>>,
     /// `[rows, S]`.
     weights: Swap<T>,
     logits: Vec<T>,
     kept: Vec<T>,
     gates: Vec<T>,
     shares: [Vec<T>; 2],
+    cell: PhantomData<C>,
 }
 
 /// Rows before and after a step.
@@ -60,19 +65,19 @@ impl<T: Real> Swap<T> {
     }
 }
 
-impl<T: Real> Decoding<T> {
+impl<T: Real, C: Cell> Decoding<T, C> {
     /// Nothing to decode yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins with the memory's rows, in their order; `initial` has the first states, `[B, D]` a
-    /// layer.
+    /// Begins with the memory's rows, in their order; `initial` has the first states, `[B, D]` each,
+    /// one a layer.
     pub fn start<M: Scorer<T>>(
         &mut self,
-        decoder: &Decoder<T, M>,
+        decoder: &Decoder<T, M, C>,
         memory: Memory<'_, T>,
-        initial: &[&[T]],
+        initial: &[State<&[T]>],
     ) {
         let sizes = decoder.weights.sizes;
         let DecoderSizes { units, layers, .. } = sizes;
@@ -84,14 +89,17 @@ impl<T: Real> Decoding<T> {
         self.rows.extend(0..memory.batch());
         self.resize(decoder.scorer.kept());
         self.weights.after.fill(T::ZERO);
+        for (states, initial) in self.cell_states.iter_mut().zip(initial) {
+            states.after.copy_from_slice(initial.cell);
+        }
         let Some((top, below)) = initial.split_last() else {
             return;
         };
         for (states, initial) in self.states.iter_mut().zip(below) {
-            states.after.copy_from_slice(initial);
+            states.after.copy_from_slice(initial.hidden);
         }
         let features = self.features.after.chunks_exact_mut(features_stride(sizes));
-        for (features, top) in features.zip(top.chunks_exact(units)) {
+        for (features, top) in features.zip(top.hidden.chunks_exact(units)) {
             features[..units].copy_from_slice(top);
         }
     }
@@ -111,19 +119,23 @@ impl<T: Real> Decoding<T> {
         for states in &mut self.states {
             states.resize(rows * units);
         }
+        self.cell_states.resize_with(layers, Swap::default);
+        for states in &mut self.cell_states {
+            states.resize(rows * C::CELL_STATES * units);
+        }
         self.weights.resize(rows * self.source_len);
         self.logits.resize(rows * vocab, T::ZERO);
         self.kept.resize(rows * kept, T::ZERO);
-        self.gates.resize(rows * gates_stride(units), T::ZERO);
+        self.gates.resize(rows * C::gates_stride(units), T::ZERO);
         for share in &mut self.shares {
-            share.resize(rows * 3 * units, T::ZERO);
+            share.resize(rows * C::GATES * units, T::ZERO);
         }
     }
 
     /// Reads one token a row; leaves its logits and weights.
     pub fn step<M: Scorer<T>>(
         &mut self,
-        decoder: &Decoder<T, M>,
+        decoder: &Decoder<T, M, C>,
         memory: Memory<'_, T>,
         tokens: &[u32],
     ) {
@@ -137,7 +149,8 @@ impl<T: Real> Decoding<T> {
         let (rows, stride) = (self.rows.len(), features_stride(self.sizes));
         self.features.swap();
         self.weights.swap();
-        self.states.iter_mut().for_each(Swap::swap);
+        let states = self.states.iter_mut().chain(&mut self.cell_states);
+        states.for_each(Swap::swap);
 
         let sizes = self.sizes;
         let step = Step {
@@ -159,7 +172,7 @@ impl<T: Real> Decoding<T> {
             context,
         );
 
-        let packed: &Weights<T> = &decoder.weights;
+        let packed: &Weights<T, C> = &decoder.weights;
         let [input, hidden] = &mut self.shares;
         for layer in 0..layers {
             if layer == 0 {
@@ -182,13 +195,23 @@ impl<T: Real> Decoding<T> {
                     (previous, (&mut after[..], stride))
                 }
             };
+            let (hidden, stride) = states;
+            let cell_states = &mut self.cell_states[layer];
+            let before = State {
+                hidden: previous,
+                cell: Matrix::dense(&cell_states.before, rows, C::CELL_STATES * units),
+            };
+            let after = State {
+                hidden,
+                cell: &mut cell_states.after[..],
+            };
             packed.advance(
                 layer,
                 &self.active,
-                previous,
+                before,
                 &mut shares,
                 &mut self.gates,
-                states,
+                (after, stride),
             );
         }
         let features = features_matrix(&self.features.after, sizes, rows);
@@ -204,6 +227,9 @@ impl<T: Real> Decoding<T> {
         self.weights.keep(self.source_len, from);
         for states in &mut self.states {
             states.keep(units, from);
+        }
+        for states in &mut self.cell_states {
+            states.keep(C::CELL_STATES * units, from);
         }
         self.rows = from.iter().map(|&row| self.rows[row]).collect();
         self.resize(kept);

@@ -4,14 +4,14 @@ use super::kernel::Decoder;
 use super::step::features_stride;
 use super::{DecoderDropout, DecoderGrads, DecoderSizes};
 use crate::attention::kernel::Scorer;
-use crate::gru::GruGrads;
-use crate::gru::cell::{self, gates_matrix};
 use crate::linear::{bias_gradient, weight_gradient};
 use crate::real::{Matrix, Output, Real};
+use crate::recurrent::weights::{bias_gradients, gates_matrix, hidden_gradients};
+use crate::recurrent::{Cell, RecurrentGrads};
 use crate::table::scatter_add;
 use crate::team::{Team, sized};
 
-impl<T: Real, M: Scorer<T>> Decoder<T, M> {
+impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
     pub(super) fn gradients(
         &mut self,
         dropout: &DecoderDropout<'_, T>,
@@ -41,11 +41,11 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         bias_gradient(grads.output_bias, d_logits, team);
 
         for layer in 0..layers {
-            let d_gates = gates_matrix(&self.trace.gates[layer], units, rows);
+            let d_gates = gates_matrix::<C, T>(&self.trace.gates[layer], units, rows);
             let grads = &mut grads.layers[layer];
-            cell::hidden_gradients(d_gates, self.states(layer, 0), grads, team);
-            cell::bias_gradients(d_gates, grads, team);
-            let d_gates = d_gates.columns(0, 3 * units);
+            hidden_gradients::<T, C>(d_gates, self.states(layer, 0), grads, team);
+            bias_gradients::<T, C>(d_gates, grads, team);
+            let d_gates = d_gates.columns(0, C::GATES * units);
             let (weight, stride, input) = match layer {
                 0 => {
                     let context = features.columns(units, values);
@@ -73,7 +73,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         &mut self,
         dropout: &DecoderDropout<'_, T>,
         d_embedding: &mut [T],
-        grads: &mut GruGrads<'_, T>,
+        grads: &mut RecurrentGrads<'_, T>,
         team: &mut Team<T>,
     ) {
         let DecoderSizes {
@@ -84,7 +84,8 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
             ..
         } = self.weights.sizes;
         let rows = self.rows();
-        let d_gates = gates_matrix(&self.trace.gates[0], units, rows).columns(0, 3 * units);
+        let d_gates = gates_matrix::<C, T>(&self.trace.gates[0], units, rows);
+        let d_gates = d_gates.columns(0, C::GATES * units);
         let tokens = self.trace.tokens.iter().copied();
         let (weight, stride) = (&mut *grads.weight_ih, width + values);
         let Some(mask) = dropout.embedding else {

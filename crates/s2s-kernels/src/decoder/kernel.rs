@@ -6,15 +6,16 @@ use super::{DecoderInputs, DecoderParams, DecoderSizes};
 use crate::attention::kernel::{Scorer, Step};
 use crate::lanes::argmax;
 use crate::real::{Matrix, Output, Real};
+use crate::recurrent::{Cell, State};
 use crate::team::{Team, sized, split_rows};
 
 /// A decoder: its packed weights, and what its backward pass needs. The memory is reused from step
 /// to step.
 #[derive(Clone, Debug)]
-pub struct Decoder<T: Real, M> {
+pub struct Decoder<T: Real, M, C> {
     /// The attention; it is packed by its own means.
     pub scorer: M,
-    pub(super) weights: Weights<T>,
+    pub(super) weights: Weights<T, C>,
     pub(super) trace: DecoderTrace<T>,
     pub(super) shares: [Vec<T>; 2],
     pub(super) d_input: Vec<T>,
@@ -24,7 +25,7 @@ pub struct Decoder<T: Real, M> {
     pub(super) d_table: Vec<T>,
 }
 
-impl<T: Real, M: Scorer<T>> Decoder<T, M> {
+impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
     /// A decoder around an attention, without weights: [`pack`](Self::pack) comes first.
     pub fn new(scorer: M) -> Self {
         Self {
@@ -53,7 +54,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         for (layer, (cell, &params)) in weights.cells.iter_mut().zip(&params.layers).enumerate() {
             let input = match layer {
                 0 => context,
-                _ => Matrix::dense(params.weight_ih, 3 * sizes.units, sizes.units),
+                _ => Matrix::dense(params.weight_ih, params.bias_ih.len(), sizes.units),
             };
             cell.pack(params, input);
         }
@@ -64,9 +65,11 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         weights.output_bias.clear();
         weights.output_bias.extend_from_slice(params.output_bias);
         let words = Matrix::dense(params.embedding, sizes.vocab, sizes.embedding);
-        let table = sized(&mut weights.table, sizes.vocab * 3 * sizes.units);
-        let bias = Output::Bias(params.layers[0].bias_ih);
-        weights.word.forward(words, table, 3 * sizes.units, bias);
+        let bias = params.layers[0].bias_ih;
+        let table = sized(&mut weights.table, sizes.vocab * bias.len());
+        weights
+            .word
+            .forward(words, table, bias.len(), Output::Bias(bias));
     }
 
     /// Decodes a batch, keeping what [`backward`](Self::backward) needs.
@@ -87,7 +90,7 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         );
         assert_eq!(initial.len(), sizes.layers, "one first state a layer");
         let len = targets.words.len().checked_div(batch).unwrap_or(0);
-        self.trace.resize(
+        self.trace.resize::<C>(
             sizes,
             (batch, len, memory.len),
             self.scorer.kept(),
@@ -95,12 +98,12 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
         );
         let ranges = team.ranges(batch);
         let [input, hidden] = &mut self.shares;
-        let shares = batch * 3 * sizes.units;
-        let input = split_rows(sized(input, shares), 3 * sizes.units, &ranges);
-        let hidden = split_rows(sized(hidden, shares), 3 * sizes.units, &ranges);
+        let gates = C::GATES * sizes.units;
+        let input = split_rows(sized(input, batch * gates), gates, &ranges);
+        let hidden = split_rows(sized(hidden, batch * gates), gates, &ranges);
         let work = self
             .trace
-            .split(sizes, self.scorer.kept(), &ranges)
+            .split::<C>(sizes, self.scorer.kept(), &ranges)
             .into_iter()
             .zip(input.into_iter().zip(hidden))
             .map(|(trace, (input, hidden))| (trace, Gates { input, hidden }))
@@ -140,14 +143,14 @@ impl<T: Real, M: Scorer<T>> Decoder<T, M> {
 }
 
 /// What all ranges of rows share in one pass.
-pub(super) struct Batch<'a, T: Real, M> {
+pub(super) struct Batch<'a, T: Real, M, C> {
     pub(super) scorer: &'a M,
-    pub(super) weights: &'a Weights<T>,
+    pub(super) weights: &'a Weights<T, C>,
     pub(super) inputs: DecoderInputs<'a, T>,
     pub(super) len: usize,
 }
 
-impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
+impl<T: Real, M: Scorer<T>, C: Cell> Batch<'_, T, M, C> {
     fn forward(&self, rows: &mut Rows<'_, T>, shares: &mut Gates<'_, T>) {
         self.begin(rows);
         for step in 0..self.len {
@@ -166,7 +169,10 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
     fn begin(&self, rows: &mut Rows<'_, T>) {
         let DecoderSizes { units, layers, .. } = self.weights.sizes;
         for (layer, initial) in self.inputs.initial.iter().enumerate() {
-            let initial = initial[rows.range.start * units..].chunks_exact(units);
+            let cell_states = rows.cell_states[layer].at_mut(0);
+            let first = rows.range.start * C::CELL_STATES * units;
+            cell_states.copy_from_slice(&initial.cell[first..][..cell_states.len()]);
+            let initial = initial.hidden[rows.range.start * units..].chunks_exact(units);
             if layer + 1 < layers {
                 let states = rows.states[layer].at_mut(0).chunks_exact_mut(units);
                 states
@@ -284,15 +290,18 @@ impl<T: Real, M: Scorer<T>> Batch<'_, T, M> {
             previous = Matrix::dense(before, n, units);
             (states, stride) = (after, units);
         }
+        let (cell_before, cell_after) = rows.cell_states[layer].read_write(step, step + 1);
+        let before = State {
+            hidden: previous,
+            cell: Matrix::dense(cell_before, n, C::CELL_STATES * units),
+        };
+        let after = State {
+            hidden: states,
+            cell: cell_after,
+        };
         let gates = rows.gates[layer].at_mut(step);
-        self.weights.advance(
-            layer,
-            &rows.active,
-            previous,
-            shares,
-            gates,
-            (states, stride),
-        );
+        self.weights
+            .advance(layer, &rows.active, before, shares, gates, (after, stride));
     }
 
     pub(super) fn features<'b>(&self, features: &'b [T], rows: usize) -> Matrix<'b, T> {

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! a[t]      = attention(h_top[t-1], memory)                       weights and context c[t]
-//! h_0[t]    = GRU([embedding(token[t]); c[t]], h_0[t-1])
-//! h_k[t]    = GRU(dropout(h_(k-1)[t]), h_k[t-1])
+//! h_0[t]    = cell([embedding(token[t]); c[t]], h_0[t-1])
+//! h_k[t]    = cell(dropout(h_(k-1)[t]), h_k[t-1])
 //! logits[t] = W [h_top[t]; c[t]] + b
 //! token[t]  = target_in[t] where forced, argmax logits[t-1] elsewhere; target_in[0] at t = 0
 //! ```
 //!
 //! The parts: [`step`] is one step of some rows, forward; [`kernel`] the loop over the steps of a
 //! batch; [`backward`] the loop back; [`gradients`] the weights' products over all steps;
-//! [`decode`] steps without a batch of targets. The cell is [`gru`](crate::gru)'s, and the
-//! attention any [`Scorer`](crate::attention::kernel::Scorer).
+//! [`decode`] steps without a batch of targets. The cell is any [`Cell`](crate::recurrent::Cell),
+//! the attention any [`Scorer`](crate::attention::kernel::Scorer).
 
 mod backward;
 mod decode;
@@ -26,8 +26,8 @@ pub use decode::Decoding;
 pub use kernel::Decoder;
 
 use crate::attention::kernel::Memory;
-use crate::gru::{GruGrads, GruParams};
 use crate::real::Matrix;
+use crate::recurrent::{RecurrentGrads, RecurrentParams, State};
 
 /// The parameters of a decoder, except its attention's.
 ///
@@ -38,7 +38,7 @@ pub struct DecoderParams<'a, T> {
     /// `[V, E]`.
     pub embedding: &'a [T],
     /// One a layer, at least one; all with `D` units.
-    pub layers: Vec<GruParams<'a, T>>,
+    pub layers: Vec<RecurrentParams<'a, T>>,
     /// `[V, D + C]`.
     pub output_weight: &'a [T],
     /// `[V]`.
@@ -97,12 +97,10 @@ impl<'a, T: Copy> DecoderParams<'a, T> {
     /// The columns of layer 0's `weight_ih` that read the embedding, and those of the context.
     fn input_columns(&self) -> (Matrix<'a, T>, Matrix<'a, T>) {
         let DecoderSizes {
-            embedding,
-            units,
-            values,
-            ..
+            embedding, values, ..
         } = self.sizes();
-        let weight = Matrix::dense(self.layers[0].weight_ih, 3 * units, embedding + values);
+        let first = &self.layers[0];
+        let weight = Matrix::dense(first.weight_ih, first.bias_ih.len(), embedding + values);
         (
             weight.columns(0, embedding),
             weight.columns(embedding, values),
@@ -116,7 +114,7 @@ pub struct DecoderGrads<'a, T> {
     /// `[V, E]`.
     pub embedding: &'a mut [T],
     /// One a layer.
-    pub layers: Vec<GruGrads<'a, T>>,
+    pub layers: Vec<RecurrentGrads<'a, T>>,
     /// `[V, D + C]`.
     pub output_weight: &'a mut [T],
     /// `[V]`.
@@ -130,8 +128,8 @@ pub struct MemoryGrads<'a, T> {
     pub values: &'a mut [T],
     /// `[B, S, K]`.
     pub keys: &'a mut [T],
-    /// Of the first states, one `[B, D]` a layer.
-    pub initial: Vec<&'a mut [T]>,
+    /// Of the first states, `[B, D]` each, one a layer.
+    pub initial: Vec<State<&'a mut [T]>>,
 }
 
 /// What a decoder reads.
@@ -139,8 +137,8 @@ pub struct MemoryGrads<'a, T> {
 pub struct DecoderInputs<'a, T> {
     /// What it looks at.
     pub memory: Memory<'a, T>,
-    /// The first states, one `[B, D]` a layer.
-    pub initial: &'a [&'a [T]],
+    /// The first states, `[B, D]` each, one a layer.
+    pub initial: &'a [State<&'a [T]>],
     /// The tokens.
     pub targets: Targets<'a>,
     /// What is dropped.

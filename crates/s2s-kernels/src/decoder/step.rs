@@ -2,23 +2,24 @@
 
 use super::DecoderSizes;
 use crate::attention::kernel::{Memory, Scorer, Step, weigh};
-use crate::gru::cell::{self, Cell};
 use crate::linear::Linear;
 use crate::real::{Matrix, Output, Real};
+use crate::recurrent::weights::CellWeights;
+use crate::recurrent::{Cell, State};
 use crate::table::gather;
 
 /// The weights of a decoder, packed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Weights<T: Real> {
+pub(super) struct Weights<T: Real, C> {
     pub(super) sizes: DecoderSizes,
     /// `[V, E]`.
     pub(super) embedding: Vec<T>,
-    /// `E -> 3D`: layer 0's columns for the embedding.
+    /// `E -> G·D`: layer 0's columns for the embedding.
     pub(super) word: Linear<T>,
-    /// `word(embedding) + b_ih`, `[V, 3D]`.
+    /// `word(embedding) + b_ih`, `[V, G·D]`.
     pub(super) table: Vec<T>,
     /// Layer 0's input is the context alone.
-    pub(super) cells: Vec<Cell<T>>,
+    pub(super) cells: Vec<CellWeights<T, C>>,
     /// `D + C -> V`.
     pub(super) output: Linear<T>,
     pub(super) output_bias: Vec<T>,
@@ -33,21 +34,22 @@ pub(super) enum Words<'a, T> {
     Embeddings(&'a [T]),
 }
 
-/// Memory for both shares of the gates, `[rows, 3D]` each.
+/// Memory for both shares of the gates, `[rows, G·D]` each.
 pub(super) struct Gates<'a, T> {
     pub(super) input: &'a mut [T],
     pub(super) hidden: &'a mut [T],
 }
 
-impl<T: Real> Weights<T> {
-    /// The input's share of layer 0's gates, `[rows, 3D]`, from the words and `context [rows, C]`.
+impl<T: Real, C: Cell> Weights<T, C> {
+    /// The input's share of layer 0's gates, `[rows, G·D]`, from the words and `context [rows, C]`.
     pub(super) fn first_input_gates(
         &self,
         words: Words<'_, T>,
         context: Matrix<'_, T>,
         out: &mut [T],
     ) {
-        let (cell, cols) = (&self.cells[0], 3 * self.sizes.units);
+        let cell = &self.cells[0];
+        let cols = cell.gates();
         match words {
             Words::Tokens(tokens) => gather(out, &self.table, cols, tokens.iter().copied()),
             Words::Embeddings(words) => {
@@ -62,29 +64,26 @@ impl<T: Real> Weights<T> {
     /// The input's share of the gates of a layer above the first, from the states below.
     pub(super) fn input_gates(&self, layer: usize, below: Matrix<'_, T>, out: &mut [T]) {
         let cell = &self.cells[layer];
-        cell.input.forward(
-            below,
-            out,
-            3 * self.sizes.units,
-            Output::Bias(&cell.bias_ih),
-        );
+        let bias = Output::Bias(&cell.bias_ih);
+        cell.input.forward(below, out, cell.gates(), bias);
     }
 
-    /// A layer's states after a step, `[rows, D]`, from those before and the input's share.
+    /// A layer's states after a step, `[rows, D]` each, from those before and the input's share;
+    /// rows of `h` are `stride` apart.
     pub(super) fn advance(
         &self,
         layer: usize,
         active: &[usize],
-        previous: Matrix<'_, T>,
+        before: State<Matrix<'_, T>>,
         shares: &mut Gates<'_, T>,
         gates: &mut [T],
-        (states, stride): (&mut [T], usize),
+        (after, stride): (State<&mut [T]>, usize),
     ) {
-        let cols = 3 * self.sizes.units;
-        self.cells[layer].hidden_gates(previous, shares.hidden);
-        let input = Matrix::dense(&*shares.input, previous.rows, cols);
-        let hidden = Matrix::dense(&*shares.hidden, previous.rows, cols);
-        cell::forward(active, input, hidden, previous, gates, states, stride);
+        let (cell, rows) = (&self.cells[layer], before.hidden.rows);
+        cell.hidden_gates(before.hidden, shares.hidden);
+        let input = Matrix::dense(&*shares.input, rows, cell.gates());
+        let hidden = Matrix::dense(&*shares.hidden, rows, cell.gates());
+        C::forward(active, input, hidden, before, gates, after, stride);
     }
 
     /// `features [rows, D + C]`, the top states beside their contexts, to `logits [rows, V]`.

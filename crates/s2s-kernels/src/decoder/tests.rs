@@ -1,9 +1,13 @@
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
 use super::*;
 use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
 use crate::attention::kernel::Memory;
 use crate::gradcheck::{assert_gradient, dot, numbers};
+use crate::gru::Gru;
+use crate::lstm::Lstm;
+use crate::recurrent::Cell;
 use crate::team::Team;
 
 const SIZES: DecoderSizes = DecoderSizes {
@@ -20,16 +24,18 @@ const LEN: usize = 3;
 
 /// A decoder on a small ragged batch, its loss a weighted sum of the logits.
 #[derive(Clone, Debug)]
-struct Case {
+struct Case<C> {
+    cell: PhantomData<C>,
     layers: usize,
     forced: Vec<bool>,
     has_dropout: bool,
     threads: usize,
 }
 
-impl Case {
+impl<C: Cell> Case<C> {
     /// Of everything that has a gradient: embedding, output weight and bias, the scorer's query
-    /// weight, bias and energy, values, keys; then the first states; then four of each layer.
+    /// weight, bias and energy, values, keys; then the first states, two of each layer; then four of
+    /// each layer.
     fn sizes(&self) -> Vec<usize> {
         let DecoderSizes {
             vocab,
@@ -49,14 +55,17 @@ impl Case {
             SOURCE_LEN * batch * values,
             SOURCE_LEN * batch * ATTENTION,
         ];
-        sizes.extend(vec![batch * units; self.layers]);
+        for _ in 0..self.layers {
+            sizes.extend([batch * units, batch * units * C::CELL_STATES]);
+        }
         for layer in 0..self.layers {
             let inputs = if layer == 0 {
                 embedding + values
             } else {
                 units
             };
-            sizes.extend([3 * units * inputs, 3 * units * units, 3 * units, 3 * units]);
+            let gates = C::GATES * units;
+            sizes.extend([gates * inputs, gates * units, gates, gates]);
         }
         sizes
     }
@@ -80,7 +89,7 @@ impl Case {
     /// The loss, and the gradient where asked for.
     fn run(
         &self,
-        decoder: &mut Decoder<f64, Additive<f64>>,
+        decoder: &mut Decoder<f64, Additive<f64>, C>,
         point: &[f64],
         gradient: Option<&mut [f64]>,
     ) -> f64 {
@@ -102,10 +111,10 @@ impl Case {
             embedding: self.has_dropout.then_some(&embedding[..]),
             between: self.has_dropout.then_some(&between[..]),
         };
-        let initial = &parts[8..8 + self.layers];
+        let initial = self.initial(&parts);
         let inputs = DecoderInputs {
             memory,
-            initial,
+            initial: &initial,
             targets,
             dropout,
         };
@@ -123,8 +132,12 @@ impl Case {
                 energy: next(),
             };
             let (values, keys) = (next(), next());
-            let initial = (0..self.layers).map(|_| next()).collect();
-            let layers = (0..self.layers).map(|_| GruGrads {
+            let initial = (0..self.layers).map(|_| State {
+                hidden: next(),
+                cell: next(),
+            });
+            let initial = initial.collect();
+            let layers = (0..self.layers).map(|_| RecurrentGrads {
                 weight_ih: next(),
                 weight_hh: next(),
                 bias_ih: next(),
@@ -158,20 +171,33 @@ impl Case {
     }
 }
 
-impl Case {
+impl<C: Cell> Case<C> {
+    /// Each layer's first state.
+    fn initial<'a>(&self, parts: &[&'a [f64]]) -> Vec<State<&'a [f64]>> {
+        let states = parts[8..][..2 * self.layers].chunks_exact(2);
+        states
+            .map(|p| State {
+                hidden: p[0],
+                cell: p[1],
+            })
+            .collect()
+    }
+
     /// Packs the parameters of `point` and returns its parts.
     fn pack<'a>(
         &self,
-        decoder: &mut Decoder<f64, Additive<f64>>,
+        decoder: &mut Decoder<f64, Additive<f64>, C>,
         point: &'a [f64],
     ) -> Vec<&'a [f64]> {
         let parts = split(point, &self.sizes());
-        let layers = parts[8 + self.layers..].chunks_exact(4).map(|p| GruParams {
-            weight_ih: p[0],
-            weight_hh: p[1],
-            bias_ih: p[2],
-            bias_hh: p[3],
-        });
+        let layers = parts[8 + 2 * self.layers..]
+            .chunks_exact(4)
+            .map(|p| RecurrentParams {
+                weight_ih: p[0],
+                weight_hh: p[1],
+                bias_ih: p[2],
+                bias_hh: p[3],
+            });
         decoder.pack(&DecoderParams {
             embedding: parts[0],
             layers: layers.collect(),
@@ -207,7 +233,7 @@ fn split_mut<'a>(all: &'a mut [f64], sizes: &[usize]) -> Vec<&'a mut [f64]> {
     sizes.iter().map(|&n| take(n)).collect()
 }
 
-fn cases() -> Vec<Case> {
+fn cases<C: Cell>() -> Vec<Case<C>> {
     let mixed = vec![true, false, true, true, true, false, false, false, true];
     let coins = [vec![true; 9], vec![false; 9], mixed];
     let mut cases = Vec::new();
@@ -215,6 +241,7 @@ fn cases() -> Vec<Case> {
         for (index, forced) in coins.iter().cloned().enumerate() {
             let has_dropout = (index + layers) % 2 == 0;
             cases.push(Case {
+                cell: PhantomData,
                 layers,
                 forced,
                 has_dropout,
@@ -225,9 +252,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-#[test]
-fn derivatives_are_those_of_the_forward_pass() {
-    for case in cases() {
+fn check_derivatives<C: Cell>() {
+    for case in cases::<C>() {
         let (point, gradient) = case.gradient();
         let mut decoder = Decoder::new(Additive::new());
         assert_gradient(&format!("{case:?}"), &point, &gradient, |point| {
@@ -237,8 +263,13 @@ fn derivatives_are_those_of_the_forward_pass() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
-    for case in cases() {
+fn derivatives_are_those_of_the_forward_pass() {
+    check_derivatives::<Gru>();
+    check_derivatives::<Lstm>();
+}
+
+fn check_threads<C: Cell>() {
+    for case in cases::<C>() {
         let expected = case.gradient().1;
         for threads in 1..5 {
             assert_eq!(
@@ -255,9 +286,14 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
-fn memory_of_another_batch_leaves_no_trace() {
+fn threads_do_not_change_a_bit() {
+    check_threads::<Gru>();
+    check_threads::<Lstm>();
+}
+
+fn check_memory<C: Cell>() {
     let mut decoder = Decoder::new(Additive::new());
-    for case in cases() {
+    for case in cases::<C>() {
         let (point, expected) = case.gradient();
         let mut gradient = vec![f64::NAN; point.len()];
         case.run(&mut decoder, &point, Some(&mut gradient));
@@ -265,8 +301,15 @@ fn memory_of_another_batch_leaves_no_trace() {
     }
 }
 
-fn free_running(layers: usize) -> Case {
+#[test]
+fn memory_of_another_batch_leaves_no_trace() {
+    check_memory::<Gru>();
+    check_memory::<Lstm>();
+}
+
+fn free_running<C: Cell>(layers: usize) -> Case<C> {
     Case {
+        cell: PhantomData,
         layers,
         forced: vec![false; 9],
         has_dropout: false,
@@ -274,10 +317,9 @@ fn free_running(layers: usize) -> Case {
     }
 }
 
-#[test]
-fn decoding_step_by_step_is_the_free_running_loop() {
+fn check_decoding<C: Cell>() {
     for layers in 1..4 {
-        let case = free_running(layers);
+        let case = free_running::<C>(layers);
         let point = numbers(4, case.sizes().iter().sum());
         let mut decoder = Decoder::new(Additive::new());
         case.run(&mut decoder, &point, None);
@@ -289,7 +331,7 @@ fn decoding_step_by_step_is_the_free_running_loop() {
             len: SOURCE_LEN,
         };
         let mut decoding = Decoding::new();
-        decoding.start(&decoder, memory, &parts[8..8 + layers]);
+        decoding.start(&decoder, memory, &case.initial(&parts));
         for step in 0..LEN {
             let tokens = &decoder.tokens()[step * 3..][..3];
             decoding.step(&decoder, memory, tokens);
@@ -300,8 +342,13 @@ fn decoding_step_by_step_is_the_free_running_loop() {
 }
 
 #[test]
-fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
-    let case = free_running(2);
+fn decoding_step_by_step_is_the_free_running_loop() {
+    check_decoding::<Gru>();
+    check_decoding::<Lstm>();
+}
+
+fn check_keep<C: Cell>() {
+    let case = free_running::<C>(2);
     let point = numbers(4, case.sizes().iter().sum());
     let mut decoder = Decoder::new(Additive::new());
     case.run(&mut decoder, &point, None);
@@ -313,7 +360,7 @@ fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
         len: SOURCE_LEN,
     };
     let mut decoding = Decoding::new();
-    decoding.start(&decoder, memory, &parts[8..10]);
+    decoding.start(&decoder, memory, &case.initial(&parts));
     decoding.step(&decoder, memory, &decoder.tokens()[..3]);
     decoding.keep(&[2, 0, 2]);
     assert_eq!(decoding.rows(), [2, 0, 2]);
@@ -325,4 +372,10 @@ fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
     let expected = &decoder.logits()[2 * 15..];
     assert_eq!(decoding.logits()[..5], expected[..5]);
     assert_eq!(decoding.logits()[5..], expected[10..]);
+}
+
+#[test]
+fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
+    check_keep::<Gru>();
+    check_keep::<Lstm>();
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::step::features_stride;
 use super::{DecoderDropout, DecoderSizes};
-use crate::gru::cell::gates_stride;
 use crate::real::Real;
+use crate::recurrent::Cell;
 use crate::team::Steps;
 
 /// What the forward pass keeps, position first.
@@ -23,9 +23,11 @@ pub(super) struct DecoderTrace<T> {
     pub(super) features: Vec<T>,
     /// `[T + 1, B, D]` for each layer below the top, likewise.
     pub(super) states: Vec<Vec<T>>,
+    /// `[T + 1, B, D]` for each layer, likewise, of a cell that has cell states.
+    pub(super) cell_states: Vec<Vec<T>>,
     /// `[T, B, D]` for each layer below the top: its states with some numbers dropped.
     pub(super) dropped: Vec<Vec<T>>,
-    /// `[T, B, 4D]` for each layer, padded; the gates, then their derivatives.
+    /// `[T, B, SAVED·D]` for each layer, padded; the gates, then their derivatives.
     pub(super) gates: Vec<Vec<T>>,
     /// `[T + 1, B, S]`; at position 0 zeros.
     pub(super) weights: Vec<T>,
@@ -39,7 +41,7 @@ pub(super) struct DecoderTrace<T> {
 
 impl<T: Real> DecoderTrace<T> {
     /// Makes room for a batch.
-    pub(super) fn resize(
+    pub(super) fn resize<C: Cell>(
         &mut self,
         sizes: DecoderSizes,
         (batch, len, source_len): (usize, usize, usize),
@@ -70,11 +72,15 @@ impl<T: Real> DecoderTrace<T> {
         self.logits.resize(rows * vocab, T::ZERO);
         self.gates.resize_with(layers, Vec::new);
         for gates in &mut self.gates {
-            gates.resize(rows * gates_stride(units), T::ZERO);
+            gates.resize(rows * C::gates_stride(units), T::ZERO);
         }
         self.states.resize_with(layers - 1, Vec::new);
         for states in &mut self.states {
             states.resize((len + 1) * batch * units, T::ZERO);
+        }
+        self.cell_states.resize_with(layers, Vec::new);
+        for states in &mut self.cell_states {
+            states.resize((len + 1) * batch * C::CELL_STATES * units, T::ZERO);
         }
         self.dropped.resize_with(
             if dropout.between.is_some() {
@@ -90,7 +96,7 @@ impl<T: Real> DecoderTrace<T> {
     }
 
     /// Cuts everything into ranges of rows.
-    pub(super) fn split<'a>(
+    pub(super) fn split<'a, C: Cell>(
         &'a mut self,
         sizes: DecoderSizes,
         kept: usize,
@@ -116,7 +122,8 @@ impl<T: Real> DecoderTrace<T> {
         let mut logits = cut(&mut self.logits, len, vocab);
         let mut states = layers(&mut self.states, len + 1, units);
         let mut dropped = layers(&mut self.dropped, len, units);
-        let mut gates = layers(&mut self.gates, len, gates_stride(units));
+        let mut gates = layers(&mut self.gates, len, C::gates_stride(units));
+        let mut cell_states = layers(&mut self.cell_states, len + 1, C::CELL_STATES * units);
         ranges
             .iter()
             .map_while(|range| {
@@ -132,6 +139,7 @@ impl<T: Real> DecoderTrace<T> {
                     kept: kept_steps.next()?,
                     logits: logits.next()?,
                     states: states.iter_mut().map_while(Iterator::next).collect(),
+                    cell_states: cell_states.iter_mut().map_while(Iterator::next).collect(),
                     dropped: dropped.iter_mut().map_while(Iterator::next).collect(),
                     gates: gates.iter_mut().map_while(Iterator::next).collect(),
                 })
@@ -152,6 +160,7 @@ pub(super) struct Rows<'a, T> {
     pub(super) features: Steps<'a, T>,
     pub(super) d_features: Steps<'a, T>,
     pub(super) states: Vec<Steps<'a, T>>,
+    pub(super) cell_states: Vec<Steps<'a, T>>,
     pub(super) dropped: Vec<Steps<'a, T>>,
     pub(super) gates: Vec<Steps<'a, T>>,
     pub(super) weights: Steps<'a, T>,

@@ -5,12 +5,45 @@ use std::num::NonZeroUsize;
 use candle_core::{D, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use s2s_kernels::slices::{
-    Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, DecoderGrads, DecoderInputs,
-    DecoderParams, DecoderSizes, GruGrads, GruParams, Memory, MemoryGrads, Targets, Team,
+    Additive, AdditiveGrads, AdditiveParams, Cell, Decoder, DecoderDropout, DecoderGrads,
+    DecoderInputs, DecoderParams, DecoderSizes, Gru, Lstm, Memory, MemoryGrads, RecurrentGrads,
+    RecurrentParams, Targets, Team,
 };
-use s2s_kernels::{GruWeights, Kernels};
+use s2s_kernels::{Kernels, RecurrentWeights, State};
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
+
+/// A cell with one step of it in tensor operations.
+trait Referenced: Cell {
+    fn step(
+        input: &Tensor,
+        state: &State<Tensor>,
+        weights: &RecurrentWeights,
+    ) -> Result<State<Tensor>>;
+}
+
+impl Referenced for Gru {
+    fn step(
+        input: &Tensor,
+        state: &State<Tensor>,
+        weights: &RecurrentWeights,
+    ) -> Result<State<Tensor>> {
+        Ok(State {
+            hidden: Kernels::Reference.gru_cell(input, &state.hidden, weights)?,
+            cell: state.cell.clone(),
+        })
+    }
+}
+
+impl Referenced for Lstm {
+    fn step(
+        input: &Tensor,
+        state: &State<Tensor>,
+        weights: &RecurrentWeights,
+    ) -> Result<State<Tensor>> {
+        Kernels::Reference.lstm_cell(input, state, weights)
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -36,14 +69,14 @@ struct Drawn {
     d_logits: Vec<f32>,
 }
 
-/// Of embedding, output weight and bias, query weight, query bias, energy, values, keys; first
-/// states; four weights a layer.
+/// Of embedding, output weight and bias, query weight, query bias, energy, values, keys; then come
+/// the first states, `h` and `c` of each layer, and the four weights of each.
 const FIXED: usize = 8;
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 impl Case {
-    fn draw(&self) -> Result<Drawn> {
+    fn draw<C: Cell>(&self) -> Result<Drawn> {
         let DecoderSizes {
             vocab,
             embedding,
@@ -66,6 +99,7 @@ impl Case {
         ];
         for _ in 0..layers {
             vars.push(draw.var((batch, units))?);
+            vars.push(draw.var((batch, units * C::CELL_STATES))?);
         }
         for layer in 0..layers {
             let inputs = if layer == 0 {
@@ -73,10 +107,11 @@ impl Case {
             } else {
                 units
             };
-            vars.push(draw.var((3 * units, inputs))?);
-            vars.push(draw.var((3 * units, units))?);
-            vars.push(draw.var(3 * units)?);
-            vars.push(draw.var(3 * units)?);
+            let gates = C::GATES * units;
+            vars.push(draw.var((gates, inputs))?);
+            vars.push(draw.var((gates, units))?);
+            vars.push(draw.var(gates)?);
+            vars.push(draw.var(gates)?);
         }
         Ok(Drawn {
             vars,
@@ -91,7 +126,7 @@ impl Case {
     }
 
     /// Logits `[T, B, V]`, weights `[T, B, S]`, then the gradients.
-    fn reference(&self, drawn: &Drawn) -> Result<Vec<Vec<f32>>> {
+    fn reference<C: Referenced>(&self, drawn: &Drawn) -> Result<Vec<Vec<f32>>> {
         let DecoderSizes {
             vocab,
             embedding,
@@ -110,7 +145,9 @@ impl Case {
         let padding = Tensor::from_vec(padding, (batch, self.source_len), &device)?;
         let mask = |mask: &[f32], width| Tensor::from_slice(mask, (batch, len, width), &device);
         let embedding_mask = mask(&drawn.embedding_mask, embedding)?;
-        let mut states: Vec<Tensor> = vars[FIXED..][..layers].iter().map(|&v| v.clone()).collect();
+        let mut states: Vec<State<Tensor>> = pairs(&vars[FIXED..][..2 * layers])
+            .map(|state| state.map(Tensor::clone))
+            .collect();
         let (mut all_logits, mut all_weights): (Vec<Tensor>, Vec<Tensor>) = (vec![], vec![]);
         for step in 0..len {
             let own = match all_logits.last() {
@@ -126,7 +163,7 @@ impl Case {
                 }
             });
             let token = Tensor::from_vec(token.collect(), batch, &device)?;
-            let query = linear(&states[layers - 1], vars[3], vars[4])?;
+            let query = linear(&states[layers - 1].hidden, vars[3], vars[4])?;
             let scores = Kernels::Reference.additive_scores(&query, keys, vars[5])?;
             let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
             let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
@@ -140,15 +177,15 @@ impl Case {
                     let between = mask(&drawn.between[layer - 1], units)?;
                     input = (input * between.narrow(1, step, 1)?.squeeze(1)?)?;
                 }
-                let w = &vars[FIXED + layers + 4 * layer..][..4];
-                let weights = GruWeights {
+                let w = &vars[FIXED + 2 * layers + 4 * layer..][..4];
+                let weights = RecurrentWeights {
                     weight_ih: w[0].clone(),
                     weight_hh: w[1].clone(),
                     bias_ih: w[2].clone(),
                     bias_hh: w[3].clone(),
                 };
-                states[layer] = Kernels::Reference.gru_cell(&input, &states[layer], &weights)?;
-                input = states[layer].clone();
+                states[layer] = C::step(&input, &states[layer], &weights)?;
+                input = states[layer].hidden.clone();
             }
             all_logits.push(linear(
                 &Tensor::cat(&[&input, &context], 1)?,
@@ -168,14 +205,14 @@ impl Case {
         Ok(all)
     }
 
-    fn fused(&self, drawn: &Drawn, mut team: Team<f32>) -> Result<Vec<Vec<f32>>> {
+    fn fused<C: Cell>(&self, drawn: &Drawn, mut team: Team<f32>) -> Result<Vec<Vec<f32>>> {
         let layers = self.sizes.layers;
         let vars = drawn
             .vars
             .iter()
             .map(|v| numbers(v))
             .collect::<Result<Vec<_>>>()?;
-        let mut decoder = Decoder::new(Additive::new());
+        let mut decoder = Decoder::<f32, _, C>::new(Additive::new());
         decoder.scorer.pack(AdditiveParams {
             query_weight: &vars[3],
             query_bias: &vars[4],
@@ -183,9 +220,9 @@ impl Case {
         });
         let params = DecoderParams {
             embedding: &vars[0],
-            layers: vars[FIXED + layers..]
+            layers: vars[FIXED + 2 * layers..]
                 .chunks_exact(4)
-                .map(gru_params)
+                .map(layer_params)
                 .collect(),
             output_weight: &vars[1],
             output_bias: &vars[2],
@@ -207,7 +244,8 @@ impl Case {
             embedding: self.has_dropout.then_some(&drawn.embedding_mask[..]),
             between: self.has_dropout.then_some(&between[..]),
         };
-        let initial: Vec<&[f32]> = vars[FIXED..][..layers].iter().map(Vec::as_slice).collect();
+        let initial: Vec<&[f32]> = vars.iter().map(Vec::as_slice).collect();
+        let initial: Vec<State<&[f32]>> = pairs(&initial[FIXED..][..2 * layers]).collect();
         let inputs = DecoderInputs {
             memory,
             initial: &initial,
@@ -230,10 +268,15 @@ impl Case {
         let d_memory = MemoryGrads {
             values,
             keys,
-            initial: (0..layers).map(|_| next()).collect(),
+            initial: (0..layers)
+                .map(|_| State {
+                    hidden: next(),
+                    cell: next(),
+                })
+                .collect(),
         };
         let layers = (0..layers)
-            .map(|_| GruGrads {
+            .map(|_| RecurrentGrads {
                 weight_ih: next(),
                 weight_hh: next(),
                 bias_ih: next(),
@@ -253,8 +296,14 @@ impl Case {
 
     #[track_caller]
     fn check(&self) -> Result<()> {
-        let drawn = self.draw()?;
-        let fused = self.fused(&drawn, Team::single())?;
+        self.check_cell::<Gru>()?;
+        self.check_cell::<Lstm>()
+    }
+
+    #[track_caller]
+    fn check_cell<C: Referenced>(&self) -> Result<()> {
+        let drawn = self.draw::<C>()?;
+        let fused = self.fused::<C>(&drawn, Team::single())?;
         let names = [
             "logits",
             "weights",
@@ -270,12 +319,14 @@ impl Case {
         let names = names
             .into_iter()
             .chain(std::iter::repeat("states and layers"));
-        for ((fused, reference), name) in fused.iter().zip(&self.reference(&drawn)?).zip(names) {
-            assert_close(&format!("{name} of {self:?}"), fused, reference);
+        let cell = C::default();
+        for ((fused, reference), name) in fused.iter().zip(&self.reference::<C>(&drawn)?).zip(names)
+        {
+            assert_close(&format!("{name} of {cell:?} in {self:?}"), fused, reference);
         }
         assert!(
-            fused == self.fused(&drawn, Team::new(TWO))?,
-            "threads changed a bit of {self:?}"
+            fused == self.fused::<C>(&drawn, Team::new(TWO))?,
+            "threads changed a bit of {cell:?} in {self:?}"
         );
         Ok(())
     }
@@ -285,8 +336,16 @@ fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.matmul(&weight.t()?)?.broadcast_add(bias)
 }
 
-fn gru_params(weights: &[Vec<f32>]) -> GruParams<'_, f32> {
-    GruParams {
+/// One state after the other, `h` and `c` side by side.
+fn pairs<X: Copy>(states: &[X]) -> impl Iterator<Item = State<X>> {
+    states.chunks_exact(2).map(|state| State {
+        hidden: state[0],
+        cell: state[1],
+    })
+}
+
+fn layer_params(weights: &[Vec<f32>]) -> RecurrentParams<'_, f32> {
+    RecurrentParams {
         weight_ih: &weights[0],
         weight_hh: &weights[1],
         bias_ih: &weights[2],

@@ -2,14 +2,51 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
-use s2s_kernels::{AdamStep, Direction, GruWeights, Kernels, Moments, Ragged};
+use s2s_kernels::{AdamStep, Direction, Kernels, Moments, Ragged, RecurrentWeights};
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
 
 const BOTH: [Kernels; 2] = [Kernels::Fused, Kernels::Reference];
 
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    Gru,
+    Lstm,
+}
+
+impl Cell {
+    fn gates(self) -> usize {
+        match self {
+            Self::Gru => 3,
+            Self::Lstm => 4,
+        }
+    }
+
+    /// The states at all positions, then every vector of the last state.
+    fn run(
+        self,
+        kernels: Kernels,
+        input: &Tensor,
+        weights: &RecurrentWeights,
+        rows: &Ragged,
+        direction: Direction,
+    ) -> Result<Vec<Tensor>> {
+        Ok(match self {
+            Self::Gru => {
+                let run = kernels.gru(input, weights, rows, direction)?;
+                vec![run.states, run.last]
+            }
+            Self::Lstm => {
+                let run = kernels.lstm(input, weights, rows, direction)?;
+                vec![run.states, run.last.hidden, run.last.cell]
+            }
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
-struct GruCase {
+struct LayerCase {
+    cell: Cell,
     lengths: Vec<usize>,
     len: usize,
     inputs: usize,
@@ -17,8 +54,9 @@ struct GruCase {
     direction: Direction,
 }
 
-fn check_gru(case: &GruCase) -> Result<()> {
-    let GruCase {
+fn check_layer(case: &LayerCase) -> Result<()> {
+    let LayerCase {
+        cell,
         lengths,
         len,
         inputs,
@@ -26,57 +64,59 @@ fn check_gru(case: &GruCase) -> Result<()> {
         direction,
     } = case;
     let (batch, len, inputs, units) = (lengths.len(), *len, *inputs, *units);
+    let gates = cell.gates() * units;
     let mut draw = Draw::new(1);
     let input = draw.var((batch, len, inputs))?;
     let vars = [
-        draw.var((3 * units, inputs))?,
-        draw.var((3 * units, units))?,
-        draw.var(3 * units)?,
-        draw.var(3 * units)?,
+        draw.var((gates, inputs))?,
+        draw.var((gates, units))?,
+        draw.var(gates)?,
+        draw.var(gates)?,
     ];
-    let weights = GruWeights {
+    let weights = RecurrentWeights {
         weight_ih: vars[0].as_tensor().clone(),
         weight_hh: vars[1].as_tensor().clone(),
         bias_ih: vars[2].as_tensor().clone(),
         bias_hh: vars[3].as_tensor().clone(),
     };
     let d_states = draw.tensor((batch, len, units))?;
-    let d_last = draw.tensor((batch, units))?;
+    let d_last = [draw.tensor((batch, units))?, draw.tensor((batch, units))?];
     let rows = Ragged::new(lengths.clone(), len, DType::F32, &Device::Cpu)?;
     let run = |kernels: Kernels| -> Result<Vec<Vec<f32>>> {
-        let run = kernels.gru(&input, &weights, &rows, *direction)?;
-        let loss = (weighted_sum(&run.states, &d_states)? + weighted_sum(&run.last, &d_last)?)?;
+        let said = cell.run(kernels, &input, &weights, &rows, *direction)?;
+        let mut loss = weighted_sum(&said[0], &d_states)?;
+        for (last, d_last) in said[1..].iter().zip(&d_last) {
+            loss = (loss + weighted_sum(last, d_last)?)?;
+        }
         let [weight_ih, weight_hh, bias_ih, bias_hh] = &vars;
-        let mut all = vec![numbers(&run.states)?, numbers(&run.last)?];
-        all.extend(gradients(
-            &loss,
-            &[&input, weight_ih, weight_hh, bias_ih, bias_hh],
-        )?);
+        let mut all = gradients(&loss, &[&input, weight_ih, weight_hh, bias_ih, bias_hh])?;
+        all.extend(said.iter().map(numbers).collect::<Result<Vec<_>>>()?);
         Ok(all)
     };
     let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
     let names = [
-        "states",
-        "last",
         "input",
         "weight_ih",
         "weight_hh",
         "bias_ih",
         "bias_hh",
+        "states",
+        "last h",
+        "last c",
     ];
     for ((fused, reference), name) in fused.iter().zip(&reference).zip(names) {
-        assert_close(name, fused, reference);
+        assert_close(&format!("{name} of {case:?}"), fused, reference);
     }
     Ok(())
 }
 
-#[test]
-fn gru_is_its_reference_at_every_edge() -> Result<()> {
+fn check_edges(cell: Cell) -> Result<()> {
     for direction in [Direction::Forward, Direction::Backward] {
         for lengths in [vec![1], vec![3, 1, 0, 3], vec![2; 17]] {
             for (inputs, units) in [(1, 1), (3, 15), (16, 16), (17, 33)] {
                 let len = 3.min(lengths.iter().copied().max().unwrap_or(0));
-                check_gru(&GruCase {
+                check_layer(&LayerCase {
+                    cell,
                     lengths: lengths.clone(),
                     len,
                     inputs,
@@ -84,6 +124,44 @@ fn gru_is_its_reference_at_every_edge() -> Result<()> {
                     direction,
                 })?;
             }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gru_is_its_reference_at_every_edge() -> Result<()> {
+    check_edges(Cell::Gru)
+}
+
+#[test]
+fn lstm_is_its_reference_at_every_edge() -> Result<()> {
+    check_edges(Cell::Lstm)
+}
+
+#[test]
+fn weights_of_the_other_cell_are_refused() -> Result<()> {
+    let mut draw = Draw::new(1);
+    let rows = Ragged::new(vec![2, 1], 2, DType::F32, &Device::Cpu)?;
+    let input = draw.tensor((2, 2, 3))?;
+    let longer = draw.tensor((2, 3, 3))?;
+    for (cell, other) in [(Cell::Gru, Cell::Lstm), (Cell::Lstm, Cell::Gru)] {
+        let mut weights = |gates: usize| -> Result<RecurrentWeights> {
+            Ok(RecurrentWeights {
+                weight_ih: draw.tensor((gates * 5, 3))?,
+                weight_hh: draw.tensor((gates * 5, 5))?,
+                bias_ih: draw.tensor(gates * 5)?,
+                bias_hh: draw.tensor(gates * 5)?,
+            })
+        };
+        let (own, foreign) = (weights(cell.gates())?, weights(other.gates())?);
+        for kernels in BOTH {
+            let run = |input, weights| cell.run(kernels, input, weights, &rows, Direction::Forward);
+            assert!(run(&input, &own).is_ok());
+            assert!(run(&longer, &own).is_err());
+            let error = run(&input, &foreign).unwrap_err().to_string();
+            let says = format!("({} gates)", cell.gates());
+            assert!(error.contains(&says), "{error}");
         }
     }
     Ok(())
@@ -225,17 +303,19 @@ fn other_types_and_layouts_take_the_reference() -> Result<()> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn gru_is_its_reference(
+    fn layers_are_their_reference(
+        is_gru: bool,
         lengths in prop::collection::vec(0..6_usize, 1..9),
         inputs in 1..20_usize,
         units in 1..40_usize,
         is_forward: bool,
     ) {
         let direction = if is_forward { Direction::Forward } else { Direction::Backward };
-        check_gru(&GruCase { lengths, len: 5, inputs, units, direction }).unwrap();
+        let cell = if is_gru { Cell::Gru } else { Cell::Lstm };
+        check_layer(&LayerCase { cell, lengths, len: 5, inputs, units, direction }).unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::log_softmax;
 
 use super::{Decoded, Stop};
-use crate::fused::Fused;
+use crate::fused::FusedModel;
 use crate::{Mode, Seq2Seq, Source};
 
 /// A model made ready to decode: where there are kernels for it, its weights are packed once.
@@ -13,7 +13,7 @@ use crate::{Mode, Seq2Seq, Source};
 #[derive(Debug)]
 pub struct Greedy<'a> {
     model: &'a Seq2Seq,
-    fused: Option<Fused>,
+    fused: Option<Box<dyn FusedModel>>,
 }
 
 impl<'a> Greedy<'a> {

@@ -1,9 +1,10 @@
 //! The encoder on slices: the equations are [`Encoder`](crate::Encoder)'s.
 
 use candle_core::Result;
+use s2s_kernels::State;
 use s2s_kernels::slices::{
-    Bidirectional, BidirectionalStates, GruBatch, GruInput, Matrix, Team, gather, position_first,
-    scatter_add,
+    Bidirectional, BidirectionalStates, Cell, Matrix, RecurrentBatch, RecurrentInput, Team, gather,
+    position_first, scatter_add,
 };
 
 use super::slices::{GradSlices, ParamSlices, multiply_mask};
@@ -17,12 +18,12 @@ pub(super) struct Words<'a> {
     pub(super) len: usize,           // S
 }
 
-pub(super) struct FusedEncoder {
+pub(super) struct FusedEncoder<C: Cell> {
     width: usize,         // E
     both: usize,          // 2H
     dropout: Probability, // between layers
     embedding_dropout: Probability,
-    layers: Vec<Layer>,
+    layers: Vec<Layer<C>>,
     /// The gradient of what each layer reads, and of what the top one says: `[S, B, E]` for the
     /// lowest, `[S, B, 2H]` for the others.
     d_inputs: Vec<Vec<f32>>,
@@ -30,15 +31,15 @@ pub(super) struct FusedEncoder {
 
 /// One layer with what it reads and says.
 #[derive(Default)]
-struct Layer {
-    gru: Bidirectional<f32>,
+struct Layer<C: Cell> {
+    rnn: Bidirectional<f32, C>,
     mask: Option<Vec<f32>>, // on its input: [B, S, E] for the lowest, [B, S, 2H] for the others
     input: Vec<f32>,        // after dropout, position first; unused where nothing is dropped
     states: Vec<f32>,       // [S, B, 2H]
-    last: Vec<f32>,         // [B, 2H]
+    last: State<Vec<f32>>,  // [B, 2H] each
 }
 
-impl FusedEncoder {
+impl<C: Cell> FusedEncoder<C> {
     pub(super) fn new(config: &ModelConfig) -> Self {
         let n_layers = config.layers.get();
         Self {
@@ -53,9 +54,9 @@ impl FusedEncoder {
 
     pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
         for (k, layer) in self.layers.iter_mut().enumerate() {
-            layer.gru.pack([
-                params.gru("encoder.rnn", &format!("_l{k}"))?,
-                params.gru("encoder.rnn", &format!("_l{k}_reverse"))?,
+            layer.rnn.pack([
+                params.recurrent("encoder.rnn", &format!("_l{k}"))?,
+                params.recurrent("encoder.rnn", &format!("_l{k}_reverse"))?,
             ]);
         }
         Ok(())
@@ -86,23 +87,24 @@ impl FusedEncoder {
                 multiply_mask(&mut layer.input, mask, batch, words.len);
             }
             layer.states.resize(n * self.both, 0.0);
-            layer.last.resize(batch * self.both, 0.0);
+            let (width, last) = (batch * self.both, &mut layer.last);
+            last.hidden.resize(width, 0.0);
+            last.cell.resize(C::CELL_STATES * width, 0.0);
             let dropped = layer.mask.as_ref().map(|_| layer.input.as_slice());
             let read = reading(dropped, below, words, embedding);
-            layer
-                .gru
-                .forward(read, &mut layer.states, &mut layer.last, team);
+            let last = layer.last.each_mut().map(Vec::as_mut_slice);
+            layer.rnn.forward(read, &mut layer.states, last, team);
         }
         Ok(())
     }
 
     /// From the gradient of the values, which stands in [`d_values_mut`](Self::d_values_mut), and for
-    /// each layer that of its last states, `[B, 2H]`.
+    /// each layer that of its last states, `[B, 2H]` each.
     pub(super) fn backward(
         &mut self,
         params: &ParamSlices<'_>,
         words: Words<'_>,
-        d_last: &[Vec<f32>],
+        d_last: &[State<&[f32]>],
         grads: &mut GradSlices<'_>,
         team: &mut Team<f32>,
     ) -> Result<()> {
@@ -122,16 +124,16 @@ impl FusedEncoder {
             let seen = BidirectionalStates {
                 states: &layer.states,
                 d_states: &d_states[0],
-                d_ends: &d_last[k],
+                d_ends: d_last[k],
             };
             let mut d_weights = [
-                grads.gru("encoder.rnn", &format!("_l{k}"))?,
-                grads.gru("encoder.rnn", &format!("_l{k}_reverse"))?,
+                grads.recurrent("encoder.rnn", &format!("_l{k}"))?,
+                grads.recurrent("encoder.rnn", &format!("_l{k}_reverse"))?,
             ];
             let dropped = layer.mask.as_ref().map(|_| layer.input.as_slice());
             let read = reading(dropped, below, words, embedding);
             layer
-                .gru
+                .rnn
                 .backward(read, seen, d_input, &mut d_weights, team);
             if let Some(mask) = &layer.mask {
                 multiply_mask(d_input, mask, batch, words.len);
@@ -162,9 +164,11 @@ impl FusedEncoder {
         &mut self.d_inputs[n_layers]
     }
 
-    /// Each layer's last states, `[B, 2H]`.
-    pub(super) fn last(&self) -> impl Iterator<Item = &[f32]> {
-        self.layers.iter().map(|layer| layer.last.as_slice())
+    /// Each layer's last states, `[B, 2H]` each.
+    pub(super) fn last(&self) -> impl Iterator<Item = State<&[f32]>> {
+        self.layers
+            .iter()
+            .map(|layer| layer.last.each_ref().map(Vec::as_slice))
     }
 
     fn draw(&mut self, n: usize, noise: Option<&Noise>) {
@@ -185,21 +189,21 @@ impl FusedEncoder {
 }
 
 /// What a layer reads: its own input after dropout, or the layer below, or the words themselves.
-fn reading<'a>(
+fn reading<'a, C: Cell>(
     dropped: Option<&'a [f32]>,
-    below: Option<&'a Layer>,
+    below: Option<&'a Layer<C>>,
     words: Words<'a>,
     embedding: &'a [f32],
-) -> GruBatch<'a, f32> {
+) -> RecurrentBatch<'a, f32> {
     let input = match (dropped, below) {
-        (Some(dropped), _) => GruInput::Dense(dropped),
-        (None, Some(below)) => GruInput::Dense(&below.states),
-        (None, None) => GruInput::Embedded {
+        (Some(dropped), _) => RecurrentInput::Dense(dropped),
+        (None, Some(below)) => RecurrentInput::Dense(&below.states),
+        (None, None) => RecurrentInput::Embedded {
             ids: words.ids,
             embedding,
         },
     };
-    GruBatch {
+    RecurrentBatch {
         input,
         lengths: words.lengths,
         len: words.len,

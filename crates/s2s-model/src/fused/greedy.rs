@@ -1,16 +1,17 @@
 //! Greedy decoding on slices: rows that have ended leave the batch.
 
 use candle_core::Result;
-use s2s_kernels::slices::{Decoding, Memory};
+use s2s_kernels::slices::{Cell, Decoding, Memory};
 
+use super::bridge::slices;
 use super::encoder::Words;
 use super::slices::ParamSlices;
 use super::{Fused, argmax, words};
 use crate::{Decoded, Params, Source, Stop, Tokens};
 
-impl Fused {
+impl<C: Cell> Fused<C> {
     /// The likeliest token at each step; the weights must be packed.
-    pub(crate) fn greedy(
+    pub(super) fn decode(
         &mut self,
         params: &Params,
         tokens: Tokens,
@@ -35,9 +36,8 @@ impl Fused {
             lengths,
             len,
         };
-        let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
         let mut decoding = Decoding::new();
-        decoding.start(&self.decoder, memory, &initial);
+        decoding.start(&self.decoder, memory, &slices(&self.bridge.states));
 
         let mut rows = vec![Decoded::default(); lengths.len()];
         let going: Vec<usize> = (0..lengths.len())

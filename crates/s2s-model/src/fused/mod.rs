@@ -13,35 +13,40 @@
 mod bridge;
 mod encoder;
 mod greedy;
+mod model;
 mod slices;
+
+pub(crate) use model::{FusedModel, fused};
 
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use s2s_kernels::State;
 use s2s_kernels::slices::{
-    Additive, AdditiveGrads, AdditiveParams, Decoder, DecoderDropout, DecoderInputs, Linear,
+    Additive, AdditiveGrads, AdditiveParams, Cell, Decoder, DecoderDropout, DecoderInputs, Linear,
     Matrix, Memory, MemoryGrads, Output, Targets, Team, swap_axes, token_loss, weight_gradient,
 };
 
 use self::bridge::FusedBridge;
 use self::encoder::{FusedEncoder, Words};
-use self::slices::{GradSlices, ParamSlices, to_tensors, zeros};
-use crate::{AttentionConfig, Batch, Forcing, ModelConfig, Noise, Params, Probability, Score};
+use self::slices::{GradSlices, ParamSlices};
+use crate::{AdditiveConfig, Batch, Forcing, ModelConfig, Noise, Probability, Score};
 
 /// The operators of a model with their memory, which is reused from step to step.
-pub(crate) struct Fused {
+struct Fused<C: Cell> {
     team: Team<f32>,
-    encoder: FusedEncoder,
+    encoder: FusedEncoder<C>,
     bridge: FusedBridge,
     key: Linear<f32>,
-    decoder: Decoder<f32, Additive<f32>>,
+    decoder: Decoder<f32, Additive<f32>, C>,
     values: Vec<f32>,   // [B, S, 2H]
     d_values: Vec<f32>, // [B, S, 2H]
     keys: Vec<f32>,     // [B, S, A]
     d_keys: Vec<f32>,   // [B, S, A]
     sizes: Sizes,
     config: ModelConfig,
+    attention: AdditiveConfig,
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +60,7 @@ struct Sizes {
     embedding_dropout: Probability,
 }
 
-impl fmt::Debug for Fused {
+impl<C: Cell> fmt::Debug for Fused<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fused")
             .field("threads", &self.team.threads())
@@ -63,14 +68,9 @@ impl fmt::Debug for Fused {
     }
 }
 
-impl Fused {
-    /// The operators of a model, if there are kernels for it.
-    pub(crate) fn new(config: &ModelConfig, params: &Params) -> Option<Self> {
-        let AttentionConfig::Additive(attention) = &config.attention else {
-            return None;
-        };
-        let is_here = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
-        is_here.then(|| Self {
+impl<C: Cell> Fused<C> {
+    fn new(config: &ModelConfig, attention: &AdditiveConfig) -> Self {
+        Self {
             team: Team::new(NonZeroUsize::MIN),
             encoder: FusedEncoder::new(config),
             bridge: FusedBridge::new(config),
@@ -81,6 +81,7 @@ impl Fused {
             keys: Vec::new(),
             d_keys: Vec::new(),
             config: config.clone(),
+            attention: attention.clone(),
             sizes: Sizes {
                 layers: config.layers.get(),
                 embedding: config.embedding.get(),
@@ -90,58 +91,7 @@ impl Fused {
                 dropout: config.dropout,
                 embedding_dropout: config.embedding_dropout,
             },
-        })
-    }
-
-    pub(crate) fn set_threads(&mut self, threads: NonZeroUsize) {
-        self.team = Team::new(threads);
-    }
-
-    /// The same operators with memory of their own, packed.
-    pub(crate) fn packed_alike(&self, params: &Params) -> Result<Self> {
-        let mut alike = match Self::new(&self.config, params) {
-            Some(alike) => alike,
-            None => bail!("there are no kernels for these parameters"),
-        };
-        alike.team = self.team.clone();
-        alike.pack(&ParamSlices::of(params))?;
-        Ok(alike)
-    }
-
-    /// Loss and predictions, without dropout.
-    pub(crate) fn score(
-        &mut self,
-        params: &Params,
-        batch: &Batch,
-        forcing: &Forcing,
-    ) -> Result<Score> {
-        let host = HostBatch::of(batch, forcing)?;
-        let params = ParamSlices::of(params);
-        self.pack(&params)?;
-        self.forward(&params, &host, &Masks::default(), None)?;
-        Ok(self.loss(&host))
-    }
-
-    /// Loss and predictions with dropout, and the gradient of the mean loss of a token.
-    pub(crate) fn gradients(
-        &mut self,
-        params: &Params,
-        batch: &Batch,
-        forcing: &Forcing,
-        noise: &Noise,
-    ) -> Result<(Score, Vec<Tensor>)> {
-        let host = HostBatch::of(batch, forcing)?;
-        let slices = ParamSlices::of(params);
-        let masks = Masks::draw(noise, self.sizes, host.targets.len());
-        self.pack(&slices)?;
-        self.forward(&slices, &host, &masks, Some(noise))?;
-        let score = self.loss(&host);
-        let mut buffers = zeros(params);
-        let mut grads = GradSlices::of(params, &mut buffers);
-        self.backward(&slices, &host, &masks, &mut grads)?;
-        grads.finish()?;
-        drop(slices);
-        Ok((score, to_tensors(params, buffers)?))
+        }
     }
 
     fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
@@ -177,7 +127,7 @@ impl Fused {
         self.encode(params, host.words(), noise)?;
         let team = &mut self.team;
         let between = masks.between();
-        let initial: Vec<&[f32]> = self.bridge.states.iter().map(Vec::as_slice).collect();
+        let initial = bridge::slices(&self.bridge.states);
         let memory = host.memory(&self.values, &self.keys);
         self.decoder.forward(
             host.decoder_inputs(memory, &initial, masks.dropout(&between)),
@@ -250,7 +200,6 @@ impl Fused {
         let Sizes {
             layers,
             both,
-            decoder,
             attention,
             ..
         } = self.sizes;
@@ -258,10 +207,8 @@ impl Fused {
         let team = &mut self.team;
 
         self.d_keys.resize(positions * attention, 0.0);
-        for d_state in &mut self.bridge.d_states {
-            d_state.resize(rows * decoder, 0.0);
-        }
         self.d_values.resize(positions * both, 0.0);
+        let initial = bridge::slices(&self.bridge.states);
         let d_memory = MemoryGrads {
             values: &mut self.d_values,
             keys: &mut self.d_keys,
@@ -269,7 +216,7 @@ impl Fused {
                 .bridge
                 .d_states
                 .iter_mut()
-                .map(Vec::as_mut_slice)
+                .map(|state| state.each_mut().map(Vec::as_mut_slice))
                 .collect(),
         };
         let scorer = AdditiveGrads {
@@ -278,8 +225,6 @@ impl Fused {
             energy: grads.take("attention.energy")?,
         };
         let between = masks.between();
-        let states = &self.bridge.states;
-        let initial: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
         let memory = host.memory(&self.values, &self.keys);
         let inputs = host.decoder_inputs(memory, &initial, masks.dropout(&between));
         self.decoder
@@ -298,8 +243,13 @@ impl Fused {
         );
 
         self.bridge.backward(self.encoder.last(), grads, team)?;
-        self.encoder
-            .backward(params, host.words(), &self.bridge.d_last, grads, team)
+        self.encoder.backward(
+            params,
+            host.words(),
+            &bridge::slices(&self.bridge.d_last),
+            grads,
+            team,
+        )
     }
 }
 
@@ -346,7 +296,7 @@ impl<'a> HostBatch<'a> {
     fn decoder_inputs<'m>(
         &'m self,
         memory: Memory<'m, f32>,
-        initial: &'m [&'m [f32]],
+        initial: &'m [State<&'m [f32]>],
         dropout: DecoderDropout<'m, f32>,
     ) -> DecoderInputs<'m, f32> {
         DecoderInputs {

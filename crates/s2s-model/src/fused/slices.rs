@@ -1,7 +1,7 @@
 //! A model's parameters and gradients as slices with names.
 
 use candle_core::{CpuStorage, Result, Storage, StorageRef, Tensor, bail};
-use s2s_kernels::slices::{DecoderGrads, DecoderParams, GruGrads, GruParams};
+use s2s_kernels::slices::{DecoderGrads, DecoderParams, RecurrentGrads, RecurrentParams};
 
 use crate::Params;
 
@@ -30,8 +30,8 @@ impl<'a> ParamSlices<'a> {
         }
     }
 
-    pub(super) fn gru(&self, rnn: &str, suffix: &str) -> Result<GruParams<'_, f32>> {
-        Ok(GruParams {
+    pub(super) fn recurrent(&self, rnn: &str, suffix: &str) -> Result<RecurrentParams<'_, f32>> {
+        Ok(RecurrentParams {
             weight_ih: self.get(&format!("{rnn}.weight_ih{suffix}"))?,
             weight_hh: self.get(&format!("{rnn}.weight_hh{suffix}"))?,
             bias_ih: self.get(&format!("{rnn}.bias_ih{suffix}"))?,
@@ -43,7 +43,7 @@ impl<'a> ParamSlices<'a> {
         Ok(DecoderParams {
             embedding: self.get("decoder.embedding.weight")?,
             layers: (0..layers)
-                .map(|k| self.gru("decoder.rnn", &format!("_l{k}")))
+                .map(|k| self.recurrent("decoder.rnn", &format!("_l{k}")))
                 .collect::<Result<_>>()?,
             output_weight: self.get("decoder.output.weight")?,
             output_bias: self.get("decoder.output.bias")?,
@@ -75,8 +75,8 @@ impl<'a> GradSlices<'a> {
         }
     }
 
-    pub(super) fn gru(&mut self, rnn: &str, suffix: &str) -> Result<GruGrads<'a, f32>> {
-        Ok(GruGrads {
+    pub(super) fn recurrent(&mut self, rnn: &str, suffix: &str) -> Result<RecurrentGrads<'a, f32>> {
+        Ok(RecurrentGrads {
             weight_ih: self.take(&format!("{rnn}.weight_ih{suffix}"))?,
             weight_hh: self.take(&format!("{rnn}.weight_hh{suffix}"))?,
             bias_ih: self.take(&format!("{rnn}.bias_ih{suffix}"))?,
@@ -88,7 +88,7 @@ impl<'a> GradSlices<'a> {
         Ok(DecoderGrads {
             embedding: self.take("decoder.embedding.weight")?,
             layers: (0..layers)
-                .map(|k| self.gru("decoder.rnn", &format!("_l{k}")))
+                .map(|k| self.recurrent("decoder.rnn", &format!("_l{k}")))
                 .collect::<Result<_>>()?,
             output_weight: self.take("decoder.output.weight")?,
             output_bias: self.take("decoder.output.bias")?,

@@ -1,14 +1,14 @@
 //! Every architecture that a configuration can name, and small models of them.
 //!
-//! The kinds are asked of serde, which lists them when it refuses an unknown one: a new attention,
-//! bridge or implementation of the operators is under every law without an edit here.
+//! The kinds are asked of serde, which lists them when it refuses an unknown one: a new cell,
+//! attention, bridge or implementation of the operators is under every law without an edit here.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    AttentionConfig, Batch, BridgeKind, ModelConfig, Probability, Seq2Seq, Stop, Tokens,
+    AttentionConfig, Batch, BridgeKind, CellKind, ModelConfig, Probability, Seq2Seq, Stop, Tokens,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -53,6 +53,11 @@ pub(crate) fn all_kernels() -> Vec<Kernels> {
     kinds()
 }
 
+/// Every recurrent cell.
+pub(crate) fn cells() -> Vec<CellKind> {
+    kinds()
+}
+
 /// Every attention, small where its size can be chosen.
 pub(crate) fn attentions() -> Vec<AttentionConfig> {
     names::<AttentionConfig>(&json!({ "kind": "?" }))
@@ -66,9 +71,14 @@ pub(crate) fn attentions() -> Vec<AttentionConfig> {
         .collect()
 }
 
-/// Every attention, bridge and implementation that go together, with one layer and with two, and
-/// with `hidden` encoder units a direction.
+/// Every cell, attention, bridge and implementation that go together, with one layer and with two,
+/// and with `hidden` encoder units a direction.
 pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
+    let of = |cell| architectures_of(cell, hidden);
+    cells().into_iter().flat_map(of).collect()
+}
+
+fn architectures_of(cell: CellKind, hidden: usize) -> Vec<ModelConfig> {
     let mut found = Vec::new();
     for attention in attentions() {
         for bridge in kinds::<BridgeKind>() {
@@ -78,6 +88,7 @@ pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
                         embedding: size(hidden + 1),
                         hidden: size(hidden),
                         decoder: size(decoder),
+                        cell,
                         layers: size(layers),
                         bridge,
                         kernels,

@@ -3,16 +3,21 @@
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    Batch, CoinScope, Decoded, Forcing, ModelConfig, Noise, Seq2Seq, Source, Stop, Tokens, greedy,
+    Batch, CellKind, CoinScope, Decoded, Forcing, ModelConfig, Noise, Seq2Seq, Source, Stop,
+    Tokens, greedy,
 };
 
-use crate::architectures::TOLD;
+use crate::architectures::{TOLD, cells};
 
 const TOKENS: Tokens = Tokens {
     size: 13,
     bos: 11,
     eos: 12,
 };
+
+fn two_layers(cell: CellKind) -> String {
+    format!("cell = \"{cell}\"\nembedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2")
+}
 
 fn model(text: &str, kernels: Kernels) -> Result<Seq2Seq> {
     let mut config: ModelConfig = toml::from_str(text).map_err(candle_core::Error::wrap)?;
@@ -86,8 +91,14 @@ fn assert_real_predictions_equal(fused: &[u32], expected: &[u32], batch: &Batch,
 
 #[test]
 fn fused_gradients_are_those_of_the_reference() -> Result<()> {
-    let sizes =
-        "embedding = 7\nhidden = 5\ndecoder = 10\nattention = { kind = \"additive\", units = 9 }";
+    cells().into_iter().try_for_each(check_cell)
+}
+
+fn check_cell(cell: CellKind) -> Result<()> {
+    let sizes = format!(
+        "cell = \"{cell}\"\nembedding = 7\nhidden = 5\ndecoder = 10\n\
+         attention = {{ kind = \"additive\", units = 9 }}"
+    );
     let noise = Noise::new(1, 1);
     let coins = noise.coins(0.5, CoinScope::Sequence, 4, 6);
     for forcing in [Forcing::Always, Forcing::Never, coins] {
@@ -114,9 +125,9 @@ fn fused_gradients_are_those_of_the_reference() -> Result<()> {
 
 #[test]
 fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> {
-    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2\ndropout = 0.3";
-    let gradients = |threads| -> Result<Vec<Vec<f32>>> {
-        let mut model = model(text, Kernels::Fused)?;
+    let gradients = |cell, threads| -> Result<Vec<Vec<f32>>> {
+        let text = format!("{}\ndropout = 0.3", two_layers(cell));
+        let mut model = model(&text, Kernels::Fused)?;
         model.set_threads(threads);
         let gradients = model
             .gradients(&ragged_batch()?, &Forcing::Never, &Noise::new(0, 1))?
@@ -126,17 +137,22 @@ fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> 
             .map(|g| g.flatten_all()?.to_vec1())
             .collect()
     };
-    let one = gradients(1)?;
-    for threads in [2, 3, 8] {
-        assert_eq!(one, gradients(threads)?, "{threads} threads");
+    for cell in cells() {
+        let one = gradients(cell, 1)?;
+        for threads in [2, 3, 8] {
+            assert_eq!(one, gradients(cell, threads)?, "{cell}, {threads} threads");
+        }
     }
     Ok(())
 }
 
 #[test]
 fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
-    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
-    let model = model(text, Kernels::Fused)?;
+    cells().into_iter().try_for_each(check_companions)
+}
+
+fn check_companions(cell: CellKind) -> Result<()> {
+    let model = model(&two_layers(cell), Kernels::Fused)?;
     let rows: Vec<Vec<u32>> = (1..=9_usize)
         .map(|n| (0..n as u32).map(|t| 1 + (t * 7) % 10).collect())
         .collect();
@@ -161,12 +177,16 @@ fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
 
 #[test]
 fn fused_decoding_says_what_the_reference_says() -> Result<()> {
-    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
+    cells().into_iter().try_for_each(check_decoding)
+}
+
+fn check_decoding(cell: CellKind) -> Result<()> {
+    let text = two_layers(cell);
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
     for stop in [Stop::AtEos, TOLD] {
         let said = |kernels| -> Result<Vec<Decoded>> {
             let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
-            greedy(&model(text, kernels)?, &source, stop, true)
+            greedy(&model(&text, kernels)?, &source, stop, true)
         };
         for (fused, reference) in said(Kernels::Fused)?.iter().zip(said(Kernels::Reference)?) {
             assert_eq!(

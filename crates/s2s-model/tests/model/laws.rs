@@ -3,14 +3,15 @@
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 use candle_nn::ops::log_softmax;
 use rand::Rng;
-use s2s_kernels::{Direction, GruWeights, Ragged};
+use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights};
 use s2s_model::{
-    Batch, CoinScope, Decoded, Forcing, Mode, ModelConfig, Noise, Output, Params, Probability,
-    Seq2Seq, Source, Stop, Tokens, greedy, gru_weights, keyed_rng, load_weights, save_weights,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Mode, ModelConfig, Noise, Output, Params,
+    Probability, Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
+    save_weights,
 };
 
 use crate::architectures::{
-    TOKENS, TOLD, all_kernels, architectures, decisive, fresh, reversals, sources,
+    TOKENS, TOLD, all_kernels, architectures, cells, decisive, fresh, reversals, sources,
 };
 use crate::closeness::{assert_close, assert_same, distance, largest};
 
@@ -266,34 +267,31 @@ fn logits_do_not_see_later_targets() -> Result<()> {
 fn backward_direction_starts_at_the_end_of_each_row() -> Result<()> {
     let (len, input, hidden) = (5, 3, 4);
     let lengths = [2, 5, 1, 4];
-    let mut params = Params::new(0, DType::F32, &CPU);
-    let weights = gru_weights(&mut params.root(), "_l0", input, hidden)?;
     let mut rng = keyed_rng(0, "input", 0);
     let x: Vec<f32> = (0..lengths.len() * len * input)
         .map(|_| rng.random())
         .collect();
     let x = Tensor::from_vec(x, (lengths.len(), len, input), &CPU)?;
-    for kernels in all_kernels() {
-        let run = |x: &Tensor, lengths: &[usize], direction, weights: &GruWeights| {
+    for (cell, kernels) in each_with_each(&cells(), &all_kernels()) {
+        let mut params = Params::new(0, DType::F32, &CPU);
+        let weights = recurrent_weights(&mut params.root(), cell, "_l0", input, hidden)?;
+        let run = |x: &Tensor, lengths: &[usize], direction| {
             let rows = Ragged::new(lengths.to_vec(), x.dim(1)?, DType::F32, &CPU)?;
-            kernels.gru(x, weights, &rows, direction)
+            run_layer(cell, kernels, x, &weights, &rows, direction)
         };
-        let together = run(&x, &lengths, Direction::Backward, &weights)?;
+        let (states, last) = run(&x, &lengths, Direction::Backward)?;
         for (row, n) in lengths.into_iter().enumerate() {
             // Read backward is read forward in the other order, the row's own end first.
             let order: Vec<u32> = (0..n as u32).rev().collect();
             let turn = |x: &Tensor| x.index_select(&Tensor::new(order.clone(), &CPU)?, 1);
             let own = x.narrow(0, row, 1)?.narrow(1, 0, n)?; // [1, n, I]
-            let forward = run(&turn(&own)?, &[n], Direction::Forward, &weights)?;
-            let states = together.states.narrow(0, row, 1)?;
-            let what = format!("row {row}, {kernels:?}");
-            assert_close(
-                &states.narrow(1, 0, n)?,
-                &turn(&forward.states)?,
-                1e-6,
-                &what,
-            )?;
-            assert_close(&together.last.i(row..=row)?, &forward.last, 1e-6, &what)?;
+            let (forward, forward_last) = run(&turn(&own)?, &[n], Direction::Forward)?;
+            let states = states.narrow(0, row, 1)?;
+            let what = format!("row {row}, {cell:?}, {kernels:?}");
+            assert_close(&states.narrow(1, 0, n)?, &turn(&forward)?, 1e-6, &what)?;
+            for (last, forward_last) in last.iter().zip(&forward_last) {
+                assert_close(&last.i(row..=row)?, forward_last, 1e-6, &what)?;
+            }
             assert_same(
                 &states.i((0, n..))?,
                 &states.i((0, n..))?.zeros_like()?,
@@ -522,6 +520,57 @@ fn batch_that_has_no_real_token_in_a_row_is_refused() -> Result<()> {
     }
     assert!(Batch::with_target(source, Vec::new(), vec![0, 0], 0, TOKENS).is_err());
     Ok(())
+}
+
+#[test]
+fn weights_of_another_cell_are_refused_by_its_name() -> Result<()> {
+    for (cell, other) in each_with_each(&cells(), &cells()) {
+        let model = |cell| {
+            let config = ModelConfig {
+                cell,
+                ..ModelConfig::default()
+            };
+            fresh(&config, 0)
+        };
+        let loaded = load_weights(
+            model(cell)?.params(),
+            &save_weights(model(other)?.params())?,
+        );
+        assert_eq!(loaded.is_ok(), cell == other);
+        if let Err(error) = loaded {
+            let says = error.to_string();
+            let both = [other, cell].map(|cell| format!("cell = \"{cell}\""));
+            assert!(both.iter().all(|cell| says.contains(cell)), "{says}");
+        }
+    }
+    Ok(())
+}
+
+fn each_with_each<A: Copy, B: Copy>(left: &[A], right: &[B]) -> Vec<(A, B)> {
+    left.iter()
+        .flat_map(|a| right.iter().map(move |b| (*a, *b)))
+        .collect()
+}
+
+/// The states of a layer, and every vector of the last one.
+fn run_layer(
+    cell: CellKind,
+    kernels: Kernels,
+    x: &Tensor,
+    weights: &RecurrentWeights,
+    rows: &Ragged,
+    direction: Direction,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    Ok(match cell {
+        CellKind::Gru => {
+            let run = kernels.gru(x, weights, rows, direction)?;
+            (run.states, vec![run.last])
+        }
+        CellKind::Lstm => {
+            let run = kernels.lstm(x, weights, rows, direction)?;
+            (run.states, vec![run.last.hidden, run.last.cell])
+        }
+    })
 }
 
 fn logits(model: &Seq2Seq, batch: &Batch) -> Result<Tensor> {

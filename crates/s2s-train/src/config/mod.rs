@@ -295,8 +295,10 @@ impl ExperimentConfig {
         };
         // Every weight matrix, none smaller than it is.
         let tables = vocab * (2 * embedding + decoder + both);
-        let first = 3 * both * (embedding + both) + 3 * decoder * (embedding + both + decoder);
-        let layer = 6 * both * both + 6 * decoder * decoder + decoder * both;
+        let gates = model.cell.gates();
+        let first = gates * (both * (embedding + both) + decoder * (embedding + both + decoder));
+        let bridge = model.cell.state_vectors() * decoder * both;
+        let layer = 2 * gates * (both * both + decoder * decoder) + bridge;
         let n_parameters =
             tables + first + layer * model.layers.get() + units * (decoder + both + 2);
         if n_parameters > MAX_PARAMETERS {

@@ -4,7 +4,7 @@ use candle_core::Device;
 use s2s_model::{Forcing, Mode};
 use s2s_train::{Collector, Error, Model, Result, StopReason, Trainer, to_batch};
 
-use crate::{tiny, trained, trainer};
+use crate::{tiny, trained, trainer, variants};
 
 #[test]
 fn loss_before_training_is_that_of_a_guess() -> Result<()> {
@@ -23,7 +23,7 @@ fn loss_before_training_is_that_of_a_guess() -> Result<()> {
 
 #[test]
 fn one_batch_is_learned_by_heart() -> Result<()> {
-    for kernels in ["fused", "reference"] {
+    for [cell, kernels] in variants() {
         let config = tiny(&[
             "data.train_samples=8",
             "model.hidden=16",
@@ -33,25 +33,32 @@ fn one_batch_is_learned_by_heart() -> Result<()> {
             "train.max_steps=150",
             "train.learning_rate=0.02",
             "train.teacher_forcing.ratio=1",
-            &format!("model.kernels={kernels}"),
+            &cell,
+            &kernels,
         ]);
         let last = trained(&config)?
             .metrics
             .pop()
             .expect("an evaluation at the end");
-        assert_eq!(last.train_exact_match, 1.0, "{kernels}");
-        assert!(last.train_loss < 0.05, "{kernels}: {}", last.train_loss);
+        let what = format!("{cell}, {kernels}");
+        assert_eq!(last.train_exact_match, 1.0, "{what}");
+        assert!(last.train_loss < 0.05, "{what}: {}", last.train_loss);
     }
     Ok(())
 }
 
 #[test]
 fn fused_and_reference_training_agree_over_fifty_steps() -> Result<()> {
+    ["gru", "lstm"].into_iter().try_for_each(check_fifty_steps)
+}
+
+fn check_fifty_steps(cell: &str) -> Result<()> {
     let losses = |kernels: &str| -> Result<Vec<f64>> {
         let config = tiny(&[
             "model.layers=2",
             "train.epochs=10",
             "train.learning_rate=0.003",
+            &format!("model.cell={cell}"),
             &format!("model.kernels={kernels}"),
         ]);
         Ok(trained(&config)?
@@ -66,7 +73,10 @@ fn fused_and_reference_training_agree_over_fifty_steps() -> Result<()> {
         // The two differ by rounding, 1e-6 of a gradient, which fifty steps of Adam carry on; where
         // an argmax is nearly a tie they might part for good, which these seeds do not.
         let apart = (fused - reference).abs() / reference;
-        assert!(apart < 1e-4, "step {step}: {fused} against {reference}");
+        assert!(
+            apart < 1e-4,
+            "{cell}, step {step}: {fused} against {reference}"
+        );
     }
     Ok(())
 }

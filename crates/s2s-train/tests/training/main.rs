@@ -37,6 +37,19 @@ fn tiny(sets: &[&str]) -> ExperimentConfig {
     load_config(None, &sets).expect("a valid configuration")
 }
 
+/// Every cell with every implementation of the operators, as keys to set.
+fn variants() -> Vec<[String; 2]> {
+    let of = |cell| {
+        ["fused", "reference"].map(|kernels| {
+            [
+                format!("model.cell={cell}"),
+                format!("model.kernels={kernels}"),
+            ]
+        })
+    };
+    ["gru", "lstm"].into_iter().flat_map(of).collect()
+}
+
 fn trainer(config: &ExperimentConfig) -> Trainer<s2s_model::Seq2Seq> {
     Trainer::new(config.clone(), 1, &Device::Cpu).expect("data and model")
 }

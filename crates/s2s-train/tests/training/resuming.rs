@@ -4,7 +4,7 @@ use s2s_runlog::{Checkpoint, CheckpointName, read_checkpoint, write_checkpoint};
 use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Snapshot, StopReason};
 use tempfile::TempDir;
 
-use crate::{StopAt, tiny, trained, trainer};
+use crate::{StopAt, tiny, trained, trainer, variants};
 
 /// The files of a snapshot as a checkpoint on disk.
 fn on_disk(snapshot: &Snapshot) -> (TempDir, Checkpoint) {
@@ -76,9 +76,10 @@ fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> 
 
 #[test]
 fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
-    for kernels in ["fused", "reference"] {
+    for [cell, kernels] in variants() {
         let config = tiny(&[
-            &format!("model.kernels={kernels}"),
+            &cell,
+            &kernels,
             "model.layers=2",
             "train.warmup_steps=4",
             "train.schedule={kind=\"plateau\", factor=0.5, patience=1}",
@@ -132,7 +133,12 @@ fn weights_alone_would_not_resume_the_run() -> Result<()> {
 
 #[test]
 fn same_seed_gives_the_same_bytes_for_any_number_of_threads() -> Result<()> {
-    let config = tiny(&["model.kernels=fused", "model.layers=2"]);
+    ["gru", "lstm"].into_iter().try_for_each(check_threads)
+}
+
+fn check_threads(cell: &str) -> Result<()> {
+    let cell = format!("model.cell={cell}");
+    let config = tiny(&["model.kernels=fused", "model.layers=2", &cell]);
     let run = |threads| -> Result<Collector> {
         let mut collector = Collector::default();
         let device = candle_core::Device::Cpu;
@@ -142,11 +148,14 @@ fn same_seed_gives_the_same_bytes_for_any_number_of_threads() -> Result<()> {
     let one = run(1)?;
     for threads in [2, 3, 8] {
         let other = run(threads)?;
-        assert_eq!(one.metrics, other.metrics, "{threads} threads");
-        assert_eq!(one.probes, other.probes, "{threads} threads");
+        assert_eq!(one.metrics, other.metrics, "{cell}, {threads} threads");
+        assert_eq!(one.probes, other.probes, "{cell}, {threads} threads");
         for name in [CheckpointName::Best, CheckpointName::Last] {
             let (one, other) = (snapshot(&one, name), snapshot(&other, name));
-            assert!(one.files == other.files, "{threads} threads, {name:?}");
+            assert!(
+                one.files == other.files,
+                "{cell}, {threads} threads, {name:?}"
+            );
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
 use std::num::NonZeroUsize;
 
-use super::kernel::{Columns, GruBatch, GruInput, GruLayer, GruStates};
-use super::{Direction, GruGrads, GruParams};
+use super::layer::{Columns, RecurrentBatch, RecurrentInput, RecurrentLayer, RecurrentStates};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, State};
 use crate::gradcheck::{assert_gradient, dot, numbers};
+use crate::gru::Gru;
+use crate::lstm::Lstm;
 use crate::real::{Matrix, Output};
 use crate::team::Team;
 
@@ -15,7 +17,8 @@ const COLUMNS: Columns = Columns {
 };
 
 /// A layer on a ragged batch, its loss a weighted sum of everything that it returns.
-struct Case {
+struct Case<C> {
+    cell: C,
     direction: Direction,
     lengths: Vec<usize>,
     len: usize,
@@ -23,60 +26,64 @@ struct Case {
     threads: usize,
 }
 
-impl Case {
+impl<C: Cell> Case<C> {
     fn sizes(&self) -> [usize; 5] {
         let inputs = match self.ids {
             Some(_) => WORDS * INPUTS,
             None => self.len * self.lengths.len() * INPUTS,
         };
         [
-            3 * UNITS * INPUTS,
-            3 * UNITS * UNITS,
-            3 * UNITS,
-            3 * UNITS,
+            C::GATES * UNITS * INPUTS,
+            C::GATES * UNITS * UNITS,
+            C::GATES * UNITS,
+            C::GATES * UNITS,
             inputs,
         ]
     }
 
-    fn batch<'a>(&'a self, x: &'a [f64]) -> GruBatch<'a, f64> {
+    fn batch<'a>(&'a self, x: &'a [f64]) -> RecurrentBatch<'a, f64> {
         let input = match &self.ids {
-            Some(ids) => GruInput::Embedded { ids, embedding: x },
-            None => GruInput::Dense(x),
+            Some(ids) => RecurrentInput::Embedded { ids, embedding: x },
+            None => RecurrentInput::Dense(x),
         };
-        GruBatch {
+        RecurrentBatch {
             input,
             lengths: &self.lengths,
             len: self.len,
         }
     }
 
-    fn loss_weights(&self) -> (Vec<f64>, Vec<f64>) {
+    /// Of the states at all positions, and of the last ones.
+    fn loss_weights(&self) -> (Vec<f64>, State<Vec<f64>>) {
         let rows = self.lengths.len();
-        (
-            numbers(7, self.len * rows * COLUMNS.stride),
-            numbers(8, rows * UNITS),
-        )
+        let d_last = State {
+            hidden: numbers(8, rows * UNITS),
+            cell: numbers(9, rows * UNITS * C::CELL_STATES),
+        };
+        (numbers(7, self.len * rows * COLUMNS.stride), d_last)
     }
 
-    fn run(&self, layer: &mut GruLayer<f64>, point: &[f64]) -> (Vec<f64>, f64) {
+    fn run(&self, layer: &mut RecurrentLayer<f64, C>, point: &[f64]) -> (Vec<f64>, f64) {
         let parts = split(point, &self.sizes());
         let params = params(&parts);
         let mut states = vec![0.0; self.len * self.lengths.len() * COLUMNS.stride];
-        let mut ends = vec![0.0; self.lengths.len() * UNITS];
+        let (d_states, d_last) = self.loss_weights();
+        let mut ends = d_last.clone();
         layer.pack(params);
         layer.forward(self.batch(parts[4]), &mut states, COLUMNS, &mut self.team());
         let to = Columns {
             first: 0,
             stride: UNITS,
         };
-        layer.last(&self.lengths, (&states, COLUMNS), (&mut ends, to));
-        let (d_states, d_last) = self.loss_weights();
-        let loss = dot(&states, &d_states) + dot(&ends, &d_last);
+        let into = (ends.each_mut().map(Vec::as_mut_slice), to);
+        layer.last(&self.lengths, (&states, COLUMNS), into);
+        let last = dot(&ends.hidden, &d_last.hidden) + dot(&ends.cell, &d_last.cell);
+        let loss = dot(&states, &d_states) + last;
         (states, loss)
     }
 
     fn gradient(&self, point: &[f64]) -> Vec<f64> {
-        let mut layer = GruLayer::new(self.direction);
+        let mut layer = RecurrentLayer::new(self.direction);
         let (states, _) = self.run(&mut layer, point);
         let parts = split(point, &self.sizes());
         let (d_states, d_last) = self.loss_weights();
@@ -87,18 +94,22 @@ impl Case {
             rest = after;
             part
         });
-        let seen = GruStates {
+        let rows = self.lengths.len();
+        let seen = RecurrentStates {
             states: &states,
             d_states: &d_states,
             columns: COLUMNS,
-            d_last: Matrix::dense(&d_last, self.lengths.len(), UNITS),
+            d_last: State {
+                hidden: Matrix::dense(&d_last.hidden, rows, UNITS),
+                cell: Matrix::dense(&d_last.cell, rows, UNITS * C::CELL_STATES),
+            },
         };
         layer.backward(
             self.batch(parts[4]),
             seen,
             d_input,
             Output::Replace,
-            &mut GruGrads {
+            &mut RecurrentGrads {
                 weight_ih,
                 weight_hh,
                 bias_ih,
@@ -117,8 +128,8 @@ impl Case {
     fn check(&self) {
         let point = numbers(3, self.sizes().iter().sum());
         let gradient = self.gradient(&point);
-        let mut layer = GruLayer::new(self.direction);
-        assert_gradient("gru", &point, &gradient, |point| {
+        let mut layer = RecurrentLayer::new(self.direction);
+        assert_gradient(&format!("{:?}", self.cell), &point, &gradient, |point| {
             self.run(&mut layer, point).1
         });
     }
@@ -136,8 +147,8 @@ fn split<'a>(all: &'a [f64], sizes: &[usize]) -> Vec<&'a [f64]> {
         .collect()
 }
 
-fn params<'a>(parts: &[&'a [f64]]) -> GruParams<'a, f64> {
-    GruParams {
+fn params<'a>(parts: &[&'a [f64]]) -> RecurrentParams<'a, f64> {
+    RecurrentParams {
         weight_ih: parts[0],
         weight_hh: parts[1],
         bias_ih: parts[2],
@@ -145,13 +156,14 @@ fn params<'a>(parts: &[&'a [f64]]) -> GruParams<'a, f64> {
     }
 }
 
-fn cases() -> impl Iterator<Item = Case> {
+fn cases<C: Cell>() -> impl Iterator<Item = Case<C>> {
     let ids = vec![1, 2, 1, 0, 3, 3, 3, 1, 0, 0, 2, 0];
     [(Direction::Forward, 1), (Direction::Backward, 2)]
         .into_iter()
         .flat_map(move |direction| {
             let (direction, threads) = direction;
             [None, Some(ids.clone())].map(|ids| Case {
+                cell: C::default(),
                 direction,
                 lengths: vec![1, 3, 0, 2],
                 len: 3,
@@ -163,12 +175,12 @@ fn cases() -> impl Iterator<Item = Case> {
 
 #[test]
 fn derivatives_are_those_of_the_forward_pass() {
-    cases().for_each(|case| case.check());
+    cases::<Gru>().for_each(|case| case.check());
+    cases::<Lstm>().for_each(|case| case.check());
 }
 
-#[test]
-fn a_batch_of_one_position_has_no_recurrent_gradient() {
-    for case in cases() {
+fn check_one_position<C: Cell>() {
+    for case in cases::<C>() {
         let case = Case {
             lengths: vec![1, 1],
             len: 1,
@@ -187,8 +199,13 @@ fn a_batch_of_one_position_has_no_recurrent_gradient() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
-    for case in cases() {
+fn a_batch_of_one_position_has_no_recurrent_gradient() {
+    check_one_position::<Gru>();
+    check_one_position::<Lstm>();
+}
+
+fn check_threads<C: Cell>() {
+    for case in cases::<C>() {
         let point = numbers(5, case.sizes().iter().sum());
         let expected = case.gradient(&point);
         for threads in 1..6 {
@@ -201,4 +218,31 @@ fn threads_do_not_change_a_bit() {
             assert_eq!(case.gradient(&point), expected);
         }
     }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    check_threads::<Gru>();
+    check_threads::<Lstm>();
+}
+
+fn check_memory<C: Cell>() {
+    for case in cases::<C>() {
+        let point = numbers(5, case.sizes().iter().sum());
+        let mut used = RecurrentLayer::new(case.direction);
+        let longer = Case {
+            lengths: vec![3; 4],
+            ids: case.ids.clone(),
+            ..case
+        };
+        longer.run(&mut used, &point);
+        let fresh = case.run(&mut RecurrentLayer::new(case.direction), &point);
+        assert_eq!(case.run(&mut used, &point), fresh);
+    }
+}
+
+#[test]
+fn memory_of_another_batch_leaves_no_trace() {
+    check_memory::<Gru>();
+    check_memory::<Lstm>();
 }

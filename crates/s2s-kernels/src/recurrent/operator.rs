@@ -2,40 +2,31 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::kernel::{Columns, GruBatch, GruInput, GruLayer, GruStates};
-use super::{Direction, GruGrads, GruParams, GruRun, GruWeights};
+use super::layer::{Columns, RecurrentBatch, RecurrentInput, RecurrentLayer, RecurrentStates};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, RecurrentWeights, State};
 use crate::Ragged;
 use crate::real::{Matrix, Output};
 use crate::storage::{contiguous, output, to_vec};
 use crate::table::swap_axes;
 use crate::team::Team;
 
-pub(crate) fn sequence(
+/// What a layer makes of a batch of rows.
+pub(crate) struct Run {
+    /// `[B, S, H]`; 0 where padded.
+    pub(crate) states: Tensor,
+    /// After the last position read, `[B, H]`.
+    pub(crate) last: State<Tensor>,
+}
+
+pub(crate) fn sequence<C: Cell>(
     input: &Tensor,
-    weights: &GruWeights,
+    weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
-) -> Result<GruRun> {
+) -> Result<Run> {
     let (batch, len, inputs) = input.dims3()?;
-    let units = weights.weight_hh.dim(1)?;
-    let shapes = [
-        (&weights.weight_ih, vec![3 * units, inputs]),
-        (&weights.weight_hh, vec![3 * units, units]),
-        (&weights.bias_ih, vec![3 * units]),
-        (&weights.bias_hh, vec![3 * units]),
-    ];
-    if let Some((weight, shape)) = shapes.iter().find(|(weight, shape)| weight.dims() != shape) {
-        bail!(
-            "expected a weight of shape {shape:?}, got {:?}",
-            weight.dims()
-        );
-    }
-    if (rows.n_rows(), rows.max_len()) != (batch, len) {
-        let (rows, max_len) = (rows.n_rows(), rows.max_len());
-        bail!("the input is [{batch}, {len}], but its lengths are of [{rows}, {max_len}]");
-    }
     let flat = [
         &weights.weight_ih,
         &weights.weight_hh,
@@ -45,27 +36,32 @@ pub(crate) fn sequence(
     .map(Tensor::flatten_all)
     .into_iter()
     .collect::<Result<Vec<_>>>()?;
-    let operator = Sequence {
+    let operator = Sequence::<C> {
         direction,
         lengths: rows.lengths().to_vec(),
         batch,
         len,
         inputs,
-        units,
+        units: weights.weight_hh.dim(1)?,
         trace: Mutex::new(None),
     };
-    let states = input
+    let all = input
         .contiguous()?
         .apply_op2(&Tensor::cat(&flat, 0)?, operator)?;
-    Ok(GruRun {
-        last: last(&states, rows, direction)?,
-        states,
+    Ok(Run {
+        states: all.narrow(1, 0, len)?,
+        last: State {
+            hidden: last(&all, rows, direction)?,
+            cell: all.narrow(1, len, C::CELL_STATES)?.flatten(1, 2)?,
+        },
     })
 }
 
-/// The state after the last position that each row's direction reads, `[B, H]`.
+/// The state after the last position that each row's direction reads, `[B, H]`, of states that
+/// begin with those of all positions.
 fn last(states: &Tensor, rows: &Ragged, direction: Direction) -> Result<Tensor> {
-    let (batch, len, units) = states.dims3()?;
+    let (batch, _, units) = states.dims3()?;
+    let len = rows.max_len();
     if direction == Direction::Backward || rows.is_full_at(len - 1) {
         let position = direction.last(len).unwrap_or(0);
         return states.narrow(1, position, 1)?.squeeze(1);
@@ -83,25 +79,26 @@ fn last(states: &Tensor, rows: &Ragged, direction: Direction) -> Result<Tensor> 
         .squeeze(1)
 }
 
-/// `(input [B, S, I], weights) -> states [B, S, H]`, the weights one after the other.
-struct Sequence {
+/// `(input [B, S, I], weights) -> [B, S + N, H]`, the weights one after the other; after the states
+/// of all positions the last cell states, of which a cell has N: 0 or 1.
+struct Sequence<C> {
     direction: Direction,
     lengths: Vec<usize>,
     batch: usize,
     len: usize,
     inputs: usize,
     units: usize,
-    trace: Mutex<Option<Trace>>,
+    trace: Mutex<Option<Trace<C>>>,
 }
 
 #[derive(Clone)]
-struct Trace {
-    layer: GruLayer<f32>,
+struct Trace<C> {
+    layer: RecurrentLayer<f32, C>,
     input: Vec<f32>,
     states: Vec<f32>,
 }
 
-impl Sequence {
+impl<C: Cell> Sequence<C> {
     fn columns(&self) -> Columns {
         Columns {
             first: 0,
@@ -109,18 +106,18 @@ impl Sequence {
         }
     }
 
-    fn batch<'a>(&'a self, input: &'a [f32]) -> GruBatch<'a, f32> {
-        GruBatch {
-            input: GruInput::Dense(input),
+    fn batch<'a>(&'a self, input: &'a [f32]) -> RecurrentBatch<'a, f32> {
+        RecurrentBatch {
+            input: RecurrentInput::Dense(input),
             lengths: &self.lengths,
             len: self.len,
         }
     }
 
-    fn forward(&self, input: &[f32], weights: &[f32]) -> Trace {
+    fn forward(&self, input: &[f32], weights: &[f32]) -> Trace<C> {
         let mut states = vec![0.0; self.len * self.batch * self.units];
         let input = swapped(input, self.batch, self.len);
-        let mut layer = GruLayer::new(self.direction);
+        let mut layer = RecurrentLayer::new(self.direction);
         layer.pack(self.split(weights));
         let batch = self.batch(&input);
         layer.forward(batch, &mut states, self.columns(), &mut Team::single());
@@ -131,12 +128,28 @@ impl Sequence {
         }
     }
 
-    fn split<'a>(&self, weights: &'a [f32]) -> GruParams<'a, f32> {
-        let gates = 3 * self.units;
+    /// What the operator says, position first: `[S + N, B, H]`.
+    fn said(&self, trace: &Trace<C>) -> Vec<f32> {
+        let mut said = trace.states.clone();
+        let mut cell = vec![0.0; self.batch * C::CELL_STATES * self.units];
+        let ends = State {
+            hidden: &mut [][..],
+            cell: &mut cell[..],
+        };
+        let states = (&trace.states[..], self.columns());
+        trace
+            .layer
+            .last(&self.lengths, states, (ends, self.columns()));
+        said.extend(cell);
+        said
+    }
+
+    fn split<'a>(&self, weights: &'a [f32]) -> RecurrentParams<'a, f32> {
+        let gates = C::GATES * self.units;
         let (weight_ih, rest) = weights.split_at(gates * self.inputs);
         let (weight_hh, biases) = rest.split_at(gates * self.units);
         let (bias_ih, bias_hh) = biases.split_at(gates);
-        GruParams {
+        RecurrentParams {
             weight_ih,
             weight_hh,
             bias_ih,
@@ -144,12 +157,12 @@ impl Sequence {
         }
     }
 
-    fn split_mut<'a>(&self, weights: &'a mut [f32]) -> GruGrads<'a, f32> {
-        let gates = 3 * self.units;
+    fn split_mut<'a>(&self, weights: &'a mut [f32]) -> RecurrentGrads<'a, f32> {
+        let gates = C::GATES * self.units;
         let (weight_ih, rest) = weights.split_at_mut(gates * self.inputs);
         let (weight_hh, biases) = rest.split_at_mut(gates * self.units);
         let (bias_ih, bias_hh) = biases.split_at_mut(gates);
-        GruGrads {
+        RecurrentGrads {
             weight_ih,
             weight_hh,
             bias_ih,
@@ -158,9 +171,9 @@ impl Sequence {
     }
 }
 
-impl CustomOp2 for Sequence {
+impl<C: Cell> CustomOp2 for Sequence<C> {
     fn name(&self) -> &'static str {
-        "gru"
+        "recurrent"
     }
 
     fn cpu_fwd(
@@ -172,34 +185,39 @@ impl CustomOp2 for Sequence {
     ) -> Result<(CpuStorage, Shape)> {
         let input = contiguous(input, input_layout)?;
         let trace = self.forward(input, contiguous(weights, weights_layout)?);
-        let states = swapped(&trace.states, self.len, self.batch);
+        let positions = self.len + C::CELL_STATES;
+        let said = swapped(&self.said(&trace), positions, self.batch);
         if let Ok(mut kept) = self.trace.lock() {
             *kept = Some(trace);
         }
-        output(states, (self.batch, self.len, self.units))
+        output(said, (self.batch, positions, self.units))
     }
 
     fn bwd(
         &self,
         input: &Tensor,
         weights: &Tensor,
-        _states: &Tensor,
-        d_states: &Tensor,
+        _said: &Tensor,
+        d_said: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let kept = self.trace.lock().ok().and_then(|kept| kept.clone());
         let mut trace = match kept {
             Some(trace) => trace,
             None => self.forward(&to_vec(input)?, &to_vec(weights)?),
         };
-        let d_states = swapped(&to_vec(d_states)?, self.batch, self.len);
-        let d_last = vec![0.0; self.batch * self.units];
+        let d_said = swapped(&to_vec(d_said)?, self.batch, self.len + C::CELL_STATES);
+        let (d_states, d_cell) = d_said.split_at(self.len * self.batch * self.units);
+        let d_hidden = vec![0.0; self.batch * self.units];
         let mut d_input = vec![0.0; input.elem_count()];
         let mut d_weights = vec![0.0; weights.elem_count()];
-        let seen = GruStates {
+        let seen = RecurrentStates {
             states: &trace.states,
-            d_states: &d_states,
+            d_states,
             columns: self.columns(),
-            d_last: Matrix::dense(&d_last, self.batch, self.units),
+            d_last: State {
+                hidden: Matrix::dense(&d_hidden, self.batch, self.units),
+                cell: Matrix::dense(d_cell, self.batch, C::CELL_STATES * self.units),
+            },
         };
         trace.layer.backward(
             self.batch(&trace.input),

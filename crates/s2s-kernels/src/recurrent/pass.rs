@@ -1,0 +1,179 @@
+//! A layer's loops over the positions of some rows, forward and back.
+
+use std::ops::Range;
+
+use super::layer::{Columns, RecurrentInput, RecurrentStates};
+use super::weights::{CellWeights, add_rows};
+use super::{Cell, Direction, State};
+use crate::real::{Matrix, Output, Real};
+use crate::table::gather;
+use crate::team::Steps;
+
+/// What all ranges of rows share in one pass.
+pub(super) struct Pass<'a, T: Real, C> {
+    pub(super) direction: Direction,
+    pub(super) weights: &'a CellWeights<T, C>,
+    pub(super) inputs: usize,
+    pub(super) table: &'a [T],
+    pub(super) zeros: &'a [T],
+    pub(super) input: RecurrentInput<'a, T>,
+    pub(super) lengths: &'a [usize],
+    pub(super) len: usize,
+    pub(super) columns: Columns,
+}
+
+impl<T: Real, C: Cell> Pass<'_, T, C> {
+    /// The rows of a range that are real at `position`, counted from the range's first.
+    fn active(&self, active: &mut Vec<usize>, rows: &Range<usize>, position: usize) {
+        active.clear();
+        let lengths = &self.lengths[rows.clone()];
+        active.extend((0..lengths.len()).filter(|&row| position < lengths[row]));
+    }
+
+    /// The input's share of the gates at `position`.
+    fn input_gates(&self, out: &mut [T], rows: &Range<usize>, position: usize) {
+        let cols = self.weights.gates();
+        match self.input {
+            RecurrentInput::Dense(x) => {
+                let x = Matrix::dense(x, self.len * self.lengths.len(), self.inputs)
+                    .rows(position * self.lengths.len() + rows.start, rows.len());
+                let bias = Output::Bias(&self.weights.bias_ih);
+                self.weights.input.forward(x, out, cols, bias);
+            }
+            RecurrentInput::Embedded { ids, .. } => {
+                let ids = rows.clone().map(|row| ids[row * self.len + position]);
+                gather(out, self.table, cols, ids);
+            }
+        }
+    }
+
+    /// One row of zeros, as often as needed: the state before the first position.
+    fn no_state(&self, rows: usize) -> State<Matrix<'_, T>> {
+        let zeros = Matrix {
+            data: self.zeros,
+            cols: self.weights.units,
+            stride: 0,
+            rows,
+        };
+        State {
+            hidden: zeros,
+            cell: zeros,
+        }
+    }
+}
+
+/// The forward loop of some rows.
+pub(super) struct Forward<'a, T> {
+    pub(super) rows: Range<usize>,
+    pub(super) gates: Steps<'a, T>,
+    pub(super) states: State<Steps<'a, T>>,
+    pub(super) input_gates: &'a mut [T],
+    pub(super) hidden_gates: &'a mut [T],
+}
+
+impl<T: Real> Forward<'_, T> {
+    pub(super) fn run<C: Cell>(mut self, pass: &Pass<'_, T, C>) {
+        let (units, rows) = (pass.weights.units, self.rows.len());
+        let (cell_units, gates_width) = (C::CELL_STATES * units, pass.weights.gates());
+        let mut active = Vec::with_capacity(rows);
+        for step in 0..pass.len {
+            let position = pass.direction.position(step, pass.len);
+            pass.active(&mut active, &self.rows, position);
+            pass.input_gates(self.input_gates, &self.rows, position);
+            let (previous, hidden_gates, states, cell_states);
+            if step == 0 {
+                states = self.states.hidden.at_mut(position);
+                cell_states = self.states.cell.at_mut(position);
+                previous = pass.no_state(rows);
+                hidden_gates = Matrix {
+                    data: &pass.weights.bias_hh,
+                    cols: gates_width,
+                    stride: 0,
+                    rows,
+                };
+            } else {
+                let before = pass.direction.position(step - 1, pass.len);
+                let (hidden, cell);
+                (hidden, states) = self.states.hidden.read_write(before, position);
+                (cell, cell_states) = self.states.cell.read_write(before, position);
+                previous = State {
+                    hidden: pass.columns.of(hidden, rows, units),
+                    cell: Matrix::dense(cell, rows, cell_units),
+                };
+                pass.weights
+                    .hidden_gates(previous.hidden, self.hidden_gates);
+                hidden_gates = Matrix::dense(&*self.hidden_gates, rows, gates_width);
+            }
+            let Columns { first, stride } = pass.columns;
+            for state in states.chunks_exact_mut(stride) {
+                state[first..][..units].fill(T::ZERO);
+            }
+            cell_states.fill(T::ZERO);
+            let input_gates = Matrix::dense(&*self.input_gates, rows, gates_width);
+            let after = State {
+                hidden: &mut states[first..],
+                cell: cell_states,
+            };
+            C::forward(
+                &active,
+                input_gates,
+                hidden_gates,
+                previous,
+                self.gates.at_mut(position),
+                after,
+                stride,
+            );
+        }
+    }
+}
+
+/// The loop back over some rows.
+pub(super) struct Backward<'a, T> {
+    pub(super) rows: Range<usize>,
+    pub(super) gates: Steps<'a, T>,
+    pub(super) d_state: State<&'a mut [T]>,
+}
+
+impl<T: Real> Backward<'_, T> {
+    /// `states` are those of all rows at all positions, `[S·B, H]`.
+    pub(super) fn run<'s, C: Cell>(
+        mut self,
+        pass: &Pass<'_, T, C>,
+        states: State<Matrix<'s, T>>,
+        seen: RecurrentStates<'s, T>,
+    ) {
+        let (rows, batch, units) = (self.rows.len(), pass.lengths.len(), pass.weights.units);
+        let d_states = pass.columns.of(seen.d_states, pass.len * batch, units);
+        let at = |all: Matrix<'s, T>, position| all.rows(position * batch + self.rows.start, rows);
+        let own = |all: Matrix<'s, T>| all.rows(self.rows.start, rows);
+        let mut d_state = self.d_state;
+        d_state.hidden.fill(T::ZERO);
+        d_state.cell.fill(T::ZERO);
+        let mut active = Vec::with_capacity(rows);
+        let mut ending = Vec::with_capacity(rows);
+        for step in (0..pass.len).rev() {
+            let position = pass.direction.position(step, pass.len);
+            pass.active(&mut active, &self.rows, position);
+            let last = |row: usize| pass.direction.last(pass.lengths[self.rows.start + row]);
+            ending.clear();
+            ending.extend((0..rows).filter(|&row| last(row) == Some(position)));
+            add_rows(d_state.hidden, &active, at(d_states, position));
+            add_rows(d_state.hidden, &ending, own(seen.d_last.hidden));
+            add_rows(d_state.cell, &ending, own(seen.d_last.cell));
+            let previous = match step.checked_sub(1) {
+                Some(step) => {
+                    let position = pass.direction.position(step, pass.len);
+                    states.map(|all| at(all, position))
+                }
+                None => pass.no_state(rows),
+            };
+            let cell_after = at(states.cell, position);
+            let gates = self.gates.at_mut(position);
+            let d = d_state.each_mut().map(|all| &mut **all);
+            C::backward(&active, previous, cell_after, gates, d);
+            if step > 0 {
+                pass.weights.hidden_backward(gates, d_state.hidden);
+            }
+        }
+    }
+}

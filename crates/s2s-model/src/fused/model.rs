@@ -1,0 +1,111 @@
+//! One face for the operators of every cell.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use candle_core::{DType, Device, Result, Tensor};
+use s2s_kernels::slices::{Cell, Gru, Lstm, Team};
+
+use super::slices::{GradSlices, ParamSlices, to_tensors, zeros};
+use super::{Fused, HostBatch, Masks};
+use crate::{
+    AttentionConfig, Batch, CellKind, Decoded, Forcing, ModelConfig, Noise, Params, Score, Source,
+    Stop, Tokens,
+};
+
+/// A model on the kernels, whatever its cell.
+pub(crate) trait FusedModel: fmt::Debug + Send {
+    fn set_threads(&mut self, threads: NonZeroUsize);
+
+    /// The same operators with memory of their own, packed.
+    fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>>;
+
+    /// Loss and predictions, without dropout.
+    fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score>;
+
+    /// Loss and predictions with dropout, and the gradient of the mean loss of a token.
+    fn gradients(
+        &mut self,
+        params: &Params,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(Score, Vec<Tensor>)>;
+
+    /// The likeliest token at each step; the weights must be packed.
+    fn greedy(
+        &mut self,
+        params: &Params,
+        tokens: Tokens,
+        source: &Source,
+        stop: Stop,
+        with_weights: bool,
+    ) -> Result<Vec<Decoded>>;
+}
+
+/// The operators of a model, if there are kernels for it.
+pub(crate) fn fused(config: &ModelConfig, params: &Params) -> Option<Box<dyn FusedModel>> {
+    let AttentionConfig::Additive(attention) = &config.attention else {
+        return None;
+    };
+    let is_here = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
+    is_here.then(|| -> Box<dyn FusedModel> {
+        match config.cell {
+            CellKind::Gru => Box::new(Fused::<Gru>::new(config, attention)),
+            CellKind::Lstm => Box::new(Fused::<Lstm>::new(config, attention)),
+        }
+    })
+}
+
+impl<C: Cell> FusedModel for Fused<C> {
+    fn set_threads(&mut self, threads: NonZeroUsize) {
+        self.team = Team::new(threads);
+    }
+
+    fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
+        let mut alike = Self::new(&self.config, &self.attention);
+        alike.team = self.team.clone();
+        alike.pack(&ParamSlices::of(params))?;
+        Ok(Box::new(alike))
+    }
+
+    fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score> {
+        let host = HostBatch::of(batch, forcing)?;
+        let params = ParamSlices::of(params);
+        self.pack(&params)?;
+        self.forward(&params, &host, &Masks::default(), None)?;
+        Ok(self.loss(&host))
+    }
+
+    fn gradients(
+        &mut self,
+        params: &Params,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(Score, Vec<Tensor>)> {
+        let host = HostBatch::of(batch, forcing)?;
+        let slices = ParamSlices::of(params);
+        let masks = Masks::draw(noise, self.sizes, host.targets.len());
+        self.pack(&slices)?;
+        self.forward(&slices, &host, &masks, Some(noise))?;
+        let score = self.loss(&host);
+        let mut buffers = zeros(params);
+        let mut grads = GradSlices::of(params, &mut buffers);
+        self.backward(&slices, &host, &masks, &mut grads)?;
+        grads.finish()?;
+        drop(slices);
+        Ok((score, to_tensors(params, buffers)?))
+    }
+
+    fn greedy(
+        &mut self,
+        params: &Params,
+        tokens: Tokens,
+        source: &Source,
+        stop: Stop,
+        with_weights: bool,
+    ) -> Result<Vec<Decoded>> {
+        self.decode(params, tokens, source, stop, with_weights)
+    }
+}
