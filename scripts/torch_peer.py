@@ -17,8 +17,9 @@ Parameters (E embedding, H encoder units a direction, D decoder units, A attenti
 with its special tokens):
 
     encoder.embedding.weight [V,E]
-    encoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}[_reverse]     torch.nn.GRU, gates r, z, n
+    encoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}[_reverse]     torch.nn.GRU, gates r, z, n; or LSTM, i, f, g, o
     bridge.{k}.weight [D,2H]  bridge.{k}.bias [D]                        one a decoder layer
+    bridge.{k}.cell.weight [D,2H]  bridge.{k}.cell.bias [D]              of an LSTM's cell state
     attention.query.weight [A,D]  attention.query.bias [A]  attention.key.weight [A,2H]  attention.energy [A]
     decoder.embedding.weight [V,E]
     decoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}               input [embedding; context]
@@ -55,7 +56,16 @@ CASES = {
                         source_lengths=[7, 3, 1, 5], target_lengths=[8, 8, 5, 6], forcing=0.5),
     "double-precision": dict(layers=2, embedding=4, hidden=3, decoder=5, attention=6, vocab=8,
                              source_lengths=[1, 6, 4], target_lengths=[6, 4, 5], forcing=0.5, dtype=torch.float64),
+    "lstm-one-layer": dict(cell="lstm", layers=1, embedding=5, hidden=6, decoder=8, attention=7, vocab=10,
+                           source_lengths=[1, 6, 4], target_lengths=[7, 3, 1], forcing=1.0),
+    "lstm-three-layers": dict(cell="lstm", layers=3, embedding=4, hidden=5, decoder=7, attention=6, vocab=9,
+                              source_lengths=[8, 1, 8, 3], target_lengths=[2, 9, 5, 1], forcing=1.0),
+    "lstm-mixed-coins": dict(cell="lstm", layers=2, embedding=6, hidden=4, decoder=7, attention=5, vocab=8,
+                             source_lengths=[3, 7, 1, 5], target_lengths=[8, 6, 5, 8], forcing=0.5),
+    "lstm-double-precision": dict(cell="lstm", layers=2, embedding=5, hidden=3, decoder=4, attention=7, vocab=9,
+                                  source_lengths=[4, 1, 6], target_lengths=[5, 6, 4], forcing=0.5, dtype=torch.float64),
 }
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Attention(nn.Module):
@@ -86,31 +96,51 @@ class LiteralAttention(Attention):
         return torch.tanh(F.linear(pairs, weight, self.query.bias)) @ self.energy
 
 
+class Bridge(nn.Linear):
+    """tanh(W [forward; backward] + b), and for an LSTM's cell state a map of its own."""
+
+    def __init__(self, values, state, cell):
+        super().__init__(values, state)
+        if cell == "lstm":
+            self.cell = nn.Linear(values, state)
+
+    def maps(self):
+        return [super().forward, *self.children()]
+
+
+def vectors(state):
+    """An LSTM's state is (h, c), a GRU's h alone."""
+    return state if isinstance(state, tuple) else (state,)
+
+
 class Seq2Seq(nn.Module):
     def __init__(self, c, attention=Attention):
         super().__init__()
         v, e, h, d, layers = c["vocab"] + 2, c["embedding"], c["hidden"], c["decoder"], c["layers"]
-        gru = dict(num_layers=layers, batch_first=True, dropout=c["dropout"] if layers > 1 else 0.0)
+        cell = c.get("cell", "gru")
+        rnn, sizes = CELLS[cell], dict(num_layers=layers, batch_first=True, dropout=c["dropout"] if layers > 1 else 0.0)
         self.bos, self.eos = c["vocab"], c["vocab"] + 1
-        self.encoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": nn.GRU(e, h, bidirectional=True, **gru)})
-        self.bridge = nn.ModuleList(nn.Linear(2 * h, d) for _ in range(layers))
+        self.encoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn(e, h, bidirectional=True, **sizes)})
+        self.bridge = nn.ModuleList(Bridge(2 * h, d, cell) for _ in range(layers))
         self.attention = attention(2 * h, d, c["attention"])
-        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": nn.GRU(e + 2 * h, d, **gru),
+        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn(e + 2 * h, d, **sizes),
                                       "output": nn.Linear(d + 2 * h, v)})
 
     def encode(self, source, lengths):
-        """Values [B,S,2H], 0 where padded, and the decoder's first states [layers,B,D]."""
+        """Values [B,S,2H], 0 where padded, and the decoder's first states, [layers,B,D] each."""
         packed = nn.utils.rnn.pack_padded_sequence(self.encoder["embedding"](source), lengths, batch_first=True,
                                                    enforce_sorted=False)
         values, last = self.encoder["rnn"](packed)
         values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
-        directions = last.unflatten(0, (-1, 2))  # [layers, 2, B, H]
-        return values, torch.stack([torch.tanh(bridge(torch.cat([forward, backward], -1)))
-                                    for bridge, (forward, backward) in zip(self.bridge, directions)])
+        maps = zip(*(bridge.maps() for bridge in self.bridge))
+        state = tuple(torch.stack([torch.tanh(map_(torch.cat([forward, backward], -1)))
+                                   for map_, (forward, backward) in zip(of, vector.unflatten(0, (-1, 2)))])
+                      for of, vector in zip(maps, vectors(last)))  # the vectors are [layers * 2, B, H]
+        return values, state if isinstance(last, tuple) else state[0]
 
     def step(self, token, state, values, keys, mask):
         """Logits [B,V] and the next states."""
-        scores = self.attention.score(state[-1], keys).masked_fill(~mask, float("-inf"))
+        scores = self.attention.score(vectors(state)[0][-1], keys).masked_fill(~mask, float("-inf"))
         context = torch.bmm(torch.softmax(scores, -1).unsqueeze(1), values)  # [B, 1, 2H]
         x = torch.cat([self.decoder["embedding"](token).unsqueeze(1), context], -1)
         top, state = self.decoder["rnn"](x, state)
@@ -203,7 +233,7 @@ def golden(name, case, folder):
                    forced=forced.to(torch.uint8), logits=logits.detach(), loss=loss.detach())
     for parameter, value in model.named_parameters():
         tensors |= {f"weight.{parameter}": value.detach(), f"gradient.{parameter}": value.grad}
-    sizes = {key: c[key] for key in ("vocab", "layers", "embedding", "hidden", "decoder", "attention")}
+    sizes = {key: c[key] for key in ("vocab", "cell", "layers", "embedding", "hidden", "decoder", "attention") if key in c}
     cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     made = dict(torch=torch.__version__, python=platform.python_version(), cpu=(cpu or [platform.machine()])[0])
     # One key, since the order of several would differ from run to run.

@@ -9,8 +9,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    AdditiveConfig, AttentionConfig, Batch, Forcing, Mode, ModelConfig, Noise, Probability,
-    Seq2Seq, Source, Tokens, load_weights,
+    AdditiveConfig, AttentionConfig, Batch, CellKind, Forcing, Mode, ModelConfig, Noise,
+    Probability, Seq2Seq, Source, Tokens, load_weights,
 };
 use serde::Deserialize;
 
@@ -21,6 +21,8 @@ use crate::closeness::{assert_close, distance, largest};
 #[derive(Deserialize)]
 struct Sizes {
     vocab: usize,
+    #[serde(default)]
+    cell: CellKind,
     layers: usize,
     embedding: usize,
     hidden: usize,
@@ -50,6 +52,7 @@ impl Golden {
             embedding: size(sizes.embedding),
             hidden: size(sizes.hidden),
             decoder: size(sizes.decoder),
+            cell: sizes.cell,
             layers: size(sizes.layers),
             attention: AttentionConfig::Additive(AdditiveConfig {
                 units: size(sizes.attention),
@@ -132,7 +135,7 @@ fn goldens() -> Result<Vec<Golden>> {
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     paths.sort();
-    assert!(paths.len() >= 5, "golden files are missing: {paths:?}");
+    assert!(paths.len() >= 9, "golden files are missing: {paths:?}");
     paths
         .iter()
         .flat_map(|path| {
