@@ -46,7 +46,7 @@ pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
 pub use config::{ModelConfig, Probability, Problem};
 pub use cost::{Workload, forward_flops, step_flops};
-pub use decode::{Decoded, Greedy, Stop, greedy};
+pub use decode::{Decoded, Greedy, Stop, Watch, greedy};
 pub use decoder::{Decoder, DecoderState};
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};
 pub use embedding::Embedding;

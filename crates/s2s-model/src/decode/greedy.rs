@@ -1,9 +1,11 @@
 //! Greedy decoding: the likeliest token at each step.
 
+use std::ops::ControlFlow;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::log_softmax;
 
-use super::{Decoded, Stop};
+use super::{Decoded, Stop, Watch};
 use crate::fused::FusedModel;
 use crate::{Mode, Seq2Seq, Source};
 
@@ -40,10 +42,43 @@ impl<'a> Greedy<'a> {
         stop: Stop,
         with_weights: bool,
     ) -> Result<Vec<Decoded>> {
+        if !with_weights {
+            return self.run(source, stop, None);
+        }
+        let mut kept = vec![Vec::new(); source.rows.lengths().len()];
+        let mut rows = self.watch(source, stop, &mut |row, weights| {
+            kept[row].push(weights.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for (row, weights) in rows.iter_mut().zip(kept) {
+            row.weights = weights;
+        }
+        Ok(rows)
+    }
+
+    /// As [`Greedy::decode`], with somebody to look on and to end rows early.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn watch(
+        &mut self,
+        source: &Source,
+        stop: Stop,
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Decoded>> {
+        self.run(source, stop, Some(watch))
+    }
+
+    fn run(
+        &mut self,
+        source: &Source,
+        stop: Stop,
+        watch: Option<&mut Watch<'_>>,
+    ) -> Result<Vec<Decoded>> {
         let (params, tokens) = (self.model.params(), self.model.tokens());
         match &mut self.fused {
-            Some(fused) => fused.greedy(params, tokens, source, stop, with_weights),
-            None => reference(self.model, source, stop, with_weights),
+            Some(fused) => fused.greedy(params, tokens, source, stop, watch),
+            None => reference(self.model, source, stop, watch),
         }
     }
 }
@@ -65,7 +100,7 @@ fn reference(
     model: &Seq2Seq,
     source: &Source,
     stop: Stop,
-    with_weights: bool,
+    mut watch: Option<&mut Watch<'_>>,
 ) -> Result<Vec<Decoded>> {
     let tokens = model.tokens();
     // Detached, or each step would hold on to the graph of all steps before it.
@@ -91,15 +126,17 @@ fn reference(
             .squeeze(1)?
             .to_dtype(DType::F32)?
             .to_vec1::<f32>()?;
-        let weights = match state.attended.as_ref().filter(|_| with_weights) {
-            Some(attended) => attended.weights.to_dtype(DType::F32)?.to_vec2::<f32>()?,
+        let weights = match state.attended.as_ref().filter(|_| watch.is_some()) {
+            Some(attended) => attended.weights.to_dtype(DType::F32)?.to_vec2::<f32>()?, // [B, S]
             None => Vec::new(),
         };
         for (b, (row, is_done)) in rows.iter_mut().zip(&mut is_done).enumerate() {
             if !*is_done {
-                let weights = weights.get(b).map(|weights| &weights[..lengths[b]]);
-                row.say(said[b], log_probs[b], weights, tokens.eos);
+                row.say(said[b], log_probs[b], tokens.eos);
                 *is_done = row.stopped || row.log_probs.len() >= stop.limit(lengths[b]);
+                if let Some((watch, weights)) = watch.as_mut().zip(weights.get(b)) {
+                    *is_done |= watch(b, &weights[..lengths[b]]).is_break();
+                }
             }
         }
     }

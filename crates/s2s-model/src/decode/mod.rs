@@ -1,5 +1,7 @@
 //! Decoding: the model alone with a source.
 
+use std::ops::ControlFlow;
+
 mod greedy;
 
 pub use greedy::{Greedy, greedy};
@@ -35,6 +37,13 @@ impl Stop {
     }
 }
 
+/// Looks on while a batch is decoded: at each step, for each row that still goes on, it is given the
+/// row and where that row looked, its attention weights `[S]` (all 0 without attention). A row at
+/// which it breaks ends with that step.
+///
+/// Nothing is kept for it, so that weights can be summed up in memory of the order of the length.
+pub type Watch<'a> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'a;
+
 /// What a model said to one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
@@ -50,9 +59,8 @@ pub struct Decoded {
 
 impl Decoded {
     /// Takes note of one more token.
-    pub(crate) fn say(&mut self, token: u32, log_prob: f32, weights: Option<&[f32]>, eos: u32) {
+    pub(crate) fn say(&mut self, token: u32, log_prob: f32, eos: u32) {
         self.log_probs.push(log_prob);
-        self.weights.extend(weights.map(<[f32]>::to_vec));
         if token == eos {
             self.stopped = true;
         } else {

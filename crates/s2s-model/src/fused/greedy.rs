@@ -7,7 +7,7 @@ use super::bridge::slices;
 use super::encoder::Words;
 use super::slices::ParamSlices;
 use super::{Fused, argmax, words};
-use crate::{Decoded, Params, Source, Stop, Tokens};
+use crate::{Decoded, Params, Source, Stop, Tokens, Watch};
 
 impl<C: Cell> Fused<C> {
     /// The likeliest token at each step; the weights must be packed.
@@ -17,7 +17,7 @@ impl<C: Cell> Fused<C> {
         tokens: Tokens,
         source: &Source,
         stop: Stop,
-        with_weights: bool,
+        mut watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Decoded>> {
         let (ids, lengths, len) = (
             words(&source.tokens)?,
@@ -54,9 +54,14 @@ impl<C: Cell> Fused<C> {
             for (index, &row) in decoding.rows().iter().enumerate() {
                 let logits = &decoding.logits()[index * tokens.size..][..tokens.size];
                 let (token, log_prob) = likeliest(logits, stop, tokens.eos);
-                let weights = &decoding.attention()[index * len..][..lengths[row]];
-                rows[row].say(token, log_prob, with_weights.then_some(weights), tokens.eos);
-                if !rows[row].stopped && rows[row].log_probs.len() < stop.limit(lengths[row]) {
+                rows[row].say(token, log_prob, tokens.eos);
+                let mut is_done =
+                    rows[row].stopped || rows[row].log_probs.len() >= stop.limit(lengths[row]);
+                if let Some(watch) = &mut watch {
+                    let weights = &decoding.attention()[index * len..][..lengths[row]];
+                    is_done |= watch(row, weights).is_break();
+                }
+                if !is_done {
                     going.push(index);
                     fed.push(token);
                 }

@@ -10,7 +10,7 @@ use super::slices::{GradSlices, ParamSlices, to_tensors, zeros};
 use super::{Fused, HostBatch, Masks};
 use crate::{
     AttentionConfig, Batch, CellKind, Decoded, Forcing, ModelConfig, Noise, Params, Score, Source,
-    Stop, Tokens,
+    Stop, Tokens, Watch,
 };
 
 /// A model on the kernels, whatever its cell.
@@ -39,7 +39,7 @@ pub(crate) trait FusedModel: fmt::Debug + Send {
         tokens: Tokens,
         source: &Source,
         stop: Stop,
-        with_weights: bool,
+        watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Decoded>>;
 }
 
@@ -104,8 +104,8 @@ impl<C: Cell> FusedModel for Fused<C> {
         tokens: Tokens,
         source: &Source,
         stop: Stop,
-        with_weights: bool,
+        watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Decoded>> {
-        self.decode(params, tokens, source, stop, with_weights)
+        self.decode(params, tokens, source, stop, watch)
     }
 }

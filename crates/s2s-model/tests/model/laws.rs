@@ -1,11 +1,13 @@
 //! What holds of every model, whatever its architecture.
 
+use std::ops::ControlFlow;
+
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Mode, ModelConfig, Noise, Output, Params,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Mode, ModelConfig, Noise, Output, Params,
     Probability, Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
     save_weights,
 };
@@ -489,6 +491,40 @@ fn greedy_stops_each_row_at_its_own_limit() -> Result<()> {
             for weights in &decoded.weights {
                 assert_eq!(weights.len(), source.len(), "{config:?}");
             }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn who_watches_sees_the_weights_that_are_kept_and_ends_rows_early() -> Result<()> {
+    for config in architectures(HIDDEN) {
+        let model = decisive(&config, 0)?;
+        let (source, stop) = (
+            source(&sources())?,
+            Stop::AtSourceLength {
+                n_markers: 0,
+                growth: 1,
+            },
+        );
+        let expected = greedy(&model, &source, stop, true)?;
+        let end = |row: usize| (row + 1).min(expected[row].tokens.len()); // after so many steps
+        let mut seen = vec![Vec::new(); expected.len()];
+        let cut = Greedy::new(&model)?.watch(&source, stop, &mut |row, weights| {
+            seen[row].push(weights.to_vec());
+            match seen[row].len() < row + 1 {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        for (row, (cut, expected)) in cut.iter().zip(&expected).enumerate() {
+            assert_eq!(cut.tokens, expected.tokens[..end(row)], "{config:?}");
+            assert_eq!(seen[row].len(), end(row), "{config:?}");
+            for (seen, expected) in seen[row].iter().zip(&expected.weights) {
+                // On the reference path, other companions sum in another order.
+                assert_near(seen, expected, 1e-5);
+            }
+            assert!(cut.weights.is_empty(), "{config:?}");
         }
     }
     Ok(())
