@@ -53,6 +53,18 @@ proptest! {
     }
 
     #[test]
+    fn a_symbol_comes_from_its_origin(len in 0usize..40, block in 2usize..9) {
+        let source: Vec<Token> = (0..len as u32).rev().collect(); // no symbol twice, and not sorted
+        for (name, task) in tasks(block) {
+            for (step, symbol) in task.target(&source).into_iter().enumerate() {
+                if let Some(origin) = task.origin(len, step) {
+                    prop_assert_eq!(source.get(origin), Some(&symbol), "{}", name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_symbol_comes_equally_often(source in sources(), block in 2usize..9) {
         for (name, task) in tasks(block) {
             let expected = counts(&source).into_iter().map(|count| count * task.growth());

@@ -56,6 +56,14 @@ impl CheckpointArgs {
             place,
         })
     }
+
+    /// `best` or `last`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.checkpoint {
+            CheckpointName::Best => "best",
+            CheckpointName::Last => "last",
+        }
+    }
 }
 
 fn named(name: &str) -> CheckpointName {

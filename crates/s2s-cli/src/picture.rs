@@ -1,12 +1,18 @@
 //! Pictures of a run, from its records.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context as _, bail};
-use s2s_runlog::{AttentionRecord, Error, MetricsRecord, Result, RunDir, read_lines, write_file};
+use s2s_runlog::{
+    AttentionRecord, Error, LengthsRecord, MetricsRecord, Result, RunDir, read_json, read_lines,
+    write_file,
+};
 use s2s_train::Picture;
-use s2s_viz::{Heatmap, HeatmapGrid, accuracy_plot, exact_match_plot, heatmap_png, loss_plot};
+use s2s_viz::{
+    Figure, Heatmap, HeatmapGrid, accuracy_plot, exact_match_plot, heatmap_png, lengths_plots,
+    loss_plot,
+};
 use serde::de::DeserializeOwned;
 
 /// Longer sequences are not drawn: their cells could not be told apart.
@@ -40,14 +46,35 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     }
 
     for (name, figure) in figures {
-        for (extension, bytes) in [
-            ("svg", figure.svg().into_bytes()),
-            ("png", figure.png().bytes),
-        ] {
-            write_file(dir.plots().join(format!("{name}.{extension}")), &bytes)?;
-        }
+        write(dir, name, &figure)?;
+    }
+    for path in dir.all_lengths()? {
+        draw_lengths(dir, &path)?;
     }
     Ok(())
+}
+
+/// Draws an evaluation by length: `lengths-NAME.json` to `lengths-NAME`, `lengths-NAME.tokens` and
+/// `lengths-NAME.attention`. Returns the paths.
+pub(crate) fn draw_lengths(dir: &RunDir, path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let record: LengthsRecord = read_json(path)?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut paths = Vec::new();
+    for (name, plot) in lengths_plots(&record) {
+        let name = match name {
+            "" => stem.to_string(),
+            name => format!("{stem}.{name}"),
+        };
+        paths.extend(write(dir, &name, &plot.draw()?)?);
+    }
+    Ok(paths)
+}
+
+fn write(dir: &RunDir, name: &str, figure: &Figure) -> Result<[PathBuf; 2]> {
+    let [svg, png] = ["svg", "png"].map(|ending| dir.plots().join(format!("{name}.{ending}")));
+    write_file(&svg, figure.svg().as_bytes())?;
+    write_file(&png, &figure.png().bytes)?;
+    Ok([svg, png])
 }
 
 /// The paths of what was drawn, in order of their names.

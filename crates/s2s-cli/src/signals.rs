@@ -31,6 +31,11 @@ impl<'a> Signals<'a> {
         Ok(Self { received, ui })
     }
 
+    /// Whether to stop.
+    pub(crate) fn is_received(&self) -> bool {
+        self.received.load(Ordering::SeqCst) != 0
+    }
+
     /// The exit code of a process that the noted signal ended.
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.received.load(Ordering::SeqCst) as u8
@@ -39,7 +44,7 @@ impl<'a> Signals<'a> {
 
 impl Observer for Signals<'_> {
     fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
-        if self.received.load(Ordering::SeqCst) == 0 {
+        if !self.is_received() {
             return Ok(ControlFlow::Continue(()));
         }
         self.ui.talk(format!(

@@ -77,9 +77,18 @@ impl Ui {
 
     /// Shows the progress bar on a terminal, `done` steps of `total` long.
     pub(crate) fn show_bar(&self, done: u64, total: u64) {
-        let style = ProgressStyle::with_template(
-            "{bar:24.cyan/black.bright} {pos}/{len}  {msg}  {eta} left",
-        );
+        self.show("{pos}/{len}", done, total);
+    }
+
+    /// Shows the progress bar on a terminal, for work of `total` parts that say nothing to a user.
+    pub(crate) fn show_percent_bar(&self, total: u64) {
+        self.show("{percent} %", 0, total);
+    }
+
+    fn show(&self, how_far: &str, done: u64, total: u64) {
+        let style = ProgressStyle::with_template(&format!(
+            "{{bar:24.cyan/black.bright}} {how_far}  {{msg}}  {{eta}} left"
+        ));
         self.bar.set_style(
             style
                 .expect("the template is well-formed")

@@ -104,6 +104,14 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+    /// A record has no form as a line of CSV.
+    #[error("cannot write a record to {}", path.display())]
+    Csv {
+        /// The file it was meant for.
+        path: PathBuf,
+        /// Why.
+        source: csv::Error,
+    },
     /// A record would not be read back as it is: JSON has no NaN and no infinity.
     #[error("a number in a record for {} is not finite", path.display())]
     NotFinite {

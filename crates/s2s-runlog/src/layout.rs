@@ -24,6 +24,8 @@ const LOCK: &str = "run.lock";
 ///   events.out.tfevents.*  for TensorBoard
 ///   checkpoints/best/      parameters at the lowest validation loss
 ///   checkpoints/last/      parameters and moments to go on from
+///   lengths.json           figures by length, if it was evaluated by length; lengths-NAME.json: others
+///   lengths.csv            the same as a table
 ///   plots/
 ///   report.html
 ///   run.json               what became of the run; written last
@@ -174,6 +176,36 @@ impl RunDir {
     /// test split.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples.jsonl")
+    }
+
+    /// `lengths.json`, or `lengths-NAME.json`: a [`LengthsRecord`](crate::LengthsRecord). Its table
+    /// stands beside it, with the ending `csv`.
+    pub fn lengths(&self, name: Option<&str>) -> PathBuf {
+        self.path.join(match name {
+            Some(name) => format!("lengths-{name}.json"),
+            None => "lengths.json".to_owned(),
+        })
+    }
+
+    /// Every [`RunDir::lengths`] that there is, in order of their names.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn all_lengths(&self) -> Result<Vec<PathBuf>> {
+        let names = fs::names(&self.path).map_err(reading(&self.path))?;
+        let is_one = |name: &str| {
+            let rest = name
+                .strip_prefix("lengths")
+                .and_then(|rest| rest.strip_suffix(".json"));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let names = names.iter().filter_map(|name| name.to_str());
+        let mut paths: Vec<PathBuf> = names
+            .filter(|name| is_one(name))
+            .map(|name| self.path.join(name))
+            .collect();
+        paths.sort();
+        Ok(paths)
     }
 
     /// `run.json`: a [`RunRecord`](crate::RunRecord).

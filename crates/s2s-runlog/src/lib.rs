@@ -36,7 +36,9 @@ mod atomic;
 mod draft;
 mod error;
 mod fs;
+mod interval;
 mod layout;
+mod lengths;
 mod manifest;
 mod read;
 mod record;
@@ -44,13 +46,18 @@ mod write;
 
 pub use draft::Draft;
 pub use error::{Damage, Error, Result};
+pub use interval::wilson;
 pub use layout::{CheckpointName, RunDir, RunLock};
+pub use lengths::{
+    DecodingMode, LengthRange, LengthRecord, LengthSums, Lengths, LengthsError, LengthsMean,
+    LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
+};
 pub use read::{Checkpoint, read_checkpoint, read_file, read_json, read_lines};
 pub use record::{
     AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, MetricsRecord, RunRecord,
     RunStatus, TimingRecord,
 };
-pub use write::{JsonLines, write_checkpoint, write_file, write_json};
+pub use write::{JsonLines, write_checkpoint, write_csv, write_file, write_json};
 
 /// The files of one checkpoint together may not be larger: 16 GiB.
 pub const MAX_CHECKPOINT_BYTES: u64 = 16 << 30;

@@ -32,6 +32,27 @@ where
     replace_file(path, &bytes)
 }
 
+/// Writes flat records as a CSV file with a line of names, as [`write_file`] does. What is absent is
+/// an empty cell.
+///
+/// # Errors
+/// [`Error::Csv`] for a record that is not flat; [`Error::Write`].
+pub fn write_csv<T: Serialize>(path: impl AsRef<Path>, records: &[T]) -> Result<()> {
+    let path = path.as_ref();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let encoding = |source| Error::Csv {
+        path: path.to_owned(),
+        source,
+    };
+    for record in records {
+        writer.serialize(record).map_err(encoding)?;
+    }
+    let bytes = writer
+        .into_inner()
+        .map_err(|error| encoding(error.into_error().into()))?;
+    replace_file(path, &bytes)
+}
+
 /// Writes a checkpoint: these files and a manifest of them, as one folder at `path`.
 ///
 /// At every instant, [`read_checkpoint`](crate::read_checkpoint) finds the one that stood there

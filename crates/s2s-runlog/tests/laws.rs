@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use s2s_runlog::{
     AttentionRecord, CheckpointName, Damage, Environment, Error, EvalRecord, JsonLines,
     MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord, read_checkpoint, read_file,
-    read_json, read_lines, write_checkpoint, write_file, write_json,
+    read_json, read_lines, write_checkpoint, write_csv, write_file, write_json,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -536,11 +536,57 @@ fn the_files_of_a_run_have_their_names() {
         (run.report(), "report.html"),
         (run.checkpoint(CheckpointName::Best), "checkpoints/best"),
         (run.checkpoint(CheckpointName::Last), "checkpoints/last"),
+        (run.lengths(None), "lengths.json"),
+        (run.lengths(Some("far")), "lengths-far.json"),
         (run.plots(), "plots"),
     ];
     for (path, name) in names {
         assert_eq!(path, run.path().join(name));
     }
+}
+
+#[test]
+fn evaluations_by_length_are_found_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let ours = [None, Some("deepmind")].map(|name| run.lengths(name));
+    for path in &ours {
+        fs::write(path, "").unwrap();
+    }
+    for stranger in ["lengths.csv", "lengthsome.json", ".lengths.json.tmp"] {
+        fs::write(folder.path().join(stranger), "").unwrap();
+    }
+    let found = run.all_lengths().unwrap();
+    assert_eq!(found.len(), 2);
+    assert!(ours.iter().all(|path| found.contains(path)));
+}
+
+#[test]
+fn tables_have_a_line_of_names_and_empty_cells_for_what_is_absent() {
+    #[derive(serde::Serialize)]
+    struct Row {
+        name: &'static str,
+        share: Option<f64>,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.csv");
+    let row = |name, share| Row { name, share };
+    write_csv(&path, &[row("a,b", Some(0.1)), row("c", None)]).unwrap();
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "name,share\n\"a,b\",0.1\nc,\n"
+    );
+    #[derive(serde::Serialize)]
+    struct Nested {
+        inner: Row,
+    }
+    let nested = Nested {
+        inner: row("d", None),
+    };
+    assert!(matches!(
+        write_csv(&path, &[nested]),
+        Err(Error::Csv { .. })
+    ));
 }
 
 fn number() -> impl Strategy<Value = f64> {

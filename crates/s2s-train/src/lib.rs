@@ -25,6 +25,7 @@
 //! The crate neither prints nor plots.
 
 mod batch;
+mod by_length;
 mod checkpoint;
 mod config;
 mod data;
@@ -41,6 +42,7 @@ mod tensorboard;
 mod train;
 
 pub use batch::{to_batch, tokens_of};
+pub use by_length::{ByLength, deviations};
 pub use checkpoint::{Best, TrainState};
 pub use config::{
     ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,

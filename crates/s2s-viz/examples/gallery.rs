@@ -142,6 +142,7 @@ fn hard_curves(folder: &Path) -> Outcome {
         y_label: "nats a token".into(),
         y_axis: YAxis::Log,
         series: vec![Series::smoothed("train", Hue::Blue, noisy, 25)],
+        ..LinePlot::default()
     };
     save(folder, "noisy", &plot.draw()?)?;
 
@@ -165,6 +166,7 @@ fn hard_curves(folder: &Path) -> Outcome {
         y_label: "share of sequences".into(),
         y_axis: YAxis::Share,
         series: many,
+        ..LinePlot::default()
     };
     save(folder, "many-lines-long-titles", &plot.draw()?)?;
 
@@ -204,6 +206,7 @@ fn hard_curves(folder: &Path) -> Outcome {
                     .collect(),
             ),
         ],
+        ..LinePlot::default()
     };
     save(folder, "large-numbers", &plot.draw()?)
 }

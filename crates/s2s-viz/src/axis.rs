@@ -16,6 +16,16 @@ pub enum YAxis {
     Log,
 }
 
+/// The horizontal axis of a plot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XAxis {
+    /// Equal steps for equal differences.
+    #[default]
+    Linear,
+    /// Equal steps for equal factors; all values must be positive.
+    Log,
+}
+
 /// A range of values with its ticks.
 pub(crate) struct Axis {
     low: f64,
@@ -26,8 +36,19 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// An axis for values of x. Only whole ones get a tick if all values are whole.
-    pub(crate) fn horizontal(xs: &[f64]) -> Axis {
+    pub(crate) fn horizontal(kind: XAxis, xs: &[f64]) -> Axis {
         let (mut low, mut high) = extent(xs);
+        if kind == XAxis::Log {
+            if low == high {
+                (low, high) = (low / 2.0, high * 2.0);
+            }
+            return Axis {
+                low,
+                high,
+                ticks: ticks::logarithmic(low, high),
+                is_log: true,
+            };
+        }
         // Training begins at zero, so zero is shown if it is about as near as the next point.
         let second = xs
             .iter()
@@ -141,7 +162,7 @@ mod tests {
     }
 
     fn horizontal(xs: &[f64]) -> Axis {
-        Axis::horizontal(xs)
+        Axis::horizontal(XAxis::Linear, xs)
     }
 
     fn vertical(kind: YAxis, ys: &[f64]) -> Axis {

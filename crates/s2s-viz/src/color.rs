@@ -12,6 +12,8 @@ pub(crate) const MUTED: Rgb = Rgb(0x5E, 0x66, 0x70);
 pub(crate) const AXIS: Rgb = Rgb(0x8A, 0x92, 0x9C);
 /// The lines behind a plot.
 pub(crate) const GRID: Rgb = Rgb(0xE6, 0xE8, 0xEB);
+/// The ground of a range that is set apart.
+pub(crate) const SHADE: Rgb = Rgb(0xF1, 0xF2, 0xF4);
 /// Cells without a weight.
 pub(crate) const MASKED: Rgb = Rgb(0xCF, 0xD2, 0xD6);
 /// Tokens that are wrong.

@@ -13,8 +13,8 @@
 //! ```
 
 use crate::Error;
-use crate::axis::{Axis, YAxis};
-use crate::color::{AXIS, GRID, INK, MUTED};
+use crate::axis::{Axis, XAxis, YAxis};
+use crate::color::{AXIS, GRID, INK, MUTED, SHADE};
 use crate::figure::{Anchor, Figure, TextStyle};
 use crate::header::Header;
 use crate::labels::push_apart;
@@ -43,12 +43,27 @@ pub struct LinePlot {
     pub subtitle: String,
     /// Name of the horizontal axis.
     pub x_label: String,
+    /// Its scale.
+    pub x_axis: XAxis,
+    /// A range of it that is set apart.
+    pub shade: Option<Shade>,
     /// Name of the vertical axis, written above it.
     pub y_label: String,
     /// Its scale.
     pub y_axis: YAxis,
     /// The lines; later ones lie on top.
     pub series: Vec<Series>,
+}
+
+/// A range of the horizontal axis with a gray ground and a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shade {
+    /// What it is.
+    pub label: String,
+    /// Where it begins.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
 }
 
 impl LinePlot {
@@ -60,9 +75,10 @@ impl LinePlot {
     pub fn draw(&self) -> Result<Figure, Error> {
         self.check()?;
         let header = Header::wrap(&self.title, &self.subtitle, WIDTH - 2.0 * MARGIN);
-        let (xs, ys): (Vec<f64>, Vec<f64>) =
+        let (mut xs, ys): (Vec<f64>, Vec<f64>) =
             self.series.iter().flat_map(Series::coordinates).unzip();
-        let x_axis = Axis::horizontal(&xs);
+        xs.extend(self.shade.iter().flat_map(|shade| [shade.from, shade.to]));
+        let x_axis = Axis::horizontal(self.x_axis, &xs);
         let y_axis = Axis::vertical(self.y_axis, &ys);
 
         let number = TextStyle::new(11.0, MUTED);
@@ -94,6 +110,12 @@ impl LinePlot {
 
         let mut figure = Figure::new(WIDTH, height, &self.title);
         header.draw(&mut figure, MARGIN, MARGIN);
+        if let Some(shade) = &self.shade {
+            let [from, to] = [shade.from, shade.to].map(|x| plot.x(x_axis.place(x)));
+            let size = ((to - from).max(1.0), plot.height);
+            figure.rect((from, plot.top), size, SHADE);
+            figure.text((from + 4.0, plot.top + 13.0), &shade.label, number);
+        }
         if named {
             figure.text((MARGIN, plot.top - 14.0), &self.y_label, number);
         }
@@ -132,26 +154,30 @@ impl LinePlot {
             return Err(Error::NoSeries);
         }
         for series in &self.series {
-            let label = || series.label.clone();
             if series.points.is_empty() {
-                return Err(Error::NoPoints { label: label() });
+                let label = series.label.clone();
+                return Err(Error::NoPoints { label });
             }
-            for (x, y) in series.coordinates() {
-                if !x.is_finite() || !y.is_finite() {
-                    return Err(Error::NotFinite {
-                        label: label(),
-                        x,
-                        y,
-                    });
-                }
-                if self.y_axis == YAxis::Log && y <= 0.0 {
-                    return Err(Error::NotPositive {
-                        label: label(),
-                        x,
-                        y,
-                    });
-                }
+            for point in series.coordinates() {
+                self.check_point(&series.label, point)?;
             }
+        }
+        if let Some(shade) = &self.shade {
+            for x in [shade.from, shade.to] {
+                self.check_point(&shade.label, (x, 1.0))?; // it is as high as the plot
+            }
+        }
+        Ok(())
+    }
+
+    fn check_point(&self, label: &str, (x, y): (f64, f64)) -> Result<(), Error> {
+        let label = label.to_owned();
+        if !x.is_finite() || !y.is_finite() {
+            return Err(Error::NotFinite { label, x, y });
+        }
+        let is_lost = |is_log: bool, value: f64| is_log && value <= 0.0;
+        if is_lost(self.x_axis == XAxis::Log, x) || is_lost(self.y_axis == YAxis::Log, y) {
+            return Err(Error::NotPositive { label, x, y });
         }
         Ok(())
     }
@@ -278,6 +304,18 @@ mod tests {
         assert_eq!(
             error(plot(YAxis::Log, &[(1.0, 0.0)])),
             "a logarithmic axis shows positive values, got y = 0 at x = 1 in series `loss`"
+        );
+        let mut shaded = plot(YAxis::Fit, &[(1.0, 2.0)]);
+        shaded.x_axis = XAxis::Log;
+        shaded.draw().unwrap();
+        shaded.shade = Some(Shade {
+            label: "trained".to_owned(),
+            from: 0.0,
+            to: 5.0,
+        });
+        assert_eq!(
+            error(shaded),
+            "a logarithmic axis shows positive values, got y = 1 at x = 0 in series `trained`"
         );
         let mut banded = plot(YAxis::Fit, &[(1.0, 2.0)]);
         banded.series[0].band = vec![(1.0, 0.0, f64::INFINITY)];

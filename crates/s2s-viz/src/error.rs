@@ -14,7 +14,7 @@ pub enum Error {
     /// A coordinate, or an end of a band, is NaN or infinite.
     #[error("series `{label}` is not finite: y = {y} at x = {x}")]
     NotFinite {
-        /// Name of the series.
+        /// Name of the series, or of the shade.
         label: String,
         /// Where.
         x: f64,
@@ -24,7 +24,7 @@ pub enum Error {
     /// A value that a logarithmic axis has no place for.
     #[error("a logarithmic axis shows positive values, got y = {y} at x = {x} in series `{label}`")]
     NotPositive {
-        /// Name of the series.
+        /// Name of the series, or of the shade.
         label: String,
         /// Where.
         x: f64,

@@ -18,8 +18,8 @@
 //! # Ok::<(), s2s_viz::Error>(())
 //! ```
 //!
-//! Records become plots by [`loss_plot`], [`accuracy_plot`], [`exact_match_plot`] and
-//! [`Heatmap::from_record`]; all of them are plain structs whose texts may be changed before they
+//! Records become plots by [`loss_plot`], [`accuracy_plot`], [`exact_match_plot`], [`lengths_plots`]
+//! and [`Heatmap::from_record`]; all of them are plain structs whose texts may be changed before they
 //! are drawn. The same data give the same bytes.
 //!
 //! This crate opens no file, prints nothing, has no interactive plots and no legends: lines are
@@ -34,6 +34,7 @@ mod figure;
 mod header;
 mod heatmap;
 mod labels;
+mod lengths;
 mod paint;
 mod panel;
 mod records;
@@ -43,12 +44,13 @@ mod terminal;
 mod text;
 mod ticks;
 
-pub use axis::YAxis;
+pub use axis::{XAxis, YAxis};
 pub use color::Hue;
-pub use curve::LinePlot;
+pub use curve::{LinePlot, Shade};
 pub use error::Error;
 pub use figure::{Figure, Png};
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
+pub use lengths::{lengths_axis, lengths_plots};
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
 };

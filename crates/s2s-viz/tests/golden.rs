@@ -1,7 +1,9 @@
 //! Pictures drawn byte for byte as they were looked at and approved.
 
 use insta::assert_binary_snapshot;
-use s2s_viz::{Error, Heatmap, HeatmapGrid, HeatmapRow, Hue, LinePlot, Series, Spread, YAxis};
+use s2s_viz::{
+    Error, Heatmap, HeatmapGrid, HeatmapRow, Hue, LinePlot, Series, Shade, Spread, XAxis, YAxis,
+};
 
 fn heatmap() -> Heatmap {
     let row = |token: &str, is_wrong, weights: [Option<f32>; 3]| HeatmapRow {
@@ -33,8 +35,28 @@ fn line_plots_are_drawn_as_approved() -> Result<(), Error> {
             Series::over_runs("train", Hue::Blue, &runs, Spread::Range),
             Series::over_runs("validation", Hue::Vermilion, &runs, Spread::Runs),
         ],
+        ..LinePlot::default()
     };
     assert_binary_snapshot!("line-plot.svg", plot.draw()?.svg().into_bytes());
+    Ok(())
+}
+
+#[test]
+fn ranges_set_apart_and_logarithmic_lengths_are_drawn_as_approved() -> Result<(), Error> {
+    let points = vec![(40.0, 1.0), (80.0, 0.9), (1000.0, 0.4), (40_000.0, 0.1)];
+    let plot = LinePlot {
+        title: "Exact match by length".into(),
+        x_axis: XAxis::Log,
+        y_axis: YAxis::Share,
+        shade: Some(Shade {
+            label: "trained".into(),
+            from: 1.0,
+            to: 40.0,
+        }),
+        series: vec![Series::new("until EOS", Hue::Blue, points)],
+        ..LinePlot::default()
+    };
+    assert_binary_snapshot!("shaded-plot.svg", plot.draw()?.svg().into_bytes());
     Ok(())
 }
 

@@ -11,15 +11,19 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use s2s_runlog::{RunDir, RunRecord, RunStatus, read_json};
 
+use super::lengths::Group;
 use super::plan::Job;
 use super::settings::{Settings, flatten};
 use crate::Usage;
 
-/// A run to make or to go on with.
+/// What there is to do about a run.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) job: Job,
-    pub(crate) start: Start,
+    /// None if it is finished.
+    pub(crate) start: Option<Start>,
+    /// Evaluations by length, of the run when it is finished.
+    pub(crate) evaluations: Vec<Group>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,9 +85,8 @@ pub(crate) fn run_all(s2s: &Path, tasks: &[Task], parallel: NonZeroUsize) -> Res
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { break };
             let name = format!("[{}/{}] {}", index + 1, tasks.len(), task.job.name());
-            eprintln!("{name}: {}", task.start.verb());
-            match run(s2s, task, parallel) {
-                Ok(ending) => eprintln!("{name}: {ending}"),
+            match run(s2s, task, parallel, &name) {
+                Ok(()) => {}
                 Err(error) => failures().push(format!("{error:#}")),
             }
         }
@@ -101,17 +104,45 @@ pub(crate) fn run_all(s2s: &Path, tasks: &[Task], parallel: NonZeroUsize) -> Res
     Ok(())
 }
 
-/// Runs one, and says how it ended.
-fn run(s2s: &Path, task: &Task, parallel: NonZeroUsize) -> Result<String> {
+/// Trains and evaluates a run as far as it is to be done.
+fn run(s2s: &Path, task: &Task, parallel: NonZeroUsize, name: &str) -> Result<()> {
     let job = &task.job;
+    if let Some(start) = task.start {
+        eprintln!("{name}: {}", start.verb());
+        let words = match start {
+            Start::Train => job.train(),
+            Start::Resume => job.resume(),
+        };
+        let (status, said) = call(s2s, job, &words, parallel)?;
+        let failed = || format!("{} failed ({status}): see {said}", job.name());
+        eprintln!("{name}: {}", ending(job, status).with_context(failed)?);
+        if is_diverged(job) {
+            return Ok(()); // there is nothing to evaluate
+        }
+    }
+    for group in &task.evaluations {
+        eprintln!("{name}: evaluating by length, {}", group.name);
+        let (status, said) = call(s2s, job, &group.evaluate(&job.folder), parallel)?;
+        if !status.success() {
+            let (job, group) = (job.name(), &group.name);
+            bail!("evaluating {job} by length, {group}, failed ({status}): see {said}");
+        }
+    }
+    Ok(())
+}
+
+/// Runs `s2s` to its end; says where its talk can be read.
+fn call(
+    s2s: &Path,
+    job: &Job,
+    words: &[String],
+    parallel: NonZeroUsize,
+) -> Result<(ExitStatus, String)> {
     let name = format!("{}.log", job.name());
     let log_path = job.folder.with_file_name("logs").join(name);
     let log = open_log(&log_path).with_context(|| format!("opening {}", log_path.display()))?;
     let mut command = Command::new(s2s);
-    command.args(match task.start {
-        Start::Train => job.train(),
-        Start::Resume => job.resume(),
-    });
+    command.args(words);
     let mut said = "above".to_owned();
     if parallel.get() > 1 {
         // Progress of several at a time would be a jumble.
@@ -123,7 +154,12 @@ fn run(s2s: &Path, task: &Task, parallel: NonZeroUsize) -> Result<String> {
         .stdout(log)
         .status()
         .with_context(|| format!("starting {}", s2s.display()))?;
-    ending(job, status).with_context(|| format!("{} failed ({status}): see {said}", job.name()))
+    Ok((status, said))
+}
+
+fn is_diverged(job: &Job) -> bool {
+    let record = RunDir::open(&job.folder).and_then(|run| read_json::<RunRecord>(run.run()));
+    record.is_ok_and(|record| record.status == RunStatus::Diverged)
 }
 
 /// How a run ended, if it came to a result; that it diverged is one.

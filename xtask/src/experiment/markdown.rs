@@ -1,8 +1,11 @@
 //! The report as a page that stands by itself: question, figures, and how to get them again.
 
+use std::iter;
+
 use s2s_runlog::{Environment, RunRecord, RunStatus};
 use s2s_viz::Table;
 
+use super::by_length;
 use super::outcome::Outcome;
 use super::report::{NOTHING, Report};
 use super::settings::{Settings, differing};
@@ -15,6 +18,7 @@ pub(crate) fn render(report: &Report) -> String {
         "## Result".to_owned(),
         report.summary_table().markdown(),
         explanation(report),
+        lengths(report),
         "## Curves".to_owned(),
         pictures(report),
         "## Runs".to_owned(),
@@ -26,8 +30,9 @@ pub(crate) fn render(report: &Report) -> String {
         "## Environment".to_owned(),
         environments(&report.outcomes).markdown(),
     ];
-    let sections = sections.map(|section| section.trim_end().to_owned());
-    sections.join("\n\n") + "\n"
+    let sections = sections.iter().map(|section| section.trim_end());
+    let written: Vec<&str> = sections.filter(|section| !section.is_empty()).collect();
+    written.join("\n\n") + "\n"
 }
 
 fn explanation(report: &Report) -> String {
@@ -43,6 +48,32 @@ fn explanation(report: &Report) -> String {
          The model is fed its own output, save for the forced loss. A sequence matches exactly if \
          every token and the end are right. Losses are nats a token; the time is that of training \
          and validation. Spread is over seeds; sd is the sample standard deviation."
+    )
+}
+
+/// What was found by length; nothing if it was not asked for.
+fn lengths(report: &Report) -> String {
+    let tables = by_length::tables(report);
+    if tables.is_empty() {
+        return String::new();
+    }
+    let tables: Vec<String> = tables
+        .iter()
+        .map(|(title, table)| format!("{title}\n\n{}", table.markdown()))
+        .collect();
+    let pictures: Vec<String> = by_length::plots(report)
+        .iter()
+        .map(|(name, plot)| format!("![{}](plots/{name}.svg)", plot.title))
+        .collect();
+    format!(
+        "## By length\n\n{}\nSequences of the test split, of each length by itself. The first table \
+         of each group has means over its lengths, each length counting the same. `eos`: the output \
+         ends when the model says EOS, and EOS counts as a token; `oracle`: it is told the length, \
+         EOS is ignored. Fine accuracy is the share of the tokens before the first error. Intervals \
+         are Wilson's, over the sequences of all seeds: they speak of these models. All lengths \
+         stand in `lengths.csv`; the time of a length grows with its square.\n\n{}",
+        tables.join("\n"),
+        pictures.join("\n\n"),
     )
 }
 
@@ -118,9 +149,14 @@ fn configuration(report: &Report) -> String {
 }
 
 fn commands(report: &Report) -> String {
-    let runs = report.outcomes.iter().map(|run| {
-        let words: Vec<String> = run.job.train().iter().map(|word| quoted(word)).collect();
-        format!("s2s {}", words.join(" "))
+    let runs = report.outcomes.iter().flat_map(|run| {
+        let groups = report.plan.lengths_of(&run.job);
+        let evaluations = groups.map(|group| group.evaluate(&run.job.folder));
+        let commands = iter::once(run.job.train()).chain(evaluations);
+        commands.map(|words| {
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            format!("s2s {}", words.join(" "))
+        })
     });
     let runs: Vec<String> = runs.collect();
     format!(

@@ -4,7 +4,9 @@
 //! NAME.toml ─> Plan ─> Job, one a cell and seed ─> s2s, a process each ─> Outcome ─> Report
 //! ```
 
+mod by_length;
 pub(crate) mod launch;
+mod lengths;
 mod markdown;
 mod measure;
 mod outcome;
@@ -29,7 +31,7 @@ use state::State;
 /// Train a grid of runs, evaluate them, and write a report with plots
 ///
 /// Reads configs/experiments/NAME.toml and trains each of its cells once a seed with the release
-/// binary, into runs/experiments/NAME/. Runs that are finished are skipped when it is started
+/// binary, into runs/experiments/NAME/, and evaluates it by length where the file asks for it. Runs that are finished are skipped when it is started
 /// again, others are resumed. Nothing is ever deleted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -39,6 +41,7 @@ Examples:
 
 It writes to runs/experiments/NAME/:
   report.md report.json               the result
+  lengths.csv                         figures by length over the seeds, if asked for
   plots/                              the curves, as SVG and PNG
   <cell>-seed<k>/                     a run, as `s2s train` leaves it
   logs/<cell>-seed<k>.log             what `s2s` said")]
@@ -72,10 +75,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     );
     launch::run_all(&s2s, &tasks, args.jobs)?;
 
-    let outcomes: Result<Vec<Outcome>> = plan.jobs().into_iter().map(Outcome::read).collect();
+    let read = |job| Outcome::read(job, &plan);
+    let outcomes: Result<Vec<Outcome>> = plan.jobs().into_iter().map(read).collect();
     let report = Report::new(plan, outcomes?);
     let path = report.write()?;
     println!("{}", report.summary_table().text());
+    for (title, table) in by_length::tables(&report) {
+        println!("{title}\n{}", table.text());
+    }
     println!("report: {}", path.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -88,24 +95,37 @@ fn still_to_do(plan: &Plan, s2s: &Path) -> Result<Vec<Task>> {
     for job in plan.jobs() {
         let wanted = launch::resolve(s2s, &job)?;
         let start = match state::inspect(&job.folder, &wanted) {
-            Ok(State::Absent) => Start::Train,
-            Ok(State::Unfinished) => Start::Resume,
-            Ok(State::Finished) => {
-                if launch::is_newer(s2s, &job) {
-                    eprintln!(
-                        "note: {} was finished before s2s was last built; to run it again, remove {}",
-                        job.name(),
-                        job.folder.display()
-                    );
-                }
-                continue;
-            }
+            Ok(State::Absent) => Some(Start::Train),
+            Ok(State::Unfinished) => Some(Start::Resume),
+            Ok(State::Finished) => None,
+            Ok(State::Diverged) => continue,
             Err(problem) => {
                 problems.push(format!("{problem:#}"));
                 continue;
             }
         };
-        tasks.push(Task { job, start });
+        if start.is_none() && launch::is_newer(s2s, &job) {
+            eprintln!(
+                "note: {} was finished before s2s was last built; to run it again, remove {}",
+                job.name(),
+                job.folder.display()
+            );
+        }
+        let mut evaluations = Vec::new();
+        for group in plan.lengths_of(&job) {
+            match state::is_evaluated(&job.folder, group) {
+                Ok(true) => {}
+                Ok(false) => evaluations.push(group.clone()),
+                Err(problem) => problems.push(format!("{problem:#}")),
+            }
+        }
+        if start.is_some() || !evaluations.is_empty() {
+            tasks.push(Task {
+                job,
+                start,
+                evaluations,
+            });
+        }
     }
     if !problems.is_empty() {
         bail!("nothing was started:\n{}", problems.join("\n"));

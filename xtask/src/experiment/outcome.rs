@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use s2s_runlog::{
-    Environment, MetricsRecord, RunDir, RunRecord, TimingRecord, read_json, read_lines,
+    Environment, LengthsRecord, MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord,
+    read_json, read_lines,
 };
 
-use super::plan::Job;
+use super::plan::{Job, Plan};
 use super::settings::Settings;
 use super::state::read_settings;
 
@@ -20,23 +21,35 @@ pub(crate) struct Outcome {
     pub(crate) train_secs: f64,
     /// Absent if the first process was killed before it wrote it.
     pub(crate) environment: Option<Environment>,
+    /// Its evaluations by length, under the names of their groups; none if it diverged.
+    pub(crate) lengths: Vec<(String, LengthsRecord)>,
 }
 
 impl Outcome {
-    pub(crate) fn read(job: Job) -> Result<Self> {
+    pub(crate) fn read(job: Job, plan: &Plan) -> Result<Self> {
         let run = RunDir::open(&job.folder)?;
         let records = || -> s2s_runlog::Result<_> {
             let timing: Vec<TimingRecord> = read_lines(run.timing())?;
             Ok((read_json(run.run())?, read_lines(run.metrics())?, timing))
         };
-        let (record, metrics, timing) =
-            records().with_context(|| format!("reading the records of {}", job.name()))?;
+        let reading = || format!("reading the records of {}", job.name());
+        let (record, metrics, timing): (RunRecord, _, Vec<TimingRecord>) =
+            records().with_context(reading)?;
+        let mut lengths = Vec::new();
+        for group in plan
+            .lengths_of(&job)
+            .filter(|_| record.status != RunStatus::Diverged)
+        {
+            let found = read_json(run.lengths(Some(&group.name))).with_context(reading)?;
+            lengths.push((group.name.clone(), found));
+        }
         Ok(Self {
             settings: read_settings(&run)?,
             record,
             metrics,
             train_secs: timing.iter().map(|t| t.train_secs + t.eval_secs).sum(),
             environment: read_json(run.environment()).ok(),
+            lengths,
             job,
         })
     }
@@ -44,10 +57,9 @@ impl Outcome {
 
 #[cfg(test)]
 pub(crate) mod fixtures {
-    use s2s_runlog::{EvalRecord, RunStatus};
+    use s2s_runlog::EvalRecord;
 
     use super::*;
-    use crate::experiment::plan::Plan;
     use crate::experiment::report::Report;
     use crate::experiment::settings::flatten;
 
@@ -113,6 +125,7 @@ pub(crate) mod fixtures {
             metrics: [100, 200].map(|step| metrics(step, loss)).into(),
             train_secs: 48.0 + seed,
             environment: Some(environment()),
+            lengths: Vec::new(),
             job,
         }
     }

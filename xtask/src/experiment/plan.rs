@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Deserialize;
 
+use super::lengths::{self, Group, Published};
 use super::measure::{Curve, Figure};
 use crate::Usage;
 
@@ -38,6 +39,12 @@ pub(crate) struct Experiment {
     /// What is compared.
     #[serde(rename = "cell")]
     pub(crate) cells: Vec<Cell>,
+    /// Evaluations by length that each run gets.
+    #[serde(default)]
+    pub(crate) lengths: Vec<Group>,
+    /// Figures of others, to stand beside those of the lengths.
+    #[serde(default)]
+    pub(crate) published: Vec<Published>,
 }
 
 /// One of the things compared: what it changes in the common configuration.
@@ -95,6 +102,12 @@ impl Plan {
         Path::new("runs/experiments").join(&self.name)
     }
 
+    /// The evaluations by length that a job's run gets.
+    pub(crate) fn lengths_of(&self, job: &Job) -> impl Iterator<Item = &Group> {
+        let groups = self.experiment.lengths.iter();
+        groups.filter(|group| group.has(&job.cell))
+    }
+
     /// Every cell with every seed, cell by cell.
     pub(crate) fn jobs(&self) -> Vec<Job> {
         let job = |cell: &Cell, seed: u64| Job {
@@ -125,8 +138,7 @@ impl Experiment {
             if !names.insert(name) {
                 return Some(format!("two cells have the name {name:?}"));
             }
-            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            if name.is_empty() || !name.chars().all(is_plain) {
+            if !is_plain(name) {
                 return Some(format!(
                     "a cell's name is part of folder names, and made of a-z, 0-9 and `-`; got {name:?}"
                 ));
@@ -136,7 +148,7 @@ impl Experiment {
                 return Some(format!("cell {name:?} sets {set:?}: use `seeds` instead"));
             }
         }
-        None
+        lengths::problem(self)
     }
 }
 
@@ -172,6 +184,12 @@ impl Job {
         }
         command
     }
+}
+
+/// Whether a name can be part of the name of a file or folder.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.chars().all(is_plain)
 }
 
 /// Names of the experiments that there are.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use s2s_runlog::write_file;
+use s2s_runlog::{write_csv, write_file};
 use s2s_viz::{Hue, LinePlot, Series, Spread, Table, points, x_label};
 use serde_json::{Value, json};
 
-use super::markdown;
 use super::measure::{Curve, Figure};
 use super::outcome::Outcome;
 use super::plan::{Cell, Plan};
 use super::summary::Summary;
+use super::{by_length, markdown};
 
 /// What stands where there is no value.
 pub(crate) const NOTHING: &str = "–";
@@ -40,13 +40,17 @@ impl Report {
     /// Writes plots, `report.json` and, last, `report.md`, whose path it returns.
     pub(crate) fn write(&self) -> Result<PathBuf> {
         let folder = self.plan.folder();
-        for (curve, plot) in self.plots() {
-            let figure = plot
-                .draw()
-                .with_context(|| format!("plotting {}", curve.key()))?;
-            let path = folder.join("plots").join(curve.key());
+        let curves = self.plots().into_iter();
+        let curves = curves.map(|(curve, plot)| (curve.key().to_owned(), plot));
+        for (name, plot) in curves.chain(by_length::plots(self)) {
+            let figure = plot.draw().with_context(|| format!("plotting {name}"))?;
+            let path = folder.join("plots").join(name);
             write_file(path.with_extension("svg"), figure.svg().as_bytes())?;
             write_file(path.with_extension("png"), &figure.png().bytes)?;
+        }
+        let rows = by_length::rows(self);
+        if !rows.is_empty() {
+            write_csv(folder.join("lengths.csv"), &rows)?;
         }
         let json = format!("{:#}\n", self.json());
         write_file(folder.join("report.json"), json.as_bytes())?;
@@ -93,6 +97,7 @@ impl Report {
                 .map(series)
                 .filter(|series| !series.points.is_empty())
                 .collect(),
+            ..LinePlot::default()
         }
     }
 
@@ -153,6 +158,7 @@ impl Report {
             "title": experiment.title,
             "question": experiment.question,
             "cells": experiment.cells.iter().map(cell).collect::<Vec<_>>(),
+            "lengths": by_length::rows(self),
         })
     }
 }

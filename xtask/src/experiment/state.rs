@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use s2s_runlog::{Error, RunDir, RunRecord, RunStatus, read_file, read_json};
+use s2s_runlog::{Error, LengthsRecord, RunDir, RunRecord, RunStatus, read_file, read_json};
 use toml::Table;
 
+use super::lengths::Group;
 use super::settings::{Settings, differing, flatten};
 
 /// A configuration is never larger.
@@ -18,8 +19,10 @@ pub(crate) enum State {
     Absent,
     /// Begun, and to be resumed.
     Unfinished,
-    /// It has a result; that it diverged is one too.
+    /// It has a result.
     Finished,
+    /// That is its result.
+    Diverged,
 }
 
 /// Looks at the folder of a run that is to have the configuration `wanted`.
@@ -67,11 +70,36 @@ pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
     let record: RunRecord = read_json(run.run()).with_context(advice)?;
     match (record.status, record.test) {
         (RunStatus::Running | RunStatus::Interrupted, _) => Ok(State::Unfinished),
-        (RunStatus::Diverged, _) | (_, Some(_)) => Ok(State::Finished),
+        (RunStatus::Diverged, _) => Ok(State::Diverged),
+        (_, Some(_)) => Ok(State::Finished),
         (_, None) => {
             Err(anyhow!("it is finished without figures of the test split")).with_context(advice)
         }
     }
+}
+
+/// Whether a run is evaluated by length as a group asks for.
+///
+/// # Errors
+/// If it is evaluated under the group's name in another way: what to remove.
+pub(crate) fn is_evaluated(folder: &Path, group: &Group) -> Result<bool> {
+    let Ok(run) = RunDir::open(folder) else {
+        return Ok(false);
+    };
+    let path = run.lengths(Some(&group.name));
+    if !path.exists() {
+        return Ok(false);
+    }
+    let advice = || {
+        let path = path.display();
+        format!("{path} cannot be used; move or remove it, and start again")
+    };
+    let found: LengthsRecord = read_json(&path).with_context(advice)?;
+    let wanted = group.request().map_err(anyhow::Error::msg)?;
+    if found.request != wanted {
+        return Err(anyhow!("it asked for other lengths, samples or modes")).with_context(advice);
+    }
+    Ok(found.is_complete)
 }
 
 /// The configuration that a run was made with.
@@ -142,9 +170,13 @@ mod tests {
     fn what_has_a_result_is_skipped() {
         for status in ["finished", "stopped-early", "target-reached", "diverged"] {
             let record = record(status);
+            let expected = match status {
+                "diverged" => State::Diverged,
+                _ => State::Finished,
+            };
             check(
                 &[("config.resolved.toml", CONFIG), ("run.json", &record)],
-                State::Finished,
+                expected,
             );
         }
     }

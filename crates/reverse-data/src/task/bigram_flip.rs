@@ -12,6 +12,11 @@ impl Task for BigramFlip {
         }
         target
     }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        let neighbor = step ^ 1;
+        Some(if neighbor < len { neighbor } else { step })
+    }
 }
 
 #[cfg(test)]

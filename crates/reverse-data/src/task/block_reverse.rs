@@ -17,6 +17,12 @@ impl Task for BlockReverse {
         }
         target
     }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        let first = step - step % self.block;
+        let end = (first + self.block.get()).min(len);
+        Some(first + end - 1 - step)
+    }
 }
 
 #[cfg(test)]

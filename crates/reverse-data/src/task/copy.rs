@@ -8,6 +8,10 @@ impl Task for Copy {
     fn target(&self, source: &[Token]) -> Vec<Token> {
         source.to_vec()
     }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        (step < len).then_some(step)
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ impl Task for Duplicate {
     fn growth(&self) -> usize {
         2
     }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        step.checked_rem(len)
+    }
 }
 
 #[cfg(test)]

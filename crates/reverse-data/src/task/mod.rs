@@ -24,6 +24,15 @@ pub trait Task: Debug + Send + Sync {
     fn growth(&self) -> usize {
         1
     }
+
+    /// The position in a source of `len` symbols of what stands at `step` in its target; `None` if
+    /// the target's symbols do not come from positions that the length tells.
+    ///
+    /// It is where attention should look.
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        let _ = (len, step);
+        None
+    }
 }
 
 /// A source and its target, both of bare symbols: no marks, no padding.

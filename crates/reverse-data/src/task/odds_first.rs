@@ -10,6 +10,14 @@ impl Task for OddsFirst {
         let evens = source.iter().skip(1).step_by(2);
         odds.chain(evens).copied().collect()
     }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        let n_odds = len.div_ceil(2);
+        Some(match step.checked_sub(n_odds) {
+            None => 2 * step,
+            Some(even) => 2 * even + 1,
+        })
+    }
 }
 
 #[cfg(test)]

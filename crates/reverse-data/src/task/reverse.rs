@@ -8,6 +8,10 @@ impl Task for Reverse {
     fn target(&self, source: &[Token]) -> Vec<Token> {
         source.iter().rev().copied().collect()
     }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        len.checked_sub(step + 1)
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A model on the kernels, whatever its cell.
-pub(crate) trait FusedModel: fmt::Debug + Send {
+pub(crate) trait FusedModel: fmt::Debug + Send + Sync {
     fn set_threads(&mut self, threads: NonZeroUsize);
 
     /// The same operators with memory of their own, packed.

@@ -1,5 +1,6 @@
 //! The laws of training. One binary, since each that links candle weighs a hundred megabytes.
 
+mod by_length;
 mod configs;
 mod learning;
 mod resuming;

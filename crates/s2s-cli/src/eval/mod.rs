@@ -1,5 +1,9 @@
 //! `s2s eval`.
 
+mod by_length;
+mod progress;
+mod tables;
+
 use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -16,12 +20,21 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "\
 Examples:
   s2s eval runs/default-seed0
-  s2s eval runs/default-seed0 --split val --json";
+  s2s eval runs/default-seed0 --split val --json
+  s2s eval runs/default-seed0 --lengths 1..40
+  s2s eval runs/default-seed0 --lengths 1..12,20..500 --step 20 --samples 50 --name far
+  s2s eval runs/deepmind-seed0 --protocol deepmind";
 
-/// Evaluate a trained model on a split, running free
+/// Evaluate a trained model on a split or by length, running free
 ///
 /// The model is fed its own output, as in use. Token accuracy is the share of the reference's tokens
 /// (the end included) predicted right; exact match the share of sequences right as a whole.
+///
+/// With --lengths or --protocol, each length is evaluated by itself, also beyond those of training,
+/// on sequences that no training set contains. The figures go to lengths.json, lengths.csv and
+/// plots/lengths.* in the run folder. Stopped by Ctrl-C, the same command goes on; an evaluation
+/// that asked for something else is never overwritten. The time for a length grows with its square,
+/// the memory with the length.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -35,14 +48,19 @@ pub(crate) struct Args {
     )]
     split: Split,
     /// Sequences at a time [default: the configuration's]; no figure depends on it
-    #[arg(long, value_name = "N", value_parser = batch_size())]
+    #[arg(long, value_name = "N", value_parser = batch_size(), conflicts_with = "which")]
     batch_size: Option<NonZeroUsize>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    by_length: by_length::LengthsArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    if let Some(request) = by_length::request(args)? {
+        return by_length::run(args, request, ui);
+    }
     let Loaded {
         dir,
         mut model,

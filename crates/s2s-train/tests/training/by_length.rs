@@ -1,0 +1,181 @@
+//! Evaluation by length.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::Device;
+use reverse_data::{DataConfig, Example, Split, Synthetic};
+use s2s_model::Seq2Seq;
+use s2s_runlog::{DecodingMode, LengthRecord};
+use s2s_train::{ByLength, Result, Trainer};
+
+use super::{tiny, trainer};
+
+const MODES: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
+
+fn evaluate(
+    model: &Seq2Seq,
+    data: &DataConfig,
+    examples: &[Example],
+    mode: DecodingMode,
+) -> Result<LengthRecord> {
+    let by_length = ByLength::new(model, data, &Device::Cpu)?;
+    let record = by_length.evaluate(examples, mode, &|| ControlFlow::Continue(()))?;
+    Ok(record.expect("nobody broke it off"))
+}
+
+fn drawn(trainer: &Trainer<Seq2Seq>) -> Synthetic {
+    let config = trainer.config();
+    Synthetic::new(&config.data, config.seed, config.train.batch_size).expect("it trains on it")
+}
+
+/// A model that has learned little, with sequences of a length beyond its own.
+fn half_trained(sets: &[&str]) -> Result<(Trainer<Seq2Seq>, Vec<Example>)> {
+    let mut trainer = trainer(&tiny(sets));
+    for _ in 0..8 {
+        trainer.step()?;
+    }
+    let examples = drawn(&trainer).of_length(Split::Test, 6, 300); // more than one batch
+    assert_eq!(examples.len(), 300);
+    Ok((trainer, examples))
+}
+
+#[test]
+fn neither_threads_nor_companions_change_a_figure() -> Result<()> {
+    let (mut trainer, examples) = half_trained(&[])?;
+    let data = trainer.config().data.clone();
+    for mode in MODES {
+        let alone = evaluate(trainer.model(), &data, &examples, mode)?;
+        trainer.model_mut().set_threads(3);
+        assert_eq!(evaluate(trainer.model(), &data, &examples, mode)?, alone);
+
+        let mut sum = [0; 6];
+        let mut mass = 0.0;
+        for example in &examples {
+            let one = evaluate(trainer.model(), &data, std::slice::from_ref(example), mode)?;
+            let counts = [
+                one.n_sequences,
+                one.n_tokens,
+                one.n_exact,
+                one.n_stopped_early,
+                one.n_ran_over,
+                one.n_wrong_token,
+            ];
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                *sum += count;
+            }
+            mass += one.n_steps as f64 * one.alignment_mass.unwrap_or(0.0);
+        }
+        let counts = [
+            alone.n_sequences,
+            alone.n_tokens,
+            alone.n_exact,
+            alone.n_stopped_early,
+            alone.n_ran_over,
+            alone.n_wrong_token,
+        ];
+        assert_eq!(sum, counts);
+        let expected = alone.alignment_mass.expect("it has attention");
+        // The same weights to the bit, their sums divided and multiplied again.
+        assert!((mass / alone.n_steps as f64 - expected).abs() < 1e-12);
+    }
+    Ok(())
+}
+
+#[test]
+fn fused_and_reference_look_at_the_same_positions() -> Result<()> {
+    let record = |kernels: &str, markers: &str| -> Result<LengthRecord> {
+        let (trainer, examples) = half_trained(&[kernels, markers])?;
+        let data = trainer.config().data.clone();
+        evaluate(
+            trainer.model(),
+            &data,
+            &examples[..20],
+            DecodingMode::Oracle,
+        )
+    };
+    for markers in ["data.source_markers=false", "data.source_markers=true"] {
+        let fused = record("model.kernels=fused", markers)?;
+        let reference = record("model.kernels=reference", markers)?;
+        assert_eq!(fused.n_steps, reference.n_steps);
+        let pairs = [
+            (fused.alignment_mass, reference.alignment_mass),
+            (fused.attention_entropy, reference.attention_entropy),
+        ];
+        for (fused, reference) in pairs {
+            let (fused, reference) = (fused.expect("a figure"), reference.expect("a figure"));
+            // Eight steps of training on either path lie between.
+            assert!((fused - reference).abs() < 1e-3, "{fused} {reference}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_perfect_model_needs_not_be_told_the_length() -> Result<()> {
+    let sets = [
+        "data.vocab=4",
+        "data.train_samples=80",
+        "data.val_samples=1",
+        "data.test_samples=1",
+        "model.embedding=16",
+        "model.hidden=16",
+        "model.decoder=32",
+        "model.dropout=0.0",
+        "train.batch_size=16",
+        "train.learning_rate=0.01",
+    ];
+    let mut trainer = trainer(&tiny(&sets));
+    let data = trainer.config().data.clone();
+    for _ in 0..400 {
+        trainer.step()?;
+    }
+    let examples = drawn(&trainer).of_length(Split::Train, 4, 100);
+    let [eos, oracle] = [0, 1].map(|i| evaluate(trainer.model(), &data, &examples, MODES[i]));
+    let (eos, oracle) = (eos?, oracle?);
+    assert_eq!((eos.exact_match, oracle.exact_match), (1.0, 1.0));
+    assert_eq!((eos.token_accuracy, oracle.token_accuracy), (1.0, 1.0));
+    assert_eq!((eos.fine_accuracy, oracle.fine_accuracy), (1.0, 1.0));
+    // It says the same and looks at the same, to the bit; only EOS is one token more.
+    assert_eq!(eos.n_tokens, oracle.n_tokens + oracle.n_sequences);
+    assert_eq!(eos.n_steps, oracle.n_steps);
+    assert_eq!(eos.alignment_mass, oracle.alignment_mass);
+    assert_eq!(eos.attention_entropy, oracle.attention_entropy);
+    Ok(())
+}
+
+#[test]
+fn no_step_is_made_after_the_last_that_can_count() -> Result<()> {
+    let (trainer, examples) = half_trained(&[])?;
+    let data = trainer.config().data.clone();
+    let by_length = ByLength::new(trainer.model(), &data, &Device::Cpu)?;
+    for (mode, most) in [(DecodingMode::Eos, 7), (DecodingMode::Oracle, 6)] {
+        let steps = AtomicU64::new(0);
+        let count = || {
+            steps.fetch_add(1, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        };
+        by_length.evaluate(&examples, mode, &count)?;
+        assert!(steps.load(Ordering::Relaxed) <= most * examples.len() as u64);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_broken_off_has_no_figures() -> Result<()> {
+    let (trainer, examples) = half_trained(&[])?;
+    let data = trainer.config().data.clone();
+    let by_length = ByLength::new(trainer.model(), &data, &Device::Cpu)?;
+    let record = by_length.evaluate(&examples, DecodingMode::Eos, &|| ControlFlow::Break(()))?;
+    assert_eq!(record, None);
+    Ok(())
+}
+
+#[test]
+fn without_attention_or_a_map_of_positions_nothing_is_said_of_where_it_looks() -> Result<()> {
+    let (trainer, examples) = half_trained(&["model.attention.kind=none"])?;
+    let data = trainer.config().data.clone();
+    let record = evaluate(trainer.model(), &data, &examples[..3], DecodingMode::Eos)?;
+    assert_eq!((record.n_steps, record.alignment_mass), (0, None));
+    Ok(())
+}

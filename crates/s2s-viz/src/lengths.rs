@@ -1,0 +1,220 @@
+//! From an evaluation by length to plots.
+
+use s2s_runlog::{DecodingMode, LengthRecord, LengthsRecord};
+
+use crate::axis::{XAxis, YAxis};
+use crate::color::Hue;
+use crate::curve::{LinePlot, Shade};
+use crate::series::Series;
+
+/// How many times the median length the longest may be on a linear axis.
+const FAR: f64 = 10.0;
+
+/// A figure with its interval.
+type Bounded = fn(&LengthRecord) -> (f64, f64, f64);
+/// A figure that may be absent.
+type Optional = fn(&LengthRecord) -> Option<f64>;
+
+/// The plots of an evaluation by length, each with a name: the share of sequences right (its name is
+/// empty), the share of `tokens` right, and, if there is any, where the `attention` lies.
+pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
+    let exact: Bounded = |row| (row.exact_match, row.exact_match_low, row.exact_match_high);
+    let tokens: Bounded = |row| {
+        (
+            row.token_accuracy,
+            row.token_accuracy_low,
+            row.token_accuracy_high,
+        )
+    };
+    let bands = "bands: 95 % intervals";
+    let plots = [
+        (
+            "",
+            LinePlot {
+                title: "Exact match by length".into(),
+                y_label: "share of sequences right as a whole".into(),
+                series: by_mode(record, exact),
+                ..frame(record, bands)
+            },
+        ),
+        (
+            "tokens",
+            LinePlot {
+                title: "Token accuracy by length".into(),
+                y_label: "share of tokens right".into(),
+                series: by_mode(record, tokens),
+                ..frame(record, bands)
+            },
+        ),
+        (
+            "attention",
+            LinePlot {
+                title: "Attention by length".into(),
+                y_label: "share".into(),
+                series: attention(record),
+                ..frame(record, "in the steps towards the symbols of the reference")
+            },
+        ),
+    ];
+    let is_drawable = |(_, plot): &(&str, LinePlot)| !plot.series.is_empty();
+    plots.into_iter().filter(is_drawable).collect()
+}
+
+/// A logarithmic axis where a linear one would press most of the lengths together.
+pub fn lengths_axis(lengths: &[usize]) -> XAxis {
+    let mut sorted = lengths.to_vec();
+    sorted.sort_unstable();
+    match (sorted.get(sorted.len() / 2), sorted.last()) {
+        (Some(median), Some(longest)) if *longest as f64 > FAR * *median as f64 => XAxis::Log,
+        _ => XAxis::Linear,
+    }
+}
+
+fn frame(record: &LengthsRecord, remark: &str) -> LinePlot {
+    let counts = record.rows.iter().map(|row| row.n_sequences);
+    let sequences = match (counts.clone().min(), counts.max()) {
+        (Some(1), Some(1)) => "one sequence of each length".to_owned(),
+        (Some(least), Some(most)) if least == most => format!("{most} sequences of each length"),
+        (Some(least), Some(most)) => format!("{least} to {most} sequences of each length"),
+        _ => String::new(),
+    };
+    let lengths: Vec<usize> = record.rows.iter().map(|row| row.length).collect();
+    LinePlot {
+        subtitle: format!("{sequences}; {remark}"),
+        x_label: "symbols of the source".into(),
+        x_axis: lengths_axis(&lengths),
+        y_axis: YAxis::Share,
+        shade: Some(Shade {
+            label: "trained".into(),
+            from: record.min_trained as f64,
+            to: record.max_trained as f64,
+        }),
+        ..LinePlot::default()
+    }
+}
+
+fn rows(record: &LengthsRecord, mode: DecodingMode) -> impl Iterator<Item = &LengthRecord> {
+    record.rows.iter().filter(move |row| row.mode == mode)
+}
+
+/// A line for each way of decoding, with its intervals.
+fn by_mode(record: &LengthsRecord, figure: Bounded) -> Vec<Series> {
+    let line = |(mode, label, hue): (DecodingMode, &str, Hue)| {
+        let points = rows(record, mode).map(|row| (row.length as f64, figure(row).0));
+        let band = rows(record, mode).map(|row| {
+            let (_, low, high) = figure(row);
+            (row.length as f64, low, high)
+        });
+        Series {
+            band: band.collect(),
+            ..Series::new(label, hue, points.collect())
+        }
+    };
+    let modes = [
+        (DecodingMode::Oracle, "length told", Hue::Vermilion),
+        (DecodingMode::Eos, "until EOS", Hue::Blue),
+    ];
+    let lines = modes.map(line).into_iter();
+    lines.filter(|line| !line.points.is_empty()).collect()
+}
+
+/// Where attention lies while the length is told, or else until EOS.
+fn attention(record: &LengthsRecord) -> Vec<Series> {
+    let is_told = rows(record, DecodingMode::Oracle).next().is_some();
+    let mode = match is_told {
+        true => DecodingMode::Oracle,
+        false => DecodingMode::Eos,
+    };
+    let figures: [(&str, Hue, Optional); 3] = [
+        ("entropy, of its greatest", Hue::Gray, |row| {
+            row.normalized_entropy
+        }),
+        ("greatest on the right one", Hue::Green, |row| {
+            row.alignment_accuracy
+        }),
+        ("mass on the right one", Hue::Purple, |row| {
+            row.alignment_mass
+        }),
+    ];
+    let line = |(label, hue, figure): (&str, Hue, Optional)| {
+        let points = rows(record, mode)
+            .filter_map(|row| figure(row).map(|value| (row.length as f64, value)));
+        Series::new(label, hue, points.collect())
+    };
+    let lines = figures.map(line).into_iter();
+    lines.filter(|line| !line.points.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use s2s_runlog::{LengthSums, LengthsRequest};
+
+    use super::*;
+
+    fn record(modes: &[DecodingMode], lengths: &[usize], n_steps: u64) -> LengthsRecord {
+        let sums = LengthSums {
+            n_sequences: 4,
+            n_tokens: 4,
+            n_exact: 3,
+            n_steps,
+            mass: 1.0,
+            ..LengthSums::default()
+        };
+        let of_length = |length: &usize| {
+            let length = *length;
+            modes
+                .iter()
+                .map(move |mode| sums.record(*mode, length, length))
+        };
+        LengthsRecord {
+            request: LengthsRequest {
+                protocol: None,
+                lengths: "1".parse().unwrap(),
+                samples: 4,
+                modes: modes.to_vec(),
+                split: "test".into(),
+                checkpoint: "best".into(),
+            },
+            step: 1,
+            min_trained: 1,
+            max_trained: 12,
+            deviations: Vec::new(),
+            is_complete: true,
+            means: Vec::new(),
+            without_samples: Vec::new(),
+            rows: lengths.iter().flat_map(of_length).collect(),
+        }
+    }
+
+    const BOTH: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
+
+    #[test]
+    fn each_way_of_decoding_is_a_line_in_its_interval() {
+        let plots = lengths_plots(&record(&BOTH, &[1, 5, 40], 2));
+        let names: Vec<&str> = plots.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["", "tokens", "attention"]);
+        let exact = &plots[0].1;
+        assert_eq!(exact.series.len(), 2);
+        let (x, low, high) = exact.series[0].band[1];
+        assert!(x == 5.0 && low < 0.75 && high > 0.75);
+        assert!(exact.subtitle.starts_with("4 sequences of each length"));
+        for (_, plot) in plots {
+            plot.draw().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_there_is_not_is_not_drawn() {
+        let plots = lengths_plots(&record(&BOTH[..1], &[7], 0));
+        assert_eq!(plots.len(), 2);
+        assert_eq!(plots[0].1.series.len(), 1);
+        assert!(lengths_plots(&record(&BOTH, &[], 0)).is_empty());
+    }
+
+    #[test]
+    fn lengths_that_lie_far_apart_are_on_a_logarithmic_axis() {
+        assert_eq!(lengths_axis(&[40, 80, 200, 500, 1000]), XAxis::Linear);
+        assert_eq!(lengths_axis(&[40, 41, 42, 40_000]), XAxis::Log);
+        assert_eq!(lengths_axis(&[]), XAxis::Linear);
+    }
+}
