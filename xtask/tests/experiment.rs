@@ -186,6 +186,83 @@ fn a_changed_experiment_is_refused_before_anything_runs() {
     assert!(repository.started().is_empty());
 }
 
+const BY_LENGTH: &str = r#"
+[[lengths]]
+name = "far"
+lengths = "8,16"
+samples = 10
+mode = "eos"
+[[published]]
+name = "Others"
+source = "a paper"
+group = "far"
+exact_match = 0.25
+"#;
+
+#[test]
+fn runs_are_evaluated_by_length_and_go_on_where_they_stopped() {
+    let repository = Repository::new(&format!("{EXPERIMENT}{BY_LENGTH}"));
+    let died = repository
+        .experiment()
+        .env("FAKE_DIE_EVAL", "*base-seed2")
+        .assert()
+        .code(1);
+    let message = String::from_utf8_lossy(&died.get_output().stderr).into_owned();
+    assert!(
+        message.contains("evaluating base-seed2 by length, far, failed"),
+        "{message}"
+    );
+    assert_eq!(
+        repository.started(),
+        [
+            "train base-seed1",
+            "eval base-seed1",
+            "train base-seed2",
+            "eval base-seed2"
+        ]
+    );
+    let done = repository.experiment().assert().success();
+    assert_eq!(
+        repository.started(),
+        [
+            "eval base-seed2",
+            "train wide-seed1",
+            "eval wide-seed1",
+            "train wide-seed2",
+            "eval wide-seed2"
+        ]
+    );
+    let tables = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    assert!(tables.contains("0.900 (0.900) ["), "{tables}");
+    assert!(tables.contains("0.150 (0.100) ["), "{tables}"); // of 1 and 2 in 10
+    let folder = "runs/experiments/widths";
+    let report = repository.read(&format!("{folder}/report.md"));
+    for part in [
+        "## By length",
+        "| Others",
+        "published: a paper",
+        "plots/lengths-eos.svg",
+        "--lengths 8,16 --samples 10 --mode eos --name far",
+    ] {
+        assert!(report.contains(part), "no {part:?} in:\n{report}");
+    }
+    let table = repository.read(&format!("{folder}/lengths.csv"));
+    assert_eq!(table.lines().count(), 1 + 2 * 2, "{table}");
+    assert!(
+        repository
+            .path(folder)
+            .join("plots/lengths-eos.png")
+            .is_file()
+    );
+
+    repository.experiment().assert().success();
+    assert!(repository.started().is_empty(), "complete ones are kept");
+    let changed = format!("{EXPERIMENT}{BY_LENGTH}").replace("samples = 10", "samples = 20");
+    repository.write("configs/experiments/widths.toml", &changed);
+    repository.check_fails(1, "base-seed1/lengths-far.json cannot be used");
+    assert!(repository.started().is_empty());
+}
+
 #[test]
 fn mistakes_in_the_file_are_usage_errors() {
     Repository::new(&EXPERIMENT.replace("model.hidden", "bad"))

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Stands in for `s2s`: the same commands and files, no training. Each `--set key=value` becomes a
 # line of the configuration. It counts its starts in the file `started`, and can be told to fail
-# (FAKE_FAIL) or to die half-way (FAKE_DIE) when it trains a run folder that matches.
+# (FAKE_FAIL) or to die half-way (FAKE_DIE) when it trains a run folder that matches. It evaluates a
+# run by length, two figures in all, and leaves out the second if it is to die (FAKE_DIE_EVAL).
 set -eu
 command=$1
 shift
@@ -12,7 +13,10 @@ while [ $# -gt 0 ]; do
 "; shift ;;
         --run-dir) dir=$2; shift ;;
         --config) [ -f "$2" ] || { echo "no file $2" >&2; exit 2; }; shift ;;
-        --threads) shift ;;
+        --threads | --mode) shift ;;
+        --lengths) lengths=$2; shift ;;
+        --samples) samples=$2; shift ;;
+        --name) name=$2; shift ;;
         *) dir=$1 ;;
     esac
     shift
@@ -26,6 +30,24 @@ fi
 
 echo "$command ${dir##*/}" >>started
 case $dir in ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
+
+# A figure of length $1 of which $2 of 10 sequences are right.
+length() {
+    echo "{\"mode\": \"eos\", \"length\": $1, \"n_sequences\": 10, \"n_tokens\": 50, \"exact_match\": 0.$2, \
+\"exact_match_low\": 0.0, \"exact_match_high\": 1.0, \"token_accuracy\": 0.$2, \"token_accuracy_low\": 0.0, \
+\"token_accuracy_high\": 1.0, \"fine_accuracy\": 0.$2, \"fine_accuracy_low\": 0.0, \"fine_accuracy_high\": 1.0, \
+\"n_exact\": $2, \"n_stopped_early\": 0, \"n_ran_over\": 0, \"n_wrong_token\": 0, \"n_steps\": 0, \
+\"alignment_mass\": null, \"alignment_accuracy\": null, \"attention_entropy\": null, \"normalized_entropy\": null}"
+}
+if [ "$command" = eval ]; then
+    is_complete=true rows="$(length 8 9), $(length 16 ${dir##*seed})"
+    case $dir in ${FAKE_DIE_EVAL:-never}) is_complete=false rows=$(length 8 9) ;; esac
+    echo "{\"request\": {\"protocol\": null, \"lengths\": \"$lengths\", \"samples\": $samples, \"modes\": [\"eos\"], \
+\"split\": \"test\", \"checkpoint\": \"best\"}, \"step\": 2, \"min_trained\": 1, \"max_trained\": 4, \"deviations\": [], \
+\"is_complete\": $is_complete, \"means\": [], \"without_samples\": [], \"rows\": [$rows]}" >"$dir/lengths-$name.json"
+    [ $is_complete = true ] || exit 130
+    exit
+fi
 mkdir -p "$dir"
 [ "$command" = resume ] || printf %s "$config" >"$dir/config.resolved.toml"
 case $dir in ${FAKE_DIE:-never}) exit 137 ;; esac

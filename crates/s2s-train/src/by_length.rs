@@ -180,12 +180,12 @@ impl<'a> ByLength<'a> {
     }
 }
 
-/// What was right, and by which error it went wrong. The reference ends with EOS unless the length
-/// was told.
+/// What was right, and in what way it went wrong. The reference ends with EOS unless the length was
+/// told.
 fn judge(said: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
     let end = said.stopped.then_some(&eos);
-    let said: Vec<u32> = said.tokens.iter().chain(end).copied().collect();
-    let pairs = || said.iter().zip(reference);
+    let output: Vec<u32> = said.tokens.iter().chain(end).copied().collect();
+    let pairs = || output.iter().zip(reference);
     let n_before_error = pairs().take_while(|(said, right)| said == right).count();
     let mut sums = LengthSums {
         n_sequences: 1,
@@ -194,12 +194,15 @@ fn judge(said: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
         n_before_error: n_before_error as u64,
         ..LengthSums::default()
     };
-    match (said.get(n_before_error), reference.get(n_before_error)) {
-        (_, None) => sums.n_exact = 1,
-        (_, Some(right)) if *right == eos => sums.n_ran_over = 1,
-        (None, Some(_)) => sums.n_stopped_early = 1,
-        (Some(token), Some(_)) if *token == eos => sums.n_stopped_early = 1,
-        (Some(_), Some(_)) => sums.n_wrong_token = 1,
+    let has_end = reference.last() == Some(&eos);
+    if n_before_error == reference.len() {
+        sums.n_exact = 1;
+    } else if has_end && !said.stopped {
+        sums.n_ran_over = 1;
+    } else if has_end && output.len() < reference.len() {
+        sums.n_stopped_early = 1;
+    } else {
+        sums.n_wrong_token = 1;
     }
     sums
 }
@@ -288,15 +291,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_decides_the_class() {
+    fn the_length_of_a_wrong_output_decides_its_class() {
         let eos = |tokens: &[u32]| judged(tokens, DecodingMode::Eos);
         assert_eq!(eos(&[1, 2, 3, EOS]), ("exact", 4, 4));
         assert_eq!(eos(&[EOS]), ("early", 0, 0));
         assert_eq!(eos(&[1, 2, EOS]), ("early", 2, 2));
         assert_eq!(eos(&[1, 2, 3, 3]), ("over", 3, 3));
         assert_eq!(eos(&[1, 5, 3, EOS]), ("wrong", 3, 1));
-        assert_eq!(eos(&[1, 5, EOS]), ("wrong", 1, 1));
-        assert_eq!(eos(&[5, 2, 3, 3]), ("wrong", 2, 0));
+        assert_eq!(eos(&[1, 5, EOS]), ("early", 1, 1));
+        assert_eq!(eos(&[5, 2, 3, 3]), ("over", 2, 0));
         let oracle = |tokens: &[u32]| judged(tokens, DecodingMode::Oracle);
         assert_eq!(oracle(&[1, 2, 3]), ("exact", 3, 3));
         assert_eq!(oracle(&[1, 2, 2]), ("wrong", 2, 2));

@@ -22,6 +22,8 @@
 //! is a function of configuration and seed: thread count, clock and environment do not change a bit
 //! of it, and one that was stopped goes on to the same bytes.
 //!
+//! [`evaluate`] has the figures of a split, [`ByLength`] those of one length, whatever was trained on.
+//!
 //! The crate neither prints nor plots.
 
 mod batch;

@@ -114,7 +114,7 @@ impl LinePlot {
             let [from, to] = [shade.from, shade.to].map(|x| plot.x(x_axis.place(x)));
             let size = ((to - from).max(1.0), plot.height);
             figure.rect((from, plot.top), size, SHADE);
-            figure.text((from + 4.0, plot.top + 13.0), &shade.label, number);
+            figure.text((from + 4.0, plot.bottom() - 6.0), &shade.label, number);
         }
         if named {
             figure.text((MARGIN, plot.top - 14.0), &self.y_label, number);

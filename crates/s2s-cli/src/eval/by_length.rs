@@ -41,7 +41,7 @@ pub(crate) struct LengthsArgs {
     #[arg(long, value_enum, group = "which")]
     protocol: Option<ProtocolName>,
     /// Of each range in --lengths, take every K-th length
-    #[arg(long, value_name = "K", requires = "lengths", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "K", requires = "lengths", conflicts_with = "protocol", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     step: Option<usize>,
     /// Sequences of each length, or all that the split has [default: 100]
     #[arg(long, value_name = "N", requires = "which", value_parser = RangedU64ValueParser::<u64>::new().range(1..=MAX_SAMPLES))]

@@ -39,9 +39,9 @@ pub struct LengthsRecord {
 /// high are 95 % intervals, by [`wilson`] over the sequences: tokens of one sequence are not
 /// independent.
 ///
-/// A sequence that is not exact is in one class, by its first error: it stopped early if that is an
-/// EOS, it ran over if every symbol was right and EOS did not follow, and has a wrong token
-/// otherwise.
+/// A sequence that is not exact is in one class, by the length of the output: it stopped early if EOS
+/// was said before the reference's, it ran over if EOS was not said by then, and otherwise it is as
+/// long as it should be and has a wrong token, as it always is in `oracle` mode.
 ///
 /// Attention is looked at in every step taken towards a symbol of the reference, where the task says
 /// which source position that symbol stands at; without such a map, or without attention, its
@@ -77,11 +77,11 @@ pub struct LengthRecord {
     pub fine_accuracy_high: f64,
     /// Sequences right as a whole.
     pub n_exact: u64,
-    /// Sequences whose first error is an EOS.
+    /// Sequences whose output is too short.
     pub n_stopped_early: u64,
-    /// Sequences that were right up to EOS, and went on instead.
+    /// Sequences whose output is too long.
     pub n_ran_over: u64,
-    /// Sequences whose first error is another token.
+    /// Sequences whose output has the right length and a wrong token.
     pub n_wrong_token: u64,
     /// Steps at which attention was looked at.
     pub n_steps: u64,
@@ -204,11 +204,11 @@ pub struct LengthSums {
     pub n_before_error: u64,
     /// Sequences right as a whole.
     pub n_exact: u64,
-    /// Sequences whose first error is an EOS.
+    /// Sequences whose output is too short.
     pub n_stopped_early: u64,
-    /// Sequences that were right up to EOS, and went on instead.
+    /// Sequences whose output is too long.
     pub n_ran_over: u64,
-    /// Sequences whose first error is another token.
+    /// Sequences whose output has the right length and a wrong token.
     pub n_wrong_token: u64,
     /// Steps at which attention was looked at.
     pub n_steps: u64,

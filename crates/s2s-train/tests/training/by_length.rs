@@ -115,19 +115,22 @@ fn fused_and_reference_look_at_the_same_positions() -> Result<()> {
 fn a_perfect_model_needs_not_be_told_the_length() -> Result<()> {
     let sets = [
         "data.vocab=4",
-        "data.train_samples=80",
+        "data.train_samples=0",
+        "train.max_steps=600",
+        "train.epochs=0",
+        "train.eval_every=600",
         "data.val_samples=1",
         "data.test_samples=1",
         "model.embedding=16",
         "model.hidden=16",
         "model.decoder=32",
-        "model.dropout=0.0",
+        "model.embedding_dropout=0.0",
         "train.batch_size=16",
         "train.learning_rate=0.01",
     ];
     let mut trainer = trainer(&tiny(&sets));
     let data = trainer.config().data.clone();
-    for _ in 0..400 {
+    for _ in 0..600 {
         trainer.step()?;
     }
     let examples = drawn(&trainer).of_length(Split::Train, 4, 100);
