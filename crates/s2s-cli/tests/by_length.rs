@@ -332,6 +332,10 @@ fn mistakes_are_usage_errors() {
             "cannot be used with",
         ),
         (&["--samples", "5"], "--protocol"),
+        (
+            &["--lengths", "100000", "--samples", "1001"],
+            "lower --samples to at most 1000",
+        ),
     ] {
         fails(
             &s2s(home.path(), &[&["eval", "run"], args].concat()),

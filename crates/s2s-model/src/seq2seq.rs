@@ -102,12 +102,17 @@ impl Seq2Seq {
         self.threads
     }
 
+    /// Whether it is trained and evaluated by fused kernels: they are asked for, and there are some.
+    pub fn is_fused(&self) -> bool {
+        self.fused.is_some()
+    }
+
     /// Name of the operators that this model is trained and evaluated by: `fused`, or `reference`
     /// where there are no kernels for it.
     pub fn kernels_name(&self) -> &'static str {
-        match self.fused {
-            Some(_) => "fused",
-            None => "reference",
+        match self.is_fused() {
+            true => "fused",
+            false => "reference",
         }
     }
 

@@ -52,7 +52,8 @@ impl<'a> ByLength<'a> {
     /// The figures of examples of one length; `None` if `on_step` broke it off.
     ///
     /// `on_step` is told of every step of every sequence, from several threads. No figure depends on
-    /// their number, nor on which sequences share a batch: each sequence is summed up by itself.
+    /// their number. Batches are cut by length alone and each sequence is summed up by itself, so that
+    /// companions do not matter either: not by a bit on the fused path.
     ///
     /// # Errors
     /// If the device fails.
@@ -107,12 +108,12 @@ impl<'a> ByLength<'a> {
             Ok(done)
         };
         // The reference path has threads of its own, and needs the stack of the caller's.
-        let n_others = match self.model.kernels_name() {
-            "fused" => self.model.threads().min(batches.len()).saturating_sub(1),
-            _ => 0,
+        let n_others = match self.model.is_fused() {
+            true => self.model.threads().min(batches.len()).saturating_sub(1),
+            false => 0,
         };
         let mut parts = thread::scope(|scope| -> Result<Vec<_>> {
-            let others: Vec<_> = (0..n_others).map(|_| scope.spawn(&work)).collect();
+            let others: Vec<_> = (0..n_others).map(|_| scope.spawn(work)).collect();
             let mut parts = work()?;
             for other in others {
                 parts.extend(

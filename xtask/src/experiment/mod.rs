@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let report = Report::new(plan, outcomes?);
     let path = report.write()?;
     println!("{}", report.summary_table().text());
-    for (title, table) in by_length::tables(&report) {
+    for (title, table) in by_length::summaries(&report) {
         println!("{title}\n{}", table.text());
     }
     println!("report: {}", path.display());

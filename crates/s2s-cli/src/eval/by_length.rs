@@ -26,8 +26,10 @@ use crate::ui::Ui;
 /// Sequences of a length, unless said otherwise.
 const DEFAULT_SAMPLES: u64 = 100;
 const MAX_SAMPLES: u64 = 1_000_000;
+/// The sequences of a length are drawn together: more symbols than this might not fit the machine.
+const MAX_SYMBOLS: u64 = 100_000_000;
 
-/// What is done is written at least so often: as much is lost to a kill, or the length at work.
+/// What is done is written about so often: a kill costs what came after, and the length at work.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
@@ -83,10 +85,19 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
             .map_err(|error| Usage(format!("--lengths: {error}")))?,
         (None, None) => return Ok(None),
     };
+    let samples = by_length.samples.unwrap_or(DEFAULT_SAMPLES);
+    let longest = lengths.iter().last().unwrap_or(1) as u64;
+    if samples * longest > MAX_SYMBOLS {
+        return Err(Usage(format!(
+            "{samples} sequences of length {longest} are more than {MAX_SYMBOLS} symbols: lower \
+             --samples to at most {}",
+            MAX_SYMBOLS / longest
+        )));
+    }
     Ok(Some(LengthsRequest {
         protocol,
         lengths,
-        samples: by_length.samples.unwrap_or(DEFAULT_SAMPLES),
+        samples,
         modes: match by_length.mode.unwrap_or(Mode::Both) {
             Mode::Eos => vec![DecodingMode::Eos],
             Mode::Oracle => vec![DecodingMode::Oracle],

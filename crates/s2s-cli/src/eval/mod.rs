@@ -34,8 +34,8 @@ Examples:
 /// on sequences that no training set contains. The figures go to lengths.json, lengths.csv and
 /// plots/lengths.* in the run folder. Stopped by Ctrl-C, the same command goes on; an evaluation
 /// that asked for something else is never overwritten. Wrong sequences are counted as early (EOS too
-/// soon), over (no EOS where it belongs) or wrong (the right length, a wrong token). The time for a length grows with its square,
-/// the memory with the length.
+/// soon), over (no EOS where it belongs) or wrong (the right length, a wrong token). The time for a
+/// length grows with its square, the memory with the length.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -26,7 +26,7 @@ pub(super) struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// For so many sequences of each of these lengths.
     pub(super) fn start(ui: &'a Ui, lengths: impl Iterator<Item = usize>, n_samples: u64) -> Self {
-        let total: u64 = lengths.map(|length| cost(length as u64, n_samples)).sum();
+        let total: u64 = lengths.map(|length| cost(length as u64, n_samples)).sum(); // below 2^61
         ui.show_percent_bar(total);
         Self {
             ui,

@@ -1,0 +1,97 @@
+//! Pictures of the evaluations by length.
+
+use s2s_runlog::{DecodingMode, LengthsRecord};
+use s2s_viz::{Hue, LinePlot, Series, Shade, Spread, YAxis, lengths_axis};
+
+use crate::experiment::report::Report;
+
+const MODES: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
+
+/// Exact match by length, a line a cell and a picture a way of decoding, each with a name.
+pub(crate) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
+    let plot = |mode: DecodingMode| {
+        let cells = report.plan.experiment.cells.iter().enumerate();
+        let series = cells.map(|(index, cell)| {
+            let runs: Vec<Vec<(f64, f64)>> = report
+                .outcomes_of(cell)
+                .map(|outcome| points(outcome.lengths.iter().map(|(_, record)| record), mode))
+                .filter(|points| !points.is_empty())
+                .collect();
+            Series::over_runs(&cell.name, Hue::nth(index), &runs, Spread::Range)
+        });
+        let series: Vec<Series> = series.filter(|series| !series.points.is_empty()).collect();
+        let lengths: Vec<usize> = series
+            .iter()
+            .flat_map(|series| series.points.iter().map(|(x, _)| *x as usize))
+            .collect();
+        let subtitle = match mode {
+            DecodingMode::Eos => "until EOS",
+            DecodingMode::Oracle => "the length told, EOS ignored",
+        };
+        let plot = LinePlot {
+            title: "Exact match by length".to_owned(),
+            subtitle: format!(
+                "{subtitle}; mean over the seeds, from the least run to the greatest"
+            ),
+            x_label: "symbols of the source".to_owned(),
+            x_axis: lengths_axis(&lengths),
+            shade: trained(report),
+            y_label: "share of sequences".to_owned(),
+            y_axis: YAxis::Share,
+            series,
+        };
+        (format!("lengths-{mode}"), plot)
+    };
+    let is_drawable = |(_, plot): &(String, LinePlot)| !plot.series.is_empty();
+    MODES.map(plot).into_iter().filter(is_drawable).collect()
+}
+
+/// Exact match at every length of all groups; where two have the same, the first one's.
+fn points<'a>(
+    records: impl Iterator<Item = &'a LengthsRecord>,
+    mode: DecodingMode,
+) -> Vec<(f64, f64)> {
+    let rows = records
+        .flat_map(|record| &record.rows)
+        .filter(|row| row.mode == mode);
+    let mut points: Vec<(usize, f64)> = rows.map(|row| (row.length, row.exact_match)).collect();
+    points.sort_by_key(|(length, _)| *length); // keeps the order of the groups
+    points.dedup_by_key(|(length, _)| *length);
+    points
+        .into_iter()
+        .map(|(length, share)| (length as f64, share))
+        .collect()
+}
+
+/// The lengths of training, if all cells have the same.
+fn trained(report: &Report) -> Option<Shade> {
+    let mut records = report.outcomes.iter().flat_map(|outcome| &outcome.lengths);
+    let ends = |record: &LengthsRecord| (record.min_trained, record.max_trained);
+    let first = ends(&records.next()?.1);
+    records
+        .all(|(_, record)| ends(record) == first)
+        .then(|| Shade {
+            label: "trained".to_owned(),
+            from: first.0 as f64,
+            to: first.1 as f64,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::report;
+    use super::*;
+
+    #[test]
+    fn each_cell_is_a_line_between_its_runs() {
+        let plots = plots(&report());
+        assert_eq!(plots.len(), 2);
+        let (name, plot) = &plots[0];
+        assert_eq!(name, "lengths-eos");
+        assert_eq!(plot.series.len(), 2);
+        assert_eq!(plot.series[0].points, [(4.0, 0.8), (8.0, 0.6)]);
+        assert_eq!(plot.series[0].band[1], (8.0, 0.2, 1.0));
+        assert_eq!(plot.shade.as_ref().unwrap().to, 4.0);
+        plot.draw().unwrap();
+    }
+}
