@@ -33,6 +33,7 @@
 use crate::{Error, Result, fs};
 use std::ffi::OsString;
 use std::io;
+use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::path::{Path, PathBuf};
 
 /// Replaces a file, or creates it together with the folders above it.
@@ -114,17 +115,22 @@ pub(crate) fn candidates(path: &Path) -> [PathBuf; 3] {
 }
 
 /// Creates a folder and those above it, each durable before the next.
+///
+/// The one that is there already may be the last that a killed process made: so it is made durable
+/// too. Those above it are.
 pub(crate) fn create_dirs(path: &Path) -> Result<()> {
-    if fs::is_dir(path) {
-        return Ok(());
+    if !fs::is_dir(path) {
+        create_dirs(parent(path))?;
+        match fs::create_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::is_dir(path) => {}
+            result => result.map_err(writing(path))?,
+        }
     }
-    create_dirs(parent(path))?;
-    match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::is_dir(path) => Ok(()),
-        Err(e) => Err(e),
-        Ok(()) => fs::sync_dir(parent(path)),
+    match fs::sync_dir(parent(path)) {
+        // Where nothing may be made, nothing was.
+        Err(e) if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem) => Ok(()),
+        result => result.map_err(writing(path)),
     }
-    .map_err(writing(path))
 }
 
 /// The folder that a path stands in.
@@ -306,7 +312,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last");
         write_checkpoint(&path, OLD).unwrap();
-        let swap = 15; // after create, 4 times (create, write, sync), 2 folder syncs
+        let swap = 16; // after sync, create, 4 times (create, write, sync), 2 folder syncs
         for successes in 0..=swap {
             let plan = Plan {
                 successes,
@@ -376,10 +382,12 @@ mod tests {
     #[test]
     fn a_run_killed_before_its_first_file_can_be_created_again() {
         let folder = tempfile::tempdir().unwrap();
-        for successes in 0..12 {
+        for successes in 0..30 {
             let start = |path: &Path| -> crate::Result<()> {
                 let run = RunDir::create(path)?;
                 let _lock = run.lock()?;
+                write_file(run.config(), b"")?;
+                write_file(run.environment(), b"{}")?;
                 write_file(run.resolved_config(), b"seed = 0")
             };
             let path = folder.path().join(format!("runs/{successes}"));
@@ -392,6 +400,7 @@ mod tests {
                 start(&path).unwrap();
             }
             let run = RunDir::open(&path).unwrap();
+            assert!(run.config().exists() && run.environment().exists());
             assert!(matches!(
                 read_checkpoint(run.checkpoint(CheckpointName::Last)),
                 Err(Error::NoCheckpoint { .. })

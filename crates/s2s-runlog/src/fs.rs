@@ -1,5 +1,5 @@
 //! Every touch of the disk, a function an operation: the one place where faults can happen, and
-//! where tests make them happen.
+//! where tests make them happen, or take note of what was asked of the disk and in which order.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -10,6 +10,23 @@ pub(crate) enum Refusal {
     Io(io::Error),
     NotRegular(&'static str),
     TooLarge { size: u64, max: u64 },
+}
+
+/// What is about to be asked of the disk.
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it"))]
+pub(crate) enum Op<'a> {
+    Read,
+    Create(&'a Path),
+    Open,
+    Write(&'a File, &'a [u8]),
+    SetLen(&'a File, u64),
+    Sync(&'a File),
+    SyncDir(&'a Path),
+    CreateDir(&'a Path),
+    Rename(&'a Path, &'a Path),
+    Exchange(&'a Path, &'a Path),
+    RemoveFile(&'a Path),
+    RemoveDir(&'a Path),
 }
 
 /// Name of a thing that is not a regular file, as a message has it.
@@ -52,7 +69,7 @@ pub(crate) fn is_dir(path: &Path) -> bool {
 
 /// The bytes of a regular file that has at most `max` of them. Never waits, follows no link.
 pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
-    fault::point()?;
+    fault::before(Op::Read)?;
     let mut options = OpenOptions::new();
     options.read(true);
     let file = open_regular(path, &mut options)?;
@@ -78,27 +95,38 @@ pub(crate) fn names(path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
 
 /// A file that did not exist before.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    fault::point()?;
+    fault::before(Op::Create(path))?;
     OpenOptions::new().append(true).create_new(true).open(path)
 }
 
 /// A file that exists, each write going to its end.
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    fault::point()?;
+    fault::before(Op::Open)?;
     OpenOptions::new().append(true).open(path)
 }
 
 /// The lock file, created if it is not there, its content untouched.
 pub(crate) fn open_lock(path: &Path) -> Result<File, Refusal> {
-    fault::point()?;
+    fault::before(match look(path)? {
+        None => Op::Create(path),
+        Some(_) => Op::Open,
+    })?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     open_regular(path, &mut options)
 }
 
+/// What stands at the beginning of the lock file.
+pub(crate) fn first_bytes(mut file: &File, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Replaces the first bytes of the lock file by these, and cuts it after them.
 pub(crate) fn overwrite(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::Open)?;
     file.rewind()?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)
@@ -106,18 +134,18 @@ pub(crate) fn overwrite(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes all bytes, in one call if the system takes them in one.
 pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    fault::point().inspect_err(|_| fault::tear(file, bytes))?;
+    fault::before(Op::Write(file, bytes))?;
     file.write_all(bytes)
 }
 
 pub(crate) fn set_len(file: &File, len: u64) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::SetLen(file, len))?;
     file.set_len(len)
 }
 
 /// Makes a file's bytes survive a loss of power.
 pub(crate) fn sync(file: &File) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::Sync(file))?;
     if fault::HAS_POWER {
         Ok(())
     } else {
@@ -127,7 +155,7 @@ pub(crate) fn sync(file: &File) -> io::Result<()> {
 
 /// Makes the names in a folder survive a loss of power, where the system lets a program ask for it.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::SyncDir(path))?;
     if cfg!(not(unix)) || fault::HAS_POWER {
         Ok(())
     } else {
@@ -137,21 +165,21 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// A folder that did not exist before; its parent must.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::CreateDir(path))?;
     fs::create_dir(path)
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::Rename(from, to))?;
     fs::rename(from, to)
 }
 
 /// Swaps two names in one step. `Ok(false)`, with nothing done, where the system has no such step.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
-    fault::point()?;
     if !fault::can_exchange() {
         return Ok(false);
     }
+    fault::before(Op::Exchange(a, b))?;
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -170,12 +198,12 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
 }
 
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::RemoveFile(path))?;
     fs::remove_file(path)
 }
 
 pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
-    fault::point()?;
+    fault::before(Op::RemoveDir(path))?;
     fs::remove_dir_all(path)
 }
 
@@ -210,16 +238,14 @@ impl From<io::Error> for Refusal {
 
 #[cfg(not(test))]
 mod fault {
-    use std::fs::File;
+    use super::Op;
     use std::io;
 
     pub(super) const HAS_POWER: bool = false;
 
-    pub(super) const fn point() -> io::Result<()> {
+    pub(super) const fn before(_: Op<'_>) -> io::Result<()> {
         Ok(())
     }
-
-    pub(super) const fn tear(_: &File, _: &[u8]) {}
 
     pub(super) const fn can_exchange() -> bool {
         true
@@ -230,8 +256,8 @@ mod fault {
 /// killed. A write that fails leaves half its bytes.
 #[cfg(test)]
 pub(crate) mod fault {
-    use std::cell::Cell;
-    use std::fs::File;
+    use super::Op;
+    use std::cell::{Cell, RefCell};
     use std::io::{self, Write};
 
     #[derive(Clone, Copy, Debug)]
@@ -246,7 +272,7 @@ pub(crate) mod fault {
     /// Power is never lost in a test, and its thousands of saves need not wait for the disk.
     pub(super) const HAS_POWER: bool = true;
 
-    const NO_PLAN: Plan = Plan {
+    pub(crate) const NO_PLAN: Plan = Plan {
         successes: usize::MAX,
         is_final: false,
         can_exchange: true,
@@ -254,7 +280,11 @@ pub(crate) mod fault {
 
     thread_local! {
         static PLAN: Cell<Plan> = const { Cell::new(NO_PLAN) };
+        static WITNESS: RefCell<Option<Witness>> = const { RefCell::new(None) };
     }
+
+    /// Is shown every operation before it is done.
+    pub(crate) type Witness = Box<dyn FnMut(Op<'_>)>;
 
     pub(crate) fn during<T>(plan: Plan, operations: impl FnOnce() -> T) -> T {
         PLAN.set(plan);
@@ -263,7 +293,14 @@ pub(crate) mod fault {
         result
     }
 
-    pub(super) fn point() -> io::Result<()> {
+    pub(crate) fn witnessed<T>(witness: Witness, operations: impl FnOnce() -> T) -> T {
+        WITNESS.set(Some(witness));
+        let result = operations();
+        WITNESS.set(None);
+        result
+    }
+
+    pub(super) fn before(op: Op<'_>) -> io::Result<()> {
         let plan = PLAN.get();
         if plan.successes == 0 {
             if !plan.is_final {
@@ -272,17 +309,21 @@ pub(crate) mod fault {
                     ..plan
                 });
             }
+            if let Op::Write(mut file, bytes) = op {
+                file.write_all(&bytes[..bytes.len() / 2]).unwrap();
+            }
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         PLAN.set(Plan {
             successes: plan.successes - 1,
             ..plan
         });
+        WITNESS.with_borrow_mut(|witness| {
+            if let Some(witness) = witness {
+                witness(op);
+            }
+        });
         Ok(())
-    }
-
-    pub(super) fn tear(mut file: &File, bytes: &[u8]) {
-        file.write_all(&bytes[..bytes.len() / 2]).unwrap();
     }
 
     pub(super) fn can_exchange() -> bool {

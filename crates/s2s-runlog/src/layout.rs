@@ -2,21 +2,31 @@
 
 use crate::atomic::{create_dirs, writing};
 use crate::{Error, Result, fs};
+use std::ffi::OsString;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
+const CONFIG: &str = "config.toml";
+const ENVIRONMENT: &str = "environment.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
 const LOCK: &str = "run.lock";
+
+/// How often, and how long apart, a lock's holder is asked for that has not said its name yet.
+const ATTEMPTS: usize = 40;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A folder that holds one run: the names of its files.
 ///
 /// ```text
 /// runs/<name>/
 ///   config.toml            the configuration as it was given
-///   config.resolved.toml   the same with every default filled in; its presence makes a folder a run
 ///   environment.json       machine, program, command line
 ///   corpus.json            the vocabulary and hashes of a text that the run was trained on
+///   config.resolved.toml   the configuration with every default filled in; written after those
+///                          above, and its presence makes a folder a run
 ///   metrics.jsonl          a line an evaluation
 ///   timing.jsonl           its clock times
 ///   attention.jsonl        the attention of one fixed sequence, a line an evaluation
@@ -47,7 +57,7 @@ pub enum CheckpointName {
     Last,
 }
 
-/// The right to write in a run folder, until it is dropped or its process ends, however it ends.
+/// The right to write in a run folder or its plots, until it is dropped or its process ends, however it ends.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File, // the system ties the lock to the open file
@@ -55,20 +65,27 @@ pub struct RunLock {
 
 impl RunDir {
     /// The folder of a new run, with those above it. It has no files yet: the caller takes the
-    /// [lock](RunDir::lock) and writes them, `config.resolved.toml` first of all.
+    /// [lock](RunDir::lock) and writes them, `config.resolved.toml` last of those that a run begins
+    /// with.
     ///
     /// # Errors
-    /// [`Error::Exists`] if there are files in the folder already, and they are left untouched.
-    /// A process that was killed before it wrote anything but its lock does not count.
+    /// [`Error::Exists`] if there are files in the folder already, and they are left untouched;
+    /// [`Error::Busy`] if a process writes there. What a process left that was killed before it
+    /// wrote `config.resolved.toml` does not count.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match fs::look(&path).map_err(reading(&path))? {
             None => create_dirs(&path)?,
             Some(_) if fs::is_dir(&path) => {
                 let names = fs::names(&path).map_err(reading(&path))?;
-                let is_ours = |name: &str| name == LOCK || name.starts_with(".config.");
-                if !names.iter().all(|name| name.to_str().is_some_and(is_ours)) {
-                    return Err(Error::Exists { path });
+                let is_locked = names.iter().any(|name| name == LOCK);
+                let is_free = names.is_empty() || is_locked && names.iter().all(is_early);
+                if !is_free {
+                    let run = Self { path };
+                    if is_locked {
+                        run.claim()?; // for the error, if somebody has it
+                    }
+                    return Err(Error::Exists { path: run.path });
                 }
             }
             Some(_) => return Err(Error::Exists { path }),
@@ -108,28 +125,50 @@ impl RunDir {
     /// # Errors
     /// [`Error::Busy`], with the holder's process number, if it is taken.
     pub fn lock(&self) -> Result<RunLock> {
-        let path = self.path.join(LOCK);
-        let locking = |source| Error::Lock {
-            path: path.clone(),
-            source,
-        };
-        let file = fs::open_lock(&path).map_err(|refusal| match refusal {
-            fs::Refusal::Io(source) => locking(source),
-            other => refused(&path, other),
-        })?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Busy {
-                    path: self.path.clone(),
-                    pid: read_pid(&file),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(locking(source)),
-        }
+        let file = self.claim()?;
+        // Durable before all else: it tells what a run left here from what somebody else did.
         fs::overwrite(&file, format!("{}\n", std::process::id()).as_bytes())
-            .map_err(writing(&path))?;
+            .and_then(|()| fs::sync_dir(&self.path))
+            .map_err(writing(&self.path.join(LOCK)))?;
         Ok(RunLock { _file: file })
+    }
+
+    /// Claims `plots/`, and waits for whoever is drawing there. A run may be drawn while another
+    /// process trains it: who reads the records with this lock in hand draws the newest last.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn lock_plots(&self) -> Result<RunLock> {
+        create_dirs(&self.plots())?;
+        let path = self.plots().join(".lock");
+        let file = open_lock(&path)?;
+        match file.lock() {
+            Ok(()) => Ok(RunLock { _file: file }),
+            Err(source) => Err(Error::Lock { path, source }),
+        }
+    }
+
+    /// The lock file, locked; its content untouched.
+    fn claim(&self) -> Result<File> {
+        let path = self.path.join(LOCK);
+        let file = open_lock(&path)?;
+        for _ in 0..ATTEMPTS {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(Error::Lock { path, source }),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if let Some(pid) = fs::first_bytes(&file, 16).ok().and_then(|pid| living(&pid)) {
+                return Err(self.busy(Some(pid)));
+            }
+            sleep(PAUSE); // its holder is about to write its number, or has just ended
+        }
+        Err(self.busy(None))
+    }
+
+    fn busy(&self, pid: Option<u32>) -> Error {
+        let path = self.path.clone();
+        Error::Busy { path, pid }
     }
 
     /// The folder itself; event files for TensorBoard stand in it.
@@ -139,7 +178,7 @@ impl RunDir {
 
     /// `config.toml`: the configuration as it was given.
     pub fn config(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path.join(CONFIG)
     }
 
     /// `config.resolved.toml`: the configuration with every default filled in.
@@ -149,7 +188,7 @@ impl RunDir {
 
     /// `environment.json`: an [`Environment`](crate::Environment).
     pub fn environment(&self) -> PathBuf {
-        self.path.join("environment.json")
+        self.path.join(ENVIRONMENT)
     }
 
     /// `corpus.json`: a [`CorpusRecord`](crate::CorpusRecord).
@@ -255,9 +294,36 @@ pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
     }
 }
 
-/// The process number in the lock file; none if its holder is about to write it.
-fn read_pid(file: &File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.strip_suffix('\n')?.parse().ok()
+/// Whether a file is one that a run has before it is one.
+fn is_early(name: &OsString) -> bool {
+    let temporary = format!(".{RESOLVED_CONFIG}.tmp");
+    let is_early = |name: &str| {
+        let name = name.strip_prefix('.').unwrap_or(name);
+        let name = name.strip_suffix(".tmp").unwrap_or(name);
+        [LOCK, CONFIG, ENVIRONMENT].contains(&name)
+    };
+    name.to_str()
+        .is_some_and(|name| is_early(name) || name == temporary)
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    fs::open_lock(path).map_err(|refusal| match refusal {
+        fs::Refusal::Io(source) => Error::Lock {
+            path: path.to_owned(),
+            source,
+        },
+        other => refused(path, other),
+    })
+}
+
+/// The process number in a lock file; none if it is half-written, or left by a process that has
+/// ended (which only Linux shows without asking for rights).
+fn living(number: &[u8]) -> Option<u32> {
+    let pid: u32 = str::from_utf8(number)
+        .ok()?
+        .strip_suffix('\n')?
+        .parse()
+        .ok()?;
+    let is_alive = !cfg!(target_os = "linux") || fs::is_dir(Path::new(&format!("/proc/{pid}")));
+    is_alive.then_some(pid)
 }

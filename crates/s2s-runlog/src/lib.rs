@@ -40,6 +40,8 @@ mod interval;
 mod layout;
 mod lengths;
 mod manifest;
+#[cfg(all(test, target_os = "linux"))]
+mod power_loss;
 mod read;
 mod record;
 mod write;
@@ -52,12 +54,12 @@ pub use lengths::{
     DecodingMode, LengthRange, LengthRecord, LengthSums, Lengths, LengthsError, LengthsMean,
     LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
-pub use read::{Checkpoint, read_checkpoint, read_file, read_json, read_lines};
+pub use read::{Checkpoint, list_folder, read_checkpoint, read_file, read_json, read_lines};
 pub use record::{
-    AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, MetricsRecord, RunRecord,
-    RunStatus, TimingRecord,
+    AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, LogFailure, MetricsRecord,
+    RunRecord, RunStatus, TimingRecord,
 };
-pub use write::{JsonLines, write_checkpoint, write_csv, write_file, write_json};
+pub use write::{GrowingFile, JsonLines, write_checkpoint, write_csv, write_file, write_json};
 
 /// The files of one checkpoint together may not be larger: 16 GiB.
 pub const MAX_CHECKPOINT_BYTES: u64 = 16 << 30;

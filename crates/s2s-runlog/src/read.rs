@@ -1,7 +1,9 @@
-use crate::layout::refused;
+use crate::layout::{reading, refused};
 use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use crate::{Damage, Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::de::DeserializeOwned;
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How often a checkpoint is read again that was replaced while it was read.
@@ -98,6 +100,22 @@ pub(crate) fn is_whole(path: &Path) -> bool {
 pub fn read_file(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
     let path = path.as_ref();
     fs::read(path, max).map_err(|refusal| refused(path, refusal))
+}
+
+/// Names of what stands in a folder, sorted; none if there is no such folder.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn list_folder(path: impl AsRef<Path>) -> Result<Vec<OsString>> {
+    let path = path.as_ref();
+    match fs::names(path) {
+        Ok(mut names) => {
+            names.sort();
+            Ok(names)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(reading(path)(error)),
+    }
 }
 
 /// The record that a JSON file holds.
@@ -202,7 +220,7 @@ fn read_folder_once(path: &Path) -> Result<Files, Option<Damage>> {
 fn read_part(folder: &Path, name: &str, max: u64) -> Result<Vec<u8>, Damage> {
     let file = name.to_owned();
     fs::read(&folder.join(name), max).map_err(|refusal| match refusal {
-        fs::Refusal::Io(source) if source.kind() == std::io::ErrorKind::NotFound => {
+        fs::Refusal::Io(source) if source.kind() == io::ErrorKind::NotFound => {
             Damage::Missing { file }
         }
         fs::Refusal::Io(source) => Damage::Unreadable { file, source },

@@ -165,6 +165,21 @@ pub struct RunRecord {
     pub elapsed_secs: f64,
     /// The test split under the best checkpoint; absent until the run is finished.
     pub test: Option<EvalRecord>,
+    /// Logs that have lost records, absent if none has: the run itself is whole, but degraded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<LogFailure>,
+}
+
+/// A log that could not be written. Its run went on without it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogFailure {
+    /// The log: a file's name in the run folder, or `plots`.
+    pub log: String,
+    /// The step whose record was lost, the first if there are several.
+    pub step: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// What became of a run.

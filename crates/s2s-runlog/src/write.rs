@@ -75,18 +75,17 @@ pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Resu
     replace_dir(path, &files, is_whole)
 }
 
-/// A file of records, one a line, that grows while a run goes on.
+/// A file that grows by whole records while a run goes on.
 #[derive(Debug)]
-pub struct JsonLines<T> {
+pub struct GrowingFile {
     path: PathBuf,
     file: File,
-    len: u64,      // of its whole lines
-    is_torn: bool, // whether part of a line may stand behind them
-    records: PhantomData<fn(&T)>,
+    len: u64,      // of its whole records
+    is_torn: bool, // whether part of a record may stand behind them
 }
 
-impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
-    /// Starts a file.
+impl GrowingFile {
+    /// Starts a file that did not exist before.
     ///
     /// # Errors
     /// [`Error::Write`], also if the file exists: it is left as it is.
@@ -100,67 +99,28 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
             file,
             len: 0,
             is_torn: false,
-            records: PhantomData,
         })
     }
 
-    /// Goes on with a file, or starts it if a killed process did not come to it.
-    ///
-    /// Lines whose record is not to be kept go, and so does half a line at the end; the others stay
-    /// as they are, byte for byte. Keep what is no later than the checkpoint that the run goes on
-    /// from, and the file ends up as if the run had never stopped.
+    /// Adds a record: all of it in one write, so that a reader sees it or does not, and a killed
+    /// process leaves it behind.
     ///
     /// # Errors
-    /// Those of [`read_lines`](crate::read_lines) and [`write_file`]; the file is left as it is.
-    pub fn resume(path: impl Into<PathBuf>, keep: impl Fn(&T) -> bool) -> Result<Self> {
-        let path = path.into();
-        if fs::look(&path).map_err(writing(&path))?.is_none() {
-            return Self::create(path);
-        }
-        let bytes = read_file(&path, MAX_RECORDS_BYTES)?;
-        let mut kept = Vec::new();
-        for line in lines(&path, &bytes) {
-            let (record, line) = line?;
-            if keep(&record) {
-                kept.extend_from_slice(line);
-            }
-        }
-        replace_file(&path, &kept)?;
-        let file = fs::open_append(&path).map_err(writing(&path))?;
-        Ok(Self {
-            path,
-            file,
-            len: kept.len() as u64,
-            is_torn: false,
-            records: PhantomData,
-        })
-    }
-
-    /// Adds a record: the whole line in one write, so that a reader sees it or does not, and a
-    /// killed process leaves it behind.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] if the record would not be read back as it is; [`Error::Write`]. The
-    /// lines before stay readable in any case, and a later record may be appended.
-    pub fn append(&mut self, record: &T) -> Result<()> {
-        let mut line = encode(&self.path, record, serde_json::to_vec)?;
-        line.push(b'\n');
+    /// [`Error::Write`]. The records before stay whole in any case, and a later one may be appended.
+    pub fn append(&mut self, record: &[u8]) -> Result<()> {
         if self.is_torn {
             self.mend()?;
         }
-        if let Err(e) = fs::write(&self.file, &line) {
+        if let Err(e) = fs::write(&self.file, record) {
             self.is_torn = true;
             let _ = self.mend(); // or else at the next append
             return Err(writing(&self.path)(e));
         }
-        self.len += line.len() as u64;
+        self.len += record.len() as u64;
         Ok(())
     }
 
-    /// Makes the lines survive a loss of power.
-    ///
-    /// Call it before a checkpoint is saved that counts on them: after a resume from that
-    /// checkpoint they would not be written again.
+    /// Makes the records survive a loss of power. They survive the end of the process without.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -173,11 +133,97 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
         &self.path
     }
 
-    /// Cuts off what a failed write may have left of its line.
+    /// Cuts off what a failed write may have left of its record.
     fn mend(&mut self) -> Result<()> {
         fs::set_len(&self.file, self.len).map_err(writing(&self.path))?;
         self.is_torn = false;
         Ok(())
+    }
+}
+
+/// A file of records, one a line, that grows while a run goes on.
+#[derive(Debug)]
+pub struct JsonLines<T> {
+    file: GrowingFile,
+    records: PhantomData<fn(&T)>,
+}
+
+impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`], also if the file exists: it is left as it is.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        Ok(Self {
+            file: GrowingFile::create(path)?,
+            records: PhantomData,
+        })
+    }
+
+    /// Goes on with a file, or starts it if a killed process did not come to it.
+    ///
+    /// Lines whose record is not to be kept go, and so does what a killed process or a loss of power
+    /// left of lines behind those; the others stay as they are, byte for byte. Keep what is no later
+    /// than the checkpoint that the run goes on from, and the file ends up as if the run had never
+    /// stopped.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for a line that is no record, with one that is to be kept behind it, and those
+    /// of [`read_file`] and [`write_file`]; the file is left as it is.
+    pub fn resume(path: impl Into<PathBuf>, keep: impl Fn(&T) -> bool) -> Result<Self> {
+        let path = path.into();
+        if fs::look(&path).map_err(writing(&path))?.is_none() {
+            return Self::create(path);
+        }
+        let bytes = read_file(&path, MAX_RECORDS_BYTES)?;
+        let mut kept = Vec::new();
+        let mut damaged = None;
+        for line in lines(&path, &bytes) {
+            match (line, damaged.take()) {
+                (Ok((record, _)), Some(error)) if keep(&record) => return Err(error),
+                (Ok((record, line)), None) if keep(&record) => kept.extend_from_slice(line),
+                (Ok(_), error) => damaged = error,
+                (Err(error), first) => damaged = first.or(Some(error)),
+            }
+        }
+        replace_file(&path, &kept)?;
+        let file = fs::open_append(&path).map_err(writing(&path))?;
+        Ok(Self {
+            file: GrowingFile {
+                path,
+                file,
+                len: kept.len() as u64,
+                is_torn: false,
+            },
+            records: PhantomData,
+        })
+    }
+
+    /// Adds a record, as a line of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the record would not be read back as it is; [`Error::Write`]. The
+    /// lines before stay readable in any case, and a later record may be appended.
+    pub fn append(&mut self, record: &T) -> Result<()> {
+        let mut line = encode(self.path(), record, serde_json::to_vec)?;
+        line.push(b'\n');
+        self.file.append(&line)
+    }
+
+    /// Makes the lines survive a loss of power.
+    ///
+    /// Call it before a checkpoint is saved that counts on them: after a resume from that
+    /// checkpoint they would not be written again.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 }
 

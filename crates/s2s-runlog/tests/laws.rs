@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use s2s_runlog::{
-    AttentionRecord, CheckpointName, Damage, Environment, Error, EvalRecord, JsonLines,
+    AttentionRecord, CheckpointName, Damage, Environment, Error, EvalRecord, JsonLines, LogFailure,
     MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord, read_checkpoint, read_file,
     read_json, read_lines, write_checkpoint, write_csv, write_file, write_json,
 };
@@ -360,6 +360,70 @@ fn a_second_lock_is_refused_and_names_the_first() {
     run.lock().unwrap();
 }
 
+#[test]
+fn a_folder_that_another_process_fills_is_busy_and_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let lock = run.lock().unwrap();
+    write_file(run.resolved_config(), b"seed = 0").unwrap();
+    let me = std::process::id();
+    assert!(
+        matches!(RunDir::create(folder.path()), Err(Error::Busy { pid: Some(pid), .. }) if pid == me)
+    );
+    drop(lock);
+    assert!(matches!(
+        RunDir::create(folder.path()),
+        Err(Error::Exists { .. })
+    ));
+}
+
+#[test]
+fn files_that_a_run_begins_with_are_somebodys_own_without_a_lock_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.toml"), "mine").unwrap();
+    assert!(matches!(
+        RunDir::create(folder.path()),
+        Err(Error::Exists { .. })
+    ));
+    fs::write(folder.path().join("run.lock"), "").unwrap();
+    fs::write(folder.path().join(".environment.json.tmp"), "{").unwrap();
+    RunDir::create(folder.path()).unwrap();
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    assert!(matches!(
+        RunDir::create(folder.path()),
+        Err(Error::Exists { .. })
+    ));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_holder_that_has_ended_is_not_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let _lock = run.lock().unwrap();
+    // Left by the holder before, which the new one has not come to replace.
+    fs::write(folder.path().join("run.lock"), "4194305\n").unwrap();
+    assert!(matches!(run.lock(), Err(Error::Busy { pid: None, .. })));
+}
+
+#[test]
+fn who_draws_waits_for_who_draws_already() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let _training = run.lock().unwrap();
+    let lock = run.lock_plots().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _lock = run.lock_plots().unwrap();
+            sender.send(()).unwrap();
+        });
+        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err());
+        drop(lock);
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+    });
+}
+
 /// Not a law but the other half of the next test, which starts it as a process.
 #[test]
 fn the_process_that_holds_a_lock() {
@@ -445,9 +509,9 @@ fn a_line_that_is_no_record_is_named_and_left() {
     let path = folder.path().join("metrics.jsonl");
     for (text, bad) in [
         ("1\nx\n3\n", 2),
-        ("\n", 1),
-        ("1\n2\n3 4\n", 3),
-        ("1\n\u{fffd}\n", 2),
+        ("\n1\n", 1),
+        ("1\n2\n3 4\n5\n", 3),
+        ("1\n\u{fffd}\n\n4\n", 2),
     ] {
         fs::write(&path, text).unwrap();
         assert!(matches!(read_lines::<u64>(&path), Err(Error::Line { line, .. }) if line == bad));
@@ -460,6 +524,13 @@ fn a_line_that_is_no_record_is_named_and_left() {
     }
     fs::write(&path, "1\n2").unwrap();
     assert_eq!(read_lines::<u64>(&path).unwrap(), [1]);
+
+    // What power lost behind the last line that is to be kept is no loss.
+    for tail in ["\0\0\0", "\0\0\n", "\0\n3\n", "2\n\0\n2\n3\n"] {
+        fs::write(&path, format!("1\n{tail}")).unwrap();
+        JsonLines::<u64>::resume(&path, |&line| line < 2).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+    }
 }
 
 #[test]
@@ -681,8 +752,11 @@ proptest! {
         best_val_loss in prop::option::of(number()),
         elapsed_secs in number(),
         test in prop::option::of(eval_record()),
+        failures in prop::collection::vec((any::<[String; 2]>(), any::<u64>()), 0..3),
     ) {
-        check_round_trip(&RunRecord { status, step: 3, best_step, best_val_loss, n_parameters: 9, elapsed_secs, test });
+        let failure = |([log, reason], step): ([String; 2], u64)| LogFailure { log, step, reason };
+        let degraded = failures.into_iter().map(failure).collect();
+        check_round_trip(&RunRecord { status, step: 3, best_step, best_val_loss, n_parameters: 9, elapsed_secs, test, degraded });
     }
 
     #[test]
