@@ -102,6 +102,11 @@ fn judge(error: &anyhow::Error) -> (u8, Option<&'static str>) {
             return (CHECKPOINT, Some(hint));
         }
         Some(RunLogError::Busy { .. }) => return (BUSY, None),
+        Some(RunLogError::Write { .. }) => {
+            let hint = "make it writable, or make room; `s2s resume` then goes on with a run from \
+                        its last checkpoint";
+            return (OTHER, Some(hint));
+        }
         _ => {}
     }
     match error.downcast_ref::<Error>() {

@@ -1,12 +1,12 @@
 //! Pictures of a run, from its records.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use s2s_runlog::{
-    AttentionRecord, Error, LengthsRecord, MetricsRecord, Result, RunDir, read_json, read_lines,
-    write_file,
+    AttentionRecord, Error, LengthsRecord, MetricsRecord, Result, RunDir, list_folder, read_json,
+    read_lines, write_file,
 };
 use s2s_train::Picture;
 use s2s_viz::{
@@ -21,15 +21,17 @@ const MAX_TOKENS: usize = 128;
 /// Evaluations whose attention stands side by side.
 const N_MOMENTS: usize = 6;
 
-/// Draws the curves and heatmaps of a run into its `plots` folder.
+/// Draws the curves and heatmaps of a run into its `plots` folder. The run may be under way.
 pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
-    let metrics: Vec<MetricsRecord> = records(dir.metrics())?;
-    if metrics.is_empty() {
+    let metrics = || records::<MetricsRecord>(dir.metrics());
+    if metrics()?.is_empty() {
         bail!(
             "nothing to draw: run {} has not been evaluated yet",
             dir.path().display()
         );
     }
+    let _lock = dir.lock_plots()?;
+    let metrics = metrics()?; // again: with the lock, whoever reads last draws last
     let mut figures = vec![
         ("loss", loss_plot(&metrics).draw()?),
         ("accuracy", accuracy_plot(&metrics).draw()?),
@@ -78,19 +80,13 @@ fn write(dir: &RunDir, name: &str, figure: &Figure) -> Result<[PathBuf; 2]> {
 }
 
 /// The paths of what was drawn, in order of their names.
-pub(crate) fn drawn(dir: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
-    let reading = || format!("reading {}", dir.plots().display());
-    let entries = match fs::read_dir(dir.plots()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(reading)?,
-    };
-    let paths = entries.map(|entry| Ok(entry?.path()));
-    let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>().with_context(reading)?;
+pub(crate) fn drawn(dir: &RunDir) -> Result<Vec<PathBuf>> {
+    let names = list_folder(dir.plots())?.into_iter();
+    let mut paths: Vec<PathBuf> = names.map(|name| dir.plots().join(name)).collect();
     paths.retain(|path| {
         path.extension()
             .is_some_and(|ext| ext == "svg" || ext == "png")
     });
-    paths.sort();
     Ok(paths)
 }
 

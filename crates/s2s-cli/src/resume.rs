@@ -30,9 +30,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
     if let Some(record) = finished(&dir) {
-        if picture::drawn(&dir)?.is_empty() {
-            picture::draw(&dir)?; // it was stopped between its last record and its plots
+        // It may have been stopped between its last record and the last of its plots.
+        if let Err(error) = picture::draw(&dir) {
+            ui.talk(format!("warning: plots are missing: {error:#}"));
         }
+        session::tell_failures(&record, ui);
         ui.talk(format!(
             "run {} is finished: nothing to resume",
             dir.path().display()

@@ -1,7 +1,8 @@
 //! What `train` and `resume` share: a run from its folder to its report.
 
+use console::style;
 use reverse_data::Vocabulary;
-use s2s_runlog::RunStatus;
+use s2s_runlog::{LogFailure, RunRecord, RunStatus};
 use s2s_train::{ExperimentConfig, Place, Run};
 
 use crate::progress::Progress;
@@ -18,9 +19,17 @@ pub(crate) fn run(mut run: Run, place: &Place, ui: &Ui) -> anyhow::Result<u8> {
     let mut progress = Progress::start(ui, done, total);
     let result = run.train(&mut [&mut progress, &mut signals], picture::attention);
     drop(progress);
-    let record = result?;
+    let mut record = result?;
 
     let dir = run.dir();
+    if record.status != RunStatus::Interrupted
+        && let Err(error) = picture::draw(dir)
+    {
+        let (log, step) = ("plots".to_owned(), record.step);
+        let reason = format!("{error:#}");
+        run.note_failure(&mut record, LogFailure { log, step, reason })?;
+    }
+    tell_failures(&record, ui);
     if record.status == RunStatus::Interrupted {
         ui.talk(format!(
             "stopped at step {} of {total}, saved; to go on:\n  {} resume {}",
@@ -30,9 +39,19 @@ pub(crate) fn run(mut run: Run, place: &Place, ui: &Ui) -> anyhow::Result<u8> {
         ));
         return Ok(signals.exit_code());
     }
-    picture::draw(dir)?;
     ui.data(&report::of(dir, &record)?)?;
     Ok(0)
+}
+
+/// What is missing beside the run itself, if something is.
+pub(crate) fn tell_failures(record: &RunRecord, ui: &Ui) {
+    for LogFailure { log, step, reason } in &record.degraded {
+        let label = style("warning").yellow().bold().for_stderr();
+        ui.talk(format!(
+            "{label}: the run is degraded: {log} lacks records of step {step}, or of more\n  \
+             caused by: {reason}"
+        ));
+    }
 }
 
 /// What is trained, on what, by what, and where.

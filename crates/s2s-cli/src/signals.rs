@@ -11,10 +11,11 @@ use signal_hook::flag;
 
 use crate::ui::Ui;
 
-/// Stops the run after the step during which a signal comes.
+/// Stops the run after the step, or within the evaluation, during which a signal comes.
 pub(crate) struct Signals<'a> {
     received: Arc<AtomicUsize>,
     ui: &'a Ui,
+    is_told: bool,
 }
 
 impl<'a> Signals<'a> {
@@ -28,7 +29,11 @@ impl<'a> Signals<'a> {
             flag::register(signal, Arc::clone(&is_second))?;
             flag::register_usize(signal, Arc::clone(&received), signal as usize)?;
         }
-        Ok(Self { received, ui })
+        Ok(Self {
+            received,
+            ui,
+            is_told: false,
+        })
     }
 
     /// Whether to stop.
@@ -40,17 +45,25 @@ impl<'a> Signals<'a> {
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.received.load(Ordering::SeqCst) as u8
     }
+
+    fn flow(&mut self) -> ControlFlow<()> {
+        if !self.is_received() {
+            return ControlFlow::Continue(());
+        }
+        if !self.is_told {
+            self.ui.talk("stopping; once more to stop at once");
+            self.is_told = true;
+        }
+        ControlFlow::Break(())
+    }
 }
 
 impl Observer for Signals<'_> {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
-        if !self.is_received() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        self.ui.talk(format!(
-            "stopping after step {}; once more to stop at once",
-            record.step
-        ));
-        Ok(ControlFlow::Break(()))
+    fn on_step(&mut self, _: &StepRecord) -> Result<ControlFlow<()>> {
+        Ok(self.flow())
+    }
+
+    fn on_eval_batch(&mut self) -> Result<ControlFlow<()>> {
+        Ok(self.flow())
     }
 }

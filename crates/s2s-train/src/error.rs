@@ -6,17 +6,19 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The loss or the gradient stopped being finite.
-    #[error("the {what} became {value} at step {step}{}", last(*last_loss))]
+    /// The loss, a gradient or a parameter stopped being finite.
+    #[error("the {what} became {value} at step {step}{}{}", because(culprit.as_deref()), since(*last))]
     Diverged {
-        /// Step at which it was seen; its update was not made.
+        /// Step at which it was seen.
         step: u64,
-        /// The loss, or the gradient of a named parameter.
+        /// The training loss, the validation loss, or the gradient, value or moment of a parameter.
         what: String,
         /// What it became.
         value: f64,
-        /// The training loss of the last step that was made, if this process made one.
-        last_loss: Option<f64>,
+        /// What else is not finite: the first such parameter, or else gradient, by its name.
+        culprit: Option<String>,
+        /// What was finite last, if this process made a step before.
+        last: Option<LastFinite>,
     },
     /// A checkpoint that does not belong to this run.
     #[error("the checkpoint {} does not fit: {reason}", path.display())]
@@ -46,17 +48,34 @@ pub enum Error {
     /// The run folder.
     #[error(transparent)]
     RunLog(#[from] s2s_runlog::Error),
-    /// The TensorBoard file.
-    #[error(transparent)]
-    Events(#[from] crate::EventError),
     /// A tensor operation.
     #[error("{}", tensor_message(.0))]
     Tensor(candle_core::Error),
 }
 
-fn last(loss: Option<f64>) -> String {
-    loss.map_or_else(String::new, |loss| {
-        format!("; the last step that was made had a loss of {loss:.4e}")
+/// Figures of the last step that was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LastFinite {
+    /// The step.
+    pub step: u64,
+    /// Its training loss.
+    pub loss: f64,
+    /// Its gradient norm before clipping.
+    pub grad_norm: f64,
+}
+
+fn because(culprit: Option<&str>) -> String {
+    culprit.map_or_else(String::new, |culprit| format!(" ({culprit} is not finite)"))
+}
+
+fn since(last: Option<LastFinite>) -> String {
+    last.map_or_else(String::new, |last| {
+        let LastFinite {
+            step,
+            loss,
+            grad_norm,
+        } = last;
+        format!("; the last finite figures: loss {loss:.4e}, gradient norm {grad_norm:.4e} at step {step}")
     })
 }
 

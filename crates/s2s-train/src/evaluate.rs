@@ -5,7 +5,7 @@ use reverse_data::{BatchSource, Example, PaddedBatch, Split, Vocabulary, mark_so
 use s2s_model::{Decoded, Forcing, Score, Source, Stop};
 use s2s_runlog::{AttentionRecord, EvalRecord};
 
-use crate::{Model, Result, Tally, to_batch};
+use crate::{Model, Observer, Result, Tally, to_batch};
 
 /// Wrong samples of which [`Evaluation::wrong`] takes note.
 const N_WRONG: usize = 8;
@@ -55,9 +55,26 @@ pub fn evaluate(
     split: Split,
     device: &Device,
 ) -> Result<Evaluation> {
+    let result = evaluate_observed(model, data, split, device, &mut [])?;
+    Ok(result.expect("nobody is there to stop it"))
+}
+
+/// The same with observers who may stop it between two batches: there is no result then.
+pub(crate) fn evaluate_observed(
+    model: &mut impl Model,
+    data: &dyn BatchSource,
+    split: Split,
+    device: &Device,
+    observers: &mut [&mut dyn Observer],
+) -> Result<Option<Evaluation>> {
     let (tokens, dtype) = (model.tokens(), model.params().dtype());
     let mut evaluation = Evaluation::default();
     for step in 0..data.n_batches(split).unwrap_or(0) {
+        for observer in observers.iter_mut() {
+            if observer.on_eval_batch()?.is_break() {
+                return Ok(None);
+            }
+        }
         let padded = data.batch(split, step);
         let batch = to_batch(&padded, tokens, dtype, device)?;
         let free = model.score(&batch, &Forcing::Never)?;
@@ -69,7 +86,7 @@ pub fn evaluate(
         let forced = model.score(&batch, &Forcing::Always)?;
         evaluation.forced += Tally::forced(&forced, &padded);
     }
-    Ok(evaluation)
+    Ok(Some(evaluation))
 }
 
 /// The rows whose predictions are not the target, EOS included.

@@ -52,12 +52,13 @@ pub use config::{
 };
 pub use data::{Data, open_data, reopen_data};
 pub use device::open_device;
-pub use error::{Error, Result, tensor_message};
+pub use error::{Error, LastFinite, Result, tensor_message};
+pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
 pub use metrics::Tally;
 pub use model::Model;
 pub use observer::{
-    Collector, EvalEvent, Observer, Picture, Render, RunWriter, Snapshot, StepRecord, TensorBoard,
+    Collector, EvalEvent, Observer, Picture, Render, RunWriter, Snapshot, StepRecord,
 };
 pub use optim::{Adam, global_norm};
 pub use run::{Place, Run, Trained, load_model};

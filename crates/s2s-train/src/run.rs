@@ -7,14 +7,16 @@ use candle_core::{DType, Device};
 use reverse_data::{Split, Vocabulary};
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
-    Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, RunDir, RunLock,
-    RunRecord, RunStatus, read_checkpoint, write_file, write_json,
+    Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
+    LogFailure, RunDir, RunLock, RunRecord, RunStatus, read_checkpoint, read_json, write_file,
+    write_json,
 };
 
 use crate::data::remembered;
+use crate::observer::Log;
 use crate::{
-    Error, ExperimentConfig, Observer, Render, Result, RunWriter, StopReason, TensorBoard, Trainer,
-    attention_of, checkpoint, evaluate, load_config, open_data, reopen_data, tokens_of,
+    Error, Evaluation, ExperimentConfig, Observer, Render, Result, RunWriter, StopReason, Trainer,
+    attention_of, checkpoint, evaluate_observed, load_config, open_data, reopen_data, tokens_of,
 };
 
 /// Samples of the test split whose attention is kept at the end of a run, ...
@@ -59,14 +61,17 @@ impl Run {
         let trainer = Trainer::new(config, place.threads, &place.device)?;
         let dir = RunDir::create(path)?;
         let lock = dir.lock()?;
-        RunDir::create(dir.path())?; // again: another process may have been here before the lock
-        write_file(
-            dir.resolved_config(),
-            trainer.config().to_toml()?.as_bytes(),
-        )?;
+        if RunDir::open(dir.path()).is_ok() {
+            // Another process was here before the lock.
+            let path = dir.path().to_owned();
+            return Err(RunLogError::Exists { path }.into());
+        }
         write_file(dir.config(), given.as_bytes())?;
         write_corpus(&dir, &trainer)?;
         write_json(dir.environment(), &environment(trainer.model(), place))?;
+        // Last, since it makes the folder a run.
+        let config = trainer.config().to_toml()?;
+        write_file(dir.resolved_config(), config.as_bytes())?;
         Ok(Self {
             dir,
             _lock: lock,
@@ -127,54 +132,89 @@ impl Run {
     /// Trains to the end, or until an observer stops it; then evaluates the best checkpoint on the
     /// test split, keeps some samples, and writes `run.json`.
     ///
+    /// Logs that cannot be written stop nothing: the record says which of them have lost something.
+    ///
     /// # Errors
-    /// If training fails or a file cannot be written. Where the loss diverged, `run.json` says so.
+    /// If training fails, or a checkpoint, `metrics.jsonl` or `run.json` cannot be written. Where the
+    /// loss diverged, `run.json` says so.
     pub fn train(
         &mut self,
         observers: &mut [&mut dyn Observer],
         render: Render,
     ) -> Result<RunRecord> {
         let started = Instant::now();
-        let step = self.trainer.state().step;
-        self.write_record(RunStatus::Running, started, None)?;
-        let mut writer = RunWriter::open(self.dir.clone(), step)?;
+        let mut record = self.record(RunStatus::Running, started);
+        record.degraded = self.failures_before();
         let config = self.trainer.config().to_toml()?;
-        let mut tensorboard = TensorBoard::open(self.dir.path(), step, &config, render);
-        let mut all: Vec<&mut dyn Observer> = vec![&mut writer, &mut tensorboard];
-        for observer in observers {
+        let mut writer = RunWriter::open(self.dir.clone(), record, &config, render)?;
+        let mut all: Vec<&mut dyn Observer> = vec![&mut writer];
+        for observer in observers.iter_mut() {
             all.push(*observer);
         }
+        let reason = self.trainer.run(&mut all);
 
-        let status = match self.trainer.run(&mut all) {
-            Ok(StopReason::Finished) => RunStatus::Finished,
-            Ok(StopReason::StoppedEarly) => RunStatus::StoppedEarly,
-            Ok(StopReason::TargetReached) => RunStatus::TargetReached,
-            Ok(StopReason::Interrupted) => RunStatus::Interrupted,
-            Err(error) => {
-                if matches!(error, Error::Diverged { .. }) {
-                    self.write_record(RunStatus::Diverged, started, None)?;
+        let status = match &reason {
+            Ok(reason) => status_of(*reason),
+            Err(Error::Diverged { .. }) => RunStatus::Diverged,
+            Err(_) => RunStatus::Running, // and to be resumed
+        };
+        let mut record = self.record(status, started);
+        record.degraded = writer.failures();
+        if status == RunStatus::Diverged {
+            write_json(self.dir.run(), &record)?;
+        }
+        if reason? != StopReason::Interrupted {
+            match self.test(observers)? {
+                Some((test, lost)) => {
+                    record.test = Some(test);
+                    record.degraded.extend(lost);
                 }
-                return Err(error);
+                None => record.status = RunStatus::Interrupted,
             }
-        };
-        let test = match status {
-            RunStatus::Interrupted => None,
-            _ => Some(self.test()?),
-        };
-        self.write_record(status, started, test)
+        }
+        record.elapsed_secs = started.elapsed().as_secs_f64();
+        write_json(self.dir.run(), &record)?;
+        Ok(record)
     }
 
-    /// Evaluates the best checkpoint on the test split and keeps samples of it.
-    fn test(&mut self) -> Result<s2s_runlog::EvalRecord> {
+    /// Notes in `run.json` that something has been lost after the end, such as the plots.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn note_failure(&self, record: &mut RunRecord, failure: LogFailure) -> Result<()> {
+        record.degraded.push(failure);
+        Ok(write_json(self.dir.run(), record)?)
+    }
+
+    /// Evaluates the best checkpoint on the test split and keeps samples of it: their log is lost if
+    /// it cannot be written. `None` if an observer stops it.
+    fn test(
+        &mut self,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<Option<(EvalRecord, Option<LogFailure>)>> {
         let config = self.trainer.config();
-        let markers = config.data.source_markers;
         let (best, data) = (CheckpointName::Best, self.trainer.data());
         let (vocabulary, corpus) = (data.source.vocabulary(), data.corpus.as_ref());
         let (mut model, step) = load(&self.dir, best, config, vocabulary, corpus, &self.device)?;
         model.set_threads(self.trainer.model().threads());
         let data = self.trainer.eval_data();
-        let result = evaluate(&mut model, data, Split::Test, &self.device)?;
+        let result = evaluate_observed(&mut model, data, Split::Test, &self.device, observers)?;
+        let Some(result) = result else {
+            return Ok(None);
+        };
+        let samples = self.samples(&model, &result, step)?;
+        let mut log = Log::open("samples.jsonl", step, Ok::<_, RunLogError>(()));
+        log.write(step, |()| write_file(self.dir.samples(), &samples));
+        Ok(Some((
+            result.record(Split::Test, step),
+            log.failure().cloned(),
+        )))
+    }
 
+    /// The lines of `samples.jsonl`: wrong ones first of all, then the first ones.
+    fn samples(&self, model: &Seq2Seq, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
+        let data = self.trainer.eval_data();
+        let markers = self.trainer.config().data.source_markers;
         let mut chosen: Vec<u64> = result.wrong.iter().copied().take(N_WRONG_SAMPLES).collect();
         let others = (0..data.n_samples(Split::Test).unwrap_or(0))
             .filter(|index| !result.wrong.contains(index));
@@ -184,33 +224,36 @@ impl Run {
         let mut samples = Vec::new();
         for index in chosen {
             let example = data.example(Split::Test, index);
-            let record = attention_of(&model, &example, vocabulary, markers, step, &self.device)?;
-            let mut line = serde_json::to_vec(&record).map_err(candle_core::Error::wrap)?;
-            line.push(b'\n');
-            samples.extend(line);
+            let vocabulary = data.vocabulary();
+            let record = attention_of(model, &example, vocabulary, markers, step, &self.device)?;
+            serde_json::to_writer(&mut samples, &record).map_err(candle_core::Error::wrap)?;
+            samples.push(b'\n');
         }
-        write_file(self.dir.samples(), &samples)?;
-        Ok(result.record(Split::Test, step))
+        Ok(samples)
     }
 
-    fn write_record(
-        &self,
-        status: RunStatus,
-        started: Instant,
-        test: Option<s2s_runlog::EvalRecord>,
-    ) -> Result<RunRecord> {
+    /// What earlier processes lost of logs up to the step that this one goes on from; what they lost
+    /// of later ones is written again.
+    fn failures_before(&self) -> Vec<LogFailure> {
+        let step = self.trainer.state().step;
+        let record: Option<RunRecord> = read_json(self.dir.run()).ok();
+        let mut failures = record.map_or_else(Vec::new, |record| record.degraded);
+        failures.retain(|failure| failure.step <= step);
+        failures
+    }
+
+    fn record(&self, status: RunStatus, started: Instant) -> RunRecord {
         let state = self.trainer.state();
-        let record = RunRecord {
+        RunRecord {
             status,
             step: state.step,
             best_step: state.best.map(|best| best.step),
             best_val_loss: state.best.map(|best| best.val_loss),
             n_parameters: self.trainer.model().params().n_elements() as u64,
             elapsed_secs: started.elapsed().as_secs_f64(),
-            test,
-        };
-        write_json(self.dir.run(), &record)?;
-        Ok(record)
+            test: None,
+            degraded: Vec::new(),
+        }
     }
 }
 
@@ -275,6 +318,15 @@ fn write_corpus(dir: &RunDir, trainer: &Trainer<Seq2Seq>) -> Result<()> {
         write_json(dir.corpus(), corpus)?;
     }
     Ok(())
+}
+
+fn status_of(reason: StopReason) -> RunStatus {
+    match reason {
+        StopReason::Finished => RunStatus::Finished,
+        StopReason::StoppedEarly => RunStatus::StoppedEarly,
+        StopReason::TargetReached => RunStatus::TargetReached,
+        StopReason::Interrupted => RunStatus::Interrupted,
+    }
 }
 
 fn passed(checkpoint: &Checkpoint) -> Vec<String> {

@@ -15,8 +15,9 @@
 //! two runs of the same configuration and seed write differently.
 
 use protobuf::{Message, RepeatedField, SingularPtrField};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use s2s_runlog::{Error as RunLogError, GrowingFile, list_folder};
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tensorboard_proto::event::{Event, Event_oneof_what, SessionLog, SessionLog_SessionStatus};
@@ -38,26 +39,13 @@ const VERSION: &str = "brain.Event:2";
 /// Columns of a histogram: what TensorBoard shows by default.
 const BUCKETS: usize = 30;
 
-/// Why an event could not be logged. The system's reason is the `source`.
+/// Why an event could not be logged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// There is no event file to write to.
-    #[error("cannot create an event file in {}", path.display())]
-    Create {
-        /// The folder it was to stand in.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The event is not in the file; those before it are.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The event file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// There is no event file, or the event is not in it; those before it are.
+    #[error(transparent)]
+    File(#[from] RunLogError),
     /// The event has no binary form, which is to say that it is too large for one.
     #[error("cannot encode an event for {}", path.display())]
     Encode {
@@ -71,35 +59,22 @@ pub enum EventError {
 /// An event file that grows while a run goes on.
 #[derive(Debug)]
 pub struct EventWriter {
-    path: PathBuf,
-    file: File,
-    len: u64,      // of its whole records
-    is_torn: bool, // whether part of a record may stand behind them
+    file: GrowingFile,
 }
 
 impl EventWriter {
     /// Whether there is an event file in a folder.
     pub fn stands_in(dir: &Path) -> bool {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let mut names = entries.map(|entry| entry.file_name());
-        names.any(|name| name.to_string_lossy().starts_with(PREFIX))
+        list_folder(dir).is_ok_and(|names| names.iter().any(|name| seconds_of(name).is_some()))
     }
 
     /// Starts an event file in a folder, with a name that readers sort after those already there.
     ///
     /// # Errors
-    /// [`EventError::Create`] if the folder is missing or cannot be written.
+    /// [`EventError::File`] if the folder cannot be read or written.
     pub fn create(dir: &Path) -> Result<Self, EventError> {
-        let (path, file) = create_file(dir).map_err(|source| EventError::Create {
-            path: dir.to_owned(),
-            source,
-        })?;
-        let mut writer = Self {
-            path,
-            file,
-            len: 0,
-            is_torn: false,
-        };
+        let file = create_file(dir)?;
+        let mut writer = Self { file };
         writer.write(0, Event_oneof_what::file_version(VERSION.to_owned()))?;
         Ok(writer)
     }
@@ -122,13 +97,13 @@ impl EventWriter {
 
     /// The event file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// A point of a curve.
     ///
     /// # Errors
-    /// [`EventError::Write`], after which other events may still be written. So for all that follow.
+    /// [`EventError::File`], after which other events may still be written. So for all that follow.
     pub fn scalar(&mut self, step: u64, tag: &str, value: f64) -> Result<(), EventError> {
         let value = Summary_Value_oneof_value::simple_value(value as f32); // all that the format has
         self.summary(step, tag, value, None)
@@ -200,11 +175,9 @@ impl EventWriter {
     /// Makes the events survive a loss of power. They survive the end of the process without.
     ///
     /// # Errors
-    /// [`EventError::Write`].
-    pub fn flush(&mut self) -> Result<(), EventError> {
-        self.file
-            .sync_data()
-            .map_err(|source| self.write_error(source))
+    /// [`EventError::File`].
+    pub fn flush(&self) -> Result<(), EventError> {
+        Ok(self.file.sync()?)
     }
 
     fn summary(
@@ -241,41 +214,18 @@ impl EventWriter {
             what: Some(what),
             ..Event::default()
         };
+        let path = self.path();
         let message = event
             .write_to_bytes()
             .map_err(|source| EventError::Encode {
-                path: self.path.clone(),
+                path: path.to_owned(),
                 source,
             })?;
         let mut record = Vec::new();
         RecordWriter::new(&mut record)
             .write(&message)
-            .map_err(|source| self.write_error(source))?;
-
-        if self.is_torn {
-            self.mend().map_err(|source| self.write_error(source))?;
-        }
-        if let Err(source) = self.file.write_all(&record) {
-            self.is_torn = true;
-            let _ = self.mend(); // or else at the next event
-            return Err(self.write_error(source));
-        }
-        self.len += record.len() as u64;
-        Ok(())
-    }
-
-    /// Cuts off what a failed write may have left of its record: readers stop there.
-    fn mend(&mut self) -> io::Result<()> {
-        self.file.set_len(self.len)?;
-        self.is_torn = false;
-        Ok(())
-    }
-
-    fn write_error(&self, source: io::Error) -> EventError {
-        EventError::Write {
-            path: self.path.clone(),
-            source,
-        }
+            .expect("a vector takes all that is written to it");
+        Ok(self.file.append(&record)?)
     }
 }
 
@@ -283,31 +233,36 @@ impl EventWriter {
 ///
 /// Readers go through the files of a folder by name, and never back: so the seconds are later than
 /// those of each file there, even if a run is resumed at once, or the clock was set back.
-fn create_file(dir: &Path) -> io::Result<(PathBuf, File)> {
-    let mut secs = unix_secs() as u64;
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let other = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX)?.split('.').next());
-        if let Some(other) = other.and_then(|secs| secs.parse::<u64>().ok()) {
-            secs = secs.max(other.saturating_add(1));
-        }
-    }
+fn create_file(dir: &Path) -> Result<GrowingFile, RunLogError> {
+    let names = list_folder(dir)?;
+    let others = names.iter().filter_map(seconds_of);
+    let secs = others.fold(unix_secs() as u64, |secs, other| {
+        secs.max(other.saturating_add(1))
+    });
     let (host, process) = (host(), std::process::id());
     let mut number = 0;
     loop {
         let path = dir.join(format!("{PREFIX}{secs:010}.{host}.{process}.{number}"));
-        match OpenOptions::new().append(true).create_new(true).open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            other => return other.map(|file| (path, file)),
+        match GrowingFile::create(path) {
+            Err(RunLogError::Write { source, .. })
+                if source.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                number += 1;
+            }
+            result => return result,
         }
     }
 }
 
+/// The seconds in an event file's name.
+fn seconds_of(name: &OsString) -> Option<u64> {
+    let rest = name.to_str()?.strip_prefix(PREFIX)?;
+    rest.split('.').next()?.parse().ok()
+}
+
 /// The machine's name where the system has it in a file, made of what may stand in a file's name.
 fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
     let name: String = name.chars().filter(is_plain).take(64).collect();
     if name.is_empty() {
@@ -363,6 +318,7 @@ fn distribution(values: &[f32]) -> Option<HistogramProto> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use tensorboard_rs::masked_crc32c::masked_crc32c;
 
     /// The events of a file; fails unless it consists of whole records.
@@ -474,41 +430,9 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_missing_is_named() {
-        let error = EventWriter::create(Path::new("absent/run")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot create an event file in absent/run"
-        );
-    }
-
-    #[test]
-    fn half_a_record_is_cut_off_before_the_next() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = EventWriter::create(dir.path()).unwrap();
-        writer.scalar(1, "loss", 1.0).unwrap();
-        writer.file.write_all(b"half a rec").unwrap();
-        writer.is_torn = true;
-        writer.scalar(2, "loss", 2.0).unwrap();
-        assert_eq!(events(writer.path()).len(), 3);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_full_disk_is_an_error() {
-        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let path = PathBuf::from("/dev/full");
-        let mut writer = EventWriter {
-            path,
-            file: full,
-            len: 0,
-            is_torn: false,
-        };
-        let error = writer.scalar(1, "loss", 1.0).unwrap_err();
-        let EventError::Write { source, .. } = &error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(error.to_string(), "cannot write /dev/full");
+    fn a_folder_that_cannot_be_had_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = EventWriter::create(file.path()).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot read {}", file.path().display()));
     }
 }

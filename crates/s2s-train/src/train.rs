@@ -11,9 +11,9 @@ use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, CheckpointName, MetricsRecord, TimingRecord};
 
 use crate::{
-    Adam, Best, Data, Error, EvalEvent, ExperimentConfig, Model, Observer, Result, Snapshot,
-    StepRecord, Tally, TrainState, attention_of, checkpoint, evaluate, forcing_ratio, global_norm,
-    learning_rate, open_data, to_batch, tokens_of,
+    Adam, Best, Data, Error, EvalEvent, Evaluation, ExperimentConfig, LastFinite, Model, Observer,
+    Result, Snapshot, StepRecord, Tally, TrainState, attention_of, checkpoint, evaluate_observed,
+    forcing_ratio, global_norm, learning_rate, open_data, to_batch, tokens_of,
 };
 
 /// Tokens of the probe at most, where lengths can be chosen: a picture of more shows less.
@@ -31,7 +31,7 @@ pub struct Trainer<M> {
     total_steps: u64,
     eval_every: u64,
     device: Device,
-    last_loss: Option<f64>, // of the last step of this process, for the diagnosis
+    last: Option<LastFinite>, // of this process, for the diagnosis
 }
 
 /// Why a run ended.
@@ -98,7 +98,7 @@ impl<M: Model> Trainer<M> {
                 ..TrainState::default()
             },
             device: device.clone(),
-            last_loss: None,
+            last: None,
             config,
             data,
             model,
@@ -114,44 +114,24 @@ impl<M: Model> Trainer<M> {
         checkpoint::load(params, &mut self.optimizer, &mut self.state, checkpoint)
     }
 
-    /// Trains until the run ends. The observers look on, in their order.
+    /// Trains until the run ends. The observers look on, in their order; one that stops the run
+    /// within an evaluation has it done anew when the run goes on.
     ///
     /// # Errors
-    /// If the loss or a gradient stops being finite, an observer fails, or the device does.
+    /// If the loss, a gradient or a parameter stops being finite, an observer fails, or the device
+    /// does.
     pub fn run(&mut self, observers: &mut [&mut dyn Observer]) -> Result<StopReason> {
-        let started = Instant::now();
-        let mut clock = Clock::default();
-        while self.state.step < self.total_steps {
+        let mut clock = Clock::start();
+        while !self.is_done() {
             if let Some(reason) = self.ended() {
                 return Ok(reason);
             }
-            let before = Instant::now();
-            let record = self.step()?;
-            clock.train_secs += before.elapsed().as_secs_f64();
-            clock.n_tokens += record.tally.n_tokens;
-
-            let mut flow = tell(observers, |observer| observer.on_step(&record))?;
-            if self.state.step.is_multiple_of(self.eval_every)
-                || self.state.step == self.total_steps
-            {
-                let before = Instant::now();
-                let (metrics, probe) = self.evaluate(&record)?;
-                let timing = clock.read(self.state.step, started, before);
-                let event = EvalEvent {
-                    metrics: &metrics,
-                    timing: &timing,
-                    probe: &probe,
-                };
-                flow = either(flow, tell(observers, |observer| observer.on_eval(&event))?);
-                if metrics.is_best {
-                    flow = either(flow, self.checkpoint(CheckpointName::Best, observers)?);
-                }
-                flow = either(flow, self.checkpoint(CheckpointName::Last, observers)?);
-                clock = Clock::default();
-            } else if flow.is_break() {
-                self.checkpoint(CheckpointName::Last, observers)?.is_break();
-            }
-            if flow.is_break() && self.state.step < self.total_steps {
+            let flow = if self.is_eval_due() {
+                self.watched_eval(&mut clock, observers)?
+            } else {
+                self.watched_step(&mut clock, observers)?
+            };
+            if flow.is_break() && !self.is_done() {
                 return Ok(self.ended().unwrap_or(StopReason::Interrupted));
             }
         }
@@ -183,7 +163,11 @@ impl<M: Model> Trainer<M> {
         self.optimizer
             .step(self.model.params(), &gradients, grad_norm, step, rate)?;
 
-        self.last_loss = Some(tally.loss());
+        self.last = Some(LastFinite {
+            step,
+            loss: tally.loss(),
+            grad_norm,
+        });
         self.state.step = step;
         self.state.train += tally;
         self.state.n_steps += 1;
@@ -251,17 +235,76 @@ impl<M: Model> Trainer<M> {
         }
     }
 
-    /// Evaluates, and takes note of the result in the state.
-    fn evaluate(&mut self, last: &StepRecord) -> Result<(MetricsRecord, AttentionRecord)> {
-        let result = evaluate(&mut self.model, &*self.eval_data, Split::Val, &self.device)?;
-        let (step, val_loss) = (last.step, result.free.loss());
+    fn is_done(&self) -> bool {
+        self.state.step >= self.total_steps && !self.is_eval_due()
+    }
+
+    /// Whether the steps since the last evaluation are to be followed by another.
+    fn is_eval_due(&self) -> bool {
+        let step = self.state.step;
+        let is_moment = step.is_multiple_of(self.eval_every) || step == self.total_steps;
+        is_moment && self.state.n_steps > 0
+    }
+
+    /// A step, and a checkpoint if an observer stops the run after it.
+    fn watched_step(
+        &mut self,
+        clock: &mut Clock,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<ControlFlow<()>> {
+        let before = Instant::now();
+        let record = self.step()?;
+        clock.train_secs += before.elapsed().as_secs_f64();
+        clock.n_tokens += record.tally.n_tokens;
+        let flow = tell(observers, |observer| observer.on_step(&record))?;
+        if flow.is_break() {
+            self.checkpoint(CheckpointName::Last, observers)?.is_break();
+        }
+        Ok(flow)
+    }
+
+    /// An evaluation and its checkpoints; or, if an observer stops the run within it, a checkpoint
+    /// from which it is done anew.
+    fn watched_eval(
+        &mut self,
+        clock: &mut Clock,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<ControlFlow<()>> {
+        let before = Instant::now();
+        let (model, device) = (&mut self.model, &self.device);
+        let result = evaluate_observed(model, &*self.eval_data, Split::Val, device, observers)?;
+        let Some(result) = result else {
+            self.checkpoint(CheckpointName::Last, observers)?.is_break();
+            return Ok(ControlFlow::Break(()));
+        };
+        let (metrics, probe) = self.take_note(&result)?;
+        let timing = clock.read(self.state.step, before);
+        let event = EvalEvent {
+            metrics: &metrics,
+            timing: &timing,
+            probe: &probe,
+        };
+        let mut flow = tell(observers, |observer| observer.on_eval(&event))?;
+        if metrics.is_best {
+            flow = either(flow, self.checkpoint(CheckpointName::Best, observers)?);
+        }
+        flow = either(flow, self.checkpoint(CheckpointName::Last, observers)?);
+        clock.lap();
+        Ok(flow)
+    }
+
+    /// Takes note of an evaluation in the state.
+    fn take_note(&mut self, result: &Evaluation) -> Result<(MetricsRecord, AttentionRecord)> {
+        let (step, val_loss) = (self.state.step, result.free.loss());
         for loss in [val_loss, result.forced.loss()] {
             if !loss.is_finite() {
-                return Err(self.diverged(step, "validation loss".to_owned(), loss));
+                let culprit = self.bad_parameter()?;
+                return Err(self.diverged(step, "validation loss".to_owned(), loss, culprit));
             }
         }
         let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
         let steps_per_epoch = self.data.source.n_batches(Split::Train);
+        let train = &self.config.train;
         let metrics = MetricsRecord {
             step,
             epoch: steps_per_epoch.map(|steps| step as f64 / steps as f64),
@@ -273,9 +316,9 @@ impl<M: Model> Trainer<M> {
             exposure_gap: result.exposure_gap(),
             val_token_accuracy: result.free.token_accuracy(),
             val_exact_match: result.free.exact_match(),
-            learning_rate: last.learning_rate,
+            learning_rate: learning_rate(train, &self.state.plateau, step, self.total_steps),
             grad_norm: self.state.grad_norm_sum / self.state.n_steps as f64,
-            teacher_forcing_ratio: last.teacher_forcing_ratio,
+            teacher_forcing_ratio: forcing_ratio(&train.teacher_forcing, step, self.total_steps),
             is_best,
         };
         let target = self.config.train.target_exact_match.get();
@@ -294,14 +337,19 @@ impl<M: Model> Trainer<M> {
         Ok((metrics, probe))
     }
 
+    /// Has a checkpoint saved. What is not finite never gets into one.
     fn checkpoint(
         &self,
         name: CheckpointName,
         observers: &mut [&mut dyn Observer],
     ) -> Result<ControlFlow<()>> {
+        let step = self.state.step;
+        if let Some((what, norm)) = self.bad_state()? {
+            return Err(self.diverged(step, what, norm, None));
+        }
         let snapshot = Snapshot {
             name,
-            step: self.state.step,
+            step,
             files: checkpoint::save(self.model.params(), &self.optimizer, &self.state)?,
         };
         tell(observers, |observer| observer.on_checkpoint(&snapshot))
@@ -314,43 +362,95 @@ impl<M: Model> Trainer<M> {
         grad_norm: f64,
         gradients: &[Tensor],
     ) -> Result<()> {
-        if !loss.is_finite() {
-            return Err(self.diverged(step, "loss".to_owned(), loss));
-        }
-        if grad_norm.is_finite() {
+        if loss.is_finite() && grad_norm.is_finite() {
             return Ok(());
         }
-        for ((name, _), gradient) in self.model.params().iter().zip(gradients) {
-            let norm = global_norm(std::slice::from_ref(gradient))?;
-            if !norm.is_finite() {
-                return Err(self.diverged(step, format!("gradient of {name}"), norm));
-            }
+        let names = self.model.params().iter().map(|(name, _)| name);
+        let gradient = first_not_finite(names.zip(gradients))?;
+        let parameter = self.bad_parameter()?;
+        if !loss.is_finite() {
+            let gradient = || gradient.map(|(name, _)| format!("gradient of {name}"));
+            return Err(self.diverged(step, "loss".to_owned(), loss, parameter.or_else(gradient)));
         }
-        Err(self.diverged(step, "gradient norm".to_owned(), grad_norm))
+        let (what, value) = match gradient {
+            Some((name, norm)) => (format!("gradient of {name}"), norm),
+            None => ("gradient norm".to_owned(), grad_norm),
+        };
+        Err(self.diverged(step, what, value, parameter))
     }
 
-    fn diverged(&self, step: u64, what: String, value: f64) -> Error {
+    /// The first parameter or moment that is not finite, with its norm.
+    fn bad_state(&self) -> Result<Option<(String, f64)>> {
+        let params = self.model.params().iter();
+        for ((name, param), moments) in params.zip(self.optimizer.moments()) {
+            let parts = [
+                ("parameter", param.as_tensor()),
+                ("first moment of", &moments.first),
+                ("second moment of", &moments.second),
+            ];
+            if let Some((what, norm)) = first_not_finite(parts.into_iter())? {
+                return Ok(Some((format!("{what} {name}"), norm)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first parameter that is not finite.
+    fn bad_parameter(&self) -> Result<Option<String>> {
+        let params = self.model.params().iter();
+        let found = first_not_finite(params.map(|(name, param)| (name, param.as_tensor())))?;
+        Ok(found.map(|(name, _)| format!("parameter {name}")))
+    }
+
+    fn diverged(&self, step: u64, what: String, value: f64, culprit: Option<String>) -> Error {
         Error::Diverged {
             step,
             what,
             value,
-            last_loss: self.last_loss,
+            culprit,
+            last: self.last,
         }
     }
 }
 
+/// The first tensor that has a number that is not finite, by its name, with its norm.
+fn first_not_finite<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<Option<(&'a str, f64)>> {
+    for (name, tensor) in tensors {
+        let norm = global_norm(std::slice::from_ref(tensor))?; // in f64, which no sum of f32 leaves
+        if !norm.is_finite() {
+            return Ok(Some((name, norm)));
+        }
+    }
+    Ok(None)
+}
+
 /// What is measured between two evaluations.
-#[derive(Default)]
 struct Clock {
+    started: Instant,
     train_secs: f64,
     n_tokens: u64,
 }
 
 impl Clock {
-    fn read(&self, step: u64, started: Instant, eval_began: Instant) -> TimingRecord {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            train_secs: 0.0,
+            n_tokens: 0,
+        }
+    }
+
+    /// Begins to measure what comes after an evaluation.
+    fn lap(&mut self) {
+        (self.train_secs, self.n_tokens) = (0.0, 0);
+    }
+
+    fn read(&self, step: u64, eval_began: Instant) -> TimingRecord {
         TimingRecord {
             step,
-            elapsed_secs: started.elapsed().as_secs_f64(),
+            elapsed_secs: self.started.elapsed().as_secs_f64(),
             train_secs: self.train_secs,
             eval_secs: eval_began.elapsed().as_secs_f64(),
             tokens_per_second: self.n_tokens as f64 / self.train_secs.max(f64::MIN_POSITIVE),

@@ -106,7 +106,6 @@ pub(crate) mod fixtures {
             step: 200,
             best_step: Some(100),
             best_val_loss: Some(loss),
-            degraded: Vec::new(),
             n_parameters: 1234,
             elapsed_secs: 50.0,
             test: Some(EvalRecord {
@@ -119,6 +118,7 @@ pub(crate) mod fixtures {
                 token_accuracy: exact_match,
                 exact_match,
             }),
+            degraded: Vec::new(),
         };
         Outcome {
             settings: flatten(&config.parse().unwrap()),

@@ -1,5 +1,6 @@
 //! Who looks on while a model is trained.
 
+mod log;
 mod run_writer;
 mod tensorboard;
 
@@ -9,8 +10,9 @@ use s2s_runlog::{AttentionRecord, CheckpointName, MetricsRecord, TimingRecord};
 
 use crate::{Result, Tally};
 
+pub(crate) use log::Log;
 pub use run_writer::RunWriter;
-pub use tensorboard::{Picture, Render, TensorBoard};
+pub use tensorboard::{Picture, Render};
 
 /// Is told what happens; every event does nothing by default. `Break` stops the run after a
 /// checkpoint, so that it can go on.
@@ -20,6 +22,14 @@ pub trait Observer {
     /// # Errors
     /// Whatever fails ends the run.
     fn on_step(&mut self, _record: &StepRecord) -> Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Before each batch of an evaluation. `Break` abandons it.
+    ///
+    /// # Errors
+    /// Whatever fails ends the run.
+    fn on_eval_batch(&mut self) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 

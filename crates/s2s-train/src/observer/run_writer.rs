@@ -3,61 +3,115 @@
 use std::ops::ControlFlow;
 
 use s2s_runlog::{
-    AttentionRecord, JsonLines, MetricsRecord, RunDir, TimingRecord, write_checkpoint,
+    AttentionRecord, JsonLines, LogFailure, MetricsRecord, RunDir, RunRecord, TimingRecord,
+    write_checkpoint, write_json,
 };
 
-use super::{EvalEvent, Observer, Snapshot};
+use super::log::Log;
+use super::tensorboard::{Render, TensorBoard};
+use super::{EvalEvent, Observer, Snapshot, StepRecord};
 use crate::Result;
 
-/// Writes `metrics.jsonl`, `timing.jsonl`, `attention.jsonl` and the checkpoints.
+/// Writes what a run leaves behind while it goes on.
+///
+/// `metrics.jsonl` and the checkpoints are the run: where they cannot be written, it stops.
+/// `timing.jsonl`, `attention.jsonl` and the TensorBoard file are logs: it goes on without, and
+/// `run.json` says which of them have lost records.
 #[derive(Debug)]
 pub struct RunWriter {
     dir: RunDir,
     metrics: JsonLines<MetricsRecord>,
-    timing: JsonLines<TimingRecord>,
-    attention: JsonLines<AttentionRecord>,
+    timing: Log<JsonLines<TimingRecord>>,
+    attention: Log<JsonLines<AttentionRecord>>,
+    tensorboard: TensorBoard,
+    record: RunRecord,
+    before: Vec<LogFailure>, // of the processes that the run had before this one
 }
 
 impl RunWriter {
-    /// Goes on after `step`, the step of the checkpoint that the run goes on from (0 for a new run):
-    /// records of later steps go, since they will be written again.
+    /// Goes on from a record, whose step is that of the checkpoint that the run goes on from (0 for a
+    /// new run): what is told of later steps goes, since it will be written again. `config` is for
+    /// TensorBoard, in TOML.
     ///
     /// # Errors
-    /// If a file cannot be read or written.
-    pub fn open(dir: RunDir, step: u64) -> Result<Self> {
+    /// If a file of the run cannot be read or written.
+    pub fn open(dir: RunDir, record: RunRecord, config: &str, render: Render) -> Result<Self> {
+        let step = record.step;
+        write_json(dir.run(), &record)?;
+        let metrics = JsonLines::resume(dir.metrics(), |line: &MetricsRecord| line.step <= step)?;
+        let timing = JsonLines::resume(dir.timing(), |line: &TimingRecord| line.step <= step);
+        let attention =
+            JsonLines::resume(dir.attention(), |line: &AttentionRecord| line.step <= step);
         Ok(Self {
-            metrics: JsonLines::resume(dir.metrics(), |record: &MetricsRecord| {
-                record.step <= step
-            })?,
-            timing: JsonLines::resume(dir.timing(), |record: &TimingRecord| record.step <= step)?,
-            attention: JsonLines::resume(dir.attention(), |record: &AttentionRecord| {
-                record.step <= step
-            })?,
+            metrics,
+            timing: Log::open("timing.jsonl", step, timing),
+            attention: Log::open("attention.jsonl", step, attention),
+            tensorboard: TensorBoard::open(dir.path(), step, config, render),
+            before: record.degraded.clone(),
+            record,
             dir,
         })
+    }
+
+    /// The logs that have lost records, in this process and in those before.
+    pub fn failures(&self) -> Vec<LogFailure> {
+        let mut failures = self.before.clone();
+        let logs = [
+            self.timing.failure(),
+            self.attention.failure(),
+            self.tensorboard.failure(),
+        ];
+        for failure in logs.into_iter().flatten() {
+            if failures.iter().all(|other| other.log != failure.log) {
+                failures.push(failure.clone());
+            }
+        }
+        failures
+    }
+
+    /// Notes in `run.json` what has been lost, before a checkpoint after which nobody would write it
+    /// again.
+    fn note_failures(&mut self) -> Result<()> {
+        let failures = self.failures();
+        if failures != self.record.degraded {
+            self.record.degraded = failures;
+            write_json(self.dir.run(), &self.record)?;
+        }
+        Ok(())
     }
 }
 
 impl Observer for RunWriter {
+    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+        self.tensorboard.step(record);
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+        let step = event.metrics.step;
         self.metrics.append(event.metrics)?;
-        self.timing.append(event.timing)?;
-        self.attention.append(event.probe)?;
+        self.timing.write(step, |lines| lines.append(event.timing));
+        self.attention
+            .write(step, |lines| lines.append(event.probe));
+        self.tensorboard.eval(event);
         Ok(ControlFlow::Continue(()))
     }
 
     fn on_checkpoint(&mut self, snapshot: &Snapshot) -> Result<ControlFlow<()>> {
         // The records first: after a resume from this checkpoint they are not written again.
+        let step = snapshot.step;
         self.metrics.sync()?;
-        self.timing.sync()?;
-        self.attention.sync()?;
+        self.timing.write(step, |lines| lines.sync());
+        self.attention.write(step, |lines| lines.sync());
+        self.tensorboard.sync(step);
+        self.note_failures()?;
         let files: Vec<(&str, &[u8])> = snapshot
             .files
             .iter()
             .map(|(name, bytes)| (*name, bytes.as_slice()))
             .collect();
         write_checkpoint(self.dir.checkpoint(snapshot.name), &files)?;
-        tracing::debug!(step = snapshot.step, name = ?snapshot.name, "checkpoint saved");
+        tracing::debug!(step, name = ?snapshot.name, "checkpoint saved");
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -1,13 +1,15 @@
-//! The observer that writes a TensorBoard file.
+//! A TensorBoard file of a run.
 
-use std::fmt;
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use s2s_runlog::AttentionRecord;
+use s2s_runlog::{AttentionRecord, LogFailure};
 
-use super::{EvalEvent, Observer, StepRecord};
-use crate::{EventError, EventWriter, Result};
+use super::log::Log;
+use super::{EvalEvent, StepRecord};
+use crate::EventWriter;
+
+/// The log's name, without what differs from process to process.
+const NAME: &str = "events.out.tfevents";
 
 /// Steps between two writes of what is told at every step.
 const EVERY: u64 = 10;
@@ -27,71 +29,54 @@ pub struct Picture {
 pub type Render = fn(&AttentionRecord) -> Option<Picture>;
 
 /// Writes scalars, the configuration as text and the probe's attention as an image.
-///
-/// A log that cannot be written is no reason to stop training: the first failure is told, and the
-/// log ends there.
-pub struct TensorBoard {
-    events: Option<EventWriter>,
+#[derive(Debug)]
+pub(crate) struct TensorBoard {
+    events: Log<EventWriter>,
     render: Render,
 }
 
-impl fmt::Debug for TensorBoard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TensorBoard")
-            .field("is_open", &self.events.is_some())
-            .finish()
-    }
-}
-
 impl TensorBoard {
-    /// A file in `dir`, with `config` as text; where others stand there, readers drop what those say
-    /// of steps after `step`.
-    pub fn open(dir: &Path, step: u64, config: &str, render: Render) -> Self {
-        let events = if EventWriter::stands_in(dir) {
-            EventWriter::resume(dir, step)
-        } else {
+    /// A file in `dir`. The first has `config` as text; where one stands there, readers drop what it
+    /// says of steps after `step`, and show the text that it has.
+    pub(crate) fn open(dir: &Path, step: u64, config: &str, render: Render) -> Self {
+        let is_first = !EventWriter::stands_in(dir);
+        let opened = if is_first {
             EventWriter::create(dir)
+        } else {
+            EventWriter::resume(dir, step)
         };
-        let mut log = Self {
-            events: None,
-            render,
-        };
-        match events {
-            Ok(events) => log.events = Some(events),
-            Err(error) => tracing::warn!("there is no TensorBoard log: {error}"),
+        let mut events = Log::open(NAME, step, opened);
+        if is_first {
+            let text = format!("```toml\n{config}\n```");
+            events.write(step, |events| events.text(0, "config", &text));
         }
-        log.write(|events| events.text(step, "config", &format!("```toml\n{config}\n```")));
-        log
+        Self { events, render }
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut EventWriter) -> Result<(), EventError>) {
-        if let Some(events) = &mut self.events
-            && let Err(error) = write(events)
-        {
-            tracing::warn!("the TensorBoard log ends here: {error}");
-            self.events = None;
-        }
-    }
-}
-
-impl Observer for TensorBoard {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
-        if record.step.is_multiple_of(EVERY) || record.step == record.total_steps {
-            self.write(|events| {
-                let step = record.step;
-                events.scalar(step, "learning_rate", record.learning_rate)?;
-                events.scalar(step, "grad_norm", record.grad_norm)?;
-                let ratio = record.teacher_forcing_ratio;
-                events.scalar(step, "teacher_forcing_ratio", ratio)
-            });
-        }
-        Ok(ControlFlow::Continue(()))
+    /// What was lost, if anything was.
+    pub(crate) fn failure(&self) -> Option<&LogFailure> {
+        self.events.failure()
     }
 
-    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+    /// Writes what is told at a step, at some of them.
+    pub(crate) fn step(&mut self, record: &StepRecord) {
+        let step = record.step;
+        if !step.is_multiple_of(EVERY) && step != record.total_steps {
+            return;
+        }
+        self.events.write(step, |events| {
+            events.scalar(step, "learning_rate", record.learning_rate)?;
+            events.scalar(step, "grad_norm", record.grad_norm)?;
+            let ratio = record.teacher_forcing_ratio;
+            events.scalar(step, "teacher_forcing_ratio", ratio)
+        });
+    }
+
+    /// Writes an evaluation.
+    pub(crate) fn eval(&mut self, event: &EvalEvent<'_>) {
         let (metrics, timing, render) = (event.metrics, event.timing, self.render);
-        self.write(|events| {
-            let step = metrics.step;
+        let step = metrics.step;
+        self.events.write(step, |events| {
             for (tag, value) in [
                 ("loss/train", metrics.train_loss),
                 ("loss/val", metrics.val_loss),
@@ -108,8 +93,12 @@ impl Observer for TensorBoard {
                 let Picture { png, width, height } = picture;
                 events.image(step, "attention", &png, width, height)?;
             }
-            events.flush()
+            Ok::<_, crate::EventError>(())
         });
-        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Makes all of it survive a loss of power.
+    pub(crate) fn sync(&mut self, step: u64) {
+        self.events.write(step, |events| events.flush());
     }
 }

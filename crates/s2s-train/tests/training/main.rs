@@ -2,13 +2,18 @@
 
 mod by_length;
 mod configs;
+mod diverging;
 mod learning;
+mod logging;
 mod resuming;
 
 use std::ops::ControlFlow;
 
 use candle_core::Device;
-use s2s_train::{Collector, ExperimentConfig, Observer, Result, StepRecord, Trainer, load_config};
+use s2s_runlog::{CheckpointName, RunDir, RunRecord, RunStatus};
+use s2s_train::{
+    Collector, ExperimentConfig, Observer, Place, Result, Run, StepRecord, Trainer, load_config,
+};
 
 /// A small experiment with these keys set over it.
 fn tiny(sets: &[&str]) -> ExperimentConfig {
@@ -73,4 +78,64 @@ impl Observer for StopAt {
             ControlFlow::Continue(())
         })
     }
+}
+
+/// Stops a run within an evaluation, before its `n`-th batch.
+struct StopInEval(usize);
+
+impl Observer for StopInEval {
+    fn on_eval_batch(&mut self) -> Result<ControlFlow<()>> {
+        self.0 -= 1;
+        Ok(match self.0 {
+            0 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+    }
+}
+
+fn place() -> Place {
+    Place {
+        device: Device::Cpu,
+        device_name: "cpu".to_owned(),
+        threads: 1,
+        command: Vec::new(),
+    }
+}
+
+/// The record of a run that has just begun, for a writer of its folder.
+fn beginning() -> RunRecord {
+    RunRecord {
+        status: RunStatus::Running,
+        step: 0,
+        best_step: None,
+        best_val_loss: None,
+        n_parameters: 1,
+        elapsed_secs: 0.0,
+        test: None,
+        degraded: Vec::new(),
+    }
+}
+
+/// What two runs of the same configuration have in common to the byte.
+fn essence(dir: &RunDir) -> Vec<Vec<u8>> {
+    let last = dir.checkpoint(CheckpointName::Last);
+    let best = dir.checkpoint(CheckpointName::Best);
+    [
+        last.join("params.safetensors"),
+        last.join("moments.safetensors"),
+        last.join("state.json"),
+        best.join("params.safetensors"),
+        dir.metrics(),
+        dir.attention(),
+        dir.samples(),
+    ]
+    .map(|path| std::fs::read(path).expect("a file of a finished run"))
+    .to_vec()
+}
+
+/// A run in a folder of its own, to its end.
+fn finished(path: &std::path::Path, config: &ExperimentConfig) -> Result<(RunDir, RunRecord)> {
+    let mut run = Run::create(path, config.clone(), "", &place())?;
+    let record = run.train(&mut [], |_| None)?;
+    Ok((run.dir().clone(), record))
 }

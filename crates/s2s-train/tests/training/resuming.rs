@@ -1,10 +1,10 @@
 //! A run that was stopped goes on to the same bytes.
 
-use s2s_runlog::{Checkpoint, CheckpointName, read_checkpoint, write_checkpoint};
-use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Snapshot, StopReason};
+use s2s_runlog::{Checkpoint, CheckpointName, RunStatus, read_checkpoint, write_checkpoint};
+use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason};
 use tempfile::TempDir;
 
-use crate::{StopAt, tiny, trained, trainer, variants};
+use crate::{StopAt, StopInEval, essence, finished, place, tiny, trained, trainer, variants};
 
 /// The files of a snapshot as a checkpoint on disk.
 fn on_disk(snapshot: &Snapshot) -> (TempDir, Checkpoint) {
@@ -42,11 +42,20 @@ fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> 
     assert_eq!(last.step, step);
 
     let (_folder, checkpoint) = on_disk(last);
-    let mut resumed = trainer(config);
-    resumed.restore(&checkpoint)?;
-    let mut second = Collector::default();
-    resumed.run(&mut [&mut second])?;
+    check_same(&first, resumed_from(config, &checkpoint)?, whole, step)
+}
 
+/// What a trainer sees that goes on from a checkpoint.
+fn resumed_from(config: &ExperimentConfig, checkpoint: &Checkpoint) -> Result<Collector> {
+    let mut resumed = trainer(config);
+    resumed.restore(checkpoint)?;
+    let mut collector = Collector::default();
+    resumed.run(&mut [&mut collector])?;
+    Ok(collector)
+}
+
+/// That two processes together saw what one saw that was never stopped.
+fn check_same(first: &Collector, second: Collector, whole: &Collector, step: u64) -> Result<()> {
     let losses = |collector: &Collector| -> Vec<(u64, f64)> {
         collector
             .steps
@@ -55,7 +64,7 @@ fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> 
             .collect()
     };
     assert_eq!(
-        [losses(&first), losses(&second)].concat(),
+        [losses(first), losses(&second)].concat(),
         losses(whole),
         "step {step}"
     );
@@ -64,7 +73,7 @@ fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> 
         whole.metrics,
         "step {step}"
     );
-    if step < n_steps {
+    if !second.snapshots.is_empty() {
         let files = |collector: &Collector| snapshot(collector, CheckpointName::Last).files.clone();
         assert!(
             files(&second) == files(whole),
@@ -90,10 +99,72 @@ fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
         ]);
         let whole = trained(&config)?;
         // The first step, within warm-up, mid-epoch, at an evaluation, the last but one, the last.
-        for step in [1, 2, 3, 4, 5, 7, 8, 11, 14, 15] {
+        let steps = [1, 2, 3, 4, 5, 7, 8, 11, 14, 15];
+        for step in steps {
             check(&config, &whole, step)?;
         }
+        println!("torture: {} trials", steps.len());
     }
+    Ok(())
+}
+
+#[test]
+fn a_run_stopped_while_it_loses_patience_stops_as_early() -> Result<()> {
+    // Nothing improves after the first evaluation, so that the counter runs from then on.
+    let sets = [
+        "train.epochs=50",
+        "train.eval_every=3",
+        "train.learning_rate=1e-30",
+        "train.warmup_steps=4",
+        "train.patience=4",
+    ];
+    let config = tiny(&sets);
+    let whole = trained(&config)?;
+    let n_steps = whole.steps.len() as u64;
+    assert!(n_steps < 100);
+    for step in 1..n_steps {
+        check(&config, &whole, step)?;
+    }
+    println!("torture: {} trials", n_steps - 1);
+    Ok(())
+}
+
+#[test]
+fn an_evaluation_that_is_interrupted_is_done_anew() -> Result<()> {
+    let config = tiny(&["train.eval_every=4", "train.eval_batch_size=5"]);
+    let whole = trained(&config)?;
+    // Three batches an evaluation, four evaluations.
+    for n in 1..=12 {
+        let mut first = Collector::default();
+        let mut stop = StopInEval(n);
+        let reason = trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;
+        assert_eq!(reason, StopReason::Interrupted, "batch {n}");
+        let last = snapshot(&first, CheckpointName::Last);
+        let step = [4, 8, 12, 15][(n - 1) / 3];
+        assert_eq!(last.step, step);
+        assert_eq!(first.metrics.len(), (n - 1) / 3);
+        let (_folder, checkpoint) = on_disk(last);
+        check_same(&first, resumed_from(&config, &checkpoint)?, &whole, step)?;
+    }
+    println!("torture: 12 trials");
+    Ok(())
+}
+
+#[test]
+fn a_test_that_is_interrupted_is_done_anew() -> Result<()> {
+    let config = tiny(&["train.eval_batch_size=5"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (whole, record) = finished(&folder.path().join("whole"), &config)?;
+    let path = folder.path().join("stopped");
+    let mut run = Run::create(&path, config, "", &place())?;
+    // Three evaluations of three batches, and the first batch of the test split.
+    let stopped = run.train(&mut [&mut StopInEval(10)], |_| None)?;
+    assert_eq!((stopped.status, stopped.step), (RunStatus::Interrupted, 15));
+    drop(run);
+    let mut run = Run::resume(&path, &place())?;
+    let resumed = run.train(&mut [], |_| None)?;
+    assert_eq!((resumed.status, resumed.test), (record.status, record.test));
+    assert!(essence(run.dir()) == essence(&whole));
     Ok(())
 }
 
