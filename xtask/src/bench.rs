@@ -486,7 +486,7 @@ fn report(table: &Table, setting: &[(&str, String)]) -> String {
 }
 
 /// What a program prints, without the end of the line.
-fn says(program: &str, args: &[&str]) -> Result<String> {
+pub(crate) fn says(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(args)
         .output()
@@ -499,7 +499,7 @@ fn says(program: &str, args: &[&str]) -> Result<String> {
 }
 
 /// The CPU's name where the system tells it.
-fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text
         .lines()

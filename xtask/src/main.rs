@@ -13,6 +13,7 @@ mod bench;
 mod bless;
 mod ci;
 mod experiment;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Task {
     Ci(ci::Args),
     Experiment(experiment::Args),
     Bench(bench::Args),
+    Torture(torture::Args),
     Bless(bless::Args),
 }
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::run(&args),
         Task::Experiment(args) => experiment::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Torture(args) => torture::run(&args),
         Task::Bless(args) => bless::run(&args),
     });
     done.unwrap_or_else(|error| {

@@ -79,15 +79,15 @@ fn write(dir: &RunDir, name: &str, figure: &Figure) -> Result<[PathBuf; 2]> {
     Ok([svg, png])
 }
 
-/// The paths of what was drawn, in order of their names.
-pub(crate) fn drawn(dir: &RunDir) -> Result<Vec<PathBuf>> {
-    let names = list_folder(dir.plots())?.into_iter();
+/// The paths of what was drawn and can be found, in order of their names.
+pub(crate) fn drawn(dir: &RunDir) -> Vec<PathBuf> {
+    let names = list_folder(dir.plots()).unwrap_or_default().into_iter();
     let mut paths: Vec<PathBuf> = names.map(|name| dir.plots().join(name)).collect();
     paths.retain(|path| {
         path.extension()
             .is_some_and(|ext| ext == "svg" || ext == "png")
     });
-    Ok(paths)
+    paths
 }
 
 /// The attention of a sequence for TensorBoard, if it can be drawn.

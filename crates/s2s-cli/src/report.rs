@@ -35,7 +35,7 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
         record.step,
         duration(record.elapsed_secs),
         predictions(&samples),
-        drawn(dir)?
+        drawn(dir)
             .iter()
             .map(|path| format!("  {}\n", quote(path)))
             .collect::<String>(),

@@ -48,7 +48,7 @@ pub(crate) fn tell_failures(record: &RunRecord, ui: &Ui) {
     for LogFailure { log, step, reason } in &record.degraded {
         let label = style("warning").yellow().bold().for_stderr();
         ui.talk(format!(
-            "{label}: the run is degraded: {log} lacks records of step {step}, or of more\n  \
+            "{label}: the run is degraded: {log} lacks something since step {step}\n  \
              caused by: {reason}"
         ));
     }

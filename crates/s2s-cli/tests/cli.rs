@@ -274,7 +274,8 @@ fn divergence_is_named_and_recorded() {
         &[
             "became",
             "at step 2",
-            "the last step that was made had a loss of",
+            "the last finite figures: loss ",
+            "gradient norm ",
             "lower rate",
         ],
     );
@@ -321,6 +322,198 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
 }
 
 #[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let home = TempDir::new().unwrap();
+    let run = home.path().join("run");
+    let delays = [90, 30, 150, 60, 110, 200, 10, 170].map(Duration::from_millis);
+    for delay in delays {
+        let args: &[&str] = match RunDir::open(&run) {
+            Ok(_) => &["resume", "run"],
+            Err(_) => &["train", "--config", TINY, "--run-dir", "run"],
+        };
+        let mut child = command(home.path()).args(args).spawn().unwrap();
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeeds(s2s(home.path(), ["resume", "run"]));
+    assert!(essence(&run) == essence(&home_of_trained().join("run")));
+    let left = fs::read_dir(run.join("checkpoints")).unwrap().count();
+    assert_eq!(left, 2, "nothing but best and last");
+}
+
+/// A run that evaluates for minutes, once it comes to that.
+#[cfg(unix)]
+const EVALUATING: [&str; 6] = [
+    "--set=train.eval_every=1",
+    "--set=train.eval_batch_size=1",
+    "--set=data.vocab=101",
+    "--set=data.max_len=100",
+    "--set=data.val_samples=10000",
+    "--set=data.min_len=100",
+];
+
+/// Starts it, waits for its first step, and sends it a signal as often as this.
+#[cfg(unix)]
+fn signal_in_evaluation(home: &Path, signal: &str, times: usize) -> (Output, Duration) {
+    let mut child = command(home)
+        .args(["train", "--config", TINY, "--run-dir", "run"])
+        .args(EVALUATING)
+        .spawn()
+        .unwrap();
+    wait_until(&mut child, || {
+        fs::read_dir(home.join("run")).is_ok_and(|entries| {
+            let mut names = entries.map(|entry| entry.unwrap().file_name());
+            names.any(|name| name.to_string_lossy().starts_with("events.out."))
+        })
+    });
+    std::thread::sleep(Duration::from_millis(500)); // a step
+    let sent = Instant::now();
+    for _ in 0..times {
+        let kill = Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
+        assert!(kill.is_ok());
+    }
+    (child.wait_with_output().unwrap(), sent.elapsed())
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_within_an_evaluation_is_obeyed_before_its_end() {
+    let home = TempDir::new().unwrap();
+    let (output, took) = signal_in_evaluation(home.path(), "INT", 1);
+    fails(&output, 130, &["saved; to go on:", "resume run"]);
+    // The evaluation takes minutes.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
+    assert_eq!((record.status, record.step), (RunStatus::Interrupted, 1));
+    assert_eq!(
+        fs::read(home.path().join("run/metrics.jsonl")).unwrap(),
+        b""
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_second_signal_stops_at_once() {
+    let home = TempDir::new().unwrap();
+    // Many, since signals of one kind that wait for each other are one.
+    let (output, took) = signal_in_evaluation(home.path(), "TERM", 50);
+    assert_eq!(code(&output), 143);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn of_processes_that_race_for_a_folder_one_trains() {
+    let home = TempDir::new().unwrap();
+    let start = |_| {
+        command(home.path())
+            .args(["train", "--config", TINY, "--run-dir", "run"])
+            .args(["--set", "train.max_steps=2000"])
+            .spawn()
+            .unwrap()
+    };
+    let racers: Vec<Child> = (0..5).map(start).collect();
+    let ended: Vec<(u32, Output)> = racers
+        .into_iter()
+        .map(|child| (child.id(), child.wait_with_output().unwrap()))
+        .collect();
+    let winners: Vec<u32> = ended
+        .iter()
+        .filter(|(_, output)| output.status.success())
+        .map(|(id, _)| *id)
+        .collect();
+    assert_eq!(winners.len(), 1);
+    let holder = format!("run folder run is in use by process {};", winners[0]);
+    for (id, output) in &ended {
+        if *id != winners[0] {
+            fails(output, 5, &[&holder]);
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_without_its_logs_and_says_so() {
+    let home = TempDir::new().unwrap();
+    let run = home.path().join("run");
+    let train = ["train", "--config", TINY, "--run-dir", "run"];
+    // A run that was begun, and folders where its logs belong.
+    let mut begun = command(home.path()).args(train).spawn().unwrap();
+    wait_until(&mut begun, || run.join("config.resolved.toml").exists());
+    begun.kill().unwrap();
+    begun.wait().unwrap();
+    for log in ["timing.jsonl", "plots", "checkpoints"] {
+        let _ = fs::remove_dir_all(run.join(log));
+        let _ = fs::remove_file(run.join(log));
+    }
+    fs::create_dir(run.join("timing.jsonl")).unwrap();
+    fs::write(run.join("plots"), "in the way").unwrap();
+
+    let output = s2s(home.path(), ["resume", "run"]);
+    let talk = stderr(&output);
+    for part in [
+        "timing.jsonl loses records, training goes on",
+        "warning: the run is degraded: timing.jsonl",
+        "is a folder, not a regular file",
+        "warning: the run is degraded: plots",
+    ] {
+        assert!(talk.contains(part), "no {part:?} in:\n{talk}");
+    }
+    succeeds(output.clone());
+    let record: RunRecord = read_json(run.join("run.json")).unwrap();
+    assert_eq!(record.status, RunStatus::Finished);
+    let logs: Vec<&str> = record
+        .degraded
+        .iter()
+        .map(|lost| lost.log.as_str())
+        .collect();
+    assert_eq!(logs, ["timing.jsonl", "plots"]);
+    assert!(essence(&run) == essence(&home_of_trained().join("run")));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_cannot_save_fails_and_resumes_once_it_can() {
+    let home = TempDir::new().unwrap();
+    // No file may be as large as the parameters, which is an error as a full disk is one.
+    let limited = "trap '' XFSZ; ulimit -f 40; exec \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", limited, "sh", env!("CARGO_BIN_EXE_s2s")])
+        .args(["train", "--config", TINY, "--run-dir", "run"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    fails(
+        &output,
+        1,
+        &[
+            "cannot write run/checkpoints/best.new/params.safetensors",
+            "caused by: File too large",
+            "try: make it writable, or make room; `s2s resume`",
+        ],
+    );
+    let run = home.path().join("run");
+    assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);
+    succeeds(s2s(home.path(), ["resume", "run"]));
+    assert!(essence(&run) == essence(&home_of_trained().join("run")));
+}
+
+#[test]
+fn training_goes_on_without_standard_error() {
+    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
+        return; // only Linux has one
+    };
+    let home = TempDir::new().unwrap();
+    let child = command(home.path())
+        .args(["train", "--config", TINY, "--run-dir", "run"])
+        .stderr(full)
+        .spawn();
+    assert!(child.unwrap().wait_with_output().unwrap().status.success());
+    assert!(essence(&home.path().join("run")) == essence(&home_of_trained().join("run")));
+}
+
+#[test]
 fn a_finished_run_is_not_resumed_but_shown() {
     let before = fs::read(home_of_trained().join("run/run.json")).unwrap();
     let output = s2s(home_of_trained(), ["resume", "run"]);
@@ -351,6 +544,33 @@ fn evaluation_agrees_with_the_report_at_any_batch_size() {
             (test.exact_match, test.step)
         );
     }
+}
+
+#[test]
+fn answers_do_not_depend_on_their_company() {
+    let sequences: Vec<String> = (0..300)
+        .map(|i| {
+            let tokens = (0..1 + i % 4).map(|k| (1 + (i * 7 + k * 3) % 10).to_string());
+            tokens.collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    let ask = |sequences: &[String], batch_size: &str| -> Vec<String> {
+        let input = sequences.join("\n");
+        let args = ["predict", "run", "--json", "--batch-size", batch_size];
+        let answers = succeeds(s2s_reading(home_of_trained(), &args, input.as_bytes()));
+        answers.lines().map(str::to_owned).collect()
+    };
+    let alone = ask(&sequences, "1");
+    for batch_size in ["2", "7", "64", "256"] {
+        assert!(
+            ask(&sequences, batch_size) == alone,
+            "batches of {batch_size}"
+        );
+    }
+    let backwards: Vec<String> = sequences.iter().rev().cloned().collect();
+    let mut answers = ask(&backwards, "64");
+    answers.reverse();
+    assert!(answers == alone, "in another order");
 }
 
 #[test]

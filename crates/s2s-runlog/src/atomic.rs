@@ -151,7 +151,7 @@ pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
 }
 
 /// Undoes what an interrupted save left, see the [module docs](self).
-fn settle(path: &Path, is_whole: fn(&Path) -> bool) -> io::Result<()> {
+pub(crate) fn settle(path: &Path, is_whole: fn(&Path) -> bool) -> io::Result<()> {
     let [_, new, old] = candidates(path);
     if fs::look(&new)?.is_none() && fs::look(&old)?.is_none() {
         return Ok(());
@@ -204,7 +204,10 @@ fn nameless(path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use crate::fs::fault::{Plan, during};
-    use crate::{CheckpointName, Error, RunDir, read_checkpoint, write_checkpoint, write_file};
+    use crate::{
+        CheckpointName, Error, RunDir, read_checkpoint, settle_checkpoint, write_checkpoint,
+        write_file,
+    };
     use std::fs;
     use std::path::Path;
 
@@ -260,6 +263,9 @@ mod tests {
                 assert_eq!(found, NEW, "{plan:?}");
             }
 
+            settle_checkpoint(&path).unwrap();
+            check_holds(&path, &found, plan);
+            assert_eq!(names(folder.path()), ["last"], "{plan:?}");
             write_checkpoint(&path, NEW).unwrap();
             check_holds(&path, NEW, plan);
             assert_eq!(names(folder.path()), ["last"], "{plan:?}");

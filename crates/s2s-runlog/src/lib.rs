@@ -59,7 +59,9 @@ pub use record::{
     AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, LogFailure, MetricsRecord,
     RunRecord, RunStatus, TimingRecord,
 };
-pub use write::{GrowingFile, JsonLines, write_checkpoint, write_csv, write_file, write_json};
+pub use write::{
+    GrowingFile, JsonLines, settle_checkpoint, write_checkpoint, write_csv, write_file, write_json,
+};
 
 /// The files of one checkpoint together may not be larger: 16 GiB.
 pub const MAX_CHECKPOINT_BYTES: u64 = 16 << 30;

@@ -75,6 +75,16 @@ pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Resu
     replace_dir(path, &files, is_whole)
 }
 
+/// Puts in order what an interrupted [`write_checkpoint`] left, as the next one would: for a run that
+/// will write no other. What [`read_checkpoint`](crate::read_checkpoint) finds stays.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn settle_checkpoint(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    atomic::settle(path, is_whole).map_err(writing(path))
+}
+
 /// A file that grows by whole records while a run goes on.
 #[derive(Debug)]
 pub struct GrowingFile {

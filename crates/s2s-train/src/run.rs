@@ -8,8 +8,8 @@ use reverse_data::{Split, Vocabulary};
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
     Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
-    LogFailure, RunDir, RunLock, RunRecord, RunStatus, read_checkpoint, read_json, write_file,
-    write_json,
+    LogFailure, RunDir, RunLock, RunRecord, RunStatus, read_checkpoint, read_json,
+    settle_checkpoint, write_file, write_json,
 };
 
 use crate::data::remembered;
@@ -104,6 +104,9 @@ impl Run {
             }
             Err(RunLogError::NoCheckpoint { .. }) => {}
             Err(error) => return Err(error.into()),
+        }
+        for name in [CheckpointName::Best, CheckpointName::Last] {
+            settle_checkpoint(dir.checkpoint(name))?; // there may be no save to come that would
         }
         Ok(Self {
             dir,

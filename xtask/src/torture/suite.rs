@@ -1,0 +1,82 @@
+//! Rows whose trials are tests of the workspace: what cannot be done to a process from outside.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Bench, Outcome};
+
+/// R2.
+pub(super) fn resuming(_: &Bench) -> Result<Outcome> {
+    test("s2s-train", &["--test", "training"], "resuming::")
+}
+
+/// R3.
+pub(super) fn power_loss(_: &Bench) -> Result<Outcome> {
+    test("s2s-runlog", &["--lib"], "power_loss::")
+}
+
+/// R9.
+pub(super) fn diverging(_: &Bench) -> Result<Outcome> {
+    test("s2s-train", &["--test", "training"], "diverging::")
+}
+
+/// Runs the tests with this in their names. Each says how many trials it made of itself, where they
+/// are more than one.
+fn test(package: &str, target: &[&str], name: &str) -> Result<Outcome> {
+    let output = Command::new("cargo")
+        .args(["test", "--package", package])
+        .args(target)
+        .args([name, "--", "--nocapture"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo test")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut outcome = outcome(&text);
+    if !output.status.success() && outcome.failures.is_empty() {
+        bail!(
+            "cargo test --package {package} {name} failed: {}",
+            output.status
+        );
+    }
+    outcome.note = format!("`cargo test -p {package} {name}`");
+    Ok(outcome)
+}
+
+/// What the tests said: `torture: 12 trials`, and `test a::b ... FAILED`.
+fn outcome(text: &str) -> Outcome {
+    let mut outcome = Outcome::default();
+    for line in text.lines() {
+        // A test that prints does so behind its own name.
+        let counted = line.split_once("torture: ").and_then(|(_, rest)| {
+            let n: usize = rest.strip_suffix(" trials")?.parse().ok()?;
+            Some(n)
+        });
+        outcome.trials += counted.unwrap_or(0);
+        let failed = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        outcome.failures.extend(failed.map(str::to_owned));
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_and_failures_are_counted() {
+        let text = "\
+running 3 tests
+test a::one ... torture: 12 trials
+ok
+torture: 30 trials
+test a::two ... ok
+test a::three ... FAILED
+";
+        let outcome = outcome(text);
+        assert_eq!(outcome.trials, 42);
+        assert_eq!(outcome.failures, ["a::three"]);
+    }
+}
