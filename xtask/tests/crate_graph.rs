@@ -122,6 +122,30 @@ fn only_the_command_line_and_xtask_print() {
 }
 
 #[test]
+fn only_the_run_log_changes_what_is_on_the_disk() {
+    let changes = [
+        "fs::write(",
+        "fs::rename(",
+        "fs::remove_",
+        "fs::create_",
+        "File::create",
+        "OpenOptions",
+    ];
+    for change in changes {
+        for path in sources_with(change) {
+            // What xtask writes is no run, and a test at the foot of a file may do as it likes.
+            let is_free = path.starts_with("crates/s2s-runlog") || path.starts_with("xtask");
+            let text = fs::read_to_string(top().join(&path)).unwrap();
+            let shipped = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let mut places = shipped.match_indices(change);
+            // `GrowingFile::create` is the run log's.
+            let is_done = places.any(|(at, _)| !shipped[..at].ends_with(char::is_alphanumeric));
+            assert!(is_free || !is_done, "{change} in {}", path.display());
+        }
+    }
+}
+
+#[test]
 fn no_public_item_is_reachable_by_two_paths() {
     // A crate's front page gives out the items of its private modules, once; never those of a public
     // module, which have a path already, nor those of another crate.

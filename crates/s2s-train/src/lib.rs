@@ -34,6 +34,7 @@ mod data;
 mod device;
 mod error;
 mod evaluate;
+mod finite;
 mod metrics;
 mod model;
 mod observer;

@@ -1,15 +1,15 @@
 //! The training loop.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
-use std::sync::Arc;
-
+use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Example, Split};
 use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, CheckpointName, MetricsRecord, TimingRecord};
 
+use crate::finite::{self, NotFinite};
 use crate::{
     Adam, Best, Data, Error, EvalEvent, Evaluation, ExperimentConfig, LastFinite, Model, Observer,
     Result, Snapshot, StepRecord, Tally, TrainState, attention_of, checkpoint, evaluate_observed,
@@ -157,7 +157,8 @@ impl<M: Model> Trainer<M> {
         let (score, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
         let grad_norm = global_norm(&gradients)?;
         let tally = Tally::forced(&score, &padded);
-        self.check_finite(step, tally.loss(), grad_norm, &gradients)?;
+        let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
+        self.check(step, found)?;
 
         let rate = learning_rate(config, &self.state.plateau, step, self.total_steps);
         self.optimizer
@@ -297,10 +298,8 @@ impl<M: Model> Trainer<M> {
     fn take_note(&mut self, result: &Evaluation) -> Result<(MetricsRecord, AttentionRecord)> {
         let (step, val_loss) = (self.state.step, result.free.loss());
         for loss in [val_loss, result.forced.loss()] {
-            if !loss.is_finite() {
-                let culprit = self.bad_parameter()?;
-                return Err(self.diverged(step, "validation loss".to_owned(), loss, culprit));
-            }
+            let found = finite::of_validation(self.model.params(), loss)?;
+            self.check(step, found)?;
         }
         let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
         let steps_per_epoch = self.data.source.n_batches(Split::Train);
@@ -344,9 +343,8 @@ impl<M: Model> Trainer<M> {
         observers: &mut [&mut dyn Observer],
     ) -> Result<ControlFlow<()>> {
         let step = self.state.step;
-        if let Some((what, norm)) = self.bad_state()? {
-            return Err(self.diverged(step, what, norm, None));
-        }
+        let found = finite::of_state(self.model.params(), self.optimizer.moments())?;
+        self.check(step, found)?;
         let snapshot = Snapshot {
             name,
             step,
@@ -355,75 +353,23 @@ impl<M: Model> Trainer<M> {
         tell(observers, |observer| observer.on_checkpoint(&snapshot))
     }
 
-    fn check_finite(
-        &self,
-        step: u64,
-        loss: f64,
-        grad_norm: f64,
-        gradients: &[Tensor],
-    ) -> Result<()> {
-        if loss.is_finite() && grad_norm.is_finite() {
-            return Ok(());
-        }
-        let names = self.model.params().iter().map(|(name, _)| name);
-        let gradient = first_not_finite(names.zip(gradients))?;
-        let parameter = self.bad_parameter()?;
-        if !loss.is_finite() {
-            let gradient = || gradient.map(|(name, _)| format!("gradient of {name}"));
-            return Err(self.diverged(step, "loss".to_owned(), loss, parameter.or_else(gradient)));
-        }
-        let (what, value) = match gradient {
-            Some((name, norm)) => (format!("gradient of {name}"), norm),
-            None => ("gradient norm".to_owned(), grad_norm),
-        };
-        Err(self.diverged(step, what, value, parameter))
-    }
-
-    /// The first parameter or moment that is not finite, with its norm.
-    fn bad_state(&self) -> Result<Option<(String, f64)>> {
-        let params = self.model.params().iter();
-        for ((name, param), moments) in params.zip(self.optimizer.moments()) {
-            let parts = [
-                ("parameter", param.as_tensor()),
-                ("first moment of", &moments.first),
-                ("second moment of", &moments.second),
-            ];
-            if let Some((what, norm)) = first_not_finite(parts.into_iter())? {
-                return Ok(Some((format!("{what} {name}"), norm)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first parameter that is not finite.
-    fn bad_parameter(&self) -> Result<Option<String>> {
-        let params = self.model.params().iter();
-        let found = first_not_finite(params.map(|(name, param)| (name, param.as_tensor())))?;
-        Ok(found.map(|(name, _)| format!("parameter {name}")))
-    }
-
-    fn diverged(&self, step: u64, what: String, value: f64, culprit: Option<String>) -> Error {
-        Error::Diverged {
-            step,
-            what,
-            value,
-            culprit,
-            last: self.last,
+    /// That nothing bad was found, as of a step.
+    fn check(&self, step: u64, found: Option<NotFinite>) -> Result<()> {
+        match found {
+            None => Ok(()),
+            Some(NotFinite {
+                what,
+                value,
+                culprit,
+            }) => Err(Error::Diverged {
+                step,
+                what,
+                value,
+                culprit,
+                last: self.last,
+            }),
         }
     }
-}
-
-/// The first tensor that has a number that is not finite, by its name, with its norm.
-fn first_not_finite<'a>(
-    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
-) -> Result<Option<(&'a str, f64)>> {
-    for (name, tensor) in tensors {
-        let norm = global_norm(std::slice::from_ref(tensor))?; // in f64, which no sum of f32 leaves
-        if !norm.is_finite() {
-            return Ok(Some((name, norm)));
-        }
-    }
-    Ok(None)
 }
 
 /// What is measured between two evaluations.

@@ -22,7 +22,7 @@ pub(super) const COUNTING: Sets = &[
     "train.warmup_steps=25",
     "train.patience=3",
     "train.learning_rate=0.1",
-    "model.dropout=0.3",
+    "model.embedding_dropout=0.3",
     "train.schedule={kind=\"plateau\", factor=0.5, patience=1}",
     "train.teacher_forcing={schedule=\"linear\", per=\"sequence\"}",
 ];

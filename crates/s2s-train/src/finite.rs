@@ -1,0 +1,95 @@
+//! What is not finite, and where: for the diagnosis of a run that diverges.
+
+use candle_core::Tensor;
+use s2s_kernels::Moments;
+use s2s_model::Params;
+
+use crate::{Result, global_norm};
+
+/// Something that is not finite.
+pub(crate) struct NotFinite {
+    /// What it is.
+    pub(crate) what: String,
+    /// What it has become; of a tensor, its norm.
+    pub(crate) value: f64,
+    /// What else is not finite, and may be the reason.
+    pub(crate) culprit: Option<String>,
+}
+
+/// The loss or the gradients of a step.
+pub(crate) fn of_step(
+    params: &Params,
+    gradients: &[Tensor],
+    loss: f64,
+    grad_norm: f64,
+) -> Result<Option<NotFinite>> {
+    if loss.is_finite() && grad_norm.is_finite() {
+        return Ok(None);
+    }
+    let gradient = first(params.iter().map(|(name, _)| name).zip(gradients))?;
+    let gradient = gradient.map(|(name, norm)| (format!("gradient of {name}"), norm));
+    let parameter = first_parameter(params)?;
+    Ok(Some(if loss.is_finite() {
+        let (what, value) = gradient.unwrap_or_else(|| ("gradient norm".to_owned(), grad_norm));
+        NotFinite {
+            what,
+            value,
+            culprit: parameter,
+        }
+    } else {
+        NotFinite {
+            what: "loss".to_owned(),
+            value: loss,
+            culprit: parameter.or_else(|| gradient.map(|(what, _)| what)),
+        }
+    }))
+}
+
+/// A loss on the validation split.
+pub(crate) fn of_validation(params: &Params, loss: f64) -> Result<Option<NotFinite>> {
+    if loss.is_finite() {
+        return Ok(None);
+    }
+    Ok(Some(NotFinite {
+        what: "validation loss".to_owned(),
+        value: loss,
+        culprit: first_parameter(params)?,
+    }))
+}
+
+/// The parameters and moments that are to be saved.
+pub(crate) fn of_state(params: &Params, moments: &[Moments]) -> Result<Option<NotFinite>> {
+    for ((name, param), moments) in params.iter().zip(moments) {
+        let parts = [
+            ("parameter", param.as_tensor()),
+            ("first moment of", &moments.first),
+            ("second moment of", &moments.second),
+        ];
+        if let Some((part, value)) = first(parts.into_iter())? {
+            return Ok(Some(NotFinite {
+                what: format!("{part} {name}"),
+                value,
+                culprit: None,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn first_parameter(params: &Params) -> Result<Option<String>> {
+    let found = first(params.iter().map(|(name, param)| (name, param.as_tensor())))?;
+    Ok(found.map(|(name, _)| format!("parameter {name}")))
+}
+
+/// The first tensor with a number that is not finite, by its name, with its norm.
+fn first<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<Option<(&'a str, f64)>> {
+    for (name, tensor) in tensors {
+        let norm = global_norm(std::slice::from_ref(tensor))?; // in f64, which no sum of f32 leaves
+        if !norm.is_finite() {
+            return Ok(Some((name, norm)));
+        }
+    }
+    Ok(None)
+}
