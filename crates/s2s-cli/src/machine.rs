@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use s2s_train::{Place, open_device, tensor_message};
 
+use crate::STACK_BYTES;
 use crate::failure::Usage;
 
 /// Larger batches are slips of the keyboard, and would ask for more memory than there is.
@@ -29,6 +30,7 @@ impl MachineArgs {
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
+            .stack_size(STACK_BYTES)
             .build_global()?;
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
         Ok(Place {

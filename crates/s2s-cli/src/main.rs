@@ -30,7 +30,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::ui::Ui;
 
-/// Backward passes and the dropping of graphs recurse once a node; the system's stacks are small.
+/// Of every thread that may hold a graph: backward passes and the dropping of graphs recurse once a
+/// node, and the system's stacks are small.
 const STACK_BYTES: usize = 256 << 20;
 
 const EXAMPLES: &str = "\

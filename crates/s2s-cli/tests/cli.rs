@@ -668,6 +668,28 @@ fn each_line_has_its_answer_and_bad_ones_say_why() {
 }
 
 #[test]
+fn answers_do_not_depend_on_threads_or_batches() {
+    // Lengths of 1 to 150, in no order, and some lines that cannot be read.
+    let line = |n: usize| match n % 11 {
+        10 => "x\n".to_owned(),
+        _ => "7 ".repeat(1 + n * n % 151) + &format!("{}\n", 1 + n % 10),
+    };
+    let input: String = (0..300).map(line).collect();
+    let answers = |threads: &str, batch_size: &str| {
+        let args = ["--threads", threads, "--batch-size", batch_size];
+        let args = [&["predict", "run", "--json"][..], &args].concat();
+        let output = s2s_reading(home_of_trained(), &args, input.as_bytes());
+        assert_eq!(code(&output), 1);
+        (stdout(&output).to_owned(), stderr(&output).to_owned())
+    };
+    let expected = answers("1", "1");
+    assert_eq!(expected.0.lines().count(), 300);
+    for (threads, batch_size) in [("1", "64"), ("2", "1"), ("2", "7"), ("5", "64")] {
+        assert_eq!(answers(threads, batch_size), expected);
+    }
+}
+
+#[test]
 fn a_bad_token_among_the_arguments_is_refused() {
     for (token, says) in [
         ("11", "token 11 is outside the vocabulary, expected 1 to 10"),
@@ -757,6 +779,28 @@ fn a_reader_that_goes_away_is_no_failure() {
         .write_all(&b"1 2\n".repeat(10_000));
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), stderr(&output)), (0, ""));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_noticed_while_more_input_is_awaited() {
+    let mut child = command(home_of_trained())
+        .args(["predict", "run"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "1 2").unwrap();
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => assert!(started.elapsed() < PATIENCE, "it takes too long"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.success());
+    drop(input);
 }
 
 #[test]

@@ -7,15 +7,19 @@
 //! d_b[n]   = Σ_m d_y[m,n]
 //! ```
 
+use std::sync::Arc;
+
 use crate::real::{Matrix, Output, Real};
 use crate::simd::multiversion;
 use crate::team::{Team, split_rows};
 
 /// A weight `[N, K]`, or some columns of one, packed for its product and for the backward one.
+///
+/// A clone shares what is packed until one of the two packs anew.
 #[derive(Clone, Debug, Default)]
 pub struct Linear<T: Real> {
-    forward: T::Packed,
-    backward: T::Packed,
+    forward: Arc<T::Packed>,
+    backward: Arc<T::Packed>,
     columns: Vec<T>,
 }
 
@@ -42,8 +46,9 @@ impl<T: Real> Linear<T> {
     }
 
     fn pack_dense(&mut self, weight: &[T], outputs: usize, inputs: usize) {
-        T::pack_transposed(&mut self.forward, weight, inputs, outputs);
-        T::pack(&mut self.backward, weight, outputs, inputs);
+        let (forward, backward) = (&mut self.forward, &mut self.backward);
+        T::pack_transposed(Arc::make_mut(forward), weight, inputs, outputs);
+        T::pack(Arc::make_mut(backward), weight, outputs, inputs);
     }
 
     /// `y (+)= x Wᵀ`; rows of `y` are `y_stride` apart.

@@ -25,13 +25,19 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Waits for a line, and takes up to `max` in all of those that have arrived with it. Empty at
-    /// the end of the input.
-    pub(super) fn next_batch(&mut self, max: usize) -> io::Result<Vec<Line>> {
-        let mut batch = Vec::new();
+    /// Waits for a line, and takes up to `max_lines` in all of those that have arrived with it, but
+    /// none after `max_bytes`. Empty at the end of the input.
+    pub(super) fn next_batch(
+        &mut self,
+        max_lines: usize,
+        max_bytes: usize,
+    ) -> io::Result<Vec<Line>> {
+        let (mut batch, mut n_bytes) = (Vec::new(), 0);
         while let Some(line) = self.next_line()? {
+            n_bytes += line.1.as_ref().map_or(0, Vec::len);
             batch.push(line);
-            if batch.len() == max || !self.input.buffer().contains(&b'\n') {
+            let is_full = batch.len() == max_lines || n_bytes >= max_bytes;
+            if is_full || !self.input.buffer().contains(&b'\n') {
                 break;
             }
         }
@@ -80,7 +86,7 @@ mod tests {
                 .iter()
                 .map(|(number, text)| (*number, text.map(|text| text.as_bytes().to_vec())))
                 .collect();
-            assert_eq!(lines.next_batch(3).unwrap(), expected);
+            assert_eq!(lines.next_batch(3, 8).unwrap(), expected);
         }
     }
 
@@ -104,6 +110,14 @@ mod tests {
                 &[(1, Some("1")), (2, Some("2")), (3, Some("3"))],
                 &[(4, Some("4"))],
             ],
+        );
+    }
+
+    #[test]
+    fn a_batch_ends_with_the_line_that_fills_it() {
+        check(
+            &["12345\n678\n9\n"],
+            &[&[(1, Some("12345")), (2, Some("678"))], &[(3, Some("9"))]],
         );
     }
 

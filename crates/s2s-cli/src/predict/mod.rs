@@ -1,22 +1,28 @@
 //! `s2s predict`.
+//!
+//! ```text
+//! input ─> Lines ─> batches of lines ─> Oracle, one batch a worker ─> Answers, in order ─> output
+//! ```
 
+mod answer;
 mod lines;
+mod pipeline;
 
 use std::fs::File;
 use std::io::{self, Cursor, IsTerminal, Read};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use anyhow::Context;
 use clap::ValueHint;
-use reverse_data::{Example, MAX_LEN, Token, Vocabulary, mark_source};
-use s2s_model::{Decoded, Greedy, Source, Stop};
-use s2s_train::attention_record;
-use s2s_viz::{Ink, terminal_heatmap};
-use serde::{Serialize, Serializer};
+use reverse_data::{MAX_LEN, Vocabulary};
 
-use self::lines::Lines;
-use crate::checkpoint::{CheckpointArgs, Loaded};
+use self::answer::{Answers, Oracle, Said};
+use self::lines::{Line, Lines};
+use self::pipeline::in_order;
+use crate::checkpoint::CheckpointArgs;
 use crate::failure::Usage;
 use crate::machine::batch_size;
 use crate::ui::Ui;
@@ -27,25 +33,25 @@ Examples:
   s2s predict runs/default-seed0 --attention 3,1,4,1,5
   s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl";
 
-/// Sequences longer than this have more weights than anybody looks at.
-const MAX_LEN_WITH_WEIGHTS: usize = 1024;
-
-/// Tokens of a batch, padding included: more do not make it faster, only larger.
-const MAX_BATCH_TOKENS: usize = 1 << 16;
-
 /// Bytes for a token on a line, more than any has.
 const TOKEN_BYTES: u64 = 16;
 
-/// Characters of a message: it may quote what it complains of.
-const MAX_MESSAGE: usize = 200;
+/// Bytes of lines after which a batch takes no further one.
+const MAX_BATCH_BYTES: usize = 1 << 16;
+/// The same where weights are kept: they take memory in the square of a line's length.
+const MAX_BATCH_BYTES_WITH_WEIGHTS: usize = 1 << 13;
+
+/// Batches that are read ahead, and batches that are answered but not yet written, for each thread:
+/// so many short ones keep the others busy while one of them is at a long one.
+const AHEAD: usize = 4;
 
 /// Ask a trained model
 ///
 /// Reads one sequence from the arguments, or one a line from a file or standard input, its tokens
 /// separated by spaces or commas (of a model of text, by spaces alone; words that it does not know are
-/// read as the unknown word). Answers each with a line, in order and as soon as it can. A line
-/// that cannot be read is answered with an empty one (with --json, by one that says why) and a
-/// message; the exit code is then 1.
+/// read as the unknown word). Answers each with a line, in order and as soon as it can; many lines at a time, on
+/// all threads. A line that cannot be read is answered with an empty one (with --json, by one that
+/// says why) and a message; the exit code is then 1.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -57,7 +63,7 @@ pub(crate) struct Args {
     /// Reads sequences from a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "tokens")]
     file: Option<PathBuf>,
-    /// Sequences at a time at most
+    /// Sequences at a time at most, for each thread
     #[arg(long, value_name = "N", default_value = "64", value_parser = batch_size())]
     batch_size: NonZeroUsize,
     /// Print a line of JSON each: source, prediction, log_prob, and whether it stopped by itself
@@ -72,39 +78,8 @@ pub(crate) struct Args {
     oracle_length: bool,
 }
 
-/// A line of output with --json.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Record<'a> {
-    Answer {
-        source: Words<'a>,
-        prediction: Words<'a>,
-        log_prob: f64,
-        stopped: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        weights: Option<&'a [Vec<f32>]>,
-    },
-    Refused {
-        line: u64,
-        error: &'a str,
-    },
-}
-
-/// Tokens as JSON: numbers where symbols are numbers, and else words.
-struct Words<'a>(&'a Vocabulary, &'a [Token]);
-
-impl Serialize for Words<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(vocabulary, tokens) = self;
-        match vocabulary.unknown() {
-            None => tokens.serialize(serializer),
-            Some(_) => serializer.collect_seq(tokens.iter().map(|token| vocabulary.text(*token))),
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let loaded = args.checkpoint.load()?;
+    let mut loaded = args.checkpoint.load()?;
     if args.attention && !loaded.model.has_attention() {
         let what = "this model has no attention to show; leave --attention out";
         return Err(Usage(what.to_owned()).into());
@@ -114,50 +89,34 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
                     out";
         return Err(Usage(what.to_owned()).into());
     }
-    let vocabulary = &loaded.vocabulary;
+    let ahead = AHEAD * loaded.place.threads;
+    loaded.model.set_threads(1); // of each batch: there are as many batches at once as threads
     let name = match &args.file {
         Some(path) => path.display().to_string(),
         None => "standard input".to_owned(),
     };
     let reading = || format!("cannot read {name}");
-    let input = open(args, vocabulary, ui).with_context(reading)?;
-    let mut lines = Lines::new(input, MAX_LEN as u64 * TOKEN_BYTES);
+    let input = open(args, &loaded.vocabulary, ui).with_context(reading)?;
+    let batches = read(input, args, ahead)?;
 
-    let mut greedy = Greedy::new(&loaded.model).map_err(s2s_train::Error::from)?;
+    let oracle = Oracle::new(&loaded, args, ui)?;
+    let work = |lines: io::Result<Vec<Line>>| oracle.answer(lines.with_context(reading)?);
     let mut is_refused = false;
-    loop {
-        let batch = lines
-            .next_batch(args.batch_size.get())
-            .with_context(reading)?;
-        if batch.is_empty() {
-            return Ok(u8::from(is_refused));
-        }
-        let parsed: Vec<(u64, Result<Vec<Token>, String>)> = batch
-            .into_iter()
-            .map(|(number, line)| (number, parse(line, vocabulary, args.attention)))
-            .collect();
-        let sources: Vec<&[Token]> = parsed
-            .iter()
-            .filter_map(|(_, source)| source.as_deref().ok())
-            .collect();
-        let mut decoded = decode(&mut greedy, &loaded, &sources, args)?.into_iter();
-        for (number, source) in &parsed {
-            match source {
-                Ok(source) => {
-                    warn_of_unknown(*number, source, vocabulary, args, ui);
-                    let decoded = decoded.next().expect("each source is decoded");
-                    answer(source, decoded, &loaded, args, ui)?;
-                }
-                Err(error) => {
-                    is_refused = true;
-                    refuse(*number, error, args, ui)?;
-                }
+    in_order(&batches, ahead, work, |answers: anyhow::Result<Answers>| {
+        let answers = answers?;
+        is_refused |= answers.is_refused;
+        answers.said.iter().try_for_each(|said| match said {
+            Said::Data(text) => ui.data(text),
+            Said::Talk(text) => {
+                ui.talk(text);
+                Ok(())
             }
-        }
-    }
+        })
+    })?;
+    Ok(u8::from(is_refused))
 }
 
-fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read>> {
+fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read + Send>> {
     if !args.tokens.is_empty() {
         let line = args.tokens.join(" ") + "\n";
         return Ok(Box::new(Cursor::new(line)));
@@ -175,171 +134,33 @@ fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> io::Result<Box<dyn Rea
     Ok(Box::new(io::stdin()))
 }
 
-/// The sequence of a line.
-fn parse(
-    line: Option<Vec<u8>>,
-    vocabulary: &Vocabulary,
-    with_weights: bool,
-) -> Result<Vec<Token>, String> {
-    let max = if with_weights {
-        MAX_LEN_WITH_WEIGHTS
-    } else {
-        MAX_LEN
-    };
-    let too_long = || format!("too long: at most {max} tokens are read");
-    let line = line.ok_or_else(too_long)?;
-    let text = str::from_utf8(&line).map_err(|_| "not valid UTF-8")?;
-    // A comma may be a word.
-    let is_number = vocabulary.unknown().is_none();
-    let words = text.split(|c: char| is_number && c == ',' || c.is_whitespace());
-    let tokens: Vec<Token> = words
-        .filter(|word| !word.is_empty())
-        .map(|word| vocabulary.parse(word))
-        .collect::<Result<_, _>>()
-        .map_err(|error| {
-            error
-                .to_string()
-                .chars()
-                .take(MAX_MESSAGE)
-                .collect::<String>()
-        })?;
-    match tokens.len() {
-        0 => Err("no tokens".to_owned()),
-        len if len > max => Err(too_long()),
-        _ => Ok(tokens),
-    }
-}
-
-/// What the model says to each source.
-fn decode(
-    greedy: &mut Greedy<'_>,
-    loaded: &Loaded,
-    sources: &[&[Token]],
+/// Reads batches of lines, `ahead` of them, until the input ends or fails or nobody wants more.
+///
+/// Its thread is left alone, since it may wait for input that nobody needs any more: it ends with
+/// the process at the latest.
+fn read(
+    input: Box<dyn Read + Send>,
     args: &Args,
-) -> s2s_train::Result<Vec<Decoded>> {
-    let model = &loaded.model;
-    let has_markers = loaded.config.data.source_markers;
-    let stop = if args.oracle_length {
-        Stop::AtSourceLength {
-            n_markers: if has_markers { 2 } else { 0 },
-            growth: loaded.config.data.task().growth(),
+    ahead: usize,
+) -> io::Result<Receiver<io::Result<Vec<Line>>>> {
+    let max_lines = args.batch_size.get();
+    let max_bytes = match args.attention {
+        true => MAX_BATCH_BYTES_WITH_WEIGHTS,
+        false => MAX_BATCH_BYTES,
+    };
+    let (sender, batches) = sync_channel(ahead);
+    thread::Builder::new().spawn(move || {
+        let mut lines = Lines::new(input, MAX_LEN as u64 * TOKEN_BYTES);
+        loop {
+            let batch = match lines.next_batch(max_lines, max_bytes) {
+                Ok(batch) if batch.is_empty() => return,
+                batch => batch,
+            };
+            let is_failed = batch.is_err();
+            if sender.send(batch).is_err() || is_failed {
+                return;
+            }
         }
-    } else {
-        Stop::AtEos
-    };
-    let mut all = Vec::with_capacity(sources.len());
-    let mut rest = sources;
-    while !rest.is_empty() {
-        let (batch, later) = rest.split_at(n_together(rest));
-        let read: Vec<Vec<Token>> = batch
-            .iter()
-            .map(|source| match has_markers {
-                true => mark_source(source, &loaded.vocabulary),
-                false => source.to_vec(),
-            })
-            .collect();
-        let dtype = model.params().dtype();
-        let source = Source::new(&read, model.tokens(), dtype, &loaded.place.device)?;
-        all.extend(greedy.decode(&source, stop, args.attention)?);
-        rest = later;
-    }
-    Ok(all)
-}
-
-/// How many of the sources make a batch.
-fn n_together(sources: &[&[Token]]) -> usize {
-    let mut longest = 0;
-    let fits = |(index, source): &(usize, &&[Token])| {
-        longest = longest.max(source.len());
-        (index + 1) * longest <= MAX_BATCH_TOKENS
-    };
-    sources.iter().enumerate().take_while(fits).count().max(1)
-}
-
-fn answer(
-    source: &[Token],
-    decoded: Decoded,
-    loaded: &Loaded,
-    args: &Args,
-    ui: &Ui,
-) -> anyhow::Result<()> {
-    if args.json {
-        return print(
-            ui,
-            &Record::Answer {
-                source: Words(&loaded.vocabulary, source),
-                prediction: Words(&loaded.vocabulary, &decoded.tokens),
-                log_prob: decoded.log_prob(),
-                stopped: decoded.stopped,
-                weights: args.attention.then_some(&decoded.weights),
-            },
-        );
-    }
-    let text = |token: &Token| loaded.vocabulary.text(*token);
-    let words: Vec<String> = decoded.tokens.iter().map(text).collect();
-    ui.data(&(words.join(" ") + "\n"))?;
-    if args.attention {
-        draw(source, decoded, loaded, ui);
-    }
-    Ok(())
-}
-
-/// Says how many tokens of a line are read as the unknown word.
-fn warn_of_unknown(line: u64, source: &[Token], vocabulary: &Vocabulary, args: &Args, ui: &Ui) {
-    let is_unknown = |token: &&Token| vocabulary.unknown() == Some(**token);
-    let n_unknown = source.iter().filter(is_unknown).count();
-    if n_unknown > 0 {
-        let place = place(line, args);
-        ui.talk(format!(
-            "warning: {place}{n_unknown} unknown to the model, read as <unk>"
-        ));
-    }
-}
-
-fn refuse(line: u64, error: &str, args: &Args, ui: &Ui) -> anyhow::Result<()> {
-    if args.json {
-        print(ui, &Record::Refused { line, error })?;
-    } else {
-        ui.data("\n")?;
-    }
-    ui.talk(format!("error: {}{error}", place(line, args)));
-    Ok(())
-}
-
-/// Which line a message is about, unless there is only one: the arguments.
-fn place(line: u64, args: &Args) -> String {
-    if args.tokens.is_empty() {
-        format!("line {line}: ")
-    } else {
-        String::new()
-    }
-}
-
-fn print(ui: &Ui, record: &Record<'_>) -> anyhow::Result<()> {
-    ui.data(&(serde_json::to_string(record)? + "\n"))
-}
-
-/// Draws the attention, with what the task would not have answered marked; nobody knows that of a
-/// text.
-fn draw(source: &[Token], decoded: Decoded, loaded: &Loaded, ui: &Ui) {
-    let data = &loaded.config.data;
-    let example = Example {
-        source: source.to_vec(),
-        target: if data.is_text() {
-            decoded.tokens.clone()
-        } else {
-            data.task().target(source)
-        },
-    };
-    let (vocabulary, markers) = (&loaded.vocabulary, data.source_markers);
-    let record = attention_record(decoded, &example, vocabulary, markers, loaded.step);
-    let ink = if console::colors_enabled_stderr() {
-        Ink::Color
-    } else {
-        Ink::Plain
-    };
-    match terminal_heatmap(&record, ui.width(), ink) {
-        Ok(lines) => ui.talk(lines.trim_end()),
-        Err(error) => ui.talk(format!("the attention cannot be drawn: {error}")),
-    }
+    })?;
+    Ok(batches)
 }

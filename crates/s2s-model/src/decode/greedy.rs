@@ -11,8 +11,9 @@ use crate::{Mode, Seq2Seq, Source};
 
 /// A model made ready to decode: where there are kernels for it, its weights are packed once.
 ///
-/// It sees the parameters as they are when it is made.
-#[derive(Debug)]
+/// It sees the parameters as they are when it is made. A clone shares the packed weights and has
+/// memory of its own, so that several threads may decode at once, a clone each.
+#[derive(Clone, Debug)]
 pub struct Greedy<'a> {
     model: &'a Seq2Seq,
     fused: Option<Box<dyn FusedModel>>,

@@ -8,6 +8,7 @@ use s2s_kernels::slices::{Linear, Matrix, Output, Team, bias_gradient, weight_gr
 use super::slices::{GradSlices, ParamSlices};
 use crate::{BridgeKind, ModelConfig};
 
+#[derive(Clone)]
 pub(super) struct FusedBridge {
     shape: Shape,
     /// For each layer, a map for each vector of its state.
@@ -106,6 +107,7 @@ impl FusedBridge {
 }
 
 /// How one vector of one layer's state is made.
+#[derive(Clone)]
 struct Map {
     weight: String,
     bias: String,

@@ -18,6 +18,7 @@ pub(super) struct Words<'a> {
     pub(super) len: usize,           // S
 }
 
+#[derive(Clone)]
 pub(super) struct FusedEncoder<C: Cell> {
     width: usize,         // E
     both: usize,          // 2H
@@ -30,7 +31,7 @@ pub(super) struct FusedEncoder<C: Cell> {
 }
 
 /// One layer with what it reads and says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Layer<C: Cell> {
     rnn: Bidirectional<f32, C>,
     mask: Option<Vec<f32>>, // on its input: [B, S, E] for the lowest, [B, S, 2H] for the others

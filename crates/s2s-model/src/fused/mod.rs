@@ -33,7 +33,9 @@ use self::encoder::{FusedEncoder, Words};
 use self::slices::{GradSlices, ParamSlices};
 use crate::{AdditiveConfig, Batch, Forcing, ModelConfig, Noise, Probability, Score};
 
-/// The operators of a model with their memory, which is reused from step to step.
+/// The operators of a model with their memory, which is reused from step to step. A clone shares
+/// the packed weights.
+#[derive(Clone)]
 struct Fused<C: Cell> {
     team: Team<f32>,
     encoder: FusedEncoder<C>,

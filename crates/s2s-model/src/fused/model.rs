@@ -20,6 +20,9 @@ pub(crate) trait FusedModel: fmt::Debug + Send + Sync {
     /// The same operators with memory of their own, packed.
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>>;
 
+    /// The same operators with memory of their own; the packed weights are shared.
+    fn boxed_clone(&self) -> Box<dyn FusedModel>;
+
     /// Loss and predictions, without dropout.
     fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score>;
 
@@ -43,6 +46,12 @@ pub(crate) trait FusedModel: fmt::Debug + Send + Sync {
     ) -> Result<Vec<Decoded>>;
 }
 
+impl Clone for Box<dyn FusedModel> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
+    }
+}
+
 /// The operators of a model, if there are kernels for it.
 pub(crate) fn fused(config: &ModelConfig, params: &Params) -> Option<Box<dyn FusedModel>> {
     let AttentionConfig::Additive(attention) = &config.attention else {
@@ -60,6 +69,10 @@ pub(crate) fn fused(config: &ModelConfig, params: &Params) -> Option<Box<dyn Fus
 impl<C: Cell> FusedModel for Fused<C> {
     fn set_threads(&mut self, threads: NonZeroUsize) {
         self.team = Team::new(threads);
+    }
+
+    fn boxed_clone(&self) -> Box<dyn FusedModel> {
+        Box::new(self.clone())
     }
 
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, ModelConfig, Noise, Seq2Seq, Source, Stop,
-    Tokens, greedy,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, ModelConfig, Noise, Seq2Seq, Source,
+    Stop, Tokens, greedy,
 };
 
 use crate::architectures::{TOLD, cells};
@@ -173,6 +173,26 @@ fn check_companions(cell: CellKind) -> Result<()> {
         assert_eq!(other_order, together);
     }
     Ok(())
+}
+
+#[test]
+fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
+    let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
+    let model = model(text, Kernels::Fused)?;
+    let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
+    let packed = Greedy::new(&model)?;
+    let decode = |mut greedy: Greedy<'_>| -> Result<Vec<Decoded>> {
+        let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
+        greedy.decode(&source, Stop::AtEos, true)
+    };
+    let alone = decode(packed.clone())?;
+    std::thread::scope(|scope| {
+        let clones = [(); 3].map(|()| scope.spawn(|| decode(packed.clone())));
+        for clone in clones {
+            assert_eq!(clone.join().expect("no panic")?, alone);
+        }
+        Ok(())
+    })
 }
 
 #[test]
