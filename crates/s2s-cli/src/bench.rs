@@ -1,12 +1,13 @@
 //! `s2s bench`.
 
+use std::hint::black_box;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Instant;
 
 use reverse_data::Split;
 use s2s_kernels::fma_peak_gflops;
-use s2s_model::{Greedy, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops};
-use s2s_train::{ExperimentConfig, Place, Trainer};
+use s2s_model::{Greedy, Noise, Score, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops};
+use s2s_train::{ExperimentConfig, Place, Tally, Trainer, to_batch};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -21,15 +22,17 @@ Examples:
   s2s bench step --config configs/notebook.toml --threads 1
   s2s bench step --set model.kernels=reference --json
   s2s bench step --set model.cell=lstm
-  s2s bench decode --batch 1 --n 100";
+  s2s bench decode --batch 1 --n 100
+  s2s bench data --n 1000";
 
-/// Time training steps or greedy decoding
+/// Time training steps, greedy decoding or the data
 ///
-/// Each iteration takes a fresh batch of random sequences, all of them max_len long; one more warms
-/// up before. `step` is the step that `train` takes: batch, masks, forward, backward, clipping,
+/// Each iteration takes a fresh batch of random sequences, all of them max_len long (those of the
+/// training set for `data`); one more warms up before. `step` is the step that `train` takes: batch, masks, forward, backward, clipping,
 /// Adam. `decode` is a whole greedy decoding by an untrained model that is told the length, max_len
-/// tokens a sequence, with the weights packed beforehand. On a busy machine compare processor time
-/// on one thread.
+/// tokens a sequence, with the weights packed beforehand. `data` is what a training step does beside
+/// the model: draw a batch and make tensors of it, toss the coins of teacher forcing, count what was
+/// right. On a busy machine compare processor time on one thread.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -58,6 +61,8 @@ enum Work {
     Step,
     /// A greedy decoding
     Decode,
+    /// The data of a training step
+    Data,
 }
 
 /// What was timed, and what it took.
@@ -79,6 +84,13 @@ struct Record {
     sequences_per_s: f64,
     /// The most memory that the process held; absent where the system does not tell.
     peak_mib: Option<f64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    speed: Option<Speed>,
+}
+
+/// How near the work came to what the core can do; of data there are no operations to count.
+#[derive(Serialize)]
+struct Speed {
     /// Necessary operations of an iteration, in 10⁹.
     gflop: f64,
     /// Those by the processor time.
@@ -93,16 +105,19 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if let Some(batch) = args.batch {
         config.train.batch_size = batch;
     }
-    if config.data.is_text() {
-        let what = "bench draws its own sequences; leave data.folder out";
-        return Err(Usage(what.to_owned()).into());
+    if !matches!(args.work, Work::Data) {
+        if config.data.is_text() {
+            let what = "bench draws its own sequences; leave data.folder out";
+            return Err(Usage(what.to_owned()).into());
+        }
+        draw_full_lengths(&mut config);
     }
-    draw_full_lengths(&mut config);
     let place = args.machine.place()?;
     let mut trainer = Trainer::new(config, place.threads, &place.device)?;
     let timing = match args.work {
         Work::Step => step(&mut trainer, args.n)?,
         Work::Decode => decode(&trainer, &place, args.n)?,
+        Work::Data => data(&trainer, &place, args.n)?,
     };
     let record = Record::new(args.work, &trainer, &place, &timing);
     if args.json {
@@ -147,6 +162,25 @@ fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::R
     })
 }
 
+fn data(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::Result<Timing> {
+    let (config, data) = (trainer.config(), trainer.data());
+    let (tokens, dtype) = (trainer.model().tokens(), trainer.model().params().dtype());
+    let forcing = &config.train.teacher_forcing;
+    Timing::measure(n, |index| {
+        let padded = data.source.batch(Split::Train, index);
+        let batch = to_batch(&padded, tokens, dtype, &place.device)?;
+        let (rows, steps) = (padded.n_rows(), padded.target_len());
+        let noise = Noise::new(config.seed, index);
+        let coins = noise.coins(forcing.ratio.get(), forcing.per, rows, steps);
+        let score = Score {
+            loss_sum: 0.0,
+            predictions: padded.target.clone(),
+        };
+        black_box((batch, coins, Tally::forced(&score, &padded)));
+        Ok(())
+    })
+}
+
 /// The times of every iteration, in milliseconds, and what the core could have done meanwhile.
 struct Timing {
     wall_ms: Vec<f64>,
@@ -184,18 +218,27 @@ impl Record {
             batch: batch.n_rows(),
             source_len: batch.source_len(),
             target_len: match work {
-                Work::Step => batch.target_len(),
+                Work::Step | Work::Data => batch.target_len(),
                 Work::Decode => batch.source_len(), // the length that it is told
             },
             vocab_size: trainer.model().tokens().size,
         };
         let config = trainer.config();
         let flops = match work {
-            Work::Step => step_flops(&config.model, &sizes),
-            Work::Decode => forward_flops(&config.model, &sizes),
+            Work::Step => Some(step_flops(&config.model, &sizes)),
+            Work::Decode => Some(forward_flops(&config.model, &sizes)),
+            Work::Data => None,
         };
         let (median_ms, cpu_ms) = (median(&timing.wall_ms), median(&timing.cpu_ms));
-        let gflops = flops / 1e6 / cpu_ms;
+        let speed = |flops: f64| {
+            let gflops = flops / 1e6 / cpu_ms;
+            Speed {
+                gflop: flops / 1e9,
+                gflops,
+                peak_gflops: timing.peak_gflops,
+                share_of_peak: gflops / timing.peak_gflops,
+            }
+        };
         Self {
             work,
             kernels: trainer.model().kernels_name(),
@@ -209,10 +252,7 @@ impl Record {
             cpu_ms,
             sequences_per_s: 1e3 * sizes.batch as f64 / median_ms,
             peak_mib: usage::peak_mib(),
-            gflop: flops / 1e9,
-            gflops,
-            peak_gflops: timing.peak_gflops,
-            share_of_peak: gflops / timing.peak_gflops,
+            speed: flops.map(speed),
         }
     }
 }
@@ -228,7 +268,7 @@ fn median(numbers: &[f64]) -> f64 {
 
 fn table(record: &Record) -> Table {
     let peak_mib = record.peak_mib.map(|mib| format!("{mib:.0} MiB"));
-    let rows = [
+    let mut rows = vec![
         ("batch", record.batch.to_string()),
         (
             "source, target",
@@ -238,22 +278,27 @@ fn table(record: &Record) -> Table {
             "kernels, threads",
             format!("{}, {}", record.kernels, record.threads),
         ),
-        ("median", format!("{:.2} ms", record.median_ms)),
-        ("least", format!("{:.2} ms", record.min_ms)),
-        ("processor", format!("{:.2} ms", record.cpu_ms)),
+        ("median", format!("{:.3} ms", record.median_ms)),
+        ("least", format!("{:.3} ms", record.min_ms)),
+        ("processor", format!("{:.3} ms", record.cpu_ms)),
         (
             "throughput",
             format!("{:.0} sequences/s", record.sequences_per_s),
         ),
         ("peak memory", peak_mib.unwrap_or_else(|| "-".to_owned())),
-        ("necessary", format!("{:.3} GFLOP", record.gflop)),
-        ("done", format!("{:.1} GFLOP/s", record.gflops)),
-        ("possible", format!("{:.1} GFLOP/s", record.peak_gflops)),
-        ("share", format!("{:.1} %", 100.0 * record.share_of_peak)),
     ];
+    if let Some(speed) = &record.speed {
+        rows.extend([
+            ("necessary", format!("{:.3} GFLOP", speed.gflop)),
+            ("done", format!("{:.1} GFLOP/s", speed.gflops)),
+            ("possible", format!("{:.1} GFLOP/s", speed.peak_gflops)),
+            ("share", format!("{:.1} %", 100.0 * speed.share_of_peak)),
+        ]);
+    }
     let title = match record.work {
         Work::Step => "training step",
         Work::Decode => "greedy decoding",
+        Work::Data => "data of a training step",
     };
     Table::new()
         .column(title, rows.iter().map(|(name, _)| name))

@@ -73,8 +73,18 @@ impl LinePlot {
     /// If there are no series or one has no points, if a value is not finite, or not positive on a
     /// logarithmic axis.
     pub fn draw(&self) -> Result<Figure, Error> {
-        self.check()?;
         let header = Header::wrap(&self.title, &self.subtitle, WIDTH - 2.0 * MARGIN);
+        self.draw_sized(&header, WIDTH, PLOT_HEIGHT)
+    }
+
+    /// The same in another size, under another header.
+    pub(crate) fn draw_sized(
+        &self,
+        header: &Header,
+        width: f64,
+        plot_height: f64,
+    ) -> Result<Figure, Error> {
+        self.check()?;
         let (mut xs, ys): (Vec<f64>, Vec<f64>) =
             self.series.iter().flat_map(Series::coordinates).unzip();
         xs.extend(self.shade.iter().flat_map(|shade| [shade.from, shade.to]));
@@ -101,14 +111,14 @@ impl LinePlot {
         let named = !self.y_label.is_empty();
         let plot = Frame {
             left: MARGIN + widest + 10.0,
-            right: WIDTH - MARGIN - label_width * FALLBACK_SLACK - LABEL_GAP,
+            right: width - MARGIN - label_width * FALLBACK_SLACK - LABEL_GAP,
             top: MARGIN + header.height() + if named { 40.0 } else { 18.0 },
-            height: PLOT_HEIGHT.max(LABEL_PITCH * labels.len() as f64),
+            height: plot_height.max(LABEL_PITCH * labels.len() as f64),
         };
         let x_named = if self.x_label.is_empty() { 0.0 } else { 20.0 };
         let height = plot.bottom() + 26.0 + x_named + MARGIN - 8.0;
 
-        let mut figure = Figure::new(WIDTH, height, &self.title);
+        let mut figure = Figure::new(width, height, &self.title);
         header.draw(&mut figure, MARGIN, MARGIN);
         if let Some(shade) = &self.shade {
             let [from, to] = [shade.from, shade.to].map(|x| plot.x(x_axis.place(x)));

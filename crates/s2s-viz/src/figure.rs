@@ -65,6 +65,23 @@ pub(crate) enum Mark {
     },
 }
 
+impl Mark {
+    /// The same to the right and below.
+    fn shifted(mut self, right: f64, down: f64) -> Mark {
+        match &mut self {
+            Mark::Line { points, .. } | Mark::Area { points, .. } => {
+                for point in points {
+                    *point = (point.0 + right, point.1 + down);
+                }
+            }
+            Mark::Rect { x, y, .. } | Mark::Dot { x, y, .. } | Mark::Text { x, y, .. } => {
+                (*x, *y) = (*x + right, *y + down);
+            }
+        }
+        self
+    }
+}
+
 /// How a text looks and which of its points is placed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TextStyle {
@@ -174,6 +191,12 @@ impl Figure {
     pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, style: TextStyle) {
         let text = text::clean(text);
         self.marks.push(Mark::Text { x, y, text, style });
+    }
+
+    /// Draws another picture into this one, its upper left corner at the point.
+    pub(crate) fn place(&mut self, other: Figure, (left, top): (f64, f64)) {
+        let marks = other.marks.into_iter();
+        self.marks.extend(marks.map(|mark| mark.shifted(left, top)));
     }
 
     /// The size in pixels of the layout, which is the size of the SVG; a PNG has twice as many.

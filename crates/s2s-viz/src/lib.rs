@@ -31,6 +31,7 @@ mod color;
 mod curve;
 mod error;
 mod figure;
+mod grid;
 mod header;
 mod heatmap;
 mod labels;
@@ -49,6 +50,7 @@ pub use color::Hue;
 pub use curve::{LinePlot, Shade};
 pub use error::Error;
 pub use figure::{Figure, Png};
+pub use grid::LineGrid;
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 pub use lengths::{lengths_axis, lengths_plots};
 pub use records::{

@@ -29,7 +29,8 @@ use s2s_runlog::{write_file, write_json};
 use s2s_viz::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{cpu_name, says};
+use crate::bench::process::says;
+use crate::bench::setting::cpu_name;
 use crate::experiment::launch;
 
 /// Kill, starve and race training, and compare the bytes that it ends with

@@ -1,0 +1,151 @@
+//! What is raced, and by whom.
+
+/// One piece of work, and who does it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contest {
+    pub(super) name: &'static str,
+    pub(super) work: &'static str,
+    pub(super) ours: Contestant,
+    pub(super) rivals: &'static [Contestant],
+    pub(super) clock: Clock,
+    /// Iterations for each that was asked for.
+    pub(super) scale: usize,
+}
+
+/// What a contest is decided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// Processor time, everything pinned to one core.
+    Cpu,
+    /// Wall time, on all cores.
+    Wall,
+}
+
+/// A process to measure, without the number of iterations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contestant {
+    pub(super) name: &'static str,
+    pub(super) program: Program,
+    pub(super) args: &'static [&'static str],
+    /// More arguments: the sizes, where they are not the notebook's.
+    pub(super) sizes: &'static [&'static str],
+}
+
+impl Contestant {
+    const fn with(self, sizes: &'static [&'static str]) -> Self {
+        Self { sizes, ..self }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    S2s,
+    Torch,
+}
+
+const fn s2s(name: &'static str, args: &'static [&'static str]) -> Contestant {
+    Contestant {
+        name,
+        program: Program::S2s,
+        args,
+        sizes: &[],
+    }
+}
+
+const fn torch(name: &'static str, args: &'static [&'static str]) -> Contestant {
+    Contestant {
+        name,
+        program: Program::Torch,
+        args,
+        sizes: &[],
+    }
+}
+
+pub(super) const NOTEBOOK: &str = "--config=configs/notebook.toml";
+/// Small sizes, for both programs.
+const SMALL: [&str; 6] = [
+    "--set=model.embedding=32",
+    "--set=model.hidden=64",
+    "--set=model.decoder=128",
+    "--set=model.layers=1",
+    "--set=model.dropout=0",
+    "--set=model.attention.units=64",
+];
+const SMALL_TORCH: [&str; 1] =
+    [r#"--config={"embedding":32,"hidden":64,"decoder":128,"layers":1,"attention":64}"#];
+/// PyTorch decodes one token more than its sources of 12 have. Ours decodes as many as the source
+/// has, so it is given one more, and has that much more to read.
+const LEN: &str = "--set=data.max_len=13";
+
+pub(super) const CONTESTS: [Contest; 6] = [
+    Contest {
+        name: "notebook-step",
+        work: "training step, notebook sizes, batch 128",
+        ours: s2s("fused", &["step", NOTEBOOK, "--threads=1"]),
+        rivals: &[
+            s2s(
+                "reference",
+                &[
+                    "step",
+                    NOTEBOOK,
+                    "--threads=1",
+                    "--set=model.kernels=reference",
+                ],
+            ),
+            torch("PyTorch, literal", &["step", "--variant=literal"]),
+            torch("PyTorch, tuned", &["step", "--variant=tuned"]),
+        ],
+        clock: Clock::Cpu,
+        scale: 1,
+    },
+    Contest {
+        name: "small-step",
+        work: "training step, small sizes, batch 32",
+        ours: s2s("fused", &["step", NOTEBOOK, "--threads=1", "--batch=32"]).with(&SMALL),
+        rivals: &[torch("PyTorch, tuned", &["step", "--batch=32"]).with(&SMALL_TORCH)],
+        clock: Clock::Cpu,
+        scale: 10,
+    },
+    Contest {
+        name: "notebook-decode",
+        work: "greedy decoding, notebook sizes, batch 256",
+        ours: s2s(
+            "fused",
+            &["decode", NOTEBOOK, "--threads=1", "--batch=256", LEN],
+        ),
+        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=256"])],
+        clock: Clock::Cpu,
+        scale: 1,
+    },
+    Contest {
+        name: "notebook-one",
+        work: "greedy decoding, notebook sizes, one sequence",
+        ours: s2s(
+            "fused",
+            &["decode", NOTEBOOK, "--threads=1", "--batch=1", LEN],
+        ),
+        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"])],
+        clock: Clock::Cpu,
+        scale: 10,
+    },
+    Contest {
+        name: "small-one",
+        work: "greedy decoding, small sizes, one sequence",
+        ours: s2s(
+            "fused",
+            &["decode", NOTEBOOK, "--threads=1", "--batch=1", LEN],
+        )
+        .with(&SMALL),
+        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"]).with(&SMALL_TORCH)],
+        clock: Clock::Cpu,
+        scale: 10,
+    },
+    Contest {
+        name: "threads",
+        work: "training step, notebook sizes, two threads (wall time)",
+        ours: s2s("fused, 2 threads", &["step", NOTEBOOK, "--threads=2"]),
+        rivals: &[s2s("fused, 1 thread", &["step", NOTEBOOK, "--threads=1"])],
+        clock: Clock::Wall,
+        scale: 1,
+    },
+];

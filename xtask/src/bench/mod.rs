@@ -1,0 +1,151 @@
+//! How fast it is, and whether its time goes where it should.
+//!
+//! ```text
+//! race      CONTESTS: ours, rivals, rivals, ours, ... a process each ─> Line ─> Figures ─> table
+//! scaling   AXES: one size at a time ─> measured against the cost model ─> table, plot
+//! overhead  CASES: a short run each ─> shares of its time ─> table
+//! ```
+
+mod contest;
+mod overhead;
+pub(crate) mod process;
+mod race;
+mod scaling;
+pub(crate) mod setting;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use s2s_runlog::write_file;
+use serde::Serialize;
+
+use self::contest::CONTESTS;
+use self::process::Programs;
+use crate::experiment::launch;
+
+/// Measure training steps and decoding against their peers, and against what they should take
+///
+/// The peers are the reference on candle's own operators, one thread against two, and, if told
+/// where it is, PyTorch with the same model. One thread is pinned to a core and compared by
+/// processor time, the median of all rounds; two against one by wall time, for which the machine
+/// has to be idle. `scaling` sets the time of a step against the cost model as one size after the
+/// other grows; `overhead` says what a run spends beside the model. Both exit with 1 where their
+/// bound is exceeded.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench
+  cargo xtask bench --torch .venv/bin/python      # scripts/torch_peer.py says what to install
+  cargo xtask bench --only notebook-step --n 3
+  cargo xtask bench --only scaling --only overhead
+
+It writes speed, scaling and overhead as .md and .json, and scaling.svg and .png, into runs/bench.")]
+pub(crate) struct Args {
+    /// A Python that has PyTorch, to measure against
+    #[arg(long, value_name = "PYTHON")]
+    torch: Option<PathBuf>,
+
+    /// Measure only this; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = names())]
+    only: Vec<String>,
+
+    /// Iterations a process; ten times as many of single sequences
+    #[arg(long, value_name = "N", default_value = "5")]
+    n: NonZeroUsize,
+
+    /// Turns that each contestant gets
+    #[arg(long, value_name = "N", default_value = "3")]
+    rounds: NonZeroUsize,
+}
+
+const SCALING: &str = "scaling";
+const OVERHEAD: &str = "overhead";
+
+const FOLDER: &str = "runs/bench";
+
+fn names() -> Vec<&'static str> {
+    let contests = CONTESTS.iter().map(|contest| contest.name);
+    contests.chain([SCALING, OVERHEAD]).collect()
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let programs = Programs::find(launch::build()?, args.torch.clone());
+    fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
+    let mut is_good = true;
+    race(args, &programs)?;
+    if args.wants(SCALING) {
+        is_good &= scaling(args, &programs)?;
+    }
+    if args.wants(OVERHEAD) {
+        is_good &= overhead(&programs)?;
+    }
+    Ok(match is_good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+}
+
+fn race(args: &Args, programs: &Programs) -> Result<()> {
+    let wanted: Vec<_> = CONTESTS
+        .iter()
+        .filter(|contest| args.wants(contest.name))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let before = setting::load();
+    let mut outcomes = Vec::new();
+    for contest in wanted {
+        outcomes.extend(race::hold(
+            contest,
+            programs,
+            args.rounds.get(),
+            args.n.get(),
+        )?);
+    }
+    if outcomes.is_empty() {
+        bail!("every rival is PyTorch: say where it is with --torch");
+    }
+    let setting = setting::line(programs, &before)?;
+    write("speed", &race::page(&outcomes, &setting), &outcomes)
+}
+
+fn scaling(args: &Args, programs: &Programs) -> Result<bool> {
+    let before = setting::load();
+    let curves = scaling::measure(programs, args.n.get())?;
+    let setting = setting::line(programs, &before)?;
+    let figure = scaling::plot(&curves).draw()?;
+    let folder = Path::new(FOLDER);
+    write_file(folder.join("scaling.svg"), figure.svg().as_bytes())?;
+    write_file(folder.join("scaling.png"), &figure.png().bytes)?;
+    write(SCALING, &scaling::page(&curves, &setting), &curves)?;
+    Ok(curves.iter().all(scaling::Curve::is_as_predicted))
+}
+
+fn overhead(programs: &Programs) -> Result<bool> {
+    let before = setting::load();
+    let spent = overhead::measure(programs, Path::new(FOLDER))?;
+    let setting = setting::line(programs, &before)?;
+    write(OVERHEAD, &overhead::page(&spent, &setting), &spent)?;
+    Ok(spent.iter().all(overhead::Spent::is_within_bound))
+}
+
+/// Prints a page, and writes it beside its figures.
+fn write(name: &str, page: &str, figures: &impl Serialize) -> Result<()> {
+    let path = Path::new(FOLDER).join(name);
+    let json = serde_json::to_string_pretty(figures)? + "\n";
+    write_file(path.with_extension("json"), json.as_bytes())?;
+    write_file(path.with_extension("md"), page.as_bytes())?;
+    println!("{page}");
+    eprintln!("written: {}", path.with_extension("md").display());
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The programs that are measured, each as a process of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::contest::{Clock, Contestant, Program};
+
+/// Without these PyTorch gives memory back after each step and takes it again in the next, and is
+/// 8 to 15 % slower.
+const MALLOC: [(&str, &str); 2] = [
+    ("MALLOC_MMAP_THRESHOLD_", "2000000000"),
+    ("MALLOC_TRIM_THRESHOLD_", "2000000000"),
+];
+
+/// What can be started here, and how.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) s2s: PathBuf,
+    pub(super) torch: Option<PathBuf>,
+    pub(super) can_pin: bool,
+}
+
+/// What a process says of itself in its last line, in the words that both programs use.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct Line {
+    pub(super) median_ms: f64,
+    pub(super) cpu_ms: f64,
+    pub(super) peak_mib: Option<f64>,
+    pub(super) gflop: Option<f64>,
+    pub(super) peak_gflops: Option<f64>,
+    pub(super) share_of_peak: Option<f64>,
+}
+
+impl Programs {
+    pub(super) fn find(s2s: PathBuf, torch: Option<PathBuf>) -> Self {
+        let can_pin = says("taskset", &["--version"]).is_ok();
+        Self {
+            s2s,
+            torch,
+            can_pin,
+        }
+    }
+
+    pub(super) fn has(&self, contestant: &Contestant) -> bool {
+        contestant.program == Program::S2s || self.torch.is_some()
+    }
+
+    /// Lets a contestant do `n` iterations.
+    pub(super) fn measure(&self, contestant: &Contestant, clock: Clock, n: usize) -> Result<Line> {
+        let args = [contestant.args, contestant.sizes].concat();
+        match contestant.program {
+            Program::S2s => self.bench(&args, clock, n),
+            Program::Torch => line_of(self.torch(&args, clock, n)?),
+        }
+    }
+
+    /// `s2s bench` with these arguments.
+    pub(super) fn bench<A: AsRef<str>>(&self, args: &[A], clock: Clock, n: usize) -> Result<Line> {
+        line_of(self.s2s(args, clock, n))
+    }
+
+    fn s2s<A: AsRef<str>>(&self, args: &[A], clock: Clock, n: usize) -> Command {
+        let mut command = self.start(&self.s2s, clock);
+        command.arg("bench").args(args.iter().map(AsRef::as_ref));
+        command.arg(format!("--n={n}")).arg("--json");
+        command
+    }
+
+    fn torch(&self, args: &[&str], clock: Clock, n: usize) -> Result<Command> {
+        let python = self.torch.as_ref().context("there is no PyTorch")?;
+        let mut command = self.start(python, clock);
+        command.arg("scripts/torch_peer.py").envs(MALLOC).args(args);
+        command.arg(format!("--n={n}"));
+        Ok(command)
+    }
+
+    fn start(&self, program: &PathBuf, clock: Clock) -> Command {
+        match self.can_pin && clock == Clock::Cpu {
+            true => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", "0"]).arg(program);
+                command
+            }
+            false => Command::new(program),
+        }
+    }
+}
+
+impl Line {
+    fn last_of(text: &str) -> Result<Self> {
+        let line = text.lines().last().context("it said nothing")?;
+        serde_json::from_str(line).with_context(|| format!("in {line:?}"))
+    }
+}
+
+fn line_of(mut command: Command) -> Result<Line> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", output.status);
+    }
+    let text = String::from_utf8(output.stdout)?;
+    Line::last_of(&text).with_context(|| format!("reading what {command:?} said"))
+}
+
+/// What a program prints, without the end of the line.
+pub(crate) fn says(program: &str, args: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .with_context(|| format!("starting {program}"))?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} failed: {}", message.trim_end());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::contest::CONTESTS;
+    use super::*;
+
+    pub(in super::super) fn line(ms: f64) -> Line {
+        Line {
+            median_ms: 2.0 * ms,
+            cpu_ms: ms,
+            peak_mib: Some(ms),
+            gflop: None,
+            peak_gflops: None,
+            share_of_peak: None,
+        }
+    }
+
+    #[test]
+    fn lines_of_both_programs_are_read() {
+        let ours =
+            r#"{"work":"step","median_ms":2.0,"cpu_ms":1.0,"peak_mib":1.0,"share_of_peak":null}"#;
+        let theirs = r#"{"command": "step", "median_ms": 2.0, "cpu_ms": 1.0, "peak_mib": 1}"#;
+        assert_eq!(Line::last_of(ours).unwrap(), line(1.0));
+        assert_eq!(
+            Line::last_of(&format!("something else\n{theirs}\n")).unwrap(),
+            line(1.0)
+        );
+        assert!(Line::last_of("").is_err());
+        assert!(Line::last_of(r#"{"median_ms": 2.0}"#).is_err());
+    }
+
+    #[test]
+    fn one_thread_is_pinned_and_pytorch_keeps_its_memory() {
+        let programs = Programs {
+            s2s: "s2s".into(),
+            torch: Some("python".into()),
+            can_pin: true,
+        };
+        let words = |command: &Command| {
+            let words = command.get_args().map(|arg| arg.to_string_lossy());
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let contest = CONTESTS[0];
+        let ours = programs.s2s(contest.ours.args, contest.clock, 3);
+        assert_eq!(
+            words(&ours),
+            "-c 0 s2s bench step --config=configs/notebook.toml --threads=1 --n=3 --json"
+        );
+        let literal = contest.rivals[1].args;
+        let theirs = programs.torch(literal, contest.clock, 3).unwrap();
+        assert_eq!(
+            words(&theirs),
+            "-c 0 python scripts/torch_peer.py step --variant=literal --n=3"
+        );
+        assert_eq!(theirs.get_envs().count(), MALLOC.len());
+        let on_all_cores = programs.s2s(contest.ours.args, Clock::Wall, 3);
+        assert!(words(&on_all_cores).starts_with("bench step"));
+    }
+}

@@ -1,0 +1,90 @@
+//! What the figures hold for, and how they are written.
+
+use std::fs;
+
+use anyhow::Result;
+
+use super::process::{Programs, says};
+
+/// Where and by what is measured: date, CPU, versions, and how busy the machine was before and is
+/// after. A line below a table.
+pub(super) fn line(programs: &Programs, load_before: &str) -> Result<String> {
+    let mut parts = vec![
+        says("date", &["-u", "+%F"]).unwrap_or_default(),
+        cpu_name(),
+        says(&programs.s2s.to_string_lossy(), &["--version"])?,
+        version(&says("rustc", &["--version"])?),
+    ];
+    if let Some(python) = &programs.torch {
+        let script = "import torch; print(torch.__version__)";
+        let number = says(&python.to_string_lossy(), &["-c", script])?;
+        parts.push(format!("PyTorch {number}"));
+    }
+    if !programs.can_pin {
+        parts.push("not pinned to a core".to_owned());
+    }
+    let load = load();
+    parts.push(format!("load before {load_before}, after {load}"));
+    Ok(parts.join("; ") + "\n")
+}
+
+/// `rustc 1.95.0` of `rustc 1.95.0 (59807616e 2026-04-14)`.
+fn version(text: &str) -> String {
+    text.split(" (").next().unwrap_or(text).to_owned()
+}
+
+/// The CPU's name where the system tells it.
+pub(crate) fn cpu_name() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| line.split_once(':'));
+    name.map_or("unknown", |(_, name)| name.trim()).to_owned()
+}
+
+/// How many processes wanted a core in the last minute, where the system tells.
+pub(super) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let minute = text.split_whitespace().next();
+    minute.unwrap_or("unknown").to_owned()
+}
+
+/// Three digits that count.
+pub(super) fn digits(ms: f64) -> String {
+    match ms {
+        ms if ms < 1.0 => format!("{ms:.3}"),
+        ms if ms < 10.0 => format!("{ms:.2}"),
+        ms if ms < 100.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.0}"),
+    }
+}
+
+pub(super) fn optional(value: Option<f64>, write: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), write)
+}
+
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_that_count() {
+        assert_eq!(
+            [0.12345, 1.2345, 12.345, 1234.5].map(digits),
+            ["0.123", "1.23", "12.3", "1234"]
+        );
+    }
+
+    #[test]
+    fn a_version_goes_without_its_commit() {
+        assert_eq!(
+            version("rustc 1.95.0 (59807616e 2026-04-14)"),
+            "rustc 1.95.0"
+        );
+    }
+}
