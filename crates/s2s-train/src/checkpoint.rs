@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! params.safetensors    the named parameters and nothing else
-//! moments.safetensors   Adam's: first/<name> and second/<name>
+//! moments.safetensors   Adam's: first/<name> and second/<name>; only in `last`, which runs go on from
 //! state.json            everything else that decides how the run goes on
 //! ```
 
 use candle_core::{Device, Tensor, safetensors::load_buffer};
 use s2s_kernels::Moments;
 use s2s_model::{Params, load_weights, save_weights};
-use s2s_runlog::{Checkpoint, CorpusRecord};
+use s2s_runlog::{Checkpoint, CheckpointName, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -84,10 +84,23 @@ pub(crate) fn check_config(
 
 /// The files of a checkpoint.
 pub(crate) fn save(
+    name: CheckpointName,
     params: &Params,
     optimizer: &Adam,
     state: &TrainState,
 ) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut json = serde_json::to_vec_pretty(state).map_err(candle_core::Error::wrap)?;
+    json.push(b'\n');
+    let mut files = vec![(PARAMS, save_weights(params)?)];
+    match name {
+        CheckpointName::Best => {} // to be asked, not to go on from
+        CheckpointName::Last => files.push((MOMENTS, save_moments(params, optimizer)?)),
+    }
+    files.push((STATE, json));
+    Ok(files)
+}
+
+fn save_moments(params: &Params, optimizer: &Adam) -> Result<Vec<u8>> {
     let mut moments = Vec::with_capacity(2 * params.iter().len());
     for ((name, _), moment) in params.iter().zip(optimizer.moments()) {
         moments.push((
@@ -99,14 +112,7 @@ pub(crate) fn save(
             moment.second.to_device(&Device::Cpu)?,
         ));
     }
-    let moments = safetensors::serialize(moments, None).map_err(candle_core::Error::wrap)?;
-    let mut json = serde_json::to_vec_pretty(state).map_err(candle_core::Error::wrap)?;
-    json.push(b'\n');
-    Ok(vec![
-        (PARAMS, save_weights(params)?),
-        (MOMENTS, moments),
-        (STATE, json),
-    ])
+    Ok(safetensors::serialize(moments, None).map_err(candle_core::Error::wrap)?)
 }
 
 /// Sets the parameters from a checkpoint, or none of them.

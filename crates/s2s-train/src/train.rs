@@ -348,7 +348,7 @@ impl<M: Model> Trainer<M> {
         let snapshot = Snapshot {
             name,
             step,
-            files: checkpoint::save(self.model.params(), &self.optimizer, &self.state)?,
+            files: checkpoint::save(name, self.model.params(), &self.optimizer, &self.state)?,
         };
         tell(observers, |observer| observer.on_checkpoint(&snapshot))
     }

@@ -11,20 +11,21 @@ pub(crate) fn shrink(pixels: &[u8], width: usize) -> Vec<u8> {
     let side = OVERSAMPLING as usize;
     let row = width * 3;
     let mut small = Vec::with_capacity(pixels.len() / (side * side));
-    let mut sums = vec![0_u32; row / side];
+    let mut columns = vec![0_u16; row]; // sums down the lines of a band
+    let count = (side * side) as u16;
     for band in pixels.chunks_exact(row * side) {
-        sums.fill(0);
+        columns.fill(0);
         for line in band.chunks_exact(row) {
-            for (sum, square) in sums.chunks_exact_mut(3).zip(line.chunks_exact(3 * side)) {
-                for pixel in square.chunks_exact(3) {
-                    sum[0] += u32::from(pixel[0]);
-                    sum[1] += u32::from(pixel[1]);
-                    sum[2] += u32::from(pixel[2]);
-                }
+            for (sum, &byte) in columns.iter_mut().zip(line) {
+                *sum += u16::from(byte);
             }
         }
-        let count = OVERSAMPLING * OVERSAMPLING;
-        small.extend(sums.iter().map(|sum| ((sum + count / 2) / count) as u8));
+        for square in columns.chunks_exact(3 * side) {
+            for color in 0..3 {
+                let sum: u16 = square[color..].iter().step_by(3).sum();
+                small.push(((sum + count / 2) / count) as u8);
+            }
+        }
     }
     small
 }

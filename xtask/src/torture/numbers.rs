@@ -228,11 +228,15 @@ fn blow_up(command: &mut Command, dir: &Path) -> Result<bool> {
             bail!("run.json says {:?}", record.status);
         }
     }
-    for name in [CheckpointName::Best, CheckpointName::Last] {
+    let (params, moments) = ("params.safetensors", "moments.safetensors");
+    for (name, files) in [
+        (CheckpointName::Best, &[params][..]), // only what a run goes on from has moments
+        (CheckpointName::Last, &[params, moments]),
+    ] {
         let path = RunDir::open(dir)?.checkpoint(name);
         if path.exists() {
             let checkpoint = read_checkpoint(&path)?;
-            for file in ["params.safetensors", "moments.safetensors"] {
+            for file in files {
                 check_finite(checkpoint.file(file)?)
                     .with_context(|| format!("{file} in {}", path.display()))?;
             }

@@ -118,9 +118,17 @@ fn spoil(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, Error)> {
 }
 
 #[track_caller]
+/// Only what a run goes on from has moments.
+fn tensor_files(name: CheckpointName) -> &'static [&'static str] {
+    match name {
+        CheckpointName::Best => &["params.safetensors"],
+        CheckpointName::Last => &["params.safetensors", "moments.safetensors"],
+    }
+}
+
 fn check_finite(dir: &RunDir, name: CheckpointName, context: &dyn std::fmt::Debug) {
     let checkpoint = read_checkpoint(dir.checkpoint(name)).expect("a checkpoint");
-    for file in ["params.safetensors", "moments.safetensors"] {
+    for file in tensor_files(name) {
         let bytes = checkpoint.file(file).expect("a file of a checkpoint");
         for (name, tensor) in load_buffer(bytes, &Device::Cpu).expect("tensors") {
             let values = tensor.flatten_all().and_then(|all| all.to_vec1::<f32>());
