@@ -21,6 +21,7 @@ with its special tokens):
     bridge.{k}.weight [D,2H]  bridge.{k}.bias [D]                        one a decoder layer
     bridge.{k}.cell.weight [D,2H]  bridge.{k}.cell.bias [D]              of an LSTM's cell state
     attention.query.weight [A,D]  attention.query.bias [A]  attention.key.weight [A,2H]  attention.energy [A]
+                                                                         additive; the others name theirs alike
     decoder.embedding.weight [V,E]
     decoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}               input [embedding; context]
     decoder.output.weight [V,D+2H]  decoder.output.bias [V]              input [state; context]
@@ -42,33 +43,82 @@ from torch import nn
 
 PAD = 0
 GOLDEN = pathlib.Path(__file__).parents[1] / "crates/s2s-model/tests/golden"
-NOTEBOOK = dict(vocab=50, embedding=128, hidden=256, decoder=512, attention=512, layers=2, dropout=0.25, length=12,
+NOTEBOOK = dict(vocab=50, embedding=128, hidden=256, decoder=512, attention=dict(kind="additive", units=512), layers=2, dropout=0.25, length=12,
                 lr=1e-3, clip=1.0, forcing=0.5, samples=16000, validation=4000)
+
+
+def additive(units):
+    return dict(kind="additive", units=units)
+
+
 # Odd sizes, none equal to another, so that no axis can stand in for another. Lengths of targets count EOS.
 CASES = {
-    "one-layer": dict(layers=1, embedding=6, hidden=5, decoder=7, attention=8, vocab=9,
+    "one-layer": dict(layers=1, embedding=6, hidden=5, decoder=7, attention=additive(8), vocab=9,
                       source_lengths=[6, 1, 4], target_lengths=[3, 7, 1], forcing=1.0),
-    "two-layers": dict(layers=2, embedding=7, hidden=6, decoder=9, attention=5, vocab=10,
+    "two-layers": dict(layers=2, embedding=7, hidden=6, decoder=9, attention=additive(5), vocab=10,
                        source_lengths=[1, 5, 8, 2], target_lengths=[8, 2, 6, 1], forcing=1.0),
-    "three-layers": dict(layers=3, embedding=3, hidden=7, decoder=5, attention=11, vocab=13,
+    "three-layers": dict(layers=3, embedding=3, hidden=7, decoder=5, attention=additive(11), vocab=13,
                          source_lengths=[9, 9, 1, 3, 7], target_lengths=[10, 10, 2, 4, 8], forcing=1.0),
-    "mixed-coins": dict(layers=2, embedding=5, hidden=4, decoder=6, attention=7, vocab=11,
+    "mixed-coins": dict(layers=2, embedding=5, hidden=4, decoder=6, attention=additive(7), vocab=11,
                         source_lengths=[7, 3, 1, 5], target_lengths=[8, 8, 5, 6], forcing=0.5),
-    "double-precision": dict(layers=2, embedding=4, hidden=3, decoder=5, attention=6, vocab=8,
+    "double-precision": dict(layers=2, embedding=4, hidden=3, decoder=5, attention=additive(6), vocab=8,
                              source_lengths=[1, 6, 4], target_lengths=[6, 4, 5], forcing=0.5, dtype=torch.float64),
-    "lstm-one-layer": dict(cell="lstm", layers=1, embedding=5, hidden=6, decoder=8, attention=7, vocab=10,
+    "lstm-one-layer": dict(cell="lstm", layers=1, embedding=5, hidden=6, decoder=8, attention=additive(7), vocab=10,
                            source_lengths=[1, 6, 4], target_lengths=[7, 3, 1], forcing=1.0),
-    "lstm-three-layers": dict(cell="lstm", layers=3, embedding=4, hidden=5, decoder=7, attention=6, vocab=9,
+    "lstm-three-layers": dict(cell="lstm", layers=3, embedding=4, hidden=5, decoder=7, attention=additive(6), vocab=9,
                               source_lengths=[8, 1, 8, 3], target_lengths=[2, 9, 5, 1], forcing=1.0),
-    "lstm-mixed-coins": dict(cell="lstm", layers=2, embedding=6, hidden=4, decoder=7, attention=5, vocab=8,
+    "lstm-mixed-coins": dict(cell="lstm", layers=2, embedding=6, hidden=4, decoder=7, attention=additive(5), vocab=8,
                              source_lengths=[3, 7, 1, 5], target_lengths=[8, 6, 5, 8], forcing=0.5),
-    "lstm-double-precision": dict(cell="lstm", layers=2, embedding=5, hidden=3, decoder=4, attention=7, vocab=9,
+    "lstm-double-precision": dict(cell="lstm", layers=2, embedding=5, hidden=3, decoder=4, attention=additive(7), vocab=9,
                                   source_lengths=[4, 1, 6], target_lengths=[5, 6, 4], forcing=0.5, dtype=torch.float64),
 }
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+# One small model with each attention, in single precision as it is by default, in double otherwise; "dot" wants states as
+# wide as values.
+MECHANISMS = {
+    "dot": dict(kind="dot", scaled=False),
+    "dot-scaled": dict(kind="dot", scaled=True),
+    "general": dict(kind="general"),
+    "location": dict(kind="location", units=9, filters=3, width=4, start="zeros"),
+    "location-last": dict(kind="location", units=7, filters=2, width=5, start="last"),
+    "dynamic-convolution": dict(kind="dynamic-convolution", units=7, filters=3, width=5, start="last"),
+    "dynamic-convolution-first": dict(kind="dynamic-convolution", units=9, filters=2, width=4, start="first"),
+    "ntm": dict(kind="ntm", units=9, start="zeros"),
+    "ntm-first": dict(kind="ntm", units=7, start="first"),
+    "location-relative": dict(kind="location-relative", units=9, start="last"),
+    "location-relative-zeros": dict(kind="location-relative", units=7, start="zeros"),
+    "none": dict(kind="none"),
+}
+for name, mechanism in MECHANISMS.items():
+    CASES[f"attention-{name}"] = dict(
+        layers=1, embedding=5, hidden=4, decoder=8 if mechanism["kind"] == "dot" else 6, attention=mechanism, vocab=10,
+        source_lengths=[5, 1, 8, 7], target_lengths=[6, 2, 9, 3], forcing=1.0,
+        dtype=torch.float32 if name == mechanism["kind"] else torch.float64)
 
 
 class Attention(nn.Module):
+    """Weights from scores; `previous` [B,S] are the weights of the step before, `mask` [B,S] is true where real."""
+
+    start = "zeros"
+
+    def prepare(self, values):
+        return values
+
+    def weights(self, state, keys, previous, mask):
+        return masked_softmax(self.score(state, keys, previous, mask), mask)
+
+    def first_weights(self, mask):
+        """A one at the start of each row, or nowhere."""
+        positions = torch.arange(mask.shape[1])
+        start = {"zeros": -1, "first": 0, "last": mask.sum(1, keepdim=True) - 1}[self.start]
+        return (positions == start).expand_as(mask)
+
+
+def masked_softmax(scores, mask):
+    return torch.softmax(scores.masked_fill(~mask, float("-inf")), -1)
+
+
+class Additive(Attention):
     """score[s] = energy . tanh(W state + b + U value[s]), with U value computed once a sequence."""
 
     def __init__(self, values, state, units):
@@ -80,17 +130,17 @@ class Attention(nn.Module):
     def prepare(self, values):
         return self.key(values)
 
-    def score(self, state, keys):
+    def score(self, state, keys, previous, mask):
         return torch.tanh(self.query(state).unsqueeze(1) + keys) @ self.energy
 
 
-class LiteralAttention(Attention):
+class LiteralAdditive(Additive):
     """The same scores as the paper writes them: every pair [state; value[s]] projected at every step."""
 
     def prepare(self, values):
         return values
 
-    def score(self, state, values):
+    def score(self, state, values, previous, mask):
         pairs = torch.cat([state.unsqueeze(1).expand(-1, values.shape[1], -1), values], -1)
         weight = torch.cat([self.query.weight, self.key.weight], 1)
         return torch.tanh(F.linear(pairs, weight, self.query.bias)) @ self.energy
@@ -113,8 +163,114 @@ def vectors(state):
     return state if isinstance(state, tuple) else (state,)
 
 
+class Dot(Attention):
+    """score[s] = state . value[s], over the root of the width if scaled."""
+
+    def __init__(self, values, state, scaled=False):
+        super().__init__()
+        self.scale = state ** -0.5 if scaled else 1.0
+
+    def score(self, state, keys, previous, mask):
+        return torch.einsum("bd,bsd->bs", state, keys) * self.scale
+
+
+class General(Dot):
+    """score[s] = state . W value[s]."""
+
+    def __init__(self, values, state):
+        super().__init__(values, state)
+        self.key = nn.Linear(values, state, bias=False)
+
+    def prepare(self, values):
+        return self.key(values)
+
+
+def convolved(weights, filters):
+    """Each row's weights [B,S] through its own filters [B,N,width], to [B,S,N]; tap width // 2 sees the position itself."""
+    batch, n, width = filters.shape
+    padded = F.pad(weights, (width // 2, width - 1 - width // 2))
+    return F.conv1d(padded.unsqueeze(0), filters.reshape(batch * n, 1, width), groups=batch).view(batch, n, -1).mT
+
+
+class Location(Additive):
+    """score[s] = energy . tanh(W state + b + U value[s] + L features[s]), the features filters over the previous weights."""
+
+    def __init__(self, values, state, units, filters, width, start):
+        super().__init__(values, state, units)
+        self.filters = nn.Parameter(torch.randn(filters, width))
+        self.location = nn.Linear(filters, units, bias=False)
+        self.start = start
+
+    def score(self, state, keys, previous, mask):
+        features = convolved(previous, self.filters.expand(len(previous), -1, -1))
+        return torch.tanh(self.query(state).unsqueeze(1) + keys + self.location(features)) @ self.energy
+
+
+class DynamicConvolution(Attention):
+    """score[s] = energy . tanh(L features[s] + l); half of the filters are the state's."""
+
+    def __init__(self, values, state, units, filters, width, start):
+        super().__init__()
+        self.query = nn.Linear(state, units)
+        self.dynamic = nn.Linear(units, filters * width, bias=False)
+        self.filters = nn.Parameter(torch.randn(filters, width))
+        self.location = nn.Linear(2 * filters, units)
+        self.energy = nn.Parameter(torch.empty(units).uniform_(-0.1, 0.1))
+        self.start = start
+
+    def score(self, state, keys, previous, mask):
+        dynamic = self.dynamic(torch.tanh(self.query(state))).view(-1, *self.filters.shape)
+        filters = torch.cat([self.filters.expand_as(dynamic), dynamic], 1)
+        return torch.tanh(self.location(convolved(previous, filters))) @ self.energy
+
+
+class Shifting(Additive):
+    """What NTM addressing and location-relative attention share: a shift by one at most, and a sharpening."""
+
+    def __init__(self, values, state, units, start):
+        super().__init__(values, state, units)
+        self.shift = nn.Linear(state, 3)
+        self.sharpen = nn.Linear(state, 1)
+        self.start = start
+
+    def moved(self, state, weights):
+        kernel = torch.softmax(self.shift(state), -1)  # offsets -1, 0, +1
+        around = F.pad(weights, (1, 1)).unfold(1, 3, 1)  # [B,S,3]: the positions before, at and after
+        shifted = torch.einsum("bo,bso->bs", kernel.flip(1), around)
+        return (1 + F.softplus(self.sharpen(state))) * torch.log(shifted + 1e-8)
+
+
+class Ntm(Shifting):
+    def __init__(self, values, state, units, start):
+        super().__init__(values, state, units, start)
+        self.gate = nn.Linear(state, 1)
+
+    def score(self, state, keys, previous, mask):
+        content = masked_softmax(super().score(state, keys, previous, mask), mask)
+        gate = torch.sigmoid(self.gate(state))
+        return self.moved(state, gate * content + (1 - gate) * previous)
+
+
+class LocationRelative(Shifting):
+    def score(self, state, keys, previous, mask):
+        return self.moved(state, previous) + super().score(state, keys, previous, mask)
+
+
+class NoAttention(Attention):
+    def __init__(self, values, state):
+        super().__init__()
+
+    def weights(self, state, keys, previous, mask):
+        return torch.zeros_like(previous)
+
+
+ATTENTIONS = {"additive": Additive, "dot": Dot, "general": General, "location": Location,
+              "dynamic-convolution": DynamicConvolution, "ntm": Ntm, "location-relative": LocationRelative,
+              "none": NoAttention}
+
+
 class Seq2Seq(nn.Module):
-    def __init__(self, c, attention=Attention):
+    def __init__(self, c, attentions=ATTENTIONS):
         super().__init__()
         v, e, h, d, layers = c["vocab"] + 2, c["embedding"], c["hidden"], c["decoder"], c["layers"]
         cell = c.get("cell", "gru")
@@ -122,7 +278,8 @@ class Seq2Seq(nn.Module):
         self.bos, self.eos = c["vocab"], c["vocab"] + 1
         self.encoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn(e, h, bidirectional=True, **sizes)})
         self.bridge = nn.ModuleList(Bridge(2 * h, d, cell) for _ in range(layers))
-        self.attention = attention(2 * h, d, c["attention"])
+        options = dict(c["attention"])
+        self.attention = attentions[options.pop("kind")](2 * h, d, **options)
         self.decoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn(e + 2 * h, d, **sizes),
                                       "output": nn.Linear(d + 2 * h, v)})
 
@@ -138,24 +295,25 @@ class Seq2Seq(nn.Module):
                       for of, vector in zip(maps, vectors(last)))  # the vectors are [layers * 2, B, H]
         return values, state if isinstance(last, tuple) else state[0]
 
-    def step(self, token, state, values, keys, mask):
-        """Logits [B,V] and the next states."""
-        scores = self.attention.score(vectors(state)[0][-1], keys).masked_fill(~mask, float("-inf"))
-        context = torch.bmm(torch.softmax(scores, -1).unsqueeze(1), values)  # [B, 1, 2H]
+    def step(self, token, state, weights, values, keys, mask):
+        """Logits [B,V], the next states and the weights [B,S]."""
+        weights = self.attention.weights(vectors(state)[0][-1], keys, weights, mask)
+        context = torch.bmm(weights.unsqueeze(1), values)  # [B, 1, 2H]
         x = torch.cat([self.decoder["embedding"](token).unsqueeze(1), context], -1)
         top, state = self.decoder["rnn"](x, state)
-        return self.decoder["output"](torch.cat([top, context], -1)).squeeze(1), state
+        return self.decoder["output"](torch.cat([top, context], -1)).squeeze(1), state, weights
 
     def forward(self, source, lengths, target_in, forced):
         """Logits [B,T,V]; at step t > 0 a row is fed the true token where forced[b,t], else its own."""
         values, state = self.encode(source, lengths)
         keys = self.attention.prepare(values)
         mask = torch.arange(source.shape[1]) < lengths.unsqueeze(1)
+        weights = self.attention.first_weights(mask).to(values.dtype)
         token, logits = target_in[:, 0], []
         for t in range(target_in.shape[1]):
             if t > 0:
                 token = torch.where(forced[:, t], target_in[:, t], logits[-1].argmax(-1))
-            out, state = self.step(token, state, values, keys, mask)
+            out, state, weights = self.step(token, state, weights, values, keys, mask)
             logits.append(out)
         return torch.stack(logits, 1)
 
@@ -179,7 +337,7 @@ def trainer(c, variant, compiled):
     """A model and the function that trains it on a batch and returns the loss."""
     torch.manual_seed(0)
     coins = random.Random(0)
-    model = Seq2Seq(c, LiteralAttention if variant == "literal" else Attention)
+    model = Seq2Seq(c, ATTENTIONS | (dict(additive=LiteralAdditive) if variant == "literal" else {}))
     optimizer = torch.optim.Adam(model.parameters(), lr=c["lr"], fused=variant == "tuned")
     if compiled:
         model.step = torch.compile(model.step)
@@ -227,7 +385,7 @@ def golden(name, case, folder):
     loss = loss_of(logits, target_out)
     loss.backward()
     best, second = logits.detach().topk(2, -1).values.unbind(-1)
-    assert (best - second).min() > 1e-3, f"{name}: rounding could change which token is fed back"
+    assert forced.all() or (best - second).min() > 1e-3, f"{name}: rounding could change which token is fed back"
 
     tensors = dict(source=source, source_lengths=lengths, target_out=target_out, target_lengths=target_lengths,
                    forced=forced.to(torch.uint8), logits=logits.detach(), loss=loss.detach())

@@ -5,8 +5,9 @@
 //! | [`tanh`] | 4.7e-7, absolute |
 //! | [`sigmoid`] | 2.5e-7, absolute |
 //! | [`exp`] | 8.4e-8, relative, where the result is a normal number |
+//! | [`ln`] | 8.4e-8, relative |
 //!
-//! Infinities give the limits, NaN gives NaN, and far from zero `tanh` is exactly ±1, `sigmoid`
+//! Infinities give the limits, NaN gives NaN, `ln` of a negative number too, and far from zero `tanh` is exactly ±1, `sigmoid`
 //! exactly 0 or 1; neither ever lies beyond. `tanh` is odd, bit for bit. No multiplication is
 //! fused with an addition, so an element has the same bits on every processor, in the vector body
 //! of a loop and in its rest.
@@ -87,6 +88,51 @@ pub fn exp(x: f32) -> f32 {
     mantissa * power_of_two(half) * power_of_two(power.wrapping_sub(half))
 }
 
+/// The natural logarithm: of a power of two, and a polynomial about 1, as in Cephes.
+#[inline(always)]
+pub fn ln(x: f32) -> f32 {
+    // A subnormal number is made normal first.
+    const SHIFT: f32 = 8_388_608.0; // 2^23
+    let is_small = x < f32::MIN_POSITIVE;
+    let (scaled, shift) = if is_small {
+        (x * SHIFT, -23.0)
+    } else {
+        (x, 0.0)
+    };
+    // x = 2^power · (1 + rest), with 1 + rest between √½ and √2.
+    let bits = scaled.to_bits().cast_signed();
+    let power = bits.wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits().cast_signed()) >> 23;
+    let rest = f32::from_bits(bits.wrapping_sub(power << 23).cast_unsigned()) - 1.0;
+    let power = power as f32 + shift;
+    let square = rest * rest;
+    let series = polynomial(
+        rest,
+        [
+            3.333_333e-1,
+            -2.499_999_4e-1,
+            2.000_071_5e-1,
+            -1.666_805_8e-1,
+            1.424_932_3e-1,
+            -1.242_014_1e-1,
+            1.167_699_9e-1,
+            -1.151_461e-1,
+            7.037_683_6e-2,
+        ],
+    );
+    // ln 2 in two parts, as in `exp`.
+    let small = series * rest * square + power * -2.121_944_4e-4 - 0.5 * square;
+    let finite = rest + small + power * (355.0 / 512.0);
+    if x > 0.0 && x < f32::INFINITY {
+        finite
+    } else if x == 0.0 {
+        f32::NEG_INFINITY
+    } else if x > 0.0 {
+        f32::INFINITY
+    } else {
+        f32::NAN
+    }
+}
+
 /// `2^power`, for powers of normal numbers.
 #[inline(always)]
 fn power_of_two(power: i32) -> f32 {
@@ -122,6 +168,13 @@ multiversion! {
     pub fn exp_in_place(values: &mut [f32]) {
         for value in values {
             *value = exp(*value);
+        }
+    }
+
+    /// [`ln`] of every element.
+    pub fn ln_in_place(values: &mut [f32]) {
+        for value in values {
+            *value = ln(*value);
         }
     }
 }
@@ -163,9 +216,10 @@ mod tests {
         for inputs in [every_so_many_floats(), bent_part()] {
             let expected: Vec<f32> = inputs.iter().map(|&x| scalar(x)).collect();
             for (&x, &y) in inputs.iter().zip(&expected) {
-                assert_eq!(x.is_nan(), y.is_nan(), "f({x}) = {y}");
-                if !x.is_nan() {
-                    let off = error(f64::from(y), exact(f64::from(x)));
+                let exact = exact(f64::from(x));
+                assert_eq!(exact.is_nan(), y.is_nan(), "f({x}) = {y}");
+                if !exact.is_nan() {
+                    let off = error(f64::from(y), exact);
                     assert!(off <= bound, "f({x}) = {y} is {off:e} off");
                 }
             }
@@ -196,11 +250,11 @@ mod tests {
             1.0 / (1_u64 << 63) as f64 / (1_u64 << 63) as f64 / (1 << 23) as f64;
         let off = (got - exact).abs();
         let beyond = exact > f64::from(f32::MAX) && got == f64::INFINITY;
-        let subnormal = exact < f64::from(f32::MIN_POSITIVE) && off <= LAST_PLACE;
-        if beyond || subnormal {
+        let subnormal = exact.abs() < f64::from(f32::MIN_POSITIVE) && off <= LAST_PLACE;
+        if beyond || subnormal || got == exact {
             0.0
         } else {
-            off / exact
+            off / exact.abs()
         }
     }
 
@@ -226,6 +280,11 @@ mod tests {
     }
 
     #[test]
+    fn ln_is_close_and_the_same_everywhere() {
+        check(ln_in_place, ln, f64::ln, relative, 8.4e-8);
+    }
+
+    #[test]
     fn tanh_is_odd_and_stays_within_its_limits() {
         for x in every_so_many_floats().into_iter().chain(bent_part()) {
             if !x.is_nan() {
@@ -247,6 +306,11 @@ mod tests {
             [exp(f32::INFINITY), exp(f32::NEG_INFINITY)],
             [f32::INFINITY, 0.0]
         );
+        assert_eq!(
+            [ln(f32::INFINITY), ln(0.0)],
+            [f32::INFINITY, f32::NEG_INFINITY]
+        );
         assert_eq!([tanh(0.0), sigmoid(0.0), exp(0.0)], [0.0, 0.5, 1.0]);
+        assert_eq!(ln(1.0), 0.0);
     }
 }

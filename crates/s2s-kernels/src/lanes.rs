@@ -58,6 +58,14 @@ pub(crate) fn sum<T: Real>(a: &[T]) -> T {
     sum_of(a, a, |a, _| a)
 }
 
+/// `Σ_i a[i]` of any length: block by block, and the blocks in f64, so that rounding does not grow
+/// with the number of elements.
+#[inline(always)]
+pub(crate) fn long_sum<T: Real>(a: &[T]) -> f64 {
+    const BLOCK: usize = 1024;
+    a.chunks(BLOCK).map(|block| sum(block).to_f64()).sum()
+}
+
 #[inline(always)]
 fn total<T: Real>(mut lanes: [T; LANES]) -> T {
     let mut half = LANES / 2;
@@ -100,6 +108,15 @@ mod tests {
             let a: Vec<f64> = (0..n).map(f64::from).collect();
             assert_eq!(sum(&a), f64::from(n * (n - 1) / 2));
             assert_eq!(dot(&a, &vec![2.0; a.len()]), f64::from(n * (n - 1)));
+        }
+    }
+
+    #[test]
+    fn long_sums_round_no_worse_than_short_ones() {
+        for n in [1000, 1024, 1025, 40_000] {
+            let exact = f64::from(0.1_f32) * f64::from(n);
+            let error = (long_sum(&vec![0.1_f32; n as usize]) - exact).abs() / exact;
+            assert!(error < 1e-6, "{error:e} at {n}");
         }
     }
 

@@ -60,6 +60,7 @@ use crate::gru::Gru;
 use crate::lstm::Lstm;
 use crate::recurrent::Cell;
 
+pub use attention::start::Start;
 pub use gru::GruRun;
 pub use loss::TokenLoss;
 pub use lstm::LstmRun;

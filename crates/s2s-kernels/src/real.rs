@@ -1,7 +1,7 @@
 //! The numbers that the kernels compute with: `f32`, and `f64` for tests by finite differences.
 
 use std::fmt::Debug;
-use std::ops::{Add, AddAssign, Mul, MulAssign, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Sub};
 
 use crate::activation;
 use crate::gemm;
@@ -20,6 +20,7 @@ pub trait Real:
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
+    + Div<Output = Self>
     + AddAssign
     + MulAssign
     + 'static
@@ -46,6 +47,8 @@ pub trait Real:
     fn sigmoid(self) -> Self;
     /// The exponential.
     fn exp(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
 
     /// Packs `b [K, N]`.
     fn pack(packed: &mut Self::Packed, b: &[Self], inner: usize, cols: usize);
@@ -136,6 +139,7 @@ impl Real for f32 {
     type Packed = gemm::Packed;
     type Scratch = gemm::Scratch;
 
+    #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value as Self
     }
@@ -158,6 +162,11 @@ impl Real for f32 {
     #[inline(always)]
     fn exp(self) -> Self {
         activation::exp(self)
+    }
+
+    #[inline(always)]
+    fn ln(self) -> Self {
+        activation::ln(self)
     }
 
     fn pack(packed: &mut Self::Packed, b: &[Self], inner: usize, cols: usize) {
@@ -248,6 +257,10 @@ impl Real for f64 {
 
     fn exp(self) -> Self {
         Self::exp(self)
+    }
+
+    fn ln(self) -> Self {
+        Self::ln(self)
     }
 
     fn pack(packed: &mut Unpacked, b: &[Self], inner: usize, cols: usize) {

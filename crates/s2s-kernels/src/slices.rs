@@ -5,7 +5,7 @@
 //! order, and finds the gradients in the slices that it named:
 //!
 //! ```text
-//! pack      Bidirectional::pack, Linear::pack, Additive::pack, Decoder::pack
+//! pack      Bidirectional::pack, Linear::pack, Scorer::pack, Decoder::pack
 //! forward   Bidirectional::forward a layer; swap_axes; Linear for the bridge and the keys;
 //!           Decoder::forward;
 //!           token_loss, which turns Decoder::logits_mut into their gradients
@@ -28,8 +28,14 @@
 //!
 //! Wrong lengths are a mistake in the calling program: they panic.
 
-pub use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
+pub use crate::attention::additive::Additive;
+pub use crate::attention::dot::Dot;
+pub use crate::attention::dynamic::DynamicConvolution;
 pub use crate::attention::kernel::{Memory, Scorer, Step, StepGrads};
+pub use crate::attention::location::Location;
+pub use crate::attention::location_relative::LocationRelative;
+pub use crate::attention::none::Nowhere;
+pub use crate::attention::ntm::Ntm;
 pub use crate::decoder::{
     Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Decoding,
     MemoryGrads, Targets,

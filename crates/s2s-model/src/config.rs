@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use s2s_kernels::Kernels;
+use s2s_kernels::{Kernels, Start};
 use serde::{Deserialize, Serialize};
 
 use crate::{AttentionConfig, BridgeKind, CellKind};
@@ -83,6 +83,29 @@ impl ModelConfig {
                 ),
                 help: "set dropout = 0; embedding_dropout falls on what the one layer reads"
                     .to_owned(),
+            });
+        }
+        let widths = self.attention.state_width(2 * hidden);
+        if let Some(needed) = widths.filter(|needed| *needed != decoder) {
+            problems.push(Problem {
+                key: "attention",
+                message: format!(
+                    "attention \"dot\" needs decoder = {needed} with hidden = {hidden}, got {decoder}"
+                ),
+                help: format!(
+                    "set decoder = {needed}, or attention.kind = \"general\", which fits any widths"
+                ),
+            });
+        }
+        if let AttentionConfig::DynamicConvolution(config) = &self.attention
+            && config.start == Start::Zeros
+        {
+            problems.push(Problem {
+                key: "attention.start",
+                message: "attention \"dynamic-convolution\" sees only where it looked before, and \
+                          start \"zeros\" is nowhere"
+                    .to_owned(),
+                help: "set attention.start = \"last\" or \"first\"".to_owned(),
             });
         }
         let is_blind = matches!(self.attention, AttentionConfig::None {});
@@ -172,8 +195,48 @@ mod tests {
     }
 
     #[test]
+    fn dot_needs_states_as_wide_as_values() {
+        let problems = |text: &str| toml::from_str::<ModelConfig>(text).unwrap().problems();
+        let dot = problems("hidden = 8\ndecoder = 9\nattention = { kind = \"dot\" }");
+        assert_eq!(dot.len(), 1, "{dot:?}");
+        assert!(dot[0].message.contains("decoder = 16"), "{dot:?}");
+        assert_eq!(
+            problems("hidden = 8\ndecoder = 16\nattention = { kind = \"dot\" }"),
+            []
+        );
+        assert_eq!(
+            problems("hidden = 8\ndecoder = 9\nattention = { kind = \"general\" }"),
+            []
+        );
+    }
+
+    #[test]
+    fn attention_that_sees_nothing_but_where_it_was_needs_a_start() {
+        let problems = |start: &str| {
+            let kind = "dynamic-convolution";
+            let text = format!("attention = {{ kind = \"{kind}\", start = \"{start}\" }}");
+            toml::from_str::<ModelConfig>(&text).unwrap().problems()
+        };
+        let nowhere = problems("zeros");
+        assert_eq!(nowhere.len(), 1, "{nowhere:?}");
+        assert_eq!(nowhere[0].key, "attention.start");
+        assert_eq!((problems("last"), problems("first")), (vec![], vec![]));
+    }
+
+    #[test]
     fn misspelled_key_inside_an_attention_is_refused() {
-        for kind in ["additive", "none"] {
+        for kind in [
+            "additive",
+            "dot",
+            "general",
+            "location",
+            "dynamic-convolution",
+            "ntm",
+            "location-relative",
+            "none",
+        ] {
+            let text = format!("[attention]\nkind = \"{kind}\"");
+            assert!(toml::from_str::<ModelConfig>(&text).is_ok(), "{kind}");
             let text = format!("[attention]\nkind = \"{kind}\"\nunitz = 3");
             assert!(toml::from_str::<ModelConfig>(&text).is_err(), "{kind}");
         }

@@ -15,7 +15,7 @@
 //! Backward takes two products for each of forward. Elementwise work (gates, softmax, dropout,
 //! Adam) counts as nothing, so that no implementation reaches the peak.
 
-use crate::{AttentionConfig, BridgeKind, ModelConfig, Probability};
+use crate::{AttentionConfig, AttentionSizes, BridgeKind, ModelConfig, Probability};
 
 /// The sizes of a batch whose rows are all full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +83,58 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
         }
         BridgeKind::Concat | BridgeKind::Last | BridgeKind::Zero => 0.0,
     };
-    let (keys, attention, context) = match &config.attention {
-        AttentionConfig::Additive(additive) => {
-            let units = additive.units.get() as f64;
-            let step = batch * (decoder * units + source_len * units + source_len * values);
-            (positions * values * units, step, values)
-        }
-        AttentionConfig::None {} => (0.0, 0.0, 0.0),
+    let key = key_width(config) as f64;
+    let (keys, context) = match config.attention {
+        AttentionConfig::None {} => (0.0, 0.0),
+        _ => (positions * values * key, values),
     };
+    let (of_state, of_position) = score_work(config);
+    let attention = batch * (of_state + source_len * (of_position + context));
     // Each layer its own states, and the state below; the lowest the context instead.
     let cells = batch * gates * (layers * decoder + (layers - 1.0) * decoder + context);
     let output = batch * (decoder + context) * vocab;
     let multiply_adds =
         tables + encoder + bridge + keys + target_len * (attention + cells + output);
     2.0 * multiply_adds
+}
+
+/// Numbers of a key, where keys are projected.
+fn key_width(config: &ModelConfig) -> usize {
+    match &config.attention {
+        AttentionConfig::General {} => config.decoder.get(),
+        AttentionConfig::Additive(_)
+        | AttentionConfig::Location(_)
+        | AttentionConfig::Ntm(_)
+        | AttentionConfig::LocationRelative(_) => config.attention.sizes().units,
+        AttentionConfig::Dot(_)
+        | AttentionConfig::DynamicConvolution(_)
+        | AttentionConfig::None {} => 0,
+    }
+}
+
+/// Multiply-adds of the scores at one step: those from the state, and those of each position.
+fn score_work(config: &ModelConfig) -> (f64, f64) {
+    let state = config.decoder.get() as f64;
+    let AttentionSizes {
+        units,
+        filters,
+        width,
+    } = config.attention.sizes();
+    let [units, filters, width] = [units as f64, filters as f64, width as f64];
+    // The kernel's taps, and the numbers that the state makes them and their sharpness from.
+    let (taps, moves) = (3.0, 4.0);
+    match config.attention {
+        AttentionConfig::Additive(_) => (state * units, units),
+        AttentionConfig::Dot(_) | AttentionConfig::General {} => (0.0, state),
+        AttentionConfig::Location(_) => (state * units, filters * (width + units) + units),
+        AttentionConfig::DynamicConvolution(_) => (
+            state * units + units * filters * width,
+            2.0 * filters * (width + units) + units,
+        ),
+        AttentionConfig::Ntm(_) => (state * (units + moves + 1.0), units + taps),
+        AttentionConfig::LocationRelative(_) => (state * (units + moves), units + taps),
+        AttentionConfig::None {} => (0.0, 0.0),
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +170,30 @@ mod tests {
             forward_flops(&config(&lstm), &work),
             f64::from(2 * (multiply_adds + more))
         );
+    }
+
+    #[test]
+    fn scores_of_ones_are_counted_by_hand() {
+        let ones = |attention: &str| {
+            format!("hidden = 1\ndecoder = 2\nbridge = \"tanh\"\n[attention]\nkind = {attention}")
+        };
+        let sizes = "units = 1\nfilters = 1\nwidth = 1";
+        for (attention, state, position) in [
+            ("\"additive\"\nunits = 1".to_owned(), 2.0, 1.0),
+            ("\"dot\"".to_owned(), 0.0, 2.0),
+            ("\"general\"".to_owned(), 0.0, 2.0),
+            // Filter, its feature's way to the unit, energy.
+            (format!("\"location\"\n{sizes}"), 2.0, 3.0),
+            // The state's filter beside; both filters, both features, energy.
+            (format!("\"dynamic-convolution\"\n{sizes}"), 3.0, 5.0),
+            // Query, gate, three taps, sharpness; energy, three taps.
+            ("\"ntm\"\nunits = 1".to_owned(), 12.0, 4.0),
+            ("\"location-relative\"\nunits = 1".to_owned(), 10.0, 4.0),
+            ("\"none\"".to_owned(), 0.0, 0.0),
+        ] {
+            let got = score_work(&config(&ones(&attention)));
+            assert_eq!(got, (state, position), "{attention}");
+        }
     }
 
     #[test]

@@ -140,9 +140,11 @@ impl Decoder {
                 .transpose()
         };
         let query = &state.layers[state.layers.len() - 1].hidden;
-        let attended = self
-            .attention
-            .attend(query, memory, state.attended.as_ref())?;
+        let previous = match &state.attended {
+            Some(attended) => attended.weights.clone(),
+            None => memory.first_weights(self.attention.start())?,
+        };
+        let attended = self.attention.attend(query, memory, &previous)?;
 
         let embedded = self.embedding.forward(tokens)?; // [B, E]
         let embedded = dropped(embedded, at_step(&dropout.embedding)?.as_ref())?;

@@ -40,7 +40,10 @@ mod seq2seq;
 mod weights;
 
 pub use attention::{
-    AdditiveAttention, AdditiveConfig, Attended, Attention, AttentionConfig, Memory, NoAttention,
+    AdditiveAttention, AdditiveConfig, Attended, Attention, AttentionConfig, AttentionSizes,
+    DotAttention, DotConfig, DynamicConvolutionAttention, DynamicConvolutionConfig,
+    LocationAttention, LocationConfig, LocationRelativeAttention, LocationRelativeConfig, Memory,
+    NoAttention, NtmAttention, NtmConfig,
 };
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};

@@ -71,8 +71,9 @@ const SMALL: [&str; 6] = [
     "--set=model.dropout=0",
     "--set=model.attention.units=64",
 ];
-const SMALL_TORCH: [&str; 1] =
-    [r#"--config={"embedding":32,"hidden":64,"decoder":128,"layers":1,"attention":64}"#];
+const SMALL_TORCH: [&str; 1] = [
+    r#"--config={"embedding":32,"hidden":64,"decoder":128,"layers":1,"attention":{"kind":"additive","units":64}}"#,
+];
 /// PyTorch decodes one token more than its sources of 12 have. Ours decodes as many as the source
 /// has, so it is given one more, and has that much more to read.
 const LEN: &str = "--set=data.max_len=13";

@@ -1,39 +1,20 @@
 //! Additive attention on slices: see the [equations](super).
 
-use super::kernel::{Memory, Scorer, Step, StepGrads};
+use super::kernel::{Memory, Scorer, Step, StepGrads, all_of, all_of_mut};
+use super::queries::Queries;
 use crate::lanes::sum_of_three;
-use crate::linear::{Linear, bias_gradient, weight_gradient};
-use crate::real::{Matrix, Output, Real};
+use crate::linear::bias_gradient;
+use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
 
-/// The parameters on the decoder's side; the keys are projected by whoever prepares the memory.
-#[derive(Clone, Copy, Debug)]
-pub struct AdditiveParams<'a, T> {
-    /// `[A, D]`.
-    pub query_weight: &'a [T],
-    /// `[A]`.
-    pub query_bias: &'a [T],
-    /// `[A]`.
-    pub energy: &'a [T],
-}
-
-/// Where the gradients of [`AdditiveParams`] are written.
-#[derive(Debug)]
-pub struct AdditiveGrads<'a, T> {
-    /// `[A, D]`.
-    pub query_weight: &'a mut [T],
-    /// `[A]`.
-    pub query_bias: &'a mut [T],
-    /// `[A]`.
-    pub energy: &'a mut [T],
-}
-
 /// `score[b,s] = energy · tanh(W state[b] + b + key[b,s])`, its weights packed.
+///
+/// Parameters: `W [A, D]`, `b [A]`, `energy [A]`; the keys are projected by whoever prepares the
+/// memory.
 #[derive(Clone, Debug, Default)]
 pub struct Additive<T: Real> {
-    query: Linear<T>,
-    bias: Vec<T>,
+    query: Queries<T>,
     energy: Vec<T>,
 }
 
@@ -42,28 +23,18 @@ impl<T: Real> Additive<T> {
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// Packs the weights; once after each change of them.
-    pub fn pack(&mut self, params: AdditiveParams<'_, T>) {
-        let units = params.energy.len();
-        let inputs = params.query_weight.len().checked_div(units).unwrap_or(0);
-        self.query
-            .pack(Matrix::dense(params.query_weight, units, inputs));
-        self.bias.clear();
-        self.bias.extend_from_slice(params.query_bias);
-        self.energy.clear();
-        self.energy.extend_from_slice(params.energy);
-    }
 }
 
 impl<T: Real> Scorer<T> for Additive<T> {
-    type Grads<'a> = AdditiveGrads<'a, T>;
+    fn pack(&mut self, params: &[&[T]]) {
+        let &[weight, bias, energy] = all_of(params);
+        self.query.pack(&[[weight, bias]]);
+        self.energy.clear();
+        self.energy.extend_from_slice(energy);
+    }
 
-    /// The query, and beside it its gradient; a cache line between the rows, which would compete
-    /// for the same few places of the nearest cache if they were a multiple of 4 KiB apart.
-    fn kept(&self) -> usize {
-        const CACHE_LINE: usize = 16;
-        2 * self.energy.len() + CACHE_LINE
+    fn kept(&self, _source_len: usize) -> usize {
+        self.query.kept()
     }
 
     /// The gradient of the energy.
@@ -72,37 +43,31 @@ impl<T: Real> Scorer<T> for Additive<T> {
     }
 
     fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
-        let stride = self.kept();
-        let bias = Output::Bias(&self.bias);
-        self.query.forward(step.state, kept, stride, bias);
+        let stride = self.query.kept();
+        self.query.forward(step, kept, stride);
         additive_scores(step.memory, step.rows, kept, stride, &self.energy, scores);
     }
 
-    fn backward(&self, step: Step<'_, T>, kept: &mut [T], d_scores: &[T], grads: StepGrads<'_, T>) {
-        let StepGrads {
-            state, keys, sums, ..
-        } = grads;
-        let energy = &self.energy;
+    fn backward(
+        &self,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &mut [T],
+        grads: StepGrads<'_, T>,
+    ) {
+        let (units, stride) = (self.energy.len(), self.query.kept());
+        let width = step.memory.len * units;
         for (index, &row) in step.rows.iter().enumerate() {
-            let (query, rest) = kept[index * self.kept()..].split_at_mut(energy.len());
-            let width = step.memory.len * energy.len();
+            let (query, rest) = kept[index * stride..].split_at_mut(units);
             let mut grads = AdditiveRow {
-                query: &mut rest[..energy.len()],
-                energy: &mut sums[index * energy.len()..][..energy.len()],
-                keys: &mut keys[index * width..][..width],
+                query: &mut rest[..units],
+                energy: &mut grads.sums[index * units..][..units],
+                keys: &mut grads.keys[index * width..][..width],
             };
             let d_scores = &d_scores[index * step.memory.len..][..step.memory.len];
-            additive_backward(step.memory, row, query, energy, d_scores, &mut grads);
+            additive_backward(step.memory, row, query, &self.energy, d_scores, &mut grads);
         }
-        let kept = Matrix {
-            data: kept,
-            cols: self.kept(),
-            stride: self.kept(),
-            rows: step.rows.len(),
-        };
-        let d_query = kept.columns(energy.len(), energy.len());
-        self.query
-            .backward(d_query, state, step.state.cols, Output::Add);
+        self.query.backward(step, kept, stride, grads.state);
     }
 
     fn gradients(
@@ -110,15 +75,12 @@ impl<T: Real> Scorer<T> for Additive<T> {
         kept: Matrix<'_, T>,
         states: Matrix<'_, T>,
         sums: Matrix<'_, T>,
-        grads: AdditiveGrads<'_, T>,
+        grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
-        let units = self.energy.len();
-        let d_query = kept.columns(units, units);
-        let weight = grads.query_weight;
-        weight_gradient(weight, states.cols, d_query, states, Output::Replace, team);
-        bias_gradient(grads.query_bias, d_query, team);
-        bias_gradient(grads.energy, sums, team);
+        let [weight, bias, energy] = all_of_mut(grads);
+        self.query.gradients(kept, states, [[weight, bias]], team);
+        bias_gradient(energy, sums, team);
     }
 }
 

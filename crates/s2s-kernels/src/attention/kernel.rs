@@ -7,7 +7,12 @@
 //!
 //! How the scores come about is the [`Scorer`]'s.
 
-use crate::lanes::{dot, max, sum};
+use std::fmt::Debug;
+
+use dyn_clone::DynClone;
+
+use super::start::Start;
+use crate::lanes::{dot, long_sum, max};
 use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
@@ -39,6 +44,12 @@ impl<'a, T> Memory<'a, T> {
             row * self.len + position,
             self.len * self.batch(),
         )
+    }
+
+    /// The keys of a row, `[S, K]`.
+    #[inline(always)]
+    pub(super) fn keys_of(&self, row: usize) -> &'a [T] {
+        at(self.keys, row, self.batch())
     }
 
     /// The key of a row's position.
@@ -89,33 +100,61 @@ pub struct StepGrads<'a, T> {
 ///
 /// Steps run over ranges of a batch's rows, perhaps on several threads: a row must not depend on
 /// another. What sums over rows is left to [`gradients`](Self::gradients).
-pub trait Scorer<T: Real>: Sync {
-    /// Where the gradients of the mechanism's parameters are written.
-    type Grads<'a>;
+pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
+    /// Packs the mechanism's parameters, each row by row, in the order of its own documentation;
+    /// once after each change of them.
+    fn pack(&mut self, params: &[&[T]]);
 
-    /// Numbers that a step keeps of each row for the backward pass.
-    fn kept(&self) -> usize;
+    /// Where it looked before the first step, if that matters to it.
+    fn start(&self) -> Start {
+        Start::Zeros
+    }
+
+    /// Numbers that a step keeps of each row for the backward pass, of sources padded to
+    /// `source_len`.
+    fn kept(&self, source_len: usize) -> usize;
 
     /// Numbers of each row that the backward pass sums over the steps.
     fn sums(&self) -> usize;
 
-    /// The scores `[rows, S]` of the real positions; `kept` is `[rows, kept()]`.
+    /// The scores `[rows, S]` of the real positions; `kept` is `[rows, kept(S)]`. A score of -∞ is a
+    /// weight of 0, even where a row has no other.
     fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]);
 
-    /// Adds to `grads` what comes from `d_scores [rows, S]`; what was kept becomes what
-    /// [`gradients`](Self::gradients) needs of this step.
-    fn backward(&self, step: Step<'_, T>, kept: &mut [T], d_scores: &[T], grads: StepGrads<'_, T>);
+    /// Adds to `grads` what comes from `d_scores [rows, S]`, which it may overwrite; what was kept
+    /// becomes what [`gradients`](Self::gradients) needs of this step.
+    fn backward(
+        &self,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &mut [T],
+        grads: StepGrads<'_, T>,
+    );
 
-    /// The gradients of the parameters from all rows of all steps: `kept [M, kept()]`, the
-    /// states before each step `[M, D]`, and `sums [B, sums()]`.
+    /// The gradients of the parameters, in the order in which they are packed, from all rows of all
+    /// steps: `kept [M, kept(S)]`, the states before each step `[M, D]`, and `sums [B, sums()]`.
     fn gradients(
         &self,
         kept: Matrix<'_, T>,
         states: Matrix<'_, T>,
         sums: Matrix<'_, T>,
-        grads: Self::Grads<'_>,
+        grads: &mut [&mut [T]],
         team: &mut Team<T>,
     );
+}
+
+dyn_clone::clone_trait_object!(<T: Real> Scorer<T>);
+
+/// A mechanism's parameters or their gradients, as many as it has.
+#[track_caller]
+pub(super) fn all_of<P, const N: usize>(params: &[P]) -> &[P; N] {
+    params.try_into().expect("a slice for each parameter")
+}
+
+/// As [`all_of`], to write.
+#[track_caller]
+pub(super) fn all_of_mut<P, const N: usize>(params: &mut [P]) -> &mut [P; N] {
+    params.try_into().expect("a slice for each parameter")
 }
 
 multiversion! {
@@ -137,7 +176,10 @@ multiversion! {
             let context = &mut context[index * stride..][..width];
             context.fill(T::ZERO);
             for (position, &weight) in real.iter().enumerate() {
-                add_scaled(context, weight, memory.value(position, row));
+                // What is left out would add 0.
+                if weight != T::ZERO {
+                    add_scaled(context, weight, memory.value(position, row));
+                }
             }
         }
     }
@@ -162,10 +204,7 @@ multiversion! {
                 *d_weight += dot(d_context, memory.value(position, row));
             }
             // forward: weight = softmax(score)
-            let mean = dot(weights, real);
-            for (d, &weight) in real.iter_mut().zip(weights) {
-                *d = weight * (*d - mean);
-            }
+            softmax_backward(weights, real);
         }
     }
 
@@ -175,15 +214,34 @@ multiversion! {
     }
 }
 
+/// Scores to weights, in place; all 0 where all scores are -∞.
+///
+/// A weight less than `exp(-75)` times the greatest is 0: ten thousands of them together are nothing
+/// beside the sum's last place, and no number is so small that the processor takes long over it.
 #[inline(always)]
-fn softmax<T: Real>(scores: &mut [T]) {
+pub(super) fn softmax<T: Real>(scores: &mut [T]) {
+    let least = T::from_f64(-75.0);
     let max = max(scores);
-    for score in scores.iter_mut() {
-        *score = (*score - max).exp();
+    if max == T::NEG_INFINITY && scores.iter().all(|&score| score == max) {
+        scores.fill(T::ZERO);
+        return;
     }
-    let scale = T::from_f64(1.0 / sum(scores).to_f64());
+    for score in scores.iter_mut() {
+        let below = *score - max;
+        *score = if below < least { T::ZERO } else { below.exp() };
+    }
+    let scale = T::from_f64(1.0 / long_sum(scores));
     for score in scores {
         *score *= scale;
+    }
+}
+
+/// The gradients of weights to those of their scores, in place.
+#[inline(always)]
+pub(super) fn softmax_backward<T: Real>(weights: &[T], d_weights: &mut [T]) {
+    let mean = dot(weights, d_weights);
+    for (d, &weight) in d_weights.iter_mut().zip(weights) {
+        *d = weight * (*d - mean);
     }
 }
 

@@ -5,13 +5,13 @@ use super::kernel::{Batch, Decoder};
 use super::step::features_stride;
 use super::trace::Rows;
 use super::{DecoderGrads, DecoderInputs, MemoryGrads};
-use crate::attention::kernel::{Scorer, Step, StepGrads, add_scaled_row, weigh_backward};
+use crate::attention::kernel::{Step, StepGrads, add_scaled_row, weigh_backward};
 use crate::real::{Matrix, Output, Real};
 use crate::recurrent::weights::{add_rows, gates_matrix};
 use crate::recurrent::{Cell, State};
 use crate::team::{Team, sized, split_rows};
 
-impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
+impl<T: Real, C: Cell> Decoder<T, C> {
     /// The gradients of everything, from those of the logits, which stand where the logits stood:
     /// in [`logits_mut`](Self::logits_mut). Consumes what the forward pass kept.
     ///
@@ -21,7 +21,7 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
         inputs: DecoderInputs<'_, T>,
         d_memory: MemoryGrads<'_, T>,
         grads: DecoderGrads<'_, T>,
-        scorer_grads: M::Grads<'_>,
+        scorer_grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
         self.steps_backward(inputs, d_memory, team);
@@ -53,7 +53,7 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
         self.sums.resize(batch * self.scorer.sums(), T::ZERO);
         let work = self
             .trace
-            .split::<C>(sizes, self.scorer.kept(), &ranges)
+            .split::<C>(sizes, self.scorer.kept(source_len), &ranges)
             .into_iter()
             .zip(keys.zip(values))
             .zip(cut(&mut self.sums, self.scorer.sums()))
@@ -87,7 +87,7 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
             )
             .collect();
         let batch = Batch {
-            scorer: &self.scorer,
+            scorer: &*self.scorer,
             weights: &self.weights,
             inputs,
             len,
@@ -118,7 +118,7 @@ struct RowGrads<'a, T> {
     cell_states: Vec<&'a mut [T]>,
 }
 
-impl<T: Real, M: Scorer<T>, C: Cell> Batch<'_, T, M, C> {
+impl<T: Real, C: Cell> Batch<'_, T, C> {
     fn backward(&self, rows: &mut Rows<'_, T>, grads: &mut RowGrads<'_, T>) {
         for state in grads.states.iter_mut().chain(&mut grads.cell_states) {
             state.fill(T::ZERO);

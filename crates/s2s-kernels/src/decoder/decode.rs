@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
-use crate::attention::kernel::{Memory, Scorer, Step};
+use crate::attention::kernel::{Memory, Step};
 use crate::real::{Matrix, Real};
 use crate::recurrent::{Cell, State};
 
@@ -73,9 +73,9 @@ impl<T: Real, C: Cell> Decoding<T, C> {
 
     /// Begins with the memory's rows, in their order; `initial` has the first states, `[B, D]` each,
     /// one a layer.
-    pub fn start<M: Scorer<T>>(
+    pub fn start(
         &mut self,
-        decoder: &Decoder<T, M, C>,
+        decoder: &Decoder<T, C>,
         memory: Memory<'_, T>,
         initial: &[State<&[T]>],
     ) {
@@ -87,8 +87,12 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         self.source_len = memory.len;
         self.rows.clear();
         self.rows.extend(0..memory.batch());
-        self.resize(decoder.scorer.kept());
-        self.weights.after.fill(T::ZERO);
+        self.resize(decoder.scorer.kept(memory.len));
+        let start = decoder.scorer.start();
+        let weights = self.weights.after.chunks_exact_mut(memory.len.max(1));
+        for (weights, &length) in weights.zip(memory.lengths) {
+            start.fill(length, weights);
+        }
         for (states, initial) in self.cell_states.iter_mut().zip(initial) {
             states.after.copy_from_slice(initial.cell);
         }
@@ -133,12 +137,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
     }
 
     /// Reads one token a row; leaves its logits and weights.
-    pub fn step<M: Scorer<T>>(
-        &mut self,
-        decoder: &Decoder<T, M, C>,
-        memory: Memory<'_, T>,
-        tokens: &[u32],
-    ) {
+    pub fn step(&mut self, decoder: &Decoder<T, C>, memory: Memory<'_, T>, tokens: &[u32]) {
         assert_eq!(tokens.len(), self.rows.len(), "one token a row");
         let DecoderSizes {
             units,
@@ -165,7 +164,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             values,
         );
         attend(
-            &decoder.scorer,
+            &*decoder.scorer,
             step,
             &mut self.kept,
             &mut self.weights.after,

@@ -3,7 +3,6 @@
 use super::kernel::Decoder;
 use super::step::features_stride;
 use super::{DecoderDropout, DecoderGrads, DecoderSizes};
-use crate::attention::kernel::Scorer;
 use crate::linear::{bias_gradient, weight_gradient};
 use crate::real::{Matrix, Output, Real};
 use crate::recurrent::weights::{bias_gradients, gates_matrix, hidden_gradients};
@@ -11,12 +10,12 @@ use crate::recurrent::{Cell, RecurrentGrads};
 use crate::table::scatter_add;
 use crate::team::{Team, sized};
 
-impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
+impl<T: Real, C: Cell> Decoder<T, C> {
     pub(super) fn gradients(
         &mut self,
         dropout: &DecoderDropout<'_, T>,
         mut grads: DecoderGrads<'_, T>,
-        scorer_grads: M::Grads<'_>,
+        scorer_grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
         let DecoderSizes {
@@ -61,7 +60,8 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
         }
         self.word_gradients(dropout, grads.embedding, &mut grads.layers[0], team);
 
-        let kept = Matrix::dense(&self.trace.kept, rows, self.scorer.kept());
+        let width = self.scorer.kept(self.trace.source_len);
+        let kept = Matrix::dense(&self.trace.kept, rows, width);
         let sums = Matrix::dense(&self.sums, self.trace.batch, self.scorer.sums());
         let states = self.states(layers - 1, 0);
         self.scorer

@@ -12,9 +12,9 @@ use crate::team::{Team, sized, split_rows};
 /// A decoder: its packed weights, and what its backward pass needs. The memory is reused from step
 /// to step.
 #[derive(Clone, Debug)]
-pub struct Decoder<T: Real, M, C> {
+pub struct Decoder<T: Real, C> {
     /// The attention; it is packed by its own means.
-    pub scorer: M,
+    pub scorer: Box<dyn Scorer<T>>,
     pub(super) weights: Weights<T, C>,
     pub(super) trace: DecoderTrace<T>,
     pub(super) shares: [Vec<T>; 2],
@@ -25,9 +25,9 @@ pub struct Decoder<T: Real, M, C> {
     pub(super) d_table: Vec<T>,
 }
 
-impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
+impl<T: Real, C: Cell> Decoder<T, C> {
     /// A decoder around an attention, without weights: [`pack`](Self::pack) comes first.
-    pub fn new(scorer: M) -> Self {
+    pub fn new(scorer: Box<dyn Scorer<T>>) -> Self {
         Self {
             scorer,
             weights: Weights::default(),
@@ -93,7 +93,7 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
         self.trace.resize::<C>(
             sizes,
             (batch, len, memory.len),
-            self.scorer.kept(),
+            self.scorer.kept(memory.len),
             &dropout,
         );
         let ranges = team.ranges(batch);
@@ -103,13 +103,13 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
         let hidden = split_rows(sized(hidden, batch * gates), gates, &ranges);
         let work = self
             .trace
-            .split::<C>(sizes, self.scorer.kept(), &ranges)
+            .split::<C>(sizes, self.scorer.kept(memory.len), &ranges)
             .into_iter()
             .zip(input.into_iter().zip(hidden))
             .map(|(trace, (input, hidden))| (trace, Gates { input, hidden }))
             .collect();
         let batch = Batch {
-            scorer: &self.scorer,
+            scorer: &*self.scorer,
             weights: &self.weights,
             inputs,
             len,
@@ -143,14 +143,14 @@ impl<T: Real, M: Scorer<T>, C: Cell> Decoder<T, M, C> {
 }
 
 /// What all ranges of rows share in one pass.
-pub(super) struct Batch<'a, T: Real, M, C> {
-    pub(super) scorer: &'a M,
+pub(super) struct Batch<'a, T: Real, C> {
+    pub(super) scorer: &'a dyn Scorer<T>,
     pub(super) weights: &'a Weights<T, C>,
     pub(super) inputs: DecoderInputs<'a, T>,
     pub(super) len: usize,
 }
 
-impl<T: Real, M: Scorer<T>, C: Cell> Batch<'_, T, M, C> {
+impl<T: Real, C: Cell> Batch<'_, T, C> {
     fn forward(&self, rows: &mut Rows<'_, T>, shares: &mut Gates<'_, T>) {
         self.begin(rows);
         for step in 0..self.len {
@@ -165,7 +165,7 @@ impl<T: Real, M: Scorer<T>, C: Cell> Batch<'_, T, M, C> {
         }
     }
 
-    /// The first states, and no attention before them.
+    /// The first states, and where attention looked before them.
     fn begin(&self, rows: &mut Rows<'_, T>) {
         let DecoderSizes { units, layers, .. } = self.weights.sizes;
         for (layer, initial) in self.inputs.initial.iter().enumerate() {
@@ -186,7 +186,11 @@ impl<T: Real, M: Scorer<T>, C: Cell> Batch<'_, T, M, C> {
                     .for_each(|(f, initial)| f[..units].copy_from_slice(initial));
             }
         }
-        rows.weights.at_mut(0).fill(T::ZERO);
+        let (memory, start) = (self.inputs.memory, self.scorer.start());
+        let weights = rows.weights.at_mut(0).chunks_exact_mut(memory.len.max(1));
+        for (weights, &row) in weights.zip(&rows.memory) {
+            start.fill(memory.lengths[row], weights);
+        }
     }
 
     /// The tokens of a step, and their embeddings where some numbers of them are dropped.

@@ -96,7 +96,7 @@ impl<T: Real, C: Cell> Weights<T, C> {
 
 /// The weights `[rows, S]` and the context `[rows, C]` of a step.
 pub(super) fn attend<T: Real>(
-    scorer: &impl Scorer<T>,
+    scorer: &dyn Scorer<T>,
     step: Step<'_, T>,
     kept: &mut [T],
     weights: &mut [T],

@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::attention::additive::{Additive, AdditiveGrads, AdditiveParams};
+use crate::attention::additive::Additive;
 use crate::attention::kernel::Memory;
 use crate::gradcheck::{assert_gradient, dot, numbers};
 use crate::gru::Gru;
@@ -89,7 +89,7 @@ impl<C: Cell> Case<C> {
     /// The loss, and the gradient where asked for.
     fn run(
         &self,
-        decoder: &mut Decoder<f64, Additive<f64>, C>,
+        decoder: &mut Decoder<f64, C>,
         point: &[f64],
         gradient: Option<&mut [f64]>,
     ) -> f64 {
@@ -126,11 +126,7 @@ impl<C: Cell> Case<C> {
             let mut d = split_mut(gradient, &self.sizes()).into_iter();
             let mut next = || d.next().unwrap();
             let [embedding, output_weight, output_bias] = [next(), next(), next()];
-            let scorer = AdditiveGrads {
-                query_weight: next(),
-                query_bias: next(),
-                energy: next(),
-            };
+            let mut scorer = [next(), next(), next()];
             let (values, keys) = (next(), next());
             let initial = (0..self.layers).map(|_| State {
                 hidden: next(),
@@ -154,7 +150,7 @@ impl<C: Cell> Case<C> {
                 keys,
                 initial,
             };
-            decoder.backward(inputs, d_memory, grads, scorer, &mut self.team());
+            decoder.backward(inputs, d_memory, grads, &mut scorer, &mut self.team());
         }
         loss
     }
@@ -163,7 +159,7 @@ impl<C: Cell> Case<C> {
         let point = numbers(4, self.sizes().iter().sum());
         let mut gradient = vec![f64::NAN; point.len()];
         self.run(
-            &mut Decoder::new(Additive::new()),
+            &mut Decoder::new(Box::new(Additive::new())),
             &point,
             Some(&mut gradient),
         );
@@ -184,11 +180,7 @@ impl<C: Cell> Case<C> {
     }
 
     /// Packs the parameters of `point` and returns its parts.
-    fn pack<'a>(
-        &self,
-        decoder: &mut Decoder<f64, Additive<f64>, C>,
-        point: &'a [f64],
-    ) -> Vec<&'a [f64]> {
+    fn pack<'a>(&self, decoder: &mut Decoder<f64, C>, point: &'a [f64]) -> Vec<&'a [f64]> {
         let parts = split(point, &self.sizes());
         let layers = parts[8 + 2 * self.layers..]
             .chunks_exact(4)
@@ -204,11 +196,7 @@ impl<C: Cell> Case<C> {
             output_weight: parts[1],
             output_bias: parts[2],
         });
-        decoder.scorer.pack(AdditiveParams {
-            query_weight: parts[3],
-            query_bias: parts[4],
-            energy: parts[5],
-        });
+        decoder.scorer.pack(&parts[3..6]);
         parts
     }
 }
@@ -255,7 +243,7 @@ fn cases<C: Cell>() -> Vec<Case<C>> {
 fn check_derivatives<C: Cell>() {
     for case in cases::<C>() {
         let (point, gradient) = case.gradient();
-        let mut decoder = Decoder::new(Additive::new());
+        let mut decoder = Decoder::new(Box::new(Additive::new()));
         assert_gradient(&format!("{case:?}"), &point, &gradient, |point| {
             case.run(&mut decoder, point, None)
         });
@@ -292,7 +280,7 @@ fn threads_do_not_change_a_bit() {
 }
 
 fn check_memory<C: Cell>() {
-    let mut decoder = Decoder::new(Additive::new());
+    let mut decoder = Decoder::new(Box::new(Additive::new()));
     for case in cases::<C>() {
         let (point, expected) = case.gradient();
         let mut gradient = vec![f64::NAN; point.len()];
@@ -321,7 +309,7 @@ fn check_decoding<C: Cell>() {
     for layers in 1..4 {
         let case = free_running::<C>(layers);
         let point = numbers(4, case.sizes().iter().sum());
-        let mut decoder = Decoder::new(Additive::new());
+        let mut decoder = Decoder::new(Box::new(Additive::new()));
         case.run(&mut decoder, &point, None);
         let parts = case.pack(&mut decoder, &point);
         let memory = Memory {
@@ -350,7 +338,7 @@ fn decoding_step_by_step_is_the_free_running_loop() {
 fn check_keep<C: Cell>() {
     let case = free_running::<C>(2);
     let point = numbers(4, case.sizes().iter().sum());
-    let mut decoder = Decoder::new(Additive::new());
+    let mut decoder = Decoder::new(Box::new(Additive::new()));
     case.run(&mut decoder, &point, None);
     let parts = case.pack(&mut decoder, &point);
     let memory = Memory {

@@ -29,7 +29,7 @@ pub(super) struct DecoderTrace<T> {
     pub(super) dropped: Vec<Vec<T>>,
     /// `[T, B, SAVED·D]` for each layer, padded; the gates, then their derivatives.
     pub(super) gates: Vec<Vec<T>>,
-    /// `[T + 1, B, S]`; at position 0 zeros.
+    /// `[T + 1, B, S]`, one position late; at position 0 where attention starts.
     pub(super) weights: Vec<T>,
     /// `[T, B, kept]`: what the scorer keeps.
     pub(super) kept: Vec<T>,

@@ -5,9 +5,8 @@ use std::num::NonZeroUsize;
 use candle_core::{D, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use s2s_kernels::slices::{
-    Additive, AdditiveGrads, AdditiveParams, Cell, Decoder, DecoderDropout, DecoderGrads,
-    DecoderInputs, DecoderParams, DecoderSizes, Gru, Lstm, Memory, MemoryGrads, RecurrentGrads,
-    RecurrentParams, Targets, Team,
+    Additive, Cell, Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams,
+    DecoderSizes, Gru, Lstm, Memory, MemoryGrads, RecurrentGrads, RecurrentParams, Targets, Team,
 };
 use s2s_kernels::{Kernels, RecurrentWeights, State};
 
@@ -212,12 +211,8 @@ impl Case {
             .iter()
             .map(|v| numbers(v))
             .collect::<Result<Vec<_>>>()?;
-        let mut decoder = Decoder::<f32, _, C>::new(Additive::new());
-        decoder.scorer.pack(AdditiveParams {
-            query_weight: &vars[3],
-            query_bias: &vars[4],
-            energy: &vars[5],
-        });
+        let mut decoder = Decoder::<f32, C>::new(Box::new(Additive::new()));
+        decoder.scorer.pack(&[&vars[3], &vars[4], &vars[5]]);
         let params = DecoderParams {
             embedding: &vars[0],
             layers: vars[FIXED + 2 * layers..]
@@ -259,11 +254,7 @@ impl Case {
         let mut parts = grads.iter_mut().map(Vec::as_mut_slice);
         let mut next = || parts.next().expect("one part a variable");
         let [embedding, output_weight, output_bias] = [next(), next(), next()];
-        let scorer = AdditiveGrads {
-            query_weight: next(),
-            query_bias: next(),
-            energy: next(),
-        };
+        let mut scorer = [next(), next(), next()];
         let (values, keys) = (next(), next());
         let d_memory = MemoryGrads {
             values,
@@ -289,7 +280,7 @@ impl Case {
             output_weight,
             output_bias,
         };
-        decoder.backward(inputs, d_memory, d, scorer, &mut team);
+        decoder.backward(inputs, d_memory, d, &mut scorer, &mut team);
         all.extend(grads);
         Ok(all)
     }

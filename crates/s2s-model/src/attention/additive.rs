@@ -1,9 +1,12 @@
 //! Additive attention: a small network scores state against value.
 
+use std::num::NonZeroUsize;
+
 use candle_core::{Result, Tensor};
 use s2s_kernels::Kernels;
+use serde::{Deserialize, Serialize};
 
-use super::{AdditiveConfig, Attended, Attention, Memory};
+use super::{Attended, Attention, Memory, size};
 use crate::{Init, Linear, Scope};
 
 /// Additive attention: a small network scores state against value.
@@ -43,6 +46,13 @@ impl AdditiveAttention {
             kernels,
         })
     }
+
+    /// The scores `[B, S]` of the positions, for states `query` `[B, D]`.
+    pub(super) fn scores(&self, query: &Tensor, memory: &Memory) -> Result<Tensor> {
+        let query = self.query.forward(query)?; // [B, A]
+        self.kernels
+            .additive_scores(&query, memory.keys(), &self.energy)
+    }
 }
 
 impl Attention for AdditiveAttention {
@@ -51,16 +61,21 @@ impl Attention for AdditiveAttention {
         Memory::new(values, &keys, mask)
     }
 
-    fn attend(
-        &self,
-        query: &Tensor,
-        memory: &Memory,
-        _previous: Option<&Attended>,
-    ) -> Result<Attended> {
-        let query = self.query.forward(query)?; // [B, A]
-        let scores = self
-            .kernels
-            .additive_scores(&query, memory.keys(), &self.energy)?; // [B, S]
-        memory.weigh(&scores)
+    fn attend(&self, query: &Tensor, memory: &Memory, _previous: &Tensor) -> Result<Attended> {
+        memory.weigh(&self.scores(query, memory)?)
+    }
+}
+
+/// Options of additive attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdditiveConfig {
+    /// Width of the space in which state and value meet.
+    pub units: NonZeroUsize,
+}
+
+impl Default for AdditiveConfig {
+    fn default() -> Self {
+        Self { units: size(64) }
     }
 }

@@ -15,12 +15,7 @@ impl Attention for NoAttention {
         Memory::new(values, values, mask)
     }
 
-    fn attend(
-        &self,
-        query: &Tensor,
-        memory: &Memory,
-        _previous: Option<&Attended>,
-    ) -> Result<Attended> {
+    fn attend(&self, query: &Tensor, memory: &Memory, _previous: &Tensor) -> Result<Attended> {
         let (batch, _, width) = memory.values().dims3()?;
         Ok(Attended {
             context: Tensor::zeros((batch, width), query.dtype(), query.device())?,

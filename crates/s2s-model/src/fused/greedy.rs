@@ -32,7 +32,7 @@ impl<C: Cell> Fused<C> {
         self.encode(&ParamSlices::of(params), read, None)?;
         let memory = Memory {
             values: &self.values,
-            keys: &self.keys,
+            keys: self.attention.keys(&self.values),
             lengths,
             len,
         };

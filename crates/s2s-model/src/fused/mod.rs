@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The reference is [`Seq2Seq::forward`](crate::Seq2Seq::forward) under autograd; a test holds the
-//! two together. It exists where the kernels do: in f32 on the CPU, with additive attention.
+//! two together. It exists where the kernels do: in f32 on the CPU.
 
+mod attention;
 mod bridge;
 mod encoder;
 mod greedy;
@@ -24,14 +25,15 @@ use std::num::NonZeroUsize;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 use s2s_kernels::State;
 use s2s_kernels::slices::{
-    Additive, AdditiveGrads, AdditiveParams, Cell, Decoder, DecoderDropout, DecoderInputs, Linear,
-    Matrix, Memory, MemoryGrads, Output, Targets, Team, swap_axes, token_loss, weight_gradient,
+    Cell, Decoder, DecoderDropout, DecoderInputs, Memory, MemoryGrads, Targets, Team, swap_axes,
+    token_loss,
 };
 
+use self::attention::FusedAttention;
 use self::bridge::FusedBridge;
 use self::encoder::{FusedEncoder, Words};
 use self::slices::{GradSlices, ParamSlices};
-use crate::{AdditiveConfig, Batch, Forcing, ModelConfig, Noise, Probability, Score};
+use crate::{Batch, Forcing, ModelConfig, Noise, Probability, Score};
 
 /// The operators of a model with their memory, which is reused from step to step. A clone shares
 /// the packed weights.
@@ -40,15 +42,12 @@ struct Fused<C: Cell> {
     team: Team<f32>,
     encoder: FusedEncoder<C>,
     bridge: FusedBridge,
-    key: Linear<f32>,
-    decoder: Decoder<f32, Additive<f32>, C>,
+    attention: FusedAttention,
+    decoder: Decoder<f32, C>,
     values: Vec<f32>,   // [B, S, 2H]
     d_values: Vec<f32>, // [B, S, 2H]
-    keys: Vec<f32>,     // [B, S, A]
-    d_keys: Vec<f32>,   // [B, S, A]
     sizes: Sizes,
     config: ModelConfig,
-    attention: AdditiveConfig,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +56,6 @@ struct Sizes {
     embedding: usize,
     both: usize, // 2H
     decoder: usize,
-    attention: usize,
     dropout: Probability,
     embedding_dropout: Probability,
 }
@@ -71,25 +69,22 @@ impl<C: Cell> fmt::Debug for Fused<C> {
 }
 
 impl<C: Cell> Fused<C> {
-    fn new(config: &ModelConfig, attention: &AdditiveConfig) -> Self {
+    fn new(config: &ModelConfig) -> Self {
+        let (attention, scorer) = FusedAttention::new(config);
         Self {
             team: Team::new(NonZeroUsize::MIN),
             encoder: FusedEncoder::new(config),
             bridge: FusedBridge::new(config),
-            key: Linear::new(),
-            decoder: Decoder::new(Additive::new()),
+            attention,
+            decoder: Decoder::new(scorer),
             values: Vec::new(),
             d_values: Vec::new(),
-            keys: Vec::new(),
-            d_keys: Vec::new(),
             config: config.clone(),
-            attention: attention.clone(),
             sizes: Sizes {
                 layers: config.layers.get(),
                 embedding: config.embedding.get(),
                 both: 2 * config.hidden.get(),
                 decoder: config.decoder.get(),
-                attention: attention.units.get(),
                 dropout: config.dropout,
                 embedding_dropout: config.embedding_dropout,
             },
@@ -97,25 +92,10 @@ impl<C: Cell> Fused<C> {
     }
 
     fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
-        let Sizes {
-            both,
-            attention,
-            layers,
-            ..
-        } = self.sizes;
         self.encoder.pack(params)?;
         self.bridge.pack(params)?;
-        self.key.pack(Matrix::dense(
-            params.get("attention.key.weight")?,
-            attention,
-            both,
-        ));
-        self.decoder.scorer.pack(AdditiveParams {
-            query_weight: params.get("attention.query.weight")?,
-            query_bias: params.get("attention.query.bias")?,
-            energy: params.get("attention.energy")?,
-        });
-        self.decoder.pack(&params.decoder(layers)?);
+        self.attention.pack(params, &mut *self.decoder.scorer)?;
+        self.decoder.pack(&params.decoder(self.sizes.layers)?);
         Ok(())
     }
 
@@ -130,7 +110,7 @@ impl<C: Cell> Fused<C> {
         let team = &mut self.team;
         let between = masks.between();
         let initial = bridge::slices(&self.bridge.states);
-        let memory = host.memory(&self.values, &self.keys);
+        let memory = host.memory(&self.values, self.attention.keys(&self.values));
         self.decoder.forward(
             host.decoder_inputs(memory, &initial, masks.dropout(&between)),
             team,
@@ -145,24 +125,17 @@ impl<C: Cell> Fused<C> {
         words: Words<'_>,
         noise: Option<&Noise>,
     ) -> Result<()> {
-        let Sizes {
-            both, attention, ..
-        } = self.sizes;
         let team = &mut self.team;
         self.encoder.forward(params, words, noise, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
-        let positions = words.ids.len();
-        self.values.resize(positions * both, 0.0);
+        self.values.resize(words.ids.len() * self.sizes.both, 0.0);
         let position_first = self.encoder.values();
         swap_axes(
             &mut self.values,
             position_first,
             (words.len, words.lengths.len()),
         );
-        self.keys.resize(positions * attention, 0.0);
-        let values = Matrix::dense(&self.values, positions, both);
-        self.key
-            .forward_on(values, &mut self.keys, Output::Replace, team);
+        self.attention.forward(&self.values, team);
         Ok(())
     }
 
@@ -199,21 +172,17 @@ impl<C: Cell> Fused<C> {
         masks: &Masks,
         grads: &mut GradSlices<'_>,
     ) -> Result<()> {
-        let Sizes {
-            layers,
-            both,
-            attention,
-            ..
-        } = self.sizes;
+        let Sizes { layers, both, .. } = self.sizes;
         let (rows, positions) = (host.source_lengths.len(), host.sources.len());
         let team = &mut self.team;
 
-        self.d_keys.resize(positions * attention, 0.0);
         self.d_values.resize(positions * both, 0.0);
         let initial = bridge::slices(&self.bridge.states);
+        let mut scorer = self.attention.take_gradients(grads)?;
+        let (keys, d_keys) = self.attention.keys_and_gradient(&self.values);
         let d_memory = MemoryGrads {
             values: &mut self.d_values,
-            keys: &mut self.d_keys,
+            keys: d_keys,
             initial: self
                 .bridge
                 .d_states
@@ -221,23 +190,13 @@ impl<C: Cell> Fused<C> {
                 .map(|state| state.each_mut().map(Vec::as_mut_slice))
                 .collect(),
         };
-        let scorer = AdditiveGrads {
-            query_weight: grads.take("attention.query.weight")?,
-            query_bias: grads.take("attention.query.bias")?,
-            energy: grads.take("attention.energy")?,
-        };
         let between = masks.between();
-        let memory = host.memory(&self.values, &self.keys);
+        let memory = host.memory(&self.values, keys);
         let inputs = host.decoder_inputs(memory, &initial, masks.dropout(&between));
         self.decoder
-            .backward(inputs, d_memory, grads.decoder(layers)?, scorer, team);
-
-        let d_keys = Matrix::dense(&self.d_keys, positions, attention);
-        let d_weight = grads.take("attention.key.weight")?;
-        let dense = Matrix::dense(&self.values, positions, both);
-        weight_gradient(d_weight, both, d_keys, dense, Output::Replace, team);
-        self.key
-            .backward_on(d_keys, &mut self.d_values, Output::Add, team);
+            .backward(inputs, d_memory, grads.decoder(layers)?, &mut scorer, team);
+        self.attention
+            .backward(&self.values, &mut self.d_values, grads, team)?;
         swap_axes(
             self.encoder.d_values_mut(),
             &self.d_values,

@@ -4,24 +4,22 @@ use std::fmt;
 use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor};
+use dyn_clone::DynClone;
 use s2s_kernels::slices::{Cell, Gru, Lstm, Team};
 
 use super::slices::{GradSlices, ParamSlices, to_tensors, zeros};
 use super::{Fused, HostBatch, Masks};
 use crate::{
-    AttentionConfig, Batch, CellKind, Decoded, Forcing, ModelConfig, Noise, Params, Score, Source,
-    Stop, Tokens, Watch,
+    Batch, CellKind, Decoded, Forcing, ModelConfig, Noise, Params, Score, Source, Stop, Tokens,
+    Watch,
 };
 
 /// A model on the kernels, whatever its cell.
-pub(crate) trait FusedModel: fmt::Debug + Send + Sync {
+pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
     fn set_threads(&mut self, threads: NonZeroUsize);
 
     /// The same operators with memory of their own, packed.
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>>;
-
-    /// The same operators with memory of their own; the packed weights are shared.
-    fn boxed_clone(&self) -> Box<dyn FusedModel>;
 
     /// Loss and predictions, without dropout.
     fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score>;
@@ -46,22 +44,15 @@ pub(crate) trait FusedModel: fmt::Debug + Send + Sync {
     ) -> Result<Vec<Decoded>>;
 }
 
-impl Clone for Box<dyn FusedModel> {
-    fn clone(&self) -> Self {
-        (**self).boxed_clone()
-    }
-}
+dyn_clone::clone_trait_object!(FusedModel);
 
 /// The operators of a model, if there are kernels for it.
 pub(crate) fn fused(config: &ModelConfig, params: &Params) -> Option<Box<dyn FusedModel>> {
-    let AttentionConfig::Additive(attention) = &config.attention else {
-        return None;
-    };
     let is_here = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
     is_here.then(|| -> Box<dyn FusedModel> {
         match config.cell {
-            CellKind::Gru => Box::new(Fused::<Gru>::new(config, attention)),
-            CellKind::Lstm => Box::new(Fused::<Lstm>::new(config, attention)),
+            CellKind::Gru => Box::new(Fused::<Gru>::new(config)),
+            CellKind::Lstm => Box::new(Fused::<Lstm>::new(config)),
         }
     })
 }
@@ -71,12 +62,8 @@ impl<C: Cell> FusedModel for Fused<C> {
         self.team = Team::new(threads);
     }
 
-    fn boxed_clone(&self) -> Box<dyn FusedModel> {
-        Box::new(self.clone())
-    }
-
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
-        let mut alike = Self::new(&self.config, &self.attention);
+        let mut alike = Self::new(&self.config);
         alike.team = self.team.clone();
         alike.pack(&ParamSlices::of(params))?;
         Ok(Box::new(alike))

@@ -6,7 +6,7 @@
 use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result};
-use s2s_kernels::Kernels;
+use s2s_kernels::{Kernels, Start};
 use s2s_model::{
     AttentionConfig, Batch, BridgeKind, CellKind, ModelConfig, Probability, Seq2Seq, Stop, Tokens,
 };
@@ -63,12 +63,56 @@ pub(crate) fn attentions() -> Vec<AttentionConfig> {
     names::<AttentionConfig>(&json!({ "kind": "?" }))
         .into_iter()
         .map(|kind| {
-            [json!({ "kind": kind, "units": 6 }), json!({ "kind": kind })]
-                .into_iter()
-                .find_map(|config| serde_json::from_value(config).ok())
-                .unwrap_or_else(|| panic!("attention {kind} has no default"))
+            let mut config = json!({ "kind": kind });
+            for (key, size) in [("units", 6), ("filters", 2), ("width", 3)] {
+                let with = with(&config, key, &json!(size));
+                if parse(&with).is_some() {
+                    config = with;
+                }
+            }
+            parse(&config).unwrap_or_else(|| panic!("attention {kind} has no default"))
         })
         .collect()
+}
+
+/// Every attention in every way: from each place to start where it has one, scaled or not.
+pub(crate) fn attentions_in_every_way() -> Vec<AttentionConfig> {
+    let mut ways: Vec<(&str, Value)> = names::<Start>(&json!("?"))
+        .into_iter()
+        .map(|start| ("start", json!(start)))
+        .collect();
+    ways.push(("scaled", json!(true)));
+    let mut found = Vec::new();
+    for attention in attentions() {
+        let config = serde_json::to_value(&attention).expect("a configuration is a table");
+        found.push(attention);
+        for (key, value) in &ways {
+            let other = parse(&with(&config, key, value));
+            found.extend(other.filter(|other| is_sound(other) && !found.contains(other)));
+        }
+    }
+    found
+}
+
+fn with(config: &Value, key: &str, value: &Value) -> Value {
+    let mut config = config.clone();
+    config[key] = value.clone();
+    config
+}
+
+fn parse(config: &Value) -> Option<AttentionConfig> {
+    serde_json::from_value(config.clone()).ok()
+}
+
+/// Whether some model can be built with it.
+fn is_sound(attention: &AttentionConfig) -> bool {
+    let config = ModelConfig {
+        hidden: size(3),
+        decoder: size(6),
+        attention: attention.clone(),
+        ..ModelConfig::default()
+    };
+    config.problems().is_empty()
 }
 
 /// Every cell, attention, bridge and implementation that go together, with one layer and with two,

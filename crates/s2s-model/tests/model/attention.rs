@@ -5,7 +5,7 @@ use rand::Rng;
 use s2s_kernels::Kernels;
 use s2s_model::{Attended, Attention, AttentionConfig, Params, keyed_rng};
 
-use crate::architectures::{all_kernels, attentions};
+use crate::architectures::{all_kernels, attentions_in_every_way};
 use crate::closeness::{assert_close, distance, largest, numbers};
 
 const LENGTHS: [usize; 3] = [3, 4, 1];
@@ -29,14 +29,15 @@ struct Scene {
 impl Scene {
     fn new(config: AttentionConfig, kernels: Kernels) -> Result<Self> {
         let mut params = Params::new(0, DType::F64, &Device::Cpu);
-        let attention = config.build(&mut params.root(), VALUES, STATE, kernels)?;
+        let state = config.state_width(VALUES).unwrap_or(STATE);
+        let attention = config.build(&mut params.root(), VALUES, state, kernels)?;
         // Larger than they start, so that the choice is far from even.
         for (_, var) in params.iter() {
             var.set(&(var.as_detached_tensor() * 4.0)?)?;
         }
         let mask = LENGTHS.map(|len| [0, 1, 2, 3].map(|s| f64::from(u8::from(s < len))));
         let queries =
-            (0..STEPS).map(|step| drawn(&format!("query {step}"), &[LENGTHS.len(), STATE]));
+            (0..STEPS).map(|step| drawn(&format!("query {step}"), &[LENGTHS.len(), state]));
         Ok(Self {
             config,
             attention,
@@ -60,11 +61,11 @@ impl Scene {
         change: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Vec<Attended>> {
         let memory = self.attention.prepare(values, mask)?;
+        let mut previous = memory.first_weights(self.attention.start())?;
         let mut answers: Vec<Attended> = Vec::with_capacity(STEPS);
         for query in &self.queries {
-            let answer = self
-                .attention
-                .attend(&change(query)?, &memory, answers.last())?;
+            let answer = self.attention.attend(&change(query)?, &memory, &previous)?;
+            previous = answer.weights.clone();
             answers.push(answer);
         }
         Ok(answers)
@@ -102,7 +103,7 @@ fn drawn(what: &str, dims: &[usize]) -> Result<Var> {
 
 /// Every mechanism, with every implementation of the operators.
 fn scenes() -> Result<Vec<Scene>> {
-    attentions()
+    attentions_in_every_way()
         .into_iter()
         .flat_map(|config| {
             all_kernels()

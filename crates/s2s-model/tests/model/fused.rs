@@ -1,13 +1,14 @@
 //! The kernels against the reference: one model, two ways to its loss and gradients.
 
 use candle_core::{DType, Device, Result, Tensor};
+use proptest::prelude::*;
 use s2s_kernels::Kernels;
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, ModelConfig, Noise, Seq2Seq, Source,
-    Stop, Tokens, greedy,
+    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, ModelConfig, Noise,
+    Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
-use crate::architectures::{TOLD, cells};
+use crate::architectures::{TOLD, attentions_in_every_way, cells, size};
 
 const TOKENS: Tokens = Tokens {
     size: 13,
@@ -15,23 +16,39 @@ const TOKENS: Tokens = Tokens {
     eos: 12,
 };
 
-fn two_layers(cell: CellKind) -> String {
-    format!("cell = \"{cell}\"\nembedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2")
-}
-
 fn model(text: &str, kernels: Kernels) -> Result<Seq2Seq> {
     let mut config: ModelConfig = toml::from_str(text).map_err(candle_core::Error::wrap)?;
     config.kernels = kernels;
     Seq2Seq::new(&config, TOKENS, 5, DType::F32, &Device::Cpu)
 }
 
+/// The same small model with every cell and every attention, in every way.
+fn with_every_attention() -> Vec<String> {
+    let sizes = "embedding = 7\nhidden = 5\ndecoder = 10\nlayers = 2\ndropout = 0.3";
+    let attentions = attentions_in_every_way();
+    let of = |cell| {
+        let sizes = format!("cell = \"{cell}\"\n{sizes}");
+        let texts = attentions.iter().map(move |a| with_attention(&sizes, a));
+        texts.collect::<Vec<_>>()
+    };
+    cells().into_iter().flat_map(of).collect()
+}
+
+fn with_attention(sizes: &str, attention: &AttentionConfig) -> String {
+    let attention = toml::to_string(attention).expect("a configuration is a table");
+    format!("{sizes}\n[attention]\n{attention}")
+}
+
 fn ragged_batch() -> Result<Batch> {
-    let sources = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5], vec![10, 10]];
+    batch_of(&[vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5], vec![10, 10]])
+}
+
+fn batch_of(sources: &[Vec<u32>]) -> Result<Batch> {
     let targets: Vec<Vec<u32>> = sources
         .iter()
         .map(|s| s.iter().rev().copied().collect())
         .collect();
-    Batch::new(&sources, &targets, TOKENS, DType::F32, &Device::Cpu)
+    Batch::new(sources, &targets, TOKENS, DType::F32, &Device::Cpu)
 }
 
 /// Largest difference, relative to the largest number of the tensor that is approximated.
@@ -42,20 +59,26 @@ fn distance(tensor: &Tensor, expected: &Tensor) -> Result<f64> {
 }
 
 fn check(text: &str, forcing: &Forcing) -> Result<()> {
+    // Sums of some thousand products in another order, and tanh to 3e-7.
+    check_on(&ragged_batch()?, text, forcing, 2e-5)
+}
+
+fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Result<()> {
     let (mut fused, mut reference) = (
         model(text, Kernels::Fused)?,
         model(text, Kernels::Reference)?,
     );
-    let (batch, noise) = (ragged_batch()?, Noise::new(3, 4));
-    let (fused_score, fused_gradients) = fused.gradients(&batch, forcing, &noise)?;
-    let (score, gradients) = reference.gradients(&batch, forcing, &noise)?;
+    assert_eq!(fused.kernels_name(), "fused", "{text}");
+    let noise = Noise::new(3, 4);
+    let (fused_score, fused_gradients) = fused.gradients(batch, forcing, &noise)?;
+    let (score, gradients) = reference.gradients(batch, forcing, &noise)?;
 
     let difference = (fused_score.loss_sum - score.loss_sum).abs() / score.loss_sum;
     assert!(
         difference < 1e-6,
         "{text}: the loss differs by {difference:e}"
     );
-    assert_real_predictions_equal(&fused_score.predictions, &score.predictions, &batch, text);
+    assert_real_predictions_equal(&fused_score.predictions, &score.predictions, batch, text);
     for (((name, _), fused), expected) in reference
         .params()
         .iter()
@@ -63,16 +86,15 @@ fn check(text: &str, forcing: &Forcing) -> Result<()> {
         .zip(&gradients)
     {
         let distance = distance(fused, expected)?;
-        // Sums of some thousand products in another order, and tanh to 3e-7.
         assert!(
-            distance < 2e-5,
+            distance < tolerance,
             "{text}: the gradient of {name} is off by {distance:e}"
         );
     }
 
     let (free, expected) = (
-        fused.score(&batch, &Forcing::Never)?,
-        reference.score(&batch, &Forcing::Never)?,
+        fused.score(batch, &Forcing::Never)?,
+        reference.score(batch, &Forcing::Never)?,
     );
     assert!(
         (free.loss_sum - expected.loss_sum).abs() < 1e-5 * expected.loss_sum,
@@ -124,10 +146,77 @@ fn check_cell(cell: CellKind) -> Result<()> {
 }
 
 #[test]
+fn fused_gradients_of_every_attention_are_those_of_the_reference() -> Result<()> {
+    let coins = Noise::new(1, 1).coins(0.5, CoinScope::Sequence, 4, 6);
+    for text in with_every_attention() {
+        for forcing in [&Forcing::Always, &coins] {
+            check(&text, forcing)?;
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn fused_is_the_reference_at_any_size(
+        kind in 0..attentions_in_every_way().len(),
+        (units, filters, width) in (1..40_usize, 1..4_usize, 1..12_usize),
+        (hidden, embedding) in (1..20_usize, 1..20_usize),
+        lengths in prop::collection::vec(1..9_u32, 1..8),
+    ) {
+        let attention = resized(&attentions_in_every_way()[kind], units, filters, width);
+        let decoder = 2 * hidden;
+        let sizes = format!("embedding = {embedding}\nhidden = {hidden}\ndecoder = {decoder}");
+        let sources: Vec<Vec<u32>> =
+            lengths.iter().map(|&n| (0..n).map(|at| 1 + (7 * at + n) % 10).collect()).collect();
+        let text = with_attention(&sizes, &attention);
+        // The gradient of a single number may be little beside the terms that it sums.
+        const TOLERANCE: f64 = 2e-4;
+        let batch = batch_of(&sources).unwrap();
+        check_on(&batch, &text, &Forcing::Always, TOLERANCE).unwrap();
+    }
+}
+
+/// The same attention in other sizes, where it has them.
+fn resized(
+    attention: &AttentionConfig,
+    units: usize,
+    filters: usize,
+    width: usize,
+) -> AttentionConfig {
+    let mut attention = attention.clone();
+    match &mut attention {
+        AttentionConfig::Additive(config) => config.units = size(units),
+        AttentionConfig::Location(config) => {
+            config.units = size(units);
+            config.filters = size(filters);
+            config.width = size(width);
+        }
+        AttentionConfig::DynamicConvolution(config) => {
+            config.units = size(units);
+            config.filters = size(filters);
+            config.width = size(width);
+        }
+        AttentionConfig::Ntm(config) => config.units = size(units),
+        AttentionConfig::LocationRelative(config) => config.units = size(units),
+        AttentionConfig::Dot(_) | AttentionConfig::General {} | AttentionConfig::None {} => {}
+    }
+    attention
+}
+
+#[test]
 fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> {
-    let gradients = |cell, threads| -> Result<Vec<Vec<f32>>> {
-        let text = format!("{}\ndropout = 0.3", two_layers(cell));
-        let mut model = model(&text, Kernels::Fused)?;
+    for text in with_every_attention() {
+        same_bits_for_any_number_of_threads(&text)?;
+    }
+    Ok(())
+}
+
+fn same_bits_for_any_number_of_threads(text: &str) -> Result<()> {
+    let gradients = |threads| -> Result<Vec<Vec<f32>>> {
+        let mut model = model(text, Kernels::Fused)?;
         model.set_threads(threads);
         let gradients = model
             .gradients(&ragged_batch()?, &Forcing::Never, &Noise::new(0, 1))?
@@ -137,28 +226,28 @@ fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> 
             .map(|g| g.flatten_all()?.to_vec1())
             .collect()
     };
-    for cell in cells() {
-        let one = gradients(cell, 1)?;
-        for threads in [2, 3, 8] {
-            assert_eq!(one, gradients(cell, threads)?, "{cell}, {threads} threads");
-        }
+    let one = gradients(1)?;
+    for threads in [2, 3, 8] {
+        assert_eq!(one, gradients(threads)?, "{threads} threads: {text}");
     }
     Ok(())
 }
 
 #[test]
 fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
-    cells().into_iter().try_for_each(check_companions)
+    for text in with_every_attention() {
+        companions_change_no_bit(&model(&text, Kernels::Fused)?)?;
+    }
+    Ok(())
 }
 
-fn check_companions(cell: CellKind) -> Result<()> {
-    let model = model(&two_layers(cell), Kernels::Fused)?;
+fn companions_change_no_bit(model: &Seq2Seq) -> Result<()> {
     let rows: Vec<Vec<u32>> = (1..=9_usize)
         .map(|n| (0..n as u32).map(|t| 1 + (t * 7) % 10).collect())
         .collect();
     let decoded = |rows: &[Vec<u32>], stop| -> Result<Vec<Decoded>> {
         let source = Source::new(rows, TOKENS, DType::F32, &Device::Cpu)?;
-        greedy(&model, &source, stop, true)
+        greedy(model, &source, stop, true)
     };
     for stop in [Stop::AtEos, TOLD] {
         let together = decoded(&rows, stop)?;
@@ -197,16 +286,18 @@ fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
 
 #[test]
 fn fused_decoding_says_what_the_reference_says() -> Result<()> {
-    cells().into_iter().try_for_each(check_decoding)
+    for text in with_every_attention() {
+        decoding_says_what_the_reference_says(&text)?;
+    }
+    Ok(())
 }
 
-fn check_decoding(cell: CellKind) -> Result<()> {
-    let text = two_layers(cell);
+fn decoding_says_what_the_reference_says(text: &str) -> Result<()> {
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
     for stop in [Stop::AtEos, TOLD] {
         let said = |kernels| -> Result<Vec<Decoded>> {
             let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
-            greedy(&model(&text, kernels)?, &source, stop, true)
+            greedy(&model(text, kernels)?, &source, stop, true)
         };
         for (fused, reference) in said(Kernels::Fused)?.iter().zip(said(Kernels::Reference)?) {
             assert_eq!(

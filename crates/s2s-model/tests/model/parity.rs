@@ -9,8 +9,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
 use s2s_kernels::Kernels;
 use s2s_model::{
-    AdditiveConfig, AttentionConfig, Batch, CellKind, Forcing, Mode, ModelConfig, Noise,
-    Probability, Seq2Seq, Source, Tokens, load_weights,
+    AttentionConfig, Batch, CellKind, Forcing, Mode, ModelConfig, Noise, Probability, Seq2Seq,
+    Source, Tokens, load_weights,
 };
 use serde::Deserialize;
 
@@ -27,7 +27,7 @@ struct Sizes {
     embedding: usize,
     hidden: usize,
     decoder: usize,
-    attention: usize,
+    attention: AttentionConfig,
 }
 
 /// A golden file, and the model with its weights.
@@ -54,9 +54,7 @@ impl Golden {
             decoder: size(sizes.decoder),
             cell: sizes.cell,
             layers: size(sizes.layers),
-            attention: AttentionConfig::Additive(AdditiveConfig {
-                units: size(sizes.attention),
-            }),
+            attention: sizes.attention,
             kernels,
             embedding_dropout: Probability::ZERO,
             ..ModelConfig::default()
@@ -135,7 +133,7 @@ fn goldens() -> Result<Vec<Golden>> {
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     paths.sort();
-    assert!(paths.len() >= 9, "golden files are missing: {paths:?}");
+    assert!(paths.len() >= 21, "golden files are missing: {paths:?}");
     paths
         .iter()
         .flat_map(|path| {

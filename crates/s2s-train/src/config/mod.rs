@@ -5,7 +5,7 @@ mod load;
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use reverse_data::DataConfig;
-use s2s_model::{AttentionConfig, CoinScope, ModelConfig};
+use s2s_model::{AttentionSizes, CoinScope, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, ConfigProblem, Origin, load_config};
@@ -261,9 +261,10 @@ impl ExperimentConfig {
         bounded("model.hidden", self.model.hidden.get(), MAX_WIDTH);
         bounded("model.decoder", self.model.decoder.get(), MAX_WIDTH);
         bounded("model.layers", self.model.layers.get(), MAX_LAYERS);
-        if let AttentionConfig::Additive(additive) = &self.model.attention {
-            bounded("model.attention.units", additive.units.get(), MAX_WIDTH);
-        }
+        let attention = self.model.attention.sizes();
+        bounded("model.attention.units", attention.units, MAX_WIDTH);
+        bounded("model.attention.filters", attention.filters, MAX_WIDTH);
+        bounded("model.attention.width", attention.width, MAX_WIDTH);
         bounded("train.batch_size", self.train.batch_size.get(), MAX_BATCH);
         bounded(
             "train.eval_batch_size",
@@ -289,18 +290,19 @@ impl ExperimentConfig {
         let model = &self.model;
         let (embedding, both) = (model.embedding.get(), 2 * model.hidden.get());
         let decoder = model.decoder.get();
-        let units = match &model.attention {
-            AttentionConfig::Additive(additive) => additive.units.get(),
-            AttentionConfig::None {} => 0,
-        };
+        let AttentionSizes {
+            units,
+            filters,
+            width,
+        } = model.attention.sizes();
         // Every weight matrix, none smaller than it is.
         let tables = vocab * (2 * embedding + decoder + both);
         let gates = model.cell.gates();
         let first = gates * (both * (embedding + both) + decoder * (embedding + both + decoder));
         let bridge = model.cell.state_vectors() * decoder * both;
         let layer = 2 * gates * (both * both + decoder * decoder) + bridge;
-        let n_parameters =
-            tables + first + layer * model.layers.get() + units * (decoder + both + 2);
+        let attention = units * (decoder + both + 2 + filters * (width + 2)) + decoder * both;
+        let n_parameters = tables + first + layer * model.layers.get() + attention;
         if n_parameters > MAX_PARAMETERS {
             problems.push((
                 "model".to_owned(),
@@ -311,7 +313,9 @@ impl ExperimentConfig {
                 ),
             ));
         }
-        let widest = both.max(4 * decoder).max(units).max(embedding).max(vocab);
+        let features = (2 * filters).max(width);
+        let widest = [both, 4 * decoder, units, features, embedding, vocab];
+        let widest = widest.into_iter().max().unwrap_or(0);
         for (key, rows) in [
             ("train.batch_size", self.train.batch_size.get()),
             ("train.eval_batch_size", self.train.eval_batch_size.get()),

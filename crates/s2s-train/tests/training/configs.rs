@@ -49,6 +49,27 @@ fn default_file_is_the_built_in_default() {
 }
 
 #[test]
+fn default_file_says_what_every_attention_begins_with() {
+    let text = fs::read_to_string(configs().join("default.toml")).unwrap();
+    let unknown = problems("", &["model.attention.kind=?"]).remove(0).message;
+    let kinds: Vec<&str> = unknown.split('`').skip(1).step_by(2).skip(1).collect();
+    assert!(kinds.len() >= 8, "{unknown}");
+    for kind in kinds.into_iter().filter(|kind| *kind != "additive") {
+        let set = format!("model.attention.kind={kind}");
+        let sets = [
+            set,
+            "model.hidden=64".to_owned(),
+            "model.decoder=128".to_owned(),
+        ];
+        let config = load_config(None, &sets).expect("an attention has defaults");
+        let options = toml::to_string(&config.model.attention).unwrap();
+        let line = format!("# {}\n", options.trim().replace('\n', ", "));
+        let is_said = text.contains(&line) || text.contains(&line.replace('\n', "; "));
+        assert!(is_said, "default.toml does not say {line}");
+    }
+}
+
+#[test]
 fn everything_wrong_is_reported_at_once_with_its_place() {
     let text = "seed = 1\n\
                 [data]\n\

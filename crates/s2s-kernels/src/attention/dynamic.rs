@@ -1,0 +1,234 @@
+//! Dynamic convolution attention on slices: Battenberg et al. (2020), arXiv:1910.10288, equation 8,
+//! without the prior filter.
+//!
+//! ```text
+//! hidden[b]      = tanh(W state[b] + w)
+//! dynamic[b]     = V hidden[b]                                      N filters
+//! feature[b,n,:] = [filter; dynamic[b]][n] over previous[b,:]       2N features
+//! score[b,s]     = energy · tanh(L feature[b,:,s] + l)
+//! ```
+//!
+//! Filters and scores are those of [`features`](super::features).
+
+use super::features::{Scene, SceneGrads, convolve, convolve_backward, transpose};
+use super::kernel::{Scorer, Step, StepGrads, add_scaled, all_of, all_of_mut};
+use super::queries::Queries;
+use super::start::Start;
+use crate::lanes::dot;
+use crate::linear::{bias_gradient, weight_gradient};
+use crate::real::{Matrix, Output, Real};
+use crate::simd::multiversion;
+use crate::team::Team;
+
+/// Scores of what fixed filters, and filters made by the state, see of the weights before.
+///
+/// Parameters: `W [A, D]`, `w [A]`, `V [N·width, A]`, the fixed filters `[N, width]`, `L [A, 2N]`,
+/// `l [A]`, `energy [A]`. There are no keys.
+#[derive(Clone, Debug, Default)]
+pub struct DynamicConvolution<T: Real> {
+    query: Queries<T>,
+    dynamic: Vec<T>, // [N·width, A]
+    filters: Vec<T>,
+    location: Vec<T>, // [2N, A]
+    bias: Vec<T>,
+    energy: Vec<T>,
+    width: usize,
+    start: Start,
+}
+
+impl<T: Real> DynamicConvolution<T> {
+    /// Nothing packed yet; filters `width` wide.
+    pub fn new(width: usize, start: Start) -> Self {
+        Self {
+            width,
+            start,
+            ..Self::default()
+        }
+    }
+
+    /// `2N`.
+    fn features(&self) -> usize {
+        2 * self.filters.len() / self.width
+    }
+
+    /// Of a row's `kept`, where the state's filters begin, after the query and a sum of units.
+    fn dynamic_at(&self) -> usize {
+        self.query.kept() + self.energy.len()
+    }
+
+    #[inline(always)]
+    fn scene(&self, source_len: usize) -> Scene<'_, T> {
+        Scene {
+            base: &self.bias,
+            keys: &[],
+            location: &self.location,
+            energy: &self.energy,
+            source_len,
+        }
+    }
+}
+
+impl<T: Real> Scorer<T> for DynamicConvolution<T> {
+    fn pack(&mut self, params: &[&[T]]) {
+        let &[weight, query_bias, dynamic, filters, location, bias, energy] = all_of(params);
+        self.query.pack(&[[weight, query_bias]]);
+        for (own, given) in [
+            (&mut self.dynamic, dynamic),
+            (&mut self.filters, filters),
+            (&mut self.bias, bias),
+            (&mut self.energy, energy),
+        ] {
+            own.clear();
+            own.extend_from_slice(given);
+        }
+        self.location.resize(location.len(), T::ZERO);
+        let features = self.features();
+        transpose(&mut self.location, location, features);
+    }
+
+    fn start(&self) -> Start {
+        self.start
+    }
+
+    /// The hidden units, a sum of units, the state's filters and their gradients, and the features.
+    fn kept(&self, source_len: usize) -> usize {
+        self.dynamic_at() + 2 * self.filters.len() + self.features() * source_len
+    }
+
+    /// The gradients of the energy, of `l`, of `L`, and of the fixed filters.
+    fn sums(&self) -> usize {
+        2 * self.energy.len() + self.location.len() + self.filters.len()
+    }
+
+    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
+        self.query.forward(step, kept, self.kept(step.memory.len));
+        forward(self, step, kept, scores);
+    }
+
+    fn backward(
+        &self,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &mut [T],
+        grads: StepGrads<'_, T>,
+    ) {
+        backward(self, step, kept, d_scores, grads.previous, grads.sums);
+        self.query
+            .backward(step, kept, self.kept(step.memory.len), grads.state);
+    }
+
+    fn gradients(
+        &self,
+        kept: Matrix<'_, T>,
+        states: Matrix<'_, T>,
+        sums: Matrix<'_, T>,
+        grads: &mut [&mut [T]],
+        team: &mut Team<T>,
+    ) {
+        let [weight, query_bias, dynamic, filters, location, bias, energy] = all_of_mut(grads);
+        self.query
+            .gradients(kept, states, [[weight, query_bias]], team);
+        // forward: dynamic = V hidden
+        let hidden = kept.columns(0, energy.len());
+        let d_dynamic = kept.columns(self.dynamic_at() + filters.len(), filters.len());
+        weight_gradient(
+            dynamic,
+            energy.len(),
+            d_dynamic,
+            hidden,
+            Output::Replace,
+            team,
+        );
+        let mut transposed = vec![T::ZERO; location.len()];
+        let mut first = 0;
+        for part in [&mut **energy, bias, &mut transposed, filters] {
+            bias_gradient(part, sums.columns(first, part.len()), team);
+            first += part.len();
+        }
+        transpose(location, &transposed, energy.len());
+    }
+}
+
+multiversion! {
+    fn forward<T>(
+        scorer: &DynamicConvolution<T>,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        scores: &mut [T],
+    ) {
+        let (units, n_taps, len) = (scorer.energy.len(), scorer.filters.len(), step.memory.len);
+        let stride = scorer.kept(len);
+        for (index, &row) in step.rows.iter().enumerate() {
+            let length = step.memory.lengths[row];
+            let kept = &mut kept[index * stride..][..stride];
+            let (hidden, rest) = kept.split_at_mut(scorer.query.kept());
+            let (sum, rest) = rest.split_at_mut(units);
+            let (dynamic, rest) = rest.split_at_mut(n_taps);
+            let features = &mut rest[n_taps..];
+            let hidden = &mut hidden[..units];
+            for hidden in hidden.iter_mut() {
+                *hidden = hidden.tanh();
+            }
+            for (tap, weight) in dynamic.iter_mut().zip(scorer.dynamic.chunks_exact(units)) {
+                *tap = dot(weight, hidden);
+            }
+            let previous = &step.previous[index * len..][..length];
+            let (fixed, own) = features.split_at_mut(features.len() / 2);
+            convolve(&scorer.filters, scorer.width, previous, fixed, len);
+            convolve(dynamic, scorer.width, previous, own, len);
+            let scores = &mut scores[index * len..][..length];
+            scorer.scene(len).scores(features, sum, scores);
+        }
+    }
+
+    fn backward<T>(
+        scorer: &DynamicConvolution<T>,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &[T],
+        d_previous: &mut [T],
+        sums: &mut [T],
+    ) {
+        let (units, n_taps, len) = (scorer.energy.len(), scorer.filters.len(), step.memory.len);
+        let (stride, n_sums) = (scorer.kept(len), scorer.sums());
+        for (index, &row) in step.rows.iter().enumerate() {
+            let length = step.memory.lengths[row];
+            let kept = &mut kept[index * stride..][..stride];
+            let (queries, rest) = kept.split_at_mut(scorer.query.kept());
+            let (hidden, d_hidden) = queries.split_at_mut(units);
+            let (sum, rest) = rest.split_at_mut(units);
+            let (dynamic, rest) = rest.split_at_mut(n_taps);
+            let (d_dynamic, features) = rest.split_at_mut(n_taps);
+            let (d_energy, rest) = sums[index * n_sums..][..n_sums].split_at_mut(units);
+            let (d_bias, rest) = rest.split_at_mut(units);
+            let (d_location, d_filters) = rest.split_at_mut(scorer.location.len());
+            let mut grads = SceneGrads {
+                base: d_bias,
+                keys: &mut [],
+                location: d_location,
+                energy: d_energy,
+            };
+            let d_scores = &d_scores[index * len..][..length];
+            scorer
+                .scene(len)
+                .backward(features, sum, d_scores, &mut grads);
+            let previous = &step.previous[index * len..][..length];
+            let d_previous = &mut d_previous[index * len..][..length];
+            let (width, half) = (scorer.width, features.len() / 2);
+            d_dynamic.fill(T::ZERO);
+            let (fixed, own) = features.split_at(half);
+            convolve_backward(&scorer.filters, width, previous, fixed, len, d_filters, d_previous);
+            convolve_backward(dynamic, width, previous, own, len, d_dynamic, d_previous);
+            // forward: dynamic = V hidden
+            let d_hidden = &mut d_hidden[..units];
+            d_hidden.fill(T::ZERO);
+            for (&d, weight) in d_dynamic.iter().zip(scorer.dynamic.chunks_exact(units)) {
+                add_scaled(d_hidden, d, weight);
+            }
+            // forward: hidden = tanh(query)
+            for (d, &hidden) in d_hidden.iter_mut().zip(&*hidden) {
+                *d *= T::ONE - hidden * hidden;
+            }
+        }
+    }
+}

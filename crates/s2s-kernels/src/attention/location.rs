@@ -1,0 +1,192 @@
+//! Location-aware attention on slices: Chorowski et al. (2015), arXiv:1506.07503, equations 8 and 9.
+//!
+//! ```text
+//! feature[b,n,:] = filter[n] over previous[b,:]
+//! score[b,s]     = energy · tanh(W state[b] + b + key[b,s] + L feature[b,:,s])
+//! ```
+//!
+//! Filters and scores are those of [`features`](super::features).
+
+use super::features::{Scene, SceneGrads, convolve, convolve_backward, transpose};
+use super::kernel::{Scorer, Step, StepGrads, all_of, all_of_mut};
+use super::queries::Queries;
+use super::start::Start;
+use crate::linear::bias_gradient;
+use crate::real::{Matrix, Real};
+use crate::simd::multiversion;
+use crate::team::Team;
+
+/// Additive scores that see what filters make of the weights before.
+///
+/// Parameters: `W [A, D]`, `b [A]`, the filters `[N, width]`, `L [A, N]`, `energy [A]`.
+#[derive(Clone, Debug, Default)]
+pub struct Location<T: Real> {
+    query: Queries<T>,
+    filters: Vec<T>,
+    location: Vec<T>, // [N, A]
+    energy: Vec<T>,
+    width: usize,
+    start: Start,
+}
+
+impl<T: Real> Location<T> {
+    /// Nothing packed yet; filters `width` wide.
+    pub fn new(width: usize, start: Start) -> Self {
+        Self {
+            width,
+            start,
+            ..Self::default()
+        }
+    }
+
+    /// `N`.
+    fn filters(&self) -> usize {
+        self.filters.len() / self.width
+    }
+
+    /// Of a row's `kept`, the features.
+    fn places(&self, source_len: usize) -> usize {
+        self.filters() * source_len
+    }
+}
+
+impl<T: Real> Scorer<T> for Location<T> {
+    fn pack(&mut self, params: &[&[T]]) {
+        let &[weight, bias, filters, location, energy] = all_of(params);
+        self.query.pack(&[[weight, bias]]);
+        self.filters.clear();
+        self.filters.extend_from_slice(filters);
+        self.location.resize(location.len(), T::ZERO);
+        transpose(&mut self.location, location, filters.len() / self.width);
+        self.energy.clear();
+        self.energy.extend_from_slice(energy);
+    }
+
+    fn start(&self) -> Start {
+        self.start
+    }
+
+    /// The query, a sum of units, and the features.
+    fn kept(&self, source_len: usize) -> usize {
+        self.query.kept() + self.energy.len() + self.places(source_len)
+    }
+
+    /// The gradients of the energy, of `L`, and of the filters.
+    fn sums(&self) -> usize {
+        self.energy.len() + self.location.len() + self.filters.len()
+    }
+
+    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
+        let stride = self.kept(step.memory.len);
+        self.query.forward(step, kept, stride);
+        forward(self, step, kept, scores);
+    }
+
+    fn backward(
+        &self,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &mut [T],
+        grads: StepGrads<'_, T>,
+    ) {
+        let stride = self.kept(step.memory.len);
+        let StepGrads {
+            state,
+            previous,
+            keys,
+            sums,
+        } = grads;
+        backward(self, step, kept, d_scores, previous, keys, sums);
+        self.query.backward(step, kept, stride, state);
+    }
+
+    fn gradients(
+        &self,
+        kept: Matrix<'_, T>,
+        states: Matrix<'_, T>,
+        sums: Matrix<'_, T>,
+        grads: &mut [&mut [T]],
+        team: &mut Team<T>,
+    ) {
+        let [weight, bias, filters, location, energy] = all_of_mut(grads);
+        self.query.gradients(kept, states, [[weight, bias]], team);
+        bias_gradient(energy, sums.columns(0, energy.len()), team);
+        let mut transposed = vec![T::ZERO; location.len()];
+        let first = energy.len();
+        bias_gradient(&mut transposed, sums.columns(first, location.len()), team);
+        transpose(location, &transposed, energy.len());
+        let first = first + location.len();
+        bias_gradient(filters, sums.columns(first, filters.len()), team);
+    }
+}
+
+multiversion! {
+    fn forward<T>(scorer: &Location<T>, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
+        let (units, len) = (scorer.energy.len(), step.memory.len);
+        let stride = scorer.kept(len);
+        for (index, &row) in step.rows.iter().enumerate() {
+            let length = step.memory.lengths[row];
+            let kept = &mut kept[index * stride..][..stride];
+            let (query, rest) = kept.split_at_mut(scorer.query.kept());
+            let (sum, features) = rest.split_at_mut(units);
+            let previous = &step.previous[index * len..][..length];
+            convolve(&scorer.filters, scorer.width, previous, features, len);
+            let scene = Scene {
+                base: &query[..units],
+                keys: step.memory.keys_of(row),
+                location: &scorer.location,
+                energy: &scorer.energy,
+                source_len: len,
+            };
+            scene.scores(features, sum, &mut scores[index * len..][..length]);
+        }
+    }
+
+    fn backward<T>(
+        scorer: &Location<T>,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &[T],
+        d_previous: &mut [T],
+        d_keys: &mut [T],
+        sums: &mut [T],
+    ) {
+        let (units, len) = (scorer.energy.len(), step.memory.len);
+        let (stride, n_sums) = (scorer.kept(len), scorer.sums());
+        for (index, &row) in step.rows.iter().enumerate() {
+            let length = step.memory.lengths[row];
+            let kept = &mut kept[index * stride..][..stride];
+            let (queries, rest) = kept.split_at_mut(scorer.query.kept());
+            let (query, d_query) = queries.split_at_mut(units);
+            let (sum, features) = rest.split_at_mut(units);
+            let (d_energy, rest) = sums[index * n_sums..][..n_sums].split_at_mut(units);
+            let (d_location, d_filters) = rest.split_at_mut(scorer.location.len());
+            let d_query = &mut d_query[..units];
+            d_query.fill(T::ZERO);
+            let scene = Scene {
+                base: query,
+                keys: step.memory.keys_of(row),
+                location: &scorer.location,
+                energy: &scorer.energy,
+                source_len: len,
+            };
+            let mut grads = SceneGrads {
+                base: d_query,
+                keys: &mut d_keys[index * len * units..][..len * units],
+                location: d_location,
+                energy: d_energy,
+            };
+            let d_scores = &d_scores[index * len..][..length];
+            scene.backward(features, sum, d_scores, &mut grads);
+            convolve_backward(
+                &scorer.filters,
+                scorer.width,
+                &step.previous[index * len..][..length],
+                features,
+                len,
+                d_filters,
+                &mut d_previous[index * len..][..length],
+            );
+        }
+    }
+}

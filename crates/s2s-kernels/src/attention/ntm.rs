@@ -1,0 +1,238 @@
+//! The addressing of neural Turing machines on slices: Graves, Wayne, Danihelka (2014),
+//! arXiv:1410.5401, equations 7 to 9.
+//!
+//! ```text
+//! content[b,:] = softmax(energy · tanh(W state[b] + b + key[b,:]))
+//! gated[b,:]   = m content[b,:] + (1 - m) previous[b,:]      m = sigmoid of a linear map of the state
+//! score[b,:]   = γ ln(shifted(gated[b,:]) + 1e-8)
+//! ```
+//!
+//! The shift and γ are [`shift`](super::shift)'s.
+
+use super::additive::{AdditiveRow, additive_backward, additive_scores};
+use super::kernel::{Scorer, Step, StepGrads, all_of, all_of_mut, softmax, softmax_backward};
+use super::queries::Queries;
+use super::shift::{self, CONTROLS};
+use super::start::Start;
+use crate::lanes::sum_of_three;
+use crate::linear::bias_gradient;
+use crate::real::{Matrix, Real};
+use crate::simd::multiversion;
+use crate::team::Team;
+
+/// Content or the weights before, as a gate decides, then a shift.
+///
+/// Parameters: `W [A, D]`, `b [A]`, `energy [A]`; weight and bias of the gate, `[1, D]` and `[1]`, of
+/// the shift's kernel, `[3, D]` and `[3]`, and of its sharpness, `[1, D]` and `[1]`.
+#[derive(Clone, Debug, Default)]
+pub struct Ntm<T: Real> {
+    /// The query, then the gate, then the shift's controls.
+    queries: Queries<T>,
+    energy: Vec<T>,
+    start: Start,
+}
+
+impl<T: Real> Ntm<T> {
+    /// Nothing packed yet.
+    pub fn new(start: Start) -> Self {
+        Self {
+            start,
+            ..Self::default()
+        }
+    }
+}
+
+impl<T: Real> Scorer<T> for Ntm<T> {
+    fn pack(&mut self, params: &[&[T]]) {
+        let &[
+            weight,
+            bias,
+            energy,
+            gate,
+            gate_bias,
+            shift,
+            shift_bias,
+            sharpen,
+            sharpen_bias,
+        ] = all_of(params);
+        self.queries.pack(&[
+            [weight, bias],
+            [gate, gate_bias],
+            [shift, shift_bias],
+            [sharpen, sharpen_bias],
+        ]);
+        self.energy.clear();
+        self.energy.extend_from_slice(energy);
+    }
+
+    fn start(&self) -> Start {
+        self.start
+    }
+
+    /// The queries; the content's weights, the gated ones and the shifted ones.
+    fn kept(&self, source_len: usize) -> usize {
+        self.queries.kept() + 3 * source_len
+    }
+
+    /// The gradient of the energy.
+    fn sums(&self) -> usize {
+        self.energy.len()
+    }
+
+    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
+        let stride = self.kept(step.memory.len);
+        self.queries.forward(step, kept, stride);
+        additive_scores(step.memory, step.rows, kept, stride, &self.energy, scores);
+        address(
+            step,
+            self.queries.width(),
+            self.queries.kept(),
+            kept,
+            scores,
+        );
+    }
+
+    fn backward(
+        &self,
+        step: Step<'_, T>,
+        kept: &mut [T],
+        d_scores: &mut [T],
+        grads: StepGrads<'_, T>,
+    ) {
+        let (units, len) = (self.energy.len(), step.memory.len);
+        let stride = self.kept(len);
+        for (index, &row) in step.rows.iter().enumerate() {
+            let (queries, rest) =
+                kept[index * stride..][..stride].split_at_mut(self.queries.width());
+            let (d_queries, rest) = rest.split_at_mut(self.queries.width());
+            let places = rest.len() - 3 * len;
+            let ((query, controls), (d_query, d_controls)) =
+                (queries.split_at(units), d_queries.split_at_mut(units));
+            let d_scores = &mut d_scores[index * len..][..len];
+            address_backward(
+                controls,
+                &step.previous[index * len..][..len],
+                &mut rest[places..],
+                step.memory.lengths[row],
+                d_scores,
+                &mut grads.previous[index * len..][..len],
+                d_controls,
+            );
+            let mut content = AdditiveRow {
+                query: d_query,
+                energy: &mut grads.sums[index * units..][..units],
+                keys: &mut grads.keys[index * len * units..][..len * units],
+            };
+            additive_backward(
+                step.memory,
+                row,
+                query,
+                &self.energy,
+                d_scores,
+                &mut content,
+            );
+        }
+        self.queries.backward(step, kept, stride, grads.state);
+    }
+
+    fn gradients(
+        &self,
+        kept: Matrix<'_, T>,
+        states: Matrix<'_, T>,
+        sums: Matrix<'_, T>,
+        grads: &mut [&mut [T]],
+        team: &mut Team<T>,
+    ) {
+        let [
+            weight,
+            bias,
+            energy,
+            gate,
+            gate_bias,
+            shift,
+            shift_bias,
+            sharpen,
+            sharpen_bias,
+        ] = all_of_mut(grads);
+        let maps = [
+            [weight, bias],
+            [gate, gate_bias],
+            [shift, shift_bias],
+            [sharpen, sharpen_bias],
+        ];
+        self.queries.gradients(kept, states, maps, team);
+        bias_gradient(energy, sums, team);
+    }
+}
+
+multiversion! {
+    /// From the content's scores to the scores; of each row's `kept`, the gate and the controls are
+    /// the last of `width` queries, and the weights stand after the first `before` numbers.
+    fn address<T>(
+        step: Step<'_, T>,
+        width: usize,
+        before: usize,
+        kept: &mut [T],
+        scores: &mut [T],
+    ) {
+        let len = step.memory.len;
+        let stride = before + 3 * len;
+        for (index, &row) in step.rows.iter().enumerate() {
+            let length = step.memory.lengths[row];
+            let scores = &mut scores[index * len..][..length];
+            let (queries, weights) = kept[index * stride..][..stride].split_at_mut(before);
+            let controls = &mut queries[width - CONTROLS - 1..width];
+            let [content, gated, shifted] = thirds(weights, length);
+            content.copy_from_slice(scores);
+            softmax(content);
+            controls[0] = controls[0].sigmoid();
+            let previous = &step.previous[index * len..][..length];
+            for ((gated, &content), &previous) in gated.iter_mut().zip(&*content).zip(previous) {
+                *gated = previous + controls[0] * (content - previous);
+            }
+            scores.fill(T::ZERO);
+            shift::forward(&mut controls[1..], gated, shifted, scores);
+        }
+    }
+
+    /// Turns the gradients of one row's scores into those of the content's scores; what was kept of
+    /// the row's `weights [3, S]` is used up.
+    fn address_backward<T>(
+        controls: &[T],
+        previous: &[T],
+        weights: &mut [T],
+        length: usize,
+        d_scores: &mut [T],
+        d_previous: &mut [T],
+        d_controls: &mut [T],
+    ) {
+        let [content, gated, shifted] = thirds(weights, length);
+        let previous = &previous[..length];
+        let (gate, d_scores) = (controls[0], &mut d_scores[..length]);
+        let (d_gate, d_controls) = d_controls.split_at_mut(1);
+        shift::sharpen_backward(&controls[1..], shifted, d_scores, d_controls);
+        let d_gated = shifted;
+        d_gated.fill(T::ZERO);
+        shift::shift_backward(&controls[1..], gated, d_scores, d_gated, d_controls);
+        // forward: gated = previous + gate * (content - previous)
+        let sum = sum_of_three(d_gated, content, previous, |d, content, previous| {
+            d * (content - previous)
+        });
+        // forward: gate = sigmoid(controls[0]), which the gate has replaced
+        d_gate[0] = sum * gate * (T::ONE - gate);
+        for ((&d, d_content), d_previous) in d_gated.iter().zip(&mut *d_scores).zip(d_previous) {
+            *d_content = gate * d;
+            *d_previous += d - gate * d;
+        }
+        // forward: content = softmax(scores of the content)
+        softmax_backward(content, d_scores);
+    }
+}
+
+/// The weights of the content, the gated ones and the shifted ones, each cut to the real positions.
+#[inline(always)]
+fn thirds<T>(weights: &mut [T], length: usize) -> [&mut [T]; 3] {
+    let (content, rest) = weights.split_at_mut(weights.len() / 3);
+    let (gated, shifted) = rest.split_at_mut(content.len());
+    [content, gated, shifted].map(|weights| &mut weights[..length])
+}

@@ -1,0 +1,111 @@
+//! The weights of a row moved by one position at most, and sharpened, as the state says.
+//!
+//! Graves, Wayne, Danihelka (2014), arXiv:1410.5401, equations 8 and 9.
+//!
+//! ```text
+//! k          = softmax(controls[0..3])                offsets -1, 0, +1
+//! γ          = 1 + softplus(controls[3])
+//! shifted[i] = Σ_o k[o] weights[i - o]                0 beyond both ends
+//! score[i]  += γ ln(shifted[i] + 1e-8)
+//! ```
+
+use super::kernel::{softmax, softmax_backward};
+use crate::lanes::{dot, sum_of};
+use crate::real::Real;
+
+/// Numbers that the state makes: the kernel's, and the sharpness.
+pub(super) const CONTROLS: usize = TAPS + 1;
+
+/// Taps of the kernel: one position back, stay, one on.
+const TAPS: usize = 3;
+
+/// What a position is worth where no weight came to.
+const FLOOR: f64 = 1e-8;
+
+/// Leaves in `shifted` the moved weights, in the place of the kernel's controls the kernel, and adds
+/// the logarithms to `scores`. All slices are of the row's real positions.
+#[inline(always)]
+pub(super) fn forward<T: Real>(
+    controls: &mut [T],
+    weights: &[T],
+    shifted: &mut [T],
+    scores: &mut [T],
+) {
+    let (kernel, sharpness) = controls.split_at_mut(TAPS);
+    softmax(kernel);
+    shifted.fill(T::ZERO);
+    for (tap, &factor) in kernel.iter().enumerate() {
+        let (to, from) = overlap(tap, weights.len());
+        for (to, &from) in shifted[to].iter_mut().zip(&weights[from]) {
+            *to += factor * from;
+        }
+    }
+    let (gamma, floor) = (T::ONE + softplus(sharpness[0]), T::from_f64(FLOOR));
+    for (score, &shifted) in scores.iter_mut().zip(&*shifted) {
+        *score += gamma * (shifted + floor).ln();
+    }
+}
+
+/// Turns `d_scores` into the gradients of the moved weights, and writes that of the sharpness into
+/// `d_controls`.
+#[inline(always)]
+pub(super) fn sharpen_backward<T: Real>(
+    controls: &[T],
+    shifted: &[T],
+    d_scores: &mut [T],
+    d_controls: &mut [T],
+) {
+    let (sharpness, floor) = (controls[TAPS], T::from_f64(FLOOR));
+    let gamma = T::ONE + softplus(sharpness);
+    // forward: score += gamma * ln(shifted + floor), gamma = 1 + softplus(sharpness)
+    let d_gamma = sum_of(d_scores, shifted, |d, shifted| d * (shifted + floor).ln());
+    d_controls[TAPS] = d_gamma * sharpness.sigmoid();
+    for (d, &shifted) in d_scores.iter_mut().zip(shifted) {
+        *d = *d * gamma / (shifted + floor);
+    }
+}
+
+/// Adds to `d_weights` what comes from the gradients of the moved weights, and writes those of the
+/// kernel's controls; `kernel` is what [`forward`] left.
+#[inline(always)]
+pub(super) fn shift_backward<T: Real>(
+    kernel: &[T],
+    weights: &[T],
+    d_shifted: &[T],
+    d_weights: &mut [T],
+    d_controls: &mut [T],
+) {
+    let (kernel, d_controls) = (&kernel[..TAPS], &mut d_controls[..TAPS]);
+    for ((tap, &factor), d_factor) in kernel.iter().enumerate().zip(&mut *d_controls) {
+        // forward: shifted[i] += kernel[tap] * weights[i - (tap - 1)]
+        let (to, from) = overlap(tap, weights.len());
+        *d_factor = dot(&d_shifted[to.clone()], &weights[from.clone()]);
+        for (d_weight, &d) in d_weights[from].iter_mut().zip(&d_shifted[to]) {
+            *d_weight += factor * d;
+        }
+    }
+    // forward: kernel = softmax(controls)
+    softmax_backward(kernel, d_controls);
+}
+
+/// The positions that a tap writes, and those that it reads.
+#[inline(always)]
+fn overlap(tap: usize, len: usize) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+    let rest = len.saturating_sub(1);
+    match tap {
+        0 => (0..rest, len - rest..len), // one back: i reads i + 1
+        1 => (0..len, 0..len),
+        _ => (len - rest..len, 0..rest), // one on: i reads i - 1
+    }
+}
+
+/// `ln(1 + exp(x))`, of any `x`.
+#[inline(always)]
+fn softplus<T: Real>(x: T) -> T {
+    let (positive, negative) = if x > T::ZERO {
+        (x, T::ZERO - x)
+    } else {
+        (T::ZERO, x)
+    };
+    positive + (T::ONE + negative.exp()).ln()
+}

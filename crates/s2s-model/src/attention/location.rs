@@ -1,0 +1,101 @@
+//! Location-aware attention: content, and what lies around the place looked at before.
+
+use std::num::NonZeroUsize;
+
+use candle_core::{Result, Tensor};
+use s2s_kernels::{Kernels, Start};
+use serde::{Deserialize, Serialize};
+
+use super::convolution::windows;
+use super::{Attended, Attention, Memory, size};
+use crate::{Init, Linear, Scope};
+
+/// Location-aware attention: content, and what lies around the place looked at before.
+///
+/// Chorowski, Bahdanau, Serdyuk, Cho, Bengio (2015), arXiv:1506.07503, equations 8 and 9; their
+/// "hybrid" without the smoothing of section 2.3.
+///
+/// ```text
+/// feature[b,i,n] = Σ_j F[n,j] previous[b, i + j - ⌊width / 2⌋]      0 beyond both ends
+/// score[b,i]     = v · tanh(W query[b] + w + U value[b,i] + L feature[b,i])
+/// ```
+#[derive(Debug)]
+pub struct LocationAttention {
+    query: Linear,    // W, w: D -> A
+    key: Linear,      // U: H -> A
+    filters: Tensor,  // F: [N, width]
+    location: Linear, // L: N -> A
+    energy: Tensor,   // v: [A]
+    start: Start,
+    kernels: Kernels,
+}
+
+impl LocationAttention {
+    /// For values `values` wide and states `state` wide.
+    ///
+    /// # Errors
+    /// If the names are taken.
+    pub fn new(
+        scope: &mut Scope<'_>,
+        config: &LocationConfig,
+        values: usize,
+        state: usize,
+        kernels: Kernels,
+    ) -> Result<Self> {
+        let [units, filters, width] =
+            [config.units, config.filters, config.width].map(NonZeroUsize::get);
+        Ok(Self {
+            query: Linear::new(&mut scope.pp("query"), state, units)?,
+            key: Linear::without_bias(&mut scope.pp("key"), values, units)?,
+            filters: scope.get("filters", (filters, width), Init::fan_in(width))?,
+            location: Linear::without_bias(&mut scope.pp("location"), filters, units)?,
+            energy: scope.get("energy", units, Init::Uniform { bound: 0.1 })?,
+            start: config.start,
+            kernels,
+        })
+    }
+}
+
+impl Attention for LocationAttention {
+    fn start(&self) -> Start {
+        self.start
+    }
+
+    fn prepare(&self, values: &Tensor, mask: &Tensor) -> Result<Memory> {
+        let keys = self.key.forward(values)?; // [B, S, A]
+        Memory::new(values, &keys, mask)
+    }
+
+    fn attend(&self, query: &Tensor, memory: &Memory, previous: &Tensor) -> Result<Attended> {
+        let query = self.query.forward(query)?; // [B, A]
+        let features =
+            windows(previous, self.filters.dim(1)?)?.broadcast_matmul(&self.filters.t()?)?; // [B, S, N]
+        let keys = (memory.keys() + self.location.forward(&features)?)?; // [B, S, A]
+        memory.weigh(&self.kernels.additive_scores(&query, &keys, &self.energy)?)
+    }
+}
+
+/// Options of location-aware attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocationConfig {
+    /// Width of the space in which state, value and location meet.
+    pub units: NonZeroUsize,
+    /// Filters over the weights of the step before.
+    pub filters: NonZeroUsize,
+    /// Positions that a filter sees.
+    pub width: NonZeroUsize,
+    /// Where it looked before the first step.
+    pub start: Start,
+}
+
+impl Default for LocationConfig {
+    fn default() -> Self {
+        Self {
+            units: size(64),
+            filters: size(8),
+            width: size(21),
+            start: Start::Zeros,
+        }
+    }
+}
