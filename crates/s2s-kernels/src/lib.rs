@@ -216,6 +216,23 @@ impl Kernels {
         }
     }
 
+    /// `Σ x²` over all numbers of all tensors, in f64, tensor by tensor: what clipping bounds the
+    /// root of.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn squared_norm(self, tensors: &[Tensor]) -> Result<f64> {
+        let mut sum = 0.0;
+        for tensor in tensors {
+            sum += if self.runs(&[tensor]) && tensor.is_contiguous() {
+                optim::operator::squared_norm(tensor)?
+            } else {
+                optim::reference::squared_norm(tensor)?
+            };
+        }
+        Ok(sum)
+    }
+
     /// One Adam update of `param`, in place, from its gradient and moments.
     ///
     /// Kingma, Ba (2015), arXiv:1412.6980; the decay as Loshchilov, Hutter (2019), arXiv:1711.05101:

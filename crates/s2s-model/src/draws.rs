@@ -40,23 +40,30 @@ impl Noise {
     /// Chances are rounded to 1/65,536, and the factor follows the rounded chance, so that the mean
     /// is 1.
     pub fn dropout_mask(&self, place: &str, n: usize, drop: Probability) -> Vec<f32> {
+        let mut mask = vec![0.0; n];
+        self.fill_dropout_mask(place, &mut mask, drop);
+        mask
+    }
+
+    /// The same factors, into memory that is there.
+    pub(crate) fn fill_dropout_mask(&self, place: &str, mask: &mut [f32], drop: Probability) {
         const LEVELS: f64 = 65_536.0;
-        let threshold = ((drop.get() * LEVELS).round()).min(LEVELS - 1.0);
+        /// Factors drawn at a time: a whole number of the generator's blocks, near enough to stay in
+        /// the cache.
+        const DRAWS: usize = 2048;
+        let threshold = (drop.get() * LEVELS).round().min(LEVELS - 1.0);
         let keep = (1.0 / (1.0 - threshold / LEVELS)) as f32;
+        let threshold = threshold as u16;
         let mut rng = keyed_rng(self.seed, &format!("dropout/{place}"), self.step);
-        let mut bytes = vec![0; 2 * n];
-        rng.fill_bytes(&mut bytes);
-        bytes
-            .chunks_exact(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-            .map(|draw| {
-                if f64::from(draw) < threshold {
-                    0.0
-                } else {
-                    keep
-                }
-            })
-            .collect()
+        let mut bytes = [0; 2 * DRAWS];
+        for mask in mask.chunks_mut(DRAWS) {
+            let bytes = &mut bytes[..2 * mask.len()];
+            rng.fill_bytes(bytes);
+            for (factor, pair) in mask.iter_mut().zip(bytes.chunks_exact(2)) {
+                let draw = u16::from_le_bytes([pair[0], pair[1]]);
+                *factor = if draw < threshold { 0.0 } else { keep };
+            }
+        }
     }
 
     /// A coin a step, `[B, T]`: whether the decoder is fed the true token, with chance `ratio`.

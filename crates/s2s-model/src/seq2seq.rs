@@ -195,7 +195,7 @@ impl Seq2Seq {
     }
 
     /// Loss and predictions with dropout, and the gradient of the mean loss of a token for each
-    /// parameter, in their order.
+    /// parameter, in their order. The fused path writes its next gradients where these stand.
     ///
     /// # Errors
     /// If the shapes disagree, or no target token is real.

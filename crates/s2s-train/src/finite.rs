@@ -1,7 +1,7 @@
 //! What is not finite, and where: for the diagnosis of a run that diverges.
 
 use candle_core::Tensor;
-use s2s_kernels::Moments;
+use s2s_kernels::{Kernels, Moments};
 use s2s_model::Params;
 
 use crate::{Result, global_norm};
@@ -86,7 +86,8 @@ fn first<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<Option<(&'a str, f64)>> {
     for (name, tensor) in tensors {
-        let norm = global_norm(std::slice::from_ref(tensor))?; // in f64, which no sum of f32 leaves
+        // In f64, which no sum of f32 leaves.
+        let norm = global_norm(std::slice::from_ref(tensor), Kernels::Fused)?;
         if !norm.is_finite() {
             return Ok(Some((name, norm)));
         }

@@ -40,7 +40,7 @@ pub trait Model {
     }
 
     /// Loss and predictions with dropout, and the gradient of the mean loss of a token for each
-    /// parameter, in their order.
+    /// parameter, in their order. They may stand in memory that the next call writes over.
     ///
     /// # Errors
     /// If the shapes disagree.

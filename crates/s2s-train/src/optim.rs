@@ -1,6 +1,6 @@
 //! Adam over a model's parameters, with its state in sight.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use s2s_kernels::{AdamStep, Kernels, Moments};
 use s2s_model::Params;
 
@@ -106,22 +106,13 @@ impl Adam {
 ///
 /// # Errors
 /// If the device fails.
-pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients {
-        sum += gradient
-            .detach()
-            .to_dtype(DType::F64)?
-            .sqr()?
-            .sum_all()?
-            .to_scalar::<f64>()?;
-    }
-    Ok(sum.sqrt())
+pub fn global_norm(gradients: &[Tensor], kernels: Kernels) -> Result<f64> {
+    Ok(kernels.squared_norm(gradients)?.sqrt())
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
     use s2s_model::Init;
 
     use super::*;
@@ -150,7 +141,7 @@ mod tests {
     #[test]
     fn clipping_scales_all_gradients_by_one_factor() -> Result<()> {
         let gradient = Tensor::new(&[3.0_f64, 4.0, 0.0], &Device::Cpu)?;
-        let norm = global_norm(std::slice::from_ref(&gradient))?;
+        let norm = global_norm(std::slice::from_ref(&gradient), Kernels::Reference)?;
         assert_eq!(norm, 5.0);
         let first_moment = |clip_norm| -> Result<Vec<f64>> {
             let (params, mut adam) = quadratic(clip_norm)?;

@@ -155,7 +155,7 @@ impl<M: Model> Trainer<M> {
         let forcing = noise.coins(ratio, scope, padded.n_rows(), padded.target_len());
 
         let (score, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-        let grad_norm = global_norm(&gradients)?;
+        let grad_norm = global_norm(&gradients, self.model.kernels())?;
         let tally = Tally::forced(&score, &padded);
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;

@@ -57,22 +57,20 @@ impl<'a> Left<'a> {
     }
 }
 
-/// A right side `[depth, cols]`, in panels of `stride` rows of which the first `depth` take part.
+/// A right side `[depth, cols]`, in panels of `depth` rows.
 #[derive(Clone, Copy)]
 pub(super) struct Right<'a> {
     panels: &'a [PanelRow],
-    stride: usize,
     depth: usize,
     cols: usize,
 }
 
 impl<'a> Right<'a> {
-    pub(super) fn new(panels: &'a [PanelRow], stride: usize, depth: usize, cols: usize) -> Self {
-        let reach = extent(cols.div_ceil(PANEL), stride, depth);
+    pub(super) fn new(panels: &'a [PanelRow], depth: usize, cols: usize) -> Self {
+        let reach = extent(cols.div_ceil(PANEL), depth, depth);
         assert!(panels.len() >= reach, "B is too short for {depth}×{cols}");
         Self {
             panels,
-            stride,
             depth,
             cols,
         }
@@ -190,9 +188,38 @@ impl Tiles {
     }
 }
 
+/// The panels after those that are read: a little of them is asked for at each step of each tile, so
+/// that they have come from memory into the second-level cache when their turn comes.
+struct Ahead {
+    line: *const f32,
+    /// Bytes from one step to the next.
+    stride: usize,
+}
+
+impl Ahead {
+    /// After the last panels come the first, for the next rows.
+    fn of<const PANELS: usize>(block: &Block, tiles: &Tiles, panel: usize) -> Self {
+        let Right { panels, depth, .. } = block.right;
+        // So few tiles could not ask for all of it, and reading it takes longer than computing.
+        if tiles.count < PANELS {
+            return Self {
+                line: panels.as_ptr().cast(),
+                stride: 0,
+            };
+        }
+        let next = (panel + PANELS) * depth;
+        let next = if next < panels.len() { next } else { 0 };
+        Self {
+            line: panels.as_ptr().wrapping_add(next).cast(),
+            stride: PANELS * size_of::<PanelRow>() / tiles.count,
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn all_rows<V: Vector, const PANELS: usize>(block: &Block, tiles: &Tiles, panel: usize) {
     let mut row = 0;
+    let mut ahead = Ahead::of::<PANELS>(block, tiles, panel);
     for index in 0..tiles.count {
         let height = tiles.height + usize::from(index < tiles.higher);
         macro_rules! tile_of {
@@ -200,7 +227,7 @@ unsafe fn all_rows<V: Vector, const PANELS: usize>(block: &Block, tiles: &Tiles,
                 match height {
                     // SAFETY: the tile's rows exist, as its panels do.
                     $($rows if $rows * PANELS <= V::SUMS => unsafe {
-                        tile::<V, $rows, PANELS>(block, row, panel);
+                        tile::<V, $rows, PANELS>(block, row, panel, &mut ahead);
                     },)*
                     _ => unreachable!("a tile of {height} rows by {PANELS} panels"),
                 }
@@ -216,6 +243,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
     block: &Block,
     row: usize,
     panel: usize,
+    ahead: &mut Ahead,
 ) {
     let Block {
         c,
@@ -230,7 +258,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
         .panels
         .as_ptr()
         .cast::<f32>()
-        .wrapping_add(panel * right.stride * PANEL);
+        .wrapping_add(panel * right.depth * PANEL);
     // One row or two read B as fast as it comes: more requests would only stand in the way.
     let prefetches = ROWS > 2;
     // SAFETY: the tile lies within A and B. It lies within C, except for columns of the last panel
@@ -246,7 +274,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
         for _ in 0..left.depth {
             let mut rights = [V::splat(0.0); PANELS];
             for (p, right_row) in rights.iter_mut().enumerate() {
-                let b = b.wrapping_add(p * right.stride * PANEL);
+                let b = b.wrapping_add(p * right.depth * PANEL);
                 *right_row = V::load(b);
                 if prefetches {
                     V::prefetch(b.wrapping_add(AHEAD * PANEL));
@@ -254,6 +282,8 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
             }
             if prefetches {
                 V::prefetch(a.wrapping_add(AHEAD * left.depth_stride));
+                V::prefetch_far(ahead.line);
+                ahead.line = ahead.line.wrapping_byte_add(ahead.stride);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let value = V::splat(*a.add(r * left.row_stride));

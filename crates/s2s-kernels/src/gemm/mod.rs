@@ -56,8 +56,8 @@ pub enum Output<'a> {
     Bias(&'a [f32]),
 }
 
-/// A right side `B [K, N]`, laid out in the order in which the product reads it: panels of 16
-/// columns, the last one filled up with zeros.
+/// A right side `B [K, N]`, laid out in the order in which the product reads it: for each part of the
+/// reduced axis panels of 16 columns, the last one filled up with zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
     inner: usize,
@@ -84,12 +84,13 @@ impl Packed {
             inner * cols,
             "weight must be [{cols}, {inner}]"
         );
-        self.resize(inner, cols);
-        for (p, panel) in self.panels.chunks_exact_mut(inner.max(1)).enumerate() {
-            let rows = &weight[p * PANEL * inner..];
-            for (lane, row) in rows.chunks_exact(inner).take(PANEL).enumerate() {
-                for (PanelRow(to), &value) in panel.iter_mut().zip(row) {
-                    to[lane] = value;
+        for (depths, panels) in self.resize(inner, cols) {
+            for (p, panel) in panels.chunks_exact_mut(depths.len().max(1)).enumerate() {
+                let rows = &weight[p * PANEL * inner..];
+                for (lane, row) in rows.chunks_exact(inner).take(PANEL).enumerate() {
+                    for (PanelRow(to), &value) in panel.iter_mut().zip(&row[depths.clone()]) {
+                        to[lane] = value;
+                    }
                 }
             }
         }
@@ -98,32 +99,45 @@ impl Packed {
     fn pack_rows(&mut self, b: &[f32], stride: usize, inner: usize, cols: usize) {
         // So many rows at a time are read from end to end, which the hardware foresees.
         const ROWS: usize = 8;
-        self.resize(inner, cols);
-        for first in (0..inner).step_by(ROWS) {
-            for (p, panel) in self.panels.chunks_exact_mut(inner).enumerate() {
-                let col = p * PANEL;
-                let width = PANEL.min(cols - col);
-                for (k, PanelRow(to)) in panel.iter_mut().enumerate().skip(first).take(ROWS) {
-                    let from = &b[k * stride + col..][..width];
-                    // A copy of known length is an instruction or two.
-                    match <&[f32; PANEL]>::try_from(from) {
-                        Ok(from) => *to = *from,
-                        Err(_) => to[..width].copy_from_slice(from),
+        for (depths, panels) in self.resize(inner, cols) {
+            for first in (0..depths.len()).step_by(ROWS) {
+                for (p, panel) in panels.chunks_exact_mut(depths.len()).enumerate() {
+                    let col = p * PANEL;
+                    let width = PANEL.min(cols - col);
+                    for (k, PanelRow(to)) in panel.iter_mut().enumerate().skip(first).take(ROWS) {
+                        let from = &b[(depths.start + k) * stride + col..][..width];
+                        // A copy of known length is an instruction or two.
+                        match <&[f32; PANEL]>::try_from(from) {
+                            Ok(from) => *to = *from,
+                            Err(_) => to[..width].copy_from_slice(from),
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Makes room, with zeros where the last panel has columns that B does not.
-    fn resize(&mut self, inner: usize, cols: usize) {
+    /// Makes room, with zeros where the last panel has columns that B does not; the parts of the
+    /// reduced axis, and the panels of each.
+    fn resize(
+        &mut self,
+        inner: usize,
+        cols: usize,
+    ) -> impl Iterator<Item = (Range<usize>, &mut [PanelRow])> {
         const ZERO: PanelRow = PanelRow([0.0; PANEL]);
         (self.inner, self.cols) = (inner, cols);
-        self.panels.resize(cols.div_ceil(PANEL) * inner, ZERO);
-        if !cols.is_multiple_of(PANEL) {
-            let last = self.panels.len() - inner;
-            self.panels[last..].fill(ZERO);
-        }
+        let panels = cols.div_ceil(PANEL);
+        self.panels.resize(panels * inner, ZERO);
+        let mut rest = &mut self.panels[..];
+        parts(inner, MAX_DEPTH).map(move |depths| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(panels * depths.len());
+            rest = after;
+            if !cols.is_multiple_of(PANEL) {
+                let last = part.len() - depths.len();
+                part[last..].fill(ZERO);
+            }
+            (depths, part)
+        })
     }
 
     /// The reduced size `K`.
@@ -177,7 +191,8 @@ pub fn multiply(
         return;
     }
     for depths in parts(inner, MAX_DEPTH) {
-        let right = Right::new(&b.panels[depths.start..], inner, depths.len(), cols);
+        let panels = &b.panels[depths.start * cols.div_ceil(PANEL)..];
+        let right = Right::new(panels, depths.len(), cols);
         let output = if depths.start == 0 {
             output
         } else {
@@ -222,7 +237,7 @@ pub fn multiply_transposed(
     scratch: &mut Scratch,
 ) {
     /// Columns of D that pass over a panel of X before the next one.
-    const COLUMNS: usize = 96;
+    const COLUMNS: usize = 192;
     /// The columns of X that repay a copy of D: each step along the reduced axis is another row of
     /// D, which is another page, and often the same set of the cache.
     const PACK_FROM: usize = 256;
@@ -246,7 +261,7 @@ pub fn multiply_transposed(
     for depths in parts(rows, MAX_DEPTH) {
         let depth = depths.len();
         right.pack_rows(&x[depths.start * x_stride..], x_stride, depth, x_cols);
-        let right = Right::new(&right.panels, depth, depth, x_cols);
+        let right = Right::new(&right.panels, depth, x_cols);
         let output = if depths.start == 0 {
             output
         } else {

@@ -27,6 +27,10 @@ pub(super) trait Vector: Copy {
     /// Asks for the cache line at an address, which need not be valid.
     #[inline(always)]
     unsafe fn prefetch(_line: *const f32) {}
+
+    /// Asks for the cache line at an address, for the second-level cache.
+    #[inline(always)]
+    unsafe fn prefetch_far(_line: *const f32) {}
 }
 
 /// Arrays, for the compiler to vectorize with what the target always has.
@@ -127,6 +131,10 @@ mod x86 {
         unsafe fn prefetch(line: *const f32) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
+        #[inline(always)]
+        unsafe fn prefetch_far(line: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
+        }
     }
 
     impl Vector for Avx2 {
@@ -170,6 +178,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch_far(line: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Adam with decoupled weight decay.
+//! Adam with decoupled weight decay, and the norm that clipping bounds.
 //!
 //! Kingma, Ba (2015), arXiv:1412.6980; the decay as Loshchilov, Hutter (2019), arXiv:1711.05101.
 //!

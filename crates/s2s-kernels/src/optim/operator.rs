@@ -2,10 +2,16 @@
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use super::kernel::adam as fused;
+use super::kernel::{adam as fused, squared_norm as fused_squared_norm};
 use super::{AdamStep, Moments};
 use crate::storage::{read, write};
 use crate::team::Team;
+
+pub(crate) fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    read(tensor, |numbers| {
+        Ok(fused_squared_norm([numbers], &mut Team::single()))
+    })
+}
 
 pub(crate) fn adam(
     param: &Var,

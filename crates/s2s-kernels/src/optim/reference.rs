@@ -1,8 +1,13 @@
 //! Adam in plain tensor operations.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
 use super::{AdamStep, Moments};
+
+pub(crate) fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    let squares = tensor.detach().to_dtype(DType::F64)?.sqr()?;
+    squares.sum_all()?.to_scalar()
+}
 
 pub(crate) fn adam(
     param: &Var,

@@ -7,7 +7,7 @@ use s2s_kernels::slices::{
     position_first, scatter_add,
 };
 
-use super::slices::{GradSlices, ParamSlices, multiply_mask};
+use super::slices::{GradSlices, ParamSlices, draw_mask, multiply_mask};
 use crate::{ModelConfig, Noise, Probability};
 
 /// What is read: words, batch first.
@@ -34,10 +34,12 @@ pub(super) struct FusedEncoder<C: Cell> {
 #[derive(Clone, Default)]
 struct Layer<C: Cell> {
     rnn: Bidirectional<f32, C>,
-    mask: Option<Vec<f32>>, // on its input: [B, S, E] for the lowest, [B, S, 2H] for the others
-    input: Vec<f32>,        // after dropout, position first; unused where nothing is dropped
-    states: Vec<f32>,       // [S, B, 2H]
-    last: State<Vec<f32>>,  // [B, 2H] each
+    /// On its input: `[B, S, E]` for the lowest, `[B, S, 2H]` for the others; empty where nothing is
+    /// dropped.
+    mask: Vec<f32>,
+    input: Vec<f32>, // after dropout, position first; unused where nothing is dropped
+    states: Vec<f32>, // [S, B, 2H]
+    last: State<Vec<f32>>, // [B, 2H] each
 }
 
 impl<C: Cell> FusedEncoder<C> {
@@ -76,7 +78,7 @@ impl<C: Cell> FusedEncoder<C> {
         for k in 0..self.layers.len() {
             let (below, above) = self.layers.split_at_mut(k);
             let (layer, below) = (&mut above[0], below.last());
-            if let Some(mask) = &layer.mask {
+            if !layer.mask.is_empty() {
                 match below {
                     Some(below) => layer.input.clone_from(&below.states),
                     None => {
@@ -85,13 +87,13 @@ impl<C: Cell> FusedEncoder<C> {
                         gather(&mut layer.input, embedding, self.width, ids);
                     }
                 }
-                multiply_mask(&mut layer.input, mask, batch, words.len);
+                multiply_mask(&mut layer.input, &layer.mask, batch, words.len);
             }
             layer.states.resize(n * self.both, 0.0);
             let (width, last) = (batch * self.both, &mut layer.last);
             last.hidden.resize(width, 0.0);
             last.cell.resize(C::CELL_STATES * width, 0.0);
-            let dropped = layer.mask.as_ref().map(|_| layer.input.as_slice());
+            let dropped = (!layer.mask.is_empty()).then_some(&*layer.input);
             let read = reading(dropped, below, words, embedding);
             let last = layer.last.each_mut().map(Vec::as_mut_slice);
             layer.rnn.forward(read, &mut layer.states, last, team);
@@ -116,7 +118,7 @@ impl<C: Cell> FusedEncoder<C> {
             let (below, above) = self.layers.split_at_mut(k);
             let (layer, below) = (&mut above[0], below.last());
             let (d_inputs, d_states) = self.d_inputs.split_at_mut(k + 1);
-            let d_input: &mut [f32] = if k == 0 && layer.mask.is_none() {
+            let d_input: &mut [f32] = if k == 0 && layer.mask.is_empty() {
                 &mut *d_embedding
             } else {
                 d_inputs[k].resize(n * if k == 0 { self.width } else { self.both }, 0.0);
@@ -131,16 +133,16 @@ impl<C: Cell> FusedEncoder<C> {
                 grads.recurrent("encoder.rnn", &format!("_l{k}"))?,
                 grads.recurrent("encoder.rnn", &format!("_l{k}_reverse"))?,
             ];
-            let dropped = layer.mask.as_ref().map(|_| layer.input.as_slice());
+            let dropped = (!layer.mask.is_empty()).then_some(&*layer.input);
             let read = reading(dropped, below, words, embedding);
             layer
                 .rnn
                 .backward(read, seen, d_input, &mut d_weights, team);
-            if let Some(mask) = &layer.mask {
-                multiply_mask(d_input, mask, batch, words.len);
+            if !layer.mask.is_empty() {
+                multiply_mask(d_input, &layer.mask, batch, words.len);
             }
         }
-        if self.layers[0].mask.is_some() {
+        if !self.layers[0].mask.is_empty() {
             d_embedding.fill(0.0);
             let d_embedded = Matrix::dense(&self.d_inputs[0], n, self.width);
             scatter_add(
@@ -182,9 +184,7 @@ impl<C: Cell> FusedEncoder<C> {
                 ),
                 _ => (format!("encoder.rnn.{k}"), self.both, self.dropout),
             };
-            layer.mask = noise
-                .filter(|_| drop > Probability::ZERO)
-                .map(|noise| noise.dropout_mask(&place, n * width, drop));
+            draw_mask(&mut layer.mask, noise, &place, n * width, drop);
         }
     }
 }

@@ -32,7 +32,7 @@ use s2s_kernels::slices::{
 use self::attention::FusedAttention;
 use self::bridge::FusedBridge;
 use self::encoder::{FusedEncoder, Words};
-use self::slices::{GradSlices, ParamSlices};
+use self::slices::{GradBuffer, GradSlices, ParamSlices, draw_mask};
 use crate::{Batch, Forcing, ModelConfig, Noise, Probability, Score};
 
 /// The operators of a model with their memory, which is reused from step to step. A clone shares
@@ -46,6 +46,8 @@ struct Fused<C: Cell> {
     decoder: Decoder<f32, C>,
     values: Vec<f32>,   // [B, S, 2H]
     d_values: Vec<f32>, // [B, S, 2H]
+    masks: Masks,
+    gradients: GradBuffer,
     sizes: Sizes,
     config: ModelConfig,
 }
@@ -79,6 +81,8 @@ impl<C: Cell> Fused<C> {
             decoder: Decoder::new(scorer),
             values: Vec::new(),
             d_values: Vec::new(),
+            masks: Masks::default(),
+            gradients: GradBuffer::default(),
             config: config.clone(),
             sizes: Sizes {
                 layers: config.layers.get(),
@@ -103,11 +107,10 @@ impl<C: Cell> Fused<C> {
         &mut self,
         params: &ParamSlices<'_>,
         host: &HostBatch<'_>,
-        masks: &Masks,
         noise: Option<&Noise>,
     ) -> Result<()> {
         self.encode(params, host.words(), noise)?;
-        let team = &mut self.team;
+        let (team, masks) = (&mut self.team, &self.masks);
         let between = masks.between();
         let initial = bridge::slices(&self.bridge.states);
         let memory = host.memory(&self.values, self.attention.keys(&self.values));
@@ -169,12 +172,11 @@ impl<C: Cell> Fused<C> {
         &mut self,
         params: &ParamSlices<'_>,
         host: &HostBatch<'_>,
-        masks: &Masks,
         grads: &mut GradSlices<'_>,
     ) -> Result<()> {
         let Sizes { layers, both, .. } = self.sizes;
         let (rows, positions) = (host.source_lengths.len(), host.sources.len());
-        let team = &mut self.team;
+        let (team, masks) = (&mut self.team, &self.masks);
 
         self.d_values.resize(positions * both, 0.0);
         let initial = bridge::slices(&self.bridge.states);
@@ -289,15 +291,16 @@ impl<'a> HostBatch<'a> {
     }
 }
 
-/// The decoder's dropout masks, batch first; the same draws as the reference's.
-#[derive(Default)]
+/// The decoder's dropout masks, batch first, empty where nothing is dropped; the same draws as the
+/// reference's.
+#[derive(Clone, Default)]
 struct Masks {
-    embedding: Option<Vec<f32>>, // [B, T, E]
-    between: Vec<Vec<f32>>,      // [B, T, D] each; none where nothing is dropped
+    embedding: Vec<f32>,    // [B, T, E]
+    between: Vec<Vec<f32>>, // [B, T, D] each, one between two layers
 }
 
 impl Masks {
-    fn draw(noise: &Noise, sizes: Sizes, n_targets: usize) -> Self {
+    fn draw(&mut self, noise: Option<&Noise>, sizes: Sizes, n_targets: usize) {
         let Sizes {
             dropout,
             embedding_dropout,
@@ -306,14 +309,12 @@ impl Masks {
             decoder,
             ..
         } = sizes;
-        let mask = |place: &str, width: usize, drop: Probability| {
-            (drop > Probability::ZERO).then(|| noise.dropout_mask(place, n_targets * width, drop))
-        };
-        Self {
-            embedding: mask("decoder.embedding", embedding, embedding_dropout),
-            between: (1..layers)
-                .filter_map(|k| mask(&format!("decoder.rnn.{k}"), decoder, dropout))
-                .collect(),
+        let (place, n) = ("decoder.embedding", n_targets * embedding);
+        draw_mask(&mut self.embedding, noise, place, n, embedding_dropout);
+        self.between.resize_with(layers - 1, Vec::new);
+        for (below, mask) in self.between.iter_mut().enumerate() {
+            let (place, n) = (format!("decoder.rnn.{}", below + 1), n_targets * decoder);
+            draw_mask(mask, noise, &place, n, dropout);
         }
     }
 
@@ -323,9 +324,10 @@ impl Masks {
 
     /// `between` is [`Masks::between`].
     fn dropout<'m>(&'m self, between: &'m [&'m [f32]]) -> DecoderDropout<'m, f32> {
+        let is_dropping = |mask: &[f32]| !mask.is_empty();
         DecoderDropout {
-            embedding: self.embedding.as_deref(),
-            between: (!between.is_empty()).then_some(between),
+            embedding: Some(&*self.embedding).filter(|mask| is_dropping(mask)),
+            between: Some(between).filter(|masks| masks.iter().any(|mask| is_dropping(mask))),
         }
     }
 }

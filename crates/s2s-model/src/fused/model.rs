@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use dyn_clone::DynClone;
 use s2s_kernels::slices::{Cell, Gru, Lstm, Team};
 
-use super::slices::{GradSlices, ParamSlices, to_tensors, zeros};
-use super::{Fused, HostBatch, Masks};
+use super::slices::ParamSlices;
+use super::{Fused, HostBatch};
 use crate::{
     Batch, CellKind, Decoded, Forcing, ModelConfig, Noise, Params, Score, Source, Stop, Tokens,
     Watch,
@@ -24,7 +24,8 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
     /// Loss and predictions, without dropout.
     fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score>;
 
-    /// Loss and predictions with dropout, and the gradient of the mean loss of a token.
+    /// Loss and predictions with dropout, and the gradient of the mean loss of a token, in memory
+    /// that the next call writes over.
     fn gradients(
         &mut self,
         params: &Params,
@@ -72,8 +73,9 @@ impl<C: Cell> FusedModel for Fused<C> {
     fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score> {
         let host = HostBatch::of(batch, forcing)?;
         let params = ParamSlices::of(params);
+        self.masks.draw(None, self.sizes, host.targets.len());
         self.pack(&params)?;
-        self.forward(&params, &host, &Masks::default(), None)?;
+        self.forward(&params, &host, None)?;
         Ok(self.loss(&host))
     }
 
@@ -86,16 +88,14 @@ impl<C: Cell> FusedModel for Fused<C> {
     ) -> Result<(Score, Vec<Tensor>)> {
         let host = HostBatch::of(batch, forcing)?;
         let slices = ParamSlices::of(params);
-        let masks = Masks::draw(noise, self.sizes, host.targets.len());
+        self.masks.draw(Some(noise), self.sizes, host.targets.len());
         self.pack(&slices)?;
-        self.forward(&slices, &host, &masks, Some(noise))?;
+        self.forward(&slices, &host, Some(noise))?;
         let score = self.loss(&host);
-        let mut buffers = zeros(params);
-        let mut grads = GradSlices::of(params, &mut buffers);
-        self.backward(&slices, &host, &masks, &mut grads)?;
-        grads.finish()?;
-        drop(slices);
-        Ok((score, to_tensors(params, buffers)?))
+        let mut buffer = std::mem::take(&mut self.gradients);
+        let gradients = buffer.fill(params, |grads| self.backward(&slices, &host, grads))?;
+        self.gradients = buffer;
+        Ok((score, gradients))
     }
 
     fn greedy(

@@ -1,9 +1,9 @@
 //! A model's parameters and gradients as slices with names.
 
-use candle_core::{CpuStorage, Result, Storage, StorageRef, Tensor, bail};
-use s2s_kernels::slices::{DecoderGrads, DecoderParams, RecurrentGrads, RecurrentParams};
+use candle_core::{CpuStorage, Result, Storage, StorageRef, Tensor, Var, bail};
+use s2s_kernels::slices::{DecoderGrads, DecoderParams, RecurrentGrads, RecurrentParams, write};
 
-use crate::Params;
+use crate::{Noise, Params, Probability};
 
 /// The numbers of every parameter, readable as long as this lives.
 pub(super) struct ParamSlices<'a> {
@@ -51,19 +51,65 @@ impl<'a> ParamSlices<'a> {
     }
 }
 
+/// The memory of all gradients, one after the other in the parameters' order. It is kept from step
+/// to step: to take so much anew costs the system more than to fill it.
+#[derive(Debug, Default)]
+pub(super) struct GradBuffer(Option<Tensor>);
+
+/// A clone has memory of its own, for steps of its own.
+impl Clone for GradBuffer {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl GradBuffer {
+    /// Lets `backward` write every gradient; they are tensors of the parameters' shapes, in their
+    /// order, until the next call writes over them.
+    pub(super) fn fill(
+        &mut self,
+        params: &Params,
+        backward: impl FnOnce(&mut GradSlices<'_>) -> Result<()>,
+    ) -> Result<Vec<Tensor>> {
+        let all = match &self.0 {
+            Some(all) => all.clone(),
+            None => {
+                let n: usize = params.iter().map(|(_, var)| var.elem_count()).sum();
+                let all = Tensor::from_vec(vec![0.0_f32; n], n, params.device())?;
+                self.0.insert(all).clone()
+            }
+        };
+        write(&all, |all| {
+            let mut grads = GradSlices::of(params, all);
+            backward(&mut grads)?;
+            grads.finish()
+        })?;
+        let mut start = 0;
+        let gradient = |(_, var): (&str, &Var)| {
+            let gradient = all.narrow(0, start, var.elem_count())?;
+            start += var.elem_count();
+            gradient.reshape(var.shape())
+        };
+        params.iter().map(gradient).collect()
+    }
+}
+
 /// A gradient for each parameter, to be written once.
 pub(super) struct GradSlices<'a> {
     left: Vec<(&'a str, &'a mut [f32])>,
 }
 
 impl<'a> GradSlices<'a> {
-    /// Writes into `buffers`, one a parameter and in their order.
-    pub(super) fn of(params: &'a Params, buffers: &'a mut [Vec<f32>]) -> Self {
-        let names = params.iter().map(|(name, _)| name);
+    /// Writes into `all`, where they stand one after the other in the parameters' order.
+    fn of(params: &'a Params, all: &'a mut [f32]) -> Self {
+        let mut rest = all;
+        let left = params.iter().map(|(name, var)| {
+            let (own, after) = std::mem::take(&mut rest).split_at_mut(var.elem_count());
+            rest = after;
+            (name, own)
+        });
         Self {
-            left: names
-                .zip(buffers.iter_mut().map(Vec::as_mut_slice))
-                .collect(),
+            left: left.collect(),
         }
     }
 
@@ -96,7 +142,7 @@ impl<'a> GradSlices<'a> {
     }
 
     /// That no gradient was forgotten.
-    pub(super) fn finish(self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         match self.left.first() {
             Some((name, _)) => bail!("parameter {name} was given no gradient"),
             None => Ok(()),
@@ -104,21 +150,21 @@ impl<'a> GradSlices<'a> {
     }
 }
 
-/// A zero for each number of each parameter.
-pub(super) fn zeros(params: &Params) -> Vec<Vec<f32>> {
-    params
-        .iter()
-        .map(|(_, var)| vec![0.0; var.elem_count()])
-        .collect()
-}
-
-/// The buffers as tensors of the parameters' shapes.
-pub(super) fn to_tensors(params: &Params, buffers: Vec<Vec<f32>>) -> Result<Vec<Tensor>> {
-    params
-        .iter()
-        .zip(buffers)
-        .map(|((_, var), buffer)| Tensor::from_vec(buffer, var.shape(), params.device()))
-        .collect()
+/// Draws `n` factors of dropout into `mask`; leaves it empty where nothing is dropped.
+pub(super) fn draw_mask(
+    mask: &mut Vec<f32>,
+    noise: Option<&Noise>,
+    place: &str,
+    n: usize,
+    drop: Probability,
+) {
+    match noise {
+        Some(noise) if drop > Probability::ZERO => {
+            mask.resize(n, 0.0);
+            noise.fill_dropout_mask(place, mask, drop);
+        }
+        _ => mask.clear(),
+    }
 }
 
 /// `x [S, B, W] *= mask [B, S, W]`: activations are position first, masks batch first.
