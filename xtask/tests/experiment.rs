@@ -240,7 +240,7 @@ fn runs_are_evaluated_by_length_and_go_on_where_they_stopped() {
         "## By length",
         "90.0 (90.0) [",
         "15.0 (0 of 2) [", // of 1 and 2 in 10
-        "* **base**, until EOS: the first error at length 8",
+        "* **base**, until EOS: of 2 lengths from 8 to 16, the first with an error is 8,",
         "| Others",
         "published: a paper",
         "plots/lengths-eos.svg",

@@ -49,7 +49,10 @@ fn finding(report: &Report, cell: &Cell, mode: DecodingMode) -> Option<String> {
         runs.iter().map(|rows| find(rows)).collect()
     };
     let mut facts = vec![format!(
-        "the first error at length {}",
+        "of {} lengths from {} to {}, the first with an error is {}",
+        runs[0].len(),
+        first.length,
+        last.length,
         span(&of_runs(first_error))
     )];
     for (what, find) in [
@@ -216,8 +219,8 @@ mod tests {
         assert_eq!(breaking.len(), 4); // cells, modes
         assert_eq!(
             breaking[0],
-            "**additive**, until EOS: the first error at length 4 (in 1 of 2 runs), less than half \
-             right from 8 (in 1 of 2 runs) on. Of 12 wrong outputs, 0.0 % are too short, 0.0 % too \
+            "**additive**, until EOS: of 2 lengths from 4 to 8, the first with an error is 4 (in 1 of \
+             2 runs), less than half right from 8 (in 1 of 2 runs) on. Of 12 wrong outputs, 0.0 % are too short, 0.0 % too \
              long, and 100.0 % have the right length and a wrong token. At length 8, 0 tokens are \
              right before the first error, in the mean."
         );
