@@ -238,8 +238,9 @@ fn runs_are_evaluated_by_length_and_go_on_where_they_stopped() {
     let report = repository.read(&format!("{folder}/report.md"));
     for part in [
         "## By length",
-        "0.900 (0.900) [",
-        "0.150 (0.100) [", // of 1 and 2 in 10
+        "90.0 (90.0) [",
+        "15.0 (0 of 2) [", // of 1 and 2 in 10
+        "* **base**, until EOS: of 2 lengths from 8 to 16, the first with an error is 8,",
         "| Others",
         "published: a paper",
         "plots/lengths-eos.svg",
@@ -262,6 +263,31 @@ fn runs_are_evaluated_by_length_and_go_on_where_they_stopped() {
     repository.write("configs/experiments/widths.toml", &changed);
     repository.check_fails(1, "base-seed1/lengths-far.json cannot be used");
     assert!(repository.started().is_empty());
+}
+
+#[test]
+fn a_published_report_stands_beside_its_experiment_and_lacks_no_picture() {
+    let repository = Repository::new(&format!("{EXPERIMENT}{BY_LENGTH}"));
+    let done = repository.experiment().arg("--publish").assert().success();
+    let said = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    let folder = "configs/experiments/reports/widths";
+    assert!(
+        said.contains(&format!("published: {folder}/report.md")),
+        "{said}"
+    );
+    let report = repository.read(&format!("{folder}/report.md"));
+    assert_eq!(report, repository.read("runs/experiments/widths/report.md"));
+    let pictures: Vec<&str> = report
+        .split("](plots/")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .collect();
+    assert_eq!(pictures, ["lengths-eos.svg", "val_loss.svg"]);
+    for picture in pictures {
+        let path = repository.path(&format!("{folder}/plots/{picture}"));
+        assert!(path.is_file(), "{picture}");
+    }
+    assert!(!report.contains(env!("CARGO_MANIFEST_DIR")), "{report}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
-use s2s_runlog::{DecodingMode, LengthsRecord, RunDir, read_json};
+use s2s_runlog::{DecodingMode, LengthTiming, LengthsRecord, RunDir, read_json, read_lines};
 use tempfile::TempDir;
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/tiny.toml");
@@ -247,6 +247,11 @@ fn an_interrupted_evaluation_goes_on_to_the_same_bytes() {
         let read = |home: &TempDir| fs::read(home.path().join("run").join(file)).unwrap();
         assert_eq!(read(&stopped), read(&whole), "{file}");
     }
+    let run = RunDir::open(stopped.path().join("run")).unwrap();
+    let times: Vec<LengthTiming> = read_lines(run.lengths_timing(None)).unwrap();
+    let rows = record(stopped.path(), "lengths.json").rows;
+    assert_eq!(times.len(), rows.len(), "each row has its time once");
+    assert!(times.iter().zip(&rows).all(|(taken, row)| taken.is_of(row)));
 }
 
 #[test]

@@ -82,8 +82,17 @@ fn total<T: Real>(mut lanes: [T; LANES]) -> T {
 /// The greatest number; -∞ of none.
 #[inline(always)]
 pub(crate) fn max<T: Real>(a: &[T]) -> T {
-    a.iter()
-        .fold(T::NEG_INFINITY, |max, &x| if x > max { x } else { max })
+    let greater = |max: T, x: T| if x > max { x } else { max };
+    let mut lanes = [T::NEG_INFINITY; LANES];
+    let chunks = a.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = greater(lanes[lane], chunk[lane]);
+        }
+    }
+    let all = lanes.iter().chain(rest);
+    all.fold(T::NEG_INFINITY, |max, &x| greater(max, x))
 }
 
 /// The index of the greatest number, the first of equals; 0 of none.
@@ -125,5 +134,12 @@ mod tests {
         assert_eq!(argmax(&[0.0, 3.0, 3.0, -1.0]), 1);
         assert_eq!(argmax::<f32>(&[]), 0);
         assert_eq!(max(&[-2.0, -1.0]), -1.0);
+        assert_eq!(max::<f32>(&[]), f32::NEG_INFINITY);
+        for greatest in 0..40 {
+            let mut numbers = [-1.0; 40];
+            numbers[greatest] = 1.0;
+            numbers[39 - greatest] = f32::NAN; // which is not greater than anything
+            assert_eq!(max(&numbers), 1.0);
+        }
     }
 }

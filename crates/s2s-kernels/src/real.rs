@@ -31,6 +31,8 @@ pub trait Real:
     const ONE: Self;
     /// -∞.
     const NEG_INFINITY: Self;
+    /// From 1 to the next greater number.
+    const EPSILON: Self;
 
     /// A right side in the order in which the product reads it.
     type Packed: Clone + Debug + Default + Send + Sync;
@@ -135,6 +137,7 @@ impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    const EPSILON: Self = Self::EPSILON;
 
     type Packed = gemm::Packed;
     type Scratch = gemm::Scratch;
@@ -235,6 +238,7 @@ impl Real for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    const EPSILON: Self = Self::EPSILON;
 
     type Packed = Unpacked;
     type Scratch = ();

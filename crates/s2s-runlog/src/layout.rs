@@ -226,6 +226,13 @@ impl RunDir {
         })
     }
 
+    /// `lengths.timing.jsonl`, or `lengths-NAME.timing.jsonl`:
+    /// [`LengthTiming`](crate::LengthTiming), a line for each row of the record. It is no figure of
+    /// the model, and so stands apart.
+    pub fn lengths_timing(&self, name: Option<&str>) -> PathBuf {
+        self.lengths(name).with_extension("timing.jsonl")
+    }
+
     /// Every [`RunDir::lengths`] that there is, in order of their names.
     ///
     /// # Errors

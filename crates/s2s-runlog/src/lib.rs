@@ -51,8 +51,8 @@ pub use error::{Damage, Error, Result};
 pub use interval::wilson;
 pub use layout::{CheckpointName, RunDir, RunLock};
 pub use lengths::{
-    DecodingMode, LengthRange, LengthRecord, LengthSums, Lengths, LengthsError, LengthsMean,
-    LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
+    DecodingMode, LengthRange, LengthRecord, LengthSums, LengthTiming, Lengths, LengthsError,
+    LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use read::{Checkpoint, list_folder, read_checkpoint, read_file, read_json, read_lines};
 pub use record::{

@@ -210,14 +210,24 @@ fn judge(said: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
 
 /// Adds a step at which `origin` was the position to look at.
 fn look(sums: &mut LengthSums, weights: &[f32], origin: usize) {
+    const BLOCK: usize = 64;
     let mut greatest = 0;
-    for (position, weight) in weights.iter().enumerate() {
-        if *weight > weights[greatest] {
-            greatest = position;
+    for (index, block) in weights.chunks(BLOCK).enumerate() {
+        // Of a long source, most positions have no weight at all.
+        if !block
+            .iter()
+            .fold(false, |any, weight| any | (*weight != 0.0))
+        {
+            continue;
         }
-        if *weight > 0.0 {
-            let weight = f64::from(*weight);
-            sums.entropy -= weight * weight.ln();
+        for (position, weight) in (index * BLOCK..).zip(block) {
+            if *weight > weights[greatest] {
+                greatest = position;
+            }
+            if *weight > 0.0 {
+                let weight = f64::from(*weight);
+                sums.entropy -= weight * weight.ln();
+            }
         }
     }
     sums.n_steps += 1;

@@ -57,6 +57,10 @@ fn lengths(report: &Report) -> String {
     if tables.is_empty() {
         return String::new();
     }
+    let findings: Vec<String> = by_length::findings(report)
+        .iter()
+        .map(|finding| format!("* {finding}"))
+        .collect();
     let tables: Vec<String> = tables
         .iter()
         .map(|(title, table)| format!("{title}\n\n{}", table.markdown()))
@@ -66,12 +70,14 @@ fn lengths(report: &Report) -> String {
         .map(|(name, plot)| format!("![{}](plots/{name}.svg)", plot.title))
         .collect();
     format!(
-        "## By length\n\n{}\nSequences of the test split, of each length by itself. The first table \
+        "## By length\n\n{}\n\n{}\nSequences of the test split, of each length by itself. The first table \
          of each group has means over its lengths, each length counting the same. `eos`: the output \
          ends when the model says EOS, and EOS counts as a token; `oracle`: it is told the length, \
          EOS is ignored. Fine accuracy is the share of the tokens before the first error. Intervals \
          are Wilson's, over the sequences of all seeds: they speak of these models. All lengths \
-         stand in `lengths.csv`; the time of a length grows with its square.\n\n{}",
+         stand in `lengths.csv`, beside the runs. Every step looks at all positions, so that the time of \
+         a sequence grows with the square of its length, and memory with its length.\n\n{}",
+        findings.join("\n"),
         tables.join("\n"),
         pictures.join("\n\n"),
     )
@@ -177,12 +183,18 @@ fn quoted(word: &str) -> String {
 
 /// A column for each environment that runs were made in; as a rule there is one.
 fn environments(outcomes: &[Outcome]) -> Table {
-    let mut groups: Vec<([String; 7], Vec<String>)> = Vec::new();
+    let mut groups: Vec<([String; 8], Vec<String>)> = Vec::new();
     for run in outcomes {
-        let rows = match &run.environment {
+        let nothing = || NOTHING.to_owned();
+        let found = match &run.environment {
             Some(environment) => rows(environment),
-            None => std::array::from_fn(|_| NOTHING.to_owned()),
+            None => std::array::from_fn(|_| nothing()),
         };
+        let [version, platform, cpu, cores, threads, device, kernels] = found;
+        let date = run.date.clone().unwrap_or_else(nothing);
+        let rows = [
+            date, version, platform, cpu, cores, threads, device, kernels,
+        ];
         match groups.iter_mut().find(|(other, _)| *other == rows) {
             Some((_, names)) => names.push(run.job.name()),
             None => groups.push((rows, vec![run.job.name()])),
@@ -190,7 +202,7 @@ fn environments(outcomes: &[Outcome]) -> Table {
     }
     let is_one = groups.len() == 1;
     let names = [
-        "s2s", "platform", "CPU", "cores", "threads", "device", "kernels",
+        "date", "s2s", "platform", "CPU", "cores", "threads", "device", "kernels",
     ];
     let mut table = Table::new().column("", names);
     for (rows, runs) in groups {

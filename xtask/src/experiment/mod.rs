@@ -38,6 +38,7 @@ use state::State;
 Examples:
   cargo xtask experiment              # the default one: about five minutes
   cargo xtask experiment default --jobs 2
+  cargo xtask experiment deepmind --jobs 2 --publish
 
 It writes to runs/experiments/NAME/:
   report.md report.json               the result
@@ -57,6 +58,10 @@ pub(crate) struct Args {
     /// Start this `s2s` instead of building one; relative to the top of the repository
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+
+    /// Also write report and plots to configs/experiments/reports/NAME/, to be committed
+    #[arg(long)]
+    publish: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -84,6 +89,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{title}\n{}", table.text());
     }
     println!("report: {}", path.display());
+    if args.publish {
+        println!("published: {}", report.publish()?.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,14 +1,17 @@
 //! What a finished run left in its folder.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use s2s_runlog::{
-    Environment, LengthsRecord, MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord,
-    read_json, read_lines,
+    Environment, LengthTiming, LengthsRecord, MetricsRecord, RunDir, RunRecord, RunStatus,
+    TimingRecord, read_json, read_lines,
 };
 
 use super::plan::{Job, Plan};
 use super::settings::Settings;
 use super::state::read_settings;
+use crate::bench::process::says;
 
 /// The records of a run.
 #[derive(Clone, Debug)]
@@ -23,6 +26,10 @@ pub(crate) struct Outcome {
     pub(crate) environment: Option<Environment>,
     /// Its evaluations by length, under the names of their groups; none if it diverged.
     pub(crate) lengths: Vec<(String, LengthsRecord)>,
+    /// What those took, under the same names.
+    pub(crate) times: Vec<(String, Vec<LengthTiming>)>,
+    /// The day on which it ended, in UTC.
+    pub(crate) date: Option<String>,
 }
 
 impl Outcome {
@@ -35,13 +42,15 @@ impl Outcome {
         let reading = || format!("reading the records of {}", job.name());
         let (record, metrics, timing): (RunRecord, _, Vec<TimingRecord>) =
             records().with_context(reading)?;
-        let mut lengths = Vec::new();
+        let (mut lengths, mut times) = (Vec::new(), Vec::new());
         for group in plan
             .lengths_of(&job)
             .filter(|_| record.status != RunStatus::Diverged)
         {
             let found = read_json(run.lengths(Some(&group.name))).with_context(reading)?;
             lengths.push((group.name.clone(), found));
+            let taken = read_lines(run.lengths_timing(Some(&group.name))).unwrap_or_default();
+            times.push((group.name.clone(), taken));
         }
         Ok(Self {
             settings: read_settings(&run)?,
@@ -50,9 +59,16 @@ impl Outcome {
             train_secs: timing.iter().map(|t| t.train_secs + t.eval_secs).sum(),
             environment: read_json(run.environment()).ok(),
             lengths,
+            times,
+            date: date(&run.run()),
             job,
         })
     }
+}
+
+/// The day on which a file was written.
+fn date(path: &Path) -> Option<String> {
+    says("date", &["-u", "-r", path.to_str()?, "+%F"]).ok()
 }
 
 #[cfg(test)]
@@ -127,6 +143,8 @@ pub(crate) mod fixtures {
             train_secs: 48.0 + seed,
             environment: Some(environment()),
             lengths: Vec::new(),
+            times: Vec::new(),
+            date: Some("2026-11-25".to_owned()),
             job,
         }
     }

@@ -102,6 +102,11 @@ impl Plan {
         Path::new("runs/experiments").join(&self.name)
     }
 
+    /// Where its report goes when it is published: beside the file that asks for it.
+    pub(crate) fn published(&self) -> PathBuf {
+        Path::new(FOLDER).join("reports").join(&self.name)
+    }
+
     /// The evaluations by length that a job's run gets.
     pub(crate) fn lengths_of(&self, job: &Job) -> impl Iterator<Item = &Group> {
         let groups = self.experiment.lengths.iter();

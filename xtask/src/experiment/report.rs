@@ -1,6 +1,7 @@
 //! The result of an experiment, from the outcomes of all its runs.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -40,9 +41,7 @@ impl Report {
     /// Writes plots, `report.json` and, last, `report.md`, whose path it returns.
     pub(crate) fn write(&self) -> Result<PathBuf> {
         let folder = self.plan.folder();
-        let curves = self.plots().into_iter();
-        let curves = curves.map(|(curve, plot)| (curve.key().to_owned(), plot));
-        for (name, plot) in curves.chain(by_length::plots(self)) {
+        for (name, plot) in self.pictures() {
             let figure = plot.draw().with_context(|| format!("plotting {name}"))?;
             let path = folder.join("plots").join(name);
             write_file(path.with_extension("svg"), figure.svg().as_bytes())?;
@@ -57,6 +56,27 @@ impl Report {
         let path = folder.join("report.md");
         write_file(&path, markdown::render(self).as_bytes())?;
         Ok(path)
+    }
+
+    /// Copies `report.md` and its plots, as SVG, to where they are kept; [`write`](Self::write) them
+    /// first.
+    pub(crate) fn publish(&self) -> Result<PathBuf> {
+        let (from, to) = (self.plan.folder(), self.plan.published());
+        let plots = self.pictures().into_iter();
+        let plots = plots.map(|(name, _)| format!("plots/{name}.svg"));
+        for name in plots.chain(["report.md".to_owned()]) {
+            let path = from.join(&name);
+            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            write_file(to.join(&name), &bytes)?;
+        }
+        Ok(to.join("report.md"))
+    }
+
+    /// Every plot of the report, with its name.
+    fn pictures(&self) -> Vec<(String, LinePlot)> {
+        let curves = self.plots().into_iter();
+        let curves = curves.map(|(curve, plot)| (curve.key().to_owned(), plot));
+        curves.chain(by_length::plots(self)).collect()
     }
 
     /// The plots that were asked for and can be drawn: those with a cell that came to an evaluation.

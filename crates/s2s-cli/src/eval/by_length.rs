@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use reverse_data::{Example, Split, Synthetic};
 use s2s_runlog::{
-    DecodingMode, Error, Lengths, LengthsRecord, LengthsRequest, Protocol, read_json, write_csv,
-    write_json,
+    DecodingMode, Error, JsonLines, LengthRecord, LengthTiming, Lengths, LengthsRecord,
+    LengthsRequest, Protocol, read_json, read_lines, write_csv, write_json,
 };
 use s2s_train::{ByLength, deviations};
 
@@ -22,6 +22,7 @@ use crate::picture;
 use crate::shell::quote;
 use crate::signals::Signals;
 use crate::ui::Ui;
+use crate::usage::peak_mib;
 
 /// Sequences of a length, unless said otherwise.
 const DEFAULT_SAMPLES: u64 = 100;
@@ -114,10 +115,12 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
     let by_default = request.protocol.map(Protocol::name);
     let name = args.by_length.name.as_deref().or(by_default);
     let path = loaded.dir.lengths(name);
+    let timing = loaded.dir.lengths_timing(name);
+    let record = begin(&path, request, &loaded)?;
     let mut evaluation = Evaluation {
-        record: begin(&path, request, &loaded)?,
+        times: times(&timing, &record.rows),
+        record,
         path,
-        seconds: Vec::new(),
         saved: Instant::now(),
     };
     for deviation in &evaluation.record.deviations {
@@ -131,7 +134,7 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
     } else {
         let signals = Signals::catch(ui)?;
         if evaluation
-            .run(&loaded, args.split, &signals, ui)?
+            .run(&loaded, args.split, &timing, &signals, ui)?
             .is_break()
         {
             let (done, missing) = (
@@ -152,7 +155,7 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&evaluation.record)?))?;
     } else {
-        ui.data(&tables::of(&evaluation.record, &evaluation.seconds))?;
+        ui.data(&tables::of(&evaluation.record, &evaluation.times))?;
         for path in written {
             ui.talk(format!("wrote {}", quote(&path)));
         }
@@ -164,8 +167,8 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
 struct Evaluation {
     record: LengthsRecord,
     path: PathBuf,
-    /// The time that each row took, of those that this process made.
-    seconds: Vec<tables::Seconds>,
+    /// What each row took, as far as that is known.
+    times: Vec<LengthTiming>,
     saved: Instant,
 }
 
@@ -175,6 +178,7 @@ impl Evaluation {
         &mut self,
         loaded: &Loaded,
         split: Split,
+        timing: &Path,
         signals: &Signals<'_>,
         ui: &Ui,
     ) -> anyhow::Result<ControlFlow<()>> {
@@ -185,6 +189,9 @@ impl Evaluation {
         let missing = self.record.missing();
         let lengths = missing.iter().map(|(length, _)| *length);
         let mut progress = Progress::start(ui, lengths, self.record.request.samples);
+        let rows = &self.record.rows;
+        let is_kept = |taken: &LengthTiming| rows.iter().any(|row| taken.is_of(row));
+        let mut timing = JsonLines::resume(timing, is_kept)?;
 
         let mut examples: (usize, Vec<Example>) = (0, Vec::new());
         for (length, mode) in missing {
@@ -217,7 +224,15 @@ impl Evaluation {
             let secs = began.elapsed().as_secs_f64();
             progress.end(&row, secs);
             self.record.rows.push(row);
-            self.seconds.push(tables::Seconds { length, mode, secs });
+            let taken = LengthTiming {
+                mode,
+                length,
+                secs,
+                threads: loaded.place.threads,
+                peak_mib: peak_mib(),
+            };
+            timing.append(&taken)?;
+            self.times.push(taken);
             if self.saved.elapsed() > SAVE_EVERY {
                 self.save()?;
             }
@@ -234,6 +249,13 @@ impl Evaluation {
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// What rows of an earlier process took; a log that cannot be read tells nothing.
+fn times(path: &Path, rows: &[LengthRecord]) -> Vec<LengthTiming> {
+    let mut times: Vec<LengthTiming> = read_lines(path).unwrap_or_default();
+    times.retain(|taken| rows.iter().any(|row| taken.is_of(row)));
+    times
 }
 
 /// What there is of the evaluation that is asked for: nothing, a part or all of it.

@@ -1,6 +1,6 @@
 //! An evaluation by length as tables for a person.
 
-use s2s_runlog::{DecodingMode, LengthRecord, LengthsMean, LengthsRecord, Protocol};
+use s2s_runlog::{DecodingMode, LengthRecord, LengthTiming, LengthsMean, LengthsRecord, Protocol};
 use s2s_viz::Table;
 
 use crate::report::percent;
@@ -8,15 +8,8 @@ use crate::report::percent;
 /// What stands where there is no figure.
 const NOTHING: &str = "-";
 
-/// The time that a row took.
-pub(super) struct Seconds {
-    pub(super) length: usize,
-    pub(super) mode: DecodingMode,
-    pub(super) secs: f64,
-}
-
 /// A table for each way of decoding, the means over lengths, and the protocol's score.
-pub(super) fn of(record: &LengthsRecord, seconds: &[Seconds]) -> String {
+pub(super) fn of(record: &LengthsRecord, times: &[LengthTiming]) -> String {
     let mut parts = Vec::new();
     for mode in &record.request.modes {
         let title = match mode {
@@ -25,7 +18,7 @@ pub(super) fn of(record: &LengthsRecord, seconds: &[Seconds]) -> String {
         };
         parts.push(format!(
             "{title}\n{}",
-            by_length(record, *mode, seconds).text()
+            by_length(record, *mode, times).text()
         ));
     }
     parts.push(format!(
@@ -36,7 +29,7 @@ pub(super) fn of(record: &LengthsRecord, seconds: &[Seconds]) -> String {
     parts.join("\n")
 }
 
-fn by_length(record: &LengthsRecord, mode: DecodingMode, seconds: &[Seconds]) -> Table {
+fn by_length(record: &LengthsRecord, mode: DecodingMode, times: &[LengthTiming]) -> Table {
     let rows = || record.rows.iter().filter(|row| row.mode == mode);
     let figure = |value: fn(&LengthRecord) -> f64| rows().map(move |row| percent(value(row)));
     let share = |value: fn(&LengthRecord) -> Option<f64>| {
@@ -65,12 +58,11 @@ fn by_length(record: &LengthsRecord, mode: DecodingMode, seconds: &[Seconds]) ->
             .column("aligned", share(|row| row.alignment_accuracy))
             .column("entropy", share(|row| row.attention_entropy));
     }
-    if seconds.is_empty() {
+    if times.is_empty() {
         return table;
     }
     let secs = |row: &LengthRecord| {
-        let of_row = |taken: &&Seconds| (taken.length, taken.mode) == (row.length, row.mode);
-        let taken = seconds.iter().find(of_row);
+        let taken = times.iter().find(|taken| taken.is_of(row));
         taken.map_or(NOTHING.to_owned(), |taken| format!("{:.2}", taken.secs))
     };
     table.column("seconds", rows().map(secs))

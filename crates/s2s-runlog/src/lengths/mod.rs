@@ -5,5 +5,5 @@ mod record;
 mod request;
 
 pub use list::{Lengths, LengthsError, MAX_LENGTH};
-pub use record::{LengthRange, LengthRecord, LengthSums, LengthsMean, LengthsRecord};
+pub use record::{LengthRange, LengthRecord, LengthSums, LengthTiming, LengthsMean, LengthsRecord};
 pub use request::{DecodingMode, LengthsRequest, Protocol};

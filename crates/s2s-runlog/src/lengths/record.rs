@@ -96,6 +96,29 @@ pub struct LengthRecord {
     pub normalized_entropy: Option<f64>,
 }
 
+/// What a [`LengthRecord`] took: a line of `lengths.timing.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LengthTiming {
+    /// Way of decoding.
+    pub mode: DecodingMode,
+    /// Symbols of each source.
+    pub length: usize,
+    /// Wall time, of all its sequences.
+    pub secs: f64,
+    /// Threads that decoded.
+    pub threads: usize,
+    /// The most memory that the process had held by then, in MiB, where the system tells.
+    pub peak_mib: Option<f64>,
+}
+
+impl LengthTiming {
+    /// Whether it is that of a row.
+    pub fn is_of(&self, row: &LengthRecord) -> bool {
+        (self.mode, self.length) == (row.mode, row.length)
+    }
+}
+
 /// Means over lengths, each length counting the same whatever its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

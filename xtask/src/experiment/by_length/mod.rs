@@ -1,5 +1,7 @@
 //! The evaluations by length of an experiment's runs, over the seeds.
 
+mod costs;
+mod findings;
 mod plots;
 mod tables;
 
@@ -11,6 +13,7 @@ use super::plan::Cell;
 use super::report::Report;
 use super::summary::Summary;
 
+pub(crate) use findings::findings;
 pub(crate) use plots::plots;
 pub(crate) use tables::{summaries, tables};
 
@@ -24,6 +27,8 @@ pub(crate) struct Row {
     mode: DecodingMode,
     length: usize,
     n_runs: usize,
+    /// Runs that had every sequence right.
+    n_runs_exact: usize,
     n_sequences: u64,
     exact_match: f64,
     exact_match_min: f64,
@@ -85,6 +90,7 @@ fn row(group: &Group, cell: &Cell, found: &[&LengthRecord]) -> Option<Row> {
         mode: found[0].mode,
         length: found[0].length,
         n_runs: found.len(),
+        n_runs_exact: found.iter().filter(|row| is_exact(row)).count(),
         n_sequences,
         exact_match: exact.mean,
         exact_match_min: exact.min,
@@ -105,6 +111,11 @@ fn row(group: &Group, cell: &Cell, found: &[&LengthRecord]) -> Option<Row> {
         alignment_accuracy: mean(|row| row.alignment_accuracy),
         attention_entropy: mean(|row| row.attention_entropy),
     })
+}
+
+/// Whether every sequence is right.
+fn is_exact(row: &LengthRecord) -> bool {
+    row.n_exact == row.n_sequences
 }
 
 /// Every group with its cells and ways of decoding.

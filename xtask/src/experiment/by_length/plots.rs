@@ -1,7 +1,7 @@
 //! Pictures of the evaluations by length.
 
 use s2s_runlog::{DecodingMode, LengthsRecord};
-use s2s_viz::{Hue, LinePlot, Series, Shade, Spread, YAxis, lengths_axis};
+use s2s_viz::{Hue, LinePlot, Series, Shade, Spread, XAxis, YAxis, lengths_axis};
 
 use crate::experiment::report::Report;
 
@@ -34,7 +34,7 @@ pub(crate) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
                 "{subtitle}; mean over the seeds, from the least run to the greatest"
             ),
             x_label: "symbols of the source".to_owned(),
-            x_axis: lengths_axis(&lengths),
+            x_axis: axis(&lengths, trained(report).as_ref()),
             shade: trained(report),
             y_label: "share of sequences".to_owned(),
             y_axis: YAxis::Share,
@@ -44,6 +44,16 @@ pub(crate) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
     };
     let is_drawable = |(_, plot): &(String, LinePlot)| !plot.series.is_empty();
     MODES.map(plot).into_iter().filter(is_drawable).collect()
+}
+
+/// Logarithmic where it goes far beyond the lengths of training, that both can be seen.
+fn axis(lengths: &[usize], trained: Option<&Shade>) -> XAxis {
+    const FAR: f64 = 10.0;
+    let longest = lengths.iter().max().map_or(0.0, |longest| *longest as f64);
+    match trained {
+        Some(trained) if longest > FAR * trained.to => XAxis::Log,
+        _ => lengths_axis(lengths),
+    }
 }
 
 /// Exact match at every length of all groups; where two have the same, the first one's.
@@ -81,6 +91,18 @@ fn trained(report: &Report) -> Option<Shade> {
 mod tests {
     use super::super::tests::report;
     use super::*;
+
+    #[test]
+    fn an_axis_that_goes_far_beyond_training_is_logarithmic() {
+        let trained = Shade {
+            label: String::new(),
+            from: 1.0,
+            to: 40.0,
+        };
+        assert_eq!(axis(&[40, 300, 400], Some(&trained)), XAxis::Linear);
+        assert_eq!(axis(&[40, 300, 401], Some(&trained)), XAxis::Log);
+        assert_eq!(axis(&[40, 300, 401], None), XAxis::Linear);
+    }
 
     #[test]
     fn each_cell_is_a_line_between_its_runs() {

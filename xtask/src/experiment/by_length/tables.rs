@@ -3,7 +3,7 @@
 use s2s_runlog::{LengthRecord, Lengths, LengthsRecord};
 use s2s_viz::Table;
 
-use super::{Row, parts, records, rows};
+use super::{Row, costs, parts, records, rows};
 use crate::experiment::lengths::{Group, Published};
 use crate::experiment::report::{NOTHING, Report};
 use crate::experiment::summary::Summary;
@@ -36,25 +36,36 @@ pub(crate) fn tables(report: &Report) -> Vec<(String, Table)> {
         lengths.dedup();
         let lengths = spread_out(lengths);
         let exact = |row: &Row| {
+            let (low, high) = (row.exact_match_low, row.exact_match_high);
+            let interval = interval(low, high);
+            let share = 100.0 * row.exact_match;
             format!(
-                "{:.3} ({:.3}) [{:.3}, {:.3}]",
-                row.exact_match, row.exact_match_min, row.exact_match_low, row.exact_match_high
+                "{share:.1} ({} of {}) {interval}",
+                row.n_runs_exact, row.n_runs
             )
         };
         let token = |row: &Row| {
-            format!(
-                "{:.3} ({:.3}) [{:.3}, {:.3}]",
-                row.token_accuracy,
-                row.token_accuracy_min,
-                row.token_accuracy_low,
-                row.token_accuracy_high
-            )
+            let (low, high) = (row.token_accuracy_low, row.token_accuracy_high);
+            let (share, least) = (100.0 * row.token_accuracy, 100.0 * row.token_accuracy_min);
+            format!("{share:.1} ({least:.1}) {}", interval(low, high))
         };
-        let name = |figure| format!("{}: {figure}, mean (least run) [95 %]", group.name);
-        tables.push((name("exact match"), by_length(&rows, &lengths, exact)));
-        tables.push((name("token accuracy"), by_length(&rows, &lengths, token)));
+        let name = |figure| format!("{}: {figure} [95 %]", group.name);
+        tables.push((
+            name("exact match in %, mean (runs with every sequence right)"),
+            by_length(&rows, &lengths, exact),
+        ));
+        tables.push((
+            name("token accuracy in %, mean (least run)"),
+            by_length(&rows, &lengths, token),
+        ));
     }
+    tables.extend(costs::table(report));
     tables
+}
+
+/// In percent.
+fn interval(low: f64, high: f64) -> String {
+    format!("[{:.1}, {:.1}]", 100.0 * low, 100.0 * high)
 }
 
 /// The lengths themselves, or how many there are where that would be long to read.
@@ -188,7 +199,7 @@ mod tests {
         assert!(means.contains("0.70000 ± 0.42426"), "{means}"); // of 1.0 and 0.4
         assert!(means.contains("published: a paper"), "{means}");
         let exact = tables[1].1.markdown();
-        assert!(exact.contains("0.600 (0.200) ["), "{exact}");
+        assert!(exact.contains("60.0 (1 of 2) ["), "{exact}"); // of 1.0 and 0.2
     }
 
     #[test]
