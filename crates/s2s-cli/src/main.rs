@@ -91,7 +91,11 @@ fn main() -> ExitCode {
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(error) => Err(error.into()),
     };
-    ExitCode::from(result.unwrap_or_else(|error| failure::report(&error, &ui)))
+    let code = result.unwrap_or_else(|error| failure::report(&error, &ui));
+    if let Some(mib) = usage::peak_mib() {
+        tracing::debug!("{mib:.1} MiB of memory at most");
+    }
+    ExitCode::from(code)
 }
 
 /// The exit code of a command.

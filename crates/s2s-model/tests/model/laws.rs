@@ -7,9 +7,9 @@ use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Mode, ModelConfig, Noise, Output, Params,
-    Probability, Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
-    save_weights,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Mode, ModelConfig, Noise, Numbers,
+    Output, Params, Probability, Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights,
+    recurrent_weights, save_weights,
 };
 
 use crate::architectures::{
@@ -537,7 +537,7 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
         let (from, to) = (decisive(&config, 0)?, fresh(&config, 1)?);
         let expected = decode(&from, &source, Stop::AtEos)?;
         assert_ne!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
-        load_weights(to.params(), &save_weights(from.params())?)?;
+        load_weights(to.params(), &save_weights(from.params())?, Numbers::Finite)?;
         assert_eq!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
     }
     Ok(())
@@ -571,6 +571,7 @@ fn weights_of_another_cell_are_refused_by_its_name() -> Result<()> {
         let loaded = load_weights(
             model(cell)?.params(),
             &save_weights(model(other)?.params())?,
+            Numbers::Finite,
         );
         assert_eq!(loaded.is_ok(), cell == other);
         if let Err(error) = loaded {
