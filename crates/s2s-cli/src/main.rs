@@ -79,7 +79,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let ui = Ui::start(cli.verbose);
+    let verbosity = cli.verbose;
+    let ui = Ui::start(verbosity);
     let worker = {
         let ui = ui.clone();
         std::thread::Builder::new()
@@ -92,8 +93,8 @@ fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     let code = result.unwrap_or_else(|error| failure::report(&error, &ui));
-    if let Some(mib) = usage::peak_mib() {
-        tracing::debug!("{mib:.1} MiB of memory at most");
+    if let Some(mib) = usage::peak_mib().filter(|_| verbosity > 1) {
+        ui.talk(format!("{mib:.1} MiB of memory at most"));
     }
     ExitCode::from(code)
 }

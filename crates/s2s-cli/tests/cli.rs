@@ -4,6 +4,8 @@
 
 #[path = "cli/failures.rs"]
 mod failures;
+#[path = "cli/fuzzed.rs"]
+mod fuzzed;
 
 use std::ffi::OsStr;
 use std::fs;

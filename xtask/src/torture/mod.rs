@@ -8,6 +8,7 @@
 //! and a line to [`ROWS`].
 
 mod disk;
+mod hostile;
 mod kill;
 mod numbers;
 mod process;
@@ -79,7 +80,7 @@ const fn row(promise: &'static str, what: &'static str, run: fn(&Bench) -> Resul
 }
 
 /// In the order of the promises.
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 21] = [
     row(
         "R1",
         "killed at a random time, again and again, then resumed: the same bytes",
@@ -122,6 +123,26 @@ const ROWS: [Row; 16] = [
         numbers::same_answers,
     ),
     row(
+        "R7",
+        "a checkpoint cut or changed at a byte: refused with exit code 3",
+        hostile::cut_or_changed,
+    ),
+    row(
+        "R7",
+        "foreign files, headers and numbers that lie, under a manifest: refused, memory bounded",
+        hostile::lying,
+    ),
+    row(
+        "R7",
+        "FIFOs, folders, links and devices in a checkpoint: refused, without waiting",
+        hostile::no_files,
+    ),
+    row(
+        "R8",
+        "inputs made up by libFuzzer for configuration, checkpoint, corpus, lines and records",
+        hostile::fuzzed,
+    ),
+    row(
         "R9",
         "a number that is not finite, planted: named, and in no checkpoint",
         suite::diverging,
@@ -151,6 +172,11 @@ const ROWS: [Row; 16] = [
         "R13",
         "a log that cannot be written: the run ends, and says which",
         disk::failing_logs,
+    ),
+    row(
+        "R14",
+        "commands that fail, and that print to nobody: what they say, and their exit code",
+        hostile::failures,
     ),
 ];
 

@@ -8,38 +8,41 @@ use super::{Bench, Outcome};
 
 /// R2.
 pub(super) fn resuming(_: &Bench) -> Result<Outcome> {
-    test("s2s-train", &["--test", "training"], "resuming::")
+    test(&["--test", "training"], "resuming::")
 }
 
 /// R3.
 pub(super) fn power_loss(_: &Bench) -> Result<Outcome> {
-    test("s2s-runlog", &["--lib"], "power_loss::")
+    test(&["--package", "s2s-runlog", "--lib"], "power_loss::")
 }
 
 /// R9.
 pub(super) fn diverging(_: &Bench) -> Result<Outcome> {
-    test("s2s-train", &["--test", "training"], "diverging::")
+    test(&["--test", "training"], "diverging::")
 }
 
-/// Runs the tests with this in their names. Each says how many trials it made of itself, where they
-/// are more than one.
-fn test(package: &str, target: &[&str], name: &str) -> Result<Outcome> {
+/// Runs the tests with this in their names, of the whole workspace, or cargo would build candle anew
+/// for the features of a part of it. Each says how many trials it made of itself, where they are more
+/// than one.
+pub(super) fn test(target: &[&str], name: &str) -> Result<Outcome> {
+    let arguments = match target {
+        ["--package", ..] => target.to_vec(),
+        _ => [&["--workspace"], target].concat(),
+    };
     let output = Command::new("cargo")
-        .args(["test", "--package", package])
-        .args(target)
+        .arg("test")
+        .args(&arguments)
         .args([name, "--", "--nocapture"])
         .stderr(Stdio::inherit())
         .output()
         .context("starting cargo test")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut outcome = outcome(&text);
+    let typed = format!("cargo test {} {name}", arguments.join(" "));
     if !output.status.success() && outcome.failures.is_empty() {
-        bail!(
-            "cargo test --package {package} {name} failed: {}",
-            output.status
-        );
+        bail!("`{typed}` failed: {}", output.status);
     }
-    outcome.note = format!("`cargo test -p {package} {name}`");
+    outcome.note = format!("`{typed}`");
     Ok(outcome)
 }
 

@@ -972,6 +972,7 @@ fn home() -> TempDir {
 fn every_failure_says_what_where_why_and_what_to_type_next() {
     assert!(TABLE.len() >= 40);
     check(TABLE);
+    println!("torture: {} trials", TABLE.len());
 }
 
 #[test]
@@ -986,6 +987,7 @@ fn what_is_forbidden_fails_alike() {
         return; // nobody may come to where this program was built
     }
     check(FORBIDDEN);
+    println!("torture: {} trials", FORBIDDEN.len());
 }
 
 #[track_caller]
@@ -1094,6 +1096,7 @@ fn a_closed_pipe_is_no_failure_whatever_prints() {
         assert_eq!(output.status.code(), Some(0), "{typed}: {message}");
         assert!(!message.contains("panicked"), "{typed}: {message}");
     }
+    println!("torture: {} trials", PRINTING.len());
 }
 
 #[test]
