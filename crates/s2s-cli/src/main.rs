@@ -30,9 +30,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::ui::Ui;
 
-/// Of every thread that may hold a graph: backward passes and the dropping of graphs recurse once a
-/// node, and the system's stacks are small.
-const STACK_BYTES: usize = 256 << 20;
+/// Of every thread that may hold a graph: the system's stacks are small.
+const STACK_BYTES: usize = s2s_model::REFERENCE_STACK_BYTES;
 
 const EXAMPLES: &str = "\
 Examples:

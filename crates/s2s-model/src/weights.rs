@@ -79,27 +79,27 @@ pub fn load_tensors(
     take(&open(bytes, like)?, like, numbers)
 }
 
-/// A file that has tensors of these names, each once: nothing else of it is known.
+/// A file that has each of its tensors once, and a header that one with these names may have.
 fn open<'a>(bytes: &'a [u8], like: &[(&str, &Tensor)]) -> Result<SafeTensors<'a>> {
-    let known: BTreeSet<&str> = like.iter().map(|(name, _)| *name).collect();
-    let entries = known.iter().map(|name| name.len() + ENTRY_BYTES);
-    let max = entries.sum::<usize>() + SPARE_BYTES;
+    let entries = like.iter().map(|(name, _)| name.len() + ENTRY_BYTES);
     let mut found = BTreeSet::new();
-    for name in header_names(bytes, max)? {
-        if !known.contains(name.as_str()) {
-            bail!("the file has a tensor {name:?}, which does not belong there");
-        }
+    for name in header_names(bytes, entries.sum::<usize>() + SPARE_BYTES)? {
         if let Some(name) = found.replace(name) {
             bail!("the file has two tensors {name}");
         }
-    }
-    if let Some(name) = known.iter().find(|name| !found.contains(**name)) {
-        bail!("the file has no tensor {name}");
     }
     SafeTensors::deserialize(bytes).map_err(candle_core::Error::wrap)
 }
 
 fn take(file: &SafeTensors<'_>, like: &[(&str, &Tensor)], numbers: Numbers) -> Result<Vec<Tensor>> {
+    let known: BTreeSet<&str> = like.iter().map(|(name, _)| *name).collect();
+    let found: BTreeSet<&str> = file.names().into_iter().collect();
+    if let Some(name) = found.difference(&known).next() {
+        bail!("the file has a tensor {name:?}, which does not belong there");
+    }
+    if let Some(name) = known.difference(&found).next() {
+        bail!("the file has no tensor {name}");
+    }
     let take = |(name, like): &(&str, &Tensor)| {
         let view = file.tensor(name).map_err(candle_core::Error::wrap)?;
         let dtype = DType::try_from(view.dtype())?;

@@ -80,7 +80,7 @@ const fn row(promise: &'static str, what: &'static str, run: fn(&Bench) -> Resul
 }
 
 /// In the order of the promises.
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 23] = [
     row(
         "R1",
         "killed at a random time, again and again, then resumed: the same bytes",
@@ -90,6 +90,11 @@ const ROWS: [Row; 21] = [
         "R1",
         "killed at a system call on the run folder, then resumed: the same bytes",
         kill::at_system_calls,
+    ),
+    row(
+        "R1",
+        "the same where the system cannot swap two names in one step",
+        kill::without_swaps,
     ),
     row(
         "R2",
@@ -177,6 +182,11 @@ const ROWS: [Row; 21] = [
         "R14",
         "commands that fail, and that print to nobody: what they say, and their exit code",
         hostile::failures,
+    ),
+    row(
+        "unsafe",
+        "tests of kernels and models under the address sanitizer",
+        suite::sanitized,
     ),
 ];
 

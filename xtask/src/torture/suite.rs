@@ -1,5 +1,6 @@
 //! Rows whose trials are tests of the workspace: what cannot be done to a process from outside.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,46 @@ pub(super) fn power_loss(_: &Bench) -> Result<Outcome> {
 /// R9.
 pub(super) fn diverging(_: &Bench) -> Result<Outcome> {
     test(&["--test", "training"], "diverging::")
+}
+
+/// The tests of the kernels, and of the models that are made of them, with every access of our crates
+/// checked by the address sanitizer.
+pub(super) fn sanitized(_: &Bench) -> Result<Outcome> {
+    if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        return Ok(Outcome::skipped("the sanitizer is used on Linux only"));
+    }
+    let wrapper = Path::new("xtask/sanitize.sh").canonicalize()?;
+    // s2s-cli is there for the features of what it depends on, or candle would be built anew.
+    let packages = ["-p", "s2s-kernels", "-p", "s2s-model", "-p", "s2s-cli"];
+    let tests = ["--lib", "--test", "parity", "--test", "model"];
+    let output = Command::new("cargo")
+        .arg("test")
+        .args(packages)
+        .args(tests)
+        .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
+        .env("ASAN_OPTIONS", "detect_leaks=0") // what is never given back is no wrong access
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo test")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut outcome = outcome(&text);
+    outcome.trials = n_passed(&text) + outcome.failures.len();
+    if !output.status.success() && outcome.failures.is_empty() {
+        outcome
+            .failures
+            .push(format!("cargo test: {}", output.status));
+    }
+    outcome.note = "tests of kernels and models, at every instruction set of the CPU".to_owned();
+    Ok(outcome)
+}
+
+/// `test result: ok. 12 passed; 0 failed`
+fn n_passed(text: &str) -> usize {
+    let passed = |line: &str| {
+        let (_, rest) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        rest.split_once(" passed")?.0.parse::<usize>().ok()
+    };
+    text.lines().filter_map(passed).sum()
 }
 
 /// Runs the tests with this in their names, of the whole workspace, or cargo would build candle anew
@@ -67,6 +108,13 @@ fn outcome(text: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passed_tests_are_counted() {
+        let text = "test result: ok. 12 passed; 0 failed; 0 ignored\n\
+                    test result: FAILED. 3 passed; 1 failed; 0 ignored\n";
+        assert_eq!(n_passed(text), 15);
+    }
 
     #[test]
     fn trials_and_failures_are_counted() {

@@ -49,7 +49,7 @@ pub(crate) struct Args {
         value_parser = PossibleValuesParser::new(["val", "test"]).try_map(|name| name.parse::<Split>())
     )]
     split: Split,
-    /// Sequences at a time [default: the configuration's]; no figure depends on it
+    /// Sequences at a time [default: the configuration's]; figures depend on it by rounding alone
     #[arg(long, value_name = "N", value_parser = batch_size(), conflicts_with = "which")]
     batch_size: Option<NonZeroUsize>,
     /// Print one line of JSON

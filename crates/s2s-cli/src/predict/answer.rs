@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use reverse_data::{Example, MAX_LEN, Token, Vocabulary, mark_source};
-use s2s_model::{Decoded, Greedy, Source, Stop};
+use s2s_model::{Decoded, Greedy, MAX_REFERENCE_LEN, Source, Stop};
 use s2s_train::attention_record;
 use s2s_viz::{Ink, terminal_heatmap};
 use serde::{Serialize, Serializer};
@@ -130,10 +130,10 @@ impl<'a> Oracle<'a> {
 
     /// The sequence of a line.
     fn parse(&self, line: Option<Vec<u8>>) -> Result<Vec<Token>, String> {
-        let max = if self.args.attention {
-            MAX_LEN_WITH_WEIGHTS
-        } else {
-            MAX_LEN
+        let max = match (self.args.attention, self.loaded.model.is_fused()) {
+            (true, _) => MAX_LEN_WITH_WEIGHTS,
+            (false, true) => MAX_LEN,
+            (false, false) => MAX_REFERENCE_LEN - 2, // with its marks
         };
         parse(line, &self.loaded.vocabulary, max)
     }

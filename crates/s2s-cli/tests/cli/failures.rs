@@ -376,6 +376,17 @@ const TABLE: &[Row] = &[
         ["data.max_len", "100000", START],
     ),
     (
+        "too long for a graph",
+        nothing,
+        "train --set data.max_len=4095 --set model.kernels=reference --set train.batch_size=1 --set train.eval_batch_size=1",
+        2,
+        [
+            "model.kernels: \"reference\"",
+            "sequences of 4094 tokens at most, got 4095",
+            "set kernels = \"fused\"",
+        ],
+    ),
+    (
         "no key",
         nothing,
         "train --set 3",
