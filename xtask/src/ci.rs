@@ -1,14 +1,17 @@
 //! Everything that must hold before a change is merged, cheapest first.
 
+use std::env;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first that fails
 ///
-/// Format, dependencies (if cargo-deny is installed), clippy, docs, tests; a warning is a failure.
-/// The exit code is that of the check that failed.
+/// Format, dependencies, advisories, clippy, docs, tests; a warning is a failure. cargo-deny, which
+/// looks at the dependencies, is installed into target/tools where it is missing, which takes some
+/// minutes. Advisories are left out where their database cannot be reached. The exit code is that of
+/// the check that failed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -26,9 +29,26 @@ struct Check {
     name: &'static str,
     arguments: &'static [&'static str],
     variable: Option<(&'static str, &'static str)>,
-    /// Not part of every Rust installation: passed over where it is missing.
-    is_optional: bool,
+    /// Not part of a Rust installation: installed where it is missing.
+    tool: Option<Tool>,
+    /// What has to succeed before, or the check is left out.
+    needs: Option<&'static [&'static str]>,
 }
+
+/// A subcommand of cargo's from the registry.
+#[derive(Clone, Copy, Debug)]
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+};
+
+/// Where tools are installed.
+const TOOLS: &str = "target/tools";
 
 impl Check {
     const fn new(name: &'static str, arguments: &'static [&'static str]) -> Self {
@@ -36,23 +56,30 @@ impl Check {
             name,
             arguments,
             variable: None,
-            is_optional: false,
+            tool: None,
+            needs: None,
         }
     }
 }
 
-const NAMES: [&str; 5] = ["format", "dependencies", "clippy", "docs", "tests"];
+const NAMES: [&str; 6] = [
+    "format",
+    "dependencies",
+    "advisories",
+    "clippy",
+    "docs",
+    "tests",
+];
 
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     Check::new(NAMES[0], &["fmt", "--all", "--check"]),
     Check {
-        is_optional: true,
+        tool: Some(DENY),
         ..Check::new(
             NAMES[1],
             &[
                 "deny",
-                "--config",
-                "xtask/deny.toml",
+                "--config=xtask/deny.toml",
                 "check",
                 "licenses",
                 "bans",
@@ -60,15 +87,23 @@ const CHECKS: [Check; 5] = [
             ],
         )
     },
+    Check {
+        tool: Some(DENY),
+        needs: Some(&["deny", "--config=xtask/deny.toml", "fetch", "db"]),
+        ..Check::new(
+            NAMES[2],
+            &["deny", "--config=xtask/deny.toml", "check", "advisories"],
+        )
+    },
     Check::new(
-        NAMES[2],
+        NAMES[3],
         &["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"],
     ),
     Check {
         variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
-        ..Check::new(NAMES[3], &["doc", "--workspace", "--no-deps"])
+        ..Check::new(NAMES[4], &["doc", "--workspace", "--no-deps"])
     },
-    Check::new(NAMES[4], &["test", "--workspace"]),
+    Check::new(NAMES[5], &["test", "--workspace"]),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -83,13 +118,19 @@ fn run_checks(checks: &[Check], skip: &[String]) -> Result<ExitCode> {
             summary.push(line(check, "skipped: as asked"));
             continue;
         }
-        if check.is_optional && !is_installed(check)? {
-            let reason = format!("skipped: cargo-{} is not installed", check.arguments[0]);
+        if let Some(tool) = check.tool {
+            provide(tool)?;
+        }
+        if let Some(needed) = check.needs
+            && !cargo(needed)?.status()?.success()
+        {
+            let reason = format!("skipped: `cargo {}` failed", needed.join(" "));
             summary.push(line(check, &reason));
             continue;
         }
         eprintln!("\n=== {}: {}", check.name, in_words(check));
-        let status = command(check)
+        let status = cargo(check.arguments)?
+            .envs(check.variable)
             .status()
             .with_context(|| format!("starting `{}`", in_words(check)))?;
         let took = seconds(started.elapsed());
@@ -110,20 +151,36 @@ fn run_checks(checks: &[Check], skip: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn command(check: &Check) -> Command {
+/// Cargo, with the tools that are installed here among its subcommands.
+fn cargo(arguments: &[&str]) -> Result<Command> {
+    let here = env::current_dir()?.join(TOOLS).join("bin");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(env::split_paths(&path).chain([here]))?;
     let mut command = Command::new("cargo");
-    command.args(check.arguments).envs(check.variable);
-    command
+    command.args(arguments).env("PATH", path);
+    Ok(command)
 }
 
-fn is_installed(check: &Check) -> Result<bool> {
-    let status = Command::new("cargo")
-        .args([check.arguments[0], "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .context("starting cargo")?;
-    Ok(status.success())
+/// Installs a tool, unless there is one of that name.
+fn provide(tool: Tool) -> Result<()> {
+    let Tool { name, version } = tool;
+    let subcommand = name.trim_start_matches("cargo-");
+    let mut asked = cargo(&[subcommand, "--version"])?;
+    asked.stdout(Stdio::null()).stderr(Stdio::null());
+    if asked.status().context("starting cargo")?.success() {
+        return Ok(());
+    }
+    let version = format!("--version={version}");
+    let install = ["install", name, &version, "--locked", "--root", TOOLS];
+    eprintln!("\n=== {name} is missing: cargo {}", install.join(" "));
+    let status = cargo(&install)?.status().context("starting cargo")?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!(
+            "{name} is missing and could not be installed: install it, or leave its checks out by \
+             --skip"
+        ),
+    }
 }
 
 /// The command as one would type it.
@@ -148,8 +205,8 @@ mod tests {
 
     const PASSES: Check = Check::new("passes", &["--version"]);
     const FAILS: Check = Check::new("fails", &["no-such-command"]);
-    const ABSENT: Check = Check {
-        is_optional: true,
+    const UNREACHED: Check = Check {
+        needs: Some(&["no-such-command"]),
         ..FAILS
     };
 
@@ -167,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_or_not_installed_does_not_fail() {
+    fn what_is_skipped_or_cannot_be_known_does_not_fail() {
         check(&[FAILS, PASSES], &["fails"], 0);
-        check(&[ABSENT, PASSES], &[], 0);
+        check(&[UNREACHED, PASSES], &[], 0);
     }
 
     #[test]
     fn a_failed_check_is_repeated_by_what_is_printed() {
-        let docs = CHECKS[3];
+        let docs = CHECKS[4];
         assert_eq!(
             in_words(&docs),
             "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps"

@@ -13,6 +13,7 @@ mod bench;
 mod bless;
 mod ci;
 mod experiment;
+mod fuzz;
 mod torture;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ enum Task {
     Experiment(experiment::Args),
     Bench(bench::Args),
     Torture(torture::Args),
+    Fuzz(fuzz::Args),
     Bless(bless::Args),
 }
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Task::Experiment(args) => experiment::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Torture(args) => torture::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bless(args) => bless::run(&args),
     });
     done.unwrap_or_else(|error| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Vocabulary;
-use s2s_model::Seq2Seq;
+use s2s_model::{Numbers, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
 use s2s_train::{ExperimentConfig, Place, Trained, load_model};
 
@@ -39,6 +39,10 @@ pub(crate) struct Loaded {
 
 impl CheckpointArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        self.load_with(Numbers::Finite)
+    }
+
+    pub(crate) fn load_with(&self, numbers: Numbers) -> anyhow::Result<Loaded> {
         let place = self.machine.place()?;
         let dir = RunDir::open(&self.dir)?;
         let Trained {
@@ -46,7 +50,7 @@ impl CheckpointArgs {
             config,
             vocabulary,
             step,
-        } = load_model(&dir, self.checkpoint, place.threads, &place.device)?;
+        } = load_model(&dir, self.checkpoint, numbers, place.threads, &place.device)?;
         Ok(Loaded {
             dir,
             model,

@@ -7,11 +7,14 @@
 //! ```
 
 use std::io;
+use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
+use reverse_data::Error as DataError;
 use s2s_runlog::{Error as RunLogError, RunDir};
 use s2s_train::{ConfigError, ConfigProblem, Error};
 
+use crate::shell::{program, quote};
 use crate::ui::Ui;
 
 const OTHER: u8 = 1;
@@ -25,6 +28,14 @@ const BUSY: u8 = 5;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// Something that cannot be done yet, and what to do before.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct Stuck {
+    pub(crate) what: String,
+    pub(crate) next: String,
+}
+
 /// Shows an error, and returns the exit code of its kind.
 ///
 /// That nobody reads any further is no failure.
@@ -32,10 +43,22 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
     if is_closed_pipe(error) {
         return 0;
     }
-    if let Some(ConfigError::Invalid { text, problems, .. }) = config_error(error) {
+    if let Some(ConfigError::Invalid {
+        file,
+        text,
+        problems,
+    }) = config_error(error)
+    {
         for problem in problems {
             ui.talk(invalid(problem, text, ui));
         }
+        let is_of_run = file
+            .as_ref()
+            .is_some_and(|path| path.ends_with("config.resolved.toml"));
+        ui.talk(format!(
+            "  try: {}",
+            if is_of_run { RESTORE } else { START }
+        ));
         return USAGE;
     }
     let (code, hint) = judge(error);
@@ -71,63 +94,137 @@ fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
 }
 
 /// The exit code of an error, and what to do about it where its message does not say.
-fn judge(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
     if error.is::<Usage>() {
         return (USAGE, None);
     }
-    if config_error(error).is_some() {
-        let hint = "`s2s config > mine.toml` writes a file to start from";
-        return (USAGE, Some(hint));
+    if let Some(stuck) = error.downcast_ref::<Stuck>() {
+        return (OTHER, Some(stuck.next.clone()));
     }
-    match run_log_error(error) {
-        Some(RunLogError::Exists { path }) => {
-            let hint = match RunDir::open(path) {
-                Ok(_) => {
-                    "`s2s resume` with this folder to go on with its run, or another --run-dir"
-                }
-                Err(_) => "another --run-dir, which is empty or does not exist",
-            };
-            return (USAGE, Some(hint));
-        }
-        Some(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {
-            let hint = "give a folder that `s2s train` made, or make one with --run-dir";
-            return (USAGE, Some(hint));
-        }
-        Some(RunLogError::NoCheckpoint { .. }) => {
-            let hint = "`s2s resume` if the run has not ended yet, or train anew in another folder";
-            return (CHECKPOINT, Some(hint));
-        }
-        Some(RunLogError::Damaged { .. }) => {
-            let hint = "`eval` and `predict` take --checkpoint best or --checkpoint last";
-            return (CHECKPOINT, Some(hint));
-        }
-        Some(RunLogError::Busy { .. }) => return (BUSY, None),
-        Some(RunLogError::Write { .. }) => {
-            let hint = "make it writable, or make room; `s2s resume` then goes on with a run from \
-                        its last checkpoint";
-            return (OTHER, Some(hint));
-        }
-        _ => {}
+    if config_error(error).is_some() {
+        return (USAGE, Some(START.to_owned()));
+    }
+    if let Some(error) = run_log_error(error) {
+        return judge_run_log(error);
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::Checkpoint { .. }) => {
-            let hint = "restore the config.resolved.toml that the run was made with";
+        Some(Error::Checkpoint { path, .. }) => {
+            let run = path.parent().and_then(Path::parent).unwrap_or(path);
+            let config = quote(&run.join("config.resolved.toml"));
+            let hint = format!(
+                "restore {config}, if it is another than the run was made with, or train anew in \
+                 another folder; `s2s eval --allow-nonfinite` takes numbers that are not finite"
+            );
             (CHECKPOINT, Some(hint))
         }
         Some(Error::Corpus(_)) => {
             let hint = "a folder with train.src, train.trg, dev.src, dev.trg, test.src and test.trg, \
                         such as `s2s data export` writes";
-            (OTHER, Some(hint))
+            (OTHER, Some(hint.to_owned()))
         }
         Some(Error::CorpusChanged { .. }) => {
             let hint = "put the file back as it was, or train anew in another folder";
-            (OTHER, Some(hint))
+            (OTHER, Some(hint.to_owned()))
         }
+        Some(Error::Data(error)) => (OTHER, Some(judge_data(error))),
         Some(Error::Diverged { .. }) => {
             let hint = "another run with a lower rate, such as --set train.learning_rate=1e-4";
-            (DIVERGED, Some(hint))
+            (DIVERGED, Some(hint.to_owned()))
         }
-        _ => (OTHER, None),
+        _ => (
+            OTHER,
+            Some("the same command with -v, which says more".to_owned()),
+        ),
+    }
+}
+
+/// Where a configuration begins.
+const START: &str = "`s2s config > mine.toml` writes a file to start from";
+
+/// What to do about one that a run keeps.
+const RESTORE: &str = "put back the file that the run was made with, or use the s2s that made it";
+
+fn judge_run_log(error: &RunLogError) -> (u8, Option<String>) {
+    let resume = |path: &Path| format!("`{} resume {}`", program(), quote(path));
+    let (code, hint) = match error {
+        RunLogError::Exists { path } => {
+            let hint = match RunDir::open(path) {
+                Ok(_) => format!(
+                    "{} to go on with its run, or another --run-dir",
+                    resume(path)
+                ),
+                Err(_) => "another --run-dir, which is empty or does not exist".to_owned(),
+            };
+            (USAGE, hint)
+        }
+        RunLogError::NoRun { .. } | RunLogError::NotARun { .. } => {
+            let hint = "give a folder that `s2s train` made, or make one with --run-dir";
+            (USAGE, hint.to_owned())
+        }
+        RunLogError::NoCheckpoint { .. } => {
+            let hint = "`s2s resume` if the run has not ended yet, or train anew in another folder";
+            (CHECKPOINT, hint.to_owned())
+        }
+        RunLogError::Damaged { .. } => {
+            let hint = "`eval` and `predict` take --checkpoint best or --checkpoint last";
+            (CHECKPOINT, hint.to_owned())
+        }
+        RunLogError::Busy { .. } => return (BUSY, None),
+        RunLogError::Write { .. } => {
+            let hint = "make it writable, or make room; `s2s resume` then goes on with a run from \
+                        its last checkpoint";
+            (OTHER, hint.to_owned())
+        }
+        RunLogError::Read { path, .. } => {
+            let hint = format!(
+                "`ls -ld {}` shows whether it is there, and to whom",
+                quote(path)
+            );
+            (OTHER, hint)
+        }
+        RunLogError::Line { path, line, .. } => {
+            let hint = format!("`sed -i {line}d {}` leaves that line out", quote(path));
+            (OTHER, hint)
+        }
+        RunLogError::Json { path, .. }
+        | RunLogError::NotRegular { path, .. }
+        | RunLogError::TooLarge { path, .. } => {
+            let hint = format!(
+                "put back what stood there, or move it away: `mv {0} {0}.bad`",
+                quote(path)
+            );
+            (OTHER, hint)
+        }
+        RunLogError::Lock { .. } => {
+            let hint =
+                "a --run-dir on a disk of this machine: not every network file system has locks";
+            (OTHER, hint.to_owned())
+        }
+        _ => (
+            OTHER,
+            "the same command with -v, which says more".to_owned(),
+        ),
+    };
+    (code, Some(hint))
+}
+
+/// What to do about a text that cannot be learned from.
+fn judge_data(error: &DataError) -> String {
+    match error {
+        DataError::Line { path, line, .. } => {
+            format!("`sed -n {line}p {}` shows the line", quote(path))
+        }
+        DataError::NumberOfLines { path, .. } => format!("`wc -l {}` counts them", quote(path)),
+        DataError::LineCounts {
+            source_path,
+            target_path,
+            ..
+        } => format!(
+            "`paste {} {}` shows where they part",
+            quote(source_path),
+            quote(target_path)
+        ),
+        _ => START.to_owned(),
     }
 }
 

@@ -30,9 +30,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::ui::Ui;
 
-/// Of every thread that may hold a graph: backward passes and the dropping of graphs recurse once a
-/// node, and the system's stacks are small.
-const STACK_BYTES: usize = 256 << 20;
+/// Of every thread that may hold a graph: the system's stacks are small.
+const STACK_BYTES: usize = s2s_model::REFERENCE_STACK_BYTES;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +78,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let ui = Ui::start(cli.verbose);
+    let verbosity = cli.verbose;
+    let ui = Ui::start(verbosity);
     let worker = {
         let ui = ui.clone();
         std::thread::Builder::new()
@@ -91,7 +91,11 @@ fn main() -> ExitCode {
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(error) => Err(error.into()),
     };
-    ExitCode::from(result.unwrap_or_else(|error| failure::report(&error, &ui)))
+    let code = result.unwrap_or_else(|error| failure::report(&error, &ui));
+    if let Some(mib) = usage::peak_mib().filter(|_| verbosity > 1) {
+        ui.talk(format!("{mib:.1} MiB of memory at most"));
+    }
+    ExitCode::from(code)
 }
 
 /// The exit code of a command.

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use s2s_runlog::{
     AttentionRecord, Error, LengthsRecord, MetricsRecord, Result, RunDir, list_folder, read_json,
     read_lines, write_file,
@@ -15,6 +14,9 @@ use s2s_viz::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::failure::Stuck;
+use crate::shell::{program, quote};
+
 /// Longer sequences are not drawn: their cells could not be told apart.
 const MAX_TOKENS: usize = 128;
 
@@ -25,10 +27,14 @@ const N_MOMENTS: usize = 6;
 pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     let metrics = || records::<MetricsRecord>(dir.metrics());
     if metrics()?.is_empty() {
-        bail!(
-            "nothing to draw: run {} has not been evaluated yet",
-            dir.path().display()
-        );
+        return Err(Stuck {
+            what: format!(
+                "nothing to draw: run {} has not been evaluated yet",
+                dir.path().display()
+            ),
+            next: format!("`{} resume {}`", program(), quote(dir.path())),
+        }
+        .into());
     }
     let _lock = dir.lock_plots()?;
     let metrics = metrics()?; // again: with the lock, whoever reads last draws last

@@ -12,6 +12,9 @@ use crate::shell::{program, quote};
 /// The end token, as records write it.
 const END: &str = "</s>";
 
+/// Tokens of a sequence at most: more of them are no line to be read.
+const MAX_SHOWN: usize = 40;
+
 /// The mark before a source, where it has one.
 const START: &str = "<s>";
 
@@ -65,7 +68,7 @@ fn duration(secs: f64) -> String {
 fn predictions(samples: &[AttentionRecord]) -> String {
     let sources: Vec<String> = samples
         .iter()
-        .map(|sample| sample.source.join(" "))
+        .map(|sample| shortened(&sample.source))
         .collect();
     let width = sources.iter().map(String::len).max().unwrap_or(0);
     let line = |(sample, source): (&AttentionRecord, &String)| {
@@ -74,7 +77,7 @@ fn predictions(samples: &[AttentionRecord]) -> String {
         } else {
             (
                 style("wrong").red(),
-                format!("  expected {}", sample.target.join(" ")),
+                format!("  expected {}", shortened(&sample.target)),
             )
         };
         format!(
@@ -100,10 +103,21 @@ fn marked(sample: &AttentionRecord) -> String {
     if sample.prediction.last().is_none_or(|last| last != END) {
         words.push(style("[...]").red().to_string());
     }
-    words.join(" ")
+    shortened(&words)
 }
 
-/// The longest of the sources that the model got right, or else of all, to be typed.
+/// The beginning of a sequence, and how much more there is.
+fn shortened(words: &[String]) -> String {
+    match words.get(..MAX_SHOWN) {
+        Some(shown) if words.len() > MAX_SHOWN => {
+            format!("{} ... ({} more)", shown.join(" "), words.len() - MAX_SHOWN)
+        }
+        _ => words.join(" "),
+    }
+}
+
+/// The longest of the sources that the model got right, or else of all, to be typed: its beginning, if
+/// it is long.
 fn example(samples: &[AttentionRecord]) -> String {
     let longest = samples
         .iter()
@@ -112,7 +126,8 @@ fn example(samples: &[AttentionRecord]) -> String {
     let symbols = source
         .iter()
         .filter(|token| ![START, END].contains(&token.as_str()));
-    let words: Vec<String> = symbols.map(|token| quote(Path::new(token))).collect();
+    let words = symbols.map(|token| quote(Path::new(token)));
+    let words: Vec<String> = words.take(MAX_SHOWN).collect();
     let is_option = words.iter().any(|word| word.starts_with('-'));
     format!("{}{}", if is_option { "-- " } else { "" }, words.join(" "))
 }
@@ -145,6 +160,17 @@ mod tests {
         ] {
             assert_eq!(marked(&sample(prediction)), shown);
         }
+    }
+
+    #[test]
+    fn long_sequences_are_shown_and_typed_by_their_beginning() {
+        let long = AttentionRecord {
+            source: vec!["7".to_owned(); 500],
+            ..sample("")
+        };
+        let shown = predictions(std::slice::from_ref(&long));
+        assert!(shown.contains("7 ... (460 more)  ->"), "{shown}");
+        assert_eq!(example(&[long]).split(' ').count(), MAX_SHOWN);
     }
 
     #[test]

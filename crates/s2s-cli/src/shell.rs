@@ -8,12 +8,15 @@ pub(crate) fn program() -> String {
     quote(Path::new(&name))
 }
 
-/// A path as a word of a shell.
+/// A path as a word of a shell: of bash, where it is no text.
 pub(crate) fn quote(path: &Path) -> String {
-    let text = path.display().to_string();
+    let Some(text) = path.to_str() else {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        return format!("$'{}'", bytes.escape_ascii());
+    };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+./,:=@".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
-        text
+        text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
@@ -33,5 +36,14 @@ mod tests {
         ] {
             assert_eq!(quote(Path::new(path)), word);
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_path_that_is_no_text_is_escaped() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(OsStr::from_bytes(b"a\xff'b"));
+        assert_eq!(quote(path), r"$'a\xff\'b'");
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn cpu_ms() -> anyhow::Result<f64> {
 
 /// The most memory that it ever held, where the system tells: on Linux.
 pub(crate) fn peak_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = s2s_runlog::system_file("/proc/self/status")?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "cli/failures.rs"]
+mod failures;
+#[path = "cli/fuzzed.rs"]
+mod fuzzed;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -255,7 +260,7 @@ fn a_run_folder_with_files_is_left_alone() {
     fails(
         &output,
         2,
-        &["run exists and is no empty folder", "`s2s resume`"],
+        &["run exists and is no empty folder", "resume run`"],
     );
     assert_eq!(fs::read(run.join("config.resolved.toml")).unwrap(), before);
 }
@@ -1031,7 +1036,7 @@ fn bad_checkpoints_are_refused() {
     fails(
         &last,
         3,
-        &["is F32 [48, 16] in the file, but F32 [45, 16] in the model"],
+        &["is F32 [48, 16] in the file, expected F32 [45, 16]"],
     );
 
     fs::write(&config, text.replace("max_len = 4", "max_len = 5")).unwrap();

@@ -58,5 +58,5 @@ pub use linear::Linear;
 pub use params::{Init, Params, Scope};
 pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};
 pub use score::Score;
-pub use seq2seq::{Output, Seq2Seq};
-pub use weights::{load_weights, save_weights};
+pub use seq2seq::{MAX_REFERENCE_LEN, Output, REFERENCE_STACK_BYTES, Seq2Seq};
+pub use weights::{Numbers, load_tensors, load_weights, save_weights};

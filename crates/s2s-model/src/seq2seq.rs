@@ -11,6 +11,18 @@ use crate::{
     Params, Score, Source, Tokens,
 };
 
+/// The most tokens of a source, and of a target with its end, on the reference path.
+///
+/// Its graph has nodes for every step, which autograd's backward pass and the dropping of the graph
+/// go through by recursion: whoever trains, or encodes, near this many needs a stack of
+/// [`REFERENCE_STACK_BYTES`]. Time and memory grow with the square of the length. The fused kernels
+/// have no such bound.
+pub const MAX_REFERENCE_LEN: usize = 4096;
+
+/// Stack that a thread needs for sequences of [`MAX_REFERENCE_LEN`] on the reference path; shorter ones
+/// need as much less as they are shorter.
+pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
+
 /// A sequence-to-sequence model with its parameters.
 ///
 /// Sutskever, Vinyals, Le (2014), arXiv:1409.3215, with the attention of Bahdanau, Cho, Bengio
@@ -131,6 +143,7 @@ impl Seq2Seq {
     /// # Errors
     /// If the device fails.
     pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
+        check_len("sources", source.rows.max_len())?;
         let encoded = self.encoder.forward(source, mode)?;
         let state = DecoderState::new(self.bridge.forward(&encoded)?);
         Ok((state, self.decoder.prepare(&encoded, source)?))
@@ -145,6 +158,7 @@ impl Seq2Seq {
     /// If the shapes disagree.
     pub fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output> {
         let (rows, steps) = batch.target_in.dims2()?;
+        check_len("targets", steps)?;
         forcing.check(rows, steps)?;
         let (mut state, memory) = self.encode(&batch.source, mode)?;
         let dropout = self.decoder.dropout(mode, &state, steps, self.embedding)?;
@@ -214,6 +228,16 @@ impl Seq2Seq {
             }
         }
     }
+}
+
+fn check_len(what: &str, len: usize) -> Result<()> {
+    if len > MAX_REFERENCE_LEN {
+        bail!(
+            "{what} of {len} tokens are too long for the reference kernels, which keep a graph of \
+             every step: they take {MAX_REFERENCE_LEN} at most; kernels = \"fused\" take more"
+        );
+    }
+    Ok(())
 }
 
 /// The token fed to each row at `step`: the true one where forced, the model's own otherwise.

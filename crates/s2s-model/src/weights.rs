@@ -1,10 +1,28 @@
 //! Parameters to and from safetensors, with PyTorch's names.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use candle_core::{Device, Result, Tensor, bail, safetensors};
+use ::safetensors::SafeTensors;
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Result, Tensor, bail};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{CellKind, Params};
+
+/// What a tensor takes in a header beside its name, type, shape and offsets being long; and what is
+/// read beyond that, so that a foreign tensor can be named.
+const ENTRY_BYTES: usize = 256;
+const SPARE_BYTES: usize = 64 << 10;
+
+/// Which numbers are taken from a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// Finite ones: what training writes.
+    Finite,
+    /// NaN and the infinities as well.
+    Any,
+}
 
 /// The named parameters as a safetensors file.
 ///
@@ -21,51 +39,146 @@ pub fn save_weights(params: &Params) -> Result<Vec<u8>> {
 /// Sets all parameters from a safetensors file, or none of them.
 ///
 /// # Errors
-/// If the file is malformed, or if its names, shapes or types are not those of the model: the
-/// message names the cell, if that is another, or else the first parameter that differs.
-pub fn load_weights(params: &Params, bytes: &[u8]) -> Result<()> {
-    let mut found = safetensors::load_buffer(bytes, &Device::Cpu)?;
-    for (name, var) in params.iter() {
-        let own = cell_of(name, var);
-        let other = found.get(name).and_then(|tensor| cell_of(name, tensor));
+/// As [`load_tensors`]; where the file has the weights of another cell, the message says so.
+pub fn load_weights(params: &Params, bytes: &[u8], numbers: Numbers) -> Result<()> {
+    let named: Vec<(&str, &Tensor)> = params
+        .iter()
+        .map(|(name, var)| (name, var.as_tensor()))
+        .collect();
+    let file = open(bytes, &named)?;
+    for (name, tensor) in &named {
+        let own = cell_of(name, tensor.dims());
+        let other = file.tensor(name).ok();
+        let other = other.and_then(|other| cell_of(name, other.shape()));
         if let (Some(own), Some(other)) = (own, other.filter(|_| own != other)) {
             bail!(
                 "the file has the weights of a model with cell = \"{other}\", the model has cell = \"{own}\""
             );
         }
     }
-    let known: BTreeSet<&str> = params.iter().map(|(name, _)| name).collect();
-    if let Some(name) = found
-        .keys()
-        .filter(|name| !known.contains(name.as_str()))
-        .min()
-    {
-        bail!("the file has a parameter {name}, which the model has not");
-    }
-    let mut loaded = Vec::with_capacity(known.len());
-    for (name, var) in params.iter() {
-        let Some(tensor) = found.remove(name) else {
-            bail!("the file has no parameter {name}");
-        };
-        if tensor.shape() != var.shape() || tensor.dtype() != var.dtype() {
-            bail!(
-                "parameter {name} is {:?} {:?} in the file, but {:?} {:?} in the model",
-                tensor.dtype(),
-                tensor.dims(),
-                var.dtype(),
-                var.dims()
-            );
-        }
-        loaded.push((var, tensor.to_device(params.device())?));
-    }
-    loaded
-        .into_iter()
+    let loaded = take(&file, &named, numbers)?;
+    let vars = params.iter().map(|(_, var)| var);
+    vars.zip(loaded)
         .try_for_each(|(var, tensor)| var.set(&tensor))
 }
 
+/// The tensors of a safetensors file that has these names, each with the shape, type and device of
+/// the one beside it, and no others; in this order.
+///
+/// Beside the tensors it takes no more memory than a header of such a file does, whatever the file
+/// says of itself.
+///
+/// # Errors
+/// If the file is malformed, or anything in it is not as it should be: the message names the first
+/// tensor that differs.
+pub fn load_tensors(
+    bytes: &[u8],
+    like: &[(&str, &Tensor)],
+    numbers: Numbers,
+) -> Result<Vec<Tensor>> {
+    take(&open(bytes, like)?, like, numbers)
+}
+
+/// A file that has each of its tensors once, and a header that one with these names may have.
+fn open<'a>(bytes: &'a [u8], like: &[(&str, &Tensor)]) -> Result<SafeTensors<'a>> {
+    let entries = like.iter().map(|(name, _)| name.len() + ENTRY_BYTES);
+    let mut found = BTreeSet::new();
+    for name in header_names(bytes, entries.sum::<usize>() + SPARE_BYTES)? {
+        if let Some(name) = found.replace(name) {
+            bail!("the file has two tensors {name}");
+        }
+    }
+    SafeTensors::deserialize(bytes).map_err(candle_core::Error::wrap)
+}
+
+fn take(file: &SafeTensors<'_>, like: &[(&str, &Tensor)], numbers: Numbers) -> Result<Vec<Tensor>> {
+    let known: BTreeSet<&str> = like.iter().map(|(name, _)| *name).collect();
+    let found: BTreeSet<&str> = file.names().into_iter().collect();
+    if let Some(name) = found.difference(&known).next() {
+        bail!("the file has a tensor {name:?}, which does not belong there");
+    }
+    if let Some(name) = known.difference(&found).next() {
+        bail!("the file has no tensor {name}");
+    }
+    let take = |(name, like): &(&str, &Tensor)| {
+        let view = file.tensor(name).map_err(candle_core::Error::wrap)?;
+        let dtype = DType::try_from(view.dtype())?;
+        if view.shape() != like.dims() || dtype != like.dtype() {
+            bail!(
+                "{name} is {dtype:?} {:?} in the file, expected {:?} {:?}",
+                view.shape(),
+                like.dtype(),
+                like.dims(),
+            );
+        }
+        let tensor = view.load(like.device())?;
+        if numbers == Numbers::Finite && !is_finite(&tensor)? {
+            bail!("{name} has numbers that are not finite");
+        }
+        Ok(tensor)
+    };
+    like.iter().map(take).collect()
+}
+
+/// Whether all numbers are finite: 0 times any other is no 0.
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let zero = (tensor * 0.0)?.sum_all()?.to_dtype(DType::F64)?;
+    Ok(zero.to_scalar::<f64>()? == 0.0)
+}
+
+/// The names in a header of `max` bytes at most, as often as they stand there.
+fn header_names(bytes: &[u8], max: usize) -> Result<Vec<String>> {
+    let Some((len, rest)) = bytes.split_first_chunk() else {
+        bail!("the file is too short to be safetensors");
+    };
+    let len = u64::from_le_bytes(*len);
+    let header = usize::try_from(len).ok().filter(|len| *len <= max);
+    let Some(header) = header.and_then(|len| rest.get(..len)) else {
+        bail!("the file has a header of {len} bytes, which is no header of such a file");
+    };
+    let names: Names = serde_json::from_slice(header).map_err(candle_core::Error::wrap)?;
+    Ok(names.0)
+}
+
+/// The keys of a JSON object, whose values are passed over.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<M>(self, mut map: M) -> std::result::Result<Names, M::Error>
+            where
+                M: MapAccess<'de>,
+            {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+                    names.push(name);
+                }
+                names.retain(|name| name != METADATA);
+                Ok(Names(names))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// What may stand in a header beside tensors: what other programs note.
+const METADATA: &str = "__metadata__";
+
 /// The cell whose gates a recurrent layer's `weight_hh [G·H, H]` has.
-fn cell_of(name: &str, weight: &Tensor) -> Option<CellKind> {
-    let (gates, units) = weight.dims2().ok()?;
+fn cell_of(name: &str, shape: &[usize]) -> Option<CellKind> {
+    let [gates, units] = *shape else {
+        return None;
+    };
     let is_recurrent = name.contains(".weight_hh_l");
     [CellKind::Gru, CellKind::Lstm]
         .into_iter()
@@ -97,7 +210,7 @@ mod tests {
     #[test]
     fn weights_round_trip() -> Result<()> {
         let (from, to) = (params(1, 4), params(2, 4));
-        load_weights(&to, &save_weights(&from)?)?;
+        load_weights(&to, &save_weights(&from)?, Numbers::Finite)?;
         assert_eq!(values(&from), values(&to));
         Ok(())
     }
@@ -111,18 +224,93 @@ mod tests {
         let mut fewer = Params::new(3, DType::F32, &Device::Cpu);
         fewer.root().get("a", (2, 4), Init::Normal)?;
         for (foreign, says) in [
-            (params(2, 5), "[2, 5] in the file, but F32 [2, 4]"),
-            (extra, "parameter c, which the model has not"),
-            (fewer, "no parameter b"),
+            (
+                params(2, 5),
+                "a is F32 [2, 5] in the file, expected F32 [2, 4]",
+            ),
+            (extra, "a tensor \"c\", which does not belong there"),
+            (fewer, "no tensor b"),
         ] {
-            let error = load_weights(&model, &save_weights(&foreign)?).unwrap_err();
-            assert!(error.to_string().contains(says), "{error}");
+            check_refused(&model, &save_weights(&foreign)?, says);
         }
         let bytes = save_weights(&model)?;
         for end in 0..bytes.len() {
-            assert!(load_weights(&model, &bytes[..end]).is_err(), "cut at {end}");
+            check_refused(&model, &bytes[..end], "");
         }
         assert_eq!(before, values(&model));
+        Ok(())
+    }
+
+    #[track_caller]
+    fn check_refused(model: &Params, bytes: &[u8], says: &str) {
+        let error = load_weights(model, bytes, Numbers::Finite).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    /// A file with this header, and data for it.
+    fn file(header: &str, n_bytes: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + n_bytes, 0);
+        bytes
+    }
+
+    #[test]
+    fn headers_that_nobody_writes_are_refused() {
+        let model = params(1, 4);
+        let a = r#""a":{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]}"#;
+        let b = r#""b":{"dtype":"F32","shape":[3],"data_offsets":[32,44]}"#;
+        let good = file(&format!("{{{a},{b}}}"), 44);
+        load_weights(&model, &good, Numbers::Finite).unwrap();
+        let noted = format!(r#"{{"__metadata__":{{"format":"pt"}},{a},{b}}}"#);
+        load_weights(&model, &file(&noted, 44), Numbers::Finite).unwrap();
+
+        let deep = format!(r#"{{"a":{}"#, "[".repeat(500));
+        let many = format!("{{{a},{b},{}}}", [a; 2000].join(","));
+        let wide = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(40_000));
+        let huge = a.replace("[2,4]", &format!("[{},{}]", u64::MAX, u64::MAX));
+        for (header, says) in [
+            (format!("{{{a},{a},{b}}}"), "two tensors a"),
+            (format!("{{{a},{}}}", b.replace('b', "a")), "two tensors a"),
+            (
+                format!("{{{a},{}}}", b.replace("[3]", "[3,1]")),
+                "expected F32 [3]",
+            ),
+            (
+                format!("{{{a},{}}}", b.replace("F32", "I32")),
+                "b is I32 [3]",
+            ),
+            (format!("{{{a},{}}}", b.replace("44", "48")), ""),
+            (format!("{{{a},{}}}", b.replace("32,44", "0,12")), ""),
+            (format!("{{{huge},{b}}}"), ""),
+            ("[]".to_owned(), "an object of tensors"),
+            ("{".to_owned(), "EOF"),
+            (deep, "EOF"),
+            (many, "no header of such a file"),
+            (wide, "no header of such a file"),
+        ] {
+            check_refused(&model, &file(&header, 44), says);
+        }
+        for len in [0, 1 << 20, 1 << 40, u64::MAX] {
+            let mut bytes = good.clone();
+            bytes[..8].copy_from_slice(&len.to_le_bytes());
+            check_refused(&model, &bytes, "");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_taken_only_if_asked_for() -> Result<()> {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (model, other) = (params(1, 4), params(2, 4));
+            let before = values(&model);
+            let b = other.get("b").unwrap();
+            b.set(&Tensor::new(&[1.0, bad, f32::MAX], &Device::Cpu)?)?;
+            let bytes = save_weights(&other)?;
+            check_refused(&model, &bytes, "b has numbers that are not finite");
+            assert_eq!(values(&model), before);
+            load_weights(&model, &bytes, Numbers::Any)?;
+            assert_eq!(values(&model)[0], values(&other)[0]);
+        }
         Ok(())
     }
 }

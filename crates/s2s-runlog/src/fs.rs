@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a file's bytes cannot be had.
 pub(crate) enum Refusal {
@@ -84,6 +84,23 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
     }
     file.take(size).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Whatever stands there, to be read; links are followed.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    fault::before(Op::Read)?;
+    File::open(path)
+}
+
+/// The path without links.
+pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    fault::before(Op::Read)?;
+    fs::canonicalize(path)
+}
+
+/// What the system tells of itself in a file of `/proc`, which has no size.
+pub(crate) fn told(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
 }
 
 /// Names of what stands in a folder.

@@ -54,7 +54,10 @@ pub use lengths::{
     DecodingMode, LengthRange, LengthRecord, LengthSums, LengthTiming, Lengths, LengthsError,
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
-pub use read::{Checkpoint, list_folder, read_checkpoint, read_file, read_json, read_lines};
+pub use read::{
+    Checkpoint, behind_links, list_folder, open_stream, read_checkpoint, read_file, read_json,
+    read_lines, system_file,
+};
 pub use record::{
     AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, LogFailure, MetricsRecord,
     RunRecord, RunStatus, TimingRecord,

@@ -3,6 +3,7 @@ use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use crate::{Damage, Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -100,6 +101,27 @@ pub(crate) fn is_whole(path: &Path) -> bool {
 pub fn read_file(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
     let path = path.as_ref();
     fs::read(path, max).map_err(|refusal| refused(path, refusal))
+}
+
+/// Whatever can be read from its beginning to its end, such as a FIFO: for input that is no part of a
+/// run. It may wait for whoever writes there.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn open_stream(path: impl AsRef<Path>) -> Result<File> {
+    let path = path.as_ref();
+    fs::open(path).map_err(reading(path))
+}
+
+/// The path that a path leads to through links; itself, if it leads nowhere.
+pub fn behind_links(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    fs::canonical(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// What the system tells of itself in a file such as `/proc/cpuinfo`, if it does.
+pub fn system_file(path: impl AsRef<Path>) -> Option<String> {
+    fs::told(path.as_ref()).ok()
 }
 
 /// Names of what stands in a folder, sorted; none if there is no such folder.

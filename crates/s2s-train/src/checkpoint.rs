@@ -6,9 +6,9 @@
 //! state.json            everything else that decides how the run goes on
 //! ```
 
-use candle_core::{Device, Tensor, safetensors::load_buffer};
+use candle_core::{Device, Tensor};
 use s2s_kernels::Moments;
-use s2s_model::{Params, load_weights, save_weights};
+use s2s_model::{Numbers, Params, load_tensors, load_weights, save_weights};
 use s2s_runlog::{Checkpoint, CheckpointName, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,6 +19,9 @@ use crate::{Adam, Error, ExperimentConfig, Plateau, Result, Tally, tensor_messag
 const PARAMS: &str = "params.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const STATE: &str = "state.json";
+
+/// Tokens of a target are fewer.
+const MAX_TARGET: u64 = 1 << 20;
 
 /// What the loop remembers between steps, beside parameters and moments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,36 @@ pub struct Best {
     pub step: u64,
     /// Its validation loss.
     pub val_loss: f64,
+}
+
+impl TrainState {
+    /// The first key with a value that training to a step of `steps`, with batches of `batch_size`,
+    /// cannot have left: counters grow with the steps, and would run over from some values on.
+    fn misfit(&self, steps: u64, batch_size: u64) -> Option<&'static str> {
+        let Tally {
+            n_tokens,
+            n_right,
+            n_sequences,
+            n_exact,
+            ..
+        } = self.train;
+        let max_tokens = n_sequences.saturating_mul(MAX_TARGET);
+        let keys = [
+            ("step", self.step <= steps),
+            ("n_steps", self.n_steps <= self.step),
+            ("n_stale", self.n_stale <= self.step),
+            ("best", self.best.is_none_or(|best| best.step <= self.step)),
+            ("plateau", self.plateau.fits(self.step)),
+            (
+                "train",
+                n_sequences <= self.n_steps.saturating_mul(batch_size)
+                    && n_tokens <= max_tokens
+                    && n_right <= n_tokens
+                    && n_exact <= n_sequences,
+            ),
+        ];
+        keys.into_iter().find(|(_, fits)| !fits).map(|(key, _)| key)
+    }
 }
 
 /// SHA-256 of a configuration, and of the corpus that it was used with, in hexadecimal.
@@ -116,8 +149,13 @@ fn save_moments(params: &Params, optimizer: &Adam) -> Result<Vec<u8>> {
 }
 
 /// Sets the parameters from a checkpoint, or none of them.
-pub(crate) fn load_params(params: &Params, checkpoint: &Checkpoint) -> Result<()> {
-    load_weights(params, checkpoint.file(PARAMS)?).map_err(|e| unfit(checkpoint, PARAMS, &e))
+pub(crate) fn load_params(
+    params: &Params,
+    checkpoint: &Checkpoint,
+    numbers: Numbers,
+) -> Result<()> {
+    load_weights(params, checkpoint.file(PARAMS)?, numbers)
+        .map_err(|e| unfit(checkpoint, PARAMS, &e))
 }
 
 /// The state that a checkpoint holds.
@@ -126,17 +164,23 @@ pub(crate) fn load_state(checkpoint: &Checkpoint) -> Result<TrainState> {
         .map_err(|error| misfit(checkpoint, format!("{STATE}: {error}")))
 }
 
-/// Sets parameters, moments and state from a checkpoint of the same configuration.
+/// Sets parameters, moments and state from a checkpoint of the same configuration, at a step of
+/// `steps` with batches of `batch_size`.
 pub(crate) fn load(
     params: &Params,
     optimizer: &mut Adam,
     state: &mut TrainState,
     checkpoint: &Checkpoint,
+    (steps, batch_size): (u64, u64),
 ) -> Result<()> {
     let loaded = load_state(checkpoint)?;
     check_config(checkpoint, &loaded, &state.config_sha256)?;
+    if let Some(key) = loaded.misfit(steps, batch_size) {
+        let reason = format!("{STATE}: {key} is not what training to step {steps} may leave");
+        return Err(misfit(checkpoint, reason));
+    }
     let moments = load_moments(params, checkpoint)?;
-    load_params(params, checkpoint)?;
+    load_params(params, checkpoint, Numbers::Finite)?;
     optimizer
         .set_moments(moments)
         .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
@@ -145,37 +189,28 @@ pub(crate) fn load(
 }
 
 fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>> {
-    let unfit = |error| unfit(checkpoint, MOMENTS, &error);
-    let mut found = load_buffer(checkpoint.file(MOMENTS)?, params.device()).map_err(unfit)?;
-    let mut take = |name: String, like: &Tensor| match found.remove(&name) {
-        Some(moment) if moment.shape() == like.shape() && moment.dtype() == like.dtype() => {
-            Ok(moment)
-        }
-        Some(moment) => {
-            let (found, needed) = (moment.dims().to_vec(), like.dims());
-            Err(misfit(
-                checkpoint,
-                format!("{MOMENTS}: {name} is {found:?}, expected {needed:?}"),
-            ))
-        }
-        None => Err(misfit(checkpoint, format!("{MOMENTS}: {name} is missing"))),
-    };
-    let moments = params
+    let names: Vec<[String; 2]> = params
         .iter()
-        .map(|(name, var)| {
-            Ok(Moments {
-                first: take(format!("first/{name}"), var)?,
-                second: take(format!("second/{name}"), var)?,
-            })
+        .map(|(name, _)| ["first", "second"].map(|moment| format!("{moment}/{name}")))
+        .collect();
+    let like: Vec<(&str, &Tensor)> = names
+        .iter()
+        .zip(params.iter())
+        .flat_map(|(names, (_, var))| {
+            names
+                .each_ref()
+                .map(|name| (name.as_str(), var.as_tensor()))
         })
-        .collect::<Result<_>>()?;
-    match found.keys().min() {
-        Some(name) => Err(misfit(
-            checkpoint,
-            format!("{MOMENTS}: {name} belongs to no parameter"),
-        )),
-        None => Ok(moments),
-    }
+        .collect();
+    let loaded = load_tensors(checkpoint.file(MOMENTS)?, &like, Numbers::Finite)
+        .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
+    Ok(loaded
+        .chunks_exact(2)
+        .map(|pair| Moments {
+            first: pair[0].clone(),
+            second: pair[1].clone(),
+        })
+        .collect())
 }
 
 fn unfit(checkpoint: &Checkpoint, file: &str, error: &candle_core::Error) -> Error {

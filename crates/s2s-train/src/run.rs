@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use reverse_data::{Split, Vocabulary};
-use s2s_model::Seq2Seq;
+use s2s_model::{Numbers, Seq2Seq};
 use s2s_runlog::{
     Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
     LogFailure, RunDir, RunLock, RunRecord, RunStatus, read_checkpoint, read_json,
-    settle_checkpoint, write_file, write_json,
+    settle_checkpoint, system_file, write_file, write_json,
 };
 
 use crate::data::remembered;
@@ -197,8 +197,9 @@ impl Run {
     ) -> Result<Option<(EvalRecord, Option<LogFailure>)>> {
         let config = self.trainer.config();
         let (best, data) = (CheckpointName::Best, self.trainer.data());
-        let (vocabulary, corpus) = (data.source.vocabulary(), data.corpus.as_ref());
-        let (mut model, step) = load(&self.dir, best, config, vocabulary, corpus, &self.device)?;
+        let knowledge = (data.source.vocabulary(), data.corpus.as_ref());
+        let numbers = Numbers::Finite;
+        let (mut model, step) = load(&self.dir, best, numbers, config, knowledge, &self.device)?;
         model.set_threads(self.trainer.model().threads());
         let data = self.trainer.eval_data();
         let result = evaluate_observed(&mut model, data, Split::Test, &self.device, observers)?;
@@ -276,16 +277,19 @@ pub struct Trained {
 /// The model of a checkpoint. Data are not looked at: all that is needed stands in the run's folder.
 ///
 /// # Errors
-/// If there is no such run or checkpoint, or it is damaged or of another shape.
+/// If there is no such run or checkpoint, or it is damaged or of another shape, or has numbers that
+/// are not to be taken.
 pub fn load_model(
     dir: &RunDir,
     name: CheckpointName,
+    numbers: Numbers,
     threads: usize,
     device: &Device,
 ) -> Result<Trained> {
     let config = load_config(Some(&dir.resolved_config()), &[])?;
     let (vocabulary, corpus) = remembered(dir, &config.data)?;
-    let (mut model, step) = load(dir, name, &config, &vocabulary, corpus.as_ref(), device)?;
+    let knowledge = (&vocabulary, corpus.as_ref());
+    let (mut model, step) = load(dir, name, numbers, &config, knowledge, device)?;
     model.set_threads(threads);
     Ok(Trained {
         model,
@@ -298,9 +302,9 @@ pub fn load_model(
 fn load(
     dir: &RunDir,
     name: CheckpointName,
+    numbers: Numbers,
     config: &ExperimentConfig,
-    vocabulary: &Vocabulary,
-    corpus: Option<&CorpusRecord>,
+    (vocabulary, corpus): (&Vocabulary, Option<&CorpusRecord>),
     device: &Device,
 ) -> Result<(Seq2Seq, u64)> {
     let found = read_checkpoint(dir.checkpoint(name))?;
@@ -310,7 +314,7 @@ fn load(
     let tokens = tokens_of(vocabulary);
     let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
     // Shapes before fingerprints: which parameter differs says more than that something does.
-    checkpoint::load_params(model.params(), &found)?;
+    checkpoint::load_params(model.params(), &found, numbers)?;
     let state = checkpoint::load_state(&found)?;
     checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
     Ok((model, state.step))
@@ -355,8 +359,7 @@ fn environment(model: &Seq2Seq, place: &Place) -> Environment {
 
 /// The CPU's name where the system tells it.
 fn cpu_name() -> String {
-    std::fs::read_to_string("/proc/cpuinfo")
-        .ok()
+    system_file("/proc/cpuinfo")
         .and_then(|text| {
             let line = text.lines().find(|line| line.starts_with("model name"))?;
             Some(line.split_once(':')?.1.trim().to_owned())

@@ -6,6 +6,7 @@ use crate::config::{ForcingSchedule, ScheduleConfig, TeacherForcingConfig, Train
 
 /// What a plateau schedule remembers between evaluations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plateau {
     /// What the peak rate is multiplied by.
     pub scale: f64,
@@ -23,6 +24,11 @@ impl Default for Plateau {
 }
 
 impl Plateau {
+    /// Whether so many steps may have left it.
+    pub(crate) fn fits(&self, steps: u64) -> bool {
+        (0.0..=1.0).contains(&self.scale) && self.n_stale <= steps
+    }
+
     /// Takes note of an evaluation.
     pub fn observe(&mut self, schedule: &ScheduleConfig, is_best: bool) {
         let ScheduleConfig::Plateau { factor, patience } = schedule else {

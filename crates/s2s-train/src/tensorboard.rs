@@ -15,7 +15,7 @@
 //! two runs of the same configuration and seed write differently.
 
 use protobuf::{Message, RepeatedField, SingularPtrField};
-use s2s_runlog::{Error as RunLogError, GrowingFile, list_folder};
+use s2s_runlog::{Error as RunLogError, GrowingFile, list_folder, system_file};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -262,7 +262,7 @@ fn seconds_of(name: &OsString) -> Option<u64> {
 
 /// The machine's name where the system has it in a file, made of what may stand in a file's name.
 fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = system_file("/proc/sys/kernel/hostname").unwrap_or_default();
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
     let name: String = name.chars().filter(is_plain).take(64).collect();
     if name.is_empty() {

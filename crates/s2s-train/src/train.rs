@@ -111,7 +111,14 @@ impl<M: Model> Trainer<M> {
     /// If the checkpoint does not fit; the trainer is then as it was.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let params = self.model.params();
-        checkpoint::load(params, &mut self.optimizer, &mut self.state, checkpoint)
+        let bounds = (self.total_steps, self.config.train.batch_size.get() as u64);
+        checkpoint::load(
+            params,
+            &mut self.optimizer,
+            &mut self.state,
+            checkpoint,
+            bounds,
+        )
     }
 
     /// Trains until the run ends. The observers look on, in their order; one that stops the run

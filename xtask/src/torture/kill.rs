@@ -94,6 +94,40 @@ pub(super) fn at_system_calls(bench: &Bench) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// What the system says that has no such call, and what a file system says that has none.
+const NO_SWAP: [&str; 2] = ["renameat2:error=ENOSYS", "renameat2:error=EINVAL"];
+
+/// Without the call that swaps a checkpoint for the one before it, also killed at each of those that
+/// take its place.
+pub(super) fn without_swaps(bench: &Bench) -> Result<Outcome> {
+    if let Some(why) = strace::is_missing() {
+        return Ok(Outcome::skipped(&why));
+    }
+    let whole = bench.undisturbed(&bench.fresh("whole")?, SHORT)?;
+    let mut outcome = Outcome::default();
+    for error in NO_SWAP {
+        let dir = bench.fresh("swapless")?;
+        let run = strace::inject(bench, &dir, SHORT, &[error])
+            .and_then(|output| succeed(&output))
+            .and_then(|()| whole.check(&dir));
+        outcome.count(error, run);
+    }
+    for name in ["rename", "unlinkat", "rmdir"] {
+        for number in 1.. {
+            let dir = bench.fresh("swapless")?;
+            let kill = format!("{name}:signal=SIGKILL:when={number}");
+            let output = strace::inject(bench, &dir, SHORT, &[NO_SWAP[0], &kill])?;
+            if output.status.code().is_some() {
+                succeed(&output)?; // there is no such call any more
+                break;
+            }
+            let result = bench.check_resumes(&dir, SHORT, &whole);
+            outcome.count(&kill, result);
+        }
+    }
+    Ok(outcome)
+}
+
 fn kill_at(bench: &Bench, dir: &Path, fault: &Fault, whole: &Essence) -> Result<()> {
     let output = fault.inject(bench, dir, SHORT)?;
     // strace ends as its child did: by a signal, which is no code, unless the call never came.

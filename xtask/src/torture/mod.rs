@@ -8,6 +8,7 @@
 //! and a line to [`ROWS`].
 
 mod disk;
+mod hostile;
 mod kill;
 mod numbers;
 mod process;
@@ -79,7 +80,7 @@ const fn row(promise: &'static str, what: &'static str, run: fn(&Bench) -> Resul
 }
 
 /// In the order of the promises.
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 23] = [
     row(
         "R1",
         "killed at a random time, again and again, then resumed: the same bytes",
@@ -89,6 +90,11 @@ const ROWS: [Row; 16] = [
         "R1",
         "killed at a system call on the run folder, then resumed: the same bytes",
         kill::at_system_calls,
+    ),
+    row(
+        "R1",
+        "the same where the system cannot swap two names in one step",
+        kill::without_swaps,
     ),
     row(
         "R2",
@@ -122,6 +128,26 @@ const ROWS: [Row; 16] = [
         numbers::same_answers,
     ),
     row(
+        "R7",
+        "a checkpoint cut or changed at a byte: refused with exit code 3",
+        hostile::cut_or_changed,
+    ),
+    row(
+        "R7",
+        "foreign files, headers and numbers that lie, under a manifest: refused, memory bounded",
+        hostile::lying,
+    ),
+    row(
+        "R7",
+        "FIFOs, folders, links and devices in a checkpoint: refused, without waiting",
+        hostile::no_files,
+    ),
+    row(
+        "R8",
+        "inputs made up by libFuzzer for configuration, checkpoint, corpus, lines and records",
+        hostile::fuzzed,
+    ),
+    row(
         "R9",
         "a number that is not finite, planted: named, and in no checkpoint",
         suite::diverging,
@@ -151,6 +177,16 @@ const ROWS: [Row; 16] = [
         "R13",
         "a log that cannot be written: the run ends, and says which",
         disk::failing_logs,
+    ),
+    row(
+        "R14",
+        "commands that fail, and that print to nobody: what they say, and their exit code",
+        hostile::failures,
+    ),
+    row(
+        "unsafe",
+        "tests of kernels and models under the address sanitizer",
+        suite::sanitized,
     ),
 ];
 

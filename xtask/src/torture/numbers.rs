@@ -13,7 +13,7 @@ use super::process::{Essence, Sets, end_with, quiet, succeed};
 use super::{Bench, Outcome};
 
 /// Large enough for work to be shared among threads.
-const ARCHITECTURES: [(&str, Sets); 5] = [
+const ARCHITECTURES: [(&str, Sets); 13] = [
     (
         "fused",
         &[
@@ -46,6 +46,48 @@ const ARCHITECTURES: [(&str, Sets); 5] = [
             "model.hidden=64",
             "model.decoder=128",
             "train.batch_size=64",
+        ],
+    ),
+    (
+        "dot attention",
+        &["model.attention.kind=dot", "train.max_steps=20"],
+    ),
+    (
+        "general attention",
+        &["model.attention.kind=general", "train.max_steps=20"],
+    ),
+    (
+        "location attention",
+        &["model.attention.kind=location", "train.max_steps=20"],
+    ),
+    (
+        "dynamic-convolution attention",
+        &[
+            "model.attention.kind=dynamic-convolution",
+            "train.max_steps=20",
+        ],
+    ),
+    (
+        "ntm attention",
+        &["model.attention.kind=ntm", "train.max_steps=20"],
+    ),
+    (
+        "location-relative attention",
+        &[
+            "model.attention.kind=location-relative",
+            "train.max_steps=20",
+        ],
+    ),
+    (
+        "LSTM",
+        &["model.cell=lstm", "train.max_steps=20", "model.hidden=64"],
+    ),
+    (
+        "LSTM, reference",
+        &[
+            "model.cell=lstm",
+            "model.kernels=reference",
+            "train.max_steps=20",
         ],
     ),
     (

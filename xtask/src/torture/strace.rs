@@ -39,15 +39,13 @@ pub(super) struct Call {
 #[derive(Debug)]
 pub(super) struct Fault {
     expression: String,
-    name: String,
 }
 
 impl Call {
     /// In the words of strace: `signal=SIGKILL`, `error=ENOSPC`.
     pub(super) fn fault(&self, what: &str) -> Fault {
         Fault {
-            expression: format!("inject={}:{what}:when={}", self.name, self.number),
-            name: self.name.clone(),
+            expression: format!("{}:{what}:when={}", self.name, self.number),
         }
     }
 }
@@ -55,17 +53,25 @@ impl Call {
 impl Fault {
     /// Starts a run, or goes on with it, with this fault.
     pub(super) fn inject(&self, bench: &Bench, dir: &Path, sets: Sets) -> Result<Output> {
-        let mut command = Command::new("strace");
-        command
-            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
-            .arg(format!("trace={}", self.name))
-            .arg("-e")
-            .arg(&self.expression)
-            .arg(&bench.s2s)
-            .args(bench.arguments(dir, sets));
-        quiet(&mut command);
-        command.output().context("starting strace")
+        inject(bench, dir, sets, &[&self.expression])
     }
+}
+
+/// Starts a run, or goes on with it, with these faults: `write:error=EIO:when=3`.
+pub(super) fn inject(bench: &Bench, dir: &Path, sets: Sets, faults: &[&str]) -> Result<Output> {
+    let names: Vec<&str> = faults
+        .iter()
+        .filter_map(|fault| fault.split(':').next())
+        .collect();
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .arg(format!("trace={}", names.join(",")))
+        .args(faults.iter().map(|fault| format!("--inject={fault}")))
+        .arg(&bench.s2s)
+        .args(bench.arguments(dir, sets));
+    quiet(&mut command);
+    command.output().context("starting strace")
 }
 
 /// Why calls cannot be watched here, if so.

@@ -1,5 +1,6 @@
 //! Rows whose trials are tests of the workspace: what cannot be done to a process from outside.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -8,38 +9,81 @@ use super::{Bench, Outcome};
 
 /// R2.
 pub(super) fn resuming(_: &Bench) -> Result<Outcome> {
-    test("s2s-train", &["--test", "training"], "resuming::")
+    test(&["--test", "training"], "resuming::")
 }
 
 /// R3.
 pub(super) fn power_loss(_: &Bench) -> Result<Outcome> {
-    test("s2s-runlog", &["--lib"], "power_loss::")
+    test(&["--package", "s2s-runlog", "--lib"], "power_loss::")
 }
 
 /// R9.
 pub(super) fn diverging(_: &Bench) -> Result<Outcome> {
-    test("s2s-train", &["--test", "training"], "diverging::")
+    test(&["--test", "training"], "diverging::")
 }
 
-/// Runs the tests with this in their names. Each says how many trials it made of itself, where they
-/// are more than one.
-fn test(package: &str, target: &[&str], name: &str) -> Result<Outcome> {
+/// The tests of the kernels, and of the models that are made of them, with every access of our crates
+/// checked by the address sanitizer.
+pub(super) fn sanitized(_: &Bench) -> Result<Outcome> {
+    if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        return Ok(Outcome::skipped("the sanitizer is used on Linux only"));
+    }
+    let wrapper = Path::new("xtask/sanitize.sh").canonicalize()?;
+    // s2s-cli is there for the features of what it depends on, or candle would be built anew.
+    let packages = ["-p", "s2s-kernels", "-p", "s2s-model", "-p", "s2s-cli"];
+    let tests = ["--lib", "--test", "parity", "--test", "model"];
     let output = Command::new("cargo")
-        .args(["test", "--package", package])
-        .args(target)
+        .arg("test")
+        .args(packages)
+        .args(tests)
+        .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
+        .env("ASAN_OPTIONS", "detect_leaks=0") // what is never given back is no wrong access
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo test")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut outcome = outcome(&text);
+    outcome.trials = n_passed(&text) + outcome.failures.len();
+    if !output.status.success() && outcome.failures.is_empty() {
+        outcome
+            .failures
+            .push(format!("cargo test: {}", output.status));
+    }
+    outcome.note = "tests of kernels and models, at every instruction set of the CPU".to_owned();
+    Ok(outcome)
+}
+
+/// `test result: ok. 12 passed; 0 failed`
+fn n_passed(text: &str) -> usize {
+    let passed = |line: &str| {
+        let (_, rest) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        rest.split_once(" passed")?.0.parse::<usize>().ok()
+    };
+    text.lines().filter_map(passed).sum()
+}
+
+/// Runs the tests with this in their names, of the whole workspace, or cargo would build candle anew
+/// for the features of a part of it. Each says how many trials it made of itself, where they are more
+/// than one.
+pub(super) fn test(target: &[&str], name: &str) -> Result<Outcome> {
+    let arguments = match target {
+        ["--package", ..] => target.to_vec(),
+        _ => [&["--workspace"], target].concat(),
+    };
+    let output = Command::new("cargo")
+        .arg("test")
+        .args(&arguments)
         .args([name, "--", "--nocapture"])
         .stderr(Stdio::inherit())
         .output()
         .context("starting cargo test")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut outcome = outcome(&text);
+    let typed = format!("cargo test {} {name}", arguments.join(" "));
     if !output.status.success() && outcome.failures.is_empty() {
-        bail!(
-            "cargo test --package {package} {name} failed: {}",
-            output.status
-        );
+        bail!("`{typed}` failed: {}", output.status);
     }
-    outcome.note = format!("`cargo test -p {package} {name}`");
+    outcome.note = format!("`{typed}`");
     Ok(outcome)
 }
 
@@ -64,6 +108,13 @@ fn outcome(text: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passed_tests_are_counted() {
+        let text = "test result: ok. 12 passed; 0 failed; 0 ignored\n\
+                    test result: FAILED. 3 passed; 1 failed; 0 ignored\n";
+        assert_eq!(n_passed(text), 15);
+    }
 
     #[test]
     fn trials_and_failures_are_counted() {

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
+use s2s_model::Numbers;
 use s2s_runlog::EvalRecord;
 use s2s_train::{evaluate, reopen_data};
 use s2s_viz::Table;
@@ -48,12 +49,15 @@ pub(crate) struct Args {
         value_parser = PossibleValuesParser::new(["val", "test"]).try_map(|name| name.parse::<Split>())
     )]
     split: Split,
-    /// Sequences at a time [default: the configuration's]; no figure depends on it
+    /// Sequences at a time [default: the configuration's]; figures depend on it by rounding alone
     #[arg(long, value_name = "N", value_parser = batch_size(), conflicts_with = "which")]
     batch_size: Option<NonZeroUsize>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    /// Take a checkpoint whose parameters are not all finite, to see what is left of it
+    #[arg(long, conflicts_with = "which")]
+    allow_nonfinite: bool,
     #[command(flatten)]
     by_length: by_length::LengthsArgs,
 }
@@ -69,7 +73,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         step,
         place,
         ..
-    } = args.checkpoint.load()?;
+    } = args.checkpoint.load_with(match args.allow_nonfinite {
+        true => Numbers::Any,
+        false => Numbers::Finite,
+    })?;
     let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
     let data = reopen_data(&dir, &config)?
         .source

@@ -4,13 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use reverse_data::{Example, MAX_LEN, Token, Vocabulary, mark_source};
-use s2s_model::{Decoded, Greedy, Source, Stop};
+use s2s_model::{Decoded, Greedy, MAX_REFERENCE_LEN, Source, Stop};
 use s2s_train::attention_record;
 use s2s_viz::{Ink, terminal_heatmap};
 use serde::{Serialize, Serializer};
 
 use super::Args;
 use super::lines::Line;
+use super::sequence::parse;
 use crate::checkpoint::Loaded;
 use crate::ui::Ui;
 
@@ -19,9 +20,6 @@ const MAX_LEN_WITH_WEIGHTS: usize = 1024;
 
 /// Tokens of a batch, padding included: more do not make it faster, only larger.
 const MAX_BATCH_TOKENS: usize = 1 << 14;
-
-/// Characters of a message: it may quote what it complains of.
-const MAX_MESSAGE: usize = 200;
 
 /// A line of output with --json.
 #[derive(Serialize)]
@@ -132,10 +130,10 @@ impl<'a> Oracle<'a> {
 
     /// The sequence of a line.
     fn parse(&self, line: Option<Vec<u8>>) -> Result<Vec<Token>, String> {
-        let max = if self.args.attention {
-            MAX_LEN_WITH_WEIGHTS
-        } else {
-            MAX_LEN
+        let max = match (self.args.attention, self.loaded.model.is_fused()) {
+            (true, _) => MAX_LEN_WITH_WEIGHTS,
+            (false, true) => MAX_LEN,
+            (false, false) => MAX_REFERENCE_LEN - 2, // with its marks
         };
         parse(line, &self.loaded.vocabulary, max)
     }
@@ -249,32 +247,6 @@ impl<'a> Oracle<'a> {
             Ok(lines) => lines.trim_end().to_owned(),
             Err(error) => format!("the attention cannot be drawn: {error}"),
         }
-    }
-}
-
-/// The sequence of a line, of `max` tokens at most.
-fn parse(line: Option<Vec<u8>>, vocabulary: &Vocabulary, max: usize) -> Result<Vec<Token>, String> {
-    let too_long = || format!("too long: at most {max} tokens are read");
-    let line = line.ok_or_else(too_long)?;
-    let text = str::from_utf8(&line).map_err(|_| "not valid UTF-8")?;
-    // A comma may be a word.
-    let is_number = vocabulary.unknown().is_none();
-    let words = text.split(|c: char| is_number && c == ',' || c.is_whitespace());
-    let tokens: Vec<Token> = words
-        .filter(|word| !word.is_empty())
-        .map(|word| vocabulary.parse(word))
-        .collect::<Result<_, _>>()
-        .map_err(|error| {
-            error
-                .to_string()
-                .chars()
-                .take(MAX_MESSAGE)
-                .collect::<String>()
-        })?;
-    match tokens.len() {
-        0 => Err("no tokens".to_owned()),
-        len if len > max => Err(too_long()),
-        _ => Ok(tokens),
     }
 }
 

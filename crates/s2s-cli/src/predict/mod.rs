@@ -7,8 +7,8 @@
 mod answer;
 mod lines;
 mod pipeline;
+mod sequence;
 
-use std::fs::File;
 use std::io::{self, Cursor, IsTerminal, Read};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use std::thread;
 use anyhow::Context;
 use clap::ValueHint;
 use reverse_data::{MAX_LEN, Vocabulary};
+use s2s_runlog::open_stream;
 
 use self::answer::{Answers, Oracle, Said};
 use self::lines::{Line, Lines};
@@ -96,7 +97,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         None => "standard input".to_owned(),
     };
     let reading = || format!("cannot read {name}");
-    let input = open(args, &loaded.vocabulary, ui).with_context(reading)?;
+    let input = open(args, &loaded.vocabulary, ui)?;
     let batches = read(input, args, ahead)?;
 
     let oracle = Oracle::new(&loaded, args, ui)?;
@@ -116,13 +117,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     Ok(u8::from(is_refused))
 }
 
-fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> io::Result<Box<dyn Read + Send>> {
+fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> s2s_runlog::Result<Box<dyn Read + Send>> {
     if !args.tokens.is_empty() {
         let line = args.tokens.join(" ") + "\n";
         return Ok(Box::new(Cursor::new(line)));
     }
     if let Some(path) = &args.file {
-        return Ok(Box::new(File::open(path)?));
+        return Ok(Box::new(open_stream(path)?));
     }
     if io::stdin().is_terminal() {
         let what = match vocabulary.unknown() {

@@ -100,8 +100,8 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx512(__m512);
 
-    // SAFETY, all blocks below: the trait's contract is that the instructions exist and that the
-    // pointers are valid for PANEL elements; none needs alignment.
+    // The trait demands that the instructions exist and that the pointers are valid for PANEL elements;
+    // none needs alignment.
 
     impl Vector for Avx512 {
         const ROWS: usize = 8;
@@ -109,26 +109,32 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
+            // SAFETY: as the trait demands.
             Self(unsafe { _mm512_set1_ps(value) })
         }
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: as the trait demands.
             Self(unsafe { _mm512_loadu_ps(from) })
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
+            // SAFETY: as the trait demands.
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: as the trait demands.
             Self(unsafe { _mm512_add_ps(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            // SAFETY: as the trait demands.
             Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, sum.0) })
         }
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
+            // SAFETY: as the trait demands.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
         #[inline(always)]
@@ -143,15 +149,18 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
+            // SAFETY: as the trait demands.
             let value = unsafe { _mm256_set1_ps(value) };
             Self(value, value)
         }
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: as the trait demands.
             unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
+            // SAFETY: as the trait demands.
             unsafe {
                 _mm256_storeu_ps(to, self.0);
                 _mm256_storeu_ps(to.add(8), self.1);
@@ -159,6 +168,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: as the trait demands.
             unsafe {
                 Self(
                     _mm256_add_ps(self.0, other.0),
@@ -168,6 +178,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            // SAFETY: as the trait demands.
             unsafe {
                 Self(
                     _mm256_fmadd_ps(self.0, factor.0, sum.0),
@@ -177,6 +188,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
+            // SAFETY: as the trait demands.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
         #[inline(always)]

@@ -1,5 +1,6 @@
 //! What holds of every model, whatever its architecture.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
@@ -7,9 +8,9 @@ use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Mode, ModelConfig, Noise, Output, Params,
-    Probability, Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
-    save_weights,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, MAX_REFERENCE_LEN, Mode, ModelConfig,
+    Noise, Numbers, Output, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source, Stop,
+    Tokens, greedy, keyed_rng, load_weights, recurrent_weights, save_weights,
 };
 
 use crate::architectures::{
@@ -537,7 +538,7 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
         let (from, to) = (decisive(&config, 0)?, fresh(&config, 1)?);
         let expected = decode(&from, &source, Stop::AtEos)?;
         assert_ne!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
-        load_weights(to.params(), &save_weights(from.params())?)?;
+        load_weights(to.params(), &save_weights(from.params())?, Numbers::Finite)?;
         assert_eq!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
     }
     Ok(())
@@ -571,6 +572,7 @@ fn weights_of_another_cell_are_refused_by_its_name() -> Result<()> {
         let loaded = load_weights(
             model(cell)?.params(),
             &save_weights(model(other)?.params())?,
+            Numbers::Finite,
         );
         assert_eq!(loaded.is_ok(), cell == other);
         if let Err(error) = loaded {
@@ -684,4 +686,51 @@ fn assert_near(got: &[f32], expected: &[f32], tolerance: f32) {
             "{got} against {expected}"
         );
     }
+}
+
+/// A model of the reference kernels that is as small as one can be.
+fn narrow(cell: CellKind) -> Result<Seq2Seq> {
+    let config = ModelConfig {
+        cell,
+        kernels: Kernels::Reference,
+        embedding: NonZeroUsize::MIN,
+        hidden: NonZeroUsize::MIN,
+        decoder: NonZeroUsize::MIN,
+        ..ModelConfig::default()
+    };
+    fresh(&config, 0)
+}
+
+#[test]
+fn a_graph_needs_no_more_stack_than_is_said() -> Result<()> {
+    // A share of the greatest length on that share of the stack.
+    const SHARE: usize = 64;
+    let len = MAX_REFERENCE_LEN / SHARE;
+    for cell in cells() {
+        let train = move || -> Result<()> {
+            let mut model = narrow(cell)?;
+            let sequence = vec![vec![1; len]];
+            let batch = Batch::new(&sequence, &sequence, TOKENS, DType::F32, &CPU)?;
+            model.gradients(&batch, &Forcing::Never, &Noise::new(0, 1))?;
+            let source = Source::new(&sequence, TOKENS, DType::F32, &CPU)?;
+            greedy(&model, &source, Stop::AtEos, false)?;
+            Ok(())
+        };
+        let thread = std::thread::Builder::new().stack_size(REFERENCE_STACK_BYTES / SHARE);
+        let thread = thread.spawn(train).expect("a thread");
+        thread.join().expect("the stack is large enough")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn sequences_too_long_for_a_graph_are_refused_with_the_bound() -> Result<()> {
+    let mut model = narrow(CellKind::Gru)?;
+    let (long, short) = (vec![vec![1; MAX_REFERENCE_LEN + 1]], vec![vec![1; 2]]);
+    for (source, target) in [(&long, &short), (&short, &long)] {
+        let batch = Batch::new(source, target, TOKENS, DType::F32, &CPU)?;
+        let error = model.score(&batch, &Forcing::Always).unwrap_err();
+        assert!(error.to_string().contains("4096 at most"), "{error}");
+    }
+    Ok(())
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The greatest length that may be asked for.
 pub const MAX_LENGTH: usize = 100_000;
 
+/// The most lengths of a list, each counted as often as it stands there.
+const MAX_LISTED: usize = 10 * MAX_LENGTH;
+
 /// Lengths to evaluate, in their order, each once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -36,6 +39,9 @@ pub enum LengthsError {
         /// Where it ends.
         last: usize,
     },
+    /// Ranges that lie over each other again and again.
+    #[error("a list of more than {MAX_LISTED} lengths, expected each of them once")]
+    TooMany,
 }
 
 impl Lengths {
@@ -65,6 +71,9 @@ impl Lengths {
                 return Err(LengthsError::Empty { first, last });
             }
             lengths.extend((first..=last).step_by(step.max(1)));
+            if lengths.len() > MAX_LISTED {
+                return Err(LengthsError::TooMany);
+            }
         }
         lengths.sort_unstable();
         lengths.dedup();
@@ -159,6 +168,10 @@ mod tests {
         check_refused(
             "9..3",
             "range 9..3 holds no length: it runs from its first to its last one",
+        );
+        check_refused(
+            &["1..100000"; 999].join(","),
+            "a list of more than 1000000 lengths, expected each of them once",
         );
     }
 }

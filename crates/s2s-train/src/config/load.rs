@@ -195,11 +195,17 @@ impl Layer {
         };
         let parsed = text.parse::<Table>();
         layer.text = text;
+        let is_toml = errors.is_empty();
         for error in errors {
             problems.push(layer.problem(error.span(), one_line(error.message()), None));
         }
-        if let Ok(table) = parsed {
-            layer.table = table;
+        match parsed {
+            Ok(table) => layer.table = table,
+            // What is TOML may have a value that this program cannot hold.
+            Err(error) if is_toml => {
+                problems.push(layer.problem(error.span(), one_line(error.message()), None));
+            }
+            Err(_) => {}
         }
         layer
     }

@@ -5,7 +5,8 @@ mod load;
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use reverse_data::DataConfig;
-use s2s_model::{AttentionSizes, CoinScope, ModelConfig};
+use s2s_kernels::Kernels;
+use s2s_model::{AttentionSizes, CoinScope, MAX_REFERENCE_LEN, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, ConfigProblem, Origin, load_config};
@@ -311,6 +312,18 @@ impl ExperimentConfig {
                     "lower the number of symbols, data.vocab, or the widths of the model"
                         .to_owned(),
                 ),
+            ));
+        }
+        // A target has its end, or a source its marks.
+        if model.kernels == Kernels::Reference && longest + 2 > MAX_REFERENCE_LEN {
+            problems.push((
+                "model.kernels".to_owned(),
+                format!(
+                    "\"reference\" keeps a graph of every step and takes sequences of {} tokens at \
+                     most, got {longest}",
+                    MAX_REFERENCE_LEN - 2
+                ),
+                Some("set kernels = \"fused\", or lower data.max_len".to_owned()),
             ));
         }
         let features = (2 * filters).max(width);

@@ -3,6 +3,7 @@
 mod by_length;
 mod configs;
 mod diverging;
+mod hostile;
 mod learning;
 mod logging;
 mod resuming;

@@ -1,0 +1,1279 @@
+//! Everything that a user can get wrong, or that goes wrong around them: each row of [`table`] is a
+//! command, how it ends, and what its message says.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use s2s_runlog::{RunDir, write_checkpoint};
+use tempfile::TempDir;
+
+use crate::{
+    TINY, TRAINED_ON_TEXT, command, copy, copy_of_trained, home_of_trained, stderr, succeeds,
+};
+
+/// A row: what is special about it, what is done before, the command, its exit code; then what
+/// failed and where, why, and what to type next, a piece of the message each.
+type Row = (
+    &'static str,
+    fn(&Path),
+    &'static str,
+    i32,
+    [&'static str; 3],
+);
+
+const START: &str = "try: `s2s config > mine.toml`";
+const HELP: &str = "try '--help'";
+const ANOTHER: &str = "try: give a folder that `s2s train` made";
+const CHECKPOINT: &str = "take --checkpoint best or --checkpoint last";
+
+/// In a home with `run`, which is finished, `begun`, which is not, and a `corpus` that `text.toml`
+/// names.
+const TABLE: &[Row] = &[
+    // Options.
+    (
+        "no such command",
+        nothing,
+        "reverse",
+        2,
+        ["subcommand 'reverse'", "unrecognized", HELP],
+    ),
+    (
+        "no such option",
+        nothing,
+        "train --epochs 3",
+        2,
+        ["'--epochs'", "unexpected argument", HELP],
+    ),
+    (
+        "a value is missing",
+        nothing,
+        "train --seed",
+        2,
+        ["'--seed <N>'", "a value is required", HELP],
+    ),
+    (
+        "not a number",
+        nothing,
+        "train --seed=x",
+        2,
+        ["'x' for '--seed", "invalid digit", HELP],
+    ),
+    (
+        "a negative seed",
+        nothing,
+        "train --seed=-1",
+        2,
+        ["'-1' for '--seed", "invalid digit", HELP],
+    ),
+    (
+        "a seed too large",
+        nothing,
+        "train --seed=9223372036854775808",
+        2,
+        ["for '--seed", "is not in 0..=", HELP],
+    ),
+    (
+        "no threads",
+        nothing,
+        "train --threads 0",
+        2,
+        ["'0' for '--threads", "0 is not in 1..=1024", HELP],
+    ),
+    (
+        "too many threads",
+        nothing,
+        "eval run --threads 1025",
+        2,
+        ["'1025' for '--threads", "1025 is not in 1..=1024", HELP],
+    ),
+    (
+        "an empty batch",
+        nothing,
+        "eval run --batch-size 0",
+        2,
+        ["'0' for '--batch-size", "0 is not in 1..=65536", HELP],
+    ),
+    (
+        "a huge batch",
+        nothing,
+        "predict run --batch-size 65537",
+        2,
+        ["'65537'", "is not in 1..=65536", HELP],
+    ),
+    (
+        "no such split",
+        nothing,
+        "eval run --split train",
+        2,
+        [
+            "'train' for '--split",
+            "invalid value",
+            "[possible values: val, test]",
+        ],
+    ),
+    (
+        "no such checkpoint",
+        nothing,
+        "eval run --checkpoint first",
+        2,
+        [
+            "'first' for '--checkpoint",
+            "invalid value",
+            "[possible values: best, last]",
+        ],
+    ),
+    (
+        "no such device",
+        nothing,
+        "train --device tpu",
+        2,
+        ["error: ", "unknown device \"tpu\"", "choose cpu"],
+    ),
+    (
+        "two inputs",
+        nothing,
+        "predict run --file a 1",
+        2,
+        ["'--file <FILE>'", "cannot be used with '[TOKENS]...'", HELP],
+    ),
+    (
+        "lengths backwards",
+        nothing,
+        "eval run --lengths 5..3",
+        2,
+        [
+            "--lengths: range 5..3",
+            "holds no length",
+            "from its first to its last",
+        ],
+    ),
+    (
+        "a length of nothing",
+        nothing,
+        "eval run --lengths 0",
+        2,
+        ["--lengths", "got 0", "must lie in [1, 100000]"],
+    ),
+    (
+        "no length",
+        nothing,
+        "eval run --lengths 3..x",
+        2,
+        [
+            "--lengths: \"3..x\"",
+            "is no length",
+            "such as 40 or 1..500",
+        ],
+    ),
+    (
+        "more than fits",
+        nothing,
+        "eval run --lengths 1..100000 --samples 1000000",
+        2,
+        [
+            "1000000 sequences of length 100000",
+            "more than 100000000 symbols",
+            "lower --samples to at most 1000",
+        ],
+    ),
+    (
+        "samples of what",
+        nothing,
+        "eval run --samples 3",
+        2,
+        ["--lengths", "were not provided", HELP],
+    ),
+    // Configurations.
+    (
+        "no file",
+        nothing,
+        "config --config nope.toml",
+        2,
+        ["reading the configuration nope.toml", "No such file", START],
+    ),
+    (
+        "a folder",
+        nothing,
+        "config --config run",
+        2,
+        [
+            "reading the configuration run",
+            "is a folder, not a regular file",
+            START,
+        ],
+    ),
+    (
+        "a FIFO",
+        |home| fifo(&home.join("c")),
+        "config --config c",
+        2,
+        ["reading the configuration c", "is a FIFO", START],
+    ),
+    (
+        "a loop of links",
+        |home| link("c", &home.join("c")),
+        "config --config c",
+        2,
+        ["reading the configuration c", "symbolic link", START],
+    ),
+    (
+        "a device",
+        nothing,
+        "config --config /dev/zero",
+        2,
+        ["/dev/zero", "is a device", START],
+    ),
+    (
+        "too large",
+        |home| write(home, "c", &[b'#'; (1 << 20) + 1]),
+        "config --config c",
+        2,
+        [
+            "reading the configuration c",
+            "1048577 bytes, at most 1048576",
+            START,
+        ],
+    ),
+    (
+        "bytes that are no text",
+        |home| write(home, "c", b"seed = \xff\xfe"),
+        "train --config c",
+        2,
+        ["reading the configuration c", "utf-8", START],
+    ),
+    (
+        "a NUL",
+        |home| write(home, "c", b"seed = 1\0"),
+        "train --config c",
+        2,
+        ["c:1:", "expected literal string", START],
+    ),
+    (
+        "no TOML",
+        |home| write(home, "c", b"seed 3\n"),
+        "train --config c",
+        2,
+        ["c:1:", "expected", START],
+    ),
+    (
+        "a key twice",
+        |home| write(home, "c", b"seed = 1\nseed = 2\n"),
+        "train --config c",
+        2,
+        ["c:2:1", "duplicate key", START],
+    ),
+    (
+        "too deep",
+        |home| {
+            write(
+                home,
+                "c",
+                ["seed = ", &"[".repeat(9999)].concat().as_bytes(),
+            )
+        },
+        "train --config c",
+        2,
+        ["c:1:", "recursion", START],
+    ),
+    (
+        "a giant number",
+        |home| write(home, "c", b"seed = 99999999999999999999\n"),
+        "train --config c",
+        2,
+        ["c:1:", "", START],
+    ),
+    (
+        "a misspelled key",
+        |home| write(home, "c", b"[model]\nhiden = 3\n"),
+        "train --config c",
+        2,
+        [
+            "c:2:1",
+            "unknown key \"hiden\" in [model]",
+            "did you mean \"hidden\"?",
+        ],
+    ),
+    (
+        "a key of another kind",
+        |home| write(home, "c", b"[model.attention]\nkind = \"dot\"\nunits = 3\n"),
+        "train --config c",
+        2,
+        ["c:3:1", "units", START],
+    ),
+    (
+        "a table that is none",
+        |home| write(home, "c", b"model = 3\n"),
+        "train --config c",
+        2,
+        ["c:1:1: model", "expected a table", START],
+    ),
+    (
+        "a word for a number",
+        nothing,
+        "train --set data.vocab=x",
+        2,
+        [
+            "--set data.vocab=x: data.vocab",
+            "string \"x\", expected a whole number",
+            START,
+        ],
+    ),
+    (
+        "not a number at all",
+        nothing,
+        "train --set train.learning_rate=nan",
+        2,
+        [
+            "train.learning_rate",
+            "finite number above 0, got NaN",
+            START,
+        ],
+    ),
+    (
+        "out of its bounds",
+        nothing,
+        "train --set model.embedding_dropout=1",
+        2,
+        [
+            "model.embedding_dropout",
+            "must lie in [0, 1), got 1",
+            START,
+        ],
+    ),
+    (
+        "a width of nothing",
+        nothing,
+        "train --set model.hidden=0",
+        2,
+        ["model.hidden", "expected a whole number above 0", START],
+    ),
+    (
+        "a huge width",
+        nothing,
+        "train --set model.hidden=1000000",
+        2,
+        ["model.hidden", "at most 16384, got 1000000", START],
+    ),
+    (
+        "huge together",
+        nothing,
+        "train --set model.hidden=16384 --set model.decoder=16384",
+        2,
+        [
+            "model",
+            "parameters, at most",
+            "lower the number of symbols",
+        ],
+    ),
+    (
+        "too long",
+        nothing,
+        "train --set data.max_len=100001",
+        2,
+        ["data.max_len", "100000", START],
+    ),
+    (
+        "too long for a graph",
+        nothing,
+        "train --set data.max_len=4095 --set model.kernels=reference --set train.batch_size=1 --set train.eval_batch_size=1",
+        2,
+        [
+            "model.kernels: \"reference\"",
+            "sequences of 4094 tokens at most, got 4095",
+            "set kernels = \"fused\"",
+        ],
+    ),
+    (
+        "no key",
+        nothing,
+        "train --set 3",
+        2,
+        [
+            "--set 3",
+            "expected key=value",
+            "for example --set train.epochs=3",
+        ],
+    ),
+    (
+        "without an end",
+        nothing,
+        "train --set train.epochs=0",
+        2,
+        ["train.max_steps", "would never end", "for example 1000"],
+    ),
+    (
+        "two things at once",
+        nothing,
+        "train --set model.layers=0 --set sed=1",
+        2,
+        [
+            "model.layers",
+            "unknown key \"sed\"",
+            "did you mean \"seed\"?",
+        ],
+    ),
+    // Folders of runs.
+    (
+        "a folder that has a run",
+        nothing,
+        "train --run-dir run",
+        2,
+        [
+            "run exists and is no empty folder",
+            "nothing in it was touched",
+            "resume run`",
+        ],
+    ),
+    (
+        "a folder with files",
+        |home| write(home, "mine/notes", b""),
+        "train --run-dir mine",
+        2,
+        [
+            "mine exists",
+            "is no empty folder",
+            "try: another --run-dir",
+        ],
+    ),
+    (
+        "a file",
+        |home| write(home, "file", b""),
+        "train --run-dir file",
+        2,
+        [
+            "file exists",
+            "is no empty folder",
+            "try: another --run-dir",
+        ],
+    ),
+    (
+        "below a file",
+        |home| write(home, "file", b""),
+        "train --run-dir file/run",
+        1,
+        ["file/run", "Not a directory", "try: "],
+    ),
+    (
+        "nowhere to write",
+        nothing,
+        "train --run-dir /proc/run",
+        1,
+        [
+            "cannot write /proc/run",
+            "caused by: ",
+            "try: make it writable",
+        ],
+    ),
+    (
+        "no such run",
+        nothing,
+        "resume nope",
+        2,
+        ["there is no run folder nope", "", ANOTHER],
+    ),
+    (
+        "no run to draw",
+        nothing,
+        "plot nope",
+        2,
+        ["there is no run folder nope", "", ANOTHER],
+    ),
+    (
+        "no run to ask",
+        nothing,
+        "predict nope 1",
+        2,
+        ["there is no run folder nope", "", ANOTHER],
+    ),
+    (
+        "an empty folder",
+        |home| fs::create_dir(home.join("empty")).unwrap(),
+        "eval empty",
+        2,
+        [
+            "empty is not a run folder",
+            "it has no config.resolved.toml",
+            ANOTHER,
+        ],
+    ),
+    (
+        "a file for a run",
+        |home| write(home, "file", b""),
+        "resume file",
+        2,
+        [
+            "file is not a run folder",
+            "it has no config.resolved.toml",
+            ANOTHER,
+        ],
+    ),
+    (
+        "a run of a later version",
+        |home| {
+            append(
+                home,
+                "begun/config.resolved.toml",
+                "\n[model.memory]\nslots = 3\n",
+            )
+        },
+        "resume begun",
+        2,
+        [
+            "begun/config.resolved.toml:",
+            "unknown key \"memory\" in [model]",
+            "try: put back the file that the run was made with",
+        ],
+    ),
+    (
+        "a damaged configuration",
+        |home| write(home, "begun/config.resolved.toml", b"\x00"),
+        "resume begun",
+        2,
+        [
+            "begun/config.resolved.toml:1:",
+            "",
+            "try: put back the file that the run was made with",
+        ],
+    ),
+    (
+        "another process has it",
+        nothing,
+        "resume begun",
+        5,
+        [
+            "run folder begun is in use",
+            "by process",
+            "wait for it, or stop it",
+        ],
+    ),
+    // Checkpoints.
+    (
+        "no checkpoint",
+        |home| remove(home, "run/checkpoints"),
+        "eval run",
+        3,
+        [
+            "there is no checkpoint run/checkpoints/best",
+            "stopped before the first one",
+            "try: `s2s resume`",
+        ],
+    ),
+    (
+        "a cut checkpoint",
+        |home| {
+            change(home, "run/checkpoints/best/params.safetensors", |bytes| {
+                bytes.truncate(100)
+            })
+        },
+        "eval run",
+        3,
+        [
+            "checkpoint run/checkpoints/best is damaged",
+            "params.safetensors has 100 bytes, its manifest says",
+            CHECKPOINT,
+        ],
+    ),
+    (
+        "a flipped bit",
+        |home| {
+            change(home, "run/checkpoints/best/params.safetensors", |bytes| {
+                bytes[5000] ^= 1
+            })
+        },
+        "predict run 1",
+        3,
+        [
+            "run/checkpoints/best is damaged",
+            "its SHA-256 differs",
+            CHECKPOINT,
+        ],
+    ),
+    (
+        "a checkpoint of a later version",
+        |home| {
+            change(home, "begun/checkpoints/last/manifest.json", |bytes| {
+                replace(bytes, "\"format\": 1", "\"format\": 2")
+            })
+        },
+        "resume begun",
+        3,
+        [
+            "begun/checkpoints/last is damaged",
+            "it has format 2, this program reads format 1",
+            CHECKPOINT,
+        ],
+    ),
+    (
+        "a file of a checkpoint is missing",
+        |home| remove(home, "begun/checkpoints/last/state.json"),
+        "resume begun",
+        3,
+        [
+            "begun/checkpoints/last is damaged",
+            "state.json is missing",
+            CHECKPOINT,
+        ],
+    ),
+    (
+        "a FIFO in a checkpoint",
+        |home| {
+            remove(home, "run/checkpoints/best/params.safetensors");
+            fifo(&home.join("run/checkpoints/best/params.safetensors"))
+        },
+        "eval run",
+        3,
+        [
+            "run/checkpoints/best is damaged",
+            "params.safetensors is a FIFO",
+            CHECKPOINT,
+        ],
+    ),
+    (
+        "a checkpoint of another model",
+        |home| {
+            change(home, "run/config.resolved.toml", |bytes| {
+                replace(bytes, "hidden = 16", "hidden = 15")
+            })
+        },
+        "eval run",
+        3,
+        [
+            "the checkpoint run/checkpoints/best does not fit",
+            "is F32 [48, 16] in the file, expected F32 [45, 16]",
+            "restore run/config.resolved.toml",
+        ],
+    ),
+    (
+        "a checkpoint of other data",
+        |home| {
+            change(home, "run/config.resolved.toml", |bytes| {
+                replace(bytes, "max_len = 4", "max_len = 5")
+            })
+        },
+        "eval run",
+        3,
+        [
+            "the checkpoint run/checkpoints/best does not fit",
+            "was written under another configuration",
+            "restore run/config.resolved.toml",
+        ],
+    ),
+    (
+        "numbers that are none",
+        |home| spoil(home, "run/checkpoints/best"),
+        "predict run 1",
+        3,
+        [
+            "the checkpoint run/checkpoints/best does not fit",
+            "numbers that are not finite",
+            "`s2s eval --allow-nonfinite`",
+        ],
+    ),
+    (
+        "numbers to go on from that are none",
+        |home| spoil(home, "begun/checkpoints/last"),
+        "resume begun",
+        3,
+        [
+            "the checkpoint begun/checkpoints/last does not fit",
+            "numbers that are not finite",
+            "train anew in another folder",
+        ],
+    ),
+    // Records.
+    (
+        "a run not yet evaluated",
+        |home| remove(home, "begun/metrics.jsonl"),
+        "plot begun",
+        1,
+        [
+            "nothing to draw: run begun",
+            "has not been evaluated yet",
+            "resume begun`",
+        ],
+    ),
+    (
+        "a line that is no record",
+        |home| change(home, "run/metrics.jsonl", |bytes| bytes[0] = b'x'),
+        "plot run",
+        1,
+        [
+            "line 1 of run/metrics.jsonl",
+            "expected value at line 1",
+            "try: `sed -i 1d run/metrics.jsonl`",
+        ],
+    ),
+    (
+        "a line that is no record, to go on from",
+        |home| change(home, "begun/metrics.jsonl", |bytes| bytes[0] = b'x'),
+        "resume begun",
+        1,
+        [
+            "line 1 of begun/metrics.jsonl",
+            "expected value at line 1",
+            "try: `sed -i 1d begun/metrics.jsonl`",
+        ],
+    ),
+    (
+        "a folder for records",
+        |home| {
+            remove(home, "run/metrics.jsonl");
+            fs::create_dir(home.join("run/metrics.jsonl")).unwrap()
+        },
+        "plot run",
+        1,
+        [
+            "run/metrics.jsonl",
+            "is a folder, not a regular file",
+            "try: put back what stood there",
+        ],
+    ),
+    (
+        "lengths that are none",
+        |home| write(home, "run/lengths.json", b"<html>"),
+        "eval run --lengths 3",
+        1,
+        [
+            "run/lengths.json does not hold what it should",
+            "expected value",
+            "mv run/lengths.json run/lengths.json.bad",
+        ],
+    ),
+    // Texts.
+    (
+        "no corpus",
+        |home| remove(home, "corpus"),
+        "train --config text.toml",
+        1,
+        [
+            "corpus/train.src",
+            "No such file",
+            "such as `s2s data export` writes",
+        ],
+    ),
+    (
+        "an empty text",
+        |home| write(home, "corpus/dev.src", b""),
+        "train --config text.toml",
+        1,
+        [
+            "corpus/dev.src has 0 lines",
+            "expected 1 to",
+            "`wc -l corpus/dev.src`",
+        ],
+    ),
+    (
+        "texts that are no pair",
+        |home| write(home, "corpus/dev.trg", b"1\n"),
+        "train --config text.toml",
+        1,
+        [
+            "corpus/dev.src has 60 lines",
+            "corpus/dev.trg has 1",
+            "`paste corpus/dev.src corpus/dev.trg`",
+        ],
+    ),
+    (
+        "a line of bytes",
+        |home| write(home, "corpus/train.trg", b"1\n2 \xff\n"),
+        "train --config text.toml",
+        1,
+        [
+            "corpus/train.trg, line 2",
+            "byte 3 of the line is not UTF-8",
+            "`sed -n 2p corpus/train.trg`",
+        ],
+    ),
+    (
+        "an empty line",
+        |home| write(home, "corpus/test.src", b"1\n\n"),
+        "train --config text.toml",
+        1,
+        [
+            "corpus/test.src, line 2",
+            "no token",
+            "`sed -n 2p corpus/test.src`",
+        ],
+    ),
+    (
+        "the name of a mark",
+        |home| write(home, "corpus/train.src", b"</s>\n"),
+        "train --config text.toml",
+        1,
+        [
+            "corpus/train.src, line 1",
+            "the name of a mark",
+            "rename it",
+        ],
+    ),
+    (
+        "a corpus in the way",
+        nothing,
+        "data export corpus",
+        2,
+        [
+            "corpus/train.src exists",
+            "nothing was written",
+            "--force replaces it",
+        ],
+    ),
+    (
+        "samples without an end",
+        nothing,
+        "data export c --set data.train_samples=0 --set train.max_steps=9",
+        2,
+        [
+            "the training samples",
+            "never end",
+            "set data.train_samples",
+        ],
+    ),
+    // Input.
+    (
+        "no input",
+        nothing,
+        "predict run --file nope",
+        1,
+        ["cannot read nope", "No such file", "try: `ls -ld nope`"],
+    ),
+    (
+        "a folder of input",
+        nothing,
+        "predict run --file corpus",
+        1,
+        ["cannot read corpus", "Is a directory", "try: "],
+    ),
+    (
+        "a token that is none",
+        nothing,
+        "predict run 1 99",
+        1,
+        [
+            "error: token 99",
+            "outside the vocabulary",
+            "expected 1 to 10",
+        ],
+    ),
+    (
+        "a word",
+        nothing,
+        "predict run drei",
+        1,
+        [
+            "error: token \"drei\"",
+            "is not a number",
+            "expected 1 to 10",
+        ],
+    ),
+    (
+        "a line of bytes, to answer",
+        |home| write(home, "in", b"1\n\xff\n"),
+        "predict run --file in",
+        1,
+        ["error: line 2", "not valid UTF-8", ""],
+    ),
+    (
+        "a NUL, to answer",
+        |home| write(home, "in", b"1\0\n"),
+        "predict run --file in",
+        1,
+        [
+            "error: line 1: token \"1\\0\"",
+            "is not a number",
+            "expected 1 to 10",
+        ],
+    ),
+    (
+        "an endless line",
+        |home| write(home, "in", &[b'1'; 3_000_000]),
+        "predict run --file in",
+        1,
+        ["error: line 1", "too long", "at most 100000 tokens"],
+    ),
+    (
+        "too long to look at",
+        |home| write(home, "in", "1 ".repeat(1025).as_bytes()),
+        "predict run --attention --file in",
+        1,
+        ["error: line 1", "too long", "at most 1024 tokens"],
+    ),
+];
+
+fn nothing(_: &Path) {}
+
+fn write(home: &Path, name: &str, bytes: &[u8]) {
+    let path = home.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn append(home: &Path, name: &str, text: &str) {
+    change(home, name, |bytes| bytes.extend(text.as_bytes()));
+}
+
+fn change(home: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(home.join(name)).unwrap();
+    change(&mut bytes);
+    fs::write(home.join(name), bytes).unwrap();
+}
+
+fn replace(bytes: &mut Vec<u8>, from: &str, to: &str) {
+    let text = str::from_utf8(bytes).unwrap();
+    assert!(text.contains(from), "no {from:?}");
+    *bytes = text.replace(from, to).into_bytes();
+}
+
+fn remove(home: &Path, name: &str) {
+    let path = home.join(name);
+    match path.is_dir() {
+        true => fs::remove_dir_all(path).unwrap(),
+        false => fs::remove_file(path).unwrap(),
+    }
+}
+
+fn fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+fn link(to: &str, at: &Path) {
+    std::os::unix::fs::symlink(to, at).unwrap();
+}
+
+/// Makes the last number of the parameters NaN, under a manifest that knows of it.
+fn spoil(home: &Path, checkpoint: &str) {
+    let path = home.join(checkpoint);
+    let read = s2s_runlog::read_checkpoint(&path).unwrap();
+    let mut files: Vec<(&str, Vec<u8>)> = read
+        .files()
+        .map(|(name, bytes)| (name, bytes.to_vec()))
+        .collect();
+    let params = &mut files[0].1;
+    let last = params.len() - 4;
+    params[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(name, bytes)| (*name, &bytes[..]))
+        .collect();
+    write_checkpoint(path, &files).unwrap();
+}
+
+/// A home as [`TABLE`] has it.
+fn home() -> TempDir {
+    let (home, run) = copy_of_trained();
+    copy(&run, &home.path().join("begun"));
+    fs::remove_file(home.path().join("begun/run.json")).unwrap();
+    copy(
+        &TRAINED_ON_TEXT.path().join("corpus"),
+        &home.path().join("corpus"),
+    );
+    fs::copy(
+        TRAINED_ON_TEXT.path().join("text.toml"),
+        home.path().join("text.toml"),
+    )
+    .unwrap();
+    home
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn every_failure_says_what_where_why_and_what_to_type_next() {
+    assert!(TABLE.len() >= 40);
+    check(TABLE);
+    println!("torture: {} trials", TABLE.len());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_forbidden_fails_alike() {
+    let home = TempDir::new().unwrap();
+    let mut command = command(home.path());
+    if is_root() {
+        drop_rights(home.path(), &mut command);
+    }
+    if command.arg("--version").output().is_err() {
+        return; // nobody may come to where this program was built
+    }
+    check(FORBIDDEN);
+    println!("torture: {} trials", FORBIDDEN.len());
+}
+
+#[track_caller]
+fn check(table: &[Row]) {
+    let broken: Vec<String> = thread::scope(|scope| {
+        let halves = table.chunks(table.len().div_ceil(2));
+        let workers: Vec<_> = halves
+            .map(|rows| scope.spawn(|| rows.iter().filter_map(broken).collect::<Vec<_>>()))
+            .collect();
+        let broken = workers.into_iter().map(|worker| worker.join().unwrap());
+        broken.flatten().collect()
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Nobody.
+const NOBODY: u32 = 65534;
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+/// Gives the home to nobody, who is to run the command in it.
+fn drop_rights(home: &Path, command: &mut Command) {
+    use std::os::unix::fs::lchown;
+    use std::os::unix::process::CommandExt;
+    let mut paths = vec![home.to_owned()];
+    while let Some(path) = paths.pop() {
+        if path.symlink_metadata().unwrap().is_dir() {
+            paths.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+        lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    command.uid(NOBODY).gid(NOBODY);
+}
+
+/// What is wrong with a row, if something is.
+fn broken((name, prepare, typed, code, says): &Row) -> Option<String> {
+    let home = home();
+    prepare(home.path());
+    let begun = RunDir::open(home.path().join("begun"));
+    let _lock = (*code == 5).then(|| begun.unwrap().lock().unwrap());
+    let mut command = command(home.path());
+    command.args(typed.split_whitespace());
+    if is_root() {
+        drop_rights(home.path(), &mut command);
+    }
+    let output = command.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    let missing: Vec<&&str> = says
+        .iter()
+        .filter(|part| !message.contains(**part))
+        .collect();
+    let traces = ["panicked", "backtrace", "stack", "0x", ".rs:"];
+    let is_right = output.status.code() == Some(*code)
+        && missing.is_empty()
+        && !traces.iter().any(|trace| message.contains(trace))
+        && !home.path().join("runs").exists();
+    (!is_right).then(|| {
+        let status = output.status;
+        format!("{name}: `s2s {typed}`: {status}, without {missing:?}:\n{message}")
+    })
+}
+
+// What is no failure.
+
+/// Every command that prints, in a home as the table has it.
+const PRINTING: [&str; 15] = [
+    "--help",
+    "--version",
+    "train --help",
+    "train --config tiny.toml --set train.max_steps=20",
+    "resume run",
+    "eval run",
+    "eval run --json",
+    "eval run --lengths 3 --samples 3",
+    "predict run 1 2",
+    "plot run",
+    "config",
+    "data show",
+    "data export exported --config tiny.toml",
+    "completions bash",
+    "man",
+];
+
+fn printed_to(stdout: Stdio, typed: &str) -> Output {
+    let home = home();
+    fs::copy(TINY, home.path().join("tiny.toml")).unwrap();
+    let mut command = command(home.path());
+    command.args(typed.split_whitespace()).stdout(stdout);
+    command.output().unwrap()
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure_whatever_prints() {
+    for typed in PRINTING {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let output = printed_to(writer.into(), typed);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{typed}: {message}");
+        assert!(!message.contains("panicked"), "{typed}: {message}");
+    }
+    println!("torture: {} trials", PRINTING.len());
+}
+
+#[test]
+fn a_full_disk_is_a_failure_whatever_prints() {
+    for typed in PRINTING
+        .iter()
+        .filter(|typed| !typed.contains("--help") && !typed.contains("--version"))
+    {
+        let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
+            return; // only Linux has one
+        };
+        let output = printed_to(full.into(), typed);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{typed}: {message}");
+        for part in ["cannot write to standard output", "No space left", "try: "] {
+            assert!(message.contains(part), "{typed}: no {part:?} in {message}");
+        }
+    }
+}
+
+#[test]
+fn files_as_editors_of_other_systems_write_them_are_read() {
+    let home = TempDir::new().unwrap();
+    let plain = succeeds(crate::s2s(home.path(), ["config", "--seed", "3"]));
+    for text in [
+        "seed = 3",
+        "\u{feff}seed = 3\n",
+        "# a line\r\nseed = 3\r\n\r\n",
+    ] {
+        fs::write(home.path().join("c.toml"), text).unwrap();
+        let read = crate::s2s(home.path(), ["config", "--config", "c.toml"]);
+        assert_eq!(succeeds(read), plain, "{text:?}");
+    }
+    fs::write(home.path().join("c.toml"), "").unwrap();
+    let empty = succeeds(crate::s2s(home.path(), ["config", "--config", "c.toml"]));
+    assert_eq!(empty, succeeds(crate::s2s(home.path(), ["config"])));
+}
+
+/// As [`TABLE`], of what somebody may not do; for whom nothing is forbidden, somebody else does it.
+const FORBIDDEN: &[Row] = &[
+    (
+        "a file that is not ours",
+        |home| forbid(&home.join("text.toml"), 0o000),
+        "config --config text.toml",
+        2,
+        [
+            "reading the configuration text.toml",
+            "Permission denied",
+            START,
+        ],
+    ),
+    (
+        "a run that is not ours",
+        |home| forbid(&home.join("run"), 0o000),
+        "eval run",
+        1,
+        ["cannot read run", "Permission denied", "try: `ls -ld run"],
+    ),
+    (
+        "a run that may not be written",
+        |home| forbid(&home.join("begun"), 0o555),
+        "resume begun",
+        1,
+        ["begun/", "Permission denied", "try: "],
+    ),
+    (
+        "records that may not be drawn",
+        |home| forbid(&home.join("run/plots"), 0o555),
+        "plot run",
+        1,
+        ["run/plots/", "Permission denied", "try: "],
+    ),
+    (
+        "nowhere to train",
+        |home| forbid(home, 0o555),
+        "train --run-dir new",
+        1,
+        [
+            "cannot write new",
+            "Permission denied",
+            "try: make it writable",
+        ],
+    ),
+    (
+        "a checkpoint that is not ours",
+        |home| forbid(&home.join("run/checkpoints/best/params.safetensors"), 0o000),
+        "predict run 1",
+        3,
+        [
+            "run/checkpoints/best is damaged",
+            "params.safetensors cannot be read: Permission denied",
+            CHECKPOINT,
+        ],
+    ),
+    (
+        "records that are not ours",
+        |home| forbid(&home.join("run/metrics.jsonl"), 0o000),
+        "plot run",
+        1,
+        [
+            "cannot read run/metrics.jsonl",
+            "Permission denied",
+            "try: `ls -ld run/metrics.jsonl`",
+        ],
+    ),
+    (
+        "input that is not ours",
+        |home| forbid(&home.join("text.toml"), 0o000),
+        "predict run --file text.toml",
+        1,
+        [
+            "cannot read text.toml",
+            "Permission denied",
+            "try: `ls -ld text.toml`",
+        ],
+    ),
+    (
+        "a text that is not ours",
+        |home| forbid(&home.join("corpus/dev.trg"), 0o000),
+        "train --config text.toml --run-dir run/new",
+        1,
+        [
+            "corpus/dev.trg",
+            "Permission denied",
+            "such as `s2s data export` writes",
+        ],
+    ),
+];
+
+fn forbid(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_path_need_not_be_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let home = TempDir::new().unwrap();
+    let name = OsStr::from_bytes(b"r\xffn");
+    copy(&home_of_trained().join("run"), &home.path().join(name));
+    for before in [
+        &["eval"][..],
+        &["predict", "--json", "--file", "/dev/null"],
+        &["plot"],
+        &["resume"],
+    ] {
+        let output = command(home.path())
+            .args(before)
+            .arg(name)
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{before:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let output = command(home.path())
+        .args(["train", "--run-dir"])
+        .arg(name)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains(r"resume $'r\xffn'`"), "{message}");
+}

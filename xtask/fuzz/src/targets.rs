@@ -1,0 +1,421 @@
+//! What an input may be, a function each: whatever it is, they return.
+//!
+//! The tests of `s2s-cli` give them the inputs that libFuzzer found worth keeping.
+
+#[path = "../../../crates/s2s-cli/src/predict/lines.rs"]
+mod lines;
+#[path = "../../../crates/s2s-cli/src/predict/sequence.rs"]
+mod sequence;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device};
+use reverse_data::{BatchSource, Corpus, DataConfig, Split, TextFile, Vocabulary};
+use s2s_model::{Greedy, Seq2Seq, Source, Stop};
+use s2s_runlog::{
+    AttentionRecord, CorpusRecord, Environment, JsonLines, LengthsRecord, MetricsRecord, RunDir,
+    RunRecord, TimingRecord, read_checkpoint, read_json, read_lines, write_checkpoint,
+};
+use s2s_train::{
+    Collector, ExperimentConfig, Observer, StepRecord, Trainer, load_config, tokens_of,
+};
+use s2s_viz::{
+    Heatmap, HeatmapGrid, Ink, accuracy_plot, exact_match_plot, lengths_plots, loss_plot,
+    terminal_heatmap,
+};
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+/// A function of an input.
+pub(super) type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub(super) const ALL: [(&str, Target); 5] = [
+    ("config", config),
+    ("checkpoint", checkpoint),
+    ("corpus", corpus),
+    ("predict", predict),
+    ("run", run),
+];
+
+/// A folder that a thread's inputs stand in.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, bytes).expect("there is room for the input");
+        path
+    }
+}
+
+thread_local! {
+    static PLACE: Place = Place::new();
+    static ORACLES: [Oracle; 2] = [Oracle::of_numbers(), Oracle::of_words()];
+    static SAVED: RefCell<Saved> = RefCell::new(Saved::new());
+}
+
+fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    input.split(|byte| *byte == 0)
+}
+
+/// A configuration file, and after it what is set over it, with zeros between. What is accepted is
+/// the same when it is written and read again; what is small makes a step.
+fn config(input: &[u8]) {
+    PLACE.with(|place| {
+        let mut parts = parts(input);
+        let file = place.write("config.toml", parts.next().unwrap_or_default());
+        let sets: Vec<String> = parts
+            .map(|set| String::from_utf8_lossy(set).into_owned())
+            .collect();
+        let Ok(config) = load_config(Some(&file), &sets) else {
+            return;
+        };
+        let text = config.to_toml().expect("what was read can be written");
+        let again = load_config(Some(&place.write("config.toml", text.as_bytes())), &[]);
+        assert_eq!(again.expect("what was written can be read"), config);
+        if is_small(&config) {
+            step(config);
+        }
+    });
+}
+
+/// Whether a step takes a millisecond or so.
+fn is_small(config: &ExperimentConfig) -> bool {
+    let ExperimentConfig {
+        data, model, train, ..
+    } = config;
+    let attention = model.attention.sizes();
+    let widths = [
+        model.embedding.get(),
+        model.hidden.get(),
+        model.decoder.get(),
+        attention.units,
+        attention.filters,
+        attention.width,
+    ];
+    let n_samples = data.val_samples.saturating_add(data.test_samples);
+    !data.is_text()
+        && data.vocab <= 32
+        && data.max_len <= 8
+        && n_samples <= 16
+        && train.batch_size.get() <= 4
+        && train.eval_batch_size.get() <= 4
+        && widths.iter().all(|width| *width <= 8)
+        && model.layers.get() <= 2
+}
+
+fn step(config: ExperimentConfig) {
+    if let Ok(mut trainer) = Trainer::new(config, 1, &Device::Cpu) {
+        let _ = trainer.run(&mut [&mut Once]); // it may well diverge
+    }
+}
+
+/// Stops a run after its next step.
+struct Once;
+
+impl Observer for Once {
+    fn on_step(&mut self, _: &StepRecord) -> s2s_train::Result<ControlFlow<()>> {
+        Ok(ControlFlow::Break(()))
+    }
+}
+
+/// A checkpoint of which one file has become something else, with a manifest that knows of it; or
+/// whose manifest has. A model that refuses it is as it was, and one that takes it goes on.
+fn checkpoint(input: &[u8]) {
+    let Some((which, bytes)) = input.split_first() else {
+        return;
+    };
+    SAVED.with_borrow_mut(|saved| saved.load(usize::from(*which), bytes));
+}
+
+struct Saved {
+    place: Place,
+    config: ExperimentConfig,
+    files: Vec<(&'static str, Vec<u8>)>,
+    trainer: Trainer<Seq2Seq>,
+}
+
+impl Saved {
+    fn new() -> Self {
+        let config = smallest();
+        let open = || Trainer::new(config.clone(), 1, &Device::Cpu).expect("a trainer");
+        let mut seen = Collector::default();
+        let mut observers: [&mut dyn Observer; 2] = [&mut seen, &mut Once];
+        open().run(&mut observers).expect("a step");
+        let files = seen.snapshots.remove(0).files;
+        Self {
+            place: Place::new(),
+            trainer: open(),
+            config,
+            files,
+        }
+    }
+
+    fn load(&mut self, which: usize, bytes: &[u8]) {
+        let path = self.place.path("last");
+        let mut files: Vec<(&str, &[u8])> = self
+            .files
+            .iter()
+            .map(|(name, bytes)| (*name, bytes.as_slice()))
+            .collect();
+        let which = which % (files.len() + 1);
+        if let Some(file) = files.get_mut(which) {
+            file.1 = bytes;
+        }
+        write_checkpoint(&path, &files).expect("there is room");
+        if which == files.len() {
+            fs::write(path.join("manifest.json"), bytes).expect("there is room");
+        }
+        let Ok(checkpoint) = read_checkpoint(&path) else {
+            return;
+        };
+        let before = self.values();
+        match self.trainer.restore(&checkpoint) {
+            Err(_) => assert!(self.values() == before, "it was refused and left a trace"),
+            Ok(()) => {
+                let _ = self.trainer.run(&mut [&mut Once]);
+                let config = self.config.clone();
+                self.trainer = Trainer::new(config, 1, &Device::Cpu).expect("a trainer");
+            }
+        }
+    }
+
+    /// The bits of all parameters and moments, and the step.
+    fn values(&self) -> (Vec<Vec<u32>>, u64) {
+        let params = self.trainer.model().params();
+        let bits = |tensor: &candle_core::Tensor| {
+            let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+            candle_core::Result::Ok(values.into_iter().map(f32::to_bits).collect())
+        };
+        let tensors = params.iter().map(|(_, var)| bits(var.as_tensor()));
+        let values = tensors.collect::<candle_core::Result<_>>();
+        (values.expect("the host's"), self.trainer.state().step)
+    }
+}
+
+fn smallest() -> ExperimentConfig {
+    let sets = [
+        "data.vocab=8",
+        "data.max_len=3",
+        "data.train_samples=4",
+        "data.val_samples=2",
+        "data.test_samples=2",
+        "model.embedding=2",
+        "model.hidden=2",
+        "model.decoder=2",
+        "model.attention.units=2",
+        "train.batch_size=2",
+        "train.eval_batch_size=2",
+        "train.max_steps=3",
+        "train.epochs=0",
+        "train.eval_every=2",
+    ];
+    load_config(None, &sets.map(str::to_owned)).expect("a configuration")
+}
+
+/// The six files of a corpus, and a vocabulary if there is a seventh, with zeros between.
+fn corpus(input: &[u8]) {
+    let mut parts = parts(input).map(|bytes| TextFile {
+        path: PathBuf::from("file"),
+        bytes: bytes.to_vec(),
+    });
+    let mut next = || {
+        parts.next().unwrap_or(TextFile {
+            path: PathBuf::new(),
+            bytes: Vec::new(),
+        })
+    };
+    let files = [[next(), next()], [next(), next()], [next(), next()]];
+    let vocabulary = parts.next();
+    let batch_size = NonZeroUsize::MIN.saturating_add(2);
+    let config = DataConfig::default();
+    let Ok(corpus) = Corpus::parse(&files, vocabulary.as_ref(), &config, 0, batch_size) else {
+        return;
+    };
+    for split in Split::ALL {
+        for step in 0..corpus.n_batches(split).unwrap_or(0).min(3) {
+            let batch = corpus.batch(split, step);
+            assert!(batch.n_rows() > 0);
+        }
+    }
+    let _ = corpus.report().to_string();
+}
+
+/// Lines for a model to answer: of numbers or of words, as the first byte says. They come in pieces.
+fn predict(input: &[u8]) {
+    let Some((which, input)) = input.split_first() else {
+        return;
+    };
+    ORACLES.with(|oracles| oracles[usize::from(which % 2)].answer(input));
+}
+
+/// More than this of a line is not decoded here.
+const MAX_TOKENS: usize = 24;
+
+struct Oracle {
+    model: Seq2Seq,
+    vocabulary: Vocabulary,
+}
+
+impl Oracle {
+    fn of_numbers() -> Self {
+        Self::new(Vocabulary::new(4))
+    }
+
+    fn of_words() -> Self {
+        let words = ["a", "bc", "1", ","].map(str::to_owned);
+        Self::new(Vocabulary::of_words(words))
+    }
+
+    fn new(vocabulary: Result<Vocabulary, reverse_data::Error>) -> Self {
+        let vocabulary = vocabulary.expect("a small vocabulary");
+        let tokens = tokens_of(&vocabulary);
+        let model = Seq2Seq::new(&smallest().model, tokens, 0, DType::F32, &Device::Cpu);
+        Self {
+            model: model.expect("a model"),
+            vocabulary,
+        }
+    }
+
+    fn answer(&self, input: &[u8]) {
+        let mut lines = lines::Lines::new(Pieces(input), 200);
+        let mut sources = Vec::new();
+        loop {
+            let batch = lines.next_batch(3, 500).expect("it can be read");
+            if batch.is_empty() {
+                break;
+            }
+            for (_, line) in batch {
+                let parsed = sequence::parse(line, &self.vocabulary, 50);
+                sources.extend(parsed.ok().filter(|source| source.len() <= MAX_TOKENS));
+            }
+        }
+        sources.truncate(2);
+        if sources.is_empty() {
+            return;
+        }
+        let (tokens, device) = (self.model.tokens(), &Device::Cpu);
+        let source = Source::new(&sources, tokens, DType::F32, device).expect("what was parsed");
+        let mut greedy = Greedy::new(&self.model).expect("a small model");
+        let answers = greedy.decode(&source, Stop::AtEos, true);
+        assert_eq!(answers.expect("an answer").len(), sources.len());
+    }
+}
+
+/// Gives a few bytes at a time, as a pipe may.
+struct Pieces<'a>(&'a [u8]);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.0.len().min(buffer.len()).min(7);
+        let (now, later) = self.0.split_at(n);
+        buffer[..n].copy_from_slice(now);
+        self.0 = later;
+        Ok(n)
+    }
+}
+
+/// A file of a run, the first byte says which: it is read, gone on with and drawn.
+fn run(input: &[u8]) {
+    let Some((which, bytes)) = input.split_first() else {
+        return;
+    };
+    PLACE.with(|place| match which % 9 {
+        0 => {
+            let records = lines_of::<MetricsRecord>(place, bytes, |record| record.step <= 10);
+            for plot in [loss_plot, accuracy_plot, exact_match_plot] {
+                draw(plot(&records).draw());
+            }
+        }
+        1 => {
+            lines_of::<TimingRecord>(place, bytes, |record| record.step <= 10);
+        }
+        2 => {
+            let records = lines_of::<AttentionRecord>(place, bytes, |record| record.step <= 10);
+            for record in records.iter().take(2) {
+                draw(Heatmap::from_record(record).and_then(|map| map.draw_small()));
+                let _ = terminal_heatmap(record, 80, Ink::Plain);
+            }
+            draw(HeatmapGrid::over_training(&records, 6).and_then(|grid| grid.draw()));
+        }
+        3 => drop(record_of::<RunRecord>(place, bytes)),
+        4 => drop(record_of::<Environment>(place, bytes)),
+        5 => {
+            if let Some(record) = record_of::<CorpusRecord>(place, bytes) {
+                let _ = Vocabulary::of_words(record.vocabulary);
+            }
+        }
+        6 => {
+            if let Some(record) = record_of::<LengthsRecord>(place, bytes) {
+                let _ = record.missing();
+                let mut whole = record.clone();
+                whole.complete();
+                for (_, plot) in lengths_plots(&record) {
+                    draw(plot.draw());
+                }
+            }
+        }
+        7 => {
+            // A lock that somebody else wrote something into.
+            let path = place.path("locked");
+            let _ = fs::create_dir(&path);
+            fs::write(path.join("run.lock"), bytes).expect("there is room");
+            fs::write(path.join("config.resolved.toml"), b"").expect("there is room");
+            drop(RunDir::open(&path).and_then(|dir| dir.lock()));
+        }
+        _ => {
+            let checkpoint = place.path("best");
+            let _ = fs::create_dir(&checkpoint);
+            fs::write(checkpoint.join("manifest.json"), bytes).expect("there is room");
+            drop(read_checkpoint(&checkpoint));
+        }
+    });
+}
+
+fn lines_of<T>(place: &Place, bytes: &[u8], keep: impl Fn(&T) -> bool) -> Vec<T>
+where
+    T: serde::Serialize + DeserializeOwned + PartialEq,
+{
+    let path = place.write("records.jsonl", bytes);
+    let records = read_lines(&path).unwrap_or_default();
+    if let Ok(mut lines) = JsonLines::resume(&path, keep) {
+        for record in &records {
+            let _ = lines.append(record);
+        }
+        read_lines::<T>(&path).expect("what was written can be read");
+    }
+    records
+}
+
+fn record_of<T>(place: &Place, bytes: &[u8]) -> Option<T>
+where
+    T: serde::Serialize + DeserializeOwned + PartialEq,
+{
+    let path = place.write("record.json", bytes);
+    let record: T = read_json(&path).ok()?;
+    s2s_runlog::write_json(&path, &record).expect("what was read can be written");
+    let again: T = read_json(&path).expect("what was written can be read");
+    assert!(again == record, "it is another one when it is read again");
+    Some(record)
+}
+
+/// As SVG: a bitmap takes a hundred times as long.
+fn draw(figure: Result<s2s_viz::Figure, s2s_viz::Error>) {
+    if let Ok(figure) = figure {
+        let _ = figure.svg();
+    }
+}
