@@ -139,6 +139,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn prefetch_far(line: *const f32) {
+            // SAFETY: as the trait demands.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }
@@ -193,6 +194,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn prefetch_far(line: *const f32) {
+            // SAFETY: as the trait demands.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }
