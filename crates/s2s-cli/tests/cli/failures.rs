@@ -591,6 +591,15 @@ fn forbid(path: &Path, mode: u32) {
 }
 
 #[test]
+fn numbers_that_are_not_finite_can_be_looked_at_if_asked_for() {
+    let home = home();
+    spoil(home.path(), "run/checkpoints/best");
+    let looked = ["eval", "run", "--allow-nonfinite", "--json"];
+    let line = succeeds(crate::s2s(home.path(), looked));
+    assert!(line.contains("\"loss\":null"), "{line}");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_path_need_not_be_text() {
     use std::ffi::OsStr;
