@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[cfg(unix)]
 #[path = "cli/failures.rs"]
 mod failures;
 #[path = "cli/fuzzed.rs"]

@@ -16,6 +16,9 @@ use super::ExperimentConfig;
 /// The key that says which variant of a table stands there.
 const TAG: &str = "kind";
 
+/// So many things that are wrong are told; who wrote a file with more did not write a configuration.
+const MAX_PROBLEMS: usize = 100;
+
 /// The largest file that is read as a configuration.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
@@ -63,7 +66,18 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
     if !is_refused && problems.is_empty() {
         return Ok(config);
     }
+    let has_more = problems.len() >= MAX_PROBLEMS;
+    problems.truncate(MAX_PROBLEMS);
     problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+    if has_more {
+        problems.push(ConfigProblem {
+            origin: Origin::Default,
+            span: None,
+            position: None,
+            message: format!("and more: these are the first {MAX_PROBLEMS}"),
+            help: None,
+        });
+    }
     let text = layers
         .first()
         .map(|layer| layer.text.clone())
@@ -196,7 +210,7 @@ impl Layer {
         let parsed = text.parse::<Table>();
         layer.text = text;
         let is_toml = errors.is_empty();
-        for error in errors {
+        for error in errors.into_iter().take(MAX_PROBLEMS) {
             problems.push(layer.problem(error.span(), one_line(error.message()), None));
         }
         match parsed {
@@ -302,6 +316,10 @@ fn check_table(
 ) {
     let keys: Vec<String> = table.keys().cloned().collect();
     for key in keys {
+        if problems.len() >= MAX_PROBLEMS {
+            table.remove(&key);
+            continue;
+        }
         path.push(key.clone());
         let is_good = match (schema.get(&key), table.get_mut(&key)) {
             (None, _) => {
@@ -348,6 +366,9 @@ fn check_tagged(
 ) {
     let tag = kind.map(|kind| (TAG.to_owned(), kind));
     let mut try_beside = |key: &str, value: &Value| {
+        if problems.len() >= MAX_PROBLEMS {
+            return false;
+        }
         let pair = (key.to_owned(), value.clone());
         let beside = Table::from_iter(tag.clone().into_iter().chain([pair]));
         let refused = try_alone(path, &Value::Table(beside)).err();

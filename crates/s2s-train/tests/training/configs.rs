@@ -219,3 +219,23 @@ fn file_that_cannot_be_read_is_named() {
         }
     }
 }
+
+#[test]
+fn of_a_file_in_which_everything_is_wrong_the_beginning_is_told() {
+    let keys = |from: usize| (from..from + 20_000).map(|i| format!("k{i} = {i}\n"));
+    let unknown: String = keys(0).collect();
+    let nested = format!(
+        "[model.attention]\nkind = \"dot\"\n{}",
+        keys(0).collect::<String>()
+    );
+    let garbled: String = keys(0).map(|line| line.replace('=', "")).collect();
+    for text in [unknown, nested, garbled] {
+        let found = problems(&text, &[]);
+        assert_eq!(found.len(), 101);
+        assert!(
+            found[100].message.contains("the first 100"),
+            "{}",
+            found[100]
+        );
+    }
+}
