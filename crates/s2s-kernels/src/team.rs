@@ -5,7 +5,6 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::thread;
 
 use crate::real::Real;
 
@@ -41,18 +40,33 @@ impl<T: Real> Team<T> {
             .collect()
     }
 
+    /// Does two things that have nothing to do with each other, at the same time if there are threads.
+    pub fn both<A: Send, B: Send>(
+        &self,
+        one: impl FnOnce() -> A + Send,
+        other: impl FnOnce() -> B + Send,
+    ) -> (A, B) {
+        if self.threads() == 1 {
+            return (one(), other());
+        }
+        rayon::join(one, other)
+    }
+
     /// Does each piece of work on a thread of its own, the first on the caller's.
     pub(crate) fn run<W: Send>(&mut self, work: Vec<W>, task: impl Fn(W, &mut T::Scratch) + Sync) {
         let task = &task;
         let mut pairs = work.into_iter().zip(&mut self.scratch);
-        thread::scope(|scope| {
-            let first = pairs.next();
+        let Some((work, scratch)) = pairs.next() else {
+            return;
+        };
+        if pairs.len() == 0 {
+            return task(work, scratch);
+        }
+        rayon::scope(|scope| {
             for (work, scratch) in pairs {
-                scope.spawn(move || task(work, scratch));
+                scope.spawn(move |_| task(work, scratch));
             }
-            if let Some((work, scratch)) = first {
-                task(work, scratch);
-            }
+            task(work, scratch);
         });
     }
 }

@@ -69,12 +69,10 @@ impl<C: Cell> FusedEncoder<C> {
         &mut self,
         params: &ParamSlices<'_>,
         words: Words<'_>,
-        noise: Option<&Noise>,
         team: &mut Team<f32>,
     ) -> Result<()> {
         let embedding = params.get("encoder.embedding.weight")?;
         let (batch, n) = (words.lengths.len(), words.ids.len());
-        self.draw(n, noise);
         for k in 0..self.layers.len() {
             let (below, above) = self.layers.split_at_mut(k);
             let (layer, below) = (&mut above[0], below.last());
@@ -174,7 +172,8 @@ impl<C: Cell> FusedEncoder<C> {
             .map(|layer| layer.last.each_ref().map(Vec::as_slice))
     }
 
-    fn draw(&mut self, n: usize, noise: Option<&Noise>) {
+    /// What is dropped from `n` words and from the states between layers.
+    pub(super) fn draw(&mut self, n: usize, noise: Option<&Noise>) {
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let (place, width, drop) = match k {
                 0 => (

@@ -29,7 +29,7 @@ impl<C: Cell> Fused<C> {
             lengths,
             len,
         };
-        self.encode(&ParamSlices::of(params), read, None)?;
+        self.encode(&ParamSlices::of(params), read)?;
         let memory = Memory {
             values: &self.values,
             keys: self.attention.keys(&self.values),

@@ -2,7 +2,7 @@
 //! slices.
 //!
 //! ```text
-//! pack      every weight once
+//! prepare   every weight packed once, every mask drawn
 //! forward   encoder -> bridge, keys -> decoder -> loss
 //! backward  decoder -> keys, bridge -> encoder, each gradient written once
 //! ```
@@ -95,21 +95,34 @@ impl<C: Cell> Fused<C> {
         }
     }
 
-    fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
-        self.encoder.pack(params)?;
-        self.bridge.pack(params)?;
-        self.attention.pack(params, &mut *self.decoder.scorer)?;
-        self.decoder.pack(&params.decoder(self.sizes.layers)?);
-        Ok(())
-    }
-
-    fn forward(
+    /// Packs every weight, and draws what is dropped from `n` words read and as many said, of which
+    /// there may be none: all that a pass needs and no batch decides.
+    fn prepare(
         &mut self,
         params: &ParamSlices<'_>,
-        host: &HostBatch<'_>,
+        (n_sources, n_targets): (usize, usize),
         noise: Option<&Noise>,
     ) -> Result<()> {
-        self.encode(params, host.words(), noise)?;
+        self.attention.pack(params, &mut *self.decoder.scorer)?;
+        let (encoder, bridge) = (&mut self.encoder, &mut self.bridge);
+        let (decoder, masks, sizes) = (&mut self.decoder, &mut self.masks, self.sizes);
+        let (read, said) = self.team.both(
+            || {
+                encoder.draw(n_sources, noise);
+                encoder.pack(params)?;
+                bridge.pack(params)
+            },
+            || {
+                masks.draw(noise, sizes, n_targets);
+                decoder.pack(&params.decoder(sizes.layers)?);
+                Ok(())
+            },
+        );
+        read.and(said)
+    }
+
+    fn forward(&mut self, params: &ParamSlices<'_>, host: &HostBatch<'_>) -> Result<()> {
+        self.encode(params, host.words())?;
         let (team, masks) = (&mut self.team, &self.masks);
         let between = masks.between();
         let initial = bridge::slices(&self.bridge.states);
@@ -122,14 +135,9 @@ impl<C: Cell> Fused<C> {
     }
 
     /// The encoder, the decoder's first states and the keys.
-    fn encode(
-        &mut self,
-        params: &ParamSlices<'_>,
-        words: Words<'_>,
-        noise: Option<&Noise>,
-    ) -> Result<()> {
+    fn encode(&mut self, params: &ParamSlices<'_>, words: Words<'_>) -> Result<()> {
         let team = &mut self.team;
-        self.encoder.forward(params, words, noise, team)?;
+        self.encoder.forward(params, words, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
         self.values.resize(words.ids.len() * self.sizes.both, 0.0);
         let position_first = self.encoder.values();
@@ -280,6 +288,11 @@ impl<'a> HostBatch<'a> {
             lengths: self.source_lengths,
             len: self.source_len(),
         }
+    }
+
+    /// Words that are read, and said, padding included.
+    fn n_words(&self) -> (usize, usize) {
+        (self.sources.len(), self.targets.len())
     }
 
     fn source_len(&self) -> usize {

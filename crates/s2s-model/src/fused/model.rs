@@ -66,16 +66,15 @@ impl<C: Cell> FusedModel for Fused<C> {
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
         let mut alike = Self::new(&self.config);
         alike.team = self.team.clone();
-        alike.pack(&ParamSlices::of(params))?;
+        alike.prepare(&ParamSlices::of(params), (0, 0), None)?;
         Ok(Box::new(alike))
     }
 
     fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score> {
         let host = HostBatch::of(batch, forcing)?;
         let params = ParamSlices::of(params);
-        self.masks.draw(None, self.sizes, host.targets.len());
-        self.pack(&params)?;
-        self.forward(&params, &host, None)?;
+        self.prepare(&params, host.n_words(), None)?;
+        self.forward(&params, &host)?;
         Ok(self.loss(&host))
     }
 
@@ -88,9 +87,8 @@ impl<C: Cell> FusedModel for Fused<C> {
     ) -> Result<(Score, Vec<Tensor>)> {
         let host = HostBatch::of(batch, forcing)?;
         let slices = ParamSlices::of(params);
-        self.masks.draw(Some(noise), self.sizes, host.targets.len());
-        self.pack(&slices)?;
-        self.forward(&slices, &host, Some(noise))?;
+        self.prepare(&slices, host.n_words(), Some(noise))?;
+        self.forward(&slices, &host)?;
         let score = self.loss(&host);
         let mut buffer = std::mem::take(&mut self.gradients);
         let gradients = buffer.fill(params, |grads| self.backward(&slices, &host, grads))?;
