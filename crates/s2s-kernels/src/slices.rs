@@ -23,7 +23,7 @@
 //!   looks at, [`Memory`], since it reads one row's positions together: [`swap_axes`] stands between.
 //! * A gradient is replaced, unless an argument says whether it is replaced or added to.
 //! * Dropout masks hold 0 or 1/(1-p) and come from outside.
-//! * A [`Team`] has the threads. The results have the same bits for any number of them.
+//! * A [`Team`] says how many threads share the work. The results have the same bits for any number of them.
 //! * A backward pass consumes what its forward pass kept: one backward a forward.
 //!
 //! Wrong lengths are a mistake in the calling program: they panic.

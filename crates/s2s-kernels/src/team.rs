@@ -1,21 +1,23 @@
 //! Work shared among threads, so that no result depends on their number.
 //!
 //! Work is cut into ranges of a batch's rows, or of an output's rows, never of an axis that is
-//! summed over: each number is computed by one thread, in the order in which one thread would.
+//! summed over: each number is computed by one thread, in the order in which one thread would. The
+//! threads are those of rayon's pool, which wait between two pieces of work: to start one takes
+//! longer than many an operator.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use crate::real::Real;
 
-/// Threads, each with memory of its own for products.
+/// How many threads of rayon's pool share work, each with memory of its own for products.
 #[derive(Clone, Debug)]
 pub struct Team<T: Real> {
     pub(crate) scratch: Vec<T::Scratch>,
 }
 
 impl<T: Real> Team<T> {
-    /// A team of `threads`, the caller's thread among them.
+    /// A team of `threads`; a pool that has fewer lets some of the work wait.
     pub fn new(threads: NonZeroUsize) -> Self {
         Self {
             scratch: vec![T::Scratch::default(); threads.get()],
@@ -52,7 +54,7 @@ impl<T: Real> Team<T> {
         rayon::join(one, other)
     }
 
-    /// Does each piece of work on a thread of its own, the first on the caller's.
+    /// Does every piece of work, at the same time if there are threads.
     pub(crate) fn run<W: Send>(&mut self, work: Vec<W>, task: impl Fn(W, &mut T::Scratch) + Sync) {
         let task = &task;
         let mut pairs = work.into_iter().zip(&mut self.scratch);
