@@ -632,9 +632,9 @@ fn each_line_has_its_answer_and_bad_ones_say_why() {
         (b"\xff 1", Err("not valid UTF-8")),
         (
             too_long.as_bytes(),
-            Err("too long: at most 100000 tokens are read"),
+            Err("too long: 100001 tokens, but at most 100000 tokens are read; split the line"),
         ),
-        (endless.as_bytes(), Err("too long")),
+        (endless.as_bytes(), Err("too long: 1600003 bytes")),
         (b"7", Ok(answer_to("7"))),
     ];
     let input = lines.each_ref().map(|(line, _)| *line).join(&b'\n');

@@ -300,7 +300,7 @@ impl Oracle {
                 break;
             }
             for (_, line) in batch {
-                let parsed = sequence::parse(line, &self.vocabulary, 50);
+                let parsed = sequence::parse(line, &self.vocabulary, 50, "split it");
                 sources.extend(parsed.ok().filter(|source| source.len() <= MAX_TOKENS));
             }
         }

@@ -129,13 +129,13 @@ impl<'a> Oracle<'a> {
     }
 
     /// The sequence of a line.
-    fn parse(&self, line: Option<Vec<u8>>) -> Result<Vec<Token>, String> {
-        let max = match (self.args.attention, self.loaded.model.is_fused()) {
-            (true, _) => MAX_LEN_WITH_WEIGHTS,
-            (false, true) => MAX_LEN,
-            (false, false) => MAX_REFERENCE_LEN - 2, // with its marks
+    fn parse(&self, line: Result<Vec<u8>, u64>) -> Result<Vec<Token>, String> {
+        let (max, advice) = match (self.args.attention, self.loaded.model.is_fused()) {
+            (true, _) => (MAX_LEN_WITH_WEIGHTS, "leave --attention out"),
+            (false, true) => (MAX_LEN, "split the line"),
+            (false, false) => (MAX_REFERENCE_LEN - 2, "split the line"), // with its marks
         };
-        parse(line, &self.loaded.vocabulary, max)
+        parse(line, &self.loaded.vocabulary, max, advice)
     }
 
     /// What the model says to each source.

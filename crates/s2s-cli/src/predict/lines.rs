@@ -5,8 +5,8 @@ use std::io::{self, BufRead, BufReader, Read};
 /// Bytes that are read at once: thousands of short lines.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// A line, counted from 1: its bytes without the line end, or none if it is too long to keep.
-pub(super) type Line = (u64, Option<Vec<u8>>);
+/// A line, counted from 1: its bytes without the line end, or how many they are if too many to keep.
+pub(super) type Line = (u64, Result<Vec<u8>, u64>);
 
 /// Reads lines without waiting for more of them than it must.
 pub(super) struct Lines<R> {
@@ -55,10 +55,10 @@ impl<R: Read> Lines<R> {
         if line.last() == Some(&b'\n') {
             line.pop();
         } else if n_bytes as u64 == limit {
-            self.input.skip_until(b'\n')?;
-            return Ok(Some((self.number, None)));
+            let n_skipped = self.input.skip_until(b'\n')? as u64;
+            return Ok(Some((self.number, Err(limit + n_skipped))));
         }
-        Ok(Some((self.number, Some(line))))
+        Ok(Some((self.number, Ok(line))))
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(pieces: &[&'static str], batches: &[&[(u64, Option<&str>)]]) {
+    fn check(pieces: &[&'static str], batches: &[&[(u64, Result<&str, u64>)]]) {
         let mut lines = Lines::new(Pipe(pieces.to_vec()), 5);
         for expected in batches.iter().chain(&[&[][..]]) {
             let expected: Vec<Line> = expected
@@ -95,9 +95,9 @@ mod tests {
         check(
             &["1\n2\n3", "4\n", "5\n"],
             &[
-                &[(1, Some("1")), (2, Some("2"))],
-                &[(3, Some("34"))],
-                &[(4, Some("5"))],
+                &[(1, Ok("1")), (2, Ok("2"))],
+                &[(3, Ok("34"))],
+                &[(4, Ok("5"))],
             ],
         );
     }
@@ -106,10 +106,7 @@ mod tests {
     fn a_batch_has_no_more_lines_than_asked_for() {
         check(
             &["1\n2\n3\n4\n"],
-            &[
-                &[(1, Some("1")), (2, Some("2")), (3, Some("3"))],
-                &[(4, Some("4"))],
-            ],
+            &[&[(1, Ok("1")), (2, Ok("2")), (3, Ok("3"))], &[(4, Ok("4"))]],
         );
     }
 
@@ -117,23 +114,20 @@ mod tests {
     fn a_batch_ends_with_the_line_that_fills_it() {
         check(
             &["12345\n678\n9\n"],
-            &[&[(1, Some("12345")), (2, Some("678"))], &[(3, Some("9"))]],
+            &[&[(1, Ok("12345")), (2, Ok("678"))], &[(3, Ok("9"))]],
         );
     }
 
     #[test]
     fn empty_lines_count_and_the_last_needs_no_end() {
-        check(
-            &["\n\n7"],
-            &[&[(1, Some("")), (2, Some(""))], &[(3, Some("7"))]],
-        );
+        check(&["\n\n7"], &[&[(1, Ok("")), (2, Ok(""))], &[(3, Ok("7"))]]);
     }
 
     #[test]
     fn a_line_too_long_is_passed_over() {
         check(
             &["12345\n123456", "789\n1\n"],
-            &[&[(1, Some("12345"))], &[(2, None), (3, Some("1"))]],
+            &[&[(1, Ok("12345"))], &[(2, Err(10)), (3, Ok("1"))]],
         );
     }
 }

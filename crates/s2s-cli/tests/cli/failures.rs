@@ -303,10 +303,10 @@ const TABLE: &[Row] = &[
         ["error: line 1: token \"1\\0\"", "is not a number", "expected 1 to 10"]),
     ("an endless line", |home| write(home, "in", &[b'1'; 3_000_000]),
         "predict run --file in", 1,
-        ["error: line 1", "too long", "at most 100000 tokens"]),
+        ["error: line 1", "too long: 3000000 bytes, but at most 100000 tokens", "split the line"]),
     ("too long to look at", |home| write(home, "in", "1 ".repeat(1025).as_bytes()),
         "predict run --attention --file in", 1,
-        ["error: line 1", "too long", "at most 1024 tokens"]),
+        ["error: line 1", "too long: 1025 tokens, but at most 1024 tokens", "leave --attention out"]),
 ];
 
 fn nothing(_: &Path) {}
