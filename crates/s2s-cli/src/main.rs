@@ -30,6 +30,10 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::ui::Ui;
 
+/// Weights, gradients and activations in large pages.
+#[global_allocator]
+static ALLOCATOR: s2s_kernels::LargePages = s2s_kernels::LargePages;
+
 /// Of every thread that may hold a graph: the system's stacks are small.
 const STACK_BYTES: usize = s2s_model::REFERENCE_STACK_BYTES;
 

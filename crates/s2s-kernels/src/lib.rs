@@ -43,6 +43,7 @@ mod linear;
 mod loss;
 mod lstm;
 mod optim;
+mod pages;
 mod peak;
 mod ragged;
 mod real;
@@ -53,7 +54,9 @@ mod storage;
 mod table;
 mod team;
 
-use candle_core::{Result, Tensor};
+use std::num::NonZeroUsize;
+
+use candle_core::{Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::gru::Gru;
@@ -65,6 +68,7 @@ pub use gru::GruRun;
 pub use loss::TokenLoss;
 pub use lstm::LstmRun;
 pub use optim::{AdamStep, Moments};
+pub use pages::LargePages;
 pub use peak::fma_peak_gflops;
 pub use ragged::Ragged;
 pub use recurrent::{Direction, RecurrentWeights, State};
@@ -221,19 +225,20 @@ impl Kernels {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn squared_norm(self, tensors: &[Tensor]) -> Result<f64> {
-        let mut sum = 0.0;
-        for tensor in tensors {
-            sum += if self.runs(&[tensor]) && tensor.is_contiguous() {
-                optim::operator::squared_norm(tensor)?
+    pub fn squared_norm(self, tensors: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
+        let of_one = |tensor: &Tensor| {
+            if self.runs(&[tensor]) && tensor.is_contiguous() {
+                optim::operator::squared_norm(tensor)
             } else {
-                optim::reference::squared_norm(tensor)?
-            };
-        }
-        Ok(sum)
+                optim::reference::squared_norm(tensor)
+            }
+        };
+        team::each(threads, tensors.iter().collect(), of_one)
+            .into_iter()
+            .sum()
     }
 
-    /// One Adam update of `param`, in place, from its gradient and moments.
+    /// One Adam update of every parameter, in place, from its gradient and moments.
     ///
     /// Kingma, Ba (2015), arXiv:1412.6980; the decay as Loshchilov, Hutter (2019), arXiv:1711.05101:
     ///
@@ -248,19 +253,23 @@ impl Kernels {
     ///
     /// # Errors
     /// If the shapes disagree.
-    pub fn adam(
+    pub fn adam<'a>(
         self,
-        param: &candle_core::Var,
-        grad: &Tensor,
-        moments: &mut Moments,
+        params: impl IntoIterator<Item = (&'a Var, &'a Tensor, &'a mut Moments)>,
         step: &AdamStep,
+        threads: NonZeroUsize,
     ) -> Result<()> {
-        let tensors = [param, grad, &moments.first, &moments.second];
-        if self.runs(&tensors) && tensors.iter().all(|tensor| tensor.is_contiguous()) {
-            optim::operator::adam(param, grad, moments, step)
-        } else {
-            optim::reference::adam(param, grad, moments, step)
-        }
+        let of_one = |(param, grad, moments): (&Var, &Tensor, &mut Moments)| {
+            let tensors = [param, grad, &moments.first, &moments.second];
+            if self.runs(&tensors) && tensors.iter().all(|tensor| tensor.is_contiguous()) {
+                optim::operator::adam(param, grad, moments, step)
+            } else {
+                optim::reference::adam(param, grad, moments, step)
+            }
+        };
+        team::each(threads, params.into_iter().collect(), of_one)
+            .into_iter()
+            .collect()
     }
 
     /// Whether the fused kernels take these tensors.

@@ -48,7 +48,8 @@ impl<T: Real> Linear<T> {
     fn pack_dense(&mut self, weight: &[T], outputs: usize, inputs: usize) {
         let (forward, backward) = (&mut self.forward, &mut self.backward);
         T::pack_transposed(Arc::make_mut(forward), weight, inputs, outputs);
-        T::pack(Arc::make_mut(backward), weight, outputs, inputs);
+        let weight = Matrix::dense(weight, outputs, inputs);
+        T::pack(Arc::make_mut(backward), weight, &mut Team::single());
     }
 
     /// `y (+)= x Wᵀ`; rows of `y` are `y_stride` apart.
@@ -135,18 +136,41 @@ pub fn weight_gradient<T: Real>(
     output: Output<'_, T>,
     team: &mut Team<T>,
 ) {
-    let ranges = team.ranges(d_y.cols);
-    let mut rest = d_weight;
-    let mut work = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        let end = (range.len() * stride).min(rest.len());
-        let (rows, after) = std::mem::take(&mut rest).split_at_mut(end);
-        rest = after;
-        work.push((d_y.columns(range.start, range.len()), rows));
+    weight_gradients(&mut [(d_weight, d_y)], stride, x, output, team);
+}
+
+/// [`weight_gradient`] of several weights that the same `x` went through.
+pub(crate) fn weight_gradients<T: Real>(
+    weights: &mut [(&mut [T], Matrix<'_, T>)],
+    stride: usize,
+    x: Matrix<'_, T>,
+    output: Output<'_, T>,
+    team: &mut Team<T>,
+) {
+    let mut packed = std::mem::take(&mut team.packed);
+    for depths in T::depths(x.rows) {
+        let output = match depths.start {
+            0 => output,
+            _ => Output::Add,
+        };
+        T::pack(&mut packed, x.rows(depths.start, depths.len()), team);
+        let mut work: Vec<Vec<_>> = (0..team.threads()).map(|_| Vec::new()).collect();
+        for (d_weight, d_y) in &mut *weights {
+            let d_y = d_y.rows(depths.start, depths.len());
+            let mut rest = &mut **d_weight;
+            for (range, work) in team.ranges(d_y.cols).into_iter().zip(&mut work) {
+                let (rows, after) = rest.split_at_mut((range.len() * stride).min(rest.len()));
+                rest = after;
+                work.push((rows, d_y.columns(range.start, range.len())));
+            }
+        }
+        team.run(work, |work, scratch| {
+            for (rows, d_y) in work {
+                T::multiply_transposed(rows, stride, d_y, &packed, output, scratch);
+            }
+        });
     }
-    team.run(work, |(d_y, rows), scratch| {
-        T::multiply_transposed(rows, stride, d_y, x, output, scratch);
-    });
+    team.packed = packed;
 }
 
 /// `d_bias[N] = Σ_m d_y[m]`, in ascending order of the rows.

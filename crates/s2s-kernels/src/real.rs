@@ -1,10 +1,11 @@
 //! The numbers that the kernels compute with: `f32`, and `f64` for tests by finite differences.
 
 use std::fmt::Debug;
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Range, Sub};
 
 use crate::activation;
 use crate::gemm;
+use crate::team::Team;
 
 /// A floating-point number with its activations and its matrix products.
 ///
@@ -36,7 +37,7 @@ pub trait Real:
 
     /// A right side in the order in which the product reads it.
     type Packed: Clone + Debug + Default + Send + Sync;
-    /// Memory of the transposed product.
+    /// Memory for the left side of the transposed product.
     type Scratch: Clone + Debug + Default + Send + Sync;
 
     /// The nearest number of this type.
@@ -52,8 +53,8 @@ pub trait Real:
     /// The natural logarithm.
     fn ln(self) -> Self;
 
-    /// Packs `b [K, N]`.
-    fn pack(packed: &mut Self::Packed, b: &[Self], inner: usize, cols: usize);
+    /// Packs `b [K, N]` on a team.
+    fn pack(packed: &mut Self::Packed, b: Matrix<'_, Self>, team: &mut Team<Self>);
     /// Packs the transpose of `weight [N, K]`.
     fn pack_transposed(packed: &mut Self::Packed, weight: &[Self], inner: usize, cols: usize);
     /// `C[M,N] (+)= A[M,K] · B[K,N]`; see [`gemm::multiply`].
@@ -71,10 +72,12 @@ pub trait Real:
         c: &mut [Self],
         c_stride: usize,
         d: Matrix<'_, Self>,
-        x: Matrix<'_, Self>,
+        x: &Self::Packed,
         output: Output<'_, Self>,
         scratch: &mut Self::Scratch,
     );
+    /// The parts of a reduced axis, each of which a product sums on its own.
+    fn depths(inner: usize) -> impl Iterator<Item = Range<usize>>;
 }
 
 /// What becomes of what stands in a product's output, as [`gemm::Output`], for any [`Real`].
@@ -172,8 +175,18 @@ impl Real for f32 {
         activation::ln(self)
     }
 
-    fn pack(packed: &mut Self::Packed, b: &[Self], inner: usize, cols: usize) {
-        packed.pack(b, inner, cols);
+    fn pack(packed: &mut Self::Packed, b: Matrix<'_, Self>, team: &mut Team<Self>) {
+        /// Numbers that are packed sooner than another thread begins.
+        const FEW: usize = 1 << 14;
+        let n = match b.rows * b.cols {
+            0..FEW => 1,
+            _ => team.threads(),
+        };
+        team.run(packed.pieces(b.rows, b.cols, n), |pieces, _| {
+            pieces
+                .into_iter()
+                .for_each(|piece| piece.pack(b.data, b.stride));
+        });
     }
 
     fn pack_transposed(packed: &mut Self::Packed, weight: &[Self], inner: usize, cols: usize) {
@@ -196,24 +209,17 @@ impl Real for f32 {
         c: &mut [Self],
         c_stride: usize,
         d: Matrix<'_, Self>,
-        x: Matrix<'_, Self>,
+        x: &Self::Packed,
         output: Output<'_, Self>,
         scratch: &mut Self::Scratch,
     ) {
-        assert_eq!(d.rows, x.rows, "both sides must have the same rows");
-        gemm::multiply_transposed(
-            c,
-            c_stride,
-            d.data,
-            d.stride,
-            d.cols,
-            x.data,
-            x.stride,
-            x.cols,
-            d.rows,
-            output.into(),
-            scratch,
-        );
+        assert_eq!(d.rows, x.inner(), "both sides must have the same rows");
+        let output = output.into();
+        gemm::multiply_transposed(c, c_stride, d.data, d.stride, d.cols, x, output, scratch);
+    }
+
+    fn depths(inner: usize) -> impl Iterator<Item = Range<usize>> {
+        gemm::depths(inner)
     }
 }
 
@@ -267,10 +273,10 @@ impl Real for f64 {
         Self::ln(self)
     }
 
-    fn pack(packed: &mut Unpacked, b: &[Self], inner: usize, cols: usize) {
-        assert_eq!(b.len(), inner * cols, "B must be [{inner}, {cols}]");
-        packed.data = b.to_vec();
-        packed.cols = cols;
+    fn pack(packed: &mut Unpacked, b: Matrix<'_, Self>, _team: &mut Team<Self>) {
+        let rows = (0..b.rows).flat_map(|row| &b.data[row * b.stride..][..b.cols]);
+        packed.data = rows.copied().collect();
+        packed.cols = b.cols;
     }
 
     fn pack_transposed(packed: &mut Unpacked, weight: &[Self], inner: usize, cols: usize) {
@@ -305,18 +311,22 @@ impl Real for f64 {
         c: &mut [Self],
         c_stride: usize,
         d: Matrix<'_, Self>,
-        x: Matrix<'_, Self>,
+        x: &Unpacked,
         output: Output<'_, Self>,
         (): &mut (),
     ) {
         for n in 0..d.cols {
             for k in 0..x.cols {
                 let sum = (0..d.rows)
-                    .map(|row| d.data[row * d.stride + n] * x.data[row * x.stride + k])
+                    .map(|row| d.data[row * d.stride + n] * x.data[row * x.cols + k])
                     .sum();
                 finish(&mut c[n * c_stride + k], sum, k, output);
             }
         }
+    }
+
+    fn depths(inner: usize) -> impl Iterator<Item = Range<usize>> {
+        std::iter::once(0..inner)
     }
 }
 

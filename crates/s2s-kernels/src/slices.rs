@@ -52,5 +52,5 @@ pub use crate::recurrent::layer::{
 };
 pub use crate::recurrent::{Cell, GateBlock, RecurrentGrads, RecurrentParams};
 pub use crate::storage::{read, write};
-pub use crate::table::{gather, position_first, scatter_add, swap_axes};
-pub use crate::team::Team;
+pub use crate::table::{gather, multiply_mask, position_first, scatter_add, swap_axes};
+pub use crate::team::{Team, in_pool};

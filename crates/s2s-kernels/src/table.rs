@@ -3,6 +3,8 @@
 //! A linear map of an embedding has as many different results as the vocabulary has words, so
 //! `table = embedding Wᵀ + b`, `[V, N]`, is computed once and its rows are copied.
 
+use std::ops::Range;
+
 use crate::linear::add_to;
 use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
@@ -46,17 +48,49 @@ pub fn position_first(ids: &[u32], len: usize) -> impl Iterator<Item = u32> + Cl
 }
 
 /// `values [M, N, W]` into `out [N, M, W]`: from position first to batch first, or back.
-pub fn swap_axes<T: Real>(out: &mut [T], values: &[T], (m, n): (usize, usize)) {
+pub fn swap_axes<T: Real>(out: &mut [T], values: &[T], (m, n): (usize, usize), team: &mut Team<T>) {
     assert_eq!(out.len(), values.len(), "[{m}, {n}, ..]");
     let width = values.len().checked_div(m * n).unwrap_or(0);
-    for (index, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
-        let (i, j) = (index / m, index % m);
-        out.copy_from_slice(&values[(j * n + i) * width..][..width]);
-    }
+    let ranges = team.ranges(n);
+    let parts = split_rows(out, m * width, &ranges);
+    let work = ranges.into_iter().zip(parts).collect();
+    team.run(work, |(range, part): (Range<usize>, &mut [T]), _| {
+        for (index, out) in part.chunks_exact_mut(width.max(1)).enumerate() {
+            let (i, j) = (range.start + index / m, index % m);
+            out.copy_from_slice(&values[(j * n + i) * width..][..width]);
+        }
+    });
+}
+
+/// `x [S, B, W] *= mask [B, S, W]`: activations are position first, masks batch first.
+pub fn multiply_mask<T: Real>(
+    x: &mut [T],
+    mask: &[T],
+    (len, batch): (usize, usize),
+    team: &mut Team<T>,
+) {
+    assert_eq!(x.len(), mask.len(), "[{len}, {batch}, ..]");
+    let width = x.len().checked_div(len * batch).unwrap_or(0);
+    let ranges = team.ranges(len);
+    let parts = split_rows(x, batch * width, &ranges);
+    let work = ranges.into_iter().zip(parts).collect();
+    team.run(work, |(range, part): (Range<usize>, &mut [T]), _| {
+        for (index, x) in part.chunks_exact_mut(width.max(1)).enumerate() {
+            let (position, row) = (range.start + index / batch, index % batch);
+            multiply_by(x, &mask[(row * len + position) * width..][..width]);
+        }
+    });
 }
 
 multiversion! {
     fn add_row<T>(sums: &mut [T], values: &[T]) {
         add_to(sums, values);
+    }
+
+    /// `values *= factors`, element by element.
+    pub(crate) fn multiply_by<T>(values: &mut [T], factors: &[T]) {
+        for (value, &factor) in values.iter_mut().zip(factors) {
+            *value *= factor;
+        }
     }
 }

@@ -8,12 +8,16 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
 use crate::real::Real;
 
 /// How many threads of rayon's pool share work, each with memory of its own for products.
 #[derive(Clone, Debug)]
 pub struct Team<T: Real> {
-    pub(crate) scratch: Vec<T::Scratch>,
+    scratch: Vec<T::Scratch>,
+    /// What all of them read.
+    pub(crate) packed: T::Packed,
 }
 
 impl<T: Real> Team<T> {
@@ -21,6 +25,7 @@ impl<T: Real> Team<T> {
     pub fn new(threads: NonZeroUsize) -> Self {
         Self {
             scratch: vec![T::Scratch::default(); threads.get()],
+            packed: T::Packed::default(),
         }
     }
 
@@ -70,6 +75,27 @@ impl<T: Real> Team<T> {
             }
             task(work, scratch);
         });
+    }
+}
+
+/// Does `work` on a thread of rayon's pool, if there are several: from there, a [`Team`] shares what
+/// comes within microseconds, where another thread would be put to sleep and woken each time.
+pub fn in_pool<R: Send>(threads: NonZeroUsize, work: impl FnOnce() -> R + Send) -> R {
+    match threads {
+        NonZeroUsize::MIN => work(),
+        _ => rayon::scope(|_| work()),
+    }
+}
+
+/// Does every piece of work, some of them at the same time if there are threads; what came of each.
+pub(crate) fn each<W: Send, R: Send>(
+    threads: NonZeroUsize,
+    work: Vec<W>,
+    task: impl Fn(W) -> R + Sync + Send,
+) -> Vec<R> {
+    match threads {
+        NonZeroUsize::MIN => work.into_iter().map(task).collect(),
+        _ => work.into_par_iter().map(task).collect(),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Seq2Seq {
     kernels: Kernels,
     embedding: usize,
     has_attention: bool,
-    threads: usize,
+    threads: NonZeroUsize,
     fused: Option<Box<dyn FusedModel>>,
 }
 
@@ -75,7 +75,7 @@ impl Seq2Seq {
             kernels: config.kernels,
             embedding: config.embedding.get(),
             has_attention: config.attention.has_weights(),
-            threads: 1,
+            threads: NonZeroUsize::MIN,
             fused: match config.kernels {
                 Kernels::Fused => fused(config, &params),
                 Kernels::Reference => None,
@@ -103,14 +103,14 @@ impl Seq2Seq {
     pub fn set_threads(&mut self, threads: usize) {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = NonZeroUsize::new(threads).unwrap_or_else(all);
-        self.threads = threads.get();
+        self.threads = threads;
         if let Some(fused) = &mut self.fused {
             fused.set_threads(threads);
         }
     }
 
     /// Threads that the fused kernels may use.
-    pub fn threads(&self) -> usize {
+    pub fn threads(&self) -> NonZeroUsize {
         self.threads
     }
 

@@ -109,7 +109,12 @@ impl<'a> ByLength<'a> {
         };
         // The reference path has threads of its own, and needs the stack of the caller's.
         let n_others = match self.model.is_fused() {
-            true => self.model.threads().min(batches.len()).saturating_sub(1),
+            true => self
+                .model
+                .threads()
+                .get()
+                .min(batches.len())
+                .saturating_sub(1),
             false => 0,
         };
         let mut parts = thread::scope(|scope| -> Result<Vec<_>> {

@@ -1,5 +1,7 @@
 //! What is not finite, and where: for the diagnosis of a run that diverges.
 
+use std::num::NonZeroUsize;
+
 use candle_core::Tensor;
 use s2s_kernels::{Kernels, Moments};
 use s2s_model::Params;
@@ -87,7 +89,11 @@ fn first<'a>(
 ) -> Result<Option<(&'a str, f64)>> {
     for (name, tensor) in tensors {
         // In f64, which no sum of f32 leaves.
-        let norm = global_norm(std::slice::from_ref(tensor), Kernels::Fused)?;
+        let norm = global_norm(
+            std::slice::from_ref(tensor),
+            Kernels::Fused,
+            NonZeroUsize::MIN,
+        )?;
         if !norm.is_finite() {
             return Ok(Some((name, norm)));
         }

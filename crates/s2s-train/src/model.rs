@@ -1,5 +1,7 @@
 //! What the loop needs of a model.
 
+use std::num::NonZeroUsize;
+
 use candle_core::{Result, Tensor};
 use s2s_kernels::Kernels;
 use s2s_model::{
@@ -17,6 +19,11 @@ pub trait Model {
 
     /// Which operators it runs, the optimizer's included.
     fn kernels(&self) -> Kernels;
+
+    /// Threads that its operators may use, the optimizer's included; no result depends on it.
+    fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
 
     /// Logits and predictions for every position of the targets, fed as `forcing` says.
     ///
@@ -67,6 +74,10 @@ impl Model for Seq2Seq {
 
     fn kernels(&self) -> Kernels {
         self.kernels()
+    }
+
+    fn threads(&self) -> NonZeroUsize {
+        self.threads()
     }
 
     fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output> {

@@ -1,5 +1,7 @@
 //! Adam over a model's parameters, with its state in sight.
 
+use std::num::NonZeroUsize;
+
 use candle_core::{Result, Tensor, bail};
 use s2s_kernels::{AdamStep, Kernels, Moments};
 use s2s_model::Params;
@@ -16,10 +18,11 @@ pub struct Adam {
     clip_norm: f64,
     weight_decay: f64,
     kernels: Kernels,
+    threads: NonZeroUsize,
 }
 
 impl Adam {
-    /// With moments of zero; a `clip_norm` of 0 turns clipping off.
+    /// With moments of zero; a `clip_norm` of 0 turns clipping off. No result depends on the threads.
     ///
     /// # Errors
     /// If the device fails.
@@ -28,6 +31,7 @@ impl Adam {
         clip_norm: f64,
         weight_decay: f64,
         kernels: Kernels,
+        threads: NonZeroUsize,
     ) -> Result<Self> {
         let moments = params
             .iter()
@@ -38,6 +42,7 @@ impl Adam {
             clip_norm,
             weight_decay,
             kernels,
+            threads,
         })
     }
 
@@ -95,10 +100,9 @@ impl Adam {
             correction1: 1.0 - BETA1.powi(exponent),
             correction2: 1.0 - BETA2.powi(exponent),
         };
-        for (((_, var), gradient), moments) in params.iter().zip(gradients).zip(&mut self.moments) {
-            self.kernels.adam(var, gradient, moments, &step)?;
-        }
-        Ok(())
+        let all = params.iter().zip(gradients).zip(&mut self.moments);
+        let all = all.map(|(((_, var), gradient), moments)| (var, gradient, moments));
+        self.kernels.adam(all, &step, self.threads)
     }
 }
 
@@ -106,8 +110,8 @@ impl Adam {
 ///
 /// # Errors
 /// If the device fails.
-pub fn global_norm(gradients: &[Tensor], kernels: Kernels) -> Result<f64> {
-    Ok(kernels.squared_norm(gradients)?.sqrt())
+pub fn global_norm(gradients: &[Tensor], kernels: Kernels, threads: NonZeroUsize) -> Result<f64> {
+    Ok(kernels.squared_norm(gradients, threads)?.sqrt())
 }
 
 #[cfg(test)]
@@ -120,7 +124,13 @@ mod tests {
     fn quadratic(clip_norm: f64) -> Result<(Params, Adam)> {
         let mut params = Params::new(0, DType::F64, &Device::Cpu);
         params.root().get("w", 3, Init::Normal)?;
-        let adam = Adam::new(&params, clip_norm, 0.0, Kernels::Reference)?;
+        let adam = Adam::new(
+            &params,
+            clip_norm,
+            0.0,
+            Kernels::Reference,
+            NonZeroUsize::MIN,
+        )?;
         Ok((params, adam))
     }
 
@@ -141,7 +151,11 @@ mod tests {
     #[test]
     fn clipping_scales_all_gradients_by_one_factor() -> Result<()> {
         let gradient = Tensor::new(&[3.0_f64, 4.0, 0.0], &Device::Cpu)?;
-        let norm = global_norm(std::slice::from_ref(&gradient), Kernels::Reference)?;
+        let norm = global_norm(
+            std::slice::from_ref(&gradient),
+            Kernels::Reference,
+            NonZeroUsize::MIN,
+        )?;
         assert_eq!(norm, 5.0);
         let first_moment = |clip_norm| -> Result<Vec<f64>> {
             let (params, mut adam) = quadratic(clip_norm)?;

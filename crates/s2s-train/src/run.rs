@@ -200,7 +200,7 @@ impl Run {
         let knowledge = (data.source.vocabulary(), data.corpus.as_ref());
         let numbers = Numbers::Finite;
         let (mut model, step) = load(&self.dir, best, numbers, config, knowledge, &self.device)?;
-        model.set_threads(self.trainer.model().threads());
+        model.set_threads(self.trainer.model().threads().get());
         let data = self.trainer.eval_data();
         let result = evaluate_observed(&mut model, data, Split::Test, &self.device, observers)?;
         let Some(result) = result else {

@@ -92,7 +92,13 @@ impl<M: Model> Trainer<M> {
             total_steps: config.total_steps(steps_per_epoch),
             eval_every: config.eval_every(steps_per_epoch),
             eval_data: data.source.with_batch_size(train.eval_batch_size),
-            optimizer: Adam::new(model.params(), clip_norm, decay, model.kernels())?,
+            optimizer: Adam::new(
+                model.params(),
+                clip_norm,
+                decay,
+                model.kernels(),
+                model.threads(),
+            )?,
             state: TrainState {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 ..TrainState::default()
@@ -162,7 +168,7 @@ impl<M: Model> Trainer<M> {
         let forcing = noise.coins(ratio, scope, padded.n_rows(), padded.target_len());
 
         let (score, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-        let grad_norm = global_norm(&gradients, self.model.kernels())?;
+        let grad_norm = global_norm(&gradients, self.model.kernels(), self.model.threads())?;
         let tally = Tally::forced(&score, &padded);
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;

@@ -7,7 +7,7 @@ use crate::linear::{bias_gradient, weight_gradient};
 use crate::real::{Matrix, Output, Real};
 use crate::recurrent::weights::{bias_gradients, gates_matrix, hidden_gradients};
 use crate::recurrent::{Cell, RecurrentGrads};
-use crate::table::scatter_add;
+use crate::table::{multiply_by, scatter_add};
 use crate::team::{Team, sized};
 
 impl<T: Real, C: Cell> Decoder<T, C> {
@@ -111,7 +111,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         let (batch, len) = (self.trace.batch, self.trace.len);
         for (index, d_word) in d_words.chunks_exact_mut(width).enumerate() {
             let (step, row) = (index / batch, index % batch);
-            multiply_in_place(d_word, &mask[(row * len + step) * width..][..width]);
+            multiply_by(d_word, &mask[(row * len + step) * width..][..width]);
         }
         d_embedding.fill(T::ZERO);
         scatter_add(
@@ -154,11 +154,5 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             Some(dropped) => Matrix::dense(dropped, self.rows(), self.weights.sizes.units),
             None => self.states(layer - 1, 1),
         }
-    }
-}
-
-fn multiply_in_place<T: Real>(values: &mut [T], mask: &[T]) {
-    for (value, &factor) in values.iter_mut().zip(mask) {
-        *value *= factor;
     }
 }

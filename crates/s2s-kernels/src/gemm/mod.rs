@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! multiply:             C[M,N] (+)= A[M,K] · B[K,N]      B packed
-//! multiply_transposed:  C[N,K] (+)= D[M,N]ᵀ · X[M,K]     the gradient of a weight [N,K]
+//! multiply_transposed:  C[N,K] (+)= D[M,N]ᵀ · X[M,K]     X packed; the gradient of a weight [N,K]
 //! ```
 //!
 //! Every element of C is accumulated over the reduced axis in the same order whatever the number
@@ -71,10 +71,38 @@ impl Packed {
         Self::default()
     }
 
-    /// Packs `b [K, N]`, rows of `N`. Reuses the memory of an earlier pack.
-    pub fn pack(&mut self, b: &[f32], inner: usize, cols: usize) {
-        assert_eq!(b.len(), inner * cols, "B must be [{inner}, {cols}]");
-        self.pack_rows(b, cols, inner, cols);
+    /// Packs `b [K, N]`, whose rows are `stride` apart. Reuses the memory of an earlier pack.
+    ///
+    /// # Panics
+    /// If `b` is too short for its matrix.
+    pub fn pack(&mut self, b: &[f32], stride: usize, inner: usize, cols: usize) {
+        assert!(
+            b.len() >= extent(inner, stride, cols),
+            "B is too short for {inner}×{cols}"
+        );
+        for piece in self.pieces(inner, cols, 1).into_iter().flatten() {
+            piece.pack(b, stride);
+        }
+    }
+
+    /// What is to be packed of `[K, N]` in `n` shares, each of some columns: a piece for each part of
+    /// the reduced axis.
+    pub(crate) fn pieces(&mut self, inner: usize, cols: usize, n: usize) -> Vec<Vec<Piece<'_>>> {
+        let panels = cols.div_ceil(PANEL);
+        let mut shares: Vec<Vec<Piece<'_>>> = (0..n).map(|_| Vec::new()).collect();
+        for (depths, mut rest) in self.resize(inner, cols) {
+            for (share, pieces) in shares.iter_mut().enumerate() {
+                let own = panels * share / n..panels * (share + 1) / n;
+                let (panels, after) = rest.split_at_mut(own.len() * depths.len());
+                rest = after;
+                pieces.push(Piece {
+                    depths: depths.clone(),
+                    columns: own.start * PANEL..cols.min(own.end * PANEL),
+                    panels,
+                });
+            }
+        }
+        shares
     }
 
     /// Packs the transpose of `weight [N, K]`, as PyTorch stores a linear layer's.
@@ -96,27 +124,6 @@ impl Packed {
         }
     }
 
-    fn pack_rows(&mut self, b: &[f32], stride: usize, inner: usize, cols: usize) {
-        // So many rows at a time are read from end to end, which the hardware foresees.
-        const ROWS: usize = 8;
-        for (depths, panels) in self.resize(inner, cols) {
-            for first in (0..depths.len()).step_by(ROWS) {
-                for (p, panel) in panels.chunks_exact_mut(depths.len()).enumerate() {
-                    let col = p * PANEL;
-                    let width = PANEL.min(cols - col);
-                    for (k, PanelRow(to)) in panel.iter_mut().enumerate().skip(first).take(ROWS) {
-                        let from = &b[(depths.start + k) * stride + col..][..width];
-                        // A copy of known length is an instruction or two.
-                        match <&[f32; PANEL]>::try_from(from) {
-                            Ok(from) => *to = *from,
-                            Err(_) => to[..width].copy_from_slice(from),
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Makes room, with zeros where the last panel has columns that B does not; the parts of the
     /// reduced axis, and the panels of each.
     fn resize(
@@ -129,7 +136,7 @@ impl Packed {
         let panels = cols.div_ceil(PANEL);
         self.panels.resize(panels * inner, ZERO);
         let mut rest = &mut self.panels[..];
-        parts(inner, MAX_DEPTH).map(move |depths| {
+        depths(inner).map(move |depths| {
             let (part, after) = std::mem::take(&mut rest).split_at_mut(panels * depths.len());
             rest = after;
             if !cols.is_multiple_of(PANEL) {
@@ -151,11 +158,40 @@ impl Packed {
     }
 }
 
-/// Memory that `multiply_transposed` packs its sides into; grows to the largest product.
+/// The panels of some columns in one part of the reduced axis.
+pub(crate) struct Piece<'a> {
+    depths: Range<usize>,
+    columns: Range<usize>,
+    panels: &'a mut [PanelRow],
+}
+
+impl Piece<'_> {
+    /// Fills it from all of `b [K, N]`, whose rows are `stride` apart.
+    pub(crate) fn pack(self, b: &[f32], stride: usize) {
+        // So many rows at a time are read from end to end, which the hardware foresees.
+        const ROWS: usize = 8;
+        let depth = self.depths.len();
+        for first in (0..depth).step_by(ROWS) {
+            for (p, panel) in self.panels.chunks_exact_mut(depth).enumerate() {
+                let col = self.columns.start + p * PANEL;
+                let width = PANEL.min(self.columns.end - col);
+                for (k, PanelRow(to)) in panel.iter_mut().enumerate().skip(first).take(ROWS) {
+                    let from = &b[(self.depths.start + k) * stride + col..][..width];
+                    // A copy of known length is an instruction or two.
+                    match <&[f32; PANEL]>::try_from(from) {
+                        Ok(from) => *to = *from,
+                        Err(_) => to[..width].copy_from_slice(from),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Memory that `multiply_transposed` copies its left side into; grows to the largest product.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     left: Vec<f32>,
-    right: Packed,
 }
 
 impl Scratch {
@@ -190,7 +226,7 @@ pub fn multiply(
     if rows == 0 || cols == 0 {
         return;
     }
-    for depths in parts(inner, MAX_DEPTH) {
+    for depths in depths(inner) {
         let panels = &b.panels[depths.start * cols.div_ceil(PANEL)..];
         let right = Right::new(panels, depths.len(), cols);
         let output = if depths.start == 0 {
@@ -218,21 +254,18 @@ pub fn multiply(
 
 /// `C[N,K] (+)= D[M,N]ᵀ · X[M,K]`: one product a weight's gradient, over all rows (batch × time).
 ///
-/// Rows of D are `d_stride` apart, rows of X `x_stride`, rows of C `c_stride`.
+/// Rows of D are `d_stride` apart, rows of C `c_stride`.
 ///
 /// # Panics
 /// If a slice is too short for its matrix.
-#[expect(clippy::too_many_arguments, reason = "three strided matrices")]
+#[expect(clippy::too_many_arguments, reason = "two strided matrices")]
 pub fn multiply_transposed(
     c: &mut [f32],
     c_stride: usize,
     d: &[f32],
     d_stride: usize,
     d_cols: usize,
-    x: &[f32],
-    x_stride: usize,
-    x_cols: usize,
-    rows: usize,
+    x: &Packed,
     output: Output,
     scratch: &mut Scratch,
 ) {
@@ -242,13 +275,10 @@ pub fn multiply_transposed(
     /// D, which is another page, and often the same set of the cache.
     const PACK_FROM: usize = 256;
 
+    let (rows, x_cols) = (x.inner, x.cols);
     assert!(
         d.len() >= extent(rows, d_stride, d_cols),
         "D is too short for {rows}×{d_cols}"
-    );
-    assert!(
-        x.len() >= extent(rows, x_stride, x_cols),
-        "X is too short for {rows}×{x_cols}"
     );
     assert!(
         c.len() >= extent(d_cols, c_stride, x_cols),
@@ -257,11 +287,11 @@ pub fn multiply_transposed(
     if d_cols == 0 || x_cols == 0 {
         return;
     }
-    let Scratch { left, right } = scratch;
-    for depths in parts(rows, MAX_DEPTH) {
+    let left = &mut scratch.left;
+    for depths in depths(rows) {
         let depth = depths.len();
-        right.pack_rows(&x[depths.start * x_stride..], x_stride, depth, x_cols);
-        let right = Right::new(&right.panels, depth, x_cols);
+        let panels = &x.panels[depths.start * x_cols.div_ceil(PANEL)..];
+        let right = Right::new(panels, depth, x_cols);
         let output = if depths.start == 0 {
             output
         } else {
@@ -284,6 +314,11 @@ pub fn multiply_transposed(
             block::multiply(&mut c[start * c_stride..], c_stride, left, right, output);
         }
     }
+}
+
+/// The parts of a reduced axis, each of which is summed on its own.
+pub(crate) fn depths(inner: usize) -> impl Iterator<Item = Range<usize>> {
+    parts(inner, MAX_DEPTH)
 }
 
 /// Cuts `0..len` into the fewest parts of at most `most`, as even as can be; an empty axis is one

@@ -81,7 +81,7 @@ fn check_multiply(sizes: Sizes) {
     let before = matrix(3, rows, cols, c_stride);
     let bias = matrix(4, 1, cols, cols);
     let mut packed = Packed::new();
-    packed.pack(&b, inner, cols);
+    packed.pack(&b, cols, inner, cols);
     on_every_isa(|isa| {
         for output in outputs(&bias) {
             let mut c = before.clone();
@@ -116,6 +116,8 @@ fn check_multiply_transposed(sizes: Sizes) {
     let x = matrix(2, rows, x_cols, x_stride);
     let before = matrix(3, d_cols, x_cols, c_stride);
     let bias = matrix(4, 1, x_cols, x_cols);
+    let mut packed = Packed::new();
+    packed.pack(&x, x_stride, rows, x_cols);
     let mut scratch = Scratch::new();
     on_every_isa(|isa| {
         for output in outputs(&bias) {
@@ -126,10 +128,7 @@ fn check_multiply_transposed(sizes: Sizes) {
                 &d,
                 d_stride,
                 d_cols,
-                &x,
-                x_stride,
-                x_cols,
-                rows,
+                &packed,
                 output,
                 &mut scratch,
             );
@@ -171,12 +170,29 @@ proptest! {
         }
         let (mut straight, mut transposed) = (Packed::new(), Packed::new());
         // An earlier, larger pack leaves nothing behind.
-        straight.pack(&vec![f32::NAN; 80 * 50], 50, 80);
-        straight.pack(&b, inner, cols);
+        straight.pack(&vec![f32::NAN; 80 * 50], 80, 50, 80);
+        straight.pack(&b, cols, inner, cols);
         transposed.pack_transposed(&weight, inner, cols);
         prop_assert_eq!(straight.panels.len(), transposed.panels.len());
         for (s, t) in straight.panels.iter().zip(&transposed.panels) {
             prop_assert_eq!(s.0, t.0);
+        }
+    }
+}
+
+#[test]
+fn packing_in_shares_is_packing() {
+    for (inner, cols) in [(0, 40), (3, 1), (5, 70), (MAX_DEPTH + 1, 33)] {
+        let b = matrix(1, inner, cols, cols + 1);
+        let (mut whole, mut shared) = (Packed::new(), Packed::new());
+        whole.pack(&b, cols + 1, inner, cols);
+        for n in 1..5 {
+            for piece in shared.pieces(inner, cols, n).into_iter().flatten() {
+                piece.pack(&b, cols + 1);
+            }
+            let numbers =
+                |packed: &Packed| packed.panels.iter().map(|row| row.0).collect::<Vec<_>>();
+            assert_eq!(numbers(&shared), numbers(&whole), "{inner}×{cols} in {n}");
         }
     }
 }
@@ -246,7 +262,7 @@ fn a_row_alone_has_the_bits_of_that_row_in_a_batch() {
     for (inner, cols) in shapes {
         let a = matrix(1, ROWS, inner, inner);
         let mut packed = Packed::new();
-        packed.pack(&matrix(2, inner, cols, cols), inner, cols);
+        packed.pack(&matrix(2, inner, cols, cols), cols, inner, cols);
         let product = |first: usize, rows: usize| {
             let mut c = vec![0.0; rows * cols];
             multiply(
@@ -283,7 +299,8 @@ fn a_gradient_in_parts_has_the_bits_of_the_whole() {
     for (d_cols, x_cols) in [(101, 53), (130, 256)] {
         let rows = MAX_DEPTH + 9;
         let d = matrix(1, rows, d_cols, d_cols);
-        let x = matrix(2, rows, x_cols, x_cols);
+        let mut packed = Packed::new();
+        packed.pack(&matrix(2, rows, x_cols, x_cols), x_cols, rows, x_cols);
         let mut scratch = Scratch::new();
         let mut gradient = |from: usize, to: usize| {
             let mut c = vec![0.0; (to - from) * x_cols];
@@ -293,10 +310,7 @@ fn a_gradient_in_parts_has_the_bits_of_the_whole() {
                 &d[from..],
                 d_cols,
                 to - from,
-                &x,
-                x_cols,
-                x_cols,
-                rows,
+                &packed,
                 Output::Replace,
                 &mut scratch,
             );
@@ -319,7 +333,7 @@ fn avx512_has_the_bits_of_avx2() {
     let (rows, inner, cols) = (29, 1000, 117);
     let a = matrix(1, rows, inner, inner);
     let mut packed = Packed::new();
-    packed.pack(&matrix(2, inner, cols, cols), inner, cols);
+    packed.pack(&matrix(2, inner, cols, cols), cols, inner, cols);
     let mut products = Vec::new();
     on_every_isa(|isa| {
         if isa != crate::simd::Isa::Portable {
@@ -348,7 +362,7 @@ fn parts_cover_the_axis_in_order() {
 #[should_panic(expected = "A is too short")]
 fn a_short_left_side_is_refused() {
     let mut packed = Packed::new();
-    packed.pack(&[0.0; 6], 3, 2);
+    packed.pack(&[0.0; 6], 2, 3, 2);
     multiply(&mut [0.0; 4], 2, &[0.0; 5], 3, 2, &packed, Output::Replace);
 }
 
@@ -356,7 +370,7 @@ fn a_short_left_side_is_refused() {
 #[should_panic(expected = "C is too short")]
 fn a_short_output_is_refused() {
     let mut packed = Packed::new();
-    packed.pack(&[0.0; 6], 3, 2);
+    packed.pack(&[0.0; 6], 2, 3, 2);
     multiply(&mut [0.0; 3], 2, &[0.0; 6], 3, 2, &packed, Output::Replace);
 }
 
@@ -364,7 +378,7 @@ fn a_short_output_is_refused() {
 #[should_panic(expected = "the bias must have")]
 fn a_short_bias_is_refused() {
     let mut packed = Packed::new();
-    packed.pack(&[0.0; 6], 3, 2);
+    packed.pack(&[0.0; 6], 2, 3, 2);
     multiply(
         &mut [0.0; 4],
         2,

@@ -37,10 +37,11 @@ impl<T: Real, C: Cell> Bidirectional<T, C> {
         }
     }
 
-    /// Packs the weights of both directions; once after each change of them.
-    pub fn pack(&mut self, params: [RecurrentParams<'_, T>; 2]) {
+    /// Packs the weights of both directions, and projects the words `[V, I]` that they are to read,
+    /// of which there may be none; once after each change of them.
+    pub fn pack(&mut self, params: [RecurrentParams<'_, T>; 2], words: &[T]) {
         for (layer, params) in self.layers.iter_mut().zip(params) {
-            layer.pack(params);
+            layer.pack(params, words);
         }
     }
 

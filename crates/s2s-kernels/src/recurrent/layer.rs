@@ -16,7 +16,7 @@ use crate::team::{Steps, Team, sized, split_rows};
 pub enum RecurrentInput<'a, T> {
     /// `[S, B, I]`.
     Dense(&'a [T]),
-    /// Words: `ids [B, S]` into `embedding [V, I]`, whose projection is computed once a word.
+    /// Words: `ids [B, S]` into `embedding [V, I]`, which the layer was packed with.
     Embedded {
         /// `[B, S]`; those of padded positions must be words too.
         ids: &'a [u32],
@@ -75,8 +75,9 @@ pub struct RecurrentLayer<T: Real, C> {
     gates: Vec<T>,
     /// `[S, B, H]`, 0 where padded, of a cell that has cell states.
     cell_states: Vec<T>,
-    /// `[V, G·H]`.
+    /// `embedding W_ihᵀ + b_ih`, `[V, G·H]`, and its gradient.
     table: Vec<T>,
+    d_table: Vec<T>,
     input_gates: Vec<T>,
     hidden_gates: Vec<T>,
     d_state: State<Vec<T>>,
@@ -93,6 +94,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             gates: Vec::new(),
             cell_states: Vec::new(),
             table: Vec::new(),
+            d_table: Vec::new(),
             input_gates: Vec::new(),
             hidden_gates: Vec::new(),
             d_state: State::default(),
@@ -101,13 +103,19 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
         }
     }
 
-    /// Packs the weights; once after each change of them.
-    pub fn pack(&mut self, params: RecurrentParams<'_, T>) {
+    /// Packs the weights, and projects the words `[V, I]` that the layer is to read, of which there
+    /// may be none; once after each change of them.
+    pub fn pack(&mut self, params: RecurrentParams<'_, T>, words: &[T]) {
         self.inputs = params.inputs();
         let weight_ih = Matrix::dense(params.weight_ih, params.bias_ih.len(), self.inputs);
         self.weights.pack(params, weight_ih);
         self.zeros.clear();
         self.zeros.resize(params.units(), T::ZERO);
+        let words = Matrix::dense(words, words.len() / self.inputs, self.inputs);
+        let cols = self.weights.gates();
+        let table = sized(&mut self.table, words.rows * cols);
+        let bias = Output::Bias(&self.weights.bias_ih);
+        self.weights.input.forward(words, table, cols, bias);
     }
 
     /// The states of every row, written into `columns` of `states [S, B, ·]`; 0 where padded.
@@ -125,19 +133,20 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             lengths,
             len,
         } = batch;
-        self.project_words(input);
         let (n, units, gates_width) = (lengths.len(), self.weights.units, self.weights.gates());
         let ranges = team.ranges(n);
         let (stride, cell_units) = (C::gates_stride(units), C::CELL_STATES * units);
         let gates = sized(&mut self.gates, len * n * stride);
         let cell_states = sized(&mut self.cell_states, len * n * cell_units);
-        let input_gates = sized(&mut self.input_gates, n * gates_width);
+        let at_once = positions_at_once(n, ranges.len());
+        let input_width = at_once * gates_width;
+        let input_gates = sized(&mut self.input_gates, n * input_width);
         let hidden_gates = sized(&mut self.hidden_gates, n * gates_width);
         let work = Steps::split(gates, len, stride, &ranges)
             .into_iter()
             .zip(Steps::split(states, len, columns.stride, &ranges))
             .zip(Steps::split(cell_states, len, cell_units, &ranges))
-            .zip(split_rows(input_gates, gates_width, &ranges))
+            .zip(split_rows(input_gates, input_width, &ranges))
             .zip(split_rows(hidden_gates, gates_width, &ranges))
             .zip(ranges)
             .map(
@@ -160,6 +169,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             lengths,
             len,
             columns,
+            at_once,
         };
         team.run(work, |work, _| work.run(&pass));
     }
@@ -208,6 +218,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             lengths,
             len,
             columns,
+            at_once: 1,
         };
         let rows = len * n;
         let states = State {
@@ -261,18 +272,6 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
         }
     }
 
-    /// `table = embedding W_ihᵀ + b_ih`
-    fn project_words(&mut self, input: RecurrentInput<'_, T>) {
-        let RecurrentInput::Embedded { embedding, .. } = input else {
-            return;
-        };
-        let words = Matrix::dense(embedding, embedding.len() / self.inputs, self.inputs);
-        let cols = self.weights.gates();
-        let table = sized(&mut self.table, words.rows * cols);
-        let bias = Output::Bias(&self.weights.bias_ih);
-        self.weights.input.forward(words, table, cols, bias);
-    }
-
     fn input_gradients(
         &mut self,
         batch: RecurrentBatch<'_, T>,
@@ -286,7 +285,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             RecurrentInput::Dense(x) => (d_gates, Matrix::dense(x, d_gates.rows, inputs)),
             RecurrentInput::Embedded { ids, embedding } => {
                 let words = embedding.len() / inputs;
-                let table = sized(&mut self.table, words * d_gates.cols);
+                let table = sized(&mut self.d_table, words * d_gates.cols);
                 table.fill(T::ZERO);
                 scatter_add(table, d_gates, position_first(ids, batch.len), team);
                 let d_table = Matrix::dense(&*table, words, d_gates.cols);
@@ -297,5 +296,16 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
         self.weights
             .input
             .backward_on(d_gates, d_input, output, team);
+    }
+}
+
+/// Positions whose share of the gates is one product: as many as make `ROWS` rows of it, since to read
+/// the weights takes longer than a product of few rows. The rows of several positions are neighbors
+/// only where one range has all of them.
+fn positions_at_once(rows: usize, ranges: usize) -> usize {
+    const ROWS: usize = 32;
+    match ranges {
+        1 => (ROWS / rows.max(1)).max(1),
+        _ => 1,
     }
 }

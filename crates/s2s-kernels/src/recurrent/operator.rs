@@ -118,7 +118,7 @@ impl<C: Cell> Sequence<C> {
         let mut states = vec![0.0; self.len * self.batch * self.units];
         let input = swapped(input, self.batch, self.len);
         let mut layer = RecurrentLayer::new(self.direction);
-        layer.pack(self.split(weights));
+        layer.pack(self.split(weights), &[]);
         let batch = self.batch(&input);
         layer.forward(batch, &mut states, self.columns(), &mut Team::single());
         Trace {
@@ -237,6 +237,6 @@ impl<C: Cell> CustomOp2 for Sequence<C> {
 /// `[outer, inner, W]` as `[inner, outer, W]`.
 fn swapped(values: &[f32], outer: usize, inner: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
-    swap_axes(&mut out, values, (outer, inner));
+    swap_axes(&mut out, values, (outer, inner), &mut Team::single());
     out
 }

@@ -20,6 +20,8 @@ pub(super) struct Pass<'a, T: Real, C> {
     pub(super) lengths: &'a [usize],
     pub(super) len: usize,
     pub(super) columns: Columns,
+    /// Positions whose share of the gates is computed together.
+    pub(super) at_once: usize,
 }
 
 impl<T: Real, C: Cell> Pass<'_, T, C> {
@@ -30,21 +32,33 @@ impl<T: Real, C: Cell> Pass<'_, T, C> {
         active.extend((0..lengths.len()).filter(|&row| position < lengths[row]));
     }
 
-    /// The input's share of the gates at `position`.
-    fn input_gates(&self, out: &mut [T], rows: &Range<usize>, position: usize) {
+    /// The input's share of the gates at some positions, `[positions, rows, G·H]`.
+    fn input_gates(&self, out: &mut [T], rows: &Range<usize>, positions: Range<usize>) {
         let cols = self.weights.gates();
         match self.input {
             RecurrentInput::Dense(x) => {
+                let first = positions.start * self.lengths.len() + rows.start;
                 let x = Matrix::dense(x, self.len * self.lengths.len(), self.inputs)
-                    .rows(position * self.lengths.len() + rows.start, rows.len());
+                    .rows(first, positions.len() * rows.len());
                 let bias = Output::Bias(&self.weights.bias_ih);
                 self.weights.input.forward(x, out, cols, bias);
             }
             RecurrentInput::Embedded { ids, .. } => {
-                let ids = rows.clone().map(|row| ids[row * self.len + position]);
-                gather(out, self.table, cols, ids);
+                let at = |position| rows.clone().map(move |row| ids[row * self.len + position]);
+                gather(out, self.table, cols, positions.flat_map(at));
             }
         }
+    }
+
+    /// The positions that are computed together with that of `step`, which is the first of them that
+    /// is read.
+    fn positions(&self, step: usize) -> Range<usize> {
+        let last = (step + self.at_once).min(self.len) - 1;
+        let (one, other) = (
+            self.direction.position(step, self.len),
+            self.direction.position(last, self.len),
+        );
+        one.min(other)..one.max(other) + 1
     }
 
     /// One row of zeros, as often as needed: the state before the first position.
@@ -76,10 +90,14 @@ impl<T: Real> Forward<'_, T> {
         let (units, rows) = (pass.weights.units, self.rows.len());
         let (cell_units, gates_width) = (C::CELL_STATES * units, pass.weights.gates());
         let mut active = Vec::with_capacity(rows);
+        let mut together = 0..0;
         for step in 0..pass.len {
             let position = pass.direction.position(step, pass.len);
             pass.active(&mut active, &self.rows, position);
-            pass.input_gates(self.input_gates, &self.rows, position);
+            if !together.contains(&position) {
+                together = pass.positions(step);
+                pass.input_gates(self.input_gates, &self.rows, together.clone());
+            }
             let (previous, hidden_gates, states, cell_states);
             if step == 0 {
                 states = self.states.hidden.at_mut(position);
@@ -109,7 +127,8 @@ impl<T: Real> Forward<'_, T> {
                 state[first..][..units].fill(T::ZERO);
             }
             cell_states.fill(T::ZERO);
-            let input_gates = Matrix::dense(&*self.input_gates, rows, gates_width);
+            let all = Matrix::dense(&*self.input_gates, together.len() * rows, gates_width);
+            let input_gates = all.rows((position - together.start) * rows, rows);
             let after = State {
                 hidden: &mut states[first..],
                 cell: cell_states,

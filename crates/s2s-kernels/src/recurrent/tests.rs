@@ -69,7 +69,8 @@ impl<C: Cell> Case<C> {
         let mut states = vec![0.0; self.len * self.lengths.len() * COLUMNS.stride];
         let (d_states, d_last) = self.loss_weights();
         let mut ends = d_last.clone();
-        layer.pack(params);
+        let words = self.ids.as_ref().map_or(&[][..], |_| parts[4]);
+        layer.pack(params, words);
         layer.forward(self.batch(parts[4]), &mut states, COLUMNS, &mut self.team());
         let to = Columns {
             first: 0,

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::{Cell, RecurrentGrads, RecurrentParams};
-use crate::linear::{Linear, add_to, bias_gradient, weight_gradient};
+use crate::linear::{Linear, add_to, bias_gradient, weight_gradients};
 use crate::real::{Matrix, Output, Real};
 use crate::team::Team;
 
@@ -49,7 +49,8 @@ impl<T: Real, C: Cell> CellWeights<T, C> {
         for (packed, block) in self.d_blocks.iter_mut().zip(C::STATE_SHARE) {
             let rows = block.gates.len() * units;
             let weight = &params.weight_hh[block.gates.start * units * units..][..rows * units];
-            T::pack(packed, weight, rows, units);
+            let weight = Matrix::dense(weight, rows, units);
+            T::pack(packed, weight, &mut Team::single());
         }
     }
 
@@ -94,12 +95,17 @@ pub(crate) fn hidden_gradients<T: Real, C: Cell>(
     team: &mut Team<T>,
 ) {
     let units = previous.cols;
-    for block in C::STATE_SHARE {
-        let rows = block.gates.len() * units;
-        let d_weight = &mut grads.weight_hh[block.gates.start * units * units..][..rows * units];
-        let d_block = d_gates.columns(block.saved * units, rows);
-        weight_gradient(d_weight, units, d_block, previous, Output::Replace, team);
-    }
+    let mut rest = &mut *grads.weight_hh;
+    let mut blocks: Vec<_> = C::STATE_SHARE
+        .iter()
+        .map(|block| {
+            let rows = block.gates.len() * units;
+            let (d_weight, after) = std::mem::take(&mut rest).split_at_mut(rows * units);
+            rest = after;
+            (d_weight, d_gates.columns(block.saved * units, rows))
+        })
+        .collect();
+    weight_gradients(&mut blocks, units, previous, Output::Replace, team);
 }
 
 /// The gradients of both biases from the derivatives of all steps, `d_gates [M, SAVED·H]`.

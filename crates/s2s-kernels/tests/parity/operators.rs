@@ -1,5 +1,7 @@
 //! Through candle: both kernels on the same variables.
 
+use std::num::NonZeroUsize;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use s2s_kernels::{AdamStep, Direction, Kernels, Moments, Ragged, RecurrentWeights};
@@ -255,7 +257,7 @@ fn adam_is_its_reference() -> Result<()> {
                     correction1: 1.0 - 0.9_f64.powi(update),
                     correction2: 1.0 - 0.999_f64.powi(update),
                 };
-                kernels.adam(&param, &grad, &mut moments, &step)?;
+                kernels.adam([(&param, &grad, &mut moments)], &step, NonZeroUsize::MIN)?;
             }
             Ok(vec![
                 numbers(&param)?,

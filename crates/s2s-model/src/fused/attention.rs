@@ -56,18 +56,18 @@ impl FusedAttention {
         (keys, scorer)
     }
 
-    pub(super) fn pack(
-        &mut self,
-        params: &ParamSlices<'_>,
-        scorer: &mut dyn Scorer<f32>,
-    ) -> Result<()> {
+    /// Packs what the keys are projected by.
+    pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
         if let Keys::Projected(width) = self.source {
             let weight = params.get("attention.key.weight")?;
             self.key.pack(Matrix::dense(weight, width, self.both));
         }
-        let packed = self.names.iter().map(|name| params.get(name));
-        scorer.pack(&packed.collect::<Result<Vec<_>>>()?);
         Ok(())
+    }
+
+    /// What the scorer packs.
+    pub(super) fn scorer_params<'p>(&self, params: &'p ParamSlices<'_>) -> Result<Vec<&'p [f32]>> {
+        self.names.iter().map(|name| params.get(name)).collect()
     }
 
     /// Projects the keys of `values` `[B, S, 2H]`.

@@ -4,10 +4,10 @@ use candle_core::Result;
 use s2s_kernels::State;
 use s2s_kernels::slices::{
     Bidirectional, BidirectionalStates, Cell, Matrix, RecurrentBatch, RecurrentInput, Team, gather,
-    position_first, scatter_add,
+    multiply_mask, position_first, scatter_add,
 };
 
-use super::slices::{GradSlices, ParamSlices, draw_mask, multiply_mask};
+use super::slices::{GradSlices, ParamSlices, draw_mask};
 use crate::{ModelConfig, Noise, Probability};
 
 /// What is read: words, batch first.
@@ -55,12 +55,18 @@ impl<C: Cell> FusedEncoder<C> {
         }
     }
 
+    /// Packs the weights; what is dropped has been drawn before.
     pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
+        let embedding = params.get("encoder.embedding.weight")?;
         for (k, layer) in self.layers.iter_mut().enumerate() {
-            layer.rnn.pack([
+            let reads_words = k == 0 && layer.mask.is_empty();
+            let weights = [
                 params.recurrent("encoder.rnn", &format!("_l{k}"))?,
                 params.recurrent("encoder.rnn", &format!("_l{k}_reverse"))?,
-            ]);
+            ];
+            layer
+                .rnn
+                .pack(weights, if reads_words { embedding } else { &[] });
         }
         Ok(())
     }
@@ -85,7 +91,7 @@ impl<C: Cell> FusedEncoder<C> {
                         gather(&mut layer.input, embedding, self.width, ids);
                     }
                 }
-                multiply_mask(&mut layer.input, &layer.mask, batch, words.len);
+                multiply_mask(&mut layer.input, &layer.mask, (words.len, batch), team);
             }
             layer.states.resize(n * self.both, 0.0);
             let (width, last) = (batch * self.both, &mut layer.last);
@@ -137,7 +143,7 @@ impl<C: Cell> FusedEncoder<C> {
                 .rnn
                 .backward(read, seen, d_input, &mut d_weights, team);
             if !layer.mask.is_empty() {
-                multiply_mask(d_input, &layer.mask, batch, words.len);
+                multiply_mask(d_input, &layer.mask, (words.len, batch), team);
             }
         }
         if !self.layers[0].mask.is_empty() {

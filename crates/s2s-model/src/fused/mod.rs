@@ -95,6 +95,10 @@ impl<C: Cell> Fused<C> {
         }
     }
 
+    fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.team.threads()).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// Packs every weight, and draws what is dropped from `n` words read and as many said, of which
     /// there may be none: all that a pass needs and no batch decides.
     fn prepare(
@@ -103,22 +107,26 @@ impl<C: Cell> Fused<C> {
         (n_sources, n_targets): (usize, usize),
         noise: Option<&Noise>,
     ) -> Result<()> {
-        self.attention.pack(params, &mut *self.decoder.scorer)?;
-        let (encoder, bridge) = (&mut self.encoder, &mut self.bridge);
+        let (encoder, bridge, attention) =
+            (&mut self.encoder, &mut self.bridge, &mut self.attention);
         let (decoder, masks, sizes) = (&mut self.decoder, &mut self.masks, self.sizes);
-        let (read, said) = self.team.both(
+        let scorer_params = attention.scorer_params(params)?;
+        // The decoder's weights alone are about as many as all others.
+        let (all_else, decoder) = self.team.both(
             || {
                 encoder.draw(n_sources, noise);
+                masks.draw(noise, sizes, n_targets);
                 encoder.pack(params)?;
-                bridge.pack(params)
+                bridge.pack(params)?;
+                attention.pack(params)
             },
             || {
-                masks.draw(noise, sizes, n_targets);
+                decoder.scorer.pack(&scorer_params);
                 decoder.pack(&params.decoder(sizes.layers)?);
                 Ok(())
             },
         );
-        read.and(said)
+        all_else.and(decoder)
     }
 
     fn forward(&mut self, params: &ParamSlices<'_>, host: &HostBatch<'_>) -> Result<()> {
@@ -145,6 +153,7 @@ impl<C: Cell> Fused<C> {
             &mut self.values,
             position_first,
             (words.len, words.lengths.len()),
+            team,
         );
         self.attention.forward(&self.values, team);
         Ok(())
@@ -211,6 +220,7 @@ impl<C: Cell> Fused<C> {
             self.encoder.d_values_mut(),
             &self.d_values,
             (rows, host.source_len()),
+            team,
         );
 
         self.bridge.backward(self.encoder.last(), grads, team)?;

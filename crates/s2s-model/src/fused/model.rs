@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor};
 use dyn_clone::DynClone;
-use s2s_kernels::slices::{Cell, Gru, Lstm, Team};
+use s2s_kernels::slices::{Cell, Gru, Lstm, Team, in_pool};
 
 use super::slices::ParamSlices;
 use super::{Fused, HostBatch};
@@ -71,11 +71,13 @@ impl<C: Cell> FusedModel for Fused<C> {
     }
 
     fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score> {
-        let host = HostBatch::of(batch, forcing)?;
-        let params = ParamSlices::of(params);
-        self.prepare(&params, host.n_words(), None)?;
-        self.forward(&params, &host)?;
-        Ok(self.loss(&host))
+        in_pool(self.threads(), || {
+            let host = HostBatch::of(batch, forcing)?;
+            let params = ParamSlices::of(params);
+            self.prepare(&params, host.n_words(), None)?;
+            self.forward(&params, &host)?;
+            Ok(self.loss(&host))
+        })
     }
 
     fn gradients(
@@ -85,15 +87,17 @@ impl<C: Cell> FusedModel for Fused<C> {
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(Score, Vec<Tensor>)> {
-        let host = HostBatch::of(batch, forcing)?;
-        let slices = ParamSlices::of(params);
-        self.prepare(&slices, host.n_words(), Some(noise))?;
-        self.forward(&slices, &host)?;
-        let score = self.loss(&host);
-        let mut buffer = std::mem::take(&mut self.gradients);
-        let gradients = buffer.fill(params, |grads| self.backward(&slices, &host, grads))?;
-        self.gradients = buffer;
-        Ok((score, gradients))
+        in_pool(self.threads(), || {
+            let host = HostBatch::of(batch, forcing)?;
+            let slices = ParamSlices::of(params);
+            self.prepare(&slices, host.n_words(), Some(noise))?;
+            self.forward(&slices, &host)?;
+            let score = self.loss(&host);
+            let mut buffer = std::mem::take(&mut self.gradients);
+            let gradients = buffer.fill(params, |grads| self.backward(&slices, &host, grads))?;
+            self.gradients = buffer;
+            Ok((score, gradients))
+        })
     }
 
     fn greedy(

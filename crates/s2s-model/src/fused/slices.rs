@@ -166,15 +166,3 @@ pub(super) fn draw_mask(
         _ => mask.clear(),
     }
 }
-
-/// `x [S, B, W] *= mask [B, S, W]`: activations are position first, masks batch first.
-pub(super) fn multiply_mask(x: &mut [f32], mask: &[f32], batch: usize, len: usize) {
-    let width = x.len() / (batch * len).max(1);
-    for (index, x) in x.chunks_exact_mut(width.max(1)).enumerate() {
-        let (position, row) = (index / batch, index % batch);
-        let mask = &mask[(row * len + position) * width..][..width];
-        for (x, mask) in x.iter_mut().zip(mask) {
-            *x *= mask;
-        }
-    }
-}
