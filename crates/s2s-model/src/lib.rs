@@ -59,4 +59,4 @@ pub use params::{Init, Params, Scope};
 pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};
 pub use score::Score;
 pub use seq2seq::{MAX_REFERENCE_LEN, Output, REFERENCE_STACK_BYTES, Seq2Seq};
-pub use weights::{Numbers, load_tensors, load_weights, save_weights};
+pub use weights::{Numbers, load_tensors, load_weights, save_tensors, save_weights};

@@ -1,11 +1,12 @@
 //! Parameters to and from safetensors, with PyTorch's names.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use ::safetensors::SafeTensors;
 use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, StorageRef, Tensor, bail};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{CellKind, Params};
@@ -29,11 +30,60 @@ pub enum Numbers {
 /// # Errors
 /// If the device fails.
 pub fn save_weights(params: &Params) -> Result<Vec<u8>> {
-    let named: Vec<(&str, Tensor)> = params
-        .iter()
-        .map(|(name, var)| Ok((name, var.as_tensor().to_device(&Device::Cpu)?)))
+    save_tensors(params.iter().map(|(name, var)| (name, var.as_tensor())))
+}
+
+/// Tensors with their names as a safetensors file.
+///
+/// # Errors
+/// If the device fails.
+pub fn save_tensors<'a, S: AsRef<str> + Ord + fmt::Display>(
+    named: impl IntoIterator<Item = (S, &'a Tensor)>,
+) -> Result<Vec<u8>> {
+    let named: Vec<(S, Tensor)> = named
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)))
         .collect::<Result<_>>()?;
-    ::safetensors::serialize(named, None).map_err(candle_core::Error::wrap)
+    let views = named
+        .iter()
+        .map(|(name, tensor)| (name, InPlace::of(tensor)));
+    ::safetensors::serialize(views, None).map_err(candle_core::Error::wrap)
+}
+
+/// A tensor whose numbers are written from where they are: candle's own view copies them first.
+struct InPlace<'a> {
+    tensor: &'a Tensor,
+    storage: StorageRef<'a>,
+}
+
+impl<'a> InPlace<'a> {
+    fn of(tensor: &'a Tensor) -> Self {
+        let (storage, _) = tensor.storage_and_layout();
+        Self { tensor, storage }
+    }
+}
+
+impl ::safetensors::View for InPlace<'_> {
+    fn dtype(&self) -> ::safetensors::Dtype {
+        ::safetensors::View::dtype(self.tensor)
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.tensor.dims()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match (&*self.storage, self.tensor.layout().contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) => {
+                Cow::Borrowed(bytemuck::cast_slice(&numbers[start..end]))
+            }
+            _ => ::safetensors::View::data(self.tensor),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        ::safetensors::View::data_len(self.tensor)
+    }
 }
 
 /// Sets all parameters from a safetensors file, or none of them.

@@ -41,18 +41,12 @@ pub(crate) struct Entry {
 }
 
 impl Manifest {
-    /// The manifest of these files; `Err` with the name that cannot be in it.
-    pub(crate) fn new(files: &[(&str, &[u8])]) -> Result<Self, String> {
-        let files: Vec<_> = files
-            .iter()
-            .map(|(name, bytes)| Entry::new(name, bytes))
-            .collect();
-        match bad_name(&files) {
-            Some(name) => Err(name.to_owned()),
-            None => Ok(Self {
-                format: FORMAT,
-                files,
-            }),
+    /// The manifest of these files, whose names are good.
+    pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
+        let files = files.iter().map(|(name, bytes)| Entry::new(name, bytes));
+        Self {
+            format: FORMAT,
+            files: files.collect(),
         }
     }
 
@@ -78,7 +72,7 @@ impl Manifest {
             });
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(parsing)?;
-        if let Some(name) = bad_name(&manifest.files) {
+        if let Some(name) = bad_name(manifest.files.iter().map(|file| file.name.as_str())) {
             return Err(Damage::FileName {
                 name: name.to_owned(),
             });
@@ -131,7 +125,7 @@ impl Entry {
 
 /// The first name that is not plain (so that it might lead out of the folder, or hide in it), that
 /// is the manifest's, or that stands there twice.
-fn bad_name(files: &[Entry]) -> Option<&str> {
+pub(crate) fn bad_name<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let is_plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.len() <= 100
@@ -140,10 +134,10 @@ fn bad_name(files: &[Entry]) -> Option<&str> {
                 .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
             && !name.eq_ignore_ascii_case(MANIFEST)
     };
-    let names = files.iter().map(|file| file.name.as_str());
+    let all = names.clone();
     names
         .enumerate()
-        .find(|(i, name)| !is_plain(name) || files[..*i].iter().any(|f| f.name == *name))
+        .find(|(i, name)| !is_plain(name) || all.clone().take(*i).any(|before| before == *name))
         .map(|(_, name)| name)
 }
 

@@ -1,12 +1,14 @@
 use crate::atomic::{parent, replace_dir, replace_file, writing};
-use crate::manifest::{MANIFEST, Manifest};
+use crate::manifest::{MANIFEST, Manifest, bad_name};
 use crate::read::{is_whole, lines, read_file};
 use crate::{Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::marker::PhantomData;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
 /// Writes a file so that at no instant its name leads to half of it, with the folders above it.
 ///
@@ -66,13 +68,23 @@ pub fn write_csv<T: Serialize>(path: impl AsRef<Path>, records: &[T]) -> Result<
 /// [`Error::FileName`] for a name that is no plain file name, or stands twice.
 pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Result<()> {
     let path = path.as_ref();
-    let manifest = Manifest::new(files).map_err(|name| Error::FileName {
-        path: path.to_owned(),
-        name,
-    })?;
-    let manifest = manifest.to_bytes();
-    let files = [files, &[(MANIFEST, &manifest)]].concat();
-    replace_dir(path, &files, is_whole)
+    if let Some(name) = bad_name(files.iter().map(|(name, _)| *name)) {
+        return Err(Error::FileName {
+            path: path.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+    let manifest = || Manifest::new(files).to_bytes();
+    // The hashes of large files take as long as to write them.
+    thread::scope(|scope| {
+        let hashing = thread::Builder::new().spawn_scoped(scope, manifest);
+        let last = || match hashing.map(ScopedJoinHandle::join) {
+            Ok(Ok(manifest)) => manifest,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => manifest(), // no thread is to be had
+        };
+        replace_dir(path, files, (MANIFEST, last), is_whole)
+    })
 }
 
 /// Puts in order what an interrupted [`write_checkpoint`] left, as the next one would: for a run that
@@ -90,8 +102,9 @@ pub fn settle_checkpoint(path: impl AsRef<Path>) -> Result<()> {
 pub struct GrowingFile {
     path: PathBuf,
     file: File,
-    len: u64,      // of its whole records
-    is_torn: bool, // whether part of a record may stand behind them
+    len: u64,        // of its whole records
+    is_torn: bool,   // whether part of a record may stand behind them
+    is_synced: bool, // whether all of it survives a loss of power
 }
 
 impl GrowingFile {
@@ -109,6 +122,7 @@ impl GrowingFile {
             file,
             len: 0,
             is_torn: false,
+            is_synced: false,
         })
     }
 
@@ -121,6 +135,7 @@ impl GrowingFile {
         if self.is_torn {
             self.mend()?;
         }
+        self.is_synced = false;
         if let Err(e) = fs::write(&self.file, record) {
             self.is_torn = true;
             let _ = self.mend(); // or else at the next append
@@ -134,8 +149,12 @@ impl GrowingFile {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn sync(&self) -> Result<()> {
-        fs::sync(&self.file).map_err(writing(&self.path))
+    pub fn sync(&mut self) -> Result<()> {
+        if !self.is_synced {
+            fs::sync(&self.file).map_err(writing(&self.path))?;
+            self.is_synced = true;
+        }
+        Ok(())
     }
 
     /// The file.
@@ -204,6 +223,7 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
                 file,
                 len: kept.len() as u64,
                 is_torn: false,
+                is_synced: false,
             },
             records: PhantomData,
         })
@@ -227,7 +247,7 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn sync(&self) -> Result<()> {
+    pub fn sync(&mut self) -> Result<()> {
         self.file.sync()
     }
 

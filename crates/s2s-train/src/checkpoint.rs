@@ -6,10 +6,10 @@
 //! state.json            everything else that decides how the run goes on
 //! ```
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use s2s_kernels::Moments;
-use s2s_model::{Numbers, Params, load_tensors, load_weights, save_weights};
-use s2s_runlog::{Checkpoint, CheckpointName, CorpusRecord};
+use s2s_model::{Numbers, Params, load_tensors, load_weights, save_tensors, save_weights};
+use s2s_runlog::{Checkpoint, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -115,37 +115,32 @@ pub(crate) fn check_config(
     Err(misfit(checkpoint, reason))
 }
 
-/// The files of a checkpoint.
-pub(crate) fn save(
-    name: CheckpointName,
-    params: &Params,
-    optimizer: &Adam,
-    state: &TrainState,
-) -> Result<Vec<(&'static str, Vec<u8>)>> {
+/// The files of `best`, to be asked and not to go on from.
+pub(crate) fn best(params: &Params, state: &TrainState) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let mut json = serde_json::to_vec_pretty(state).map_err(candle_core::Error::wrap)?;
     json.push(b'\n');
-    let mut files = vec![(PARAMS, save_weights(params)?)];
-    match name {
-        CheckpointName::Best => {} // to be asked, not to go on from
-        CheckpointName::Last => files.push((MOMENTS, save_moments(params, optimizer)?)),
-    }
-    files.push((STATE, json));
-    Ok(files)
+    Ok(vec![(PARAMS, save_weights(params)?), (STATE, json)])
+}
+
+/// Makes of the files of `best` those of `last`.
+pub(crate) fn best_to_last(
+    files: &mut Vec<(&'static str, Vec<u8>)>,
+    params: &Params,
+    optimizer: &Adam,
+) -> Result<()> {
+    files.insert(1, (MOMENTS, save_moments(params, optimizer)?));
+    Ok(())
 }
 
 fn save_moments(params: &Params, optimizer: &Adam) -> Result<Vec<u8>> {
-    let mut moments = Vec::with_capacity(2 * params.iter().len());
-    for ((name, _), moment) in params.iter().zip(optimizer.moments()) {
-        moments.push((
-            format!("first/{name}"),
-            moment.first.to_device(&Device::Cpu)?,
-        ));
-        moments.push((
-            format!("second/{name}"),
-            moment.second.to_device(&Device::Cpu)?,
-        ));
-    }
-    Ok(safetensors::serialize(moments, None).map_err(candle_core::Error::wrap)?)
+    let moments = params.iter().zip(optimizer.moments());
+    let moments = moments.flat_map(|((name, _), moments)| {
+        [
+            (format!("first/{name}"), &moments.first),
+            (format!("second/{name}"), &moments.second),
+        ]
+    });
+    Ok(save_tensors(moments)?)
 }
 
 /// Sets the parameters from a checkpoint, or none of them.

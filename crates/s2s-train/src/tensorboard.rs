@@ -176,7 +176,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// [`EventError::File`].
-    pub fn flush(&self) -> Result<(), EventError> {
+    pub fn flush(&mut self) -> Result<(), EventError> {
         Ok(self.file.sync()?)
     }
 

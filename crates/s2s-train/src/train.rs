@@ -272,7 +272,7 @@ impl<M: Model> Trainer<M> {
         clock.n_tokens += record.tally.n_tokens;
         let flow = tell(observers, |observer| observer.on_step(&record))?;
         if flow.is_break() {
-            self.checkpoint(CheckpointName::Last, observers)?.is_break();
+            self.checkpoint(false, observers)?.is_break();
         }
         Ok(flow)
     }
@@ -288,7 +288,7 @@ impl<M: Model> Trainer<M> {
         let (model, device) = (&mut self.model, &self.device);
         let result = evaluate_observed(model, &*self.eval_data, Split::Val, device, observers)?;
         let Some(result) = result else {
-            self.checkpoint(CheckpointName::Last, observers)?.is_break();
+            self.checkpoint(false, observers)?.is_break();
             return Ok(ControlFlow::Break(()));
         };
         let (metrics, probe) = self.take_note(&result)?;
@@ -299,10 +299,7 @@ impl<M: Model> Trainer<M> {
             probe: &probe,
         };
         let mut flow = tell(observers, |observer| observer.on_eval(&event))?;
-        if metrics.is_best {
-            flow = either(flow, self.checkpoint(CheckpointName::Best, observers)?);
-        }
-        flow = either(flow, self.checkpoint(CheckpointName::Last, observers)?);
+        flow = either(flow, self.checkpoint(metrics.is_best, observers)?);
         clock.lap();
         Ok(flow)
     }
@@ -349,21 +346,28 @@ impl<M: Model> Trainer<M> {
         Ok((metrics, probe))
     }
 
-    /// Has a checkpoint saved. What is not finite never gets into one.
+    /// Has `last` saved, and before it `best` if it is that. What is not finite never gets into them.
     fn checkpoint(
         &self,
-        name: CheckpointName,
+        is_best: bool,
         observers: &mut [&mut dyn Observer],
     ) -> Result<ControlFlow<()>> {
-        let step = self.state.step;
-        let found = finite::of_state(self.model.params(), self.optimizer.moments())?;
+        let (step, params) = (self.state.step, self.model.params());
+        let found = finite::of_state(params, self.optimizer.moments())?;
         self.check(step, found)?;
-        let snapshot = Snapshot {
-            name,
+        let mut snapshot = Snapshot {
+            name: CheckpointName::Best,
             step,
-            files: checkpoint::save(name, self.model.params(), &self.optimizer, &self.state)?,
+            files: checkpoint::best(params, &self.state)?,
         };
-        tell(observers, |observer| observer.on_checkpoint(&snapshot))
+        let mut flow = ControlFlow::Continue(());
+        if is_best {
+            flow = tell(observers, |observer| observer.on_checkpoint(&snapshot))?;
+        }
+        snapshot.name = CheckpointName::Last;
+        checkpoint::best_to_last(&mut snapshot.files, params, &self.optimizer)?;
+        let last = tell(observers, |observer| observer.on_checkpoint(&snapshot))?;
+        Ok(either(flow, last))
     }
 
     /// That nothing bad was found, as of a step.

@@ -8,22 +8,24 @@ const PIXELS_PER_METER: u32 = 3780;
 
 /// The mean of each square of `OVERSAMPLING` pixels a side of an RGB picture, `width` pixels wide.
 pub(crate) fn shrink(pixels: &[u8], width: usize) -> Vec<u8> {
-    let side = OVERSAMPLING as usize;
+    const SIDE: usize = OVERSAMPLING as usize;
+    const COUNT: u16 = (SIDE * SIDE) as u16;
     let row = width * 3;
-    let mut small = Vec::with_capacity(pixels.len() / (side * side));
+    let bands = pixels.chunks_exact(row * SIDE);
+    let mut small = vec![0; bands.len() * (row / SIDE)];
     let mut columns = vec![0_u16; row]; // sums down the lines of a band
-    let count = (side * side) as u16;
-    for band in pixels.chunks_exact(row * side) {
+    for (band, small) in bands.zip(small.chunks_exact_mut((row / SIDE).max(1))) {
         columns.fill(0);
         for line in band.chunks_exact(row) {
             for (sum, &byte) in columns.iter_mut().zip(line) {
                 *sum += u16::from(byte);
             }
         }
-        for square in columns.chunks_exact(3 * side) {
-            for color in 0..3 {
-                let sum: u16 = square[color..].iter().step_by(3).sum();
-                small.push(((sum + count / 2) / count) as u8);
+        let (squares, _) = columns.as_chunks::<{ 3 * SIDE }>();
+        for (pixel, square) in small.as_chunks_mut::<3>().0.iter_mut().zip(squares) {
+            for (color, mean) in pixel.iter_mut().enumerate() {
+                let sum: u16 = (0..SIDE).map(|pixel| square[3 * pixel + color]).sum();
+                *mean = ((sum + COUNT / 2) / COUNT) as u8;
             }
         }
     }

@@ -235,22 +235,28 @@ impl Figure {
 
     /// The picture as a PNG of twice the size of the layout.
     pub fn png(&self) -> Png {
-        let (width, height) = (self.width * PNG_DENSITY, self.height * PNG_DENSITY);
+        self.png_of(PNG_DENSITY)
+    }
+
+    /// The picture as a PNG of the size of the layout: where many are shown, and drawn.
+    pub fn small_png(&self) -> Png {
+        self.png_of(1)
+    }
+
+    /// A PNG in which `density` pixels make one of the layout.
+    fn png_of(&self, density: u32) -> Png {
+        let (width, height) = (self.width * density, self.height * density);
         let drawn = (width * OVERSAMPLING, height * OVERSAMPLING);
         let mut pixels = vec![0xFF; drawn.0 as usize * drawn.1 as usize * 3];
         let mut backend = BitMapBackend::with_buffer(&mut pixels, drawn);
-        paint(
-            &mut backend,
-            &self.marks,
-            f64::from(PNG_DENSITY * OVERSAMPLING),
-        )
-        .expect("writing to a buffer does not fail");
+        paint(&mut backend, &self.marks, f64::from(density * OVERSAMPLING))
+            .expect("writing to a buffer does not fail");
         drop(backend);
         let pixels = bitmap::shrink(&pixels, drawn.0 as usize);
         Png {
             width,
             height,
-            bytes: bitmap::encode(width, height, PNG_DENSITY, &pixels),
+            bytes: bitmap::encode(width, height, density, &pixels),
         }
     }
 }
@@ -276,6 +282,8 @@ mod tests {
         let png = Figure::new(31.0, 17.0, "").png();
         assert_eq!((png.width, png.height), (62, 34));
         assert!(decode(&png).iter().all(|&byte| byte == 0xFF));
+        let small = Figure::new(31.0, 17.0, "").small_png();
+        assert_eq!((small.width, small.height), (31, 17));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub fn exact_match_plot(records: &[MetricsRecord]) -> LinePlot {
 /// # Errors
 /// As [`Heatmap::from_record`] and [`Heatmap::draw`].
 pub fn heatmap_png(record: &AttentionRecord) -> Result<Png, Error> {
-    Ok(Heatmap::from_record(record)?.draw_small()?.png())
+    Ok(Heatmap::from_record(record)?.draw_small()?.small_png())
 }
 
 /// The attention of one sequence in characters; see [`Heatmap::terminal`].
