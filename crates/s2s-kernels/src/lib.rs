@@ -233,6 +233,8 @@ impl Kernels {
                 optim::reference::squared_norm(tensor)
             }
         };
+        let is_fused = tensors.iter().all(|tensor| self.runs(&[tensor]));
+        let threads = if is_fused { threads } else { NonZeroUsize::MIN };
         team::each(threads, tensors.iter().collect(), of_one)
             .into_iter()
             .sum()
@@ -267,9 +269,10 @@ impl Kernels {
                 optim::reference::adam(param, grad, moments, step)
             }
         };
-        team::each(threads, params.into_iter().collect(), of_one)
-            .into_iter()
-            .collect()
+        let all: Vec<_> = params.into_iter().collect();
+        let is_fused = all.iter().all(|(param, ..)| self.runs(&[param]));
+        let threads = if is_fused { threads } else { NonZeroUsize::MIN };
+        team::each(threads, all, of_one).into_iter().collect()
     }
 
     /// Whether the fused kernels take these tensors.

@@ -9,20 +9,21 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Bytes of a large page.
 const PAGE: usize = 2 << 20;
-/// Bytes of the last page of a piece that may stay empty; with more, it is of small pages.
+/// Bytes of the last page of a piece that may stay empty; with more, its end is of small pages.
 const MAX_WASTE: usize = PAGE / 4;
 const CACHE_LINE: usize = 64;
 
-/// From one place in a cache to the next: an odd number of lines, so that each line of the nearest
-/// cache, which has 64 or 128 sets of them, is the first of some place.
+/// From one place in a cache to the next: an odd number of lines, so that each of as many places
+/// begins in another of the 64 sets of the nearest cache.
 const PLACE: usize = 17 * CACHE_LINE;
-const PLACES: usize = 61;
+const PLACES: usize = 64;
 const MAX_OFFSET: usize = (PLACES - 1) * PLACE;
 
 /// The system's allocator, which on Linux asks for large pages where a piece of memory fills them,
 /// the last of them at least by three quarters.
 ///
-/// The system gives them where it may. It is a program's to choose:
+/// The system gives them where it may. A large piece that grows is copied, and one of zeros is written
+/// at once. It is a program's to choose:
 ///
 /// ```
 /// #[global_allocator]
@@ -107,7 +108,7 @@ impl Piece {
     /// `None` where memory is too small, or wants to begin where only the system finds a place.
     fn of(layout: Layout) -> Option<Self> {
         let size = layout.size().checked_add(MAX_OFFSET)?;
-        let large_bytes = size.checked_add(MAX_WASTE)? / PAGE * PAGE;
+        let large_bytes = layout.size().checked_add(MAX_WASTE)? / PAGE * PAGE;
         if large_bytes == 0 || layout.align() > CACHE_LINE || !cfg!(target_os = "linux") {
             return None;
         }
@@ -140,27 +141,62 @@ unsafe fn advise(_memory: *mut u8, _bytes: usize) {}
 mod tests {
     use super::*;
 
+    const SIZES: [usize; 9] = [
+        16,
+        PAGE / 2,
+        PAGE - MAX_WASTE - 1,
+        PAGE - MAX_WASTE,
+        3 * PAGE + 5,
+        PAGE,
+        2 * PAGE - MAX_OFFSET,
+        PAGE - 1,
+        40,
+    ];
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).unwrap()
+    }
+
+    /// Bytes that no others in the neighborhood equal.
+    fn pattern(size: usize) -> impl Iterator<Item = u8> {
+        (0..size).map(|index| (index % 251) as u8)
+    }
+
     #[test]
     fn memory_keeps_its_contents_as_it_grows_and_shrinks() {
-        let layout = |size| Layout::from_size_align(size, 8).unwrap();
-        let sizes = [PAGE / 2, PAGE - 1, PAGE, 3 * PAGE + 5, PAGE + 1, 16];
+        for align in [1, 64, 128] {
+            // SAFETY: what is handed out is used within its size, and given back as it was taken.
+            unsafe {
+                let mut memory = LargePages.alloc(layout(SIZES[0], align));
+                for sizes in SIZES.windows(2) {
+                    let own = std::slice::from_raw_parts_mut(memory, sizes[0]);
+                    own.iter_mut()
+                        .zip(pattern(sizes[0]))
+                        .for_each(|(to, byte)| *to = byte);
+                    memory = LargePages.realloc(memory, layout(sizes[0], align), sizes[1]);
+                    assert_eq!(memory.addr() % align, 0);
+                    let kept = sizes[0].min(sizes[1]);
+                    let own = std::slice::from_raw_parts(memory, kept);
+                    assert!(own.iter().copied().eq(pattern(kept)), "{sizes:?}");
+                }
+                LargePages.dealloc(memory, layout(SIZES[8], align));
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_are_zeros_where_memory_was_used_before() {
         // SAFETY: what is handed out is used within its size, and given back as it was taken.
         unsafe {
-            let mut memory = LargePages.alloc_zeroed(layout(sizes[0]));
-            *memory = 7;
-            for pair in sizes.windows(2) {
-                memory = LargePages.realloc(memory, layout(pair[0]), pair[1]);
-                assert_eq!(*memory, 7);
-                memory.add(pair[1] - 1).write(1);
+            for size in SIZES {
+                let used = LargePages.alloc(layout(size, 8));
+                used.write_bytes(7, size);
+                LargePages.dealloc(used, layout(size, 8));
+                let zeros = LargePages.alloc_zeroed(layout(size, 8));
+                let own = std::slice::from_raw_parts(zeros, size);
+                assert!(own.iter().all(|&byte| byte == 0), "{size}");
+                LargePages.dealloc(zeros, layout(size, 8));
             }
-            LargePages.dealloc(memory, layout(sizes[5]));
-            let zeros = LargePages.alloc_zeroed(layout(2 * PAGE));
-            assert!(
-                std::slice::from_raw_parts(zeros, 2 * PAGE)
-                    .iter()
-                    .all(|&byte| byte == 0)
-            );
-            LargePages.dealloc(zeros, layout(2 * PAGE));
         }
     }
 }

@@ -87,7 +87,8 @@ pub fn in_pool<R: Send>(threads: NonZeroUsize, work: impl FnOnce() -> R + Send) 
     }
 }
 
-/// Does every piece of work, some of them at the same time if there are threads; what came of each.
+/// Does every piece of work, at the same time where rayon's pool has threads to spare, unless there is
+/// to be one thread; what came of each.
 pub(crate) fn each<W: Send, R: Send>(
     threads: NonZeroUsize,
     work: Vec<W>,

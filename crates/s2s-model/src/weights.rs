@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use ::safetensors::SafeTensors;
 use candle_core::safetensors::Load;
@@ -53,13 +54,18 @@ pub fn save_tensors<'a, S: AsRef<str> + Ord + fmt::Display>(
 /// A tensor whose numbers are written from where they are: candle's own view copies them first.
 struct InPlace<'a> {
     tensor: &'a Tensor,
-    storage: StorageRef<'a>,
+    /// Where they are, and which of those there; for f32 in their order, on the CPU.
+    numbers: Option<(StorageRef<'a>, Range<usize>)>,
 }
 
 impl<'a> InPlace<'a> {
     fn of(tensor: &'a Tensor) -> Self {
-        let (storage, _) = tensor.storage_and_layout();
-        Self { tensor, storage }
+        let (storage, layout) = tensor.storage_and_layout();
+        let numbers = match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => Some((storage, start..end)),
+            _ => None,
+        };
+        Self { tensor, numbers }
     }
 }
 
@@ -73,12 +79,12 @@ impl ::safetensors::View for InPlace<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match (&*self.storage, self.tensor.layout().contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) => {
-                Cow::Borrowed(bytemuck::cast_slice(&numbers[start..end]))
-            }
-            _ => ::safetensors::View::data(self.tensor),
+        if let Some((storage, range)) = &self.numbers
+            && let Storage::Cpu(CpuStorage::F32(numbers)) = &**storage
+        {
+            return Cow::Borrowed(bytemuck::cast_slice(&numbers[range.clone()]));
         }
+        ::safetensors::View::data(self.tensor)
     }
 
     fn data_len(&self) -> usize {

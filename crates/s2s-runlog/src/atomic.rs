@@ -65,7 +65,7 @@ pub(crate) fn replace_dir(
 ) -> Result<()> {
     path.file_name().ok_or_else(|| nameless(path))?;
     let [_, new, old] = candidates(path);
-    // What stands there was not built before the folders above it were durable.
+    // What a save has put there was not begun before the folders above it were durable.
     if fs::look(path).map_err(writing(path))?.is_none() {
         create_dirs(parent(path))?;
     }

@@ -18,11 +18,10 @@ pub struct Adam {
     clip_norm: f64,
     weight_decay: f64,
     kernels: Kernels,
-    threads: NonZeroUsize,
 }
 
 impl Adam {
-    /// With moments of zero; a `clip_norm` of 0 turns clipping off. No result depends on the threads.
+    /// With moments of zero; a `clip_norm` of 0 turns clipping off.
     ///
     /// # Errors
     /// If the device fails.
@@ -31,7 +30,6 @@ impl Adam {
         clip_norm: f64,
         weight_decay: f64,
         kernels: Kernels,
-        threads: NonZeroUsize,
     ) -> Result<Self> {
         let moments = params
             .iter()
@@ -42,7 +40,6 @@ impl Adam {
             clip_norm,
             weight_decay,
             kernels,
-            threads,
         })
     }
 
@@ -83,6 +80,7 @@ impl Adam {
         grad_norm: f64,
         update: u64,
         learning_rate: f64,
+        threads: NonZeroUsize,
     ) -> Result<()> {
         let is_clipped = self.clip_norm > 0.0 && grad_norm > self.clip_norm;
         let exponent = i32::try_from(update).unwrap_or(i32::MAX);
@@ -102,7 +100,7 @@ impl Adam {
         };
         let all = params.iter().zip(gradients).zip(&mut self.moments);
         let all = all.map(|(((_, var), gradient), moments)| (var, gradient, moments));
-        self.kernels.adam(all, &step, self.threads)
+        self.kernels.adam(all, &step, threads)
     }
 }
 
@@ -121,16 +119,12 @@ mod tests {
 
     use super::*;
 
+    const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
     fn quadratic(clip_norm: f64) -> Result<(Params, Adam)> {
         let mut params = Params::new(0, DType::F64, &Device::Cpu);
         params.root().get("w", 3, Init::Normal)?;
-        let adam = Adam::new(
-            &params,
-            clip_norm,
-            0.0,
-            Kernels::Reference,
-            NonZeroUsize::MIN,
-        )?;
+        let adam = Adam::new(&params, clip_norm, 0.0, Kernels::Reference)?;
         Ok((params, adam))
     }
 
@@ -141,7 +135,7 @@ mod tests {
         let weight = || -> Result<Vec<f64>> { params.get("w").unwrap().to_vec1() };
         let before = weight()?;
         let gradient = Tensor::new(&[3.0_f64, -0.5, 1e-3], &Device::Cpu)?;
-        adam.step(&params, std::slice::from_ref(&gradient), 1.0, 1, 0.1)?;
+        adam.step(&params, std::slice::from_ref(&gradient), 1.0, 1, 0.1, ONE)?;
         for ((after, before), sign) in weight()?.iter().zip(before).zip([1.0, -1.0, 1.0]) {
             assert!((before - after - 0.1 * sign).abs() < 1e-5);
         }
@@ -159,7 +153,7 @@ mod tests {
         assert_eq!(norm, 5.0);
         let first_moment = |clip_norm| -> Result<Vec<f64>> {
             let (params, mut adam) = quadratic(clip_norm)?;
-            adam.step(&params, std::slice::from_ref(&gradient), norm, 1, 0.1)?;
+            adam.step(&params, std::slice::from_ref(&gradient), norm, 1, 0.1, ONE)?;
             adam.moments()[0].first.to_vec1()
         };
         let (free, clipped) = (first_moment(0.0)?, first_moment(1.0)?);

@@ -92,13 +92,7 @@ impl<M: Model> Trainer<M> {
             total_steps: config.total_steps(steps_per_epoch),
             eval_every: config.eval_every(steps_per_epoch),
             eval_data: data.source.with_batch_size(train.eval_batch_size),
-            optimizer: Adam::new(
-                model.params(),
-                clip_norm,
-                decay,
-                model.kernels(),
-                model.threads(),
-            )?,
+            optimizer: Adam::new(model.params(), clip_norm, decay, model.kernels())?,
             state: TrainState {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 ..TrainState::default()
@@ -174,8 +168,9 @@ impl<M: Model> Trainer<M> {
         self.check(step, found)?;
 
         let rate = learning_rate(config, &self.state.plateau, step, self.total_steps);
+        let (params, threads) = (self.model.params(), self.model.threads());
         self.optimizer
-            .step(self.model.params(), &gradients, grad_norm, step, rate)?;
+            .step(params, &gradients, grad_norm, step, rate, threads)?;
 
         self.last = Some(LastFinite {
             step,

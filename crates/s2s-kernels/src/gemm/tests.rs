@@ -184,9 +184,10 @@ proptest! {
 fn packing_in_shares_is_packing() {
     for (inner, cols) in [(0, 40), (3, 1), (5, 70), (MAX_DEPTH + 1, 33)] {
         let b = matrix(1, inner, cols, cols + 1);
-        let (mut whole, mut shared) = (Packed::new(), Packed::new());
+        let mut whole = Packed::new();
         whole.pack(&b, cols + 1, inner, cols);
         for n in 1..5 {
+            let mut shared = Packed::new();
             for piece in shared.pieces(inner, cols, n).into_iter().flatten() {
                 piece.pack(&b, cols + 1);
             }

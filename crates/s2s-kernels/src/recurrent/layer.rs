@@ -111,11 +111,14 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
         self.weights.pack(params, weight_ih);
         self.zeros.clear();
         self.zeros.resize(params.units(), T::ZERO);
-        let words = Matrix::dense(words, words.len() / self.inputs, self.inputs);
+        let n_words = words.len().checked_div(self.inputs).unwrap_or(0);
+        let words = Matrix::dense(words, n_words, self.inputs);
         let cols = self.weights.gates();
-        let table = sized(&mut self.table, words.rows * cols);
+        self.table.resize(n_words * cols, T::ZERO);
         let bias = Output::Bias(&self.weights.bias_ih);
-        self.weights.input.forward(words, table, cols, bias);
+        self.weights
+            .input
+            .forward(words, &mut self.table, cols, bias);
     }
 
     /// The states of every row, written into `columns` of `states [S, B, ·]`; 0 where padded.
@@ -134,6 +137,13 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             len,
         } = batch;
         let (n, units, gates_width) = (lengths.len(), self.weights.units, self.weights.gates());
+        if let RecurrentInput::Embedded { embedding, .. } = input {
+            assert_eq!(
+                embedding.len() * gates_width,
+                self.table.len() * self.inputs,
+                "the layer must be packed with the words that it reads"
+            );
+        }
         let ranges = team.ranges(n);
         let (stride, cell_units) = (C::gates_stride(units), C::CELL_STATES * units);
         let gates = sized(&mut self.gates, len * n * stride);

@@ -40,7 +40,8 @@ pub trait Cell: Copy + Debug + Default + Send + Sync + 'static {
     const SAVED: usize;
     /// Vectors of the state beside `h`: 0, or 1 for a cell that has a `c`.
     const CELL_STATES: usize;
-    /// Where the derivatives by the state's share of all gates stand, in the order of the gates.
+    /// Where the derivatives by the state's share of all gates stand, in the order of the gates, without
+    /// a gap from the first to the last.
     const STATE_SHARE: &'static [GateBlock];
 
     /// Numbers from the saved ones of one row to those of the next. Rows whose distance is a

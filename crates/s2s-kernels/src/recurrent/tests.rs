@@ -180,6 +180,26 @@ fn derivatives_are_those_of_the_forward_pass() {
     cases::<Lstm>().for_each(|case| case.check());
 }
 
+/// A row alone has the gates of so many positions from one product, and here from three.
+fn check_many_positions<C: Cell>() {
+    for case in cases::<C>() {
+        let words = || (0..70).map(|position| position % WORDS as u32).collect();
+        let case = Case {
+            lengths: vec![66],
+            len: 70,
+            ids: case.ids.is_some().then(words),
+            ..case
+        };
+        case.check();
+    }
+}
+
+#[test]
+fn derivatives_of_a_long_row_are_those_of_the_forward_pass() {
+    check_many_positions::<Gru>();
+    check_many_positions::<Lstm>();
+}
+
 fn check_one_position<C: Cell>() {
     for case in cases::<C>() {
         let case = Case {
