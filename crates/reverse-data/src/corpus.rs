@@ -129,8 +129,7 @@ impl BatchSource for Corpus {
         let len = |index| sources.line(index).len();
         let batch = self.order.batch(split, step, self.n_samples(split), len);
         let examples = batch.into_iter().map(|index| self.example(split, index));
-        let examples: Vec<_> = examples.collect();
-        PaddedBatch::from_examples(&examples, &self.vocabulary, self.source_markers)
+        PaddedBatch::from_examples(examples, &self.vocabulary, self.source_markers)
     }
 
     fn example(&self, split: Split, index: u64) -> Example {

@@ -40,7 +40,7 @@ pub use batch_source::BatchSource;
 pub use config::{Batching, DataConfig, MAX_LEN, Problem};
 pub use corpus::{Corpus, MAX_LINES, TextFile, corpus_paths};
 pub use error::{Error, LineProblem};
-pub use padded::{PaddedBatch, mark_source, pad};
+pub use padded::{PaddedBatch, mark_source};
 pub use report::{Leaks, SplitCount, SplitReport};
 pub use splits::Split;
 pub use symbols::SymbolsConfig;

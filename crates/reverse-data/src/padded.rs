@@ -1,5 +1,7 @@
 //! Sequences of different lengths as one rectangle.
 
+use std::borrow::Borrow;
+
 use crate::{Example, PAD, Token, Vocabulary};
 
 /// A batch of sources and targets, each padded to its longest row.
@@ -20,33 +22,26 @@ pub struct PaddedBatch {
 
 impl PaddedBatch {
     /// Ends each target with EOS, marks the sources if asked to, and pads.
-    pub fn from_examples(
-        examples: &[Example],
+    pub fn from_examples<E: Borrow<Example>>(
+        examples: impl IntoIterator<Item = E>,
         vocabulary: &Vocabulary,
         source_markers: bool,
     ) -> Self {
-        let (source, source_lengths) = if source_markers {
-            let marked = examples
-                .iter()
-                .map(|example| mark_source(&example.source, vocabulary));
-            pad(&marked.collect::<Vec<_>>())
-        } else {
-            pad(&examples
-                .iter()
-                .map(|example| &example.source)
-                .collect::<Vec<_>>())
-        };
-        let eos = [vocabulary.eos()];
-        let ended = examples
-            .iter()
-            .map(|example| [&example.target[..], &eos].concat());
-        let targets: Vec<_> = ended.collect();
-        let (target, target_lengths) = pad(&targets);
+        let (bos, eos) = ([vocabulary.bos()], [vocabulary.eos()]);
+        let (mut sources, mut targets) = (Rows::default(), Rows::default());
+        for example in examples {
+            let Example { source, target } = example.borrow();
+            match source_markers {
+                true => sources.push(&[&bos, source, &eos]),
+                false => sources.push(&[source]),
+            }
+            targets.push(&[target, &eos]);
+        }
         Self {
-            source,
-            source_lengths,
-            target,
-            target_lengths,
+            source: sources.padded(),
+            source_lengths: sources.lengths,
+            target: targets.padded(),
+            target_lengths: targets.lengths,
             bos: vocabulary.bos(),
         }
     }
@@ -80,16 +75,35 @@ impl PaddedBatch {
     }
 }
 
-/// The rows one after the other, each filled with [`PAD`] up to the longest, and their lengths.
-pub fn pad<Row: AsRef<[Token]>>(rows: &[Row]) -> (Vec<Token>, Vec<usize>) {
-    let lengths: Vec<_> = rows.iter().map(|row| row.as_ref().len()).collect();
-    let width = longest(&lengths);
-    let mut padded = Vec::with_capacity(rows.len() * width);
-    for (row, tokens) in rows.iter().enumerate() {
-        padded.extend_from_slice(tokens.as_ref());
-        padded.resize((row + 1) * width, PAD);
+/// Rows of tokens, one after the other.
+#[derive(Default)]
+struct Rows {
+    tokens: Vec<Token>,
+    lengths: Vec<usize>,
+}
+
+impl Rows {
+    /// Adds a row that is made of these parts.
+    fn push(&mut self, parts: &[&[Token]]) {
+        let begin = self.tokens.len();
+        for part in parts {
+            self.tokens.extend_from_slice(part);
+        }
+        self.lengths.push(self.tokens.len() - begin);
     }
-    (padded, lengths)
+
+    /// Each filled with [`PAD`] up to the longest.
+    fn padded(&self) -> Vec<Token> {
+        let width = longest(&self.lengths);
+        let mut padded = vec![PAD; self.lengths.len() * width];
+        let mut rest = &self.tokens[..];
+        for (row, &length) in padded.chunks_exact_mut(width.max(1)).zip(&self.lengths) {
+            let (tokens, behind) = rest.split_at(length);
+            row[..length].copy_from_slice(tokens);
+            rest = behind;
+        }
+        padded
+    }
 }
 
 /// BOS, the source, EOS.
@@ -147,9 +161,14 @@ mod tests {
 
     #[test]
     fn empty_rows_and_empty_batches_have_a_shape() {
-        assert_eq!(pad::<Vec<Token>>(&[]), (vec![], vec![]));
-        assert_eq!(pad(&[vec![], vec![7]]), (vec![PAD, 7], vec![0, 1]));
-        let empty = PaddedBatch::from_examples(&[], &Vocabulary::new(5).unwrap(), false);
+        let mut rows = Rows::default();
+        assert_eq!(rows.padded(), []);
+        rows.push(&[]);
+        assert_eq!(rows.padded(), []);
+        rows.push(&[&[7], &[]]);
+        assert_eq!((rows.padded(), rows.lengths), (vec![PAD, 7], vec![0, 1]));
+        let empty =
+            PaddedBatch::from_examples([] as [Example; 0], &Vocabulary::new(5).unwrap(), false);
         assert_eq!(
             (empty.n_rows(), empty.source_len(), empty.target_in()),
             (0, 0, vec![])

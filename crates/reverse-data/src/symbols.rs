@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use rand::{Rng, RngCore};
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Token;
@@ -59,7 +59,7 @@ impl Symbols {
         }
     }
 
-    pub(crate) fn draw(&self, rng: &mut dyn RngCore) -> Token {
+    pub(crate) fn draw(&self, rng: &mut impl Rng) -> Token {
         match self {
             Self::Uniform { n_symbols } => rng.random_range(1..=*n_symbols),
             Self::Weighted { running_sums } => {

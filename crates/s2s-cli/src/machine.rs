@@ -30,6 +30,7 @@ impl MachineArgs {
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
+            .thread_name(|index| format!("worker {index}"))
             .stack_size(STACK_BYTES)
             .build_global()?;
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());

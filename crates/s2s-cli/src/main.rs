@@ -87,6 +87,7 @@ fn main() -> ExitCode {
     let worker = {
         let ui = ui.clone();
         std::thread::Builder::new()
+            .name("command".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || run(&cli.command, &ui))
     };

@@ -37,13 +37,14 @@ impl Drop for Progress<'_> {
 impl Observer for Progress<'_> {
     fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
         self.tally += record.tally;
-        let message = format!(
-            "loss {:.4}  accuracy {}  {:.0} tokens/s",
-            self.tally.loss(),
-            percent(self.tally.token_accuracy()),
-            self.tally.n_tokens as f64 / self.since.elapsed().as_secs_f64(),
-        );
-        self.ui.move_bar(record.step, message);
+        self.ui.move_bar(record.step, || {
+            format!(
+                "loss {:.4}  accuracy {}  {:.0} tokens/s",
+                self.tally.loss(),
+                percent(self.tally.token_accuracy()),
+                self.tally.n_tokens as f64 / self.since.elapsed().as_secs_f64(),
+            )
+        });
         Ok(ControlFlow::Continue(()))
     }
 

@@ -101,10 +101,12 @@ impl Ui {
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
-    /// Moves the progress bar.
-    pub(crate) fn move_bar(&self, done: u64, message: String) {
-        self.bar.set_message(message);
-        self.bar.set_position(done);
+    /// Moves the progress bar, if it is to be seen.
+    pub(crate) fn move_bar(&self, done: u64, message: impl FnOnce() -> String) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(message());
+            self.bar.set_position(done);
+        }
     }
 
     /// Takes the progress bar away.

@@ -53,14 +53,12 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::sync_dir(parent(path)).map_err(writing(path))
 }
 
-/// Replaces a folder by one with these files and a last one, which makes it whole, and whose bytes are
-/// not asked for before the others are written.
+/// Replaces a folder by one with these files, of which the last makes it whole.
 ///
 /// `is_whole` says whether a folder is one that a reader would take.
 pub(crate) fn replace_dir(
     path: &Path,
     files: &[(&str, &[u8])],
-    last: (&str, impl FnOnce() -> Vec<u8>),
     is_whole: fn(&Path) -> bool,
 ) -> Result<()> {
     path.file_name().ok_or_else(|| nameless(path))?;
@@ -71,7 +69,7 @@ pub(crate) fn replace_dir(
     }
     settle(path, is_whole).map_err(writing(path))?;
     let discard = |_: &Error| drop(fs::remove_dir(&new)); // if that fails too, the next save settles
-    build(&new, files, last).inspect_err(discard)?;
+    build(&new, files).inspect_err(discard)?;
 
     let is_first = fs::look(path)
         .map_err(writing(path))
@@ -175,20 +173,12 @@ pub(crate) fn settle(path: &Path, is_whole: fn(&Path) -> bool) -> io::Result<()>
 }
 
 /// A new folder with these files, all of it durable.
-fn build(
-    path: &Path,
-    files: &[(&str, &[u8])],
-    (last, last_bytes): (&str, impl FnOnce() -> Vec<u8>),
-) -> Result<()> {
+fn build(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     fs::create_dir(path).map_err(writing(path))?;
-    let write = |name: &str, bytes: &[u8]| {
+    for (name, bytes) in files {
         let file = path.join(name);
-        write_new(&file, bytes).map_err(writing(&file))
-    };
-    files
-        .iter()
-        .try_for_each(|(name, bytes)| write(name, bytes))?;
-    write(last, &last_bytes())?;
+        write_new(&file, bytes).map_err(writing(&file))?;
+    }
     fs::sync_dir(path).map_err(writing(path))?;
     fs::sync_dir(parent(path)).map_err(writing(path))
 }

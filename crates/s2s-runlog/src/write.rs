@@ -6,9 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread::{self, ScopedJoinHandle};
 
 /// Writes a file so that at no instant its name leads to half of it, with the folders above it.
 ///
@@ -74,17 +72,13 @@ pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Resu
             name: name.to_owned(),
         });
     }
-    let manifest = || Manifest::new(files).to_bytes();
-    // The hashes of large files take as long as to write them.
-    thread::scope(|scope| {
-        let hashing = thread::Builder::new().spawn_scoped(scope, manifest);
-        let last = || match hashing.map(ScopedJoinHandle::join) {
-            Ok(Ok(manifest)) => manifest,
-            Ok(Err(panic)) => resume_unwind(panic),
-            Err(_) => manifest(), // no thread is to be had
-        };
-        replace_dir(path, files, (MANIFEST, last), is_whole)
-    })
+    let manifest = Manifest::new(files).to_bytes();
+    let all: Vec<(&str, &[u8])> = files
+        .iter()
+        .copied()
+        .chain([(MANIFEST, &manifest[..])])
+        .collect();
+    replace_dir(path, &all, is_whole)
 }
 
 /// Puts in order what an interrupted [`write_checkpoint`] left, as the next one would: for a run that

@@ -8,8 +8,8 @@
 
 use candle_core::Tensor;
 use s2s_kernels::Moments;
-use s2s_model::{Numbers, Params, load_tensors, load_weights, save_tensors, save_weights};
-use s2s_runlog::{Checkpoint, CorpusRecord};
+use s2s_model::{Numbers, Params, load_tensors, load_weights, save_tensors};
+use s2s_runlog::{Checkpoint, CheckpointName, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,56 @@ const STATE: &str = "state.json";
 
 /// Tokens of a target are fewer.
 const MAX_TARGET: u64 = 1 << 20;
+
+/// The state of a run as the files of its checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Steps taken.
+    pub step: u64,
+    /// Whether no evaluation before was better, so that it is to be saved as `best` too.
+    pub is_best: bool,
+    /// The bytes of `params.safetensors`.
+    pub params: Vec<u8>,
+    /// The bytes of `moments.safetensors`.
+    pub moments: Vec<u8>,
+    /// The bytes of `state.json`.
+    pub state: Vec<u8>,
+}
+
+impl Snapshot {
+    /// The files of one of its checkpoints, with their names.
+    pub fn files(&self, name: CheckpointName) -> Vec<(&'static str, &[u8])> {
+        let (params, state) = ((PARAMS, &self.params[..]), (STATE, &self.state[..]));
+        match name {
+            CheckpointName::Best => vec![params, state],
+            CheckpointName::Last => vec![params, (MOMENTS, &self.moments), state],
+        }
+    }
+
+    /// Becomes that of this state, in the memory that it has.
+    pub(crate) fn renew(
+        &mut self,
+        is_best: bool,
+        params: &Params,
+        optimizer: &Adam,
+        state: &TrainState,
+    ) -> Result<()> {
+        (self.step, self.is_best) = (state.step, is_best);
+        let named = params.iter().map(|(name, var)| (name, var.as_tensor()));
+        save_tensors(named, &mut self.params)?;
+        let moments = params.iter().zip(optimizer.moments());
+        let moments = moments.flat_map(|((name, _), moments)| {
+            [
+                (format!("first/{name}"), &moments.first),
+                (format!("second/{name}"), &moments.second),
+            ]
+        });
+        save_tensors(moments, &mut self.moments)?;
+        self.state = serde_json::to_vec_pretty(state).map_err(candle_core::Error::wrap)?;
+        self.state.push(b'\n');
+        Ok(())
+    }
+}
 
 /// What the loop remembers between steps, beside parameters and moments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -113,34 +163,6 @@ pub(crate) fn check_config(
                   may have been edited"
         .to_owned();
     Err(misfit(checkpoint, reason))
-}
-
-/// The files of `best`, to be asked and not to go on from.
-pub(crate) fn best(params: &Params, state: &TrainState) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let mut json = serde_json::to_vec_pretty(state).map_err(candle_core::Error::wrap)?;
-    json.push(b'\n');
-    Ok(vec![(PARAMS, save_weights(params)?), (STATE, json)])
-}
-
-/// Makes of the files of `best` those of `last`.
-pub(crate) fn best_to_last(
-    files: &mut Vec<(&'static str, Vec<u8>)>,
-    params: &Params,
-    optimizer: &Adam,
-) -> Result<()> {
-    files.insert(1, (MOMENTS, save_moments(params, optimizer)?));
-    Ok(())
-}
-
-fn save_moments(params: &Params, optimizer: &Adam) -> Result<Vec<u8>> {
-    let moments = params.iter().zip(optimizer.moments());
-    let moments = moments.flat_map(|((name, _), moments)| {
-        [
-            (format!("first/{name}"), &moments.first),
-            (format!("second/{name}"), &moments.second),
-        ]
-    });
-    Ok(save_tensors(moments)?)
 }
 
 /// Sets the parameters from a checkpoint, or none of them.

@@ -46,7 +46,7 @@ mod train;
 
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
-pub use checkpoint::{Best, TrainState};
+pub use checkpoint::{Best, Snapshot, TrainState};
 pub use config::{
     ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,
     ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
@@ -58,9 +58,7 @@ pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
 pub use metrics::Tally;
 pub use model::Model;
-pub use observer::{
-    Collector, EvalEvent, Observer, Picture, Render, RunWriter, Snapshot, StepRecord,
-};
+pub use observer::{Collector, EvalEvent, Observer, Picture, Render, RunWriter, StepRecord};
 pub use optim::{Adam, global_norm};
 pub use run::{Place, Run, Trained, load_model};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};

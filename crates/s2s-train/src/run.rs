@@ -13,10 +13,10 @@ use s2s_runlog::{
 };
 
 use crate::data::remembered;
-use crate::observer::Log;
+use crate::observer::{Log, beside};
 use crate::{
     Error, Evaluation, ExperimentConfig, Observer, Render, Result, RunWriter, StopReason, Trainer,
-    attention_of, checkpoint, evaluate_observed, load_config, open_data, reopen_data, tokens_of,
+    attention_of, checkpoint, load_config, open_data, reopen_data, tokens_of,
 };
 
 /// Samples of the test split whose attention is kept at the end of a run, ...
@@ -132,8 +132,8 @@ impl Run {
         &self.passed_over
     }
 
-    /// Trains to the end, or until an observer stops it; then evaluates the best checkpoint on the
-    /// test split, keeps some samples, and writes `run.json`.
+    /// Trains to the end, or until an observer stops it; then takes the best checkpoint for its model,
+    /// evaluates it on the test split, keeps some samples, and writes `run.json`.
     ///
     /// Logs that cannot be written stop nothing: the record says which of them have lost something.
     ///
@@ -150,11 +150,14 @@ impl Run {
         record.degraded = self.failures_before();
         let config = self.trainer.config().to_toml()?;
         let mut writer = RunWriter::open(self.dir.clone(), record, &config, render)?;
-        let mut all: Vec<&mut dyn Observer> = vec![&mut writer];
-        for observer in observers.iter_mut() {
-            all.push(*observer);
-        }
-        let reason = self.trainer.run(&mut all);
+        let trainer = &mut self.trainer;
+        let reason = beside(&mut writer, |records| {
+            let mut all: Vec<&mut dyn Observer> = vec![records];
+            for observer in observers.iter_mut() {
+                all.push(*observer);
+            }
+            trainer.run(&mut all)
+        })?;
 
         let status = match &reason {
             Ok(reason) => status_of(*reason),
@@ -195,18 +198,14 @@ impl Run {
         &mut self,
         observers: &mut [&mut dyn Observer],
     ) -> Result<Option<(EvalRecord, Option<LogFailure>)>> {
-        let config = self.trainer.config();
-        let (best, data) = (CheckpointName::Best, self.trainer.data());
-        let knowledge = (data.source.vocabulary(), data.corpus.as_ref());
-        let numbers = Numbers::Finite;
-        let (mut model, step) = load(&self.dir, best, numbers, config, knowledge, &self.device)?;
-        model.set_threads(self.trainer.model().threads().get());
-        let data = self.trainer.eval_data();
-        let result = evaluate_observed(&mut model, data, Split::Test, &self.device, observers)?;
+        let (model, config) = (self.trainer.model(), self.trainer.config());
+        let (best, corpus) = (CheckpointName::Best, self.trainer.data().corpus.as_ref());
+        let step = load_into(model, &self.dir, best, Numbers::Finite, config, corpus)?;
+        let result = self.trainer.evaluate(Split::Test, observers)?;
         let Some(result) = result else {
             return Ok(None);
         };
-        let samples = self.samples(&model, &result, step)?;
+        let samples = self.samples(&result, step)?;
         let mut log = Log::open("samples.jsonl", step, Ok::<_, RunLogError>(()));
         log.write(step, |()| write_file(self.dir.samples(), &samples));
         Ok(Some((
@@ -216,8 +215,8 @@ impl Run {
     }
 
     /// The lines of `samples.jsonl`: wrong ones first of all, then the first ones.
-    fn samples(&self, model: &Seq2Seq, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
-        let data = self.trainer.eval_data();
+    fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
+        let (model, data) = (self.trainer.model(), self.trainer.eval_data());
         let markers = self.trainer.config().data.source_markers;
         let mut chosen: Vec<u64> = result.wrong.iter().copied().take(N_WRONG_SAMPLES).collect();
         let others = (0..data.n_samples(Split::Test).unwrap_or(0))
@@ -307,17 +306,31 @@ fn load(
     (vocabulary, corpus): (&Vocabulary, Option<&CorpusRecord>),
     device: &Device,
 ) -> Result<(Seq2Seq, u64)> {
+    let tokens = tokens_of(vocabulary);
+    let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+    let step = load_into(&model, dir, name, numbers, config, corpus)?;
+    Ok((model, step))
+}
+
+/// Sets a model's parameters from a checkpoint, and says what step it was saved at. They are set
+/// before it is known whether it is one of this configuration.
+fn load_into(
+    model: &Seq2Seq,
+    dir: &RunDir,
+    name: CheckpointName,
+    numbers: Numbers,
+    config: &ExperimentConfig,
+    corpus: Option<&CorpusRecord>,
+) -> Result<u64> {
     let found = read_checkpoint(dir.checkpoint(name))?;
     for reason in found.passed_over() {
         tracing::warn!("{reason}; using {}", found.path().display());
     }
-    let tokens = tokens_of(vocabulary);
-    let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
     // Shapes before fingerprints: which parameter differs says more than that something does.
     checkpoint::load_params(model.params(), &found, numbers)?;
     let state = checkpoint::load_state(&found)?;
     checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
-    Ok((model, state.step))
+    Ok(state.step)
 }
 
 fn write_corpus(dir: &RunDir, trainer: &Trainer<Seq2Seq>) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Example, Split};
 use s2s_model::{Noise, Seq2Seq};
-use s2s_runlog::{AttentionRecord, Checkpoint, CheckpointName, MetricsRecord, TimingRecord};
+use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use crate::finite::{self, NotFinite};
 use crate::{
@@ -28,6 +28,7 @@ pub struct Trainer<M> {
     model: M,
     optimizer: Adam,
     state: TrainState,
+    snapshot: Arc<Snapshot>, // the last one, in whose memory the next is made
     total_steps: u64,
     eval_every: u64,
     device: Device,
@@ -97,6 +98,7 @@ impl<M: Model> Trainer<M> {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 ..TrainState::default()
             },
+            snapshot: Arc::default(),
             device: device.clone(),
             last: None,
             config,
@@ -232,6 +234,16 @@ impl<M: Model> Trainer<M> {
         self.eval_data.probe(PROBE_LEN)
     }
 
+    /// Figures of a split, or none if an observer stops it.
+    pub(crate) fn evaluate(
+        &mut self,
+        split: Split,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<Option<Evaluation>> {
+        let (model, device) = (&mut self.model, &self.device);
+        evaluate_observed(model, &*self.eval_data, split, device, observers)
+    }
+
     /// Why the run is over before its last step, if it is.
     fn ended(&self) -> Option<StopReason> {
         let patience = self.config.train.patience;
@@ -280,9 +292,7 @@ impl<M: Model> Trainer<M> {
         observers: &mut [&mut dyn Observer],
     ) -> Result<ControlFlow<()>> {
         let before = Instant::now();
-        let (model, device) = (&mut self.model, &self.device);
-        let result = evaluate_observed(model, &*self.eval_data, Split::Val, device, observers)?;
-        let Some(result) = result else {
+        let Some(result) = self.evaluate(Split::Val, observers)? else {
             self.checkpoint(false, observers)?.is_break();
             return Ok(ControlFlow::Break(()));
         };
@@ -341,28 +351,22 @@ impl<M: Model> Trainer<M> {
         Ok((metrics, probe))
     }
 
-    /// Has `last` saved, and before it `best` if it is that. What is not finite never gets into them.
+    /// Has the state saved. What is not finite never gets into it.
     fn checkpoint(
-        &self,
+        &mut self,
         is_best: bool,
         observers: &mut [&mut dyn Observer],
     ) -> Result<ControlFlow<()>> {
         let (step, params) = (self.state.step, self.model.params());
         let found = finite::of_state(params, self.optimizer.moments())?;
         self.check(step, found)?;
-        let mut snapshot = Snapshot {
-            name: CheckpointName::Best,
-            step,
-            files: checkpoint::best(params, &self.state)?,
-        };
-        let mut flow = ControlFlow::Continue(());
-        if is_best {
-            flow = tell(observers, |observer| observer.on_checkpoint(&snapshot))?;
+        if Arc::get_mut(&mut self.snapshot).is_none() {
+            self.snapshot = Arc::default(); // somebody still has the last one
         }
-        snapshot.name = CheckpointName::Last;
-        checkpoint::best_to_last(&mut snapshot.files, params, &self.optimizer)?;
-        let last = tell(observers, |observer| observer.on_checkpoint(&snapshot))?;
-        Ok(either(flow, last))
+        if let Some(snapshot) = Arc::get_mut(&mut self.snapshot) {
+            snapshot.renew(is_best, params, &self.optimizer, &self.state)?;
+        }
+        tell(observers, |observer| observer.on_checkpoint(&self.snapshot))
     }
 
     /// That nothing bad was found, as of a step.

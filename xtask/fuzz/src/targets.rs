@@ -18,8 +18,9 @@ use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Corpus, DataConfig, Split, TextFile, Vocabulary};
 use s2s_model::{Greedy, Seq2Seq, Source, Stop};
 use s2s_runlog::{
-    AttentionRecord, CorpusRecord, Environment, JsonLines, LengthsRecord, MetricsRecord, RunDir,
-    RunRecord, TimingRecord, read_checkpoint, read_json, read_lines, write_checkpoint,
+    AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
+    MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
+    write_checkpoint,
 };
 use s2s_train::{
     Collector, ExperimentConfig, Observer, StepRecord, Trainer, load_config, tokens_of,
@@ -156,7 +157,9 @@ impl Saved {
         let mut seen = Collector::default();
         let mut observers: [&mut dyn Observer; 2] = [&mut seen, &mut Once];
         open().run(&mut observers).expect("a step");
-        let files = seen.snapshots.remove(0).files;
+        let last = seen.last.expect("the state after it");
+        let files = last.files(CheckpointName::Last).into_iter();
+        let files = files.map(|(name, bytes)| (name, bytes.to_vec())).collect();
         Self {
             place: Place::new(),
             trainer: open(),

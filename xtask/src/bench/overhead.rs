@@ -1,13 +1,16 @@
 //! What a run spends beside training and evaluating the model.
 //!
 //! ```text
-//! s2s train       timing.jsonl: steps, evaluations, and the rest: logs, pictures and checkpoints
+//! s2s train       timing.jsonl: steps, evaluations, and the rest, in which training waits
+//!                 /proc: what logs, pictures and checkpoints, written meanwhile, take of the cores
 //! s2s bench data  what a step takes for its data: batch, coins and metrics
 //! ```
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::{available_parallelism, sleep};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use s2s_runlog::{RunDir, TimingRecord, read_lines};
@@ -23,6 +26,12 @@ const BOUND: f64 = 0.02;
 
 /// Batches to time: each takes well below a millisecond.
 const N_BATCHES: usize = 1000;
+
+/// The threads of `s2s train`: one trains, and the other writes meanwhile.
+const THREADS: [&str; 2] = ["training", "command"];
+
+/// How often the second one's time is looked at.
+const PERIOD: Duration = Duration::from_millis(50);
 
 /// A configuration, trained until an evaluation after one that is measured: what follows the last
 /// evaluation shows in no record.
@@ -43,7 +52,7 @@ const CASES: [Case; 2] = [
         name: "notebook",
         config: &[NOTEBOOK],
         // An epoch has 125 steps.
-        train: &["--set=train.max_steps=126", "--set=train.eval_every=125"],
+        train: &["--set=train.max_steps=251", "--set=train.eval_every=125"],
     },
 ];
 
@@ -56,7 +65,9 @@ pub(super) struct Spent {
     evaluations: f64,
     /// Batches, coins and metrics of the training steps.
     data: f64,
-    /// Logs, pictures and checkpoints.
+    /// Training waits for logs, pictures and checkpoints.
+    waits: f64,
+    /// Processor time that they take meanwhile, shared among the cores.
     records: f64,
 }
 
@@ -66,37 +77,78 @@ pub(super) fn measure(programs: &Programs, folder: &Path) -> Result<Vec<Spent>> 
         .iter()
         .map(|case| {
             eprintln!("overhead: {}", case.name);
-            let run = RunDir::open(train(programs, case, &folder.join(case.name))?)?;
-            let timing: Vec<TimingRecord> = read_lines(run.timing())?;
+            let folder = folder.join(case.name);
+            let cores = available_parallelism()?.get() as f64;
+            let records = train(programs, case, &folder)? / cores;
+            let timing: Vec<TimingRecord> = read_lines(RunDir::open(folder)?.timing())?;
             let args: Vec<&str> = ["data"].iter().chain(case.config).copied().collect();
             let line = programs.bench(&args, Clock::Wall, N_BATCHES)?;
-            Spent::new(case.name, &timing, 1e-3 * line.median_ms)
+            Spent::new(case.name, &timing, 1e-3 * line.median_ms, records)
         })
         .collect()
 }
 
-/// Makes a run in a folder of its own, on all cores, and says where.
-fn train<'a>(programs: &Programs, case: &Case, folder: &'a Path) -> Result<&'a Path> {
+/// Makes a run in a folder of its own, on all cores: seconds that the thread which writes was on one of
+/// them while the other trained.
+fn train(programs: &Programs, case: &Case, folder: &Path) -> Result<f64> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     let mut command = Command::new(&programs.s2s);
     command.arg("train").args(case.config).args(case.train);
     command.arg("--run-dir").arg(folder);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
         .with_context(|| format!("starting {command:?}"))?;
+    let writing = watch(&mut child)?;
+    let output = child.wait_with_output()?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
         bail!("{command:?} failed: {}", message.trim_end());
     }
-    Ok(folder)
+    writing.with_context(|| format!("no thread {THREADS:?} was seen of {command:?}"))
+}
+
+/// Looks at a process until it ends. The records of the last evaluation are written after training,
+/// and not counted.
+fn watch(child: &mut Child) -> Result<Option<f64>> {
+    let mut seen: Option<[f64; 2]> = None;
+    while child.try_wait()?.is_none() {
+        if let Some(now) = writing_secs(child.id()) {
+            let [first, _] = seen.unwrap_or([now, now]);
+            seen = Some([first, now]);
+        }
+        sleep(PERIOD);
+    }
+    Ok(seen.map(|[first, last]| last - first))
+}
+
+/// The time on a core of the thread that writes, while there is one that trains.
+fn writing_secs(process: u32) -> Option<f64> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    let tasks: Vec<PathBuf> = tasks.flatten().map(|task| task.path()).collect();
+    let named = |name: &str| {
+        let comm = |task: &PathBuf| fs::read_to_string(task.join("comm"));
+        tasks
+            .iter()
+            .find(|task| comm(task).is_ok_and(|comm| comm.trim_end() == name))
+    };
+    let [_training, writing] = [named(THREADS[0])?, named(THREADS[1])?];
+    let text = fs::read_to_string(writing.join("schedstat")).ok()?;
+    let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(1e-9 * nanoseconds)
 }
 
 impl Spent {
-    /// From the records of a run and the time that a step takes for its data.
-    fn new(name: &'static str, timing: &[TimingRecord], data_secs: f64) -> Result<Self> {
+    /// From the timing of a run, the time that a step takes for its data, and that of the records.
+    fn new(
+        name: &'static str,
+        timing: &[TimingRecord],
+        data_secs: f64,
+        records: f64,
+    ) -> Result<Self> {
         let [measured @ .., last] = timing else {
             bail!("the run {name} has not been evaluated");
         };
@@ -111,16 +163,17 @@ impl Spent {
             model: train - data,
             evaluations,
             data,
-            records: last.elapsed_secs - last.train_secs - last.eval_secs - train - evaluations,
+            waits: last.elapsed_secs - last.train_secs - last.eval_secs - train - evaluations,
+            records,
         })
     }
 
     fn total(&self) -> f64 {
-        self.model + self.evaluations + self.data + self.records
+        self.model + self.evaluations + self.data + self.waits
     }
 
     fn overhead(&self) -> f64 {
-        (self.data + self.records) / self.total()
+        (self.data + self.waits + self.records) / self.total()
     }
 
     pub(super) fn is_within_bound(&self) -> bool {
@@ -139,6 +192,7 @@ fn table(all: &[Spent]) -> Table {
         .column("model", share(|spent| spent.model))
         .column("evaluations", share(|spent| spent.evaluations))
         .column("data, metrics", share(|spent| spent.data))
+        .column("waits", share(|spent| spent.waits))
         .column("logs, checkpoints", share(|spent| spent.records))
         .column(
             "overhead",
@@ -149,8 +203,9 @@ fn table(all: &[Spent]) -> Table {
 pub(super) fn page(all: &[Spent], setting: &str) -> String {
     format!(
         "## Overhead\n\n{}\n\
-         Shares of the wall time of training, on all cores. The overhead is what data, metrics, logs and \
-         checkpoints take together; it may be {} at most.\n\n{setting}",
+         Shares of the time that training takes on all cores. Logs and checkpoints are written while \
+         the model is trained: what they take is a share of the cores' time, beside that in which \
+         training waits for them. The overhead is both, and data and metrics; it may be {} at most.\n\n{setting}",
         table(all).markdown(),
         percent(BOUND),
     )
@@ -171,22 +226,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_step_nor_evaluation_is_overhead() {
+    fn what_is_neither_step_nor_evaluation_is_overhead_and_so_are_records() {
         let timing = [record(5, 12.5), record(10, 25.0), record(15, 38.0)];
-        let spent = Spent::new("run", &timing, 0.1).unwrap();
+        let spent = Spent::new("run", &timing, 0.1, 1.0).unwrap();
         let expected = Spent {
             name: "run",
             model: 19.0,
             evaluations: 4.0,
             data: 1.0,
-            records: 2.0,
+            waits: 2.0,
+            records: 1.0,
         };
         assert_eq!(spent, expected);
-        assert_eq!(spent.total(), 26.0);
+        assert_eq!((spent.total(), spent.overhead()), (26.0, 4.0 / 26.0));
         assert!(!spent.is_within_bound());
         let small = Spent {
             data: 0.2,
-            records: 0.2,
+            waits: 0.2,
+            records: 0.05,
             ..spent
         };
         assert!(small.is_within_bound());
@@ -194,7 +251,7 @@ mod tests {
 
     #[test]
     fn one_evaluation_alone_measures_nothing() {
-        assert!(Spent::new("run", &[record(5, 12.5)], 0.1).is_err());
-        assert!(Spent::new("run", &[], 0.1).is_err());
+        assert!(Spent::new("run", &[record(5, 12.5)], 0.1, 0.0).is_err());
+        assert!(Spent::new("run", &[], 0.1, 0.0).is_err());
     }
 }

@@ -12,7 +12,7 @@ mod by_length;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use rand::{Rng, RngCore};
+use rand::Rng;
 
 use crate::keyed;
 use crate::order::Order;
@@ -92,9 +92,10 @@ impl Synthetic {
     ///
     /// It ends: about one sequence in ten is of the rarest split, and where there are only a few
     /// of a length, [`Symbols`] draw each of them often enough.
-    fn draw(&self, split: Split, len: usize, rng: &mut dyn RngCore) -> Vec<Token> {
+    fn draw(&self, split: Split, len: usize, rng: &mut impl Rng) -> Vec<Token> {
+        let mut source = vec![0; len];
         loop {
-            let source: Vec<Token> = (0..len).map(|_| self.symbols.draw(rng)).collect();
+            source.fill_with(|| self.symbols.draw(rng));
             if Split::of(&source) == split {
                 return source;
             }
@@ -116,8 +117,7 @@ impl BatchSource for Synthetic {
         let len = |index| self.source(split, index).len();
         let batch = self.order.batch(split, step, self.n_samples(split), len);
         let examples = batch.into_iter().map(|index| self.example(split, index));
-        let examples: Vec<_> = examples.collect();
-        PaddedBatch::from_examples(&examples, &self.vocabulary, self.config.source_markers)
+        PaddedBatch::from_examples(examples, &self.vocabulary, self.config.source_markers)
     }
 
     fn example(&self, split: Split, index: u64) -> Example {

@@ -42,7 +42,7 @@ impl<'a> Progress<'a> {
     pub(super) fn begin(&mut self, length: usize, mode: DecodingMode) {
         self.length = length as u64;
         self.label = format!("length {length} {mode}");
-        self.ui.move_bar(self.before, self.label.clone());
+        self.ui.move_bar(self.before, || self.label.clone());
     }
 
     /// A step of a sequence.
@@ -50,7 +50,7 @@ impl<'a> Progress<'a> {
         let before = self.done.fetch_add(self.length, Ordering::Relaxed);
         let now = before + self.length;
         if before / self.tick != now / self.tick {
-            self.ui.move_bar(now, self.label.clone());
+            self.ui.move_bar(now, || self.label.clone());
         }
     }
 

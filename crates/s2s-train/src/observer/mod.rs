@@ -1,22 +1,25 @@
 //! Who looks on while a model is trained.
 
+mod beside;
 mod log;
 mod run_writer;
 mod tensorboard;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use s2s_runlog::{AttentionRecord, CheckpointName, MetricsRecord, TimingRecord};
+use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 
-use crate::{Result, Tally};
+use crate::{Result, Snapshot, Tally};
 
+pub(crate) use beside::beside;
 pub(crate) use log::Log;
 pub use run_writer::RunWriter;
 pub use tensorboard::{Picture, Render};
 
 /// Is told what happens; every event does nothing by default. `Break` stops the run after a
 /// checkpoint, so that it can go on.
-pub trait Observer {
+pub trait Observer: Send {
     /// After each optimizer step.
     ///
     /// # Errors
@@ -45,7 +48,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// Whatever fails ends the run.
-    fn on_checkpoint(&mut self, _snapshot: &Snapshot) -> Result<ControlFlow<()>> {
+    fn on_checkpoint(&mut self, _snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 }
@@ -78,17 +81,6 @@ pub struct EvalEvent<'a> {
     pub probe: &'a AttentionRecord,
 }
 
-/// The state of a run as the files of a checkpoint.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// Which checkpoint this is.
-    pub name: CheckpointName,
-    /// Steps taken.
-    pub step: u64,
-    /// Names and bytes.
-    pub files: Vec<(&'static str, Vec<u8>)>,
-}
-
 /// Keeps all records, for tests and for callers who want no run directory.
 #[derive(Debug, Default)]
 pub struct Collector {
@@ -98,8 +90,10 @@ pub struct Collector {
     pub metrics: Vec<MetricsRecord>,
     /// The attention of the probe at every evaluation.
     pub probes: Vec<AttentionRecord>,
-    /// The last of each kind of checkpoint, in the order of their first.
-    pub snapshots: Vec<Snapshot>,
+    /// The last snapshot that was the best, if one was.
+    pub best: Option<Arc<Snapshot>>,
+    /// The last snapshot.
+    pub last: Option<Arc<Snapshot>>,
 }
 
 impl Observer for Collector {
@@ -114,9 +108,11 @@ impl Observer for Collector {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn on_checkpoint(&mut self, snapshot: &Snapshot) -> Result<ControlFlow<()>> {
-        self.snapshots.retain(|other| other.name != snapshot.name);
-        self.snapshots.push(snapshot.clone());
+    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
+        if snapshot.is_best {
+            self.best = Some(Arc::clone(snapshot));
+        }
+        self.last = Some(Arc::clone(snapshot));
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -1,16 +1,17 @@
 //! The observer that writes a run directory.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use s2s_runlog::{
-    AttentionRecord, JsonLines, LogFailure, MetricsRecord, RunDir, RunRecord, TimingRecord,
-    write_checkpoint, write_json,
+    AttentionRecord, CheckpointName, JsonLines, LogFailure, MetricsRecord, RunDir, RunRecord,
+    TimingRecord, write_checkpoint, write_json,
 };
 
 use super::log::Log;
 use super::tensorboard::{Render, TensorBoard};
-use super::{EvalEvent, Observer, Snapshot, StepRecord};
-use crate::Result;
+use super::{EvalEvent, Observer, StepRecord};
+use crate::{Result, Snapshot};
 
 /// Writes what a run leaves behind while it goes on.
 ///
@@ -79,6 +80,12 @@ impl RunWriter {
         }
         Ok(())
     }
+
+    fn save(&self, name: CheckpointName, snapshot: &Snapshot) -> Result<()> {
+        write_checkpoint(self.dir.checkpoint(name), &snapshot.files(name))?;
+        tracing::debug!(step = snapshot.step, ?name, "checkpoint saved");
+        Ok(())
+    }
 }
 
 impl Observer for RunWriter {
@@ -97,7 +104,7 @@ impl Observer for RunWriter {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn on_checkpoint(&mut self, snapshot: &Snapshot) -> Result<ControlFlow<()>> {
+    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
         // The records first: after a resume from this checkpoint they are not written again.
         let step = snapshot.step;
         self.metrics.sync()?;
@@ -105,13 +112,11 @@ impl Observer for RunWriter {
         self.attention.write(step, |lines| lines.sync());
         self.tensorboard.sync(step);
         self.note_failures()?;
-        let files: Vec<(&str, &[u8])> = snapshot
-            .files
-            .iter()
-            .map(|(name, bytes)| (*name, bytes.as_slice()))
-            .collect();
-        write_checkpoint(self.dir.checkpoint(snapshot.name), &files)?;
-        tracing::debug!(step, name = ?snapshot.name, "checkpoint saved");
+        // `best` before `last`, from which it would not be saved again.
+        if snapshot.is_best {
+            self.save(CheckpointName::Best, snapshot)?;
+        }
+        self.save(CheckpointName::Last, snapshot)?;
         Ok(ControlFlow::Continue(()))
     }
 }

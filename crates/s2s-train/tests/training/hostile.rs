@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use s2s_model::Seq2Seq;
-use s2s_runlog::{Damage, Error as RunLogError, read_checkpoint, write_checkpoint};
+use s2s_runlog::{CheckpointName, Damage, Error as RunLogError, read_checkpoint, write_checkpoint};
 use s2s_train::{Collector, Error, ExperimentConfig, Observer, Trainer};
 use tempfile::TempDir;
 
@@ -25,7 +25,9 @@ fn files(config: &ExperimentConfig) -> Vec<(&'static str, Vec<u8>)> {
     let mut seen = Collector::default();
     let mut observers: [&mut dyn Observer; 2] = [&mut seen, &mut StopAt(3)];
     trainer(config).run(&mut observers).expect("three steps");
-    seen.snapshots.remove(0).files
+    let last = seen.last.expect("the state after them");
+    let files = last.files(CheckpointName::Last).into_iter();
+    files.map(|(name, bytes)| (name, bytes.to_vec())).collect()
 }
 
 /// A folder on a disk that is memory, where there is one: thousands of saves need not be durable.

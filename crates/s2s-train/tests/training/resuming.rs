@@ -6,26 +6,18 @@ use tempfile::TempDir;
 
 use crate::{StopAt, StopInEval, essence, finished, place, tiny, trained, trainer, variants};
 
-/// The files of a snapshot as a checkpoint on disk.
+/// A snapshot's `last` on disk.
 fn on_disk(snapshot: &Snapshot) -> (TempDir, Checkpoint) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("last");
-    let files: Vec<(&str, &[u8])> = snapshot
-        .files
-        .iter()
-        .map(|(name, bytes)| (*name, bytes.as_slice()))
-        .collect();
+    let files = snapshot.files(CheckpointName::Last);
     write_checkpoint(&path, &files).expect("a checkpoint is written");
     let checkpoint = read_checkpoint(&path).expect("a checkpoint is read");
     (folder, checkpoint)
 }
 
-fn snapshot(collector: &Collector, name: CheckpointName) -> &Snapshot {
-    let found = collector
-        .snapshots
-        .iter()
-        .find(|snapshot| snapshot.name == name);
-    found.expect("a checkpoint of that name")
+fn last(collector: &Collector) -> &Snapshot {
+    collector.last.as_deref().expect("a snapshot")
 }
 
 /// Stops after `step`, goes on in another trainer, and compares everything with a run that was
@@ -38,7 +30,7 @@ fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> 
     if step < n_steps {
         assert_eq!(reason, StopReason::Interrupted, "step {step}");
     }
-    let last = snapshot(&first, CheckpointName::Last);
+    let last = last(&first);
     assert_eq!(last.step, step);
 
     let (_folder, checkpoint) = on_disk(last);
@@ -73,10 +65,9 @@ fn check_same(first: &Collector, second: Collector, whole: &Collector, step: u64
         whole.metrics,
         "step {step}"
     );
-    if !second.snapshots.is_empty() {
-        let files = |collector: &Collector| snapshot(collector, CheckpointName::Last).files.clone();
+    if second.last.is_some() {
         assert!(
-            files(&second) == files(whole),
+            last(&second) == last(whole),
             "step {step}: the last checkpoints differ"
         );
     }
@@ -139,7 +130,7 @@ fn an_evaluation_that_is_interrupted_is_done_anew() -> Result<()> {
         let mut stop = StopInEval(n);
         let reason = trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;
         assert_eq!(reason, StopReason::Interrupted, "batch {n}");
-        let last = snapshot(&first, CheckpointName::Last);
+        let last = last(&first);
         let step = [4, 8, 12, 15][(n - 1) / 3];
         assert_eq!(last.step, step);
         assert_eq!(first.metrics.len(), (n - 1) / 3);
@@ -174,29 +165,20 @@ fn weights_alone_would_not_resume_the_run() -> Result<()> {
     let whole = trained(&config)?;
     let mut first = Collector::default();
     trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut StopAt(5)])?;
-    let mut last = snapshot(&first, CheckpointName::Last).clone();
+    let mut interrupted = last(&first).clone();
     let fresh = {
         let mut fresh = Collector::default();
         trainer(&config).run(&mut [&mut fresh as &mut dyn Observer, &mut StopAt(1)])?;
-        snapshot(&fresh, CheckpointName::Last).clone()
+        last(&fresh).clone()
     };
-    let moments = |snapshot: &Snapshot| {
-        snapshot
-            .files
-            .iter()
-            .position(|(name, _)| *name == "moments.safetensors")
-            .expect("moments")
-    };
-    let index = moments(&last);
-    last.files[index] = fresh.files[moments(&fresh)].clone();
-    let (_folder, checkpoint) = on_disk(&last);
+    interrupted.moments = fresh.moments;
+    let (_folder, checkpoint) = on_disk(&interrupted);
     let mut resumed = trainer(&config);
     resumed.restore(&checkpoint)?;
     let mut second = Collector::default();
     resumed.run(&mut [&mut second])?;
-    let files = |collector: &Collector| snapshot(collector, CheckpointName::Last).files.clone();
     assert!(
-        files(&second) != files(&whole),
+        last(&second) != last(&whole),
         "other moments end in the same bytes"
     );
     Ok(())
@@ -221,13 +203,8 @@ fn check_threads(cell: &str) -> Result<()> {
         let other = run(threads)?;
         assert_eq!(one.metrics, other.metrics, "{cell}, {threads} threads");
         assert_eq!(one.probes, other.probes, "{cell}, {threads} threads");
-        for name in [CheckpointName::Best, CheckpointName::Last] {
-            let (one, other) = (snapshot(&one, name), snapshot(&other, name));
-            assert!(
-                one.files == other.files,
-                "{cell}, {threads} threads, {name:?}"
-            );
-        }
+        assert!(one.best == other.best, "{cell}, {threads} threads: best");
+        assert!(one.last == other.last, "{cell}, {threads} threads: last");
     }
     Ok(())
 }
@@ -243,25 +220,16 @@ fn another_seed_gives_another_run() -> Result<()> {
 fn checkpoint_that_does_not_fit_is_refused_and_nothing_changes() -> Result<()> {
     let snapshot_of = |sets: &[&str]| -> Result<Snapshot> {
         let collector = trained(&tiny(sets))?;
-        Ok(snapshot(&collector, CheckpointName::Last).clone())
+        Ok(last(&collector).clone())
     };
     let mut other_shape = snapshot_of(&["model.hidden=6"])?;
     let own = snapshot_of(&[])?;
-    let state = |snapshot: &Snapshot| {
-        snapshot
-            .files
-            .iter()
-            .position(|(name, _)| *name == "state.json")
-            .expect("a state")
-    };
     // Same configuration by its hash, parameters of another shape.
-    let (index, own_index) = (state(&other_shape), state(&own));
-    other_shape.files[index] = own.files[own_index].clone();
+    other_shape.state = own.state.clone();
     let mut garbled = own.clone();
-    garbled.files[own_index].1 = b"{\"step\": 3}".to_vec();
+    garbled.state = b"{\"step\": 3}".to_vec();
     let mut truncated = own.clone();
-    let half = truncated.files[0].1.len() / 2;
-    truncated.files[0].1.truncate(half);
+    truncated.params.truncate(own.params.len() / 2);
 
     for (snapshot, says) in [
         (snapshot_of(&["seed=7"])?, "another configuration"),
