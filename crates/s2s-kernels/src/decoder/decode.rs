@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use super::DecoderSizes;
 use super::kernel::Decoder;
+use super::projected::Projected;
 use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
 use crate::attention::kernel::{Memory, Step};
 use crate::real::{Matrix, Real};
@@ -30,6 +31,7 @@ pub struct Decoding<T, C> {
     /// `[rows, S]`.
     weights: Swap<T>,
     logits: Vec<T>,
+    projected: Projected<T>,
     kept: Vec<T>,
     gates: Vec<T>,
     shares: [Vec<T>; 2],
@@ -85,6 +87,8 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         assert_eq!(initial.len(), layers, "one first state a layer");
         self.sizes = sizes;
         self.source_len = memory.len;
+        let weight = decoder.weights.context_weight();
+        self.projected.fill(weight, C::GATES * units, memory);
         self.rows.clear();
         self.rows.extend(0..memory.batch());
         self.resize(decoder.scorer.kept(memory.len));
@@ -175,9 +179,15 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         let [input, hidden] = &mut self.shares;
         for layer in 0..layers {
             if layer == 0 {
+                packed.word_gates(Words::Tokens(tokens), input);
                 let context = features_matrix(&self.features.after, sizes, rows);
-                let context = context.columns(units, values);
-                packed.first_input_gates(Words::Tokens(tokens), context, input);
+                self.projected.add(
+                    packed.context_weight(),
+                    &self.rows,
+                    (&self.weights.after, self.source_len),
+                    context.columns(units, values),
+                    input,
+                );
             } else {
                 let below = Matrix::dense(&self.states[layer - 1].after, rows, units);
                 packed.input_gates(layer, below, input);

@@ -251,8 +251,10 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
                 Some(words) => Words::Embeddings(words.at(step)),
                 None => Words::Tokens(rows.tokens.at(step)),
             };
-            self.weights
-                .first_input_gates(words, features.columns(units, values), out);
+            self.weights.word_gates(words, out);
+            let (context, stride) = (features.columns(units, values), C::GATES * units);
+            let weight = self.weights.context_weight();
+            weight.forward(context, out, stride, Output::Add);
             return;
         }
         let mut below = rows.states[layer - 1].at(step + 1);

@@ -10,13 +10,15 @@
 //!
 //! The parts: [`step`] is one step of some rows, forward; [`kernel`] the loop over the steps of a
 //! batch; [`backward`] the loop back; [`gradients`] the weights' products over all steps;
-//! [`decode`] steps without a batch of targets. The cell is any [`Cell`](crate::recurrent::Cell),
+//! [`decode`] steps without a batch of targets, with what [`projected`] computes once a sequence. The
+//! cell is any [`Cell`](crate::recurrent::Cell),
 //! the attention any [`Scorer`](crate::attention::kernel::Scorer).
 
 mod backward;
 mod decode;
 mod gradients;
 pub(crate) mod kernel;
+mod projected;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -41,24 +41,24 @@ pub(super) struct Gates<'a, T> {
 }
 
 impl<T: Real, C: Cell> Weights<T, C> {
-    /// The input's share of layer 0's gates, `[rows, G·D]`, from the words and `context [rows, C]`.
-    pub(super) fn first_input_gates(
-        &self,
-        words: Words<'_, T>,
-        context: Matrix<'_, T>,
-        out: &mut [T],
-    ) {
+    /// The words' share of layer 0's gates, `[rows, G·D]`; the context's, which
+    /// [`context_weight`](Self::context_weight) gives, is to be added.
+    pub(super) fn word_gates(&self, words: Words<'_, T>, out: &mut [T]) {
         let cell = &self.cells[0];
         let cols = cell.gates();
         match words {
             Words::Tokens(tokens) => gather(out, &self.table, cols, tokens.iter().copied()),
             Words::Embeddings(words) => {
-                let words = Matrix::dense(words, context.rows, self.sizes.embedding);
+                let words = Matrix::dense(words, out.len() / cols, self.sizes.embedding);
                 self.word
                     .forward(words, out, cols, Output::Bias(&cell.bias_ih));
             }
         }
-        cell.input.forward(context, out, cols, Output::Add);
+    }
+
+    /// `C -> G·D`: layer 0's columns for the context.
+    pub(super) fn context_weight(&self) -> &Linear<T> {
+        &self.cells[0].input
     }
 
     /// The input's share of the gates of a layer above the first, from the states below.

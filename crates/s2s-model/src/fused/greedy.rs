@@ -1,7 +1,7 @@
 //! Greedy decoding on slices: rows that have ended leave the batch.
 
 use candle_core::Result;
-use s2s_kernels::slices::{Cell, Decoding, Memory};
+use s2s_kernels::slices::{Cell, Memory};
 
 use super::bridge::slices;
 use super::encoder::Words;
@@ -36,7 +36,7 @@ impl<C: Cell> Fused<C> {
             lengths,
             len,
         };
-        let mut decoding = Decoding::new();
+        let decoding = &mut self.decoding;
         decoding.start(&self.decoder, memory, &slices(&self.bridge.states));
 
         let mut rows = vec![Decoded::default(); lengths.len()];

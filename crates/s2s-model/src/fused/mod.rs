@@ -25,8 +25,8 @@ use std::num::NonZeroUsize;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 use s2s_kernels::State;
 use s2s_kernels::slices::{
-    Cell, Decoder, DecoderDropout, DecoderInputs, Memory, MemoryGrads, Targets, Team, swap_axes,
-    token_loss,
+    Cell, Decoder, DecoderDropout, DecoderInputs, Decoding, Memory, MemoryGrads, Targets, Team,
+    swap_axes, token_loss,
 };
 
 use self::attention::FusedAttention;
@@ -44,6 +44,7 @@ struct Fused<C: Cell> {
     bridge: FusedBridge,
     attention: FusedAttention,
     decoder: Decoder<f32, C>,
+    decoding: Decoding<f32, C>,
     values: Vec<f32>,   // [B, S, 2H]
     d_values: Vec<f32>, // [B, S, 2H]
     masks: Masks,
@@ -79,6 +80,7 @@ impl<C: Cell> Fused<C> {
             bridge: FusedBridge::new(config),
             attention,
             decoder: Decoder::new(scorer),
+            decoding: Decoding::new(),
             values: Vec::new(),
             d_values: Vec::new(),
             masks: Masks::default(),
