@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::real::{Matrix, Output, Real};
 use crate::simd::multiversion;
-use crate::team::{Team, split_rows};
+use crate::team::Team;
 
 /// A weight `[N, K]`, or some columns of one, packed for its product and for the backward one.
 ///
@@ -119,10 +119,7 @@ fn on_rows<T: Real>(
     team: &mut Team<T>,
 ) {
     let stride = to.len().checked_div(from.rows).unwrap_or(0);
-    let ranges = team.ranges(from.rows);
-    let parts = split_rows(to, stride, &ranges);
-    let work: Vec<_> = ranges.into_iter().zip(parts).collect();
-    team.run(work, |(range, to), _| {
+    team.on_rows(to, (from.rows, stride), |range, to| {
         run(from.rows(range.start, range.len()), to, stride)
     });
 }
@@ -175,10 +172,7 @@ pub(crate) fn weight_gradients<T: Real>(
 
 /// `d_bias[N] = Σ_m d_y[m]`, in ascending order of the rows.
 pub fn bias_gradient<T: Real>(d_bias: &mut [T], d_y: Matrix<'_, T>, team: &mut Team<T>) {
-    let ranges = team.ranges(d_y.cols);
-    let parts = split_rows(d_bias, 1, &ranges);
-    let work: Vec<_> = ranges.into_iter().zip(parts).collect();
-    team.run(work, |(range, part), _| {
+    team.on_rows(d_bias, (d_y.cols, 1), |range, part| {
         sum_rows(part, d_y.columns(range.start, range.len()));
     });
 }

@@ -3,12 +3,10 @@
 //! A linear map of an embedding has as many different results as the vocabulary has words, so
 //! `table = embedding Wᵀ + b`, `[V, N]`, is computed once and its rows are copied.
 
-use std::ops::Range;
-
 use crate::linear::add_to;
 use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
-use crate::team::{Team, split_rows};
+use crate::team::Team;
 
 /// Row `ids[i]` of `table [V, N]` becomes row `i` of `out`.
 pub fn gather<T: Real>(out: &mut [T], table: &[T], cols: usize, ids: impl Iterator<Item = u32>) {
@@ -27,10 +25,8 @@ pub fn scatter_add<T: Real>(
     team: &mut Team<T>,
 ) {
     let cols = rows.cols;
-    let ranges = team.ranges(table.len() / cols.max(1));
-    let parts = split_rows(table, cols, &ranges);
-    let work: Vec<_> = ranges.into_iter().zip(parts).collect();
-    team.run(work, |(range, part), _| {
+    let n_words = table.len() / cols.max(1);
+    team.on_rows(table, (n_words, cols), |range, part| {
         for (row, id) in ids.clone().enumerate().take(rows.rows) {
             let id = id as usize;
             if range.contains(&id) {
@@ -51,10 +47,7 @@ pub fn position_first(ids: &[u32], len: usize) -> impl Iterator<Item = u32> + Cl
 pub fn swap_axes<T: Real>(out: &mut [T], values: &[T], (m, n): (usize, usize), team: &mut Team<T>) {
     assert_eq!(out.len(), values.len(), "[{m}, {n}, ..]");
     let width = values.len().checked_div(m * n).unwrap_or(0);
-    let ranges = team.ranges(n);
-    let parts = split_rows(out, m * width, &ranges);
-    let work = ranges.into_iter().zip(parts).collect();
-    team.run(work, |(range, part): (Range<usize>, &mut [T]), _| {
+    team.on_rows(out, (n, m * width), |range, part| {
         for (index, out) in part.chunks_exact_mut(width.max(1)).enumerate() {
             let (i, j) = (range.start + index / m, index % m);
             out.copy_from_slice(&values[(j * n + i) * width..][..width]);
@@ -71,10 +64,7 @@ pub fn multiply_mask<T: Real>(
 ) {
     assert_eq!(x.len(), mask.len(), "[{len}, {batch}, ..]");
     let width = x.len().checked_div(len * batch).unwrap_or(0);
-    let ranges = team.ranges(len);
-    let parts = split_rows(x, batch * width, &ranges);
-    let work = ranges.into_iter().zip(parts).collect();
-    team.run(work, |(range, part): (Range<usize>, &mut [T]), _| {
+    team.on_rows(x, (len, batch * width), |range, part| {
         for (index, x) in part.chunks_exact_mut(width.max(1)).enumerate() {
             let (position, row) = (range.start + index / batch, index % batch);
             multiply_by(x, &mask[(row * len + position) * width..][..width]);

@@ -59,6 +59,19 @@ impl<T: Real> Team<T> {
         rayon::join(one, other)
     }
 
+    /// Does a task with ranges of the `n` rows of a buffer `[n, width]`.
+    pub(crate) fn on_rows<B: Send>(
+        &mut self,
+        buffer: &mut [B],
+        (n, width): (usize, usize),
+        task: impl Fn(Range<usize>, &mut [B]) + Sync,
+    ) {
+        let ranges = self.ranges(n);
+        let parts = split_rows(buffer, width, &ranges);
+        let work = ranges.into_iter().zip(parts).collect();
+        self.run(work, |(range, part), _| task(range, part));
+    }
+
     /// Does every piece of work, at the same time if there are threads.
     pub(crate) fn run<W: Send>(&mut self, work: Vec<W>, task: impl Fn(W, &mut T::Scratch) + Sync) {
         let task = &task;

@@ -17,12 +17,7 @@ pub fn squared_norm<'a>(
         .flat_map(|g| g.chunks(BLOCK))
         .collect();
     let mut sums = vec![0.0; blocks.len()];
-    let ranges = team.ranges(blocks.len());
-    let work = split_rows(&mut sums, 1, &ranges)
-        .into_iter()
-        .zip(ranges)
-        .collect();
-    team.run(work, |(sums, range), _| {
+    team.on_rows(&mut sums, (blocks.len(), 1), |range, sums| {
         for (sum, block) in sums.iter_mut().zip(&blocks[range]) {
             *sum = squares(block);
         }
