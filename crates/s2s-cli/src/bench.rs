@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use reverse_data::Split;
@@ -29,8 +30,8 @@ Examples:
 ///
 /// Each iteration takes a fresh batch of random sequences, all of them max_len long (those of the
 /// training set for `data`); one more warms up before. `step` is the step that `train` takes: batch, masks, forward, backward, clipping,
-/// Adam. `decode` is a whole greedy decoding by an untrained model that is told the length, max_len
-/// tokens a sequence, with the weights packed beforehand. `data` is what a training step does beside
+/// Adam. `decode` is a whole greedy decoding by an untrained model, ended where a right answer ends,
+/// with the weights packed beforehand. `data` is what a training step does beside
 /// the model: draw a batch and make tensors of it, toss the coins of teacher forcing, count what was
 /// right. On a busy machine compare processor time on one thread.
 #[derive(clap::Args)]
@@ -148,16 +149,24 @@ fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::R
     let (model, data) = (trainer.model(), trainer.data());
     let (tokens, dtype) = (model.tokens(), model.params().dtype());
     let mut greedy = Greedy::new(model)?;
-    let told = Stop::AtSourceLength {
-        n_markers: 0,
-        growth: 1,
-    };
     Timing::measure(n, |index| {
         let padded = data.source.batch(Split::Train, index);
-        let len = padded.source_len();
+        let (len, target_len) = (padded.source_len(), padded.target_len());
         let (ids, lengths) = (padded.source, padded.source_lengths);
         let source = Source::from_padded(ids, lengths, len, tokens, dtype, &place.device)?;
-        greedy.decode(&source, told, false)?;
+        // EOS is not said before the row is ended: after as many tokens as a right answer has.
+        let stop = Stop::AtSourceLength {
+            n_markers: 0,
+            growth: target_len,
+        };
+        let mut left = padded.target_lengths;
+        greedy.watch(&source, stop, &mut |row, _| {
+            left[row] -= 1;
+            match left[row] {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        })?;
         Ok(())
     })
 }
@@ -217,10 +226,7 @@ impl Record {
         let sizes = Workload {
             batch: batch.n_rows(),
             source_len: batch.source_len(),
-            target_len: match work {
-                Work::Step | Work::Data => batch.target_len(),
-                Work::Decode => batch.source_len(), // the length that it is told
-            },
+            target_len: batch.target_len(),
             vocab_size: trainer.model().tokens().size,
         };
         let config = trainer.config();

@@ -74,9 +74,6 @@ const SMALL: [&str; 6] = [
 const SMALL_TORCH: [&str; 1] = [
     r#"--config={"embedding":32,"hidden":64,"decoder":128,"layers":1,"attention":{"kind":"additive","units":64}}"#,
 ];
-/// PyTorch decodes one token more than its sources of 12 have. Ours decodes as many as the source
-/// has, so it is given one more, and has that much more to read.
-const LEN: &str = "--set=data.max_len=13";
 
 pub(super) const CONTESTS: [Contest; 6] = [
     Contest {
@@ -110,10 +107,7 @@ pub(super) const CONTESTS: [Contest; 6] = [
     Contest {
         name: "notebook-decode",
         work: "greedy decoding, notebook sizes, batch 256",
-        ours: s2s(
-            "fused",
-            &["decode", NOTEBOOK, "--threads=1", "--batch=256", LEN],
-        ),
+        ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=256"]),
         rivals: &[torch("PyTorch, tuned", &["decode", "--batch=256"])],
         clock: Clock::Cpu,
         scale: 1,
@@ -121,10 +115,7 @@ pub(super) const CONTESTS: [Contest; 6] = [
     Contest {
         name: "notebook-one",
         work: "greedy decoding, notebook sizes, one sequence",
-        ours: s2s(
-            "fused",
-            &["decode", NOTEBOOK, "--threads=1", "--batch=1", LEN],
-        ),
+        ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]),
         rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"])],
         clock: Clock::Cpu,
         scale: 10,
@@ -132,11 +123,7 @@ pub(super) const CONTESTS: [Contest; 6] = [
     Contest {
         name: "small-one",
         work: "greedy decoding, small sizes, one sequence",
-        ours: s2s(
-            "fused",
-            &["decode", NOTEBOOK, "--threads=1", "--batch=1", LEN],
-        )
-        .with(&SMALL),
+        ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]).with(&SMALL),
         rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"]).with(&SMALL_TORCH)],
         clock: Clock::Cpu,
         scale: 10,

@@ -144,8 +144,7 @@ pub(super) fn page(results: &[Outcome], setting: &str) -> String {
          Milliseconds of processor time an iteration on one thread, medians, except where wall time \
          is named; the ratio is the rival's time by ours. The share of the peak is that of the \
          necessary operations by the processor time, of what a core's multiply-adds could do in the \
-         same process. Memory is the most that the process held. In decoding PyTorch reads 12 \
-         tokens and ours 13; both say 13.\n\n{setting}",
+         same process. Memory is the most that the process held.\n\n{setting}",
         table(results).markdown(),
     )
 }
