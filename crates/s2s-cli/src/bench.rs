@@ -154,7 +154,7 @@ fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::R
         let (len, target_len) = (padded.source_len(), padded.target_len());
         let (ids, lengths) = (padded.source, padded.source_lengths);
         let source = Source::from_padded(ids, lengths, len, tokens, dtype, &place.device)?;
-        // EOS is not said before the row is ended: after as many tokens as a right answer has.
+        // EOS is forbidden, and each row ended after as many tokens as its target has.
         let stop = Stop::AtSourceLength {
             n_markers: 0,
             growth: target_len,

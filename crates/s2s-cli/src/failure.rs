@@ -126,6 +126,11 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "put the file back as it was, or train anew in another folder";
             (OTHER, Some(hint.to_owned()))
         }
+        Some(Error::Thread(_)) => {
+            let hint =
+                "`ulimit -u` shows how many threads there may be, those of other programs included";
+            (OTHER, Some(hint.to_owned()))
+        }
         Some(Error::Data(error)) => (OTHER, Some(judge_data(error))),
         Some(Error::Diverged { .. }) => {
             let hint = "another run with a lower rate, such as --set train.learning_rate=1e-4";

@@ -6,6 +6,8 @@
 //! state.json            everything else that decides how the run goes on
 //! ```
 
+use std::fmt;
+
 use candle_core::Tensor;
 use s2s_kernels::Moments;
 use s2s_model::{Numbers, Params, load_tensors, load_weights, save_tensors};
@@ -24,7 +26,7 @@ const STATE: &str = "state.json";
 const MAX_TARGET: u64 = 1 << 20;
 
 /// The state of a run as the files of its checkpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Steps taken.
     pub step: u64,
@@ -36,6 +38,15 @@ pub struct Snapshot {
     pub moments: Vec<u8>,
     /// The bytes of `state.json`.
     pub state: Vec<u8>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("step", &self.step)
+            .field("is_best", &self.is_best)
+            .finish_non_exhaustive() // the rest are bytes by the million
+    }
 }
 
 impl Snapshot {

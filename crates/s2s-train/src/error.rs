@@ -48,6 +48,9 @@ pub enum Error {
     /// The run folder.
     #[error(transparent)]
     RunLog(#[from] s2s_runlog::Error),
+    /// The thread that a run trains on.
+    #[error("cannot start a thread to train on")]
+    Thread(#[source] std::io::Error),
     /// A tensor operation.
     #[error("{}", tensor_message(.0))]
     Tensor(candle_core::Error),

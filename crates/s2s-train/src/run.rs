@@ -117,7 +117,8 @@ impl Run {
         })
     }
 
-    /// The trainer.
+    /// The trainer. After [`train`](Self::train) its model is that of the best checkpoint, its state
+    /// that of the last step.
     pub fn trainer(&self) -> &Trainer<Seq2Seq> {
         &self.trainer
     }
@@ -132,14 +133,17 @@ impl Run {
         &self.passed_over
     }
 
-    /// Trains to the end, or until an observer stops it; then takes the best checkpoint for its model,
-    /// evaluates it on the test split, keeps some samples, and writes `run.json`.
+    /// Trains to the end, or until an observer stops it; then loads the best checkpoint into the
+    /// trainer's model, evaluates it on the test split, keeps some samples, and writes `run.json`.
+    ///
+    /// It trains on a thread of its own and writes meanwhile, so that observers hear of what need not
+    /// be on disk yet. All of it is on return.
     ///
     /// Logs that cannot be written stop nothing: the record says which of them have lost something.
     ///
     /// # Errors
-    /// If training fails, or a checkpoint, `metrics.jsonl` or `run.json` cannot be written. Where the
-    /// loss diverged, `run.json` says so.
+    /// If training fails, or a checkpoint, `metrics.jsonl` or `run.json` cannot be written, or no
+    /// thread is to be had. Where the loss diverged, `run.json` says so.
     pub fn train(
         &mut self,
         observers: &mut [&mut dyn Observer],

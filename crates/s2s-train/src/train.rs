@@ -284,7 +284,7 @@ impl<M: Model> Trainer<M> {
         Ok(flow)
     }
 
-    /// An evaluation and its checkpoints; or, if an observer stops the run within it, a checkpoint
+    /// An evaluation and its checkpoint; or, if an observer stops the run within it, a checkpoint
     /// from which it is done anew.
     fn watched_eval(
         &mut self,
@@ -363,9 +363,8 @@ impl<M: Model> Trainer<M> {
         if Arc::get_mut(&mut self.snapshot).is_none() {
             self.snapshot = Arc::default(); // somebody still has the last one
         }
-        if let Some(snapshot) = Arc::get_mut(&mut self.snapshot) {
-            snapshot.renew(is_best, params, &self.optimizer, &self.state)?;
-        }
+        let snapshot = Arc::get_mut(&mut self.snapshot).expect("nobody else has it");
+        snapshot.renew(is_best, params, &self.optimizer, &self.state)?;
         tell(observers, |observer| observer.on_checkpoint(&self.snapshot))
     }
 

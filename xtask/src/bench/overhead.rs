@@ -6,7 +6,7 @@
 //! s2s bench data  what a step takes for its data: batch, coins and metrics
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{available_parallelism, sleep};
@@ -97,18 +97,22 @@ fn train(programs: &Programs, case: &Case, folder: &Path) -> Result<f64> {
     let mut command = Command::new(&programs.s2s);
     command.arg("train").args(case.config).args(case.train);
     command.arg("--run-dir").arg(folder);
+    // To a file: a pipe that nobody reads would fill up.
+    let talk = folder.with_extension("log");
+    let file = File::create(&talk).with_context(|| format!("creating {}", talk.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command
-        .stderr(Stdio::piped())
+        .stderr(file)
         .spawn()
         .with_context(|| format!("starting {command:?}"))?;
     let writing = watch(&mut child)?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr);
+    if !child.wait()?.success() {
+        let message = fs::read_to_string(&talk).unwrap_or_default();
         bail!("{command:?} failed: {}", message.trim_end());
     }
-    writing.with_context(|| format!("no thread {THREADS:?} was seen of {command:?}"))
+    writing.with_context(|| {
+        format!("/proc/PID/task did not tell the time of the threads {THREADS:?} of {command:?}")
+    })
 }
 
 /// Looks at a process until it ends. The records of the last evaluation are written after training,

@@ -11,12 +11,12 @@ use crate::attention::kernel::{Memory, add_scaled_row};
 use crate::linear::Linear;
 use crate::real::{Matrix, Output, Real};
 
-/// Numbers of a value for each position that a row may have to be projected. Those of one sequence
-/// are fewer bytes than `W` up to some hundred positions; in a batch, whose rows share what is read of
-/// `W`, they cost a few in a hundred of the time at this length, and more beyond.
+/// A row is short if its values have at least so many numbers for each of its positions. For one
+/// sequence it pays up to some hundred positions; in a batch, whose rows share what is read of `W`, it
+/// costs a few in a hundred of the time at this length, and more beyond.
 const WIDTH_OF_A_POSITION: usize = 32;
 
-/// The products of the rows that are short enough. Which are depends on nothing but themselves.
+/// The products of the rows that are short. Which rows those are depends on nothing but themselves.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Projected<T> {
     /// Where each row of the memory has its first product, if it has any.
@@ -74,9 +74,9 @@ impl<T: Real> Projected<T> {
                 continue;
             }
             let outs = out.chunks_exact_mut(outputs);
-            let weights = weights.chunks_exact(source_len);
+            let weights = weights.chunks_exact(source_len.max(1));
             for ((out, weights), &row) in outs.zip(weights).zip(rows) {
-                let start = self.starts[row].unwrap_or_default();
+                let start = self.starts[row].expect("all rows of this run are projected");
                 let products = self.products[start * outputs..].chunks_exact(outputs);
                 for (&weight, product) in weights.iter().zip(products) {
                     // Padding has no weight; what is left out would add 0.

@@ -1,7 +1,7 @@
 //! Who looks on while a model is trained.
 
-mod beside;
 mod log;
+mod relay;
 mod run_writer;
 mod tensorboard;
 
@@ -12,13 +12,13 @@ use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 
 use crate::{Result, Snapshot, Tally};
 
-pub(crate) use beside::beside;
 pub(crate) use log::Log;
+pub(crate) use relay::beside;
 pub use run_writer::RunWriter;
 pub use tensorboard::{Picture, Render};
 
-/// Is told what happens; every event does nothing by default. `Break` stops the run after a
-/// checkpoint, so that it can go on.
+/// Is told what happens, on the thread that trains; every event does nothing by default. `Break` stops
+/// the run after a checkpoint, so that it can go on.
 pub trait Observer: Send {
     /// After each optimizer step.
     ///
@@ -36,7 +36,7 @@ pub trait Observer: Send {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// After each evaluation, before its checkpoints.
+    /// After each evaluation, before its checkpoint.
     ///
     /// # Errors
     /// Whatever fails ends the run.
@@ -44,7 +44,7 @@ pub trait Observer: Send {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// When the state is to be saved.
+    /// When the state is to be saved: nothing of it need be on disk yet.
     ///
     /// # Errors
     /// Whatever fails ends the run.

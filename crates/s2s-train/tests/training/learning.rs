@@ -1,10 +1,14 @@
 //! That a model learns, and what its figures say.
 
 use candle_core::Device;
-use s2s_model::{Forcing, Mode};
-use s2s_train::{Collector, Error, Model, Result, StopReason, Trainer, to_batch};
+use reverse_data::Split;
+use s2s_model::{Forcing, Mode, Numbers};
+use s2s_runlog::CheckpointName;
+use s2s_train::{
+    Collector, Error, Model, Result, StopReason, Trainer, evaluate, load_model, open_data, to_batch,
+};
 
-use crate::{tiny, trained, trainer, variants};
+use crate::{finished, tiny, trained, trainer, variants};
 
 #[test]
 fn loss_before_training_is_that_of_a_guess() -> Result<()> {
@@ -248,4 +252,22 @@ fn probe_is_no_longer_than_can_be_looked_at() {
     assert_eq!(probe_len(&[]), 4);
     assert_eq!(probe_len(&["data.max_len=500"]), 24);
     assert_eq!(probe_len(&["data.max_len=500", "data.min_len=400"]), 400);
+}
+
+#[test]
+fn the_best_checkpoint_is_what_is_tested() -> Result<()> {
+    let config = tiny(&["train.eval_every=1", "train.learning_rate=0.3"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (dir, record) = finished(&folder.path().join("run"), &config)?;
+    assert!(record.best_step < Some(record.step), "the last is the best");
+    let data = open_data(&config)?.source;
+    let data = data.with_batch_size(config.train.eval_batch_size);
+    let tested = |name| -> Result<_> {
+        let mut trained = load_model(&dir, name, Numbers::Finite, 1, &Device::Cpu)?;
+        let result = evaluate(&mut trained.model, &*data, Split::Test, &Device::Cpu)?;
+        Ok(Some(result.record(Split::Test, trained.step)))
+    };
+    assert_eq!(record.test, tested(CheckpointName::Best)?);
+    assert_ne!(record.test, tested(CheckpointName::Last)?);
+    Ok(())
 }

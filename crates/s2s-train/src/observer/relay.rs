@@ -1,26 +1,30 @@
-//! An observer beside the loop: what it does on disk takes no time from training.
+//! What a loop tells an observer, told on another thread: what that does on disk takes no time from
+//! training.
 
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, Builder};
 
-use candle_core::Error as TensorError;
 use s2s_model::REFERENCE_STACK_BYTES;
 use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 
-use super::{EvalEvent, Observer, StepRecord};
-use crate::{Result, Snapshot};
+use super::{EvalEvent, Observer, Snapshot, StepRecord};
+use crate::{Error, Result};
 
 /// Does `work` on a thread of its own, and tells `observer` on the caller's what happens, in the same
 /// order. The work goes on meanwhile, and waits with a checkpoint only where the one before is still
 /// being saved: no more than two are ever held. All has been told on return.
 ///
-/// Where the observer fails or breaks, the work's own observer breaks at the next event.
+/// The observer listens only: what it would break goes on. Where it fails, the work's own observer
+/// breaks at the next event.
 ///
 /// # Errors
-/// If the observer fails, whatever came of the work; or if no thread is to be had.
+/// If the observer fails, whatever the work returns; or if no thread is to be had.
+///
+/// # Panics
+/// If the work does, once the observer was told what had happened by then; or if the observer does.
 pub(crate) fn beside<T: Send>(
     observer: &mut dyn Observer,
     work: impl FnOnce(&mut dyn Observer) -> T + Send,
@@ -38,8 +42,8 @@ pub(crate) fn beside<T: Send>(
             .name("training".to_owned())
             .stack_size(REFERENCE_STACK_BYTES)
             .spawn_scoped(scope, move || work(&mut messenger))
-            .map_err(TensorError::wrap)?;
-        let told = retell(inbox, &saved, observer);
+            .map_err(Error::Thread)?;
+        let told = tell_all(inbox, &saved, observer);
         drop(saved); // or the work would wait for it
         match worker.join() {
             Ok(done) => told.map(|()| done),
@@ -55,14 +59,14 @@ enum Event {
     Checkpoint(Arc<Snapshot>),
 }
 
-/// Tells of all events until there are no more, or the observer breaks.
-fn retell(
+/// Tells of all events until there are no more, or the observer fails.
+fn tell_all(
     inbox: Receiver<Vec<Event>>,
     saved: &Sender<()>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     for event in inbox.into_iter().flatten() {
-        let flow = match event {
+        let _only_listens = match event {
             Event::Step(record) => observer.on_step(&record)?,
             Event::Eval(records) => {
                 let (metrics, timing, probe) = &*records;
@@ -79,9 +83,6 @@ fn retell(
                 flow
             }
         };
-        if flow.is_break() {
-            break;
-        }
     }
     Ok(())
 }
@@ -90,7 +91,7 @@ fn retell(
 /// than to tell it something.
 const N_TOGETHER: usize = 50;
 
-/// Sends all events to where they are told.
+/// Sends all events to where they are told. It breaks where nobody listens any more.
 struct Messenger {
     unsent: Vec<Event>,
     events: Sender<Vec<Event>>,
@@ -99,33 +100,41 @@ struct Messenger {
 }
 
 impl Messenger {
-    fn send(&mut self) -> ControlFlow<()> {
-        let events = std::mem::take(&mut self.unsent);
-        flow(self.events.send(events))
+    fn add(&mut self, event: Event) -> ControlFlow<()> {
+        self.unsent.push(event);
+        match self.unsent.len() < N_TOGETHER {
+            true => self.hear(),
+            false => self.send(),
+        }
     }
-}
 
-/// `Break` if nobody listens any more.
-fn flow<T, E>(told: Result<T, E>) -> ControlFlow<()> {
-    match told {
-        Ok(_) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
+    fn send(&mut self) -> ControlFlow<()> {
+        match self.events.send(std::mem::take(&mut self.unsent)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    /// Whether a checkpoint has been saved, without waiting for it.
+    fn hear(&mut self) -> ControlFlow<()> {
+        match self.is_saved.try_recv() {
+            Ok(()) => self.is_saving = false,
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
     }
 }
 
 impl Drop for Messenger {
     fn drop(&mut self) {
-        let _ = self.send(); // what was before an error
+        let _ = self.send(); // what was told before an error, and not yet sent
     }
 }
 
 impl Observer for Messenger {
     fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
-        self.unsent.push(Event::Step(*record));
-        Ok(match self.unsent.len() < N_TOGETHER {
-            true => ControlFlow::Continue(()),
-            false => self.send(),
-        })
+        Ok(self.add(Event::Step(*record)))
     }
 
     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
@@ -134,12 +143,11 @@ impl Observer for Messenger {
             event.timing.clone(),
             event.probe.clone(),
         );
-        self.unsent.push(Event::Eval(Box::new(records)));
-        Ok(ControlFlow::Continue(())) // its checkpoint comes next
+        Ok(self.add(Event::Eval(Box::new(records))))
     }
 
     fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
-        if self.is_saving && flow(self.is_saved.recv()).is_break() {
+        if self.is_saving && self.is_saved.recv().is_err() {
             return Ok(ControlFlow::Break(()));
         }
         self.is_saving = true;
@@ -151,10 +159,12 @@ impl Observer for Messenger {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::mpsc::SyncSender;
+    use std::sync::mpsc::sync_channel;
+
+    use candle_core::Error as TensorError;
 
     use super::*;
-    use crate::{Error, Tally};
+    use crate::Tally;
 
     fn step(step: u64) -> StepRecord {
         StepRecord {
@@ -174,7 +184,44 @@ mod tests {
         })
     }
 
-    /// Keeps what it is told; a checkpoint waits until it may go on, and fails where it should.
+    fn tell_eval(observer: &mut dyn Observer, step: u64) -> Result<ControlFlow<()>> {
+        observer.on_eval(&EvalEvent {
+            metrics: &MetricsRecord {
+                step,
+                epoch: None,
+                train_loss: 0.0,
+                train_token_accuracy: 0.0,
+                train_exact_match: 0.0,
+                val_loss: 0.0,
+                val_forced_loss: 0.0,
+                exposure_gap: 0.0,
+                val_token_accuracy: 0.0,
+                val_exact_match: 0.0,
+                learning_rate: 0.0,
+                grad_norm: 0.0,
+                teacher_forcing_ratio: 0.0,
+                is_best: false,
+            },
+            timing: &TimingRecord {
+                step,
+                elapsed_secs: 0.0,
+                train_secs: 0.0,
+                eval_secs: 0.0,
+                tokens_per_second: 0.0,
+            },
+            probe: &AttentionRecord {
+                step,
+                source: Vec::new(),
+                target: Vec::new(),
+                prediction: Vec::new(),
+                is_exact: false,
+                weights: Vec::new(),
+            },
+        })
+    }
+
+    /// Keeps what it is told, and breaks each time; a checkpoint waits until it may go on, and fails
+    /// where it should.
     #[derive(Default)]
     struct Witness {
         told: Vec<(&'static str, u64)>,
@@ -185,7 +232,14 @@ mod tests {
     impl Observer for Witness {
         fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
             self.told.push(("step", record.step));
-            Ok(ControlFlow::Continue(()))
+            Ok(ControlFlow::Break(()))
+        }
+
+        fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+            let steps = [event.metrics.step, event.timing.step, event.probe.step];
+            assert_eq!(steps, [steps[0]; 3]);
+            self.told.push(("eval", steps[0]));
+            Ok(ControlFlow::Break(()))
         }
 
         fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
@@ -194,8 +248,8 @@ mod tests {
             }
             self.told.push(("checkpoint", snapshot.step));
             match self.fails_at == Some(snapshot.step) {
-                true => Err(Error::Tensor(TensorError::Msg("no room".to_owned()))),
-                false => Ok(ControlFlow::Continue(())),
+                true => Err(TensorError::Msg("no room".to_owned()).into()),
+                false => Ok(ControlFlow::Break(())),
             }
         }
     }
@@ -207,7 +261,8 @@ mod tests {
         let done = beside(&mut witness, |observer| -> Result<&str> {
             for at in 1..=n {
                 assert!(observer.on_step(&step(at))?.is_continue());
-                if at.is_multiple_of(20) {
+                if at.is_multiple_of(70) {
+                    assert!(tell_eval(observer, at)?.is_continue());
                     assert!(observer.on_checkpoint(&snapshot(at))?.is_continue());
                 }
             }
@@ -215,8 +270,11 @@ mod tests {
         })?;
         assert_eq!(done?, "done");
         let expected = (1..=n).flat_map(|at| {
-            let saved = at.is_multiple_of(20).then_some(("checkpoint", at));
-            [Some(("step", at)), saved].into_iter().flatten()
+            let rest = ["eval", "checkpoint"].map(|what| (what, at));
+            let is_eval = at.is_multiple_of(70);
+            [("step", at)]
+                .into_iter()
+                .chain(rest.into_iter().filter(move |_| is_eval))
         });
         assert_eq!(witness.told, expected.collect::<Vec<_>>());
         Ok(())
@@ -224,15 +282,15 @@ mod tests {
 
     #[test]
     fn work_goes_on_while_a_checkpoint_is_saved_and_waits_before_the_next() -> Result<()> {
-        let (open, gate): (SyncSender<()>, _) = std::sync::mpsc::sync_channel(2);
+        let (open, gate) = sync_channel(2);
         let mut witness = Witness {
             gate: Some(gate),
             ..Witness::default()
         };
-        let first = snapshot(1);
-        beside(&mut witness, |observer| -> Result<()> {
-            let _ = observer.on_checkpoint(&first)?;
-            let _ = observer.on_step(&step(2))?; // or this would never come
+        beside(&mut witness, move |observer| -> Result<()> {
+            let first = snapshot(1);
+            let _ = observer.on_checkpoint(&first)?; // returns, though the gate is shut
+            let _ = observer.on_step(&step(2))?;
             assert_eq!(Arc::strong_count(&first), 2, "it is still held");
             let _ = open.send(());
             let _ = observer.on_checkpoint(&snapshot(3))?;
@@ -249,38 +307,44 @@ mod tests {
 
     #[test]
     fn a_failure_ends_the_work_and_is_what_comes_of_it() {
-        let mut witness = Witness {
-            fails_at: Some(1),
-            ..Witness::default()
-        };
-        let mut last = 0;
-        let result = beside(&mut witness, |observer| -> Result<()> {
-            let _ = observer.on_checkpoint(&snapshot(1))?;
-            assert!(observer.on_checkpoint(&snapshot(2))?.is_break());
-            for at in 3.. {
-                last = at;
-                if observer.on_step(&step(at))?.is_break() {
-                    break;
+        for has_second in [false, true] {
+            let mut witness = Witness {
+                fails_at: Some(1),
+                ..Witness::default()
+            };
+            let result = beside(&mut witness, |observer| -> Result<()> {
+                let _ = observer.on_checkpoint(&snapshot(1))?;
+                if has_second {
+                    assert!(observer.on_checkpoint(&snapshot(2))?.is_break());
                 }
-            }
-            Ok(())
-        });
-        let error = result.expect_err("nothing was saved").to_string();
-        assert!(error.contains("no room"), "{error}");
-        assert_eq!(witness.told, [("checkpoint", 1)]);
-        assert!(last < 3 + N_TOGETHER as u64);
+                // It breaks as soon as the failure is known, which this would wait for without end.
+                while observer.on_step(&step(3))?.is_continue() {
+                    thread::yield_now();
+                }
+                Ok(())
+            });
+            let error = result.expect_err("nothing was saved").to_string();
+            assert!(error.contains("no room"), "{error}");
+            assert_eq!(witness.told, [("checkpoint", 1)]);
+        }
     }
 
     #[test]
-    fn a_panic_of_the_work_comes_after_what_it_told() {
+    fn an_error_or_a_panic_of_the_work_comes_after_what_it_told() -> Result<()> {
         let mut witness = Witness::default();
-        let work = |observer: &mut dyn Observer| -> Result<()> {
+        let result = beside(&mut witness, |observer| -> Result<()> {
             let _ = observer.on_step(&step(1))?;
+            Err(TensorError::Msg("diverged".to_owned()).into())
+        })?;
+        assert!(result.is_err());
+        let work = |observer: &mut dyn Observer| -> Result<()> {
+            let _ = observer.on_step(&step(2))?;
             panic!("as it should");
         };
         let caught = catch_unwind(AssertUnwindSafe(|| beside(&mut witness, work)));
         let panic = caught.expect_err("the panic goes on");
         assert_eq!(panic.downcast_ref(), Some(&"as it should"));
-        assert_eq!(witness.told, [("step", 1)]);
+        assert_eq!(witness.told, [("step", 1), ("step", 2)]);
+        Ok(())
     }
 }
