@@ -126,11 +126,7 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "put the file back as it was, or train anew in another folder";
             (OTHER, Some(hint.to_owned()))
         }
-        Some(Error::Thread(_)) => {
-            let hint =
-                "`ulimit -u` shows how many threads there may be, those of other programs included";
-            (OTHER, Some(hint.to_owned()))
-        }
+        Some(Error::Thread(_)) => (OTHER, Some(FEWER_THREADS.to_owned())),
         Some(Error::Data(error)) => (OTHER, Some(judge_data(error))),
         Some(Error::Diverged { .. }) => {
             let hint = "another run with a lower rate, such as --set train.learning_rate=1e-4";
@@ -142,6 +138,10 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
         ),
     }
 }
+
+/// What to do where the system gives no more of them.
+pub(crate) const FEWER_THREADS: &str = "fewer --threads: each reserves 256 MiB of the addresses that `ulimit -v` allows, and counts for \
+     `ulimit -u`";
 
 /// Where a configuration begins.
 const START: &str = "`s2s config > mine.toml` writes a file to start from";

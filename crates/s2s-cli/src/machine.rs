@@ -6,7 +6,7 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use s2s_train::{Place, open_device, tensor_message};
 
 use crate::STACK_BYTES;
-use crate::failure::Usage;
+use crate::failure::{FEWER_THREADS, Stuck, Usage};
 
 /// Larger batches are slips of the keyboard, and would ask for more memory than there is.
 const MAX_BATCH: u64 = 1 << 16;
@@ -32,7 +32,11 @@ impl MachineArgs {
             .num_threads(threads)
             .thread_name(|index| format!("worker {index}"))
             .stack_size(STACK_BYTES)
-            .build_global()?;
+            .build_global()
+            .map_err(|error| Stuck {
+                what: format!("cannot start {threads} threads to compute with: {error}"),
+                next: FEWER_THREADS.to_owned(),
+            })?;
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
         Ok(Place {
             device,
