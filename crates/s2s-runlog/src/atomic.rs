@@ -1,34 +1,34 @@
-//! Replacing a file or a folder so that no reader, at no instant, finds half of one.
+//! Atomic replacement of files and folders: a reader never sees a partial one.
 //!
-//! **A file** is written to `.<name>.tmp` beside it and fsynced before it is renamed: the name leads
-//! to the old bytes or to all of the new ones, whatever is lost. The folder is fsynced after, so
-//! that on return the new ones stay. What a killed writer leaves under the temporary name is removed
-//! by the next one.
+//! **A file** is written to `.<name>.tmp` in the same folder and fsynced, then renamed. The name
+//! therefore refers to the old content or to all of the new content, even after a power loss. The
+//! folder is fsynced last, so the new content is durable when the function returns. The next writer
+//! removes a temporary file left by a killed process.
 //!
-//! **A folder** cannot be renamed over another that has files in it. So, for a checkpoint `last`:
+//! **A folder** cannot be renamed over a folder that contains files. To replace a checkpoint `last`:
 //!
-//! 1. *Settle* what an interrupted save left, see below. After it, there is neither a `last.new` nor
-//!    a `last.old`.
-//! 2. *Build* `last.new`: the files, each fsynced; then the manifest, fsynced; then the folder and
-//!    its parent are fsynced. `last` is untouched. From here on `last.new` is whole and stays.
-//! 3. *Swap* the two names: one system call on Linux and macOS, so that `last` is never missing.
-//!    Elsewhere, and on file systems that have no such call: rename `last` to `last.old`, fsync the
-//!    parent, rename `last.new` to `last`. Each rename moves one of two whole checkpoints while the
-//!    other stands still under a name that is already durable.
-//! 4. Fsync the parent: the new checkpoint is `last`, for good.
-//! 5. Only then remove the old one, which is `last.new` or `last.old` by now.
+//! 1. *Settle* the leftovers of an interrupted save (see below). Afterwards neither `last.new` nor
+//!    `last.old` exists.
+//! 2. *Build* `last.new`: write and fsync the files, then the manifest, then fsync the folder and its
+//!    parent. `last` is unchanged. From here on `last.new` is complete and durable.
+//! 3. *Swap* the two names. Linux and macOS do this in one system call, so `last` always exists.
+//!    Elsewhere, and on file systems without that call: rename `last` to `last.old`, fsync the
+//!    parent, rename `last.new` to `last`. Each rename moves one complete checkpoint while the other
+//!    stays under a durable name.
+//! 4. Fsync the parent. The new checkpoint is now durably `last`.
+//! 5. Remove the old checkpoint, which is now `last.new` or `last.old`.
 //!
-//! **A reader** takes the first whole one of `last`, `last.new`, `last.old`. It is whole if its
-//! manifest and all hashes agree; so what step 2 leaves when it is interrupted, or step 5, is never
-//! taken for a checkpoint. Before step 3 that gives the old one, or, if `last` is lost or has never
-//! been, the new one; after it, the new one.
+//! **A reader** takes the first valid checkpoint of `last`, `last.new` and `last.old`. A checkpoint is
+//! valid if its manifest and all hashes match, so the leftovers of an interrupted step 2 or 5 are
+//! never read. Before step 3 the reader gets the old checkpoint, or the new one if `last` is missing;
+//! after step 3 it gets the new one.
 //!
-//! **Settling** puts what a reader would take under its own name, and only then removes the rest.
-//! The checkpoint that is moved is never the one that is removed.
+//! **Settling** moves the checkpoint that a reader would take to its own name, then removes the
+//! others. It never removes the checkpoint that it moves.
 //!
-//! A failure (rather than a kill) in step 2 or in the first move of step 3 leaves `last` untouched
-//! and removes `last.new`, which makes room on a full disk. A later failure leaves both, since it is
-//! not known which of them the disk has.
+//! If an operation fails (without killing the process) in step 2 or in the first rename of step 3,
+//! `last` is unchanged and `last.new` is removed, which frees space on a full disk. After a later
+//! failure both remain, because it is unknown which of them the disk holds.
 
 use crate::{Error, Result, fs};
 use std::ffi::OsString;
@@ -36,12 +36,12 @@ use std::io;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::path::{Path, PathBuf};
 
-/// Replaces a file, or creates it together with the folders above it.
+/// Replaces a file, or creates it with its parent folders.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = temporary(path)?;
     create_dirs(parent(path))?;
     let write = || -> io::Result<()> {
-        if fs::look(&temporary)?.is_some() {
+        if fs::kind_at(&temporary)?.is_some() {
             fs::remove_file(&temporary)?;
         }
         write_new(&temporary, bytes)?;
@@ -53,25 +53,26 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::sync_dir(parent(path)).map_err(writing(path))
 }
 
-/// Replaces a folder by one with these files, of which the last makes it whole.
+/// Replaces a folder by one with these files. They are written in order; the last one makes the
+/// folder valid.
 ///
-/// `is_whole` says whether a folder is one that a reader would take.
+/// `is_valid` returns whether a reader would accept a folder.
 pub(crate) fn replace_dir(
     path: &Path,
     files: &[(&str, &[u8])],
-    is_whole: fn(&Path) -> bool,
+    is_valid: fn(&Path) -> bool,
 ) -> Result<()> {
     path.file_name().ok_or_else(|| nameless(path))?;
     let [_, new, old] = candidates(path);
-    // What a save has put there was not begun before the folders above it were durable.
-    if fs::look(path).map_err(writing(path))?.is_none() {
+    // If the folder exists, its parents were made durable by the save that created it.
+    if fs::kind_at(path).map_err(writing(path))?.is_none() {
         create_dirs(parent(path))?;
     }
-    settle(path, is_whole).map_err(writing(path))?;
-    let discard = |_: &Error| drop(fs::remove_dir(&new)); // if that fails too, the next save settles
+    settle(path, is_valid).map_err(writing(path))?;
+    let discard = |_: &Error| drop(fs::remove_dir(&new)); // if this fails too, the next save settles
     build(&new, files).inspect_err(discard)?;
 
-    let is_first = fs::look(path)
+    let is_first = fs::kind_at(path)
         .map_err(writing(path))
         .inspect_err(discard)?
         .is_none();
@@ -91,14 +92,14 @@ pub(crate) fn replace_dir(
     }
     fs::sync_dir(parent(path)).map_err(writing(path))?;
 
-    // The save is done: what cannot be removed is left to the next one.
-    for litter in [&new, &old] {
-        let _ = remove_litter(litter);
+    // The save is complete; leftovers that cannot be removed now are removed by the next one.
+    for leftover in [&new, &old] {
+        let _ = remove_if_exists(leftover);
     }
     Ok(())
 }
 
-/// Where a file is written before it is renamed.
+/// The name under which a file is written before it is renamed.
 pub(crate) fn temporary(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| nameless(path))?;
     let mut temporary = OsString::from(".");
@@ -107,20 +108,20 @@ pub(crate) fn temporary(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-/// Where a folder may be, in the order in which a reader looks.
+/// The names under which a reader looks for a checkpoint, in order.
 pub(crate) fn candidates(path: &Path) -> [PathBuf; 3] {
-    let beside = |suffix| {
+    let with_suffix = |suffix| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(suffix);
         path.with_file_name(name)
     };
-    [path.to_owned(), beside(".new"), beside(".old")]
+    [path.to_owned(), with_suffix(".new"), with_suffix(".old")]
 }
 
-/// Creates a folder and those above it, each durable before the next.
+/// Creates a folder and its parents; each is durable before the next is created.
 ///
-/// The one that is there already may be the last that a killed process made: so it is made durable
-/// too. Those above it are.
+/// The deepest existing folder is made durable too, because a killed process may have created it.
+/// Its parents are durable already.
 pub(crate) fn create_dirs(path: &Path) -> Result<()> {
     if !fs::is_dir(path) {
         create_dirs(parent(path))?;
@@ -130,13 +131,13 @@ pub(crate) fn create_dirs(path: &Path) -> Result<()> {
         }
     }
     match fs::sync_dir(parent(path)) {
-        // Where nothing may be made, nothing was.
+        // A folder that forbids writing contains no folder created by a killed process.
         Err(e) if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem) => Ok(()),
         result => result.map_err(writing(path)),
     }
 }
 
-/// The folder that a path stands in.
+/// The folder that contains `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -145,7 +146,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes an [`Error::Write`] of what the system says about a path.
+/// Converts an I/O error at `path` to an [`Error::Write`].
 pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Write {
         path: path.to_owned(),
@@ -153,26 +154,26 @@ pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
     }
 }
 
-/// Undoes what an interrupted save left, see the [module docs](self).
-pub(crate) fn settle(path: &Path, is_whole: fn(&Path) -> bool) -> io::Result<()> {
+/// Settles the leftovers of an interrupted save; see the [module docs](self).
+pub(crate) fn settle(path: &Path, is_valid: fn(&Path) -> bool) -> io::Result<()> {
     let [_, new, old] = candidates(path);
-    if fs::look(&new)?.is_none() && fs::look(&old)?.is_none() {
+    if fs::kind_at(&new)?.is_none() && fs::kind_at(&old)?.is_none() {
         return Ok(());
     }
-    if let Some(whole) = candidates(path)
+    if let Some(valid) = candidates(path)
         .iter()
-        .find(|candidate| is_whole(candidate))
-        && whole != path
+        .find(|candidate| is_valid(candidate))
+        && valid != path
     {
-        remove_litter(path)?;
-        fs::rename(whole, path)?;
+        remove_if_exists(path)?;
+        fs::rename(valid, path)?;
         fs::sync_dir(parent(path))?;
     }
-    remove_litter(&new)?;
-    remove_litter(&old)
+    remove_if_exists(&new)?;
+    remove_if_exists(&old)
 }
 
-/// A new folder with these files, all of it durable.
+/// Creates a folder with these files and makes all of it durable.
 fn build(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     fs::create_dir(path).map_err(writing(path))?;
     for (name, bytes) in files {
@@ -189,10 +190,10 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::sync(&file)
 }
 
-fn remove_litter(path: &Path) -> io::Result<()> {
-    match fs::look(path)? {
+fn remove_if_exists(path: &Path) -> io::Result<()> {
+    match fs::kind_at(path)? {
         None => Ok(()),
-        Some(metadata) if metadata.is_dir() => fs::remove_dir(path),
+        Some(fs::FOLDER) => fs::remove_dir(path),
         Some(_) => fs::remove_file(path),
     }
 }
@@ -200,7 +201,7 @@ fn remove_litter(path: &Path) -> io::Result<()> {
 fn nameless(path: &Path) -> Error {
     writing(path)(io::Error::new(
         io::ErrorKind::InvalidFilename,
-        "the path does not end in a name",
+        "the path does not end in a file name",
     ))
 }
 
@@ -208,8 +209,8 @@ fn nameless(path: &Path) -> Error {
 mod tests {
     use crate::fs::fault::{Plan, during};
     use crate::{
-        CheckpointName, Error, RunDir, read_checkpoint, settle_checkpoint, write_checkpoint,
-        write_file,
+        CheckpointName, CorpusRecord, Environment, Error, RunDir, RunStart, read_checkpoint,
+        settle_checkpoint, write_checkpoint, write_file,
     };
     use std::fs;
     use std::path::Path;
@@ -221,7 +222,7 @@ mod tests {
         ("state", b"2"),
     ];
 
-    /// More than any save has.
+    /// More than any save performs.
     const OPERATIONS: usize = 100;
 
     fn plans() -> impl Iterator<Item = Plan> {
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_save_interrupted_after_any_operation_leaves_a_whole_checkpoint() {
+    fn a_save_interrupted_after_any_operation_leaves_a_valid_checkpoint() {
         for plan in plans() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("last");
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn saves_interrupted_twice_leave_a_whole_checkpoint() {
+    fn two_interrupted_saves_leave_a_valid_checkpoint() {
         for first in (0..40).map(|successes| Plan {
             successes,
             is_final: true,
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_save_that_is_interrupted_leaves_nothing_or_a_whole_checkpoint() {
+    fn an_interrupted_first_save_leaves_nothing_or_a_valid_checkpoint() {
         for plan in plans() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("checkpoints/last");
@@ -317,11 +318,11 @@ mod tests {
     }
 
     #[test]
-    fn a_save_that_fails_up_to_the_swap_leaves_no_litter() {
+    fn a_save_that_fails_before_the_swap_removes_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last");
         write_checkpoint(&path, OLD).unwrap();
-        let swap = 15; // after create, 4 times (create, write, sync), 2 folder syncs
+        let swap = 15; // create, 4 × (create, write, sync), 2 folder syncs
         for successes in 0..=swap {
             let plan = Plan {
                 successes,
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_checkpoint_gives_way_to_the_whole_one_beside_it() {
+    fn a_valid_leftover_is_read_in_place_of_a_damaged_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last");
         write_checkpoint(&path, NEW).unwrap();
@@ -345,7 +346,7 @@ mod tests {
 
         let found = read_checkpoint(&path).unwrap();
         assert!(found.path().ends_with("last.old"));
-        let [Error::Damaged { path: damaged, .. }] = found.passed_over() else {
+        let [Error::Damaged { path: damaged, .. }] = found.rejected() else {
             panic!("{found:?}")
         };
         assert_eq!(*damaged, path);
@@ -389,31 +390,53 @@ mod tests {
     }
 
     #[test]
-    fn a_run_killed_before_its_first_file_can_be_created_again() {
-        let folder = tempfile::tempdir().unwrap();
-        for successes in 0..30 {
+    fn a_run_killed_while_it_starts_can_be_resumed_or_created_again() {
+        let environment = Environment {
+            version: String::new(),
+            platform: String::new(),
+            cpu: String::new(),
+            cores: 1,
+            threads: 1,
+            device: String::new(),
+            kernels: String::new(),
+            command: Vec::new(),
+        };
+        let text = CorpusRecord {
+            files: Vec::new(),
+            vocabulary: Vec::new(),
+        };
+        for corpus in [None, Some(&text)] {
             let start = |path: &Path| -> crate::Result<()> {
                 let run = RunDir::create(path)?;
                 let _lock = run.lock()?;
-                write_file(run.config(), b"")?;
-                write_file(run.environment(), b"{}")?;
-                write_file(run.resolved_config(), b"seed = 0")
+                run.write_start(&RunStart {
+                    config: "",
+                    corpus,
+                    environment: &environment,
+                    resolved_config: "seed = 0",
+                })
             };
-            let path = folder.path().join(format!("runs/{successes}"));
-            let plan = Plan {
-                successes,
-                is_final: true,
-                can_exchange: true,
-            };
-            if during(plan, || start(&path)).is_err() && RunDir::open(&path).is_err() {
-                start(&path).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            for successes in 0..OPERATIONS {
+                let path = folder.path().join(format!("runs/{successes}"));
+                let plan = Plan {
+                    successes,
+                    is_final: true,
+                    can_exchange: true,
+                };
+                let started = during(plan, || start(&path));
+                assert!(started.is_ok() || successes + 1 < OPERATIONS);
+                if RunDir::open(&path).is_err() {
+                    start(&path).unwrap();
+                }
+                let run = RunDir::open(&path).unwrap();
+                assert!(run.config().exists() && run.environment().exists());
+                assert_eq!(run.corpus().exists(), corpus.is_some());
+                assert!(matches!(
+                    read_checkpoint(run.checkpoint(CheckpointName::Last)),
+                    Err(Error::NoCheckpoint { .. })
+                ));
             }
-            let run = RunDir::open(&path).unwrap();
-            assert!(run.config().exists() && run.environment().exists());
-            assert!(matches!(
-                read_checkpoint(run.checkpoint(CheckpointName::Last)),
-                Err(Error::NoCheckpoint { .. })
-            ));
         }
     }
 }

@@ -1,35 +1,35 @@
-use std::fs::File;
 use std::path::PathBuf;
 
 use crate::atomic::{create_dirs, parent, temporary, writing};
+use crate::fs::File;
 use crate::{Result, fs};
 
-/// Bytes that are kept back before they are written.
+/// Bytes buffered before they are written.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// A file that is written bit by bit, and has its name only once it is whole.
+/// A file written in pieces that appears under its name only when it is complete.
 ///
-/// One process at a time may write a file. A draft that is dropped before it is
-/// [published](Draft::publish) leaves nothing.
+/// Only one process at a time may write a file. A draft that is dropped before
+/// [`Draft::publish`] leaves no file.
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
-    temporary: Option<PathBuf>, // none once it is published
+    temporary: Option<PathBuf>, // `None` once published
     file: File,
     buffer: Vec<u8>,
 }
 
 impl Draft {
-    /// An empty draft of the file at `path`, with the folders above it.
+    /// Starts an empty draft of the file at `path`; creates missing parent folders.
     ///
     /// # Errors
-    /// [`Error::Write`](crate::Error::Write); what stands at `path` still does.
+    /// [`Error::Write`](crate::Error::Write); an existing file at `path` is unchanged.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let temporary = temporary(&path)?;
         create_dirs(parent(&path))?;
         let open = || {
-            if fs::look(&temporary)?.is_some() {
+            if fs::kind_at(&temporary)?.is_some() {
                 fs::remove_file(&temporary)?;
             }
             fs::create_new(&temporary)
@@ -43,7 +43,7 @@ impl Draft {
         })
     }
 
-    /// Adds bytes to its end.
+    /// Appends bytes.
     ///
     /// # Errors
     /// [`Error::Write`](crate::Error::Write).
@@ -55,7 +55,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes all of it durable, and then gives it its name, over whatever had it.
+    /// Makes the content durable, then renames the draft to its final name; replaces an existing file.
     ///
     /// # Errors
     /// [`Error::Write`](crate::Error::Write).
@@ -90,7 +90,7 @@ mod tests {
     use crate::fs::fault::{Plan, during};
 
     #[test]
-    fn a_draft_interrupted_after_any_operation_leaves_the_old_file_or_the_new() {
+    fn a_draft_interrupted_after_any_operation_leaves_the_old_or_the_new_file() {
         let new = "line\n".repeat(40_000); // more than one buffer
         let write = |path: &std::path::Path| -> Result<()> {
             let mut draft = Draft::create(path)?;

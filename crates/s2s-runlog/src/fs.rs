@@ -1,19 +1,20 @@
-//! Every touch of the disk, a function an operation: the one place where faults can happen, and
-//! where tests make them happen, or take note of what was asked of the disk and in which order.
+//! Every disk access of this workspace's libraries, one function per operation. Tests inject faults
+//! here, and record which operations run in which order.
 
-use std::fs::{self, File, OpenOptions};
+pub(crate) use std::fs::File;
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// Why a file's bytes cannot be had.
+/// Why a file was not opened or read.
 pub(crate) enum Refusal {
     Io(io::Error),
     NotRegular(&'static str),
     TooLarge { size: u64, max: u64 },
 }
 
-/// What is about to be asked of the disk.
-#[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it"))]
+/// A disk operation about to run.
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests read the fields"))]
 pub(crate) enum Op<'a> {
     Read,
     Create(&'a Path),
@@ -29,8 +30,12 @@ pub(crate) enum Op<'a> {
     RemoveDir(&'a Path),
 }
 
-/// Name of a thing that is not a regular file, as a message has it.
-pub(crate) fn kind(file_type: fs::FileType) -> &'static str {
+/// What [`kind_at`] calls a folder.
+pub(crate) const FOLDER: &str = "folder";
+const REGULAR: &str = "regular file";
+
+/// The kind of a file as error messages name it.
+fn kind(file_type: fs::FileType) -> &'static str {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
@@ -43,31 +48,31 @@ pub(crate) fn kind(file_type: fs::FileType) -> &'static str {
         }
     }
     if file_type.is_dir() {
-        "folder"
+        FOLDER
     } else if file_type.is_symlink() {
         "symbolic link"
     } else if file_type.is_file() {
-        "regular file"
+        REGULAR
     } else {
         "special file"
     }
 }
 
-/// What stands at the path itself, links not followed; `None` if nothing does.
-pub(crate) fn look(path: &Path) -> io::Result<Option<fs::Metadata>> {
+/// The kind of the file at `path`, without following links; `None` if there is none.
+pub(crate) fn kind_at(path: &Path) -> io::Result<Option<&'static str>> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
+        Ok(metadata) => Ok(Some(kind(metadata.file_type()))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-/// Whether the path leads to a folder, through links if need be.
+/// Whether `path` is a folder or a link to one.
 pub(crate) fn is_dir(path: &Path) -> bool {
     path.is_dir()
 }
 
-/// The bytes of a regular file that has at most `max` of them. Never waits, follows no link.
+/// Reads a regular file of at most `max` bytes. Never blocks and follows no link.
 pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
     fault::before(Op::Read)?;
     let mut options = OpenOptions::new();
@@ -86,45 +91,45 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-/// Whatever stands there, to be read; links are followed.
+/// Opens a file of any kind for reading; follows links.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     fault::before(Op::Read)?;
     File::open(path)
 }
 
-/// The path without links.
+/// The path with all links resolved.
 pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
     fault::before(Op::Read)?;
     fs::canonicalize(path)
 }
 
-/// What the system tells of itself in a file of `/proc`, which has no size.
-pub(crate) fn told(path: &Path) -> io::Result<String> {
+/// Reads a file of `/proc`, which has no size.
+pub(crate) fn read_proc(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Names of what stands in a folder.
+/// Names of the entries of a folder.
 pub(crate) fn names(path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     fs::read_dir(path)?
         .map(|entry| Ok(entry?.file_name()))
         .collect()
 }
 
-/// A file that did not exist before.
+/// Creates a file that must not exist.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     fault::before(Op::Create(path))?;
     OpenOptions::new().append(true).create_new(true).open(path)
 }
 
-/// A file that exists, each write going to its end.
+/// Opens an existing file for appending.
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     fault::before(Op::Open)?;
     OpenOptions::new().append(true).open(path)
 }
 
-/// The lock file, created if it is not there, its content untouched.
+/// Opens the lock file, or creates it; does not change its content.
 pub(crate) fn open_lock(path: &Path) -> Result<File, Refusal> {
-    fault::before(match look(path)? {
+    fault::before(match kind_at(path)? {
         None => Op::Create(path),
         Some(_) => Op::Open,
     })?;
@@ -133,7 +138,21 @@ pub(crate) fn open_lock(path: &Path) -> Result<File, Refusal> {
     open_regular(path, &mut options)
 }
 
-/// What stands at the beginning of the lock file.
+/// Takes the lock of an open file; waits while another process holds it.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    file.lock()
+}
+
+/// Takes the lock of an open file; `Ok(false)` if another process holds it.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The first bytes of the lock file, at most `max`.
 pub(crate) fn first_bytes(mut file: &File, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -141,7 +160,7 @@ pub(crate) fn first_bytes(mut file: &File, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces the first bytes of the lock file by these, and cuts it after them.
+/// Replaces the content of the lock file.
 pub(crate) fn overwrite(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     fault::before(Op::Open)?;
     file.rewind()?;
@@ -149,7 +168,7 @@ pub(crate) fn overwrite(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     file.set_len(bytes.len() as u64)
 }
 
-/// Writes all bytes, in one call if the system takes them in one.
+/// Appends all bytes, in one system call if the system accepts that.
 pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     fault::before(Op::Write(file, bytes))?;
     file.write_all(bytes)
@@ -160,27 +179,27 @@ pub(crate) fn set_len(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
-/// Makes a file's bytes survive a loss of power.
+/// Makes a file's content survive a power loss.
 pub(crate) fn sync(file: &File) -> io::Result<()> {
     fault::before(Op::Sync(file))?;
-    if fault::HAS_POWER {
+    if fault::SKIPS_SYNC {
         Ok(())
     } else {
         file.sync_all()
     }
 }
 
-/// Makes the names in a folder survive a loss of power, where the system lets a program ask for it.
+/// Makes the names in a folder survive a power loss, on systems that can sync a folder.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     fault::before(Op::SyncDir(path))?;
-    if cfg!(not(unix)) || fault::HAS_POWER {
+    if cfg!(not(unix)) || fault::SKIPS_SYNC {
         Ok(())
     } else {
         File::open(path)?.sync_all()
     }
 }
 
-/// A folder that did not exist before; its parent must.
+/// Creates a folder that must not exist; its parent must.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     fault::before(Op::CreateDir(path))?;
     fs::create_dir(path)
@@ -191,7 +210,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Swaps two names in one step. `Ok(false)`, with nothing done, where the system has no such step.
+/// Swaps two names atomically. `Ok(false)`, and nothing is changed, if the system cannot do that.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
     if !fault::can_exchange() {
         return Ok(false);
@@ -224,13 +243,13 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
-/// Opens what is a regular file both before and after it is opened, without waiting on a FIFO and
-/// without following a link that is put there in between.
+/// Opens a regular file. Checks the kind before and after opening, so that a FIFO never blocks and a
+/// link created in between is not followed.
 fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<File, Refusal> {
-    if let Some(metadata) = look(path)?
-        && !metadata.is_file()
+    if let Some(kind) = kind_at(path)?
+        && kind != REGULAR
     {
-        return Err(Refusal::NotRegular(kind(metadata.file_type())));
+        return Err(Refusal::NotRegular(kind));
     }
     #[cfg(unix)]
     {
@@ -258,7 +277,7 @@ mod fault {
     use super::Op;
     use std::io;
 
-    pub(super) const HAS_POWER: bool = false;
+    pub(super) const SKIPS_SYNC: bool = false;
 
     pub(super) const fn before(_: Op<'_>) -> io::Result<()> {
         Ok(())
@@ -269,8 +288,8 @@ mod fault {
     }
 }
 
-/// Makes the n-th operation of a thread fail: alone, or with all that follow, as when the process is
-/// killed. A write that fails leaves half its bytes.
+/// Makes the n-th operation of a thread fail: alone, or with all that follow, as if the process were
+/// killed. A failed write leaves half of its bytes.
 #[cfg(test)]
 pub(crate) mod fault {
     use super::Op;
@@ -279,15 +298,15 @@ pub(crate) mod fault {
 
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct Plan {
-        /// Operations that still succeed.
+        /// Number of operations that succeed first.
         pub(crate) successes: usize,
-        /// Whether all that follow fail too.
+        /// Whether all later operations fail too.
         pub(crate) is_final: bool,
         pub(crate) can_exchange: bool,
     }
 
-    /// Power is never lost in a test, and its thousands of saves need not wait for the disk.
-    pub(super) const HAS_POWER: bool = true;
+    /// Tests save thousands of times and never lose power, so they do not wait for the disk.
+    pub(super) const SKIPS_SYNC: bool = true;
 
     pub(crate) const NO_PLAN: Plan = Plan {
         successes: usize::MAX,
@@ -297,11 +316,11 @@ pub(crate) mod fault {
 
     thread_local! {
         static PLAN: Cell<Plan> = const { Cell::new(NO_PLAN) };
-        static WITNESS: RefCell<Option<Witness>> = const { RefCell::new(None) };
+        static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
     }
 
-    /// Is shown every operation before it is done.
-    pub(crate) type Witness = Box<dyn FnMut(Op<'_>)>;
+    /// Receives every operation before it runs.
+    pub(crate) type Observer = Box<dyn FnMut(Op<'_>)>;
 
     pub(crate) fn during<T>(plan: Plan, operations: impl FnOnce() -> T) -> T {
         PLAN.set(plan);
@@ -310,10 +329,10 @@ pub(crate) mod fault {
         result
     }
 
-    pub(crate) fn witnessed<T>(witness: Witness, operations: impl FnOnce() -> T) -> T {
-        WITNESS.set(Some(witness));
+    pub(crate) fn observed<T>(observer: Observer, operations: impl FnOnce() -> T) -> T {
+        OBSERVER.set(Some(observer));
         let result = operations();
-        WITNESS.set(None);
+        OBSERVER.set(None);
         result
     }
 
@@ -335,9 +354,9 @@ pub(crate) mod fault {
             successes: plan.successes - 1,
             ..plan
         });
-        WITNESS.with_borrow_mut(|witness| {
-            if let Some(witness) = witness {
-                witness(op);
+        OBSERVER.with_borrow_mut(|observer| {
+            if let Some(observer) = observer {
+                observer(op);
             }
         });
         Ok(())

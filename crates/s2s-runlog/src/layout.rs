@@ -1,51 +1,68 @@
-//! Which file of a run is called what, and who may write them.
+//! The names of a run's files, and the locks that protect them.
 
-use crate::atomic::{create_dirs, writing};
-use crate::{Error, Result, fs};
-use std::ffi::OsString;
-use std::fs::{File, TryLockError};
+use crate::atomic::{create_dirs, replace_file, writing};
+use crate::fs::File;
+use crate::write::encode_pretty;
+use crate::{CorpusRecord, Environment, Error, Result, fs};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 const CONFIG: &str = "config.toml";
+const CORPUS: &str = "corpus.json";
 const ENVIRONMENT: &str = "environment.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
 const LOCK: &str = "run.lock";
 
-/// How often, and how long apart, a lock's holder is asked for that has not said its name yet.
-const ATTEMPTS: usize = 40;
-const PAUSE: Duration = Duration::from_millis(5);
+/// The files that [`RunDir::write_start`] writes, in this order. The last one makes the folder a run.
+const START_FILES: [&str; 4] = [CONFIG, CORPUS, ENVIRONMENT, RESOLVED_CONFIG];
 
-/// A folder that holds one run: the names of its files.
+/// If a lock is taken but its holder's process number is not readable yet, try again this often.
+const LOCK_ATTEMPTS: usize = 40;
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
+
+/// The folder of one run, and the names of its files.
 ///
 /// ```text
 /// runs/<name>/
-///   config.toml            the configuration as it was given
-///   environment.json       machine, program, command line
-///   corpus.json            the vocabulary and hashes of a text that the run was trained on
-///   config.resolved.toml   the configuration with every default filled in; written after those
-///                          above, and its presence makes a folder a run
-///   metrics.jsonl          a line an evaluation
-///   timing.jsonl           its clock times
-///   attention.jsonl        the attention of one fixed sequence, a line an evaluation
+///   config.toml            the configuration as given
+///   corpus.json            vocabulary and file hashes of the training text; absent for synthetic data
+///   environment.json       machine, program and command line
+///   config.resolved.toml   the configuration with all defaults filled in; written after the files
+///                          above, and its presence makes the folder a run
+///   metrics.jsonl          one line per evaluation
+///   timing.jsonl           wall times, one line per evaluation
+///   attention.jsonl        attention of one fixed sequence, one line per evaluation
 ///   samples.jsonl          test sequences with predictions and attention
-///   events.out.tfevents.*  for TensorBoard
-///   checkpoints/best/      parameters at the lowest validation loss
-///   checkpoints/last/      parameters and moments to go on from
-///   lengths.json           figures by length, if it was evaluated by length; lengths-NAME.json: others
+///   events.out.tfevents.*  TensorBoard events
+///   checkpoints/best/      parameters with the lowest validation loss
+///   checkpoints/last/      parameters and moments to resume from
+///   lengths.json           evaluation by length; lengths-NAME.json for further ones
 ///   lengths.csv            the same as a table
 ///   plots/
-///   report.html
-///   run.json               what became of the run; written last
-///   run.lock               the process that writes here
+///   run.json               status and results; written last
+///   run.lock               process number of the writer
 /// ```
 ///
-/// Only [`RunDir::create`] and [`RunDir::lock`] touch the disk beyond looking.
+/// Only [`RunDir::create`], [`RunDir::write_start`] and the locks write to the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
+}
+
+/// What a run writes before its first step.
+#[derive(Clone, Copy, Debug)]
+pub struct RunStart<'a> {
+    /// The configuration as given, for `config.toml`.
+    pub config: &'a str,
+    /// The training text, for `corpus.json`; `None` for synthetic data.
+    pub corpus: Option<&'a CorpusRecord>,
+    /// Machine and program, for `environment.json`.
+    pub environment: &'a Environment,
+    /// The configuration with all defaults filled in, for `config.resolved.toml`.
+    pub resolved_config: &'a str,
 }
 
 /// The checkpoints that a run keeps.
@@ -53,37 +70,40 @@ pub struct RunDir {
 pub enum CheckpointName {
     /// The parameters with the lowest validation loss so far.
     Best,
-    /// The state to go on from.
+    /// The state to resume from.
     Last,
 }
 
-/// The right to write in a run folder or its plots, until it is dropped or its process ends, however it ends.
+/// Exclusive right to write to a run folder, or to its plots. It ends when it is dropped or when its
+/// process ends, whichever comes first.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File, // the system ties the lock to the open file
+    _file: File, // the operating system releases the lock when the file is closed
 }
 
 impl RunDir {
-    /// The folder of a new run, with those above it. It has no files yet: the caller takes the
-    /// [lock](RunDir::lock) and writes them, `config.resolved.toml` last of those that a run begins
-    /// with.
+    /// Creates the folder of a new run, with its parents. The caller takes the [lock](RunDir::lock)
+    /// and then calls [`RunDir::write_start`].
+    ///
+    /// Files of a process that was killed before it wrote `config.resolved.toml` do not count: the
+    /// folder can be used again.
     ///
     /// # Errors
-    /// [`Error::Exists`] if there are files in the folder already, and they are left untouched;
-    /// [`Error::Busy`] if a process writes there. What a process left that was killed before it
-    /// wrote `config.resolved.toml` does not count.
+    /// [`Error::Exists`] if the folder contains other files, which are left unchanged;
+    /// [`Error::Busy`] if another process is writing to the folder.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        match fs::look(&path).map_err(reading(&path))? {
+        match fs::kind_at(&path).map_err(reading(&path))? {
             None => create_dirs(&path)?,
             Some(_) if fs::is_dir(&path) => {
                 let names = fs::names(&path).map_err(reading(&path))?;
                 let is_locked = names.iter().any(|name| name == LOCK);
-                let is_free = names.is_empty() || is_locked && names.iter().all(is_early);
+                let is_free =
+                    names.is_empty() || is_locked && names.iter().all(|name| is_early(name));
                 if !is_free {
                     let run = Self { path };
                     if is_locked {
-                        run.claim()?; // for the error, if somebody has it
+                        run.claim()?; // returns `Busy` if another process holds the lock
                     }
                     return Err(Error::Exists { path: run.path });
                 }
@@ -93,18 +113,21 @@ impl RunDir {
         Ok(Self { path })
     }
 
-    /// The folder of a run that was started before.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
-    /// [`Error::NoRun`] if there is no such folder; [`Error::NotARun`], with the file that is
-    /// missing, if no run was started in it.
+    /// [`Error::NoRun`] if the folder does not exist; [`Error::NotARun`] if it has no
+    /// `config.resolved.toml`.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let run = Self { path: path.into() };
-        if fs::look(&run.path).map_err(reading(&run.path))?.is_none() {
+        if fs::kind_at(&run.path)
+            .map_err(reading(&run.path))?
+            .is_none()
+        {
             return Err(Error::NoRun { path: run.path });
         }
         let is_run = fs::is_dir(&run.path)
-            && fs::look(&run.resolved_config())
+            && fs::kind_at(&run.resolved_config())
                 .map_err(reading(&run.path))?
                 .is_some();
         if is_run {
@@ -117,24 +140,51 @@ impl RunDir {
         }
     }
 
-    /// Claims the folder for writing. Readers need no lock.
+    /// Writes the files that a run starts with. Hold the [lock](RunDir::lock).
     ///
-    /// The lock is one of the operating system's, so that it cannot outlive its process; the number
-    /// in `run.lock` only tells others whom to look for.
+    /// `config.resolved.toml` is written last: if the process is killed before that,
+    /// [`RunDir::create`] accepts the folder again.
     ///
     /// # Errors
-    /// [`Error::Busy`], with the holder's process number, if it is taken.
+    /// [`Error::Write`].
+    pub fn write_start(&self, start: &RunStart<'_>) -> Result<()> {
+        let corpus = start
+            .corpus
+            .map(|corpus| encode_pretty(&self.corpus(), corpus));
+        let contents: [Option<Vec<u8>>; START_FILES.len()] = [
+            Some(start.config.into()),
+            corpus.transpose()?,
+            Some(encode_pretty(&self.environment(), start.environment)?),
+            Some(start.resolved_config.into()),
+        ];
+        for (name, bytes) in START_FILES.iter().zip(contents) {
+            if let Some(bytes) = bytes {
+                replace_file(&self.path.join(name), &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims the folder for writing. Readers need no lock.
+    ///
+    /// The operating system holds the lock, so it cannot outlive its process. The process number in
+    /// `run.lock` only tells other processes who holds it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], with the holder's process number, if another process holds the lock.
     pub fn lock(&self) -> Result<RunLock> {
         let file = self.claim()?;
-        // Durable before all else: it tells what a run left here from what somebody else did.
+        // Durable before any other file: it marks the files of this folder as a run's.
         fs::overwrite(&file, format!("{}\n", std::process::id()).as_bytes())
             .and_then(|()| fs::sync_dir(&self.path))
             .map_err(writing(&self.path.join(LOCK)))?;
         Ok(RunLock { _file: file })
     }
 
-    /// Claims `plots/`, and waits for whoever is drawing there. A run may be drawn while another
-    /// process trains it: who reads the records with this lock in hand draws the newest last.
+    /// Claims `plots/`; waits while another process holds it.
+    ///
+    /// A run may be plotted while another process trains it. A process that reads the records after
+    /// it has the lock never overwrites newer plots with older ones.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -142,26 +192,27 @@ impl RunDir {
         create_dirs(&self.plots())?;
         let path = self.plots().join(".lock");
         let file = open_lock(&path)?;
-        match file.lock() {
+        match fs::lock(&file) {
             Ok(()) => Ok(RunLock { _file: file }),
             Err(source) => Err(Error::Lock { path, source }),
         }
     }
 
-    /// The lock file, locked; its content untouched.
+    /// Opens and locks the lock file, without changing its content.
     fn claim(&self) -> Result<File> {
         let path = self.path.join(LOCK);
         let file = open_lock(&path)?;
-        for _ in 0..ATTEMPTS {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(source)) => return Err(Error::Lock { path, source }),
-                Err(TryLockError::WouldBlock) => {}
+        for _ in 0..LOCK_ATTEMPTS {
+            match fs::try_lock(&file) {
+                Ok(true) => return Ok(file),
+                Ok(false) => {}
+                Err(source) => return Err(Error::Lock { path, source }),
             }
-            if let Some(pid) = fs::first_bytes(&file, 16).ok().and_then(|pid| living(&pid)) {
+            let number = fs::first_bytes(&file, 16).ok();
+            if let Some(pid) = number.and_then(|number| running_pid(&number)) {
                 return Err(self.busy(Some(pid)));
             }
-            sleep(PAUSE); // its holder is about to write its number, or has just ended
+            sleep(LOCK_RETRY_DELAY); // the holder is about to write its number, or has just ended
         }
         Err(self.busy(None))
     }
@@ -171,29 +222,29 @@ impl RunDir {
         Error::Busy { path, pid }
     }
 
-    /// The folder itself; event files for TensorBoard stand in it.
+    /// The folder itself. TensorBoard event files are directly inside.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `config.toml`: the configuration as it was given.
+    /// `config.toml`: the configuration as given.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// `config.resolved.toml`: the configuration with every default filled in.
+    /// `config.resolved.toml`: the configuration with all defaults filled in.
     pub fn resolved_config(&self) -> PathBuf {
         self.path.join(RESOLVED_CONFIG)
     }
 
-    /// `environment.json`: an [`Environment`](crate::Environment).
+    /// `environment.json`: an [`Environment`].
     pub fn environment(&self) -> PathBuf {
         self.path.join(ENVIRONMENT)
     }
 
-    /// `corpus.json`: a [`CorpusRecord`](crate::CorpusRecord).
+    /// `corpus.json`: a [`CorpusRecord`].
     pub fn corpus(&self) -> PathBuf {
-        self.path.join("corpus.json")
+        self.path.join(CORPUS)
     }
 
     /// `metrics.jsonl`: lines of [`MetricsRecord`](crate::MetricsRecord).
@@ -217,8 +268,8 @@ impl RunDir {
         self.path.join("samples.jsonl")
     }
 
-    /// `lengths.json`, or `lengths-NAME.json`: a [`LengthsRecord`](crate::LengthsRecord). Its table
-    /// stands beside it, with the ending `csv`.
+    /// `lengths.json`, or `lengths-NAME.json`: a [`LengthsRecord`](crate::LengthsRecord). The same
+    /// table as CSV has the extension `csv`.
     pub fn lengths(&self, name: Option<&str>) -> PathBuf {
         self.path.join(match name {
             Some(name) => format!("lengths-{name}.json"),
@@ -226,20 +277,20 @@ impl RunDir {
         })
     }
 
-    /// `lengths.timing.jsonl`, or `lengths-NAME.timing.jsonl`:
-    /// [`LengthTiming`](crate::LengthTiming), a line for each row of the record. It is no figure of
-    /// the model, and so stands apart.
+    /// `lengths.timing.jsonl`, or `lengths-NAME.timing.jsonl`: one
+    /// [`LengthTiming`](crate::LengthTiming) per row of the record. It is a separate file because
+    /// wall times are not reproducible.
     pub fn lengths_timing(&self, name: Option<&str>) -> PathBuf {
         self.lengths(name).with_extension("timing.jsonl")
     }
 
-    /// Every [`RunDir::lengths`] that there is, in order of their names.
+    /// Paths of all existing [`RunDir::lengths`] files, sorted by name.
     ///
     /// # Errors
     /// [`Error::Read`].
     pub fn all_lengths(&self) -> Result<Vec<PathBuf>> {
         let names = fs::names(&self.path).map_err(reading(&self.path))?;
-        let is_one = |name: &str| {
+        let is_lengths = |name: &str| {
             let rest = name
                 .strip_prefix("lengths")
                 .and_then(|rest| rest.strip_suffix(".json"));
@@ -247,7 +298,7 @@ impl RunDir {
         };
         let names = names.iter().filter_map(|name| name.to_str());
         let mut paths: Vec<PathBuf> = names
-            .filter(|name| is_one(name))
+            .filter(|name| is_lengths(name))
             .map(|name| self.path.join(name))
             .collect();
         paths.sort();
@@ -257,11 +308,6 @@ impl RunDir {
     /// `run.json`: a [`RunRecord`](crate::RunRecord).
     pub fn run(&self) -> PathBuf {
         self.path.join("run.json")
-    }
-
-    /// `report.html`.
-    pub fn report(&self) -> PathBuf {
-        self.path.join("report.html")
     }
 
     /// `checkpoints/`.
@@ -283,7 +329,7 @@ impl RunDir {
     }
 }
 
-/// Makes an [`Error::Read`] of what the system says about a path.
+/// Converts an I/O error at `path` to an [`Error::Read`].
 pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Read {
         path: path.to_owned(),
@@ -291,7 +337,7 @@ pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
     }
 }
 
-/// Makes an error of a file that could not be had.
+/// Converts a [`fs::Refusal`] at `path` to an [`Error`].
 pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
     let path = path.to_owned();
     match refusal {
@@ -301,16 +347,19 @@ pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
     }
 }
 
-/// Whether a file is one that a run has before it is one.
-fn is_early(name: &OsString) -> bool {
-    let temporary = format!(".{RESOLVED_CONFIG}.tmp");
-    let is_early = |name: &str| {
-        let name = name.strip_prefix('.').unwrap_or(name);
-        let name = name.strip_suffix(".tmp").unwrap_or(name);
-        [LOCK, CONFIG, ENVIRONMENT].contains(&name)
+/// Whether a process that was killed before the folder became a run may have left this file: the
+/// lock, one of [`START_FILES`], or the temporary file of one of them.
+fn is_early(name: &OsStr) -> bool {
+    let is_temporary = |name: &str| {
+        let target = name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".tmp"));
+        target.is_some_and(|target| START_FILES.contains(&target))
     };
-    name.to_str()
-        .is_some_and(|name| is_early(name) || name == temporary)
+    name.to_str().is_some_and(|name| {
+        let is_complete = name != RESOLVED_CONFIG && START_FILES.contains(&name);
+        name == LOCK || is_complete || is_temporary(name)
+    })
 }
 
 fn open_lock(path: &Path) -> Result<File> {
@@ -323,14 +372,14 @@ fn open_lock(path: &Path) -> Result<File> {
     })
 }
 
-/// The process number in a lock file; none if it is half-written, or left by a process that has
-/// ended (which only Linux shows without asking for rights).
-fn living(number: &[u8]) -> Option<u32> {
+/// The process number in a lock file; `None` if it is incomplete, or if that process has ended (which
+/// can be checked without privileges on Linux only).
+fn running_pid(number: &[u8]) -> Option<u32> {
     let pid: u32 = str::from_utf8(number)
         .ok()?
         .strip_suffix('\n')?
         .parse()
         .ok()?;
-    let is_alive = !cfg!(target_os = "linux") || fs::is_dir(Path::new(&format!("/proc/{pid}")));
-    is_alive.then_some(pid)
+    let is_running = !cfg!(target_os = "linux") || fs::is_dir(Path::new(&format!("/proc/{pid}")));
+    is_running.then_some(pid)
 }

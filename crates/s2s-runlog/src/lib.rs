@@ -1,4 +1,4 @@
-//! The run directory: what stands in it, and the safe writing and reading of it.
+//! The run directory: its files, their formats, and safe reading and writing.
 //!
 //! ```
 //! use s2s_runlog::{CheckpointName, JsonLines, RunDir, TimingRecord, read_checkpoint, read_lines, write_checkpoint};
@@ -6,12 +6,12 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! let run = RunDir::create(folder.path().join("first"))?;
-//! let _lock = run.lock()?; // another process is refused, and told who holds the run
+//! let _lock = run.lock()?; // a second process gets an error that names this one
 //!
 //! let mut timing = JsonLines::create(run.timing())?;
 //! let record = TimingRecord { step: 1, elapsed_secs: 0.5, train_secs: 0.4, eval_secs: 0.1, tokens_per_second: 9e4 };
 //! timing.append(&record)?;
-//! timing.sync()?; // lines first, then the checkpoint that counts on them
+//! timing.sync()?; // before the checkpoint of the same step
 //!
 //! let last = run.checkpoint(CheckpointName::Last);
 //! write_checkpoint(&last, &[("params.safetensors", b"...".as_slice())])?;
@@ -22,15 +22,14 @@
 //! # }
 //! ```
 //!
-//! Whatever stands under its final name is whole: a file or a checkpoint is written under another
-//! name, made durable, and then renamed. A checkpoint's every byte is covered by a SHA-256, and
-//! reading one neither waits on a FIFO, nor follows a symbolic link, nor takes more memory than the
+//! A file under its final name is always complete: files and checkpoints are written under a
+//! temporary name, made durable, and then renamed. SHA-256 hashes cover every byte of a checkpoint.
+//! Reading never blocks on a FIFO, never follows a symbolic link, and uses no more memory than the
 //! files are large.
 //!
-//! What it does not do: it knows no tensors (a checkpoint's files are bytes), no configuration (their
-//! formats are the trainer's), and it decides nothing. It does not guard against somebody who
-//! rewrites a checkpoint together with its hashes, and it does not keep two writers apart unless
-//! both take the [`RunLock`].
+//! This crate deliberately does not know tensors (checkpoint files are bytes) or configurations (they
+//! are text). It does not detect a checkpoint that was modified together with its hashes, and it does
+//! not separate two writers unless both take the [`RunLock`].
 
 mod atomic;
 mod draft;
@@ -49,14 +48,14 @@ mod write;
 pub use draft::Draft;
 pub use error::{Damage, Error, Result};
 pub use interval::wilson;
-pub use layout::{CheckpointName, RunDir, RunLock};
+pub use layout::{CheckpointName, RunDir, RunLock, RunStart};
 pub use lengths::{
     DecodingMode, LengthRange, LengthRecord, LengthSums, LengthTiming, Lengths, LengthsError,
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use read::{
-    Checkpoint, behind_links, list_folder, open_stream, read_checkpoint, read_file, read_json,
-    read_lines, system_file,
+    Checkpoint, exists, list_folder, open_stream, read_checkpoint, read_file, read_json,
+    read_lines, resolve_links, system_file,
 };
 pub use record::{
     AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, LogFailure, MetricsRecord,
@@ -66,8 +65,8 @@ pub use write::{
     GrowingFile, JsonLines, settle_checkpoint, write_checkpoint, write_csv, write_file, write_json,
 };
 
-/// The files of one checkpoint together may not be larger: 16 GiB.
-pub const MAX_CHECKPOINT_BYTES: u64 = 16 << 30;
+/// Maximum size of all files of one checkpoint together: 16 GiB.
+const MAX_CHECKPOINT_BYTES: u64 = 16 << 30;
 
-/// A file of records may not be larger: 1 GiB.
-pub const MAX_RECORDS_BYTES: u64 = 1 << 30;
+/// Maximum size of a file of records: 1 GiB.
+const MAX_RECORDS_BYTES: u64 = 1 << 30;

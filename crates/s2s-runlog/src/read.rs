@@ -1,46 +1,46 @@
+use crate::fs::File;
 use crate::layout::{reading, refused};
 use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use crate::{Damage, Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How often a checkpoint is read again that was replaced while it was read.
+/// How often to read a checkpoint again that was replaced during the read.
 const ATTEMPTS: usize = 20;
 
-/// A checkpoint that was read as a whole, every byte as it was written.
+/// A checkpoint read from disk; every byte matches the manifest.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     files: Vec<(String, Vec<u8>)>,
-    passed_over: Vec<Error>,
+    rejected: Vec<Error>,
 }
 
 impl Checkpoint {
-    /// The folder that it was read from: the one asked for, or what an interrupted save left beside
-    /// it (with `.new` or `.old` after its name).
+    /// The folder that it was read from: the requested one, or a leftover of an interrupted save (the
+    /// same name with `.new` or `.old` appended).
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Why the folder that was asked for was not taken; empty if it was. To be shown to the user.
-    pub fn passed_over(&self) -> &[Error] {
-        &self.passed_over
+    /// Why the requested folder was not read, to show to the user; empty if it was.
+    pub fn rejected(&self) -> &[Error] {
+        &self.rejected
     }
 
-    /// Names and bytes of its files, in the order in which they were written.
+    /// Names and contents of the files, in the order in which they were written.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files
             .iter()
             .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
     }
 
-    /// The bytes of one file.
+    /// The content of one file.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with [`Damage::NotListed`] if the checkpoint was written without it.
+    /// [`Error::Damaged`] with [`Damage::NotListed`] if the checkpoint has no such file.
     pub fn file(&self, name: &str) -> Result<&[u8]> {
         self.files()
             .find(|(listed, _)| *listed == name)
@@ -54,57 +54,57 @@ impl Checkpoint {
     }
 }
 
-/// Reads a checkpoint: the folder at `path`, or what an interrupted save left beside it.
+/// Reads a checkpoint: the folder at `path`, or a leftover of an interrupted save.
 ///
-/// Only files that its manifest lists are read; others (a note, what a file manager leaves) can do
-/// no harm, and are ignored. A folder that a trainer replaces meanwhile is read again. Memory is
-/// bounded by the size of its files, and that by [`MAX_CHECKPOINT_BYTES`](crate::MAX_CHECKPOINT_BYTES).
+/// Reads the files that the manifest lists and ignores all others. If a trainer replaces the folder
+/// during the read, it is read again. Memory use is bounded by the size of the files, at most 16 GiB
+/// in total.
 ///
 /// # Errors
-/// [`Error::NoCheckpoint`] if none was ever finished, otherwise [`Error::Damaged`] for the folder at
-/// `path`.
+/// [`Error::NoCheckpoint`] if there is no such checkpoint; otherwise [`Error::Damaged`] for the folder
+/// at `path`.
 pub fn read_checkpoint(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
-    let mut passed_over = Vec::new();
+    let mut rejected = Vec::new();
     for candidate in atomic::candidates(path) {
         match read_folder(&candidate) {
             Ok(files) => {
                 return Ok(Checkpoint {
                     path: candidate,
                     files,
-                    passed_over,
+                    rejected,
                 });
             }
             Err(None) if candidate == path => {
-                passed_over.push(Error::NoCheckpoint { path: candidate })
+                rejected.push(Error::NoCheckpoint { path: candidate })
             }
             Err(None) => {}
-            Err(Some(damage)) => passed_over.push(Error::Damaged {
+            Err(Some(damage)) => rejected.push(Error::Damaged {
                 path: candidate,
                 damage,
             }),
         }
     }
-    Err(passed_over.swap_remove(0)) // the folder asked for is the first that was looked at
+    Err(rejected.swap_remove(0)) // the requested folder is the first candidate
 }
 
-/// Whether there is a whole checkpoint in this very folder.
-pub(crate) fn is_whole(path: &Path) -> bool {
+/// Whether this folder, without its alternatives, is a valid checkpoint.
+pub(crate) fn is_valid(path: &Path) -> bool {
     read_folder_once(path).is_ok()
 }
 
-/// The bytes of a regular file of at most `max` bytes.
+/// Reads a regular file of at most `max` bytes.
 ///
 /// # Errors
-/// [`Error::NotRegular`], without waiting, for a FIFO, a folder, a symbolic link;
-/// [`Error::TooLarge`]; [`Error::Read`] with what the system says.
+/// [`Error::NotRegular`] for a FIFO, a folder or a symbolic link, without blocking;
+/// [`Error::TooLarge`]; [`Error::Read`].
 pub fn read_file(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
     let path = path.as_ref();
     fs::read(path, max).map_err(|refusal| refused(path, refusal))
 }
 
-/// Whatever can be read from its beginning to its end, such as a FIFO: for input that is no part of a
-/// run. It may wait for whoever writes there.
+/// Opens a file of any kind, such as a FIFO, for sequential reading. Reads may block. Use it for user
+/// input, not for files of a run.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -113,18 +113,28 @@ pub fn open_stream(path: impl AsRef<Path>) -> Result<File> {
     fs::open(path).map_err(reading(path))
 }
 
-/// The path that a path leads to through links; itself, if it leads nowhere.
-pub fn behind_links(path: impl AsRef<Path>) -> PathBuf {
+/// The path with all symbolic links resolved; unchanged if it does not exist.
+pub fn resolve_links(path: impl AsRef<Path>) -> PathBuf {
     let path = path.as_ref();
     fs::canonical(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What the system tells of itself in a file such as `/proc/cpuinfo`, if it does.
+/// The content of a file such as `/proc/cpuinfo`; `None` if it cannot be read.
 pub fn system_file(path: impl AsRef<Path>) -> Option<String> {
-    fs::told(path.as_ref()).ok()
+    fs::read_proc(path.as_ref()).ok()
 }
 
-/// Names of what stands in a folder, sorted; none if there is no such folder.
+/// Whether a file of any kind exists at `path`. Links are not followed.
+///
+/// # Errors
+/// [`Error::Read`] if the system does not say, for example without permission for the parent folder.
+pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    let kind = fs::kind_at(path).map_err(reading(path))?;
+    Ok(kind.is_some())
+}
+
+/// Names of the entries of a folder, sorted; empty if the folder does not exist.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -140,10 +150,10 @@ pub fn list_folder(path: impl AsRef<Path>) -> Result<Vec<OsString>> {
     }
 }
 
-/// The record that a JSON file holds.
+/// Reads a JSON file that contains one record, at most 1 GiB.
 ///
 /// # Errors
-/// [`Error::Json`] if the file holds anything else, and those of [`read_file`].
+/// [`Error::Json`] if the file contains anything else, and those of [`read_file`].
 pub fn read_json<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
     let path = path.as_ref();
     let bytes = read_file(path, MAX_RECORDS_BYTES)?;
@@ -153,14 +163,12 @@ pub fn read_json<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
     })
 }
 
-/// The records of a file, one a line.
+/// Reads a file of records, one JSON object per line, at most 1 GiB.
 ///
-/// A last line without its line end was being written when its writer was killed: it is left out,
-/// whatever is in it.
+/// A last line without a line end was interrupted while it was written, so it is ignored.
 ///
 /// # Errors
-/// [`Error::Line`] with the number of the first line that is not a record, and those of
-/// [`read_file`].
+/// [`Error::Line`] with the number of the first invalid line, and those of [`read_file`].
 pub fn read_lines<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
     let path = path.as_ref();
     let bytes = read_file(path, MAX_RECORDS_BYTES)?;
@@ -169,15 +177,15 @@ pub fn read_lines<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>>
         .collect()
 }
 
-/// The whole lines of a file, each as a record and as it stands there with its line end.
+/// The complete lines of a file: each as a record, and as its bytes including the line end.
 pub(crate) fn lines<'a, T: DeserializeOwned>(
     path: &'a Path,
     bytes: &'a [u8],
 ) -> impl Iterator<Item = Result<(T, &'a [u8])>> {
-    let whole = bytes
+    let complete = bytes
         .split_inclusive(|&byte| byte == b'\n')
         .filter(|line| line.ends_with(b"\n"));
-    whole
+    complete
         .enumerate()
         .map(move |(i, line)| match serde_json::from_slice(line) {
             Ok(record) => Ok((record, line)),
@@ -191,9 +199,9 @@ pub(crate) fn lines<'a, T: DeserializeOwned>(
 
 type Files = Vec<(String, Vec<u8>)>;
 
-/// The files of the checkpoint in a folder; `Err(None)` if there is no such folder.
+/// Reads the checkpoint in a folder; `Err(None)` if the folder does not exist.
 fn read_folder(path: &Path) -> Result<Files, Option<Damage>> {
-    // Two checkpoints with the same manifest are the same.
+    // Equal manifests mean equal checkpoints.
     let manifest = || fs::read(&path.join(MANIFEST), MAX_MANIFEST_BYTES).ok();
     let mut before = manifest();
     let mut result = read_folder_once(path);
@@ -213,14 +221,10 @@ fn read_folder_once(path: &Path) -> Result<Files, Option<Damage>> {
         file: "the folder".to_owned(),
         source,
     };
-    match fs::look(path).map_err(unreadable)? {
+    match fs::kind_at(path).map_err(unreadable)? {
         None => return Err(None),
-        Some(metadata) if metadata.is_dir() => {}
-        Some(metadata) => {
-            return Err(Some(Damage::NotAFolder {
-                kind: fs::kind(metadata.file_type()),
-            }));
-        }
+        Some(fs::FOLDER) => {}
+        Some(kind) => return Err(Some(Damage::NotAFolder { kind })),
     }
     let manifest = Manifest::parse(&read_part(path, MANIFEST, MAX_MANIFEST_BYTES)?)?;
     let mut files = Vec::new();

@@ -1,19 +1,19 @@
 use crate::atomic::{parent, replace_dir, replace_file, writing};
+use crate::fs::File;
 use crate::manifest::{MANIFEST, Manifest, bad_name};
-use crate::read::{is_whole, lines, read_file};
+use crate::read::{is_valid, lines, read_file};
 use crate::{Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::File;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// Writes a file so that at no instant its name leads to half of it, with the folders above it.
+/// Writes a file atomically and durably; creates missing parent folders.
 ///
-/// One process at a time may write a file: hold the [`RunLock`](crate::RunLock).
+/// Only one process at a time may write a file: hold the [`RunLock`](crate::RunLock).
 ///
 /// # Errors
-/// [`Error::Write`]; what stood there before still does.
+/// [`Error::Write`]; the previous file is unchanged.
 pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     replace_file(path.as_ref(), bytes)
 }
@@ -21,19 +21,17 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
 /// Writes a record as a JSON file, as [`write_file`] does.
 ///
 /// # Errors
-/// [`Error::NotFinite`] if the record would not be read back as it is; [`Error::Write`].
+/// [`Error::NotFinite`] if reading the file would not return the same record; [`Error::Write`].
 pub fn write_json<T>(path: impl AsRef<Path>, record: &T) -> Result<()>
 where
     T: Serialize + DeserializeOwned + PartialEq,
 {
     let path = path.as_ref();
-    let mut bytes = encode(path, record, serde_json::to_vec_pretty)?;
-    bytes.push(b'\n');
-    replace_file(path, &bytes)
+    replace_file(path, &encode_pretty(path, record)?)
 }
 
-/// Writes flat records as a CSV file with a line of names, as [`write_file`] does. What is absent is
-/// an empty cell.
+/// Writes flat records as a CSV file with a header line, as [`write_file`] does. `None` becomes an
+/// empty cell.
 ///
 /// # Errors
 /// [`Error::Csv`] for a record that is not flat; [`Error::Write`].
@@ -53,17 +51,17 @@ pub fn write_csv<T: Serialize>(path: impl AsRef<Path>, records: &[T]) -> Result<
     replace_file(path, &bytes)
 }
 
-/// Writes a checkpoint: these files and a manifest of them, as one folder at `path`.
+/// Writes a checkpoint: a folder at `path` with these files and their manifest.
 ///
-/// At every instant, [`read_checkpoint`](crate::read_checkpoint) finds the one that stood there
-/// before or this one, whole. When this returns, it is this one, even if power is lost. Anything
-/// else that stood in the folder goes.
+/// At any time, [`read_checkpoint`](crate::read_checkpoint) finds either the previous checkpoint or
+/// this one, complete. When this function returns, it finds this one, even after a power loss. Other
+/// files in the folder are removed.
 ///
-/// One process at a time may write a checkpoint: hold the [`RunLock`](crate::RunLock).
+/// Only one process at a time may write a checkpoint: hold the [`RunLock`](crate::RunLock).
 ///
 /// # Errors
-/// [`Error::Write`], and the checkpoint that stood there before still can be read;
-/// [`Error::FileName`] for a name that is no plain file name, or stands twice.
+/// [`Error::Write`]; the previous checkpoint is still readable. [`Error::FileName`] for a name that is
+/// not a plain file name or occurs twice.
 pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Result<()> {
     let path = path.as_ref();
     if let Some(name) = bad_name(files.iter().map(|(name, _)| *name)) {
@@ -78,34 +76,34 @@ pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Resu
         .copied()
         .chain([(MANIFEST, &manifest[..])])
         .collect();
-    replace_dir(path, &all, is_whole)
+    replace_dir(path, &all, is_valid)
 }
 
-/// Puts in order what an interrupted [`write_checkpoint`] left, as the next one would: for a run that
-/// will write no other. What [`read_checkpoint`](crate::read_checkpoint) finds stays.
+/// Cleans up after an interrupted [`write_checkpoint`], as the next call of it would: for a run that
+/// may not save again. Keeps the checkpoint that [`read_checkpoint`](crate::read_checkpoint) finds.
 ///
 /// # Errors
 /// [`Error::Write`].
 pub fn settle_checkpoint(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    atomic::settle(path, is_whole).map_err(writing(path))
+    atomic::settle(path, is_valid).map_err(writing(path))
 }
 
-/// A file that grows by whole records while a run goes on.
+/// A file to which a running process appends records.
 #[derive(Debug)]
 pub struct GrowingFile {
     path: PathBuf,
     file: File,
-    len: u64,        // of its whole records
-    is_torn: bool,   // whether part of a record may stand behind them
-    is_synced: bool, // whether all of it survives a loss of power
+    len: u64,        // bytes of complete records
+    is_torn: bool,   // part of a record may follow them
+    is_synced: bool, // the content survives a power loss
 }
 
 impl GrowingFile {
-    /// Starts a file that did not exist before.
+    /// Creates the file.
     ///
     /// # Errors
-    /// [`Error::Write`], also if the file exists: it is left as it is.
+    /// [`Error::Write`], also if the file exists; an existing file is unchanged.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         atomic::create_dirs(parent(&path))?;
@@ -120,26 +118,26 @@ impl GrowingFile {
         })
     }
 
-    /// Adds a record: all of it in one write, so that a reader sees it or does not, and a killed
-    /// process leaves it behind.
+    /// Appends a record in a single write, so that readers never see part of it. The record survives
+    /// the end of the process.
     ///
     /// # Errors
-    /// [`Error::Write`]. The records before stay whole in any case, and a later one may be appended.
+    /// [`Error::Write`]. Earlier records stay intact, and later ones can be appended.
     pub fn append(&mut self, record: &[u8]) -> Result<()> {
         if self.is_torn {
-            self.mend()?;
+            self.truncate()?;
         }
         self.is_synced = false;
         if let Err(e) = fs::write(&self.file, record) {
             self.is_torn = true;
-            let _ = self.mend(); // or else at the next append
+            let _ = self.truncate(); // if this fails, the next append tries again
             return Err(writing(&self.path)(e));
         }
         self.len += record.len() as u64;
         Ok(())
     }
 
-    /// Makes the records survive a loss of power. They survive the end of the process without.
+    /// Makes the records survive a power loss.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -151,20 +149,20 @@ impl GrowingFile {
         Ok(())
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Cuts off what a failed write may have left of its record.
-    fn mend(&mut self) -> Result<()> {
+    /// Removes the partial record that a failed write may have left.
+    fn truncate(&mut self) -> Result<()> {
         fs::set_len(&self.file, self.len).map_err(writing(&self.path))?;
         self.is_torn = false;
         Ok(())
     }
 }
 
-/// A file of records, one a line, that grows while a run goes on.
+/// A file of records, one JSON object per line, to which a running process appends.
 #[derive(Debug)]
 pub struct JsonLines<T> {
     file: GrowingFile,
@@ -172,10 +170,10 @@ pub struct JsonLines<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
-    /// Starts a file.
+    /// Creates the file.
     ///
     /// # Errors
-    /// [`Error::Write`], also if the file exists: it is left as it is.
+    /// [`Error::Write`], also if the file exists; an existing file is unchanged.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         Ok(Self {
             file: GrowingFile::create(path)?,
@@ -183,19 +181,19 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
         })
     }
 
-    /// Goes on with a file, or starts it if a killed process did not come to it.
+    /// Opens the file for further appending, or creates it if it does not exist.
     ///
-    /// Lines whose record is not to be kept go, and so does what a killed process or a loss of power
-    /// left of lines behind those; the others stay as they are, byte for byte. Keep what is no later
-    /// than the checkpoint that the run goes on from, and the file ends up as if the run had never
-    /// stopped.
+    /// Keeps the lines for which `keep` returns true, byte for byte, and removes the others. Also
+    /// removes the partial lines that a killed process or a power loss left after the last kept line.
+    /// If `keep` accepts the records up to the checkpoint that a run resumes from, the file ends up as
+    /// if the run had not been interrupted.
     ///
     /// # Errors
-    /// [`Error::Line`] for a line that is no record, with one that is to be kept behind it, and those
-    /// of [`read_file`] and [`write_file`]; the file is left as it is.
+    /// [`Error::Line`] for an invalid line that is followed by a kept one, and those of [`read_file`]
+    /// and [`write_file`]; the file is unchanged.
     pub fn resume(path: impl Into<PathBuf>, keep: impl Fn(&T) -> bool) -> Result<Self> {
         let path = path.into();
-        if fs::look(&path).map_err(writing(&path))?.is_none() {
+        if fs::kind_at(&path).map_err(writing(&path))?.is_none() {
             return Self::create(path);
         }
         let bytes = read_file(&path, MAX_RECORDS_BYTES)?;
@@ -223,21 +221,21 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
         })
     }
 
-    /// Adds a record, as a line of its own.
+    /// Appends a record as one line.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the record would not be read back as it is; [`Error::Write`]. The
-    /// lines before stay readable in any case, and a later record may be appended.
+    /// [`Error::NotFinite`] if reading the line would not return the same record; [`Error::Write`].
+    /// Earlier lines stay readable, and later records can be appended.
     pub fn append(&mut self, record: &T) -> Result<()> {
         let mut line = encode(self.path(), record, serde_json::to_vec)?;
         line.push(b'\n');
         self.file.append(&line)
     }
 
-    /// Makes the lines survive a loss of power.
+    /// Makes the lines survive a power loss.
     ///
-    /// Call it before a checkpoint is saved that counts on them: after a resume from that
-    /// checkpoint they would not be written again.
+    /// Call this before saving a checkpoint of the same step: a run that resumes from the checkpoint
+    /// does not write these lines again.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -245,13 +243,23 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
         self.file.sync()
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 }
 
-/// The JSON of a record, if it can be read back as the same record.
+/// A record as an indented JSON file.
+pub(crate) fn encode_pretty<T>(path: &Path, record: &T) -> Result<Vec<u8>>
+where
+    T: Serialize + DeserializeOwned + PartialEq,
+{
+    let mut bytes = encode(path, record, serde_json::to_vec_pretty)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// A record as JSON, if decoding it returns the same record.
 fn encode<T>(
     path: &Path,
     record: &T,
@@ -266,7 +274,7 @@ where
     })?;
     match serde_json::from_slice::<T>(&json) {
         Ok(decoded) if decoded == *record => Ok(json),
-        // JSON has `null` for NaN and the infinities.
+        // JSON encodes NaN and infinities as `null`.
         Ok(_) | Err(_) => Err(Error::NotFinite {
             path: path.to_owned(),
         }),
@@ -280,15 +288,15 @@ mod tests {
     use crate::read_lines;
 
     #[test]
-    fn a_failed_append_leaves_whole_lines_and_does_not_stop_the_next() {
-        for (successes, can_mend) in [(0, true), (0, false)] {
+    fn a_failed_append_leaves_complete_lines_and_the_next_one_succeeds() {
+        for can_truncate in [true, false] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("metrics.jsonl");
             let mut lines = JsonLines::<u64>::create(&path).unwrap();
             lines.append(&1234).unwrap();
             let plan = Plan {
-                successes,
-                is_final: !can_mend,
+                successes: 0,
+                is_final: !can_truncate,
                 can_exchange: true,
             };
             during(plan, || lines.append(&5678)).unwrap_err();

@@ -58,7 +58,7 @@ fn a_checkpoint_comes_back_as_it_was_written() {
     let read = read_checkpoint(&path).unwrap();
     assert_eq!(read.files().collect::<Vec<_>>(), FILES);
     assert_eq!(read.path(), path);
-    assert!(read.passed_over().is_empty());
+    assert!(read.rejected().is_empty());
     let error = read.file("optimizer.bin").unwrap_err().to_string();
     assert!(
         error.contains("it was written without optimizer.bin"),
@@ -378,21 +378,36 @@ fn a_folder_that_another_process_fills_is_busy_and_not_taken() {
 }
 
 #[test]
-fn files_that_a_run_begins_with_are_somebodys_own_without_a_lock_beside_them() {
+fn only_early_files_next_to_a_lock_count_as_an_interrupted_start() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("config.toml"), "mine").unwrap();
-    assert!(matches!(
-        RunDir::create(folder.path()),
-        Err(Error::Exists { .. })
-    ));
-    fs::write(folder.path().join("run.lock"), "").unwrap();
-    fs::write(folder.path().join(".environment.json.tmp"), "{").unwrap();
-    RunDir::create(folder.path()).unwrap();
-    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-    assert!(matches!(
-        RunDir::create(folder.path()),
-        Err(Error::Exists { .. })
-    ));
+    let path = folder.path();
+    let create = || RunDir::create(path);
+    fs::write(path.join("config.toml"), "mine").unwrap();
+    assert!(matches!(create(), Err(Error::Exists { .. })), "no lock");
+    fs::write(path.join("run.lock"), "").unwrap();
+    for early in [
+        ".config.toml.tmp",
+        "corpus.json",
+        ".corpus.json.tmp",
+        "environment.json",
+        ".environment.json.tmp",
+        ".config.resolved.toml.tmp",
+    ] {
+        fs::write(path.join(early), "{").unwrap();
+        create().unwrap();
+    }
+    for other in [
+        "notes.txt",
+        "config.resolved.toml",
+        "metrics.jsonl",
+        "corpus.json.tmp",
+        ".corpus.json",
+        ".run.json.tmp",
+    ] {
+        fs::write(path.join(other), "").unwrap();
+        assert!(matches!(create(), Err(Error::Exists { .. })), "{other}");
+        fs::remove_file(path.join(other)).unwrap();
+    }
 }
 
 #[test]
@@ -604,7 +619,7 @@ fn the_files_of_a_run_have_their_names() {
         (run.attention(), "attention.jsonl"),
         (run.samples(), "samples.jsonl"),
         (run.run(), "run.json"),
-        (run.report(), "report.html"),
+        (run.corpus(), "corpus.json"),
         (run.checkpoint(CheckpointName::Best), "checkpoints/best"),
         (run.checkpoint(CheckpointName::Last), "checkpoints/last"),
         (run.lengths(None), "lengths.json"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Split, Synthetic, TextFile, Vocabulary, corpus_paths,
 };
-use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, behind_links, read_file, read_json};
+use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_file, read_json, resolve_links};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
@@ -103,7 +103,7 @@ pub(crate) fn remembered(
 
 /// Links are followed here: a corpus may stand wherever its owner likes.
 fn read(path: &Path) -> Result<TextFile> {
-    let bytes = read_file(behind_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
+    let bytes = read_file(resolve_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
     Ok(TextFile {
         path: path.to_owned(),
         bytes,

@@ -8,7 +8,7 @@ use reverse_data::{Split, Vocabulary};
 use s2s_model::{Numbers, Seq2Seq};
 use s2s_runlog::{
     Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
-    LogFailure, RunDir, RunLock, RunRecord, RunStatus, read_checkpoint, read_json,
+    LogFailure, RunDir, RunLock, RunRecord, RunStart, RunStatus, read_checkpoint, read_json,
     settle_checkpoint, system_file, write_file, write_json,
 };
 
@@ -66,12 +66,12 @@ impl Run {
             let path = dir.path().to_owned();
             return Err(RunLogError::Exists { path }.into());
         }
-        write_file(dir.config(), given.as_bytes())?;
-        write_corpus(&dir, &trainer)?;
-        write_json(dir.environment(), &environment(trainer.model(), place))?;
-        // Last, since it makes the folder a run.
-        let config = trainer.config().to_toml()?;
-        write_file(dir.resolved_config(), config.as_bytes())?;
+        dir.write_start(&RunStart {
+            config: given,
+            corpus: trainer.data().corpus.as_ref(),
+            environment: &environment(trainer.model(), place),
+            resolved_config: &trainer.config().to_toml()?,
+        })?;
         Ok(Self {
             dir,
             _lock: lock,
@@ -327,7 +327,7 @@ fn load_into(
     corpus: Option<&CorpusRecord>,
 ) -> Result<u64> {
     let found = read_checkpoint(dir.checkpoint(name))?;
-    for reason in found.passed_over() {
+    for reason in found.rejected() {
         tracing::warn!("{reason}; using {}", found.path().display());
     }
     // Shapes before fingerprints: which parameter differs says more than that something does.
@@ -355,7 +355,7 @@ fn status_of(reason: StopReason) -> RunStatus {
 
 fn passed(checkpoint: &Checkpoint) -> Vec<String> {
     checkpoint
-        .passed_over()
+        .rejected()
         .iter()
         .map(ToString::to_string)
         .collect()

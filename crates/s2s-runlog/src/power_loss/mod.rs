@@ -8,8 +8,8 @@ mod disk;
 use self::disk::{Disk, Tree};
 use crate::atomic::candidates;
 use crate::fs::Op;
-use crate::fs::fault::{NO_PLAN, Plan, during, witnessed};
-use crate::read::is_whole;
+use crate::fs::fault::{NO_PLAN, Plan, during, observed};
+use crate::read::is_valid;
 use crate::{CheckpointName, Error, JsonLines, RunDir, read_checkpoint};
 use crate::{write_checkpoint, write_file};
 use std::cell::RefCell;
@@ -74,7 +74,7 @@ fn states_of(
         saved,
         ..Recorder::default()
     }));
-    let witness = {
+    let observer = {
         let (recorder, root) = (Rc::clone(&recorder), root.clone());
         move |op: Op<'_>| {
             let mut recorder = recorder.borrow_mut();
@@ -88,7 +88,7 @@ fn states_of(
         recorder.note();
     };
     during(plan, || {
-        witnessed(Box::new(witness), || process(&root, &report))
+        observed(Box::new(observer), || process(&root, &report))
     });
     recorder.take().states
 }
@@ -164,11 +164,11 @@ fn check_resumes(state: &Tree, saved: u64) -> (u64, Class) {
     );
     for file in ["config.toml", "config.resolved.toml", "run.json"] {
         let bytes = fs::read(run.join(file)).unwrap_or_default();
-        let is_whole =
+        let is_valid =
             ["", "given", "resolved", "finished"].contains(&str::from_utf8(&bytes).unwrap());
-        assert!(is_whole, "{file} in {state:?}");
+        assert!(is_valid, "{file} in {state:?}");
     }
-    let look = |path: &PathBuf| (path.exists(), is_whole(path));
+    let look = |path: &PathBuf| (path.exists(), is_valid(path));
     let class = candidates(&last).iter().map(look).collect();
 
     train(folder.path(), step + 1..=step + 1, &|_| ());
