@@ -1,4 +1,4 @@
-//! Draws every kind of picture, easy and hard cases, into a folder: look at them after a change.
+//! Draws every kind of picture, including difficult cases, into a folder. Look at them after a change.
 //!
 //! `cargo run -p s2s-viz --example gallery -- FOLDER`
 
@@ -38,7 +38,7 @@ fn noise(key: u64) -> f64 {
     ((mixed >> 11) as f64 / (1_u64 << 52) as f64) - 1.0
 }
 
-/// A run that learns after a while, as sequence models do.
+/// A run that starts to learn after some time, as sequence models do.
 fn run(seed: u64, evaluations: u64, epoch_of: impl Fn(u64) -> Option<f64>) -> Vec<MetricsRecord> {
     let record = |i: u64| {
         let progress = i as f64 / evaluations as f64;
@@ -73,11 +73,11 @@ fn runs(folder: &Path) -> Outcome {
     save(folder, "loss", &loss_plot(&records).draw()?)?;
     save(folder, "accuracy", &accuracy_plot(&records).draw()?)?;
     save(folder, "exact-match", &exact_match_plot(&records).draw()?)?;
-    let log = LinePlot {
-        y_axis: YAxis::Log,
+    let linear = LinePlot {
+        y_axis: YAxis::FromZero,
         ..loss_plot(&records)
     };
-    save(folder, "loss-log", &log.draw()?)?;
+    save(folder, "loss-linear", &linear.draw()?)?;
     save(
         folder,
         "loss-one-epoch",
@@ -101,9 +101,9 @@ fn seeds(folder: &Path) -> Outcome {
     };
     let plot = |spread| LinePlot {
         title: "Validation loss by attention mechanism".into(),
-        subtitle: "five seeds each, with their mean".into(),
+        subtitle: "mean of five seeds".into(),
         x_label: "step".into(),
-        y_label: "nats a token".into(),
+        y_label: "nats per token".into(),
         series: vec![
             Series::over_runs("additive", Hue::nth(0), &five(10, |r| r.val_loss), spread),
             Series::over_runs(
@@ -122,8 +122,7 @@ fn seeds(folder: &Path) -> Outcome {
         ..LinePlot::default()
     };
     save(folder, "seeds-runs", &plot(Spread::Runs).draw()?)?;
-    save(folder, "seeds-range", &plot(Spread::Range).draw()?)?;
-    save(folder, "seeds-deviation", &plot(Spread::Deviation).draw()?)
+    save(folder, "seeds-range", &plot(Spread::Range).draw()?)
 }
 
 fn hard_curves(folder: &Path) -> Outcome {
@@ -137,11 +136,11 @@ fn hard_curves(folder: &Path) -> Outcome {
         .collect();
     let plot = LinePlot {
         title: "Training loss".into(),
-        subtitle: "every step, with the mean of 51 around it".into(),
+        subtitle: "every step".into(),
         x_label: "step".into(),
-        y_label: "nats a token".into(),
+        y_label: "nats per token".into(),
         y_axis: YAxis::Log,
-        series: vec![Series::smoothed("train", Hue::Blue, noisy, 25)],
+        series: vec![Series::new("train", Hue::Blue, noisy)],
         ..LinePlot::default()
     };
     save(folder, "noisy", &plot.draw()?)?;
@@ -188,7 +187,7 @@ fn hard_curves(folder: &Path) -> Outcome {
         title: "Exact match by length".into(),
         subtitle: "trained on lengths 1 to 12".into(),
         x_label: "length".into(),
-        y_label: "milliseconds a sequence".into(),
+        y_label: "milliseconds per sequence".into(),
         y_axis: YAxis::Fit,
         series: vec![
             Series::new(
@@ -199,7 +198,7 @@ fn hard_curves(folder: &Path) -> Outcome {
                     .collect(),
             ),
             Series::new(
-                "reference, on a very slow machine of old",
+                "reference, on a very slow machine",
                 Hue::Orange,
                 (8..=24)
                     .map(|x| (f64::from(x), f64::from(x * x) * 300.0 - 40000.0))
@@ -211,7 +210,7 @@ fn hard_curves(folder: &Path) -> Outcome {
     save(folder, "large-numbers", &plot.draw()?)
 }
 
-/// The attention of a model that has learned to reverse, up to a `sharpness`.
+/// The attention of a model that reverses; a higher `sharpness` makes it more concentrated.
 fn attention(length: usize, sharpness: f64, wrong: &[usize]) -> AttentionRecord {
     let word = |i: usize| ((i * 37 + 11) % 50).to_string();
     let end = "</s>".to_owned();

@@ -1,32 +1,35 @@
-//! Which values an axis spans, and where they lie on it.
+//! The range of an axis and the positions of values on it.
 
 use crate::ticks::{self, Tick};
 
 /// The vertical axis of a plot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum YAxis {
-    /// From zero up, or down, as far as the values go: losses, times.
+    /// Linear, includes zero: times.
     #[default]
     FromZero,
-    /// From 0 to 1, whatever the values: accuracies.
+    /// Linear, includes 0 and 1: accuracies.
     Share,
-    /// From about the least value to about the greatest.
+    /// Linear, from about the minimum to about the maximum.
     Fit,
-    /// Equal steps for equal factors; all values must be positive.
+    /// Logarithmic; all values must be positive.
     Log,
+    /// Logarithmic if all values are positive, otherwise [`YAxis::FromZero`]: losses, which may round
+    /// to zero.
+    Loss,
 }
 
 /// The horizontal axis of a plot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XAxis {
-    /// Equal steps for equal differences.
+    /// Linear.
     #[default]
     Linear,
-    /// Equal steps for equal factors; all values must be positive.
+    /// Logarithmic; all values must be positive.
     Log,
 }
 
-/// A range of values with its ticks.
+/// A range of values and its ticks.
 pub(crate) struct Axis {
     low: f64,
     high: f64,
@@ -35,7 +38,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// An axis for values of x. Only whole ones get a tick if all values are whole.
+    /// An axis for values of x. If all values are integers, so are the ticks.
     pub(crate) fn horizontal(kind: XAxis, xs: &[f64]) -> Axis {
         let (mut low, mut high) = extent(xs);
         if kind == XAxis::Log {
@@ -49,7 +52,7 @@ impl Axis {
                 is_log: true,
             };
         }
-        // Training begins at zero, so zero is shown if it is about as near as the next point.
+        // Training starts at zero, so the axis includes zero if it is about as close as the next point.
         let second = xs
             .iter()
             .copied()
@@ -80,8 +83,13 @@ impl Axis {
     pub(crate) fn vertical(kind: YAxis, ys: &[f64]) -> Axis {
         const COUNT: usize = 5;
         let (low, high) = extent(ys);
+        let kind = match kind {
+            YAxis::Loss if low > 0.0 => YAxis::Log,
+            YAxis::Loss => YAxis::FromZero,
+            other => other,
+        };
         let (low, high) = match kind {
-            YAxis::FromZero => (low.min(0.0), high.max(0.0)),
+            YAxis::FromZero | YAxis::Loss => (low.min(0.0), high.max(0.0)),
             YAxis::Share => (low.min(0.0), high.max(1.0)),
             YAxis::Fit => (low, high),
             YAxis::Log if low == high => (low / 2.0, high * 2.0),
@@ -106,7 +114,7 @@ impl Axis {
             (false, _) => (low, high),
         };
         let step = ticks::step(high - low, COUNT);
-        // Values end at a tick or lie below the last one by less than a step.
+        // The axis ends at a tick, or shortly above the greatest value if the next tick is far.
         let low = (low / step + 1e-9).floor() * step;
         let room = if kind == YAxis::Share {
             0.0
@@ -127,8 +135,8 @@ impl Axis {
         }
     }
 
-    /// The share of the axis below a value.
-    pub(crate) fn place(&self, value: f64) -> f64 {
+    /// Position of a value on the axis: 0 at its start, 1 at its end.
+    pub(crate) fn position(&self, value: f64) -> f64 {
         if self.is_log {
             (value.ln() - self.low.ln()) / (self.high.ln() - self.low.ln())
         } else {
@@ -153,12 +161,8 @@ mod tests {
     fn check(axis: &Axis, expected: &[&str]) {
         let labels: Vec<&str> = axis.ticks.iter().map(|tick| tick.label.as_str()).collect();
         assert_eq!(labels, expected);
-        let places = axis.ticks.iter().map(|tick| axis.place(tick.value));
-        assert!(
-            places
-                .into_iter()
-                .all(|place| (-1e-9..=1.0 + 1e-9).contains(&place))
-        );
+        let mut positions = axis.ticks.iter().map(|tick| axis.position(tick.value));
+        assert!(positions.all(|position| (-1e-9..=1.0 + 1e-9).contains(&position)));
     }
 
     fn horizontal(xs: &[f64]) -> Axis {
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn training_begins_at_zero_and_lengths_where_they_begin() {
+    fn steps_start_at_zero_and_lengths_at_their_minimum() {
         check(&horizontal(&[1.0, 2.0, 3.0]), &["0", "1", "2", "3"]);
         check(
             &horizontal(&[50.0, 100.0, 200.0]),
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_have_whole_ticks() {
+    fn integers_have_integer_ticks() {
         check(&horizontal(&[1.0]), &["0", "1"]);
         check(&horizontal(&[0.0, 2.0]), &["0", "1", "2"]);
         check(
@@ -195,14 +199,24 @@ mod tests {
     }
 
     #[test]
-    fn shares_span_zero_to_one() {
+    fn accuracies_span_zero_to_one() {
         let expected = ["0", "0.2", "0.4", "0.6", "0.8", "1.0"];
         check(&vertical(YAxis::Share, &[0.97, 0.99]), &expected);
         check(&vertical(YAxis::Share, &[0.0]), &expected);
     }
 
     #[test]
-    fn losses_span_from_zero() {
+    fn losses_are_logarithmic_unless_one_is_zero() {
+        let decades = ["0.001", "0.01", "0.1", "1"];
+        check(&vertical(YAxis::Loss, &[0.0005, 5.0]), &decades);
+        check(
+            &vertical(YAxis::Loss, &[0.0, 3.9]),
+            &["0", "1", "2", "3", "4"],
+        );
+    }
+
+    #[test]
+    fn times_span_from_zero() {
         check(
             &vertical(YAxis::FromZero, &[3.9, 0.1]),
             &["0", "1", "2", "3", "4"],
@@ -214,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn equal_factors_lie_equally_far_apart_on_a_logarithmic_axis() {
+    fn equal_factors_have_equal_distances_on_a_logarithmic_axis() {
         let axis = vertical(YAxis::Log, &[0.001, 10.0]);
-        let distance = |a, b| axis.place(b) - axis.place(a);
+        let distance = |a, b| axis.position(b) - axis.position(a);
         assert!((distance(0.01, 0.1) - distance(1.0, 10.0)).abs() < 1e-12);
         check(&axis, &["0.001", "0.01", "0.1", "1", "10"]);
     }

@@ -1,19 +1,20 @@
-//! Pixels: from jagged to smooth, and from smooth to PNG.
+//! Anti-aliasing and PNG encoding.
 
-/// Each pixel of a PNG is the mean of this many drawn ones, squared: plotters' bitmaps have jagged
-/// edges.
+/// Pictures are drawn this many times larger in each direction and averaged, because plotters does not
+/// anti-alias bitmaps.
 pub(crate) const OVERSAMPLING: u32 = 3;
-/// Pixels of the layout to a meter: 96 to an inch.
+/// Layout pixels per meter: 96 per inch.
 const PIXELS_PER_METER: u32 = 3780;
 
-/// The mean of each square of `OVERSAMPLING` pixels a side of an RGB picture, `width` pixels wide.
+/// Shrinks an RGB image of `width` pixels per row by `OVERSAMPLING` in each direction: each result pixel
+/// is the mean of a square.
 pub(crate) fn shrink(pixels: &[u8], width: usize) -> Vec<u8> {
     const SIDE: usize = OVERSAMPLING as usize;
     const COUNT: u16 = (SIDE * SIDE) as u16;
     let row = width * 3;
     let bands = pixels.chunks_exact(row * SIDE);
     let mut small = vec![0; bands.len() * (row / SIDE)];
-    let mut columns = vec![0_u16; row]; // sums down the lines of a band
+    let mut columns = vec![0_u16; row]; // sums over the lines of a band
     for (band, small) in bands.zip(small.chunks_exact_mut((row / SIDE).max(1))) {
         columns.fill(0);
         for line in band.chunks_exact(row) {
@@ -32,13 +33,13 @@ pub(crate) fn shrink(pixels: &[u8], width: usize) -> Vec<u8> {
     small
 }
 
-/// RGB pixels as a PNG, which says that `density` of them make a pixel of the layout.
+/// Encodes RGB pixels as PNG, with `density` pixels per layout pixel in its metadata.
 pub(crate) fn encode(width: u32, height: u32, density: u32, pixels: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_filter(png::FilterType::Up); // rows are like those above them
+    encoder.set_filter(png::FilterType::Up); // rows resemble the row above
     encoder.set_pixel_dims(Some(png::PixelDimensions {
         xppu: PIXELS_PER_METER * density,
         yppu: PIXELS_PER_METER * density,
@@ -47,7 +48,7 @@ pub(crate) fn encode(width: u32, height: u32, density: u32, pixels: &[u8]) -> Ve
     encoder
         .write_header()
         .and_then(|mut writer| writer.write_image_data(pixels))
-        .expect("a vector takes a whole picture of at least one pixel");
+        .expect("writing at least one pixel to a vector does not fail");
     bytes
 }
 

@@ -1,28 +1,28 @@
-//! The colors of all pictures. They can be told apart by color-blind readers and on gray paper.
+//! The colors of all pictures. They are distinguishable for color-blind readers and in grayscale.
 
 /// Red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rgb(pub(crate) u8, pub(crate) u8, pub(crate) u8);
 
 /// Titles and tokens.
-pub(crate) const INK: Rgb = Rgb(0x1F, 0x24, 0x2B);
-/// Subtitles, names of axes and numbers along them.
+pub(crate) const TEXT: Rgb = Rgb(0x1F, 0x24, 0x2B);
+/// Subtitles, axis labels and tick labels.
 pub(crate) const MUTED: Rgb = Rgb(0x5E, 0x66, 0x70);
-/// The line that a plot stands on.
+/// The horizontal axis.
 pub(crate) const AXIS: Rgb = Rgb(0x8A, 0x92, 0x9C);
-/// The lines behind a plot.
+/// Grid lines.
 pub(crate) const GRID: Rgb = Rgb(0xE6, 0xE8, 0xEB);
-/// The ground of a range that is set apart.
+/// Background of a shaded range.
 pub(crate) const SHADE: Rgb = Rgb(0xF1, 0xF2, 0xF4);
-/// Cells without a weight.
+/// Masked cells.
 pub(crate) const MASKED: Rgb = Rgb(0xCF, 0xD2, 0xD6);
-/// Tokens that are wrong.
+/// Wrong tokens.
 pub(crate) const WARNING: Rgb = Rgb(0xC9, 0x3C, 0x00);
-/// Paper.
+/// Background.
 pub(crate) const WHITE: Rgb = Rgb(0xFF, 0xFF, 0xFF);
 
 impl Rgb {
-    /// This color with a share of another, 0 for none of it, 1 for nothing else.
+    /// Linear interpolation from this color (`share` = 0) to another (`share` = 1).
     pub(crate) fn mix(self, other: Rgb, share: f64) -> Rgb {
         let channel = |a: u8, b: u8| {
             let mixed = f64::from(a) + (f64::from(b) - f64::from(a)) * share;
@@ -36,29 +36,29 @@ impl Rgb {
     }
 }
 
-/// The color of a series, from the palette of Okabe and Ito without its yellow, which is too pale
-/// for thin lines on white.
+/// The color of a series. The palette is that of Okabe and Ito without yellow, which is too pale for
+/// thin lines on white.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hue {
-    /// Training, where training and validation meet.
+    /// Training.
     #[default]
     Blue,
     /// Validation.
     Vermilion,
-    /// A third series.
+    /// Third series.
     Green,
-    /// A fourth.
+    /// Fourth series.
     Purple,
-    /// A fifth.
+    /// Fifth series.
     Orange,
-    /// A sixth.
+    /// Sixth series.
     Sky,
-    /// What others are compared with.
+    /// A baseline.
     Gray,
 }
 
 impl Hue {
-    /// A hue for series number `index`; after seven they start again.
+    /// The hue of series number `index`; repeats after seven.
     pub fn nth(index: usize) -> Hue {
         const ALL: [Hue; 7] = [
             Hue::Blue,
@@ -84,18 +84,18 @@ impl Hue {
         }
     }
 
-    /// Paler, for single runs under their mean.
+    /// Paler, for single runs behind their mean.
     pub(crate) fn trace(self) -> Rgb {
         self.line().mix(WHITE, 0.62)
     }
 
-    /// Darker, so that words in it are legible.
+    /// Darker, for legible text.
     pub(crate) fn text(self) -> Rgb {
-        self.line().mix(INK, 0.25)
+        self.line().mix(TEXT, 0.25)
     }
 }
 
-/// The viridis color of a weight in `[0, 1]`, interpolated between eleven colors of matplotlib's.
+/// The viridis color of a weight in `[0, 1]`, interpolated between eleven colors of matplotlib.
 pub(crate) fn viridis(weight: f64) -> Rgb {
     const STOPS: [Rgb; 11] = [
         Rgb(68, 1, 84),
@@ -111,9 +111,9 @@ pub(crate) fn viridis(weight: f64) -> Rgb {
         Rgb(253, 231, 37),
     ];
     let last = STOPS.len() - 1;
-    let place = weight.clamp(0.0, 1.0) * last as f64;
-    let below = (place as usize).min(last - 1);
-    STOPS[below].mix(STOPS[below + 1], place - below as f64)
+    let position = weight.clamp(0.0, 1.0) * last as f64;
+    let below = (position as usize).min(last - 1);
+    STOPS[below].mix(STOPS[below + 1], position - below as f64)
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn hues_come_round_after_seven() {
+    fn hues_repeat_after_seven() {
         assert_eq!(Hue::nth(1), Hue::nth(8));
         assert_ne!(Hue::nth(0), Hue::nth(6));
     }

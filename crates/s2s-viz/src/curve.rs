@@ -3,21 +3,22 @@
 //! ```text
 //! title
 //! subtitle
-//! name of y
+//! y label
 //! 1.0 ┄┄┄┄┄┄┄┄┄┄┄┄┄
-//!     ╱▔▔▔▔▔▔▔▔▔▔▔▔•  name of a line, its last value
+//!     ╱▔▔▔▔▔▔▔▔▔▔▔▔•  series label, last value
 //! 0.5 ┄┄┄┄┄┄┄┄┄┄┄┄┄
 //!   0 ─┴────┴────┴──
 //!      0    5    10
-//!        name of x
+//!         x label
 //! ```
 
 use crate::Error;
 use crate::axis::{Axis, XAxis, YAxis};
-use crate::color::{AXIS, GRID, INK, MUTED, SHADE};
-use crate::figure::{Anchor, Figure, TextStyle};
+use crate::color::{AXIS, GRID, MUTED, SHADE, TEXT};
+use crate::figure::Figure;
 use crate::header::Header;
 use crate::labels::push_apart;
+use crate::mark::{Anchor, TextStyle};
 use crate::series::Series;
 use crate::text::FALLBACK_SLACK;
 use crate::ticks;
@@ -27,57 +28,57 @@ const PLOT_HEIGHT: f64 = 280.0;
 const MARGIN: f64 = 20.0;
 /// Height of an end label.
 const LABEL_PITCH: f64 = 16.0;
-/// End labels wider than this are cut short.
+/// Maximum width of an end label; longer ones end in an ellipsis.
 const LABEL_WIDTH: f64 = 200.0;
-/// From the plot to the end labels.
+/// Distance from the plot to the end labels.
 const LABEL_GAP: f64 = 22.0;
-/// Lines of up to this many points show each of them as a dot.
+/// Lines with at most this many points show each point as a dot.
 const DOTTED: usize = 15;
 
-/// Lines over a common axis, named at their ends.
+/// Lines with common axes, labeled at their ends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinePlot {
-    /// What the plot shows.
+    /// Title of the picture.
     pub title: String,
-    /// Under what conditions.
+    /// Subtitle of the picture.
     pub subtitle: String,
-    /// Name of the horizontal axis.
+    /// Label of the horizontal axis.
     pub x_label: String,
-    /// Its scale.
+    /// Scale of the horizontal axis.
     pub x_axis: XAxis,
-    /// A range of it that is set apart.
+    /// A highlighted range of the horizontal axis.
     pub shade: Option<Shade>,
-    /// Name of the vertical axis, written above it.
+    /// Label of the vertical axis, written above it.
     pub y_label: String,
-    /// Its scale.
+    /// Scale of the vertical axis.
     pub y_axis: YAxis,
-    /// The lines; later ones lie on top.
+    /// The lines; later ones are drawn on top.
     pub series: Vec<Series>,
 }
 
-/// A range of the horizontal axis with a gray ground and a name.
+/// A range of the horizontal axis with a gray background and a label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shade {
-    /// What it is.
+    /// Label of the range.
     pub label: String,
-    /// Where it begins.
+    /// Start of the range.
     pub from: f64,
-    /// Where it ends.
+    /// End of the range.
     pub to: f64,
 }
 
 impl LinePlot {
-    /// Lays the plot out. Titles too long for a line are broken.
+    /// Draws the plot. Long titles are wrapped.
     ///
     /// # Errors
-    /// If there are no series or one has no points, if a value is not finite, or not positive on a
-    /// logarithmic axis.
+    /// If there are no series, a series has no points, a value is not finite, or a value on a
+    /// logarithmic axis is not positive.
     pub fn draw(&self) -> Result<Figure, Error> {
         let header = Header::wrap(&self.title, &self.subtitle, WIDTH - 2.0 * MARGIN);
         self.draw_sized(&header, WIDTH, PLOT_HEIGHT)
     }
 
-    /// The same in another size, under another header.
+    /// Draws the plot in another size, with another header.
     pub(crate) fn draw_sized(
         &self,
         header: &Header,
@@ -97,7 +98,7 @@ impl LinePlot {
             .iter()
             .map(|tick| number.width(&tick.label))
             .fold(0.0, f64::max);
-        let label = TextStyle::new(12.0, INK).semi_bold();
+        let label = TextStyle::new(12.0, TEXT).semi_bold();
         let labels: Vec<String> = self
             .series
             .iter()
@@ -121,7 +122,7 @@ impl LinePlot {
         let mut figure = Figure::new(width, height, &self.title);
         header.draw(&mut figure, MARGIN, MARGIN);
         if let Some(shade) = &self.shade {
-            let [from, to] = [shade.from, shade.to].map(|x| plot.x(x_axis.place(x)));
+            let [from, to] = [shade.from, shade.to].map(|x| plot.x(x_axis.position(x)));
             let size = ((to - from).max(1.0), plot.height);
             figure.rect((from, plot.top), size, SHADE);
             figure.text((from + 4.0, plot.bottom() - 6.0), &shade.label, number);
@@ -130,7 +131,7 @@ impl LinePlot {
             figure.text((MARGIN, plot.top - 14.0), &self.y_label, number);
         }
         for tick in &y_axis.ticks {
-            let y = plot.y(y_axis.place(tick.value));
+            let y = plot.y(y_axis.position(tick.value));
             figure.line(vec![(plot.left, y), (plot.right, y)], GRID, 1.0);
             let style = number.anchored(Anchor::End);
             figure.text((plot.left - 10.0, y + 4.0), &tick.label, style);
@@ -141,7 +142,7 @@ impl LinePlot {
             1.0,
         );
         for tick in &x_axis.ticks {
-            let x = plot.x(x_axis.place(tick.value));
+            let x = plot.x(x_axis.position(tick.value));
             figure.line(
                 vec![(x, plot.bottom()), (x, plot.bottom() + 5.0)],
                 AXIS,
@@ -153,7 +154,7 @@ impl LinePlot {
         let middle = ((plot.left + plot.right) / 2.0, plot.bottom() + 39.0);
         figure.text(middle, &self.x_label, number.anchored(Anchor::Middle));
 
-        let at = |&(x, y): &(f64, f64)| (plot.x(x_axis.place(x)), plot.y(y_axis.place(y)));
+        let at = |&(x, y): &(f64, f64)| (plot.x(x_axis.position(x)), plot.y(y_axis.position(y)));
         self.draw_labels(&mut figure, &plot, label, &labels, at);
         self.draw_lines(&mut figure, at);
         Ok(figure)
@@ -174,7 +175,7 @@ impl LinePlot {
         }
         if let Some(shade) = &self.shade {
             for x in [shade.from, shade.to] {
-                self.check_point(&shade.label, (x, 1.0))?; // it is as high as the plot
+                self.check_point(&shade.label, (x, 1.0))?; // the range covers all values of y
             }
         }
         Ok(())
@@ -185,21 +186,20 @@ impl LinePlot {
         if !x.is_finite() || !y.is_finite() {
             return Err(Error::NotFinite { label, x, y });
         }
-        let is_lost = |is_log: bool, value: f64| is_log && value <= 0.0;
-        if is_lost(self.x_axis == XAxis::Log, x) || is_lost(self.y_axis == YAxis::Log, y) {
+        if self.x_axis == XAxis::Log && x <= 0.0 || self.y_axis == YAxis::Log && y <= 0.0 {
             return Err(Error::NotPositive { label, x, y });
         }
         Ok(())
     }
 
-    /// The name of a series and its last value.
+    /// The label of a series and its last value.
     fn end_label(&self, series: &Series) -> String {
         let last = series.points.last().map_or(0.0, |&(_, y)| y);
         let value = match self.y_axis {
-            YAxis::Share => ticks::share(last),
+            YAxis::Share => ticks::accuracy(last),
             _ => ticks::brief(last),
         };
-        let style = TextStyle::new(12.0, INK).semi_bold();
+        let style = TextStyle::new(12.0, TEXT).semi_bold();
         let width = LABEL_WIDTH - style.width(&value) - 10.0;
         let name = style.face.ellipsize(&series.label, style.size, width);
         format!("{name}\u{a0} {value}") // SVG makes one space of two
@@ -231,8 +231,8 @@ impl LinePlot {
         }
     }
 
-    /// Writes the labels beside the ends of the lines, apart from each other, each joined to its
-    /// line where it had to move.
+    /// Writes the labels next to the line ends, without overlap. A label that had to move is connected
+    /// to its line.
     fn draw_labels(
         &self,
         figure: &mut Figure,
@@ -248,8 +248,8 @@ impl LinePlot {
             .collect();
         let wanted: Vec<f64> = ends.iter().map(|end| end.1).collect();
         let half = LABEL_PITCH / 2.0;
-        let placed = push_apart(&wanted, LABEL_PITCH, plot.top - half, plot.bottom() + half);
-        for (((series, label), end), y) in self.series.iter().zip(labels).zip(ends).zip(placed) {
+        let positions = push_apart(&wanted, LABEL_PITCH, plot.top - half, plot.bottom() + half);
+        for (((series, label), end), y) in self.series.iter().zip(labels).zip(ends).zip(positions) {
             let x = plot.right + LABEL_GAP;
             if (y - end.1).abs() > 3.0 || plot.right - end.0 > 1.0 {
                 let path = vec![end, (plot.right + 6.0, end.1), (x - 4.0, y)];
@@ -264,7 +264,7 @@ impl LinePlot {
     }
 }
 
-/// The rectangle that lines are drawn in.
+/// The rectangle in which lines are drawn.
 struct Frame {
     left: f64,
     right: f64,
@@ -277,14 +277,14 @@ impl Frame {
         self.top + self.height
     }
 
-    /// Where a share of the horizontal axis lies.
-    fn x(&self, share: f64) -> f64 {
-        self.left + share * (self.right - self.left)
+    /// The pixel of a position on the horizontal axis.
+    fn x(&self, position: f64) -> f64 {
+        self.left + position * (self.right - self.left)
     }
 
-    /// Where a share of the vertical axis lies.
-    fn y(&self, share: f64) -> f64 {
-        self.bottom() - share * self.height
+    /// The pixel of a position on the vertical axis.
+    fn y(&self, position: f64) -> f64 {
+        self.bottom() - position * self.height
     }
 }
 
@@ -303,17 +303,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_is_refused_by_name() {
+    fn invalid_series_are_rejected_by_name() {
         let error = |plot: LinePlot| plot.draw().unwrap_err().to_string();
         assert_eq!(error(LinePlot::default()), "the plot has no series");
         assert_eq!(error(plot(YAxis::Fit, &[])), "series `loss` has no points");
         assert_eq!(
             error(plot(YAxis::Fit, &[(1.0, 2.0), (2.0, f64::NAN)])),
-            "series `loss` is not finite: y = NaN at x = 2"
+            "series `loss` has a value that is not finite: y = NaN at x = 2"
         );
         assert_eq!(
             error(plot(YAxis::Log, &[(1.0, 0.0)])),
-            "a logarithmic axis shows positive values, got y = 0 at x = 1 in series `loss`"
+            "a logarithmic axis needs positive values, got y = 0 at x = 1 in series `loss`"
         );
         let mut shaded = plot(YAxis::Fit, &[(1.0, 2.0)]);
         shaded.x_axis = XAxis::Log;
@@ -325,7 +325,7 @@ mod tests {
         });
         assert_eq!(
             error(shaded),
-            "a logarithmic axis shows positive values, got y = 1 at x = 0 in series `trained`"
+            "a logarithmic axis needs positive values, got y = 1 at x = 0 in series `trained`"
         );
         let mut banded = plot(YAxis::Fit, &[(1.0, 2.0)]);
         banded.series[0].band = vec![(1.0, 0.0, f64::INFINITY)];
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_of_finite_data_can_be_drawn() {
+    fn finite_data_can_be_drawn_on_every_axis() {
         let flat = |y| vec![(0.0, y), (1.0, y)];
         let shapes = [
             vec![(1.0, 0.5)],
@@ -347,7 +347,13 @@ mod tests {
                 .collect(),
         ];
         for points in &shapes {
-            for y_axis in [YAxis::FromZero, YAxis::Share, YAxis::Fit, YAxis::Log] {
+            for y_axis in [
+                YAxis::FromZero,
+                YAxis::Share,
+                YAxis::Fit,
+                YAxis::Log,
+                YAxis::Loss,
+            ] {
                 let svg = plot(y_axis, points).draw().unwrap().svg();
                 assert!(!svg.contains("NaN") && !svg.contains("inf"), "{points:?}");
             }

@@ -1,37 +1,37 @@
-/// Why something cannot be drawn.
+/// Why a picture cannot be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is nothing to plot.
+    /// A plot without series.
     #[error("the plot has no series")]
     NoSeries,
-    /// A series without a mean line, so without an end to write its name at.
+    /// A series without points.
     #[error("series `{label}` has no points")]
     NoPoints {
-        /// Name of the series.
+        /// Label of the series.
         label: String,
     },
-    /// A coordinate, or an end of a band, is NaN or infinite.
-    #[error("series `{label}` is not finite: y = {y} at x = {x}")]
+    /// A coordinate or a limit of a band is NaN or infinite.
+    #[error("series `{label}` has a value that is not finite: y = {y} at x = {x}")]
     NotFinite {
-        /// Name of the series, or of the shade.
+        /// Label of the series or the shaded range.
         label: String,
-        /// Where.
+        /// Its x.
         x: f64,
-        /// The value there.
+        /// Its y.
         y: f64,
     },
-    /// A value that a logarithmic axis has no place for.
-    #[error("a logarithmic axis shows positive values, got y = {y} at x = {x} in series `{label}`")]
+    /// A value on a logarithmic axis that is not positive.
+    #[error("a logarithmic axis needs positive values, got y = {y} at x = {x} in series `{label}`")]
     NotPositive {
-        /// Name of the series, or of the shade.
+        /// Label of the series or the shaded range.
         label: String,
-        /// Where.
+        /// Its x.
         x: f64,
-        /// The value there.
+        /// Its y.
         y: f64,
     },
-    /// A heatmap without cells: the model has no attention, or predicted nothing.
+    /// A heatmap without cells: the model has no attention, or its output is empty.
     #[error("no attention weights to draw: {rows} rows of {columns} columns")]
     NoWeights {
         /// Output tokens.
@@ -39,7 +39,7 @@ pub enum Error {
         /// Source tokens.
         columns: usize,
     },
-    /// The rows of weights are not as many as the predicted tokens.
+    /// The number of rows of weights differs from the number of predicted tokens.
     #[error("{weights} rows of weights for {tokens} predicted tokens")]
     RowCount {
         /// Rows of weights.
@@ -47,35 +47,35 @@ pub enum Error {
         /// Predicted tokens.
         tokens: usize,
     },
-    /// A row is not as long as the source.
+    /// The length of a row differs from the length of the source.
     #[error("row {row} has {cells} weights for {columns} source tokens")]
     RowLength {
         /// Index of the row.
         row: usize,
-        /// Its weights.
+        /// Number of weights in the row.
         cells: usize,
         /// Source tokens.
         columns: usize,
     },
-    /// A number that is no attention weight; NaN is one of them.
+    /// A weight outside `[0, 1]`, or NaN.
     #[error("a weight must lie in [0, 1], got {value} in row {row}, column {column}")]
     NotAWeight {
         /// Index of the row.
         row: usize,
         /// Index of the column.
         column: usize,
-        /// What stands there.
+        /// The value.
         value: f32,
     },
-    /// A grid of no heatmaps.
+    /// A grid without panels.
     #[error("the grid has no panels")]
     NoPanels,
     /// A terminal too narrow for a heatmap.
-    #[error("the heatmap needs {needed} columns of the terminal, got {width}")]
+    #[error("the heatmap needs a terminal of {needed} columns, got {width}")]
     TooNarrow {
-        /// Columns that the narrowest form takes.
+        /// Columns of the narrowest version.
         needed: usize,
-        /// Columns there are.
+        /// Columns of the terminal.
         width: usize,
     },
 }

@@ -1,18 +1,19 @@
-//! A picture: marks laid out in pixels.
+//! A picture: a list of marks on a canvas.
 
 use plotters::prelude::{BitMapBackend, SVGBackend};
 
 use crate::bitmap::{self, OVERSAMPLING};
 use crate::color::Rgb;
+use crate::mark::{Mark, TextStyle};
 use crate::paint::paint;
-use crate::text::{self, Face};
+use crate::text;
 
-/// Plotters places everything at whole units. A pixel of an SVG has this many of them.
+/// Plotters rounds coordinates to whole units; an SVG has this many units per pixel.
 const SVG_UNITS: u32 = 10;
-/// Pixels of a PNG to one of the layout, so that it is sharp on dense screens.
+/// PNG pixels per layout pixel, for screens with a high pixel density.
 const PNG_DENSITY: u32 = 2;
 
-/// A finished picture, to be had as SVG or PNG.
+/// A picture that can be written as SVG or PNG.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     width: u32,
@@ -21,128 +22,19 @@ pub struct Figure {
     marks: Vec<Mark>,
 }
 
-/// An encoded PNG picture with its size.
+/// An encoded PNG image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Png {
-    /// Pixels from left to right.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels from top to bottom.
+    /// Height in pixels.
     pub height: u32,
-    /// The file.
+    /// Content of the file.
     pub bytes: Vec<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Mark {
-    Line {
-        points: Vec<(f64, f64)>,
-        color: Rgb,
-        width: f64,
-    },
-    Area {
-        points: Vec<(f64, f64)>,
-        color: Rgb,
-        alpha: f64,
-    },
-    Rect {
-        x: f64,
-        y: f64,
-        width: f64,
-        height: f64,
-        color: Rgb,
-    },
-    Dot {
-        x: f64,
-        y: f64,
-        radius: f64,
-        color: Rgb,
-    },
-    Text {
-        x: f64,
-        y: f64,
-        text: String,
-        style: TextStyle,
-    },
-}
-
-impl Mark {
-    /// The same to the right and below.
-    fn shifted(mut self, right: f64, down: f64) -> Mark {
-        match &mut self {
-            Mark::Line { points, .. } | Mark::Area { points, .. } => {
-                for point in points {
-                    *point = (point.0 + right, point.1 + down);
-                }
-            }
-            Mark::Rect { x, y, .. } | Mark::Dot { x, y, .. } | Mark::Text { x, y, .. } => {
-                (*x, *y) = (*x + right, *y + down);
-            }
-        }
-        self
-    }
-}
-
-/// How a text looks and which of its points is placed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct TextStyle {
-    /// The em in pixels.
-    pub(crate) size: f64,
-    pub(crate) face: Face,
-    pub(crate) color: Rgb,
-    pub(crate) anchor: Anchor,
-    pub(crate) direction: Direction,
-}
-
-/// The point of the baseline that is placed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Direction {
-    Rightward,
-    Upward,
-}
-
-impl TextStyle {
-    pub(crate) fn new(size: f64, color: Rgb) -> TextStyle {
-        TextStyle {
-            size,
-            face: Face::Regular,
-            color,
-            anchor: Anchor::Start,
-            direction: Direction::Rightward,
-        }
-    }
-
-    pub(crate) fn semi_bold(self) -> TextStyle {
-        TextStyle {
-            face: Face::SemiBold,
-            ..self
-        }
-    }
-
-    pub(crate) fn anchored(self, anchor: Anchor) -> TextStyle {
-        TextStyle { anchor, ..self }
-    }
-
-    pub(crate) fn upward(self) -> TextStyle {
-        TextStyle {
-            direction: Direction::Upward,
-            ..self
-        }
-    }
-
-    pub(crate) fn width(&self, text: &str) -> f64 {
-        self.face.width(text, self.size)
-    }
-}
-
 impl Figure {
-    /// An empty picture of `width` by `height` pixels; `title` is what a screen reader says.
+    /// An empty picture of `width` × `height` pixels. Screen readers announce `title`.
     pub(crate) fn new(width: f64, height: f64, title: &str) -> Figure {
         Figure {
             width: width.ceil().max(1.0) as u32,
@@ -187,24 +79,24 @@ impl Figure {
         });
     }
 
-    /// Writes `text` with the anchor of its baseline at the point.
+    /// Writes `text` with its anchor at the point.
     pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, style: TextStyle) {
         let text = text::clean(text);
         self.marks.push(Mark::Text { x, y, text, style });
     }
 
-    /// Draws another picture into this one, its upper left corner at the point.
-    pub(crate) fn place(&mut self, other: Figure, (left, top): (f64, f64)) {
+    /// Inserts another picture with its upper left corner at the point.
+    pub(crate) fn insert(&mut self, other: Figure, (left, top): (f64, f64)) {
         let marks = other.marks.into_iter();
         self.marks.extend(marks.map(|mark| mark.shifted(left, top)));
     }
 
-    /// The size in pixels of the layout, which is the size of the SVG; a PNG has twice as many.
+    /// Width and height in pixels of the layout. The SVG has this size, a PNG twice this size.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
-    /// The picture as an SVG document: the same bytes for the same data.
+    /// The picture as an SVG document. Equal data give equal bytes.
     pub fn svg(&self) -> String {
         let units = (self.width * SVG_UNITS, self.height * SVG_UNITS);
         let mut drawn = String::new();
@@ -233,18 +125,18 @@ impl Figure {
         )
     }
 
-    /// The picture as a PNG of twice the size of the layout.
+    /// The picture as a PNG of twice the layout size, for screens with a high pixel density.
     pub fn png(&self) -> Png {
-        self.png_of(PNG_DENSITY)
+        self.png_at(PNG_DENSITY)
     }
 
-    /// The picture as a PNG of the size of the layout: where many are shown, and drawn.
+    /// The picture as a PNG of the layout size, for lists of many pictures.
     pub fn small_png(&self) -> Png {
-        self.png_of(1)
+        self.png_at(1)
     }
 
-    /// A PNG in which `density` pixels make one of the layout.
-    fn png_of(&self, density: u32) -> Png {
+    /// A PNG with `density` pixels per layout pixel.
+    fn png_at(&self, density: u32) -> Png {
         let (width, height) = (self.width * density, self.height * density);
         let drawn = (width * OVERSAMPLING, height * OVERSAMPLING);
         let mut pixels = vec![0xFF; drawn.0 as usize * drawn.1 as usize * 3];
@@ -264,7 +156,7 @@ impl Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::color::INK;
+    use crate::color::TEXT;
 
     fn decode(png: &Png) -> Vec<u8> {
         let mut reader = png::Decoder::new(png.bytes.as_slice()).read_info().unwrap();
@@ -287,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rectangle_covers_its_pixels_and_no_others() {
+    fn a_rectangle_covers_exactly_its_pixels() {
         let mut figure = Figure::new(6.0, 5.0, "");
-        figure.rect((1.0, 2.0), (3.0, 2.0), INK);
+        figure.rect((1.0, 2.0), (3.0, 2.0), TEXT);
         let png = figure.png();
         let dark: Vec<usize> = decode(&png)
             .chunks(3)
             .enumerate()
-            .filter(|(_, pixel)| *pixel == [INK.0, INK.1, INK.2])
+            .filter(|(_, pixel)| *pixel == [TEXT.0, TEXT.1, TEXT.2])
             .map(|(index, _)| index)
             .collect();
         let expected: Vec<usize> = (4..8)
@@ -304,9 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn text_in_an_svg_is_escaped_and_has_the_size_asked_for() {
+    fn svg_text_is_escaped_and_has_the_requested_size() {
         let mut figure = Figure::new(100.0, 20.0, "a < b & c");
-        figure.text((0.0, 15.0), "</s> \u{1b}", TextStyle::new(11.0, INK));
+        figure.text((0.0, 15.0), "</s> \u{1b}", TextStyle::new(11.0, TEXT));
         let svg = figure.svg();
         assert!(svg.contains("<title>a &lt; b &amp; c</title>"), "{svg}");
         assert!(svg.contains("&lt;/s&gt; \u{25A1}"), "{svg}");

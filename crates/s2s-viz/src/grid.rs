@@ -1,4 +1,4 @@
-//! Several line plots in one picture.
+//! A grid of line plots.
 
 use crate::Error;
 use crate::curve::LinePlot;
@@ -9,24 +9,24 @@ const MARGIN: f64 = 20.0;
 const PANEL_WIDTH: f64 = 420.0;
 const PLOT_HEIGHT: f64 = 170.0;
 
-/// Small plots side by side, each with its own axes.
+/// Small line plots in a grid, each with its own axes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LineGrid {
-    /// What the plots show.
+    /// Title above the grid.
     pub title: String,
-    /// Under what conditions.
+    /// Subtitle above the grid.
     pub subtitle: String,
     /// The plots, row by row.
     pub panels: Vec<LinePlot>,
-    /// Plots side by side.
+    /// Number of plots per row.
     pub panels_per_row: usize,
 }
 
 impl LineGrid {
-    /// Lays the plots out below a common title.
+    /// Draws the plots below a common title.
     ///
     /// # Errors
-    /// If there are no plots, or as [`LinePlot::draw`] for any of them.
+    /// [`Error::NoPanels`], and those of [`LinePlot::draw`] for each plot.
     pub fn draw(&self) -> Result<Figure, Error> {
         let per_row = self.panels_per_row.clamp(1, self.panels.len().max(1));
         let panel = |plot: &LinePlot| {
@@ -52,7 +52,7 @@ impl LineGrid {
         let mut figure = Figure::new(width, top, &self.title);
         header.draw(&mut figure, MARGIN, MARGIN);
         for (panel, corner) in placed {
-            figure.place(panel, corner);
+            figure.insert(panel, corner);
         }
         Ok(figure)
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_row_begins_another() {
+    fn a_full_row_starts_a_new_row() {
         let size = |n| grid(n).draw().unwrap().size();
         assert_eq!(size(2).0, 2 * size(1).0);
         assert_eq!(size(2).1, size(1).1);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_of_a_panel_moves_with_it() {
+    fn every_panel_is_drawn() {
         let svg = grid(2).draw().unwrap().svg();
         assert_eq!(svg.matches("batch").count(), 2);
         assert_eq!(grid(0).draw(), Err(Error::NoPanels));

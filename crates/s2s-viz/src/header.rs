@@ -1,29 +1,30 @@
-//! Title and subtitle at the upper left of a picture.
+//! Title and subtitle in the upper left corner of a picture.
 
-use crate::color::{INK, MUTED};
-use crate::figure::{Figure, TextStyle};
+use crate::color::{MUTED, TEXT};
+use crate::figure::Figure;
+use crate::mark::TextStyle;
 use crate::text::FALLBACK_SLACK;
 
-/// Distance of two baselines, in ems.
+/// Distance between baselines, in ems.
 const LEADING: f64 = 1.35;
-/// From the last line of the title to the subtitle.
+/// Pixels between title and subtitle.
 const GAP: f64 = 4.0;
 
-/// A title and a subtitle, broken into lines.
+/// A title and a subtitle, wrapped into lines.
 pub(crate) struct Header {
     lines: Vec<(String, TextStyle)>,
 }
 
 impl Header {
     pub(crate) fn wrap(title: &str, subtitle: &str, width: f64) -> Header {
-        let title_style = TextStyle::new(17.0, INK).semi_bold();
+        let title_style = TextStyle::new(17.0, TEXT).semi_bold();
         let subtitle_style = TextStyle::new(12.5, MUTED);
         Header::styled((title, title_style), (subtitle, subtitle_style), width)
     }
 
-    /// The header of one panel among several.
+    /// The header of a panel in a grid.
     pub(crate) fn wrap_small(title: &str, subtitle: &str, width: f64) -> Header {
-        let title_style = TextStyle::new(12.5, INK).semi_bold();
+        let title_style = TextStyle::new(12.5, TEXT).semi_bold();
         let subtitle_style = TextStyle::new(11.0, MUTED);
         Header::styled((title, title_style), (subtitle, subtitle_style), width)
     }
@@ -48,7 +49,7 @@ impl Header {
         }
     }
 
-    /// Distance of each baseline from the top.
+    /// Distance of each baseline from the top, in pixels.
     fn baselines(&self) -> impl Iterator<Item = f64> {
         self.lines
             .iter()

@@ -1,16 +1,16 @@
-//! The data of an attention heatmap: which output token looked at which source token.
+//! The data of an attention heatmap.
 
 use crate::Error;
 
-/// A weight may leave `[0, 1]` by this much: a sum of 32-bit shares need not be exactly 1.
+/// Tolerance for weights outside `[0, 1]`: 32-bit weights do not sum to exactly 1.
 const ROUNDING: f32 = 1e-3;
 
-/// Attention weights with the source tokens along the top and the output tokens down the side.
+/// Attention weights: source tokens along the top, output tokens down the side.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Heatmap {
-    /// What the picture shows.
+    /// Title of the picture.
     pub title: String,
-    /// Under what conditions.
+    /// Subtitle of the picture.
     pub subtitle: String,
     /// The source tokens.
     pub columns: Vec<String>,
@@ -18,32 +18,32 @@ pub struct Heatmap {
     pub rows: Vec<HeatmapRow>,
 }
 
-/// An output token and where the model looked for it.
+/// An output token and its attention weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeatmapRow {
     /// The token.
     pub token: String,
-    /// Whether another token was due here: it is marked.
+    /// Whether the token differs from the reference; wrong tokens are marked.
     pub is_wrong: bool,
-    /// A weight for each source token, in `[0, 1]`; `None` is drawn as masked.
+    /// `[S]`: a weight in `[0, 1]` per source token; `None` is drawn as masked.
     pub weights: Vec<Option<f32>>,
 }
 
-/// Several heatmaps on one sheet, with one color bar.
+/// Several heatmaps in one picture, with a common color bar.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeatmapGrid {
-    /// What the sheet shows.
+    /// Title of the picture.
     pub title: String,
-    /// Under what conditions.
+    /// Subtitle of the picture.
     pub subtitle: String,
     /// The heatmaps, row by row.
     pub panels: Vec<Heatmap>,
-    /// Panels in a row.
+    /// Number of panels per row.
     pub panels_per_row: usize,
 }
 
 impl Heatmap {
-    /// That there are cells, a weight in each.
+    /// Checks that every cell has a weight in `[0, 1]` or a mask.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let columns = self.columns.len();
         if self.rows.is_empty() || columns == 0 {

@@ -1,9 +1,9 @@
-//! Labels that do not cover each other.
+//! Placement of labels without overlap.
 
-/// Places as near to the `wanted` ones as can be, in the same order, at least `pitch` apart, with
-/// half a pitch of room on either side between `low` and `high`.
+/// Positions as close as possible to the `wanted` ones, in the same order and at least `pitch` apart,
+/// each at least half a pitch from `low` and `high`.
 pub(crate) fn push_apart(wanted: &[f64], pitch: f64, low: f64, high: f64) -> Vec<f64> {
-    /// Neighbors that touch; they hang together around the mean of their wishes.
+    /// Adjacent labels that touch; the block is centered on the mean of their wanted positions.
     struct Block {
         members: Vec<usize>,
         sum: f64,
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_with_room_stay_where_they_are() {
+    fn labels_with_enough_room_do_not_move() {
         assert_eq!(
             push_apart(&[50.0, 10.0, 30.0], 10.0, 0.0, 100.0),
             [50.0, 10.0, 30.0]
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_at_one_place_spread_around_it_in_their_order() {
+    fn labels_at_the_same_position_spread_around_it_in_order() {
         assert_eq!(
             push_apart(&[50.0, 50.0, 50.0], 10.0, 0.0, 100.0),
             [40.0, 50.0, 60.0]

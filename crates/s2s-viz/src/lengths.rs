@@ -1,4 +1,4 @@
-//! From an evaluation by length to plots.
+//! Plots of an evaluation by length.
 
 use s2s_runlog::{DecodingMode, LengthRecord, LengthsRecord};
 
@@ -7,16 +7,16 @@ use crate::color::Hue;
 use crate::curve::{LinePlot, Shade};
 use crate::series::Series;
 
-/// How many times the median length the longest may be on a linear axis.
-const FAR: f64 = 10.0;
+/// The axis is linear if the longest length is at most this many times the median length.
+const MAX_LINEAR_RATIO: f64 = 10.0;
 
-/// A figure with its interval.
+/// A metric with the bounds of its confidence interval.
 type Bounded = fn(&LengthRecord) -> (f64, f64, f64);
-/// A figure that may be absent.
+/// A metric that may be absent.
 type Optional = fn(&LengthRecord) -> Option<f64>;
 
-/// The plots of an evaluation by length, each with a name: the share of sequences right (its name is
-/// empty), the share of `tokens` right, and, if there is any, where the `attention` lies.
+/// The plots of an evaluation by length, with their names: exact match (the empty name), token accuracy
+/// (`tokens`) and, if the record has them, the attention metrics (`attention`).
 pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
     let exact: Bounded = |row| (row.exact_match, row.exact_match_low, row.exact_match_high);
     let tokens: Bounded = |row| {
@@ -26,13 +26,13 @@ pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
             row.token_accuracy_high,
         )
     };
-    let bands = "bands: 95 % intervals";
+    let bands = "bands: 95 % confidence intervals";
     let plots = [
         (
             "",
             LinePlot {
                 title: "Exact match by length".into(),
-                y_label: "share of sequences right as a whole".into(),
+                y_label: "share of sequences".into(),
                 series: by_mode(record, exact),
                 ..frame(record, bands)
             },
@@ -41,7 +41,7 @@ pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
             "tokens",
             LinePlot {
                 title: "Token accuracy by length".into(),
-                y_label: "share of tokens right".into(),
+                y_label: "share of tokens".into(),
                 series: by_mode(record, tokens),
                 ..frame(record, bands)
             },
@@ -52,7 +52,10 @@ pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
                 title: "Attention by length".into(),
                 y_label: "share".into(),
                 series: attention(record),
-                ..frame(record, "in the steps towards the symbols of the reference")
+                ..frame(
+                    record,
+                    "over the steps that predict symbols of the reference",
+                )
             },
         ),
     ];
@@ -60,12 +63,14 @@ pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
     plots.into_iter().filter(is_drawable).collect()
 }
 
-/// A logarithmic axis where a linear one would press most of the lengths together.
+/// A logarithmic axis if most of the lengths would be too close together on a linear one.
 pub fn lengths_axis(lengths: &[usize]) -> XAxis {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();
     match (sorted.get(sorted.len() / 2), sorted.last()) {
-        (Some(median), Some(longest)) if *longest as f64 > FAR * *median as f64 => XAxis::Log,
+        (Some(median), Some(longest)) if *longest as f64 > MAX_LINEAR_RATIO * *median as f64 => {
+            XAxis::Log
+        }
         _ => XAxis::Linear,
     }
 }
@@ -73,15 +78,15 @@ pub fn lengths_axis(lengths: &[usize]) -> XAxis {
 fn frame(record: &LengthsRecord, remark: &str) -> LinePlot {
     let counts = record.rows.iter().map(|row| row.n_sequences);
     let sequences = match (counts.clone().min(), counts.max()) {
-        (Some(1), Some(1)) => "one sequence of each length".to_owned(),
-        (Some(least), Some(most)) if least == most => format!("{most} sequences of each length"),
-        (Some(least), Some(most)) => format!("{least} to {most} sequences of each length"),
+        (Some(1), Some(1)) => "one sequence per length".to_owned(),
+        (Some(min), Some(max)) if min == max => format!("{max} sequences per length"),
+        (Some(min), Some(max)) => format!("{min} to {max} sequences per length"),
         _ => String::new(),
     };
     let lengths: Vec<usize> = record.rows.iter().map(|row| row.length).collect();
     LinePlot {
         subtitle: format!("{sequences}; {remark}"),
-        x_label: "symbols of the source".into(),
+        x_label: "source length".into(),
         x_axis: lengths_axis(&lengths),
         y_axis: YAxis::Share,
         shade: Some(Shade {
@@ -97,12 +102,12 @@ fn rows(record: &LengthsRecord, mode: DecodingMode) -> impl Iterator<Item = &Len
     record.rows.iter().filter(move |row| row.mode == mode)
 }
 
-/// A line for each way of decoding, with its intervals.
-fn by_mode(record: &LengthsRecord, figure: Bounded) -> Vec<Series> {
+/// One line per decoding mode, with confidence intervals.
+fn by_mode(record: &LengthsRecord, metric: Bounded) -> Vec<Series> {
     let line = |(mode, label, hue): (DecodingMode, &str, Hue)| {
-        let points = rows(record, mode).map(|row| (row.length as f64, figure(row).0));
+        let points = rows(record, mode).map(|row| (row.length as f64, metric(row).0));
         let band = rows(record, mode).map(|row| {
-            let (_, low, high) = figure(row);
+            let (_, low, high) = metric(row);
             (row.length as f64, low, high)
         });
         Series {
@@ -111,37 +116,35 @@ fn by_mode(record: &LengthsRecord, figure: Bounded) -> Vec<Series> {
         }
     };
     let modes = [
-        (DecodingMode::Oracle, "length told", Hue::Vermilion),
+        (DecodingMode::Oracle, "length given", Hue::Vermilion),
         (DecodingMode::Eos, "until EOS", Hue::Blue),
     ];
     let lines = modes.map(line).into_iter();
     lines.filter(|line| !line.points.is_empty()).collect()
 }
 
-/// Where attention lies while the length is told, or else until EOS.
+/// The attention metrics, in oracle mode if the record has it, otherwise in EOS mode.
 fn attention(record: &LengthsRecord) -> Vec<Series> {
-    let is_told = rows(record, DecodingMode::Oracle).next().is_some();
-    let mode = match is_told {
+    let has_oracle = rows(record, DecodingMode::Oracle).next().is_some();
+    let mode = match has_oracle {
         true => DecodingMode::Oracle,
         false => DecodingMode::Eos,
     };
-    let figures: [(&str, Hue, Optional); 3] = [
-        ("entropy, of its greatest", Hue::Gray, |row| {
+    let metrics: [(&str, Hue, Optional); 3] = [
+        ("normalized entropy", Hue::Gray, |row| {
             row.normalized_entropy
         }),
-        ("greatest on the right one", Hue::Green, |row| {
+        ("alignment accuracy", Hue::Green, |row| {
             row.alignment_accuracy
         }),
-        ("mass on the right one", Hue::Purple, |row| {
-            row.alignment_mass
-        }),
+        ("alignment mass", Hue::Purple, |row| row.alignment_mass),
     ];
-    let line = |(label, hue, figure): (&str, Hue, Optional)| {
+    let line = |(label, hue, metric): (&str, Hue, Optional)| {
         let points = rows(record, mode)
-            .filter_map(|row| figure(row).map(|value| (row.length as f64, value)));
+            .filter_map(|row| metric(row).map(|value| (row.length as f64, value)));
         Series::new(label, hue, points.collect())
     };
-    let lines = figures.map(line).into_iter();
+    let lines = metrics.map(line).into_iter();
     lines.filter(|line| !line.points.is_empty()).collect()
 }
 
@@ -189,7 +192,7 @@ mod tests {
     const BOTH: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
 
     #[test]
-    fn each_way_of_decoding_is_a_line_in_its_interval() {
+    fn each_decoding_mode_is_a_line_with_its_interval() {
         let plots = lengths_plots(&record(&BOTH, &[1, 5, 40], 2));
         let names: Vec<&str> = plots.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["", "tokens", "attention"]);
@@ -197,14 +200,14 @@ mod tests {
         assert_eq!(exact.series.len(), 2);
         let (x, low, high) = exact.series[0].band[1];
         assert!(x == 5.0 && low < 0.75 && high > 0.75);
-        assert!(exact.subtitle.starts_with("4 sequences of each length"));
+        assert!(exact.subtitle.starts_with("4 sequences per length"));
         for (_, plot) in plots {
             plot.draw().unwrap();
         }
     }
 
     #[test]
-    fn what_there_is_not_is_not_drawn() {
+    fn absent_metrics_are_not_drawn() {
         let plots = lengths_plots(&record(&BOTH[..1], &[7], 0));
         assert_eq!(plots.len(), 2);
         assert_eq!(plots[0].1.series.len(), 1);
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie_far_apart_are_on_a_logarithmic_axis() {
+    fn lengths_far_apart_have_a_logarithmic_axis() {
         assert_eq!(lengths_axis(&[40, 80, 200, 500, 1000]), XAxis::Linear);
         assert_eq!(lengths_axis(&[40, 41, 42, 40_000]), XAxis::Log);
         assert_eq!(lengths_axis(&[]), XAxis::Linear);

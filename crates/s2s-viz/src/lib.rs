@@ -1,11 +1,12 @@
-//! Curves, heatmaps and tables from the records of a run: data in, text or pixels out.
+//! Turns the records of a run into line plots, attention heatmaps and tables.
 //!
 //! ```
-//! use s2s_viz::{Hue, LinePlot, Series};
+//! use s2s_viz::{Hue, LinePlot, Series, YAxis};
 //!
 //! let plot = LinePlot {
 //!     title: "Loss".into(),
 //!     x_label: "epoch".into(),
+//!     y_axis: YAxis::Log,
 //!     series: vec![
 //!         Series::new("train", Hue::Blue, vec![(1.0, 3.9), (2.0, 1.2), (3.0, 0.3)]),
 //!         Series::new("validation", Hue::Vermilion, vec![(1.0, 3.1), (2.0, 1.4), (3.0, 0.4)]),
@@ -18,12 +19,12 @@
 //! # Ok::<(), s2s_viz::Error>(())
 //! ```
 //!
-//! Records become plots by [`loss_plot`], [`accuracy_plot`], [`exact_match_plot`], [`lengths_plots`]
-//! and [`Heatmap::from_record`]; all of them are plain structs whose texts may be changed before they
-//! are drawn. The same data give the same bytes.
+//! [`loss_plot`], [`accuracy_plot`], [`exact_match_plot`], [`lengths_plots`] and
+//! [`Heatmap::from_record`] build plots from records. Plots are plain structs, so titles and labels
+//! can be changed before drawing. Equal data give equal bytes.
 //!
-//! This crate opens no file, prints nothing, has no interactive plots and no legends: lines are
-//! named where they end.
+//! This crate deliberately opens no file and prints nothing. It has no interactive plots, and no
+//! legends: each line is labeled at its end.
 
 mod axis;
 mod bitmap;
@@ -36,6 +37,7 @@ mod header;
 mod heatmap;
 mod labels;
 mod lengths;
+mod mark;
 mod paint;
 mod panel;
 mod records;

@@ -1,4 +1,4 @@
-//! The painting of marks, the same way on an SVG and on a bitmap.
+//! Draws marks on an SVG or a bitmap.
 
 use std::convert::Infallible;
 
@@ -10,13 +10,13 @@ use plotters_backend::{
 };
 
 use crate::color::{Rgb, WHITE};
-use crate::figure::{Anchor, Direction, Mark, TextStyle};
+use crate::mark::{Anchor, Direction, Mark, TextStyle};
 use crate::text::{self, Face};
 
-/// Distance from the top of a text to its baseline that plotters writes into an SVG, in ems.
+/// Distance from the top of a text to its baseline, in ems, as plotters writes it into an SVG.
 const ASCENT: f64 = 0.76;
 
-/// Paints marks in their order on white, `scale` units to a pixel of the layout.
+/// Draws marks in order on a white background; `scale` is the number of units per layout pixel.
 pub(crate) fn paint<S: Surface>(
     surface: &mut S,
     marks: &[Mark],
@@ -29,7 +29,7 @@ pub(crate) fn paint<S: Surface>(
     };
     let (width, height) = surface.get_size();
     let corner = (width as i32, height as i32);
-    surface.draw_rect((0, 0), corner, &Ink::solid(WHITE), true)?;
+    surface.draw_rect((0, 0), corner, &Brush::solid(WHITE), true)?;
     for mark in marks {
         match mark {
             Mark::Line {
@@ -40,9 +40,9 @@ pub(crate) fn paint<S: Surface>(
                 let width = unit(*width).max(1) as u32;
                 surface.stroke(
                     &all(points),
-                    Ink {
+                    Brush {
                         width,
-                        ..Ink::solid(*color)
+                        ..Brush::solid(*color)
                     },
                 )?;
             }
@@ -51,11 +51,11 @@ pub(crate) fn paint<S: Surface>(
                 color,
                 alpha,
             } => {
-                let ink = Ink {
+                let brush = Brush {
                     alpha: *alpha,
-                    ..Ink::solid(*color)
+                    ..Brush::solid(*color)
                 };
-                surface.fill_polygon(all(points), &ink)?;
+                surface.fill_polygon(all(points), &brush)?;
             }
             Mark::Rect {
                 x,
@@ -65,7 +65,7 @@ pub(crate) fn paint<S: Surface>(
                 color,
             } => {
                 let corners = (at(*x, *y), at(x + width, y + height));
-                surface.draw_rect(corners.0, corners.1, &Ink::solid(*color), true)?;
+                surface.draw_rect(corners.0, corners.1, &Brush::solid(*color), true)?;
             }
             Mark::Dot {
                 x,
@@ -74,7 +74,7 @@ pub(crate) fn paint<S: Surface>(
                 color,
             } => {
                 let radius = unit(*radius) as u32;
-                surface.draw_circle(at(*x, *y), radius, &Ink::solid(*color), true)?;
+                surface.draw_circle(at(*x, *y), radius, &Brush::solid(*color), true)?;
             }
             Mark::Text { x, y, text, style } => {
                 let top = style.size * ASCENT;
@@ -90,13 +90,13 @@ pub(crate) fn paint<S: Surface>(
     surface.present()
 }
 
-/// What differs between the two backends.
+/// A backend that can draw lines with round joints and ends.
 pub(crate) trait Surface: DrawingBackend {
-    /// Draws a line with round joints and ends.
+    /// Draws a line.
     fn stroke(
         &mut self,
         points: &[BackendCoord],
-        ink: Ink,
+        brush: Brush,
     ) -> Result<(), DrawingErrorKind<Self::ErrorType>>;
 }
 
@@ -104,21 +104,21 @@ impl Surface for SVGBackend<'_> {
     fn stroke(
         &mut self,
         points: &[BackendCoord],
-        ink: Ink,
+        brush: Brush,
     ) -> Result<(), DrawingErrorKind<Self::ErrorType>> {
-        self.draw_path(points.iter().copied(), &ink)
+        self.draw_path(points.iter().copied(), &brush)
     }
 }
 
 impl Surface for BitMapBackend<'_> {
-    /// A box for each segment and a disc for each point. Plotters' own way, one polygon around the
-    /// line, leaves holes where a noisy line crosses itself.
+    /// Draws a rectangle per segment and a disc per point. Plotters draws one polygon around the whole
+    /// line, which leaves holes where a noisy line crosses itself.
     fn stroke(
         &mut self,
         points: &[BackendCoord],
-        ink: Ink,
+        brush: Brush,
     ) -> Result<(), DrawingErrorKind<Self::ErrorType>> {
-        let half = f64::from(ink.width) / 2.0;
+        let half = f64::from(brush.width) / 2.0;
         for pair in points.windows(2) {
             let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
             let (dx, dy) = (f64::from(x1 - x0), f64::from(y1 - y0));
@@ -126,36 +126,36 @@ impl Surface for BitMapBackend<'_> {
             if length == 0.0 {
                 continue;
             }
-            let aside = (
+            let normal = (
                 (-dy / length * half).round() as i32,
                 (dx / length * half).round() as i32,
             );
             let corners = [
-                (x0 + aside.0, y0 + aside.1),
-                (x1 + aside.0, y1 + aside.1),
-                (x1 - aside.0, y1 - aside.1),
-                (x0 - aside.0, y0 - aside.1),
+                (x0 + normal.0, y0 + normal.1),
+                (x1 + normal.0, y1 + normal.1),
+                (x1 - normal.0, y1 - normal.1),
+                (x0 - normal.0, y0 - normal.1),
             ];
-            self.fill_polygon(corners, &ink)?;
+            self.fill_polygon(corners, &brush)?;
         }
         for &point in points {
-            self.draw_circle(point, half as u32, &ink, true)?;
+            self.draw_circle(point, half as u32, &brush, true)?;
         }
         Ok(())
     }
 }
 
-/// How something is filled or drawn.
+/// Color, opacity and line width of a shape.
 #[derive(Clone, Copy)]
-pub(crate) struct Ink {
+pub(crate) struct Brush {
     color: Rgb,
     alpha: f64,
     width: u32,
 }
 
-impl Ink {
-    fn solid(color: Rgb) -> Ink {
-        Ink {
+impl Brush {
+    fn solid(color: Rgb) -> Brush {
+        Brush {
             color,
             alpha: 1.0,
             width: 1,
@@ -163,7 +163,7 @@ impl Ink {
     }
 }
 
-impl BackendStyle for Ink {
+impl BackendStyle for Brush {
     fn color(&self) -> BackendColor {
         let Rgb(red, green, blue) = self.color;
         BackendColor {
@@ -181,10 +181,10 @@ impl BackendTextStyle for TextStyle {
     type FontError = Infallible;
 
     fn color(&self) -> BackendColor {
-        Ink::solid(self.color).color()
+        Brush::solid(self.color).color()
     }
 
-    /// Only the SVG backend asks, and divides the answer by 1.24.
+    /// Only the SVG backend calls this; it divides the result by 1.24.
     fn size(&self) -> f64 {
         let near = self.size * 1.24;
         let exact = [near, near.next_up(), near.next_down()];
@@ -233,7 +233,7 @@ impl BackendTextStyle for TextStyle {
         mut draw: F,
     ) -> Result<Result<(), E>, Infallible> {
         let baseline = top + (self.size * ASCENT).round() as i32;
-        let color = Ink::solid(self.color).color();
+        let color = Brush::solid(self.color).color();
         Ok(self.face.rasterize(text, self.size, |x, y, coverage| {
             let alpha = f64::from(coverage);
             draw(left + x, baseline + y, BackendColor { alpha, ..color })

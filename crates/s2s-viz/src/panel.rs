@@ -1,4 +1,4 @@
-//! The drawing of heatmaps.
+//! Drawing of heatmaps.
 //!
 //! ```text
 //! title
@@ -12,61 +12,62 @@
 
 use crate::Error;
 use crate::color::{self, MASKED, MUTED, WARNING};
-use crate::figure::{Anchor, Figure, TextStyle};
+use crate::figure::Figure;
 use crate::header::Header;
 use crate::heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
+use crate::mark::{Anchor, TextStyle};
 use crate::ticks;
 
 const MARGIN: f64 = 20.0;
-/// Tokens wider than this are cut short.
+/// Maximum width of a token; longer ones end in an ellipsis.
 const TOKEN_WIDTH: f64 = 84.0;
-/// From the tokens to the cells.
+/// Distance from tokens to cells.
 const TOKEN_GAP: f64 = 9.0;
-/// For the names of the axes.
+/// Space for an axis label.
 const AXIS_NAME: f64 = 18.0;
-/// Between panels, and from cells to the color bar.
+/// Distance between panels, and from cells to the color bar.
 const GUTTER: f64 = 24.0;
 const BAR_WIDTH: f64 = 10.0;
-/// The color bar with its numbers.
+/// Width of the color bar with its tick labels.
 const BAR_ROOM: f64 = 46.0;
-/// Titles get this much room, however few the cells.
+/// Minimum width of the title, even for few cells.
 const TITLE_WIDTH: f64 = 300.0;
 
-/// How large cells may be, in pixels.
+/// Limits of the cell size, in pixels.
 #[derive(Clone, Copy)]
 struct CellSize {
-    /// What the longer side of the cells should not exceed, if cells remain large enough.
+    /// Target length of the longer side of all cells; `min` takes precedence.
     side: f64,
-    least: f64,
-    greatest: f64,
+    min: f64,
+    max: f64,
 }
 
-const ALONE: CellSize = CellSize {
+const SINGLE: CellSize = CellSize {
     side: 480.0,
-    least: 7.0,
-    greatest: 30.0,
+    min: 7.0,
+    max: 30.0,
 };
-const AMONG_OTHERS: CellSize = CellSize {
+const IN_GRID: CellSize = CellSize {
     side: 230.0,
-    least: 4.0,
-    greatest: 20.0,
+    min: 4.0,
+    max: 20.0,
 };
 const SMALL: CellSize = CellSize {
     side: 240.0,
-    least: 4.0,
-    greatest: 18.0,
+    min: 4.0,
+    max: 18.0,
 };
 
 impl Heatmap {
-    /// The heatmap with titles, names of the axes and a color bar. Square cells, whatever the
-    /// lengths; of tokens that would collide, only every second, third.. is written.
+    /// Draws the heatmap with title, axis labels and a color bar. Cells are square; if tokens would
+    /// overlap, only every second, third, ... is written.
     ///
     /// # Errors
-    /// If there are no weights, a row is not as long as the source, or a weight lies outside of
+    /// If there are no weights, the length of a row differs from the source, or a weight is outside
     /// `[0, 1]`.
     pub fn draw(&self) -> Result<Figure, Error> {
         self.check()?;
-        let panel = Panel::new(self, ALONE.cell(self));
+        let panel = Panel::new(self, SINGLE.cell(self));
         let (cells_width, cells_height) = panel.cells();
         let cells_left = MARGIN + AXIS_NAME + panel.row_tokens;
         let bar_left = cells_left + cells_width + GUTTER;
@@ -75,7 +76,7 @@ impl Heatmap {
         let below_header = if header.height() > 0.0 { 14.0 } else { 0.0 };
         let top = MARGIN + header.height() + below_header;
         let cells_top = top + AXIS_NAME + panel.column_tokens;
-        let bar = Bar::beside(cells_height, self.has_masked());
+        let bar = Bar::new(cells_height, self.has_masked());
 
         let mut figure = Figure::new(
             width,
@@ -92,7 +93,7 @@ impl Heatmap {
         Ok(figure)
     }
 
-    /// Tokens and cells alone, small: for lists of many pictures.
+    /// Draws only tokens and cells, small: for lists of many pictures.
     ///
     /// # Errors
     /// As [`Heatmap::draw`].
@@ -112,14 +113,14 @@ impl Heatmap {
 }
 
 impl HeatmapGrid {
-    /// The panels with cells of one size, so that they compare, and one color bar.
+    /// Draws the panels with equal cell sizes and a common color bar.
     ///
     /// # Errors
-    /// If there are no panels, or as [`Heatmap::draw`] for any of them.
+    /// [`Error::NoPanels`], and those of [`Heatmap::draw`] for each panel.
     pub fn draw(&self) -> Result<Figure, Error> {
         self.panels.iter().try_for_each(Heatmap::check)?;
         let per_row = self.panels_per_row.clamp(1, self.panels.len().max(1));
-        let cells = self.panels.iter().map(|panel| AMONG_OTHERS.cell(panel));
+        let cells = self.panels.iter().map(|panel| IN_GRID.cell(panel));
         let cell = cells.reduce(f64::min).ok_or(Error::NoPanels)?;
         let panels: Vec<Panel> = self
             .panels
@@ -127,14 +128,14 @@ impl HeatmapGrid {
             .map(|panel| Panel::new(panel, cell))
             .collect();
 
-        let greatest = |of: &dyn Fn(&Panel) -> f64| panels.iter().map(of).fold(0.0, f64::max);
-        let row_tokens = greatest(&|panel| panel.row_tokens);
-        let column_tokens = greatest(&|panel| panel.column_tokens);
-        let panel_width = row_tokens + greatest(&|panel| panel.cells().0).max(90.0);
+        let max = |length: &dyn Fn(&Panel) -> f64| panels.iter().map(length).fold(0.0, f64::max);
+        let row_tokens = max(&|panel| panel.row_tokens);
+        let column_tokens = max(&|panel| panel.column_tokens);
+        let panel_width = row_tokens + max(&|panel| panel.cells().0).max(90.0);
         let small_header = |panel: &Panel| {
             Header::wrap_small(&panel.map.title, &panel.map.subtitle, panel_width - 4.0)
         };
-        let header_height = greatest(&|panel| small_header(panel).height()) + 8.0;
+        let header_height = max(&|panel| small_header(panel).height()) + 8.0;
 
         let bar_left = MARGIN + per_row as f64 * (panel_width + GUTTER);
         let width = bar_left + BAR_ROOM + MARGIN;
@@ -149,7 +150,7 @@ impl HeatmapGrid {
             tops.push(last + header_height + column_tokens + cells + GUTTER);
         }
         let bar_top = top + header_height + column_tokens;
-        let bar = Bar::beside(
+        let bar = Bar::new(
             panels[0].cells().1,
             self.panels.iter().any(Heatmap::has_masked),
         );
@@ -171,39 +172,37 @@ impl HeatmapGrid {
 }
 
 impl CellSize {
-    /// The side of a cell in whole pixels.
+    /// Side of a cell in whole pixels.
     fn cell(self, map: &Heatmap) -> f64 {
         let longer = map.rows.len().max(map.columns.len()) as f64;
-        (self.side / longer)
-            .floor()
-            .clamp(self.least, self.greatest)
+        (self.side / longer).floor().clamp(self.min, self.max)
     }
 }
 
-/// Cells with their tokens.
+/// The cells of a heatmap with their tokens.
 struct Panel<'a> {
     map: &'a Heatmap,
     cell: f64,
-    /// Every how many tokens one is written.
-    every: usize,
-    /// Whether source tokens read upward, since side by side they would collide.
+    /// Every how many tokens a token is written.
+    label_step: usize,
+    /// Whether source tokens are written upward, because they would overlap otherwise.
     is_upward: bool,
     style: TextStyle,
-    /// Room for the output tokens, with the gap.
+    /// Width of the output tokens, including the gap.
     row_tokens: f64,
-    /// Room for the source tokens, with the gap.
+    /// Height of the source tokens, including the gap.
     column_tokens: f64,
 }
 
 impl Panel<'_> {
     fn new(map: &Heatmap, cell: f64) -> Panel<'_> {
         let size = (cell * 0.62).clamp(8.5, 12.0);
-        let style = TextStyle::new(size, color::INK);
-        let every = (size * 1.15 / cell).ceil().max(1.0) as usize;
+        let style = TextStyle::new(size, color::TEXT);
+        let label_step = (size * 1.15 / cell).ceil().max(1.0) as usize;
         let width = |token: &String| style.width(token).min(TOKEN_WIDTH);
         let bold = |row: &HeatmapRow| style.semi_bold().width(&row.token).min(TOKEN_WIDTH);
-        let written: Vec<f64> = map.columns.iter().step_by(every).map(width).collect();
-        let pitch = cell * every as f64;
+        let written: Vec<f64> = map.columns.iter().step_by(label_step).map(width).collect();
+        let pitch = cell * label_step as f64;
         let is_upward = written
             .windows(2)
             .any(|two| (two[0] + two[1]) / 2.0 + 3.0 > pitch);
@@ -212,7 +211,7 @@ impl Panel<'_> {
         Panel {
             map,
             cell,
-            every,
+            label_step,
             is_upward,
             style,
             row_tokens: down + TOKEN_GAP,
@@ -220,7 +219,7 @@ impl Panel<'_> {
         }
     }
 
-    /// Width and height of the cells.
+    /// Width and height of all cells.
     fn cells(&self) -> (f64, f64) {
         (
             self.map.columns.len() as f64 * self.cell,
@@ -228,23 +227,23 @@ impl Panel<'_> {
         )
     }
 
-    /// Width and height with the tokens.
+    /// Width and height including the tokens.
     fn size(&self) -> (f64, f64) {
         let (width, height) = self.cells();
         (self.row_tokens + width, self.column_tokens + height)
     }
 
-    /// Draws the cells with their upper left corner at a point, and the tokens around them.
+    /// Draws the cells with their upper left corner at (`left`, `top`), and the tokens around them.
     fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
         let (left, top) = (left.round(), top.round()); // sharp edges
         let gap = if self.cell >= 15.0 { 1.0 } else { 0.0 };
         let middle = |index: usize| (index as f64 + 0.5) * self.cell;
-        let is_written = |index: usize| index.is_multiple_of(self.every);
+        let is_written = |index: usize| index.is_multiple_of(self.label_step);
         let write = |figure: &mut Figure, at, token: &str, style: TextStyle| {
             let short = style.face.ellipsize(token, style.size, TOKEN_WIDTH);
             figure.text(at, &short, style);
         };
-        // Half the height of digits, from their middle to the baseline.
+        // Distance from the middle of a digit to the baseline.
         let drop = self.style.size * 0.36;
 
         for (i, token) in self
@@ -288,15 +287,15 @@ impl Panel<'_> {
     }
 }
 
-/// The colors with their weights.
+/// The color bar.
 struct Bar {
-    /// Pixels from 1 to 0.
+    /// Length in pixels, from weight 1 to weight 0.
     length: f64,
     has_masked: bool,
 }
 
 impl Bar {
-    fn beside(cells: f64, has_masked: bool) -> Bar {
+    fn new(cells: f64, has_masked: bool) -> Bar {
         Bar {
             length: cells.clamp(60.0, 160.0).round(),
             has_masked,
@@ -350,18 +349,18 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_can_be_drawn_within_bounds() {
+    fn heatmaps_of_every_shape_have_a_bounded_size() {
         for (rows, columns) in [(1, 1), (1, 60), (60, 1), (13, 12), (60, 60), (200, 150)] {
             for token in ["7", "</s>", "internationalization", ""] {
                 let map = map(rows, columns, token);
                 let (width, height) = map.draw().unwrap().size();
-                let cell = ALONE.cell(&map);
+                let cell = SINGLE.cell(&map);
                 assert!(f64::from(width) >= columns as f64 * cell + BAR_ROOM);
                 assert!(f64::from(height) >= rows as f64 * cell);
                 assert!(width < 1700 && height < 1700, "{width} x {height}");
                 map.draw_small().unwrap();
                 let panels = vec![map; 4];
-                let panels_per_row = 0; // taken as 1
+                let panels_per_row = 0; // treated as 1
                 HeatmapGrid {
                     panels,
                     panels_per_row,
@@ -375,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_turn_upward_before_they_collide() {
+    fn tokens_are_written_upward_before_they_overlap() {
         let is_upward = |token, cell| Panel::new(&map(3, 3, token), cell).is_upward;
         assert!(!is_upward("11", 20.0));
         assert!(is_upward("11000", 20.0));
@@ -383,11 +382,8 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_thinned_out_where_cells_are_lower_than_they() {
-        let every = |cell| Panel::new(&map(3, 3, "7"), cell).every;
-        assert_eq!(
-            (every(30.0), every(12.0), every(7.0), every(4.0)),
-            (1, 1, 2, 3)
-        );
+    fn tokens_are_skipped_if_cells_are_smaller_than_text() {
+        let label_step = |cell| Panel::new(&map(3, 3, "7"), cell).label_step;
+        assert_eq!([30.0, 12.0, 7.0, 4.0].map(label_step), [1, 1, 2, 3]);
     }
 }

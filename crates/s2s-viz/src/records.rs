@@ -1,4 +1,4 @@
-//! From the records of a run to plots.
+//! Plots of a run's records.
 
 use s2s_runlog::{AttentionRecord, MetricsRecord};
 
@@ -12,11 +12,11 @@ use crate::series::Series;
 use crate::terminal::Ink;
 use crate::ticks;
 
-/// The token that a model stops with, as records write it.
-const END: &str = "</s>";
+/// The end-of-sequence token in records.
+const EOS: &str = "</s>";
 
-/// A figure of each evaluation over training: x is the epoch if every record has one, else the
-/// step.
+/// A metric over training, one point per evaluation. x is the epoch if every record has one, otherwise
+/// the step.
 pub fn points(records: &[MetricsRecord], y: impl Fn(&MetricsRecord) -> f64) -> Vec<(f64, f64)> {
     let has_epochs = has_epochs(records);
     let x = |record: &MetricsRecord| match record.epoch {
@@ -29,12 +29,13 @@ pub fn points(records: &[MetricsRecord], y: impl Fn(&MetricsRecord) -> f64) -> V
         .collect()
 }
 
-/// The name of the x of [`points`]: `epoch` or `step`.
+/// The label of the x axis of [`points`]: `epoch` or `step`.
 pub fn x_label(records: &[MetricsRecord]) -> &'static str {
     if has_epochs(records) { "epoch" } else { "step" }
 }
 
-/// Loss of training and validation; the latter running free, and with the true tokens fed.
+/// Training loss and validation loss (free-running and teacher-forced), in nats per token, on a
+/// logarithmic axis.
 pub fn loss_plot(records: &[MetricsRecord]) -> LinePlot {
     let forced = points(records, |record| record.val_forced_loss);
     let mut plot = train_and_validation(
@@ -43,38 +44,41 @@ pub fn loss_plot(records: &[MetricsRecord]) -> LinePlot {
         |record| record.train_loss,
         |record| record.val_loss,
     );
-    plot.subtitle = "validation feeds the model its own output; forced, the true tokens".into();
-    plot.y_label = "nats a token".into();
+    plot.subtitle =
+        "validation is free-running; teacher-forced: validation with reference tokens as input"
+            .into();
+    plot.y_label = "nats per token".into();
+    plot.y_axis = YAxis::Loss;
     plot.series
-        .insert(1, Series::new("validation, forced", Hue::Gray, forced));
+        .insert(1, Series::new("teacher-forced", Hue::Gray, forced));
     plot
 }
 
-/// Share of tokens that training and validation get right.
+/// Token accuracy of training and validation.
 pub fn accuracy_plot(records: &[MetricsRecord]) -> LinePlot {
     let train = |record: &MetricsRecord| record.train_token_accuracy;
     let val = |record: &MetricsRecord| record.val_token_accuracy;
     LinePlot {
-        subtitle: "share of tokens predicted right, the end included".into(),
+        subtitle: "share of tokens predicted correctly, EOS included".into(),
         y_label: "share of tokens".into(),
         y_axis: YAxis::Share,
         ..train_and_validation(records, "Token accuracy", train, val)
     }
 }
 
-/// Share of sequences that training and validation get right as a whole.
+/// Exact match of training and validation.
 pub fn exact_match_plot(records: &[MetricsRecord]) -> LinePlot {
     let train = |record: &MetricsRecord| record.train_exact_match;
     let val = |record: &MetricsRecord| record.val_exact_match;
     LinePlot {
-        subtitle: "share of sequences with every token right".into(),
+        subtitle: "share of sequences with every token correct".into(),
         y_label: "share of sequences".into(),
         y_axis: YAxis::Share,
         ..train_and_validation(records, "Exact match", train, val)
     }
 }
 
-/// The attention of one sequence as small PNG, for lists of many.
+/// The attention of one sequence as a small PNG, for lists of many pictures.
 ///
 /// # Errors
 /// As [`Heatmap::from_record`] and [`Heatmap::draw`].
@@ -82,7 +86,7 @@ pub fn heatmap_png(record: &AttentionRecord) -> Result<Png, Error> {
     Ok(Heatmap::from_record(record)?.draw_small()?.small_png())
 }
 
-/// The attention of one sequence in characters; see [`Heatmap::terminal`].
+/// The attention of one sequence as text; see [`Heatmap::terminal`].
 ///
 /// # Errors
 /// As [`Heatmap::from_record`] and [`Heatmap::terminal`].
@@ -91,11 +95,11 @@ pub fn terminal_heatmap(record: &AttentionRecord, width: usize, ink: Ink) -> Res
 }
 
 impl Heatmap {
-    /// The attention of one sequence. Tokens that differ from the reference are marked as wrong,
-    /// and the title says what was read and how well it went.
+    /// The attention of one sequence. Tokens that differ from the reference are marked as wrong; the
+    /// subtitle contains the step and the number of wrong tokens.
     ///
     /// # Errors
-    /// If the rows of weights are not as many as the predicted tokens.
+    /// [`Error::RowCount`] if the number of rows of weights differs from the number of predicted tokens.
     pub fn from_record(record: &AttentionRecord) -> Result<Heatmap, Error> {
         let (weights, tokens) = (record.weights.len(), record.prediction.len());
         if weights != tokens {
@@ -105,7 +109,7 @@ impl Heatmap {
             .target
             .iter()
             .map(String::as_str)
-            .chain([END])
+            .chain([EOS])
             .collect();
         let row = |(i, token): (usize, &String)| HeatmapRow {
             token: token.clone(),
@@ -114,14 +118,14 @@ impl Heatmap {
         };
         let rows: Vec<HeatmapRow> = record.prediction.iter().enumerate().map(row).collect();
         let wrong = rows.iter().filter(|row| row.is_wrong).count();
-        let verdict = match (record.is_exact, wrong) {
+        let result = match (record.is_exact, wrong) {
             (true, _) => "exact".to_owned(),
-            (false, 0) => "wrong: cut off before its end".to_owned(),
+            (false, 0) => "wrong: EOS is missing".to_owned(),
             (false, wrong) => format!("{wrong} of {tokens} tokens wrong"),
         };
         Ok(Heatmap {
             title: "Attention".into(),
-            subtitle: format!("step {}, {verdict}", ticks::number(record.step as f64, 0)),
+            subtitle: format!("step {}, {result}", ticks::number(record.step as f64, 0)),
             columns: record.source.clone(),
             rows,
         })
@@ -129,8 +133,8 @@ impl Heatmap {
 }
 
 impl HeatmapGrid {
-    /// The same sequence over training: at most `count` of the records, evenly spread over them
-    /// with the first and the last among them. Each panel is named by its step.
+    /// The same sequence over training: at most `count` of the records, evenly spaced, including the
+    /// first and the last. Each panel is labeled with its step.
     ///
     /// # Errors
     /// As [`Heatmap::from_record`].
@@ -143,10 +147,10 @@ impl HeatmapGrid {
         });
         let panel = |i: usize| {
             let map = Heatmap::from_record(&records[i])?;
-            let (step, verdict) = map.subtitle.split_once(", ").unwrap_or((&map.subtitle, ""));
+            let (step, result) = map.subtitle.split_once(", ").unwrap_or((&map.subtitle, ""));
             Ok(Heatmap {
                 title: step.to_owned(),
-                subtitle: verdict.to_owned(),
+                subtitle: result.to_owned(),
                 ..map
             })
         };
@@ -207,7 +211,7 @@ mod tests {
         let tokens = |tokens: &[&str]| tokens.iter().map(|token| (*token).to_owned()).collect();
         AttentionRecord {
             step: 1200,
-            source: tokens(&["3", "1", "4", END]),
+            source: tokens(&["3", "1", "4", EOS]),
             target: tokens(&["4", "1", "3"]),
             prediction: tokens(prediction),
             weights: vec![vec![0.25; 4]; prediction.len()],
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn x_is_the_epoch_where_all_records_have_one() {
+    fn x_is_the_epoch_if_all_records_have_one() {
         let records = [metrics(100, Some(0.5)), metrics(200, Some(1.0))];
         assert_eq!(points(&records, |r| r.val_loss), [(0.5, 2.0), (1.0, 2.0)]);
         assert_eq!(x_label(&records), "epoch");
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn plots_set_training_against_validation() {
+    fn plots_show_training_and_validation() {
         #[track_caller]
         fn check(plot: &LinePlot, expected: &[(&str, f64)]) {
             let ends = plot
@@ -239,7 +243,7 @@ mod tests {
             assert_eq!(ends.collect::<Vec<_>>(), expected);
         }
         let records = [metrics(100, None)];
-        let forced = ("validation, forced", 1.5);
+        let forced = ("teacher-forced", 1.5);
         check(
             &loss_plot(&records),
             &[("train", 1.0), forced, ("validation", 2.0)],
@@ -264,23 +268,23 @@ mod tests {
             assert_eq!(marked, wrong);
             assert_eq!(map.subtitle, format!("step 1,200, {subtitle}"));
         }
-        check(&["4", "1", "3", END], true, &[false; 4], "exact");
+        check(&["4", "1", "3", EOS], true, &[false; 4], "exact");
         check(
-            &["4", "9", "3", END],
+            &["4", "9", "3", EOS],
             false,
             &[false, true, false, false],
             "1 of 4 tokens wrong",
         );
-        check(&["4", END], false, &[false, true], "1 of 2 tokens wrong");
+        check(&["4", EOS], false, &[false, true], "1 of 2 tokens wrong");
         check(
             &["4", "1", "3"],
             false,
             &[false; 3],
-            "wrong: cut off before its end",
+            "wrong: EOS is missing",
         );
         let long = [false, false, false, true, true];
         check(
-            &["4", "1", "3", "3", END],
+            &["4", "1", "3", "3", EOS],
             false,
             &long,
             "2 of 5 tokens wrong",
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_without_tokens_and_models_without_attention_are_refused() {
+    fn records_without_attention_are_rejected() {
         let mut record = attention(&["4", "1"], false);
         record.weights.pop();
         let error = Err(Error::RowCount {
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn panels_spread_from_the_first_record_to_the_last() {
+    fn panels_range_from_the_first_record_to_the_last() {
         let records: Vec<AttentionRecord> = (1..=10)
             .map(|step| AttentionRecord {
                 step,

@@ -1,34 +1,31 @@
 use crate::color::Hue;
 
-/// How several runs of the same thing are summed up behind their mean.
+/// How the spread of several runs is shown behind their mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// A faint line for each run.
+    /// A pale line per run.
     Runs,
-    /// A band from the least to the greatest.
+    /// A band from minimum to maximum.
     Range,
-    /// A band of one sample standard deviation on either side. It may reach below zero, which a
-    /// logarithmic axis refuses.
-    Deviation,
 }
 
-/// One line of a plot, with its name at the end, and what lies behind it.
+/// A labeled line of a plot, with pale lines and a band behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// The name written at the end of the line.
+    /// The label at the end of the line.
     pub label: String,
-    /// The color of all of it.
+    /// The color of line, traces and band.
     pub hue: Hue,
-    /// The line itself, from left to right: pairs of x and y.
+    /// The line, from left to right: (x, y).
     pub points: Vec<(f64, f64)>,
-    /// Faint lines behind it: single runs, or raw values.
+    /// Pale lines behind it: single runs.
     pub traces: Vec<Vec<(f64, f64)>>,
-    /// A pale band behind it: x, the lower y and the upper y.
+    /// A pale band behind it: (x, lower y, upper y).
     pub band: Vec<(f64, f64, f64)>,
 }
 
 impl Series {
-    /// A line alone.
+    /// A line without traces or band.
     pub fn new(label: impl Into<String>, hue: Hue, points: Vec<(f64, f64)>) -> Series {
         Series {
             label: label.into(),
@@ -38,10 +35,10 @@ impl Series {
         }
     }
 
-    /// The mean of several runs before their spread.
+    /// The mean of several runs, with their spread behind it.
     ///
-    /// Mean and band stand only where every run has a point of the same x: over a changing set of
-    /// runs, a mean would jump for no reason of the runs'.
+    /// Mean and band include only values of x at which every run has a point; otherwise the mean would
+    /// jump where a run ends.
     pub fn over_runs(
         label: impl Into<String>,
         hue: Hue,
@@ -67,11 +64,6 @@ impl Series {
                     let high = ys().fold(f64::NEG_INFINITY, f64::max);
                     series.band.push((x, low, high));
                 }
-                Spread::Deviation => {
-                    let squares: f64 = ys().map(|y| (y - mean).powi(2)).sum();
-                    let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
-                    series.band.push((x, mean - deviation, mean + deviation));
-                }
             }
         }
         if spread == Spread::Runs {
@@ -80,33 +72,7 @@ impl Series {
         series
     }
 
-    /// The moving mean of noisy values, over up to `reach` points on either side, before the values
-    /// themselves.
-    ///
-    /// Near the first value, which often is the greatest by far, it reaches equally far to both
-    /// sides; near the last it takes the values that there are.
-    pub fn smoothed(
-        label: impl Into<String>,
-        hue: Hue,
-        points: Vec<(f64, f64)>,
-        reach: usize,
-    ) -> Series {
-        let mean_around = |(i, &(x, _)): (usize, &(f64, f64))| {
-            let reach = reach.min(i);
-            let near = &points[i - reach..points.len().min(i + reach + 1)];
-            (
-                x,
-                near.iter().map(|&(_, y)| y).sum::<f64>() / near.len() as f64,
-            )
-        };
-        let means = points.iter().enumerate().map(mean_around).collect();
-        Series {
-            traces: vec![points],
-            ..Series::new(label, hue, means)
-        }
-    }
-
-    /// Every pair of x and y that is drawn.
+    /// Every (x, y) of line, traces and band.
     pub(crate) fn coordinates(&self) -> impl Iterator<Item = (f64, f64)> {
         let band = self
             .band
@@ -129,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_stands_where_every_run_has_a_point() {
+    fn the_mean_covers_points_of_every_run() {
         let series = Series::over_runs("loss", Hue::Blue, &runs(), Spread::Runs);
         assert_eq!(series.points, [(1.0, 3.0), (2.0, 6.0)]);
         assert_eq!(series.traces, runs());
@@ -137,25 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn bands_reach_over_the_range_or_one_deviation() {
-        let band = |spread| Series::over_runs("loss", Hue::Blue, &runs(), spread).band;
-        assert_eq!(band(Spread::Range), [(1.0, 2.0, 4.0), (2.0, 4.0, 8.0)]);
-        let deviation = 2_f64.sqrt();
-        assert_eq!(
-            band(Spread::Deviation)[0],
-            (1.0, 3.0 - deviation, 3.0 + deviation)
-        );
+    fn bands_range_from_minimum_to_maximum() {
+        let series = Series::over_runs("loss", Hue::Blue, &runs(), Spread::Range);
+        assert_eq!(series.band, [(1.0, 2.0, 4.0), (2.0, 4.0, 8.0)]);
     }
 
     #[test]
-    fn one_run_is_its_own_mean_without_spread() {
+    fn one_run_is_its_own_mean() {
         let run = vec![(1.0, 0.5), (2.0, 0.25)];
-        let series = Series::over_runs(
-            "loss",
-            Hue::Blue,
-            std::slice::from_ref(&run),
-            Spread::Deviation,
-        );
+        let series =
+            Series::over_runs("loss", Hue::Blue, std::slice::from_ref(&run), Spread::Range);
         assert_eq!(series.points, run);
         assert_eq!(series.band, [(1.0, 0.5, 0.5), (2.0, 0.25, 0.25)]);
         assert!(
@@ -163,14 +120,5 @@ mod tests {
                 .points
                 .is_empty()
         );
-    }
-
-    #[test]
-    fn smoothing_reaches_equally_far_but_at_the_end() {
-        let line: Vec<(f64, f64)> = (0..9).map(|i| (f64::from(i), f64::from(3 * i))).collect();
-        let smooth = Series::smoothed("line", Hue::Blue, line.clone(), 2);
-        assert_eq!(smooth.points[..7], line[..7]);
-        assert_eq!(smooth.points[8].1, 21.0); // the mean of 18, 21 and 24
-        assert_eq!(smooth.traces, [line]);
     }
 }

@@ -1,10 +1,10 @@
-//! Tables of text.
+//! Tables in plain text and Markdown.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, TableStyle, presets};
 
 use crate::text;
 
-/// Named columns of cells, as plain text or Markdown. Columns of numbers are aligned to the right.
+/// A table with named columns. Numeric columns are right-aligned.
 ///
 /// ```
 /// let table = s2s_viz::Table::new()
@@ -34,7 +34,7 @@ impl Table {
         Table::default()
     }
 
-    /// The table with one more column on the right. Short columns end in empty cells.
+    /// Adds a column on the right. Short columns are filled with empty cells.
     pub fn column<C: ToString>(
         mut self,
         name: impl Into<String>,
@@ -49,7 +49,7 @@ impl Table {
         self
     }
 
-    /// The table for a terminal: a rule under the names, no other lines.
+    /// The table as plain text, with a line below the header.
     pub fn text(&self) -> String {
         let rule = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
         let lines = self.render(rule, |cell| cell.to_owned());
@@ -107,15 +107,15 @@ impl Table {
 }
 
 impl Column {
-    /// Whether numbers stand here and else only gaps. A number may have a unit or a spread
-    /// (`0.5 ± 0.1 s`); several in a row are a sequence and no number.
+    /// Whether all non-empty cells are numbers. A number may have a unit or a spread (`0.5 ± 0.1 s`);
+    /// several numbers in a row are a sequence.
     fn is_numeric(&self) -> bool {
         let is_number = |word: &str| {
             let digits = word.trim_start_matches(['+', '-', '\u{2212}', '<', '>', '±', '~']);
             digits.starts_with(|c: char| c.is_ascii_digit())
         };
-        let is_gap = |cell: &&String| matches!(cell.trim(), "" | "-" | "\u{2013}" | "\u{2014}");
-        let mut filled = self.cells.iter().filter(|cell| !is_gap(cell)).peekable();
+        let is_empty = |cell: &&String| matches!(cell.trim(), "" | "-" | "\u{2013}" | "\u{2014}");
+        let mut filled = self.cells.iter().filter(|cell| !is_empty(cell)).peekable();
         filled.peek().is_some()
             && filled.all(|cell| {
                 let words: Vec<&str> = cell.split_whitespace().collect();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_on_the_right_and_sequences_on_the_left() {
+    fn numbers_are_right_aligned_and_sequences_left_aligned() {
         assert_eq!(
             table().text(),
             [
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn markdown_says_which_columns_are_numbers() {
+    fn markdown_marks_numeric_columns() {
         let markdown = table().column("a|b", ["x|y"]).markdown();
         let lines: Vec<&str> = markdown.lines().collect();
         assert_eq!(lines[1], "| -------- | ------------: | ------ | ---- |");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn short_columns_end_in_empty_cells() {
+    fn short_columns_are_filled_with_empty_cells() {
         let table = Table::new().column("a", ["1", "2"]).column("b", ["x"]);
         assert_eq!(table.markdown().lines().last(), Some("| 2 |   |"));
     }

@@ -1,4 +1,4 @@
-//! A heatmap in characters.
+//! Heatmaps as text.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -7,30 +7,29 @@ use crate::color::{self, MASKED, Rgb, WARNING};
 use crate::heatmap::{Heatmap, HeatmapRow};
 use crate::text;
 
-/// Columns of a terminal that the output tokens may take.
+/// Maximum width of an output token, in terminal columns.
 const TOKEN_COLUMNS: usize = 12;
-/// Lines that source tokens may take when they are written downward.
+/// Maximum number of lines of source tokens written downward.
 const TOKEN_LINES: usize = 6;
-/// The least weight of each shade; what is less is a dot.
+/// Minimum weight of each shade; smaller weights are drawn as a dot.
 const SHADES: [(f32, char); 4] = [(0.05, '░'), (0.25, '▒'), (0.5, '▓'), (0.75, '█')];
 
-/// What a terminal can show.
+/// How cells are drawn in a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Shades of one color, in any terminal or file.
+    /// Characters only, for any terminal or file.
     Plain,
-    /// Escape codes for 24-bit colors.
+    /// 24-bit colors, by escape codes.
     Color,
 }
 
 impl Heatmap {
-    /// The heatmap as lines of at most `width` terminal columns. Tokens that are wrong have a `*`.
+    /// The heatmap as lines of at most `width` terminal columns. Wrong tokens are marked with `*`.
     ///
-    /// Where source tokens side by side take too much room, they are written downward, and cells
-    /// become narrower.
+    /// If the source tokens are too wide, they are written downward and cells become narrower.
     ///
     /// # Errors
-    /// As [`Heatmap::draw`], and if it does not fit.
+    /// Those of [`Heatmap::draw`], and [`Error::TooNarrow`].
     pub fn terminal(&self, width: usize, ink: Ink) -> Result<String, Error> {
         self.check()?;
         let columns: Vec<String> = self
@@ -80,7 +79,7 @@ impl Heatmap {
 }
 
 fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
-    // Wide cells leave a column free, as their tokens do.
+    // Wide cells are separated by a blank column, as their tokens are.
     let (space, width) = if width > 2 {
         (1, width - 1)
     } else {
@@ -102,9 +101,9 @@ fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
         .collect()
 }
 
-/// The shade of a weight that has one.
+/// The character of a weight of at least the lowest threshold.
 fn shade(weight: f32) -> char {
-    let reached = SHADES.iter().rev().find(|(least, _)| weight >= *least);
+    let reached = SHADES.iter().rev().find(|(min, _)| weight >= *min);
     reached.map_or(SHADES[0].1, |&(_, shade)| shade)
 }
 
@@ -112,7 +111,7 @@ fn foreground(Rgb(red, green, blue): Rgb) -> String {
     format!("\x1b[1;38;2;{red};{green};{blue}m")
 }
 
-/// Tokens spelled from top to bottom, ending on the same line.
+/// Tokens written from top to bottom, aligned at the last line.
 fn downward(tokens: &[String], cell: usize) -> Vec<String> {
     let tokens: Vec<Vec<char>> = tokens
         .iter()
@@ -142,19 +141,19 @@ fn pad_left(text: &str, width: usize) -> String {
     format!("{}{text}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// `text`, or its beginning and an ellipsis, in at most `width` columns.
+/// `text`, truncated with an ellipsis to at most `width` columns.
 fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let mut kept = String::new();
+    let mut start = String::new();
     for c in text.chars() {
-        if kept.width() + c.width().unwrap_or(0) + 1 > width {
+        if start.width() + c.width().unwrap_or(0) + 1 > width {
             break;
         }
-        kept.push(c);
+        start.push(c);
     }
-    kept + "…"
+    start + "…"
 }
 
 #[cfg(test)]
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_stand_on_both_axes_and_wrong_ones_are_marked() {
+    fn tokens_label_both_axes_and_wrong_ones_are_marked() {
         let map = heatmap(
             &["3", "14", "9"],
             &[("9", false), ("15", true), ("3", false)],
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn narrow_terminals_get_tokens_written_downward() {
+    fn tokens_are_written_downward_in_narrow_terminals() {
         let map = heatmap(
             &["3", "14", "9"],
             &[("9", false), ("15", true), ("3", false)],
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_or_the_error_says_what_would() {
+    fn lines_fit_or_the_error_names_the_width_needed() {
         let tokens: Vec<String> = (0..60).map(|i| format!("word{}", i % 50)).collect();
         let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
         let map = heatmap(&tokens, &[("a token longer than twelve", false)]);
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn color_changes_no_width_and_plain_has_no_escapes() {
+    fn colors_do_not_change_the_layout_and_plain_text_has_no_escape_codes() {
         let mut map = heatmap(&["3", "14", "\u{1b}[2J"], &[("9", false), ("15", true)]);
         map.rows[0].weights[2] = None;
         let plain = map.terminal(80, Ink::Plain).unwrap();

@@ -1,17 +1,17 @@
-//! Text as the embedded font draws it: how wide it is, and how to make it fit.
+//! Measuring and drawing text with the embedded font.
 
 use std::sync::LazyLock;
 
 use ab_glyph::{Font, FontRef, Glyph, PxScale};
 
-/// Font families an SVG asks for: the embedded one first, then the nearest that most systems have.
+/// Font families of an SVG: the embedded font, then similar fonts that most systems have.
 pub(crate) const FAMILIES: &str =
     "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif";
 
-/// How much wider text may become in an SVG whose viewer lacks the embedded font.
+/// How much wider SVG text may be if the viewer does not have the embedded font.
 pub(crate) const FALLBACK_SLACK: f64 = 1.15;
 
-/// What stands for a character that the font lacks or that a picture cannot hold.
+/// Replacement for characters that the font does not have or that XML forbids.
 const BOX: char = '\u{25A1}';
 
 /// Weight of the embedded font.
@@ -25,11 +25,11 @@ impl Face {
     fn font(self) -> &'static FontRef<'static> {
         static REGULAR: LazyLock<FontRef<'static>> = LazyLock::new(|| {
             FontRef::try_from_slice(include_bytes!("../fonts/Inter-Regular.otf"))
-                .expect("the embedded font is whole")
+                .expect("the embedded font is valid")
         });
         static SEMI_BOLD: LazyLock<FontRef<'static>> = LazyLock::new(|| {
             FontRef::try_from_slice(include_bytes!("../fonts/Inter-SemiBold.otf"))
-                .expect("the embedded font is whole")
+                .expect("the embedded font is valid")
         });
         match self {
             Face::Regular => &REGULAR,
@@ -37,20 +37,20 @@ impl Face {
         }
     }
 
-    /// Width of `text` in pixels, where the font's em is `size` pixels.
+    /// Width of `text` in pixels; `size` is the em in pixels.
     pub(crate) fn width(self, text: &str, size: f64) -> f64 {
-        self.place(text, size).1
+        self.layout(text, size).1
     }
 
-    /// Calls `pixel(x, y, coverage)` for each pixel that `text` touches; it starts at x = 0 and
-    /// stands on y = 0.
+    /// Calls `pixel(x, y, coverage)` for each pixel that `text` covers; it starts at x = 0 and its
+    /// baseline is y = 0.
     pub(crate) fn rasterize<E>(
         self,
         text: &str,
         size: f64,
         mut pixel: impl FnMut(i32, i32, f32) -> Result<(), E>,
     ) -> Result<(), E> {
-        for glyph in self.place(text, size).0 {
+        for glyph in self.layout(text, size).0 {
             let Some(outline) = self.font().outline_glyph(glyph) else {
                 continue; // a space
             };
@@ -68,12 +68,12 @@ impl Face {
         Ok(())
     }
 
-    /// The glyphs of `text` side by side, and the width of all.
-    fn place(self, text: &str, size: f64) -> (Vec<Glyph>, f64) {
+    /// The positioned glyphs of `text`, and their total width.
+    fn layout(self, text: &str, size: f64) -> (Vec<Glyph>, f64) {
         let font = self.font();
         let em = f64::from(
             font.units_per_em()
-                .expect("the embedded font states its em"),
+                .expect("the embedded font has an em size"),
         );
         // ab_glyph scales by the height from descent to ascent, not by the em.
         let scale = PxScale::from((size * f64::from(font.height_unscaled()) / em) as f32);
@@ -95,23 +95,23 @@ impl Face {
         (glyphs, x)
     }
 
-    /// `text` itself, or as much of its beginning as fits into `width` with an ellipsis.
+    /// `text`, truncated with an ellipsis to at most `width` pixels.
     pub(crate) fn ellipsize(self, text: &str, size: f64, width: f64) -> String {
         if self.width(text, size) <= width {
             return text.to_owned();
         }
-        let mut kept: Vec<char> = text.chars().collect();
+        let mut start: Vec<char> = text.chars().collect();
         loop {
-            kept.pop();
-            let short: String = kept.iter().collect::<String>() + "\u{2026}";
-            if kept.is_empty() || self.width(&short, size) <= width {
+            start.pop();
+            let short: String = start.iter().collect::<String>() + "\u{2026}";
+            if start.is_empty() || self.width(&short, size) <= width {
                 return short;
             }
         }
     }
 
-    /// The words of `text` in lines of at most `width`; a word wider than that is cut short. No
-    /// lines for no words.
+    /// `text` wrapped into lines of at most `width` pixels; a wider word is truncated. Empty text has no
+    /// lines.
     pub(crate) fn wrap(self, text: &str, size: f64, width: f64) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for word in text.split_whitespace() {
@@ -129,7 +129,7 @@ impl Face {
     }
 }
 
-/// `text` without what neither XML nor a terminal takes: control characters and noncharacters.
+/// `text` with control characters and noncharacters replaced, which XML and terminals do not accept.
 pub(crate) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrapped_lines_fit_and_keep_every_word() {
+    fn wrapped_lines_fit_and_contain_every_word() {
         let text = "attention of the sequence in question after many thousand steps";
         for width in [60.0, 100.0, 250.0] {
             let lines = Face::Regular.wrap(text, 12.0, width);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ellipsis_stands_for_what_does_not_fit() {
+    fn an_ellipsis_replaces_what_does_not_fit() {
         assert_eq!(Face::Regular.ellipsize("short", 12.0, 100.0), "short");
         let cut = Face::Regular.ellipsize("a very long token indeed", 12.0, 60.0);
         assert!(
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_unknown_to_the_font_take_the_width_of_a_box() {
+    fn characters_missing_from_the_font_are_drawn_as_a_box() {
         assert_eq!(
             Face::Regular.width("\u{6F22}", 12.0),
             Face::Regular.width("\u{25A1}", 12.0)

@@ -1,14 +1,14 @@
-//! Round numbers along an axis.
+//! Axis ticks and number formats.
 
-/// Values that a reader likes to see, and the words for them.
+/// A value on an axis and its label.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tick {
     pub(crate) value: f64,
     pub(crate) label: String,
 }
 
-/// No axis has more ticks than this, whatever its range.
-const MOST: usize = 50;
+/// Maximum number of ticks of an axis.
+const MAX_TICKS: usize = 50;
 
 /// The multiples of `step` from `low` to `high`.
 pub(crate) fn linear(low: f64, high: f64, step: f64) -> Vec<Tick> {
@@ -16,7 +16,7 @@ pub(crate) fn linear(low: f64, high: f64, step: f64) -> Vec<Tick> {
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
     (first..=last)
-        .take(MOST)
+        .take(MAX_TICKS)
         .map(|i| {
             let value = i as f64 * step;
             let decimals = if i == 0 { 0 } else { decimals };
@@ -28,8 +28,8 @@ pub(crate) fn linear(low: f64, high: f64, step: f64) -> Vec<Tick> {
         .collect()
 }
 
-/// Round numbers on a logarithmic axis from `low` to `high`: decades where there are several, with
-/// twos and fives among them where there are few, and evenly spaced numbers within less than one.
+/// Ticks of a logarithmic axis from `low` to `high`: powers of ten; also their multiples by 2 and 5 for
+/// less than three decades; multiples of a round step if that leaves fewer than three ticks.
 pub(crate) fn logarithmic(low: f64, high: f64) -> Vec<Tick> {
     let decades = high.log10() - low.log10();
     let digits: &[i32] = if decades < 3.0 { &[1, 2, 5] } else { &[1] };
@@ -55,7 +55,7 @@ pub(crate) fn logarithmic(low: f64, high: f64) -> Vec<Tick> {
     }
 }
 
-/// The distance between ticks, 1, 2 or 5 times a power of ten, such that about `count` span `range`.
+/// A tick distance of 1, 2 or 5 times a power of ten, for about `count` ticks over `range`.
 pub(crate) fn step(range: f64, count: usize) -> f64 {
     let rough = range / count as f64;
     let power = 10_f64.powi(rough.log10().floor() as i32);
@@ -68,8 +68,8 @@ pub(crate) fn step(range: f64, count: usize) -> f64 {
     digit * power
 }
 
-/// A number with fixed decimals, a true minus sign and commas between thousands; from ten million
-/// on in powers of ten.
+/// A number with fixed decimals, a minus sign (U+2212) and thousands separators; in scientific notation
+/// from 10⁷ on.
 pub(crate) fn number(value: f64, decimals: usize) -> String {
     if value.abs() >= 1e7 {
         return format!("{value:e}");
@@ -89,7 +89,7 @@ pub(crate) fn number(value: f64, decimals: usize) -> String {
     label
 }
 
-/// A number with about three digits that matter, for the end of a line.
+/// A number with about three significant digits.
 pub(crate) fn brief(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-4..1e7).contains(&magnitude) {
@@ -103,8 +103,8 @@ pub(crate) fn brief(value: f64) -> String {
     number(value, decimals)
 }
 
-/// A share with four digits, which says 1 for nothing less than 1.
-pub(crate) fn share(value: f64) -> String {
+/// An accuracy with four decimals; values just below 1 are not rounded to 1.
+pub(crate) fn accuracy(value: f64) -> String {
     if value == value.round() {
         number(value, 0)
     } else if value > 0.9999 && value < 1.0 {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_commas_and_a_true_minus() {
+    fn numbers_have_thousands_separators_and_a_minus_sign() {
         assert_eq!(number(1234567.0, 0), "1,234,567");
         assert_eq!(number(-1234.5, 1), "\u{2212}1,234.5");
         assert_eq!(number(-0.001, 1), "0.0");
@@ -165,15 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_less_than_one_is_called_one() {
-        assert_eq!(share(1.0), "1");
-        assert_eq!(share(0.99996), ">0.9999");
-        assert_eq!(share(0.98765), "0.9877");
-        assert_eq!(share(0.0), "0");
+    fn accuracies_below_one_are_not_rounded_to_one() {
+        assert_eq!(accuracy(1.0), "1");
+        assert_eq!(accuracy(0.99996), ">0.9999");
+        assert_eq!(accuracy(0.98765), "0.9877");
+        assert_eq!(accuracy(0.0), "0");
     }
 
     #[test]
-    fn brief_numbers_keep_their_leading_digits() {
+    fn brief_numbers_have_three_significant_digits() {
         assert_eq!(brief(0.012345), "0.012");
         assert_eq!(brief(3.91), "3.91");
         assert_eq!(brief(1234.5), "1,234");

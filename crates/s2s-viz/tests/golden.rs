@@ -1,4 +1,4 @@
-//! Pictures drawn byte for byte as they were looked at and approved.
+//! Pictures are byte for byte equal to the approved ones.
 
 use insta::assert_binary_snapshot;
 use s2s_viz::{
@@ -23,13 +23,13 @@ fn heatmap() -> Heatmap {
 }
 
 #[test]
-fn line_plots_are_drawn_as_approved() -> Result<(), Error> {
+fn line_plots_equal_the_approved_ones() -> Result<(), Error> {
     let runs = [vec![(1.0, 4.0), (2.0, 0.5)], vec![(1.0, 3.0), (2.0, 0.1)]];
     let plot = LinePlot {
         title: "Loss".into(),
         subtitle: "two seeds".into(),
         x_label: "epoch".into(),
-        y_label: "nats a token".into(),
+        y_label: "nats per token".into(),
         y_axis: YAxis::Log,
         series: vec![
             Series::over_runs("train", Hue::Blue, &runs, Spread::Range),
@@ -42,7 +42,7 @@ fn line_plots_are_drawn_as_approved() -> Result<(), Error> {
 }
 
 #[test]
-fn ranges_set_apart_and_logarithmic_lengths_are_drawn_as_approved() -> Result<(), Error> {
+fn shaded_plots_equal_the_approved_ones() -> Result<(), Error> {
     let points = vec![(40.0, 1.0), (80.0, 0.9), (1000.0, 0.4), (40_000.0, 0.1)];
     let plot = LinePlot {
         title: "Exact match by length".into(),
@@ -61,7 +61,7 @@ fn ranges_set_apart_and_logarithmic_lengths_are_drawn_as_approved() -> Result<()
 }
 
 #[test]
-fn heatmaps_are_drawn_as_approved() -> Result<(), Error> {
+fn heatmaps_equal_the_approved_ones() -> Result<(), Error> {
     assert_binary_snapshot!("heatmap.svg", heatmap().draw()?.svg().into_bytes());
     assert_binary_snapshot!(
         "heatmap-small.svg",
@@ -71,7 +71,7 @@ fn heatmaps_are_drawn_as_approved() -> Result<(), Error> {
 }
 
 #[test]
-fn grids_are_drawn_as_approved() -> Result<(), Error> {
+fn grids_equal_the_approved_ones() -> Result<(), Error> {
     let grid = HeatmapGrid {
         title: "Attention of samples".into(),
         panels: vec![heatmap(); 3],
