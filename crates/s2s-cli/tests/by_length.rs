@@ -309,8 +309,8 @@ fn mistakes_are_usage_errors() {
             &["--lengths", "0"],
             "lengths must lie in [1, 100000], got 0",
         ),
-        (&["--lengths", "9..3"], "range 9..3 holds no length"),
-        (&["--lengths", "ten"], "\"ten\" is no length"),
+        (&["--lengths", "9..3"], "range 9..3 is empty"),
+        (&["--lengths", "ten"], "\"ten\" is not a length"),
         (&["--lengths", "5", "--step", "0"], "0 is not in 1.."),
         (
             &["--lengths", "5", "--samples", "0"],
@@ -361,7 +361,7 @@ fn folders_that_cannot_be_written_to_fail_before_anything_is_evaluated() {
     fails(
         &s2s(home.path(), &args),
         1,
-        &["run/lengths.json does not hold what it should"],
+        &["run/lengths.json is not a valid record"],
     );
     assert_eq!(fs::read(run.join("lengths.json")).unwrap(), b"{}");
 

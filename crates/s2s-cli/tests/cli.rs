@@ -261,7 +261,10 @@ fn a_run_folder_with_files_is_left_alone() {
     fails(
         &output,
         2,
-        &["run exists and is no empty folder", "resume run`"],
+        &[
+            "run already exists and is not an empty folder",
+            "resume run`",
+        ],
     );
     assert_eq!(fs::read(run.join("config.resolved.toml")).unwrap(), before);
 }
@@ -962,10 +965,10 @@ fn wrong_paths_and_options_are_usage_errors() {
     let home = TempDir::new().unwrap();
     fs::create_dir(home.path().join("empty")).unwrap();
     for (args, part) in [
-        (&["eval", "nope"][..], "there is no run folder nope"),
-        (&["predict", "nope", "1"], "there is no run folder nope"),
-        (&["resume", "nope"], "there is no run folder nope"),
-        (&["plot", "nope"], "there is no run folder nope"),
+        (&["eval", "nope"][..], "run folder nope does not exist"),
+        (&["predict", "nope", "1"], "run folder nope does not exist"),
+        (&["resume", "nope"], "run folder nope does not exist"),
+        (&["plot", "nope"], "run folder nope does not exist"),
         (
             &["eval", "empty"],
             "empty is not a run folder: it has no config.resolved.toml",
@@ -1016,7 +1019,7 @@ fn bad_checkpoints_are_refused() {
         &eval(),
         3,
         &[
-            "params.safetensors has 100 bytes, its manifest says",
+            "params.safetensors has 100 bytes; the manifest lists",
             "--checkpoint last",
         ],
     );
@@ -1028,7 +1031,11 @@ fn bad_checkpoints_are_refused() {
     fails(&eval(), 3, &["SHA-256"]);
 
     fs::remove_dir_all(&best).unwrap();
-    fails(&eval(), 3, &["there is no checkpoint run/checkpoints/best"]);
+    fails(
+        &eval(),
+        3,
+        &["checkpoint run/checkpoints/best does not exist"],
+    );
 
     let config = run.join("config.resolved.toml");
     let text = fs::read_to_string(&config).unwrap();

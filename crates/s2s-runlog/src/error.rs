@@ -1,31 +1,31 @@
 use std::io;
 use std::path::PathBuf;
 
-/// What every function of this crate that may fail returns.
+/// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong with a run directory. Where the system gave a reason, it is the `source`.
+/// Errors of a run directory. An error of the operating system is the `source`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A new run was to be made where something stands already.
-    #[error("{} exists and is no empty folder: nothing in it was touched", path.display())]
+    /// The folder of a new run contains files, or is not a folder.
+    #[error("{} already exists and is not an empty folder; nothing was changed", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
     },
-    /// There is no such folder.
-    #[error("there is no run folder {}", path.display())]
+    /// The folder of a run does not exist.
+    #[error("run folder {} does not exist", path.display())]
     NoRun {
-        /// The folder that was asked for.
+        /// The folder.
         path: PathBuf,
     },
-    /// The path exists, but no run was ever started in it.
+    /// The path exists but is not the folder of a run.
     #[error("{} is not a run folder: it has no {missing}", path.display())]
     NotARun {
-        /// The path that was asked for.
+        /// The path.
         path: PathBuf,
-        /// The file that each run folder has and this one lacks.
+        /// The file that every run folder has.
         missing: &'static str,
     },
     /// Another process holds the run's lock.
@@ -33,107 +33,107 @@ pub enum Error {
     Busy {
         /// The run folder.
         path: PathBuf,
-        /// The holder, if it has said so yet.
+        /// Process number of the holder, if known.
         pid: Option<u32>,
     },
-    /// The lock can be neither had nor refused, as on a file system without locks.
+    /// The lock operation failed, for example on a file system without locks.
     #[error("cannot lock {}", path.display())]
     Lock {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A file or folder could not be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// What was being read.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A file or folder could not be written, made durable, renamed or removed.
+    /// A file or folder could not be written, synced, renamed or removed.
     #[error("cannot write {}", path.display())]
     Write {
-        /// What was being written.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Something other than a file stands where a file belongs.
+    /// The path of a file is something else.
     #[error("{} is a {kind}, not a regular file", path.display())]
     NotRegular {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What it is: a folder, a symbolic link, a FIFO.
+        /// What it is: a folder, a symbolic link, a FIFO, ...
         kind: &'static str,
     },
-    /// A file is larger than anything this program writes.
-    #[error("{} has {size} bytes, at most {max} are read", path.display())]
+    /// A file is too large to read.
+    #[error("{} has {size} bytes; the limit is {max}", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size.
+        /// Its size in bytes.
         size: u64,
-        /// The limit.
+        /// The limit in bytes.
         max: u64,
     },
-    /// A JSON file does not hold the record that belongs there.
-    #[error("{} does not hold what it should", path.display())]
+    /// A JSON file does not contain the expected record.
+    #[error("{} is not a valid record", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Where in it, and why.
+        /// Position and reason.
         source: serde_json::Error,
     },
-    /// A line of a file of records does not hold a record.
-    #[error("line {line} of {} is no record", path.display())]
+    /// A line of a file of records is not the expected record.
+    #[error("line {line} of {} is not a valid record", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Line number, from 1.
         line: usize,
-        /// Where in the line, and why.
+        /// Position in the line, and reason.
         source: serde_json::Error,
     },
-    /// A record has no form in JSON.
+    /// A record cannot be encoded as JSON.
     #[error("cannot write a record to {}", path.display())]
     Encode {
-        /// The file it was meant for.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: serde_json::Error,
     },
-    /// A record has no form as a line of CSV.
+    /// A record cannot be encoded as CSV.
     #[error("cannot write a record to {}", path.display())]
     Csv {
-        /// The file it was meant for.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: csv::Error,
     },
-    /// A record would not be read back as it is: JSON has no NaN and no infinity.
-    #[error("a number in a record for {} is not finite", path.display())]
+    /// A record contains NaN or an infinity, which JSON cannot represent.
+    #[error("cannot write a record to {}: it contains a number that is not finite", path.display())]
     NotFinite {
-        /// The file it was meant for.
+        /// The file.
         path: PathBuf,
     },
-    /// No checkpoint was ever finished under this name.
-    #[error("there is no checkpoint {}: its run stopped before the first one, or the path is wrong", path.display())]
+    /// The checkpoint does not exist.
+    #[error("checkpoint {} does not exist: the run stopped before it saved one, or the path is wrong", path.display())]
     NoCheckpoint {
         /// The checkpoint's folder.
         path: PathBuf,
     },
-    /// A checkpoint is there, and cannot be trusted.
-    #[error("checkpoint {} is damaged: {damage}; load another checkpoint of the run, or train it again", path.display())]
+    /// A checkpoint exists but is damaged.
+    #[error("checkpoint {} is damaged: {damage}", path.display())]
     Damaged {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// In what way.
+        /// What is damaged.
         damage: Damage,
     },
-    /// A checkpoint's file was to have a name that is more than a name, or that another one has.
-    #[error("{name:?} cannot be the name of a file in checkpoint {}", path.display())]
+    /// The name of a checkpoint's file is not a plain file name, or occurs twice.
+    #[error("invalid file name {name:?} in checkpoint {}", path.display())]
     FileName {
         /// The checkpoint's folder.
         path: PathBuf,
@@ -146,85 +146,85 @@ pub enum Error {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// Its path leads to a file, a link or a device.
+    /// Its path is a file, a link or a device.
     #[error("it is a {kind}, not a folder")]
     NotAFolder {
         /// What it is.
         kind: &'static str,
     },
-    /// A file that belongs to it is not there.
+    /// A listed file does not exist.
     #[error("{file} is missing")]
     Missing {
         /// The file.
         file: String,
     },
-    /// The system refuses to read a file.
+    /// A file cannot be read.
     #[error("{file} cannot be read: {source}")]
     Unreadable {
         /// The file.
         file: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Something other than a file stands where a file belongs.
+    /// The path of a file is something else.
     #[error("{file} is a {kind}, not a regular file")]
     NotRegular {
-        /// The file's name.
+        /// The file.
         file: String,
         /// What it is.
         kind: &'static str,
     },
-    /// The manifest is not JSON, or not the JSON of a manifest.
-    #[error("manifest.json cannot be understood: {source}")]
+    /// The manifest cannot be parsed.
+    #[error("manifest.json is invalid: {source}")]
     Manifest {
-        /// Where in it, and why.
+        /// Position and reason.
         source: serde_json::Error,
     },
-    /// The manifest says the right things in other bytes than those that were written.
-    #[error("manifest.json has been changed since it was written")]
+    /// The manifest is valid, but not byte for byte what this program writes.
+    #[error("manifest.json was changed after it was written")]
     ManifestChanged,
-    /// The checkpoint was written by a program that this one does not know.
-    #[error("it has format {found}, this program reads format {known}")]
+    /// The checkpoint has an unknown format.
+    #[error("it has format {found}; this program reads format {known}")]
     Format {
-        /// The checkpoint's.
+        /// Format of the checkpoint.
         found: u64,
-        /// This program's.
+        /// Format of this program.
         known: u64,
     },
-    /// The manifest has a file whose name is a path, or stands in it twice.
-    #[error("manifest.json lists a file named {name:?}")]
+    /// The manifest lists a name that is not a plain file name, or lists it twice.
+    #[error("manifest.json lists the invalid file name {name:?}")]
     FileName {
         /// The name.
         name: String,
     },
-    /// A file, or all files together, are larger than any that this program writes.
-    #[error("{file} has {size} bytes, at most {max} are read")]
+    /// A file, or all files together, are too large to read.
+    #[error("{file} has {size} bytes; the limit is {max}")]
     TooLarge {
         /// The file, or the checkpoint as a whole.
         file: String,
-        /// Its size.
+        /// Its size in bytes.
         size: u64,
-        /// The limit.
+        /// The limit in bytes.
         max: u64,
     },
-    /// A file was cut short or has grown.
-    #[error("{file} has {actual} bytes, its manifest says {expected}")]
+    /// The size of a file differs from the manifest.
+    #[error("{file} has {actual} bytes; the manifest lists {expected}")]
     Size {
         /// The file.
         file: String,
-        /// Its size.
+        /// Its size in bytes.
         actual: u64,
-        /// The size that it was written with.
+        /// The size in the manifest.
         expected: u64,
     },
-    /// A file has its size, but not its bytes.
-    #[error("the bytes of {file} are not those that were written (its SHA-256 differs)")]
+    /// The content of a file differs from the manifest.
+    #[error("the SHA-256 of {file} differs from the manifest")]
     Hash {
         /// The file.
         file: String,
     },
-    /// The checkpoint is whole, but a file that the reader needs was never part of it.
-    #[error("it was written without {file}")]
+    /// The checkpoint is valid but does not contain a file that the reader needs.
+    #[error("it does not contain {file}")]
     NotListed {
         /// The file.
         file: String,

@@ -1,18 +1,19 @@
-//! How far a share of a sample may lie from the share that it is a sample of.
+//! Confidence intervals of proportions.
 
-/// The 97.5 % quantile of the normal distribution, to the last bit.
+/// The 97.5 % quantile of the standard normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The 95 % interval of Wilson for a mean share `share` of `n` independent draws; `[0, 1]` of none.
+/// The 95 % Wilson score interval `(low, high)` of a proportion `share` over `n` independent samples;
+/// `(0, 1)` for `n = 0`.
 ///
 /// ```text
 /// (p + z²/2n ± z √(p (1-p)/n + z²/4n²)) / (1 + z²/n)
 /// ```
 ///
 /// Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference, Journal of
-/// the American Statistical Association 22(158). It is meant for draws that are right or wrong. For
-/// draws that are shares themselves, such as the right tokens of a sequence, it errs on the safe
-/// side: nothing between 0 and 1 with mean p has a variance above p (1-p).
+/// the American Statistical Association 22(158). The interval assumes samples that are
+/// either 0 or 1. For samples in `[0, 1]`, such as the token accuracy of a sequence, it is
+/// conservative: their variance is at most p (1-p).
 pub fn wilson(share: f64, n: u64) -> (f64, f64) {
     if n == 0 {
         return (0.0, 1.0);
@@ -20,10 +21,10 @@ pub fn wilson(share: f64, n: u64) -> (f64, f64) {
     let n = n as f64;
     let (z2, scale) = (Z * Z, 1.0 + Z * Z / n);
     let center = (share + z2 / (2.0 * n)) / scale;
-    let reach = Z * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt() / scale;
-    // Rounding must not leave the share, or what lies at a bound of [0, 1], outside.
-    let low = (center - reach).clamp(0.0, share);
-    let high = (center + reach).clamp(share, 1.0);
+    let half_width = Z * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt() / scale;
+    // Rounding must not exclude the share itself, or leave [0, 1].
+    let low = (center - half_width).clamp(0.0, share);
+    let high = (center + half_width).clamp(share, 1.0);
     (low, high)
 }
 
@@ -34,7 +35,7 @@ mod tests {
     /// Newcombe (1998), Two-sided confidence intervals for the single proportion, Statistics in
     /// Medicine 17, table I, method 3: the score method without continuity correction.
     #[test]
-    fn intervals_are_the_published_ones() {
+    fn intervals_equal_published_ones() {
         for (right, n, low, high) in [
             (81, 263, 0.2553, 0.3662),
             (15, 148, 0.0624, 0.1605),
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_lies_within_and_more_draws_say_more() {
+    fn intervals_contain_the_share_and_shrink_with_more_samples() {
         for share in [0.0, 0.1, 0.5, 0.999, 1.0] {
             let mut width = 1.0 + f64::EPSILON;
             for n in [0, 1, 2, 10, 1_000, 1_000_000_000] {
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn right_and_wrong_are_treated_alike() {
+    fn intervals_are_symmetric_in_success_and_failure() {
         let ((low, high), (low_wrong, high_wrong)) = (wilson(0.3, 40), wilson(0.7, 40));
         assert!((low - (1.0 - high_wrong)).abs() < 1e-15);
         assert!((high - (1.0 - low_wrong)).abs() < 1e-15);

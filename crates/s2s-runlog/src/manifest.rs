@@ -1,4 +1,4 @@
-//! `manifest.json`: what a checkpoint consists of, to the byte.
+//! `manifest.json`: names, sizes and hashes of a checkpoint's files.
 //!
 //! ```json
 //! {
@@ -9,18 +9,18 @@
 //! }
 //! ```
 //!
-//! It is written last, so that a folder with a manifest is a whole one. It has one spelling only,
-//! the one that [`Manifest::to_bytes`] writes, and any other is refused: so the manifest, which has
-//! no hash of its own, cannot be changed in any byte without being noticed.
+//! It is written last, so a folder with a manifest is complete. The manifest has no hash of its own;
+//! to detect any change of it, [`Manifest::parse`] accepts only the exact bytes that
+//! [`Manifest::to_bytes`] writes.
 
 use crate::{Damage, MAX_CHECKPOINT_BYTES};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The manifest's own name.
+/// Name of the manifest file.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
-/// A manifest may not be larger: 64 KiB, a few hundred files.
+/// Maximum size of a manifest: 64 KiB, a few hundred files.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 10;
 
 const FORMAT: u64 = 1;
@@ -41,7 +41,7 @@ pub(crate) struct Entry {
 }
 
 impl Manifest {
-    /// The manifest of these files, whose names are good.
+    /// The manifest of these files; the caller has checked their names.
     pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
         let files = files.iter().map(|(name, bytes)| Entry::new(name, bytes));
         Self {
@@ -58,7 +58,7 @@ impl Manifest {
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
-        /// What manifests of all formats have.
+        /// The field that manifests of all formats have.
         #[derive(Deserialize)]
         struct Format {
             format: u64,
@@ -104,7 +104,7 @@ impl Entry {
         }
     }
 
-    /// Whether these are the bytes that were written.
+    /// Checks size and hash of the file's content.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<(), Damage> {
         let actual = bytes.len() as u64;
         if actual != self.size {
@@ -123,8 +123,8 @@ impl Entry {
     }
 }
 
-/// The first name that is not plain (so that it might lead out of the folder, or hide in it), that
-/// is the manifest's, or that stands there twice.
+/// The first invalid name: one that is not a plain file name (it could point outside the folder or be
+/// hidden), that is the manifest's, or that occurs twice.
 pub(crate) fn bad_name<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let is_plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -146,7 +146,7 @@ fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a string takes all that is written to it");
+            write!(hex, "{byte:02x}").expect("writing to a string does not fail");
             hex
         })
 }

@@ -1,108 +1,107 @@
-//! The records of a run: one struct a line of a file, with flat keys.
+//! The records of a run.
 //!
-//! Losses are nats a token, accuracies shares in `[0, 1]`, times seconds. What two runs of the same
-//! configuration may write differently (anything measured by a clock) stands in a [`TimingRecord`],
-//! in the [`Environment`] and in [`RunRecord::elapsed_secs`]; all else is a function of
-//! configuration and seed. Every number is finite, and is read back to the bit.
+//! Losses are in nats per token, accuracies are shares in `[0, 1]`, times are in seconds. Everything
+//! is a function of configuration and seed, except [`TimingRecord`], [`Environment`] and
+//! [`RunRecord::elapsed_secs`]. Every number is finite and round-trips bit for bit.
 
 use serde::{Deserialize, Serialize};
 
-/// One line of `metrics.jsonl`, written at each evaluation.
+/// A line of `metrics.jsonl`, written at each evaluation.
 ///
-/// The `train_` figures are means since the previous record, taken in training mode (dropout and
-/// teacher forcing as configured). The `val_` figures run free: the model is fed its own output.
+/// The `train_` metrics are means since the previous record, in training mode (dropout and teacher
+/// forcing as configured). The `val_` metrics are free-running: the model's input is its own output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsRecord {
-    /// Optimizer steps taken.
+    /// Optimizer steps so far.
     pub step: u64,
-    /// Passes over the training set; absent where fresh samples are drawn forever.
+    /// Epochs so far; `None` if the training samples never repeat.
     pub epoch: Option<f64>,
     /// Mean negative log-likelihood of the target tokens.
     pub train_loss: f64,
-    /// Share of target tokens (EOS included) predicted right.
+    /// Share of target tokens (EOS included) predicted correctly.
     pub train_token_accuracy: f64,
-    /// Share of sequences with every token right.
+    /// Share of sequences with every token correct.
     pub train_exact_match: f64,
-    /// As `train_loss`, on the validation split, running free.
+    /// Mean negative log-likelihood on the validation split, free-running.
     pub val_loss: f64,
-    /// The validation loss when the true tokens are fed.
+    /// Validation loss, teacher-forced.
     pub val_forced_loss: f64,
-    /// `val_loss - val_forced_loss`: what it costs the model to live with its own output.
+    /// `val_loss - val_forced_loss`: the loss due to exposure bias.
     pub exposure_gap: f64,
-    /// Share of the reference's tokens (EOS included) predicted right; what follows an early EOS
-    /// counts as wrong.
+    /// Share of reference tokens (EOS included) predicted correctly; tokens after an early EOS count as
+    /// wrong.
     pub val_token_accuracy: f64,
-    /// Share of validation sequences right as a whole, EOS at the right place included.
+    /// Share of validation sequences with every token correct, including the position of EOS.
     pub val_exact_match: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
     /// Mean global gradient norm before clipping.
     pub grad_norm: f64,
-    /// Chance that the true token was fed at the last step.
+    /// Probability of teacher forcing at the last step.
     pub teacher_forcing_ratio: f64,
     /// Whether this evaluation has the lowest `val_loss` so far.
     pub is_best: bool,
 }
 
-/// One line of `timing.jsonl`, written beside each [`MetricsRecord`].
+/// A line of `timing.jsonl`, written with each [`MetricsRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimingRecord {
-    /// Optimizer steps taken.
+    /// Optimizer steps so far.
     pub step: u64,
-    /// Wall time since this process began to train.
+    /// Wall time since this process started training.
     pub elapsed_secs: f64,
-    /// Wall time spent in training steps since the previous record.
+    /// Wall time of the training steps since the previous record.
     pub train_secs: f64,
-    /// Wall time spent in this evaluation.
+    /// Wall time of this evaluation.
     pub eval_secs: f64,
-    /// Real target tokens trained on a second, since the previous record.
+    /// Target tokens per second of training, without padding, since the previous record.
     pub tokens_per_second: f64,
 }
 
-/// The attention of one sequence: a line of `attention.jsonl` (the probe, at each evaluation) or of
-/// `samples.jsonl` (samples of the test split, at the end).
+/// The attention of one sequence: a line of `attention.jsonl` (the same sequence at each evaluation)
+/// or of `samples.jsonl` (sequences of the test split, at the end).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionRecord {
-    /// Optimizer steps taken.
+    /// Optimizer steps so far.
     pub step: u64,
-    /// Source tokens as text, `[S]`, markers included where the model sees them.
+    /// `[S]`: source tokens as text, including BOS and EOS if the model sees them.
     pub source: Vec<String>,
     /// Reference tokens as text, without EOS.
     pub target: Vec<String>,
-    /// Predicted tokens as text, `[T]`; the last is `</s>` if the model stopped by itself.
+    /// `[T]`: predicted tokens as text; the last one is `</s>` if the model predicted EOS.
     pub prediction: Vec<String>,
-    /// Attention weights `[T, S]`: a row for each predicted token. Empty without attention.
+    /// `[T, S]`: attention weights, one row per predicted token. Empty without attention.
     pub weights: Vec<Vec<f32>>,
-    /// Whether the prediction is the reference, EOS included.
+    /// Whether the prediction equals the reference, EOS included.
     pub is_exact: bool,
 }
 
-/// The figures of one split, summed over its samples and divided once.
+/// The metrics of one split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalRecord {
     /// Name of the split.
     pub split: String,
-    /// Steps that the evaluated parameters were trained for.
+    /// Optimizer steps of the evaluated parameters.
     pub step: u64,
-    /// Sequences evaluated.
+    /// Number of sequences.
     pub n_sequences: u64,
-    /// Reference tokens, EOS included.
+    /// Number of reference tokens, EOS included.
     pub n_tokens: u64,
-    /// Mean negative log-likelihood of a token, running free.
+    /// Mean negative log-likelihood per token, free-running.
     pub loss: f64,
-    /// The same with the true tokens fed.
+    /// Mean negative log-likelihood per token, teacher-forced.
     pub forced_loss: f64,
-    /// Share of the reference's tokens predicted right, running free.
+    /// Share of reference tokens predicted correctly, free-running.
     pub token_accuracy: f64,
-    /// Share of sequences right as a whole, EOS included, running free.
+    /// Share of sequences with every token correct, EOS included, free-running.
     pub exact_match: f64,
 }
 
-/// Where and by what a run was made. Written to `environment.json`.
+/// Machine, program and command line of a run. Written to `environment.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
@@ -110,28 +109,28 @@ pub struct Environment {
     pub version: String,
     /// Operating system and architecture.
     pub platform: String,
-    /// Name of the CPU, as the system gives it.
+    /// Name of the CPU as reported by the system.
     pub cpu: String,
-    /// Logical cores that the process may use.
+    /// Logical cores available to the process.
     pub cores: usize,
-    /// Threads that the run was given.
+    /// Number of threads of the run.
     pub threads: usize,
-    /// Device that holds the tensors: `cpu`, `cuda:0`, `metal`.
+    /// Device of the tensors: `cpu`, `cuda:0`, `metal`.
     pub device: String,
-    /// Operators of the recurrent layers: `fused` or `reference`.
+    /// Kernels: `fused` or `reference`.
     pub kernels: String,
-    /// Command line as it was given.
+    /// Command line as given.
     pub command: Vec<String>,
 }
 
-/// The text that a run was trained on. Written to `corpus.json`, so that a model can be asked where
-/// the text is not.
+/// The text that a run was trained on. Written to `corpus.json`, so that a trained model can be used
+/// without the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusRecord {
-    /// The files that were read.
+    /// The files of the corpus.
     pub files: Vec<CorpusFile>,
-    /// Every word that the model knows, in the order of their symbols.
+    /// The words of the vocabulary, in the order of their token IDs, without `<unk>`.
     pub vocabulary: Vec<String>,
 }
 
@@ -139,63 +138,63 @@ pub struct CorpusRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusFile {
-    /// Where it stood.
+    /// Its path.
     pub path: String,
-    /// Its bytes.
+    /// Its size in bytes.
     pub n_bytes: u64,
-    /// SHA-256 of them, in hexadecimal.
+    /// SHA-256 of its content, in hexadecimal.
     pub sha256: String,
 }
 
-/// How far a run is. Written to `run.json`, last of all files.
+/// Status and results of a run. Written to `run.json`, after all other files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
-    /// What became of the run.
+    /// The status.
     pub status: RunStatus,
     /// Steps taken.
     pub step: u64,
-    /// Step of the best checkpoint, if one was written.
+    /// Step of the best checkpoint, if there is one.
     pub best_step: Option<u64>,
-    /// Its validation loss.
+    /// Validation loss of the best checkpoint.
     pub best_val_loss: Option<f64>,
-    /// Trainable numbers in the model.
+    /// Number of trainable parameters.
     pub n_parameters: u64,
     /// Wall time of the process that ended the run.
     pub elapsed_secs: f64,
-    /// The test split under the best checkpoint; absent until the run is finished.
+    /// Metrics of the best checkpoint on the test split; `None` until the run is finished.
     pub test: Option<EvalRecord>,
-    /// Logs that have lost records, absent if none has: the run itself is whole, but degraded.
+    /// Logs with lost records. The run itself is not affected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<LogFailure>,
 }
 
-/// A log that could not be written. Its run went on without it.
+/// A log that could not be written completely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogFailure {
-    /// The log: a file's name in the run folder, or `plots`.
+    /// Name of the file in the run folder, or `plots`.
     pub log: String,
-    /// The step whose record was lost, the first if there are several.
+    /// Step of the first lost record.
     pub step: u64,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What became of a run.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
-    /// Under way, or ended without a word: `resume` goes on.
+    /// Running, or killed; it can be resumed.
     Running,
-    /// All steps done.
+    /// All steps are done.
     Finished,
     /// The validation loss stopped improving.
     StoppedEarly,
-    /// The target that the configuration names was reached.
+    /// The configured target was reached.
     TargetReached,
-    /// Stopped by a signal: `resume` goes on.
+    /// Interrupted by a signal; it can be resumed.
     Interrupted,
-    /// The loss or a gradient stopped being finite.
+    /// The loss or a gradient became NaN or infinite.
     Diverged,
 }

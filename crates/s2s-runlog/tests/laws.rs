@@ -1,4 +1,4 @@
-//! What a run directory promises, whatever happens to it.
+//! Guarantees of a run directory.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -45,15 +45,15 @@ fn damage(path: &Path) -> Damage {
     }
 }
 
-/// Fails, instead of waiting forever, if the operation waits.
-fn without_waiting<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs an operation that must not block; fails if it does.
+fn without_blocking<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(operation()));
     receiver.recv_timeout(Duration::from_secs(20)).unwrap()
 }
 
 #[test]
-fn a_checkpoint_comes_back_as_it_was_written() {
+fn a_checkpoint_round_trips() {
     let (_folder, path) = checkpoint();
     let read = read_checkpoint(&path).unwrap();
     assert_eq!(read.files().collect::<Vec<_>>(), FILES);
@@ -61,13 +61,13 @@ fn a_checkpoint_comes_back_as_it_was_written() {
     assert!(read.rejected().is_empty());
     let error = read.file("optimizer.bin").unwrap_err().to_string();
     assert!(
-        error.contains("it was written without optimizer.bin"),
+        error.contains("it does not contain optimizer.bin"),
         "{error}"
     );
 }
 
 #[test]
-fn every_truncation_is_refused() {
+fn every_truncation_is_detected() {
     let (_folder, path) = checkpoint();
     for name in parts() {
         let whole = fs::read(path.join(name)).unwrap();
@@ -83,12 +83,12 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn every_change_of_a_byte_is_refused() {
+fn every_changed_byte_is_detected() {
     let (_folder, path) = checkpoint();
     for name in parts() {
         let whole = fs::read(path.join(name)).unwrap();
         for i in 0..whole.len() {
-            // Each bit, and what JSON might take for the same: white space, case.
+            // Every bit, and characters that may not change the meaning of JSON.
             let others = (0..8).map(|bit| whole[i] ^ (1 << bit)).chain(*b" \n\t0");
             for byte in others.filter(|&byte| byte != whole[i]) {
                 let mut changed = whole.clone();
@@ -103,7 +103,7 @@ fn every_change_of_a_byte_is_refused() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn the_error_names_a_missing_file() {
     for name in parts() {
         let (_folder, path) = checkpoint();
         fs::remove_file(path.join(name)).unwrap();
@@ -115,17 +115,16 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn a_cut_file_is_told_with_both_sizes() {
+fn the_error_of_a_truncated_file_contains_both_sizes() {
     let (_folder, path) = checkpoint();
     fs::write(path.join("params.safetensors"), "cut").unwrap();
     let message = read_checkpoint(&path).unwrap_err().to_string();
-    let tail = "last is damaged: params.safetensors has 3 bytes, its manifest says 14; \
-                load another checkpoint of the run, or train it again";
+    let tail = "last is damaged: params.safetensors has 3 bytes; the manifest lists 14";
     assert!(message.ends_with(tail), "{message}");
 }
 
 #[test]
-fn hostile_manifests_are_refused() {
+fn hostile_manifests_are_rejected() {
     let (_folder, path) = checkpoint();
     let zeros = "0".repeat(64);
     let manifest = |format: u64, files: &[(&str, u64)]| {
@@ -186,7 +185,7 @@ fn hostile_manifests_are_refused() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_without_waiting() {
+fn files_that_are_not_regular_are_rejected_without_blocking() {
     for name in parts() {
         let (_folder, path) = checkpoint();
         let part = path.join(name);
@@ -203,7 +202,7 @@ fn what_is_no_file_is_refused_without_waiting() {
         {
             let check = |kind| {
                 let path = path.clone();
-                let found = without_waiting(move || damage(&path));
+                let found = without_blocking(move || damage(&path));
                 assert!(
                     matches!(found, Damage::NotRegular { kind: k, .. } if k == kind),
                     "{found:?}"
@@ -222,7 +221,7 @@ fn what_is_no_file_is_refused_without_waiting() {
 }
 
 #[test]
-fn a_checkpoint_that_is_no_folder_is_refused() {
+fn a_checkpoint_that_is_not_a_folder_is_rejected() {
     let (folder, path) = checkpoint();
     let elsewhere = folder.path().join("file");
     fs::write(&elsewhere, "").unwrap();
@@ -250,14 +249,14 @@ fn a_checkpoint_that_is_no_folder_is_refused() {
 }
 
 #[test]
-fn files_that_the_manifest_does_not_list_are_ignored() {
+fn unlisted_files_are_ignored() {
     let (_folder, path) = checkpoint();
     fs::write(path.join("note.txt"), "my best one").unwrap();
     assert_eq!(read_checkpoint(&path).unwrap().files().count(), FILES.len());
 }
 
 #[test]
-fn a_checkpoint_has_plain_distinct_names() {
+fn file_names_of_a_checkpoint_are_plain_and_distinct() {
     let (_folder, path) = checkpoint();
     for names in [
         &["a", "a"][..],
@@ -295,7 +294,7 @@ fn a_checkpoint_can_be_read_while_it_is_replaced() {
 }
 
 #[test]
-fn a_folder_with_files_is_not_taken_for_a_new_run() {
+fn a_new_run_needs_an_empty_folder() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let run = RunDir::create(&path).unwrap();
@@ -306,7 +305,7 @@ fn a_folder_with_files_is_not_taken_for_a_new_run() {
     assert!(matches!(error, Error::Exists { .. }));
     let message = error.to_string();
     assert!(
-        message.contains("no empty folder: nothing in it was touched"),
+        message.contains("is not an empty folder; nothing was changed"),
         "{message}"
     );
     assert_eq!(fs::read(run.resolved_config()).unwrap(), b"seed = 0");
@@ -321,7 +320,7 @@ fn a_folder_with_files_is_not_taken_for_a_new_run() {
 }
 
 #[test]
-fn what_is_not_a_run_is_not_opened() {
+fn only_runs_can_be_opened() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(
         RunDir::open(folder.path().join("absent")),
@@ -342,7 +341,7 @@ fn what_is_not_a_run_is_not_opened() {
 }
 
 #[test]
-fn a_second_lock_is_refused_and_names_the_first() {
+fn the_error_of_a_second_lock_names_the_first_holder() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let lock = run.lock().unwrap();
@@ -361,7 +360,7 @@ fn a_second_lock_is_refused_and_names_the_first() {
 }
 
 #[test]
-fn a_folder_that_another_process_fills_is_busy_and_not_taken() {
+fn a_folder_that_another_process_writes_to_is_busy() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let lock = run.lock().unwrap();
@@ -412,17 +411,17 @@ fn only_early_files_next_to_a_lock_count_as_an_interrupted_start() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_holder_that_has_ended_is_not_named() {
+fn the_error_does_not_name_a_process_that_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let _lock = run.lock().unwrap();
-    // Left by the holder before, which the new one has not come to replace.
+    // Left by an earlier holder; the new holder has not written its number yet.
     fs::write(folder.path().join("run.lock"), "4194305\n").unwrap();
     assert!(matches!(run.lock(), Err(Error::Busy { pid: None, .. })));
 }
 
 #[test]
-fn who_draws_waits_for_who_draws_already() {
+fn locking_plots_waits_for_the_holder() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let _training = run.lock().unwrap();
@@ -439,9 +438,9 @@ fn who_draws_waits_for_who_draws_already() {
     });
 }
 
-/// Not a law but the other half of the next test, which starts it as a process.
+/// Started as a process by the next test.
 #[test]
-fn the_process_that_holds_a_lock() {
+fn lock_holding_process() {
     let Some(path) = std::env::var_os("S2S_RUNLOG_TEST_HOLD") else {
         return;
     };
@@ -450,17 +449,17 @@ fn the_process_that_holds_a_lock() {
 }
 
 #[test]
-fn a_lock_ends_with_its_process_however_that_ends() {
+fn a_killed_process_releases_its_lock() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let mut holder = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_process_that_holds_a_lock"])
+        .args(["--exact", "lock_holding_process"])
         .env("S2S_RUNLOG_TEST_HOLD", folder.path())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let says_so = format!("{}\n", holder.id());
-    while fs::read_to_string(folder.path().join("run.lock")).ok() != Some(says_so.clone()) {
+    let expected = format!("{}\n", holder.id());
+    while fs::read_to_string(folder.path().join("run.lock")).ok() != Some(expected.clone()) {
         assert!(holder.try_wait().unwrap().is_none(), "the holder ended");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -471,7 +470,7 @@ fn a_lock_ends_with_its_process_however_that_ends() {
 }
 
 #[test]
-fn resumed_lines_drop_later_and_half_ones() {
+fn resuming_removes_later_and_partial_lines() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("timing.jsonl");
     let record = |step| TimingRecord {
@@ -508,7 +507,7 @@ fn resumed_lines_drop_later_and_half_ones() {
 }
 
 #[test]
-fn lines_of_a_run_that_wrote_none_are_started_at_resume() {
+fn resuming_creates_a_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/timing.jsonl");
     JsonLines::<u64>::resume(&path, |_| true)
@@ -519,7 +518,7 @@ fn lines_of_a_run_that_wrote_none_are_started_at_resume() {
 }
 
 #[test]
-fn a_line_that_is_no_record_is_named_and_left() {
+fn the_error_names_an_invalid_line_and_the_file_is_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");
     for (text, bad) in [
@@ -540,7 +539,7 @@ fn a_line_that_is_no_record_is_named_and_left() {
     fs::write(&path, "1\n2").unwrap();
     assert_eq!(read_lines::<u64>(&path).unwrap(), [1]);
 
-    // What power lost behind the last line that is to be kept is no loss.
+    // A power loss may damage lines after the last kept one.
     for tail in ["\0\0\0", "\0\0\n", "\0\n3\n", "2\n\0\n2\n3\n"] {
         fs::write(&path, format!("1\n{tail}")).unwrap();
         JsonLines::<u64>::resume(&path, |&line| line < 2).unwrap();
@@ -549,7 +548,7 @@ fn a_line_that_is_no_record_is_named_and_left() {
 }
 
 #[test]
-fn numbers_that_json_cannot_hold_are_refused() {
+fn numbers_that_are_not_finite_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");
     let mut lines = JsonLines::create(&path).unwrap();
@@ -568,7 +567,7 @@ fn numbers_that_json_cannot_hold_are_refused() {
 }
 
 #[test]
-fn records_are_read_from_regular_files_only() {
+fn only_regular_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(
         read_json::<u64>(folder.path()),
@@ -593,21 +592,21 @@ fn records_are_read_from_regular_files_only() {
     {
         let path = folder.path().join("metrics.jsonl");
         fifo(&path);
-        let read = without_waiting(move || read_lines::<u64>(path));
+        let read = without_blocking(move || read_lines::<u64>(path));
         assert!(matches!(read, Err(Error::NotRegular { kind: "FIFO", .. })));
         let path = folder.path().join("run.lock");
         fifo(&path);
         let run = RunDir::create(folder.path().join("run")).unwrap();
         fs::rename(path, folder.path().join("run/run.lock")).unwrap();
         assert!(matches!(
-            without_waiting(move || run.lock()),
+            without_blocking(move || run.lock()),
             Err(Error::NotRegular { .. })
         ));
     }
 }
 
 #[test]
-fn the_files_of_a_run_have_their_names() {
+fn files_of_a_run_have_the_documented_names() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let names = [
@@ -632,7 +631,7 @@ fn the_files_of_a_run_have_their_names() {
 }
 
 #[test]
-fn evaluations_by_length_are_found_by_their_names() {
+fn evaluations_by_length_are_found_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let ours = [None, Some("deepmind")].map(|name| run.lengths(name));
@@ -648,7 +647,7 @@ fn evaluations_by_length_are_found_by_their_names() {
 }
 
 #[test]
-fn tables_have_a_line_of_names_and_empty_cells_for_what_is_absent() {
+fn tables_have_a_header_and_empty_cells_for_none() {
     #[derive(serde::Serialize)]
     struct Row {
         name: &'static str,
@@ -711,7 +710,7 @@ fn check_round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(record:
     lines.append(record).unwrap();
     lines.append(record).unwrap();
     let read = read_lines::<T>(&path).unwrap();
-    // Debug tells -0 from 0, and every other float from its neighbors.
+    // Debug distinguishes -0 from 0, and every float from its neighbors.
     assert_eq!(format!("{read:?}"), format!("{:?}", [record, record]));
     write_json(folder.path().join("record.json"), record).unwrap();
     let read: T = read_json(folder.path().join("record.json")).unwrap();

@@ -1,55 +1,55 @@
-//! Lists of lengths, as people write them.
+//! Lists of lengths and ranges.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The greatest length that may be asked for.
+/// Maximum length of a source, in symbols.
 pub const MAX_LENGTH: usize = 100_000;
 
-/// The most lengths of a list, each counted as often as it stands there.
+/// Maximum number of lengths in a list, including duplicates.
 const MAX_LISTED: usize = 10 * MAX_LENGTH;
 
-/// Lengths to evaluate, in their order, each once.
+/// Lengths to evaluate, sorted and without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Lengths(Vec<usize>);
 
-/// Why a list of lengths cannot be used.
+/// Why a list of lengths is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LengthsError {
-    /// Something in the list is neither a length nor a range of them.
-    #[error("{part:?} is no length, expected a number or a range such as 40 or 1..500")]
+    /// A part of the list is neither a length nor a range.
+    #[error("{part:?} is not a length, expected a number or a range such as 40 or 1..500")]
     NotALength {
-        /// As given.
+        /// The part as given.
         part: String,
     },
-    /// A length that no sequence can have, or that is too long.
+    /// A length outside the bounds.
     #[error("lengths must lie in [1, {MAX_LENGTH}], got {length}")]
     OutOfBounds {
-        /// As given.
+        /// The length as given.
         length: usize,
     },
-    /// A range that ends before it begins.
-    #[error("range {first}..{last} holds no length: it runs from its first to its last one")]
+    /// A range whose first length exceeds its last.
+    #[error("range {first}..{last} is empty: its first length must not exceed its last")]
     Empty {
-        /// Where it begins.
+        /// First length.
         first: usize,
-        /// Where it ends.
+        /// Last length.
         last: usize,
     },
-    /// Ranges that lie over each other again and again.
-    #[error("a list of more than {MAX_LISTED} lengths, expected each of them once")]
+    /// Too many lengths, including duplicates.
+    #[error("the list has more than {MAX_LISTED} lengths, including duplicates")]
     TooMany,
 }
 
 impl Lengths {
-    /// Reads a list of lengths and ranges, `40,80,100..500`. A range holds both its ends, or with a
-    /// `step` its first and every `step`-th after it.
+    /// Parses a list of lengths and ranges, such as `40,80,100..500`. A range includes both ends; with a
+    /// `step` above 1, it includes its first length and every `step`-th after it.
     ///
     /// # Errors
-    /// If something is no length, or no length that can be evaluated.
+    /// If a part is not a length, a length is out of bounds, or a range is empty.
     pub fn parse(text: &str, step: usize) -> Result<Self, LengthsError> {
         let mut lengths = Vec::new();
         for part in text.split(',').map(str::trim) {
@@ -80,18 +80,18 @@ impl Lengths {
         Ok(Self(lengths))
     }
 
-    /// From one length to another, both of them bounds of a protocol.
+    /// All lengths from `first` to `last`.
     pub(super) fn between(first: usize, last: usize) -> Self {
         Self((first..=last).collect())
     }
 
-    /// The lengths, from the shortest to the longest.
+    /// The lengths in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         self.0.iter().copied()
     }
 }
 
-/// As [`Lengths::parse`] reads it: neighbors as a range.
+/// In the format of [`Lengths::parse`]; consecutive lengths become a range.
 impl fmt::Display for Lengths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, run) in self.0.chunk_by(|a, b| a + 1 == *b).enumerate() {
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(text: &str, expected: &str) {
+    fn check_rejected(text: &str, expected: &str) {
         let error = text.parse::<Lengths>().unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
 
     #[test]
-    fn ranges_hold_both_ends_and_mix_with_single_lengths() {
+    fn ranges_include_both_ends_and_mix_with_lengths() {
         check("1..5", 1, "1..5");
         check("80, 40,200", 1, "40,80,200");
         check("7,1..3,3..4,100000", 1, "1..4,7,100000");
@@ -154,24 +154,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_length_is_refused_without_making_a_list_of_it() {
-        let expected = "is no length, expected a number or a range such as 40 or 1..500";
+    fn invalid_lengths_are_rejected_before_a_list_is_built() {
+        let expected = "is not a length, expected a number or a range such as 40 or 1..500";
         for text in ["", "x", "1..", "..5", "1,,2", "-3", "1.5", "1...5"] {
             let part = text.split(',').find(|part| part.parse::<u32>().is_err());
-            check_refused(text, &format!("{:?} {expected}", part.unwrap()));
+            check_rejected(text, &format!("{:?} {expected}", part.unwrap()));
         }
-        check_refused("0..4", "lengths must lie in [1, 100000], got 0");
-        check_refused(
+        check_rejected("0..4", "lengths must lie in [1, 100000], got 0");
+        check_rejected(
             "1..18446744073709551615",
             "lengths must lie in [1, 100000], got 18446744073709551615",
         );
-        check_refused(
+        check_rejected(
             "9..3",
-            "range 9..3 holds no length: it runs from its first to its last one",
+            "range 9..3 is empty: its first length must not exceed its last",
         );
-        check_refused(
+        check_rejected(
             &["1..100000"; 999].join(","),
-            "a list of more than 1000000 lengths, expected each of them once",
+            "the list has more than 1000000 lengths, including duplicates",
         );
     }
 }

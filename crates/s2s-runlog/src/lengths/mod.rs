@@ -1,4 +1,4 @@
-//! Evaluation by length: which lengths, what was asked for, and what came of it.
+//! Evaluation by length: lengths, requests and results.
 
 mod list;
 mod record;

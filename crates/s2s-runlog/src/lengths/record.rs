@@ -1,4 +1,4 @@
-//! What came of an evaluation by length: figures of each length, and their means.
+//! The results of an evaluation by length: metrics per length, and their means.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -8,126 +8,126 @@ use serde::{Deserialize, Serialize};
 use super::{DecodingMode, LengthsRequest};
 use crate::wilson;
 
-/// What `lengths.json` holds.
+/// The content of `lengths.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthsRecord {
-    /// What was asked for.
+    /// The request.
     pub request: LengthsRequest,
-    /// Steps that the evaluated parameters were trained for.
+    /// Optimizer steps of the evaluated parameters.
     pub step: u64,
-    /// The shortest sequence of training.
+    /// Minimum training length.
     pub min_trained: usize,
-    /// The longest.
+    /// Maximum training length.
     pub max_trained: usize,
-    /// In what the training differs from that of the protocol; empty if in nothing.
+    /// Differences between the training and the protocol; empty if there are none.
     pub deviations: Vec<String>,
-    /// Whether all lengths are evaluated; if not, the same request goes on.
+    /// Whether all lengths are evaluated; if not, the same request continues the evaluation.
     pub is_complete: bool,
-    /// Means over lengths, once it is complete.
+    /// Means over lengths; empty until the evaluation is complete.
     pub means: Vec<LengthsMean>,
-    /// Lengths of which the split has no sequence: nothing can be said about them.
+    /// Lengths without any sequence in the split.
     pub without_samples: Vec<usize>,
-    /// By length, and then by way of decoding.
+    /// The metrics, ordered by length and then by mode.
     pub rows: Vec<LengthRecord>,
 }
 
-/// Figures of one length, decoded in one way: a line of `lengths.csv`.
+/// Metrics of one length in one decoding mode: a line of `lengths.csv`.
 ///
-/// In `eos` mode the reference's tokens are its symbols and EOS, in `oracle` mode its symbols. The
-/// output ends at the first EOS: what the model would have said after an early one is wrong. Low and
-/// high are 95 % intervals, by [`wilson`] over the sequences: tokens of one sequence are not
-/// independent.
+/// The reference tokens include EOS in `eos` mode, but not in `oracle` mode. The output ends at the
+/// first EOS; reference tokens after an early EOS count as wrong. `low` and `high` are the bounds of
+/// the 95 % confidence interval by [`wilson`], with the number of sequences as sample size, because the
+/// tokens of a sequence are not independent.
 ///
-/// A sequence that is not exact is in one class, by the length of the output: it stopped early if EOS
-/// was said before the reference's, it ran over if EOS was not said by then, and otherwise it is as
-/// long as it should be and has a wrong token, as it always is in `oracle` mode.
+/// A sequence that is not exact belongs to one of three classes: EOS came too early
+/// (`n_stopped_early`), EOS did not come in time (`n_ran_over`), or the length is right but a token is
+/// wrong (`n_wrong_token`). In `oracle` mode only the last class occurs.
 ///
-/// Attention is looked at in every step taken towards a symbol of the reference, where the task says
-/// which source position that symbol stands at; without such a map, or without attention, its
-/// figures are absent.
+/// The attention metrics cover all steps that predict a symbol of the reference whose source position
+/// the task defines. They are absent if the task does not define positions or the model has no
+/// attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthRecord {
-    /// Way of decoding.
+    /// Decoding mode.
     pub mode: DecodingMode,
-    /// Symbols of each source.
+    /// Source length in symbols.
     pub length: usize,
-    /// Sequences.
+    /// Number of sequences.
     pub n_sequences: u64,
-    /// Tokens of the references.
+    /// Number of reference tokens.
     pub n_tokens: u64,
-    /// Share of the sequences right as a whole: coarse accuracy.
+    /// Share of sequences with every token correct (coarse accuracy).
     pub exact_match: f64,
-    /// Its lower bound.
+    /// Lower bound.
     pub exact_match_low: f64,
-    /// Its upper bound.
+    /// Upper bound.
     pub exact_match_high: f64,
-    /// Share of the references' tokens predicted right, each at its place.
+    /// Share of reference tokens predicted correctly at their position.
     pub token_accuracy: f64,
-    /// Its lower bound.
+    /// Lower bound.
     pub token_accuracy_low: f64,
-    /// Its upper bound.
+    /// Upper bound.
     pub token_accuracy_high: f64,
-    /// Share of the references' tokens before the first error.
+    /// Share of reference tokens before the first error.
     pub fine_accuracy: f64,
-    /// Its lower bound.
+    /// Lower bound.
     pub fine_accuracy_low: f64,
-    /// Its upper bound.
+    /// Upper bound.
     pub fine_accuracy_high: f64,
-    /// Sequences right as a whole.
+    /// Number of sequences with every token correct.
     pub n_exact: u64,
-    /// Sequences whose output is too short.
+    /// Number of sequences whose output is too short.
     pub n_stopped_early: u64,
-    /// Sequences whose output is too long.
+    /// Number of sequences whose output is too long.
     pub n_ran_over: u64,
-    /// Sequences whose output has the right length and a wrong token.
+    /// Number of sequences whose output has the right length and a wrong token.
     pub n_wrong_token: u64,
-    /// Steps at which attention was looked at.
+    /// Number of steps in the attention metrics.
     pub n_steps: u64,
-    /// Mean weight on the right source position; for reversal, the mass on the anti-diagonal.
+    /// Mean weight on the aligned source position; for reversal, the mass on the anti-diagonal.
     pub alignment_mass: Option<f64>,
-    /// Share of the steps with the greatest weight on the right source position.
+    /// Share of steps with the maximum weight on the aligned source position.
     pub alignment_accuracy: Option<f64>,
     /// Mean entropy of the weights, in nats.
     pub attention_entropy: Option<f64>,
-    /// The same as a share of the greatest there is, the logarithm of the positions; absent if there
-    /// is one position only.
+    /// Mean entropy divided by its maximum, the logarithm of the number of positions; absent for a
+    /// single position.
     pub normalized_entropy: Option<f64>,
 }
 
-/// What a [`LengthRecord`] took: a line of `lengths.timing.jsonl`.
+/// The wall time of a [`LengthRecord`]: a line of `lengths.timing.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthTiming {
-    /// Way of decoding.
+    /// Decoding mode.
     pub mode: DecodingMode,
-    /// Symbols of each source.
+    /// Source length in symbols.
     pub length: usize,
-    /// Wall time, of all its sequences.
+    /// Wall time of all sequences, in seconds.
     pub secs: f64,
-    /// Threads that decoded.
+    /// Number of threads.
     pub threads: usize,
-    /// The most memory that the process had held by then, in MiB, where the system tells.
+    /// Peak memory of the process so far, in MiB, if the system reports it.
     pub peak_mib: Option<f64>,
 }
 
 impl LengthTiming {
-    /// Whether it is that of a row.
+    /// Whether it belongs to this row.
     pub fn is_of(&self, row: &LengthRecord) -> bool {
         (self.mode, self.length) == (row.mode, row.length)
     }
 }
 
-/// Means over lengths, each length counting the same whatever its tokens.
+/// Means over lengths; every length has equal weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthsMean {
-    /// Way of decoding.
+    /// Decoding mode.
     pub mode: DecodingMode,
-    /// Which lengths.
+    /// The range of lengths.
     pub range: LengthRange,
-    /// How many they are.
+    /// Number of lengths.
     pub n_lengths: u64,
     /// Mean exact match.
     pub exact_match: f64,
@@ -137,15 +137,15 @@ pub struct LengthsMean {
     pub fine_accuracy: f64,
 }
 
-/// Lengths, as they stand to those of training.
+/// A range of lengths relative to the training lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LengthRange {
-    /// Shorter than any trained on.
+    /// Shorter than all training lengths.
     Shorter,
-    /// Trained on.
+    /// Within the training lengths.
     Trained,
-    /// Longer than any trained on.
+    /// Longer than all training lengths.
     Longer,
 }
 
@@ -164,7 +164,7 @@ impl fmt::Display for LengthRange {
 }
 
 impl LengthsRecord {
-    /// The lengths and ways of decoding that are still to be evaluated, in the order of the rows.
+    /// The lengths and modes that are not evaluated yet, in the order of the rows.
     pub fn missing(&self) -> Vec<(usize, DecodingMode)> {
         let modes = &self.request.modes;
         let wanted = self.request.lengths.iter();
@@ -175,7 +175,7 @@ impl LengthsRecord {
             .collect()
     }
 
-    /// Takes note that nothing is missing, and of the means.
+    /// Marks the record as complete and computes the means.
     pub fn complete(&mut self) {
         self.is_complete = true;
         let modes = self.request.modes.iter();
@@ -214,32 +214,32 @@ impl LengthsRecord {
     }
 }
 
-/// What is counted and summed up over the sequences of a length.
+/// Counts and sums over the sequences of one length.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LengthSums {
-    /// Sequences.
+    /// Number of sequences.
     pub n_sequences: u64,
-    /// Tokens of the references.
+    /// Number of reference tokens.
     pub n_tokens: u64,
-    /// Of these, predicted right.
+    /// Reference tokens predicted correctly.
     pub n_right: u64,
-    /// Of these, before the first error.
+    /// Reference tokens before the first error.
     pub n_before_error: u64,
-    /// Sequences right as a whole.
+    /// Number of sequences with every token correct.
     pub n_exact: u64,
-    /// Sequences whose output is too short.
+    /// Number of sequences whose output is too short.
     pub n_stopped_early: u64,
-    /// Sequences whose output is too long.
+    /// Number of sequences whose output is too long.
     pub n_ran_over: u64,
-    /// Sequences whose output has the right length and a wrong token.
+    /// Number of sequences whose output has the right length and a wrong token.
     pub n_wrong_token: u64,
-    /// Steps at which attention was looked at.
+    /// Number of steps in the attention metrics.
     pub n_steps: u64,
-    /// Weight on the right position, summed over them.
+    /// Weight on the aligned position, summed over the steps.
     pub mass: f64,
-    /// Steps with the greatest weight on the right position.
+    /// Number of steps with the maximum weight on the aligned position.
     pub n_aligned: u64,
-    /// Entropy of the weights in nats, summed over the steps.
+    /// Entropy of the weights, in nats, summed over the steps.
     pub entropy: f64,
 }
 
@@ -261,19 +261,19 @@ impl AddAssign for LengthSums {
 }
 
 impl LengthSums {
-    /// The figures, divided: of sources of `length` symbols, read as `n_positions` positions.
+    /// The metrics, for sources of `length` symbols that the model sees as `n_positions` positions.
     pub fn record(&self, mode: DecodingMode, length: usize, n_positions: usize) -> LengthRecord {
-        let of_tokens = |n: u64| n as f64 / self.n_tokens.max(1) as f64;
-        let of_steps = |sum: f64| (self.n_steps > 0).then(|| sum / self.n_steps as f64);
+        let per_token = |n: u64| n as f64 / self.n_tokens.max(1) as f64;
+        let per_step = |sum: f64| (self.n_steps > 0).then(|| sum / self.n_steps as f64);
         let exact_match = self.n_exact as f64 / self.n_sequences.max(1) as f64;
-        let token_accuracy = of_tokens(self.n_right);
-        let fine_accuracy = of_tokens(self.n_before_error);
+        let token_accuracy = per_token(self.n_right);
+        let fine_accuracy = per_token(self.n_before_error);
         let interval = |share| wilson(share, self.n_sequences);
         let (exact_match_low, exact_match_high) = interval(exact_match);
         let (token_accuracy_low, token_accuracy_high) = interval(token_accuracy);
         let (fine_accuracy_low, fine_accuracy_high) = interval(fine_accuracy);
-        let attention_entropy = of_steps(self.entropy);
-        let greatest = (n_positions > 1).then(|| (n_positions as f64).ln());
+        let attention_entropy = per_step(self.entropy);
+        let max_entropy = (n_positions > 1).then(|| (n_positions as f64).ln());
         LengthRecord {
             mode,
             length,
@@ -293,12 +293,12 @@ impl LengthSums {
             n_ran_over: self.n_ran_over,
             n_wrong_token: self.n_wrong_token,
             n_steps: self.n_steps,
-            alignment_mass: of_steps(self.mass),
-            alignment_accuracy: of_steps(self.n_aligned as f64),
+            alignment_mass: per_step(self.mass),
+            alignment_accuracy: per_step(self.n_aligned as f64),
             attention_entropy,
             normalized_entropy: attention_entropy
-                .zip(greatest)
-                .map(|(entropy, greatest)| entropy / greatest),
+                .zip(max_entropy)
+                .map(|(entropy, max)| entropy / max),
         }
     }
 }
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_counts_the_same_in_a_mean() {
+    fn every_length_has_equal_weight_in_a_mean() {
         let mut record = record(
             "1..5,50",
             &[(1, 0.5), (2, 1.0), (3, 0.8), (5, 0.2), (50, 0.4)],
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_begins_after_what_is_there() {
+    fn missing_lengths_follow_the_last_row() {
         let mut record = record("1..4", &[(1, 0.5), (3, 1.0)]);
         record.without_samples = vec![2];
         assert_eq!(record.missing(), [(4, DecodingMode::Oracle)]);
@@ -367,32 +367,34 @@ mod tests {
     }
 
     #[test]
-    fn figures_without_anything_to_look_at_are_absent() {
+    fn attention_metrics_without_steps_are_absent() {
         let sums = LengthSums {
             n_sequences: 1,
             n_tokens: 2,
             ..LengthSums::default()
         };
-        let blind = sums.record(DecodingMode::Eos, 1, 1);
+        let without = sums.record(DecodingMode::Eos, 1, 1);
         assert_eq!(
-            (blind.alignment_mass, blind.attention_entropy),
+            (without.alignment_mass, without.attention_entropy),
             (None, None)
         );
-        let seeing = LengthSums {
+        let with_attention = LengthSums {
             n_steps: 4,
             mass: 3.0,
             entropy: 2.0 * 8_f64.ln(),
             n_aligned: 1,
             ..sums
         };
-        let row = seeing.record(DecodingMode::Eos, 8, 8);
+        let row = with_attention.record(DecodingMode::Eos, 8, 8);
         assert_eq!(
             (row.alignment_mass, row.alignment_accuracy),
             (Some(0.75), Some(0.25))
         );
         assert_eq!(row.normalized_entropy, Some(0.5));
         assert_eq!(
-            seeing.record(DecodingMode::Eos, 1, 1).normalized_entropy,
+            with_attention
+                .record(DecodingMode::Eos, 1, 1)
+                .normalized_entropy,
             None
         );
     }

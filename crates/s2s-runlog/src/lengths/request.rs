@@ -1,4 +1,4 @@
-//! What an evaluation by length is asked for.
+//! The request of an evaluation by length.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Lengths;
 
-/// How a model's output comes to its end.
+/// How decoding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecodingMode {
-    /// When it says EOS.
+    /// At the first EOS that the model predicts.
     Eos,
-    /// When it is as long as the reference, which it is told; it cannot say EOS.
+    /// At the length of the reference; EOS is excluded from the predictions.
     Oracle,
 }
 
@@ -25,13 +25,13 @@ impl fmt::Display for DecodingMode {
     }
 }
 
-/// A published way of testing on reversed sequences longer than those of training.
+/// A published protocol for testing sequence reversal beyond the training lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// Delétang et al. (2023), Neural Networks and the Chomsky Hierarchy, arXiv:2207.02098: two
-    /// symbols, trained on lengths 1 to 40. The score is the mean over the lengths 41 to 500 of the
-    /// token accuracy, the length being told.
+    /// symbols, trained on lengths 1 to 40. The score is the token accuracy in oracle mode, averaged
+    /// over the lengths 41 to 500.
     Deepmind,
     /// Grefenstette et al. (2015), Learning to Transduce with Unbounded Memory, arXiv:1506.02516:
     /// 128 symbols, trained on lengths 8 to 64, tested on 65 to 128 by coarse accuracy (here: exact
@@ -40,7 +40,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Its name, as it is asked for.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Deepmind => "deepmind",
@@ -48,7 +48,7 @@ impl Protocol {
         }
     }
 
-    /// Symbols that sequences are made of.
+    /// Number of different symbols.
     pub fn n_symbols(self) -> u32 {
         match self {
             Self::Deepmind => 2,
@@ -56,7 +56,7 @@ impl Protocol {
         }
     }
 
-    /// The shortest and the longest sequence of training.
+    /// Minimum and maximum training length.
     pub fn trained(self) -> (usize, usize) {
         match self {
             Self::Deepmind => (1, 40),
@@ -64,7 +64,7 @@ impl Protocol {
         }
     }
 
-    /// The lengths of the test.
+    /// The test lengths.
     pub fn lengths(self) -> Lengths {
         match self {
             Self::Deepmind => Lengths::between(41, 500),
@@ -73,21 +73,20 @@ impl Protocol {
     }
 }
 
-/// What an evaluation by length is to find out. Two of the same request on the same parameters have
-/// the same result.
+/// A request for an evaluation by length. Equal requests on equal parameters have equal results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthsRequest {
-    /// The protocol that says which lengths.
+    /// The protocol, if one was named.
     pub protocol: Option<Protocol>,
-    /// Lengths of the sources, markers not counted.
+    /// Source lengths, without BOS and EOS.
     pub lengths: Lengths,
-    /// Sequences of each length, or all there are if they are fewer.
+    /// Sequences per length; fewer if the split has fewer.
     pub samples: u64,
-    /// Ways of decoding, in their order.
+    /// Decoding modes, in order.
     pub modes: Vec<DecodingMode>,
     /// Name of the split.
     pub split: String,
-    /// Which parameters: `best` or `last`.
+    /// The checkpoint: `best` or `last`.
     pub checkpoint: String,
 }

@@ -1,12 +1,12 @@
-//! A model of a disk: what is on it for sure, and what may be.
+//! A model of a disk: the content that is durable, and the content that a power loss may leave.
 //!
-//! It promises no more than POSIX does:
+//! It assumes no more than POSIX guarantees:
 //!
-//! * A name is on the disk once *its folder* has been fsynced. Until then, any subset of the changes
-//!   of names in a folder may be there; but a rename, and an exchange, is there as a whole or not.
-//! * Bytes are on the disk once *their file* has been fsynced. Until then, a file may have its old
-//!   bytes, all or half of the new ones, the new size with zeros in it, or zeros and then new bytes.
-//! * No order between two folders, two files, or bytes and names.
+//! * A name is durable once *its folder* has been fsynced. Until then, any subset of the changes of
+//!   names in a folder may be present; each rename and each exchange is present entirely or not at all.
+//! * Content is durable once *its file* has been fsynced. Until then, a file may have its old content,
+//!   all or half of the new content, the new size with zeros, or zeros followed by new content.
+//! * There is no order between two folders, between two files, or between content and names.
 
 use crate::fs::Op;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +14,14 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// What is found after the power has come back: a folder with all that is in it.
+/// The content of the disk after a power loss.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tree {
     File(Vec<u8>),
     Folder(BTreeMap<String, Tree>),
 }
 
-/// What is on the disk for sure, and what has been asked of it since. A number stands for a node.
+/// The durable content of a file or folder, and the changes since. Nodes are identified by index.
 enum Node {
     File {
         durable: Vec<u8>,
@@ -42,11 +42,11 @@ enum Bytes {
 
 #[derive(Default)]
 pub(super) struct Disk {
-    nodes: Vec<Node>, // the first is the root
+    nodes: Vec<Node>, // the first one is the root
 }
 
 impl Disk {
-    /// A disk on which nothing is pending.
+    /// A disk with this content and no pending changes.
     pub(super) fn holding(tree: &Tree) -> Self {
         let mut disk = Self { nodes: Vec::new() };
         disk.add(tree);
@@ -67,7 +67,7 @@ impl Disk {
         id
     }
 
-    /// Does what is asked, as a running system sees it.
+    /// Applies an operation.
     pub(super) fn apply(&mut self, op: &Op<'_>, root: &Path) {
         let within = |path: &Path| {
             let path = path.strip_prefix(root).unwrap();
@@ -137,7 +137,7 @@ impl Disk {
         self.change_names(path, [(last(path), Some(id))].to_vec());
     }
 
-    /// One change of names, as a whole, in the folder that `path` stands in.
+    /// Adds an atomic change of names in the parent folder of `path`.
     fn change_names(&mut self, path: &[String], change: Vec<(String, Option<usize>)>) {
         let id = self.find(&path[..path.len() - 1]);
         let Node::Folder { pending, .. } = &mut self.nodes[id] else {
@@ -158,7 +158,7 @@ impl Disk {
         path.iter().fold(0, |id, name| self.names(id)[name])
     }
 
-    /// The names in a folder as a running system sees them.
+    /// The names in a folder, including pending changes.
     fn names(&self, id: usize) -> Names {
         let Node::Folder { durable, pending } = &self.nodes[id] else {
             panic!()
@@ -168,7 +168,7 @@ impl Disk {
         names
     }
 
-    /// Every state in which the power may leave this node.
+    /// Every state of this node that a power loss may leave.
     pub(super) fn states(&self, id: usize) -> BTreeSet<Tree> {
         match &self.nodes[id] {
             Node::File { durable, pending } => torn(durable, pending),
@@ -188,7 +188,7 @@ impl Disk {
         }
     }
 
-    /// Every folder with these names.
+    /// Every state of a folder with these names.
     fn fill(&self, names: &Names) -> Vec<Tree> {
         let mut filled = vec![BTreeMap::new()];
         for (name, id) in names {
@@ -241,7 +241,7 @@ fn with(durable: &[u8], pending: &[Bytes]) -> Vec<u8> {
     bytes
 }
 
-/// What may stand in a file with these changes pending.
+/// Every content that a power loss may leave of a file with these pending changes.
 fn torn(durable: &[u8], pending: &[Bytes]) -> BTreeSet<Tree> {
     let mut states = BTreeSet::from([durable.to_vec()]);
     for done in 1..=pending.len() {

@@ -1,5 +1,5 @@
-//! Tests of what a loss of power may leave: a model of a [`disk`] is shown every operation of a run,
-//! and after each one every state that it may be found in is put on a real disk and read.
+//! Tests of power loss. A model of a [`disk`] follows every operation of a run; after each one, every
+//! state that a power loss may leave is written to a real disk and read.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tempfile::TempDir;
 
-/// The disk while operations go on, and all that a loss of power might have left of it, each with
-/// the last checkpoint that had been reported as saved.
+/// The disk, and every state that a power loss may have left so far, each with the last checkpoint
+/// reported as saved.
 #[derive(Default)]
 struct Recorder {
     disk: Disk,
@@ -31,19 +31,19 @@ struct Recorder {
 impl Recorder {
     fn note(&mut self) {
         for state in self.disk.states(0) {
-            self.states.insert(state, self.saved); // `saved` never falls
+            self.states.insert(state, self.saved); // `saved` never decreases
         }
     }
 }
 
-/// A folder that is fast to fill: every state is read from a real one.
+/// A folder in memory, for speed.
 fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
-/// Puts a tree where there is nothing yet.
+/// Writes a tree to an empty path.
 fn put(tree: &Tree, path: &Path) {
     match tree {
         Tree::File(bytes) => fs::write(path, bytes).unwrap(),
@@ -58,8 +58,8 @@ fn put(tree: &Tree, path: &Path) {
     }
 }
 
-/// All states that a loss of power may leave of a process that begins with `tree`. The process says
-/// when a checkpoint is saved.
+/// All states that a power loss may leave of a process that starts with `tree`. The process reports
+/// each saved checkpoint.
 fn states_of(
     tree: &Tree,
     saved: u64,
@@ -109,7 +109,7 @@ fn save(path: &Path, step: u64) {
     write_checkpoint(path, &files).unwrap();
 }
 
-/// The step of a checkpoint whose every byte is right; `None` if there is none.
+/// The step of a valid checkpoint; `None` if there is none.
 fn step_of(path: &Path) -> Option<u64> {
     match read_checkpoint(path) {
         Ok(found) => {
@@ -125,7 +125,7 @@ fn step_of(path: &Path) -> Option<u64> {
     }
 }
 
-/// A run as it is trained: lines first, then the checkpoint that counts on them.
+/// A training run: at each step, it syncs its lines before it saves the checkpoint.
 fn train(root: &Path, steps: std::ops::RangeInclusive<u64>, report: &dyn Fn(u64)) {
     let run = RunDir::create(root.join("run")).or_else(|_| RunDir::open(root.join("run")));
     let run = run.unwrap();
@@ -145,12 +145,11 @@ fn train(root: &Path, steps: std::ops::RangeInclusive<u64>, report: &dyn Fn(u64)
     write_file(run.run(), b"finished").unwrap();
 }
 
-/// What of `last`, `last.new` and `last.old` is there, and what of it is whole: states that agree in
-/// it are settled in the same way.
+/// Which of `last`, `last.new` and `last.old` exist, and which of them are valid. States of the same
+/// class are settled in the same way.
 type Class = Vec<(bool, bool)>;
 
-/// Goes on with what a loss of power left, as a resumed process does. Says from which step, and what
-/// it found.
+/// Resumes from a state that a power loss left. Returns the step and the class of the state.
 #[track_caller]
 fn check_resumes(state: &Tree, saved: u64) -> (u64, Class) {
     let folder = in_memory();
@@ -176,7 +175,7 @@ fn check_resumes(state: &Tree, saved: u64) -> (u64, Class) {
     assert_eq!(
         fs::read_dir(last.parent().unwrap()).unwrap().count(),
         1,
-        "litter in {state:?}"
+        "leftovers in {state:?}"
     );
     let lines: String = (1..=step + 1).map(|line| format!("{line}\n")).collect();
     let found = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
@@ -185,7 +184,7 @@ fn check_resumes(state: &Tree, saved: u64) -> (u64, Class) {
 }
 
 #[test]
-fn a_loss_of_power_loses_nothing_that_was_saved() {
+fn a_power_loss_preserves_every_saved_checkpoint() {
     let mut n_states = 0;
     for can_exchange in [true, false] {
         let plan = Plan {
@@ -194,7 +193,7 @@ fn a_loss_of_power_loses_nothing_that_was_saved() {
         };
         let empty = Tree::Folder(BTreeMap::new());
         let states = states_of(&empty, 0, plan, |root, report| train(root, 1..=3, report));
-        // And a second loss, while what the first one left is resumed.
+        // Also test a second power loss while the run resumes from the first one.
         let mut classes = BTreeSet::new();
         for (state, saved) in &states {
             n_states += 1;
@@ -215,8 +214,8 @@ fn a_loss_of_power_loses_nothing_that_was_saved() {
 }
 
 #[test]
-fn the_model_finds_a_save_that_trusts_in_order() {
-    // Without the fsync of the file before the rename, its name is there without its bytes.
+fn the_model_detects_a_missing_fsync() {
+    // Without an fsync before the rename, the name can be durable without the content.
     let empty = Tree::Folder(BTreeMap::new());
     let careless = |root: &Path, report: &dyn Fn(u64)| {
         let (new, path) = (root.join("new"), root.join("file"));
