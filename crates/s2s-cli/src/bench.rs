@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use reverse_data::Split;
 use s2s_kernels::fma_peak_gflops;
-use s2s_model::{Greedy, Noise, Score, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops};
+use s2s_model::{
+    BatchLoss, Greedy, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
+};
 use s2s_train::{ExperimentConfig, Place, Tally, Trainer, to_batch};
 use s2s_viz::Table;
 use serde::Serialize;
@@ -117,8 +119,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut trainer = Trainer::new(config, place.threads, &place.device)?;
     let timing = match args.work {
         Work::Step => step(&mut trainer, args.n)?,
-        Work::Decode => decode(&trainer, &place, args.n)?,
-        Work::Data => data(&trainer, &place, args.n)?,
+        Work::Decode => decode(&trainer, args.n)?,
+        Work::Data => data(&trainer, args.n)?,
     };
     let record = Record::new(args.work, &trainer, &place, &timing);
     if args.json {
@@ -145,15 +147,14 @@ fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing>
     })
 }
 
-fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::Result<Timing> {
+fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
     let (model, data) = (trainer.model(), trainer.data());
-    let (tokens, dtype) = (model.tokens(), model.params().dtype());
     let mut greedy = Greedy::new(model)?;
     Timing::measure(n, |index| {
         let padded = data.source.batch(Split::Train, index);
-        let (len, target_len) = (padded.source_len(), padded.target_len());
+        let target_len = padded.target_len();
         let (ids, lengths) = (padded.source, padded.source_lengths);
-        let source = Source::from_padded(ids, lengths, len, tokens, dtype, &place.device)?;
+        let source = Source::from_padded(ids, lengths, model.tokens())?;
         // EOS is forbidden, and each row ended after as many tokens as its target has.
         let stop = Stop::AtSourceLength {
             n_markers: 0,
@@ -171,21 +172,20 @@ fn decode(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::R
     })
 }
 
-fn data(trainer: &Trainer<Seq2Seq>, place: &Place, n: NonZeroU64) -> anyhow::Result<Timing> {
+fn data(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
     let (config, data) = (trainer.config(), trainer.data());
-    let (tokens, dtype) = (trainer.model().tokens(), trainer.model().params().dtype());
+    let tokens = trainer.model().tokens();
     let forcing = &config.train.teacher_forcing;
     Timing::measure(n, |index| {
-        let padded = data.source.batch(Split::Train, index);
-        let batch = to_batch(&padded, tokens, dtype, &place.device)?;
-        let (rows, steps) = (padded.n_rows(), padded.target_len());
+        let batch = to_batch(data.source.batch(Split::Train, index), tokens)?;
+        let (rows, steps) = (batch.n_rows(), batch.target_len());
         let noise = Noise::new(config.seed, index);
         let coins = noise.coins(forcing.ratio.get(), forcing.per, rows, steps);
-        let score = Score {
+        let loss = BatchLoss {
             loss_sum: 0.0,
-            predictions: padded.target.clone(),
+            predictions: batch.target_out().to_vec(),
         };
-        black_box((batch, coins, Tally::forced(&score, &padded)));
+        black_box((Tally::forced(&loss, &batch), batch, coins));
         Ok(())
     })
 }

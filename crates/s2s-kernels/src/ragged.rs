@@ -1,8 +1,8 @@
-//! How long each row of a padded batch is.
+//! The lengths of the rows of a padded batch.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// The real length of each row of a `[B, S]` batch, as numbers and as a mask.
+/// The length of each row of a padded `[B, S]` batch, and the mask that follows from them.
 #[derive(Clone, Debug)]
 pub struct Ragged {
     lengths: Vec<usize>,
@@ -21,11 +21,11 @@ impl Ragged {
         if let Some((row, len)) = lengths.iter().enumerate().find(|(_, len)| **len > max_len) {
             bail!("row {row} has {len} real positions, but the batch is {max_len} wide");
         }
-        let mask: Vec<u8> = lengths
-            .iter()
-            .flat_map(|&len| (0..max_len).map(move |s| u8::from(s < len)))
-            .collect();
-        let mask = Tensor::from_vec(mask, (lengths.len(), max_len), device)?.to_dtype(dtype)?;
+        // Compared on the device, which receives B numbers instead of B·S.
+        let ends = lengths.iter().map(|&len| len as u32).collect();
+        let ends = Tensor::from_vec(ends, (lengths.len(), 1), device)?;
+        let positions = Tensor::arange(0, max_len as u32, device)?.unsqueeze(0)?; // [1, S]
+        let mask = positions.broadcast_lt(&ends)?.to_dtype(dtype)?;
         Ok(Self { lengths, mask })
     }
 

@@ -28,14 +28,14 @@
 //!
 //! Wrong lengths are a mistake in the calling program: they panic.
 
-pub use crate::attention::additive::Additive;
+pub use crate::attention::additive::{Additive, AdditiveParams};
 pub use crate::attention::dot::Dot;
-pub use crate::attention::dynamic::DynamicConvolution;
+pub use crate::attention::dynamic::{DynamicConvolution, DynamicConvolutionParams};
 pub use crate::attention::kernel::{Memory, Scorer, Step, StepGrads};
-pub use crate::attention::location::Location;
-pub use crate::attention::location_relative::LocationRelative;
-pub use crate::attention::none::Nowhere;
-pub use crate::attention::ntm::Ntm;
+pub use crate::attention::location::{Location, LocationParams};
+pub use crate::attention::location_relative::{LocationRelative, LocationRelativeParams};
+pub use crate::attention::none::NoScores;
+pub use crate::attention::ntm::{Ntm, NtmParams};
 pub use crate::decoder::{
     Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Decoding,
     MemoryGrads, Targets,

@@ -7,8 +7,8 @@ use candle_core::{
     CpuStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
 
-/// Whether the fused kernels can take these tensors: f32, on the CPU, with elements.
-pub(crate) fn is_fused(tensors: &[&Tensor]) -> bool {
+/// Whether the kernels take these tensors: f32, on the CPU, with elements.
+pub(crate) fn has_kernel(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
         .all(|t| t.device().is_cpu() && t.dtype() == DType::F32 && t.elem_count() > 0)

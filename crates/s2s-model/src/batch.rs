@@ -1,12 +1,14 @@
-//! A padded batch as tensors.
+//! Padded batches of token ids, in host memory.
+//!
+//! The fast path reads them as they are; the reference path copies them to its device.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use s2s_kernels::Ragged;
 
-/// The tokens that mean something to the model itself. Padding is token 0.
+/// The token ids that have a meaning for the model itself. Padding is token 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Tokens in all, special ones included: the `V` of every shape.
+    /// Size of the vocabulary, special tokens included: the `V` of every shape.
     pub size: usize,
     /// Begins every target.
     pub bos: u32,
@@ -15,12 +17,9 @@ pub struct Tokens {
 }
 
 /// Padded sources with their lengths.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// `[B, S]` (u32), 0 where padded.
-    pub tokens: Tensor,
-    /// Real positions of each row; its mask is 1 for a real position and 0 for padding.
-    pub rows: Ragged,
+    rows: Rows,
 }
 
 impl Source {
@@ -28,134 +27,216 @@ impl Source {
     ///
     /// # Errors
     /// If there is no sequence, one is empty, or a token lies outside the vocabulary.
-    pub fn new(
-        sequences: &[Vec<u32>],
-        tokens: Tokens,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
-        let width = lengths.iter().copied().max().unwrap_or(0);
-        let mut padded = Vec::with_capacity(sequences.len() * width);
-        for sequence in sequences {
-            padded.extend_from_slice(sequence);
-            padded.resize(padded.len() + width - sequence.len(), 0);
-        }
-        Self::from_padded(padded, lengths, width, tokens, dtype, device)
+    pub fn new(sequences: &[Vec<u32>], tokens: Tokens) -> Result<Self> {
+        let rows = Rows::pad(sequences.iter().map(|sequence| (&sequence[..], None)));
+        rows.check("source", tokens)?;
+        Ok(Self { rows })
     }
 
     /// Sources that are padded already: `padded` is `[B, S]`, row by row.
     ///
     /// # Errors
     /// If the shapes disagree, a row is empty, or a token lies outside the vocabulary.
-    pub fn from_padded(
-        padded: Vec<u32>,
-        lengths: Vec<usize>,
-        width: usize,
-        tokens: Tokens,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        check_vocabulary(&padded, tokens)?;
-        if let Some(row) = lengths.iter().position(|len| *len == 0) {
-            bail!("row {row} of the batch is empty");
-        }
-        let shape = (lengths.len(), width);
-        Ok(Self {
-            tokens: Tensor::from_vec(padded, shape, device)?,
-            rows: Ragged::new(lengths, width, dtype, device)?,
-        })
+    pub fn from_padded(padded: Vec<u32>, lengths: Vec<usize>, tokens: Tokens) -> Result<Self> {
+        let rows = Rows {
+            ids: padded,
+            lengths,
+        };
+        rows.check("source", tokens)?;
+        Ok(Self { rows })
+    }
+
+    /// Token ids `[B, S]`, row by row, 0 where padded.
+    pub fn ids(&self) -> &[u32] {
+        &self.rows.ids
+    }
+
+    /// Real positions of each row, `[B]`.
+    pub fn lengths(&self) -> &[usize] {
+        &self.rows.lengths
+    }
+
+    /// Rows, `B`.
+    pub fn n_rows(&self) -> usize {
+        self.rows.lengths.len()
+    }
+
+    /// Padded length, `S`.
+    pub fn max_len(&self) -> usize {
+        self.rows.width()
+    }
+
+    /// The ids as a tensor `[B, S]` (u32).
+    pub(crate) fn to_tensor(&self, device: &Device) -> Result<Tensor> {
+        self.rows.to_tensor(&self.rows.ids, device)
+    }
+
+    /// The lengths with their mask.
+    pub(crate) fn ragged(&self, dtype: DType, device: &Device) -> Result<Ragged> {
+        self.rows.ragged(dtype, device)
     }
 }
 
 /// Sources with the targets to learn.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// What the encoder reads.
-    pub source: Source,
-    /// What the decoder is fed: BOS and the target, `[B, T]` (u32), 0 where padded.
-    pub target_in: Tensor,
-    /// What the decoder should say: the target and EOS, `[B, T]` (u32), 0 where padded.
-    pub target_out: Tensor,
-    /// Real positions of `target_out`, EOS included.
-    pub target_rows: Ragged,
+    source: Source,
+    target_in: Vec<u32>,
+    target_out: Rows,
 }
 
 impl Batch {
-    /// Pads bare sources and targets; BOS and EOS are put around the targets.
+    /// Pads plain sources and targets, and adds BOS and EOS to the targets.
     ///
     /// # Errors
     /// If the counts differ, a source is empty, or a token lies outside the vocabulary.
-    pub fn new(
-        sources: &[Vec<u32>],
-        targets: &[Vec<u32>],
-        tokens: Tokens,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        if sources.len() != targets.len() {
-            bail!("{} sources have {} targets", sources.len(), targets.len());
-        }
-        let source = Source::new(sources, tokens, dtype, device)?;
-        let lengths: Vec<usize> = targets.iter().map(|target| target.len() + 1).collect();
-        let width = lengths.iter().copied().max().unwrap_or(0);
-        let mut target_out = Vec::with_capacity(targets.len() * width);
-        for target in targets {
-            target_out.extend_from_slice(target);
-            target_out.push(tokens.eos);
-            target_out.resize(target_out.len() + width - target.len() - 1, 0);
-        }
-        Self::with_target(source, target_out, lengths, width, tokens)
+    pub fn new(sources: &[Vec<u32>], targets: &[Vec<u32>], tokens: Tokens) -> Result<Self> {
+        let source = Source::new(sources, tokens)?;
+        let target_out = Rows::pad(targets.iter().map(|row| (&row[..], Some(tokens.eos))));
+        Self::with_rows(source, target_out, tokens)
     }
 
-    /// Adds targets that are padded already: `target_out` is `[B, T]`, row by row, each row ending
-    /// with EOS and counting it in its length.
+    /// Adds targets that are padded already: `target_out` is `[B, T]`, row by row; each row ends with
+    /// EOS, which its length includes.
     ///
     /// # Errors
-    /// If the shapes disagree or a token lies outside the vocabulary.
+    /// If the shapes disagree, a row is empty, or a token lies outside the vocabulary.
     pub fn with_target(
         source: Source,
         target_out: Vec<u32>,
         lengths: Vec<usize>,
-        width: usize,
         tokens: Tokens,
     ) -> Result<Self> {
-        check_vocabulary(&target_out, tokens)?;
-        if lengths.len() != source.rows.n_rows() {
-            bail!(
-                "{} sources have {} targets",
-                source.rows.n_rows(),
-                lengths.len()
-            );
+        let rows = Rows {
+            ids: target_out,
+            lengths,
+        };
+        Self::with_rows(source, rows, tokens)
+    }
+
+    fn with_rows(source: Source, target_out: Rows, tokens: Tokens) -> Result<Self> {
+        let (n_sources, n_targets) = (source.n_rows(), target_out.lengths.len());
+        if n_sources != n_targets {
+            bail!("{n_sources} sources have {n_targets} targets");
         }
-        let mut rows = lengths.iter().enumerate();
-        if let Some((row, len)) = rows.find(|(_, len)| !(1..=width).contains(*len)) {
-            bail!("target {row} has {len} tokens, EOS included, in a batch {width} wide");
+        target_out.check("target", tokens)?;
+        let width = target_out.width();
+        let mut target_in = vec![0; target_out.ids.len()];
+        let rows = target_in.chunks_exact_mut(width);
+        let targets = target_out.ids.chunks_exact(width);
+        for ((row, target), &len) in rows.zip(targets).zip(&target_out.lengths) {
+            row[0] = tokens.bos;
+            row[1..len].copy_from_slice(&target[..len - 1]);
         }
-        let mut target_in = Vec::with_capacity(target_out.len());
-        for (row, len) in target_out.chunks_exact(width).zip(&lengths) {
-            target_in.push(tokens.bos);
-            target_in.extend_from_slice(&row[..len - 1]);
-            target_in.resize(target_in.len() + width - len, 0);
-        }
-        let (device, dtype) = (source.tokens.device().clone(), source.rows.mask().dtype());
-        let shape = (lengths.len(), width);
         Ok(Self {
             source,
-            target_in: Tensor::from_vec(target_in, shape, &device)?,
-            target_out: Tensor::from_vec(target_out, shape, &device)?,
-            target_rows: Ragged::new(lengths, width, dtype, &device)?,
+            target_in,
+            target_out,
         })
+    }
+
+    /// What the encoder reads.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What a teacher-forced decoder reads: BOS and the target without its EOS, `[B, T]`, row by row,
+    /// 0 where padded.
+    pub fn target_in(&self) -> &[u32] {
+        &self.target_in
+    }
+
+    /// What the decoder should output: the target and EOS, `[B, T]`, row by row, 0 where padded.
+    pub fn target_out(&self) -> &[u32] {
+        &self.target_out.ids
+    }
+
+    /// Real positions of each row of `target_out`, EOS included, `[B]`.
+    pub fn target_lengths(&self) -> &[usize] {
+        &self.target_out.lengths
+    }
+
+    /// Rows, `B`.
+    pub fn n_rows(&self) -> usize {
+        self.source.n_rows()
+    }
+
+    /// Padded length of the targets, `T`.
+    pub fn target_len(&self) -> usize {
+        self.target_out.width()
+    }
+
+    /// Real target tokens of all rows, EOS included.
+    pub fn n_tokens(&self) -> usize {
+        self.target_out.lengths.iter().sum()
+    }
+
+    /// `target_in` as a tensor `[B, T]` (u32).
+    pub(crate) fn target_in_tensor(&self, device: &Device) -> Result<Tensor> {
+        self.target_out.to_tensor(&self.target_in, device)
+    }
+
+    /// `target_out` as a tensor `[B, T]` (u32).
+    pub(crate) fn target_out_tensor(&self, device: &Device) -> Result<Tensor> {
+        self.target_out.to_tensor(&self.target_out.ids, device)
+    }
+
+    /// The target lengths with their mask.
+    pub(crate) fn target_ragged(&self, dtype: DType, device: &Device) -> Result<Ragged> {
+        self.target_out.ragged(dtype, device)
     }
 }
 
-fn check_vocabulary(padded: &[u32], tokens: Tokens) -> Result<()> {
-    match padded.iter().find(|token| **token as usize >= tokens.size) {
-        Some(token) => bail!(
-            "token {token} lies outside the vocabulary of {}",
-            tokens.size
-        ),
-        None => Ok(()),
+/// Padded rows of ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rows {
+    ids: Vec<u32>,       // [B, width]
+    lengths: Vec<usize>, // [B]
+}
+
+impl Rows {
+    /// Pads rows to the longest, each with its last token if it has one.
+    fn pad<'a>(rows: impl ExactSizeIterator<Item = (&'a [u32], Option<u32>)> + Clone) -> Self {
+        let length = |(row, last): (&[u32], Option<u32>)| row.len() + usize::from(last.is_some());
+        let lengths: Vec<usize> = rows.clone().map(length).collect();
+        let width = lengths.iter().copied().max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(lengths.len() * width);
+        for (index, (row, last)) in rows.enumerate() {
+            ids.extend_from_slice(row);
+            ids.extend(last);
+            ids.resize((index + 1) * width, 0);
+        }
+        Self { ids, lengths }
+    }
+
+    fn width(&self) -> usize {
+        self.ids.len() / self.lengths.len().max(1)
+    }
+
+    fn check(&self, what: &str, tokens: Tokens) -> Result<()> {
+        let (n_ids, n_rows, width) = (self.ids.len(), self.lengths.len(), self.width());
+        if n_rows == 0 {
+            bail!("a batch must have at least one row");
+        }
+        if width * n_rows != n_ids {
+            bail!("{n_ids} tokens do not fill {n_rows} rows of one width");
+        }
+        let mut rows = self.lengths.iter().enumerate();
+        if let Some((row, len)) = rows.find(|(_, len)| !(1..=width).contains(*len)) {
+            bail!("{what} {row} has {len} tokens in a batch that is {width} wide");
+        }
+        if let Some(id) = self.ids.iter().find(|id| **id as usize >= tokens.size) {
+            bail!("token {id} lies outside the vocabulary of {}", tokens.size);
+        }
+        Ok(())
+    }
+
+    fn to_tensor(&self, ids: &[u32], device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(ids, (self.lengths.len(), self.width()), device)
+    }
+
+    fn ragged(&self, dtype: DType, device: &Device) -> Result<Ragged> {
+        Ragged::new(self.lengths.clone(), self.width(), dtype, device)
     }
 }
 
@@ -171,40 +252,23 @@ mod tests {
 
     #[test]
     fn target_in_is_target_out_one_step_later() -> Result<()> {
-        let batch = Batch::new(
-            &[vec![1, 2, 3], vec![4]],
-            &[vec![3, 2, 1], vec![4]],
-            TOKENS,
-            DType::F32,
-            &Device::Cpu,
-        )?;
-        assert_eq!(
-            batch.target_out.to_vec2::<u32>()?,
-            [[3, 2, 1, 9], [4, 9, 0, 0]]
-        );
-        assert_eq!(
-            batch.target_in.to_vec2::<u32>()?,
-            [[8, 3, 2, 1], [8, 4, 0, 0]]
-        );
-        assert_eq!(batch.target_rows.lengths(), [4, 2]);
+        let targets = [vec![3, 2, 1], vec![4]];
+        let batch = Batch::new(&[vec![1, 2, 3], vec![4]], &targets, TOKENS)?;
+        assert_eq!(batch.source().ids(), [1, 2, 3, 4, 0, 0]);
+        assert_eq!(batch.target_out(), [3, 2, 1, 9, 4, 9, 0, 0]);
+        assert_eq!(batch.target_in(), [8, 3, 2, 1, 8, 4, 0, 0]);
+        assert_eq!(batch.target_lengths(), [4, 2]);
         Ok(())
     }
 
     #[test]
-    fn empty_source_and_foreign_token_are_refused() {
-        let source = |rows: &[Vec<u32>]| Source::new(rows, TOKENS, DType::F32, &Device::Cpu);
-        assert!(
-            source(&[vec![1], vec![]])
-                .unwrap_err()
-                .to_string()
-                .contains("row 1")
-        );
-        assert!(
-            source(&[vec![10]])
-                .unwrap_err()
-                .to_string()
-                .contains("token 10")
-        );
-        assert!(source(&[]).is_err());
+    fn malformed_rows_are_refused_with_their_number() {
+        let refused = |rows: &[Vec<u32>]| Source::new(rows, TOKENS).unwrap_err().to_string();
+        assert!(refused(&[vec![1], vec![]]).contains("source 1 has 0 tokens"));
+        assert!(refused(&[vec![10]]).contains("token 10"));
+        assert!(refused(&[]).contains("at least one row"));
+        let padded = |ids: Vec<u32>, lengths| Source::from_padded(ids, lengths, TOKENS);
+        assert!(padded(vec![1, 2, 3], vec![1, 1]).is_err());
+        assert!(padded(vec![1, 2, 3, 4], vec![1, 3]).is_err());
     }
 }

@@ -1,8 +1,7 @@
-//! What a model is made of, as it stands in a configuration file.
+//! The configuration of a model.
 
 use std::num::NonZeroUsize;
 
-use s2s_kernels::{Kernels, Start};
 use serde::{Deserialize, Serialize};
 
 use crate::{AttentionConfig, BridgeKind, CellKind};
@@ -11,26 +10,25 @@ use crate::{AttentionConfig, BridgeKind, CellKind};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// Width of a token's embedding, in the encoder and in the decoder (they share no table).
+    /// Width of a token's embedding, in the encoder and in the decoder, which have separate tables.
     pub embedding: NonZeroUsize,
-    /// Encoder units a direction.
+    /// Encoder units per direction.
     pub hidden: NonZeroUsize,
     /// Decoder units.
     pub decoder: NonZeroUsize,
-    /// What the recurrent layers are made of.
+    /// The kind of recurrent cell.
     pub cell: CellKind,
     /// Recurrent layers of the encoder, and of the decoder.
     pub layers: NonZeroUsize,
-    /// Chance of dropping a unit between recurrent layers, as in `torch.nn.GRU`: 0 with one layer.
+    /// Dropout probability between recurrent layers, as in `torch.nn.GRU`; 0 with one layer.
     pub dropout: Probability,
-    /// Chance of dropping a number of a token's embedding, each by itself.
+    /// Dropout probability on each element of a token's embedding.
     pub embedding_dropout: Probability,
-    /// How the decoder's first state is made from the encoder's last.
+    /// How the decoder's initial state is computed from the encoder's last state.
     pub bridge: BridgeKind,
-    /// Which implementation of the operators runs; `fused` needs the CPU, elsewhere the reference
-    /// takes its place.
+    /// The implementation that runs. `fused` exists in f32 on the CPU; elsewhere, the reference runs.
     pub kernels: Kernels,
-    /// How the decoder looks at the source.
+    /// The attention mechanism.
     pub attention: AttentionConfig,
 }
 
@@ -53,8 +51,27 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// Every combination of values that cannot be built, each with the key it concerns.
+    /// Every combination of values that cannot be built.
     pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.problems_except_attention();
+        let (values, state) = (2 * self.hidden.get(), self.decoder.get());
+        problems.extend(self.attention.mechanism().problem(values, state));
+        let is_blind = !self.attention.has_weights();
+        if is_blind && matches!(self.bridge, BridgeKind::Zero | BridgeKind::Last) {
+            problems.push(Problem {
+                key: "bridge",
+                message: format!(
+                    "without attention, bridge \"{}\" leaves part of the encoder unused",
+                    self.bridge
+                ),
+                help: "set bridge = \"tanh\", or choose an attention".to_owned(),
+            });
+        }
+        problems
+    }
+
+    /// The problems that do not depend on the attention.
+    pub(crate) fn problems_except_attention(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let (hidden, decoder) = (self.hidden.get(), self.decoder.get());
         let needed = match self.bridge {
@@ -78,52 +95,30 @@ impl ModelConfig {
             problems.push(Problem {
                 key: "dropout",
                 message: format!(
-                    "dropout = {} falls between recurrent layers, and there is only one",
+                    "dropout = {} applies between recurrent layers, and there is only one",
                     self.dropout.get()
                 ),
-                help: "set dropout = 0; embedding_dropout falls on what the one layer reads"
+                help: "set dropout = 0; embedding_dropout applies to the input of a single layer"
                     .to_owned(),
-            });
-        }
-        let widths = self.attention.state_width(2 * hidden);
-        if let Some(needed) = widths.filter(|needed| *needed != decoder) {
-            problems.push(Problem {
-                key: "attention",
-                message: format!(
-                    "attention \"dot\" needs decoder = {needed} with hidden = {hidden}, got {decoder}"
-                ),
-                help: format!(
-                    "set decoder = {needed}, or attention.kind = \"general\", which fits any widths"
-                ),
-            });
-        }
-        if let AttentionConfig::DynamicConvolution(config) = &self.attention
-            && config.start == Start::Zeros
-        {
-            problems.push(Problem {
-                key: "attention.start",
-                message: "attention \"dynamic-convolution\" sees only where it looked before, and \
-                          start \"zeros\" is nowhere"
-                    .to_owned(),
-                help: "set attention.start = \"last\" or \"first\"".to_owned(),
-            });
-        }
-        let is_blind = matches!(self.attention, AttentionConfig::None {});
-        if is_blind && matches!(self.bridge, BridgeKind::Zero | BridgeKind::Last) {
-            problems.push(Problem {
-                key: "bridge",
-                message: format!(
-                    "without attention, bridge \"{}\" leaves parts of the encoder without any use",
-                    self.bridge
-                ),
-                help: "set bridge = \"tanh\", or choose an attention".to_owned(),
             });
         }
         problems
     }
 }
 
-/// A value of [`ModelConfig`] that cannot be built with the others.
+/// Which implementation of the model trains, evaluates and decodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernels {
+    /// The fast path: CPU kernels with hand-written gradients, in f32. A model that has none takes the
+    /// reference path.
+    #[default]
+    Fused,
+    /// The definition in tensor operations, differentiated by candle.
+    Reference,
+}
+
+/// A value of [`ModelConfig`] that does not fit the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Key in the `[model]` table.
@@ -134,16 +129,16 @@ pub struct Problem {
     pub help: String,
 }
 
-/// A chance in `[0, 1)`.
+/// A probability in `[0, 1)`.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Probability(f64);
 
 impl Probability {
-    /// Never.
+    /// Probability 0.
     pub const ZERO: Self = Self(0.0);
 
-    /// The chance as a number.
+    /// The probability as a number.
     pub fn get(self) -> f64 {
         self.0
     }

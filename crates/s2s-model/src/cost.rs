@@ -1,21 +1,22 @@
-//! The operations that a batch cannot do without: what an implementation is held against.
+//! The necessary operations of a batch, against which an implementation is measured.
 //!
-//! Counted are the multiply-adds of matrix products and of the attention, two operations each, with
-//! what a good implementation does once done once:
+//! The count covers the multiply-adds of matrix products and of the attention, two operations each, and
+//! assumes that what can be computed once is computed once:
 //!
 //! ```text
-//! tables     embedding · gate weights, a row a word: of the vocabulary or, if fewer, of the batch;
-//!            in training with dropout on embeddings, each of the batch is a word of its own
-//! encoder    a layer and direction: input of S positions (but the lowest's), states of S - 1
-//! bridge     one product a layer and vector of its state
-//! keys       once a sequence, not once a step
+//! tables     embedding · gate weights, one row per token of the vocabulary, or of the batch if that has
+//!            fewer; with dropout on embeddings, one row per position of the batch
+//! encoder    per layer and direction: input of S positions (except the lowest), states of S - 1
+//! bridge     one product per layer and vector of its state
+//! keys       once per sequence
 //! decoder    T steps: query, scores, context; the gates of each layer; output
 //! ```
 //!
-//! Backward takes two products for each of forward. Elementwise work (gates, softmax, dropout,
-//! Adam) counts as nothing, so that no implementation reaches the peak.
+//! The backward pass takes two products for each product of the forward pass. Elementwise work (gates,
+//! softmax, dropout, Adam) is not counted, so no implementation reaches the peak.
 
-use crate::{AttentionConfig, AttentionSizes, BridgeKind, ModelConfig, Probability};
+use crate::attention::AttentionCost;
+use crate::{BridgeKind, ModelConfig, Probability};
 
 /// The sizes of a batch whose rows are all full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +25,13 @@ pub struct Workload {
     pub batch: usize,
     /// S.
     pub source_len: usize,
-    /// T, the end included where it is said.
+    /// T, EOS included.
     pub target_len: usize,
     /// V, the special tokens included.
     pub vocab_size: usize,
 }
 
-/// Floating-point operations of one pass forward, teacher-forced or free.
+/// Floating-point operations of one forward pass, teacher-forced or free-running.
 ///
 /// Two operations a multiply-add of a matrix product or of the attention; embeddings folded into
 /// tables over the vocabulary and keys projected once a sequence; elementwise work not counted.
@@ -38,11 +39,11 @@ pub fn forward_flops(config: &ModelConfig, work: &Workload) -> f64 {
     flops(config, work, |positions| positions.min(work.vocab_size))
 }
 
-/// Floating-point operations of one training step: those of a pass forward, and twice as many
-/// backward.
+/// Floating-point operations of one training step: those of a forward pass, and twice as many for the
+/// backward pass.
 ///
-/// They are three times [`forward_flops`], unless embeddings are dropped from: then two positions
-/// with the same word have different inputs, and no table serves both.
+/// This is three times [`forward_flops`], unless there is dropout on embeddings: two positions with the
+/// same token then have different inputs, and no table serves both.
 pub fn step_flops(config: &ModelConfig, work: &Workload) -> f64 {
     let has_tables = config.embedding_dropout == Probability::ZERO;
     3.0 * flops(config, work, |positions| match has_tables {
@@ -51,7 +52,7 @@ pub fn step_flops(config: &ModelConfig, work: &Workload) -> f64 {
     })
 }
 
-/// `inputs` says how many different embeddings stand at so many positions.
+/// `inputs` maps a number of positions to the number of different embeddings at them.
 fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize) -> f64 {
     let embedded = |len: usize| inputs(work.batch * len) as f64;
     let [sources, targets] = [embedded(work.source_len), embedded(work.target_len)];
@@ -83,14 +84,16 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
         }
         BridgeKind::Concat | BridgeKind::Last | BridgeKind::Zero => 0.0,
     };
-    let key = key_width(config) as f64;
-    let (keys, context) = match config.attention {
-        AttentionConfig::None {} => (0.0, 0.0),
-        _ => (positions * values * key, values),
-    };
-    let (of_state, of_position) = score_work(config);
-    let attention = batch * (of_state + source_len * (of_position + context));
-    // Each layer its own states, and the state below; the lowest the context instead.
+    let AttentionCost {
+        key,
+        step,
+        score,
+        context,
+    } = attention_cost(config);
+    let [key, step, score, context] = [key, step, score, context].map(|n| n as f64);
+    let keys = positions * key;
+    let attention = batch * (step + source_len * (score + context));
+    // Each layer reads its own state and the state below; the lowest reads the context instead.
     let cells = batch * gates * (layers * decoder + (layers - 1.0) * decoder + context);
     let output = batch * (decoder + context) * vocab;
     let multiply_adds =
@@ -98,43 +101,9 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
     2.0 * multiply_adds
 }
 
-/// Numbers of a key, where keys are projected.
-fn key_width(config: &ModelConfig) -> usize {
-    match &config.attention {
-        AttentionConfig::General {} => config.decoder.get(),
-        AttentionConfig::Additive(_)
-        | AttentionConfig::Location(_)
-        | AttentionConfig::Ntm(_)
-        | AttentionConfig::LocationRelative(_) => config.attention.sizes().units,
-        AttentionConfig::Dot(_)
-        | AttentionConfig::DynamicConvolution(_)
-        | AttentionConfig::None {} => 0,
-    }
-}
-
-/// Multiply-adds of the scores at one step: those from the state, and those of each position.
-fn score_work(config: &ModelConfig) -> (f64, f64) {
-    let state = config.decoder.get() as f64;
-    let AttentionSizes {
-        units,
-        filters,
-        width,
-    } = config.attention.sizes();
-    let [units, filters, width] = [units as f64, filters as f64, width as f64];
-    // The kernel's taps, and the numbers that the state makes them and their sharpness from.
-    let (taps, moves) = (3.0, 4.0);
-    match config.attention {
-        AttentionConfig::Additive(_) => (state * units, units),
-        AttentionConfig::Dot(_) | AttentionConfig::General {} => (0.0, state),
-        AttentionConfig::Location(_) => (state * units, filters * (width + units) + units),
-        AttentionConfig::DynamicConvolution(_) => (
-            state * units + units * filters * width,
-            2.0 * filters * (width + units) + units,
-        ),
-        AttentionConfig::Ntm(_) => (state * (units + moves + 1.0), units + taps),
-        AttentionConfig::LocationRelative(_) => (state * (units + moves), units + taps),
-        AttentionConfig::None {} => (0.0, 0.0),
-    }
+fn attention_cost(config: &ModelConfig) -> AttentionCost {
+    let (values, state) = (2 * config.hidden.get(), config.decoder.get());
+    config.attention.mechanism().cost(values, state)
 }
 
 #[cfg(test)]
@@ -179,20 +148,20 @@ mod tests {
         };
         let sizes = "units = 1\nfilters = 1\nwidth = 1";
         for (attention, state, position) in [
-            ("\"additive\"\nunits = 1".to_owned(), 2.0, 1.0),
-            ("\"dot\"".to_owned(), 0.0, 2.0),
-            ("\"general\"".to_owned(), 0.0, 2.0),
+            ("\"additive\"\nunits = 1".to_owned(), 2, 1),
+            ("\"dot\"".to_owned(), 0, 2),
+            ("\"general\"".to_owned(), 0, 2),
             // Filter, its feature's way to the unit, energy.
-            (format!("\"location\"\n{sizes}"), 2.0, 3.0),
+            (format!("\"location\"\n{sizes}"), 2, 3),
             // The state's filter beside; both filters, both features, energy.
-            (format!("\"dynamic-convolution\"\n{sizes}"), 3.0, 5.0),
+            (format!("\"dynamic-convolution\"\n{sizes}"), 3, 5),
             // Query, gate, three taps, sharpness; energy, three taps.
-            ("\"ntm\"\nunits = 1".to_owned(), 12.0, 4.0),
-            ("\"location-relative\"\nunits = 1".to_owned(), 10.0, 4.0),
-            ("\"none\"".to_owned(), 0.0, 0.0),
+            ("\"ntm\"\nunits = 1".to_owned(), 12, 4),
+            ("\"location-relative\"\nunits = 1".to_owned(), 10, 4),
+            ("\"none\"".to_owned(), 0, 0),
         ] {
-            let got = score_work(&config(&ones(&attention)));
-            assert_eq!(got, (state, position), "{attention}");
+            let cost = attention_cost(&config(&ones(&attention)));
+            assert_eq!((cost.step, cost.score), (state, position), "{attention}");
         }
     }
 

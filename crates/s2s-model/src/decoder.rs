@@ -1,12 +1,12 @@
 //! The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
 
 use candle_core::{Result, Tensor};
-use s2s_kernels::{Kernels, RecurrentWeights};
+use s2s_kernels::{Ragged, RecurrentWeights};
 
 use crate::draws::dropped;
 use crate::{
     Attended, Attention, CellKind, Embedding, Encoded, LayerState, Linear, Memory, Mode,
-    ModelConfig, Probability, Scope, Source, recurrent_weights,
+    ModelConfig, Probability, Scope, recurrent_weights,
 };
 
 /// The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
@@ -25,15 +25,14 @@ pub struct Decoder {
     output: Linear,
     dropout: Probability,
     embedding_dropout: Probability,
-    kernels: Kernels,
 }
 
-/// What a decoder carries from one step to the next.
+/// The state of a decoder between two steps.
 #[derive(Clone, Debug)]
 pub struct DecoderState {
     /// The state of each layer, `[B, D]` each.
     pub layers: Vec<LayerState>,
-    /// Where it looked at the last step; nothing before the first.
+    /// The attention of the last step; none before the first.
     pub attended: Option<Attended>,
 }
 
@@ -48,7 +47,7 @@ impl DecoderState {
 }
 
 impl DecoderState {
-    /// The same numbers without their history: nothing before them gets a gradient.
+    /// A copy that is detached from the graph.
     pub fn detached(&self) -> Self {
         Self {
             layers: self.layers.iter().map(LayerState::detached).collect(),
@@ -60,7 +59,7 @@ impl DecoderState {
     }
 }
 
-/// The factors of dropout of every step, drawn before the first.
+/// The dropout masks of all steps, drawn before the first.
 #[derive(Debug)]
 pub(crate) struct DecoderDropout {
     embedding: Option<Tensor>,   // [B, T, E]
@@ -68,19 +67,18 @@ pub(crate) struct DecoderDropout {
 }
 
 impl Decoder {
-    /// A decoder of the configured sizes; `scope` is the model's root, since attention has a place
-    /// of its own in it.
+    /// A decoder of the configured sizes with the given attention.
     ///
     /// # Errors
     /// If the names are taken.
-    pub fn new(scope: &mut Scope<'_>, config: &ModelConfig, vocab_size: usize) -> Result<Self> {
+    pub fn new(
+        scope: &mut Scope<'_>,
+        config: &ModelConfig,
+        vocab_size: usize,
+        attention: Box<dyn Attention>,
+    ) -> Result<Self> {
         let (width, values) = (config.embedding.get(), 2 * config.hidden.get());
-        let (units, kernels) = (config.decoder.get(), config.kernels);
-        let attention =
-            config
-                .attention
-                .build(&mut scope.pp("attention"), values, units, kernels)?;
-        let mut scope = scope.pp("decoder");
+        let units = config.decoder.get();
         let embedding = Embedding::new(&mut scope.pp("embedding"), vocab_size, width)?;
         let layers = (0..config.layers.get())
             .map(|k| {
@@ -97,19 +95,23 @@ impl Decoder {
             output: Linear::new(&mut scope.pp("output"), units + values, vocab_size)?,
             dropout: config.dropout,
             embedding_dropout: config.embedding_dropout,
-            kernels,
         })
     }
 
-    /// What attention computes once a sequence.
+    /// What attention computes once per sequence.
     ///
     /// # Errors
     /// If the shapes disagree.
-    pub fn prepare(&self, encoded: &Encoded, source: &Source) -> Result<Memory> {
-        self.attention.prepare(&encoded.values, source.rows.mask())
+    pub fn prepare(&self, encoded: &Encoded, rows: &Ragged) -> Result<Memory> {
+        self.attention.prepare(&encoded.values, rows.mask())
     }
 
-    /// One step without dropout: the tokens `[B]` (u32) fed to each row give the logits `[B, V]`.
+    /// The attention mechanism.
+    pub fn attention(&self) -> &dyn Attention {
+        &*self.attention
+    }
+
+    /// One step without dropout: the logits `[B, V]` after reading the tokens `[B]` (u32).
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -154,7 +156,7 @@ impl Decoder {
             if k > 0 {
                 x = dropped(x, at_step(&dropout.layers[k])?.as_ref())?;
             }
-            let after = self.cell.step(self.kernels, &x, before, weights)?;
+            let after = self.cell.step(&x, before, weights)?;
             x = after.hidden.clone(); // [B, D]
             layers.push(after);
         }

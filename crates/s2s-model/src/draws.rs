@@ -1,4 +1,4 @@
-//! Everything random, keyed: by the seed, by what the draw is for, and by the step.
+//! Random numbers, each keyed by the seed, a purpose and the step.
 
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use rand::{Rng, RngCore, SeedableRng};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Probability;
 
-/// A generator that depends on nothing but its three keys.
+/// A generator that depends only on its three keys.
 pub fn keyed_rng(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
     // FNV-1a, 64 bit: http://www.isthe.com/chongo/tech/comp/fnv
     let purpose = purpose
@@ -35,21 +35,20 @@ impl Noise {
         Self { seed, step }
     }
 
-    /// `n` factors of inverted dropout: 0 with chance `drop`, else `1 / (1 - drop)`.
+    /// `n` factors of inverted dropout: 0 with probability `drop`, else `1 / (1 - drop)`.
     ///
-    /// Chances are rounded to 1/65,536, and the factor follows the rounded chance, so that the mean
-    /// is 1.
+    /// The probability is rounded to a multiple of 1/65,536. The factor follows from the rounded value, so
+    /// that the mean is 1.
     pub fn dropout_mask(&self, place: &str, n: usize, drop: Probability) -> Vec<f32> {
         let mut mask = vec![0.0; n];
         self.fill_dropout_mask(place, &mut mask, drop);
         mask
     }
 
-    /// The same factors, into memory that is there.
+    /// The same factors, written into `mask`.
     pub(crate) fn fill_dropout_mask(&self, place: &str, mask: &mut [f32], drop: Probability) {
         const LEVELS: f64 = 65_536.0;
-        /// Factors drawn at a time: a whole number of the generator's blocks, near enough to stay in
-        /// the cache.
+        /// Factors drawn at a time: a whole number of the generator's blocks that fits the L1 cache.
         const DRAWS: usize = 2048;
         let threshold = (drop.get() * LEVELS).round().min(LEVELS - 1.0);
         let keep = (1.0 / (1.0 - threshold / LEVELS)) as f32;
@@ -66,7 +65,7 @@ impl Noise {
         }
     }
 
-    /// A coin a step, `[B, T]`: whether the decoder is fed the true token, with chance `ratio`.
+    /// One coin per step, `[B, T]`: whether the decoder reads the true token, with probability `ratio`.
     pub fn coins(&self, ratio: f64, scope: CoinScope, rows: usize, steps: usize) -> Forcing {
         let mut rng = keyed_rng(self.seed, "teacher-forcing", self.step);
         let mut flip =
@@ -79,28 +78,28 @@ impl Noise {
     }
 }
 
-/// Who shares the coin of teacher forcing at a step.
+/// The rows that share a coin of teacher forcing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CoinScope {
-    /// One coin for the whole batch.
+    /// One coin per step for the whole batch.
     #[default]
     Batch,
-    /// A coin for each sequence.
+    /// One coin per step for each sequence.
     Sequence,
 }
 
-/// Whether the decoder is fed the true token or its own, at each step.
+/// Whether the decoder reads the true token or its own prediction, at each step.
 ///
 /// Williams, Zipser (1989); with coins, scheduled sampling: Bengio et al. (2015), arXiv:1506.03099.
-/// The first step is fed BOS in any case.
+/// The first step always reads BOS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forcing {
     /// The true token at every step.
     Always,
-    /// The model's own token at every step: it runs free.
+    /// The predicted token at every step: free-running.
     Never,
-    /// As the coins say, rows of `steps`: true for the true token.
+    /// One coin per row and step: `true` for the true token.
     Coins {
         /// `[B, T]`, row by row.
         coins: Vec<bool>,
@@ -110,7 +109,7 @@ pub enum Forcing {
 }
 
 impl Forcing {
-    /// Whether the true token is fed to `row` at `step`.
+    /// Whether `row` reads the true token at `step`.
     pub fn is_forced(&self, row: usize, step: usize) -> bool {
         step == 0
             || match self {
@@ -118,6 +117,17 @@ impl Forcing {
                 Self::Never => false,
                 Self::Coins { coins, steps } => coins[row * steps + step],
             }
+    }
+
+    /// Whether each position of a batch is forced, `[B, T]`, row by row.
+    ///
+    /// # Errors
+    /// If there are coins of another shape.
+    pub(crate) fn to_coins(&self, rows: usize, steps: usize) -> Result<Vec<bool>> {
+        self.check(rows, steps)?;
+        Ok((0..rows * steps)
+            .map(|index| self.is_forced(index / steps, index % steps))
+            .collect())
     }
 
     /// Refuses coins that are not `[B, T]`.
@@ -134,17 +144,17 @@ impl Forcing {
     }
 }
 
-/// Whether a model learns, with noise, or is asked.
+/// Training mode or evaluation mode.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
-    /// Dropout on, drawn from the noise of a step.
+    /// Dropout is on, with masks drawn from the noise of a step.
     Train(&'a Noise),
-    /// Dropout off.
+    /// Dropout is off.
     Evaluate,
 }
 
 impl Mode<'_> {
-    /// The factors of dropout at a place, or nothing where none is due.
+    /// The dropout mask of a place in the model, or none without dropout.
     pub(crate) fn dropout_mask(
         self,
         place: &str,
@@ -165,7 +175,7 @@ impl Mode<'_> {
     }
 }
 
-/// `x` times its mask, if there is one.
+/// `x` times its mask, if it has one.
 pub(crate) fn dropped(x: Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     match mask {
         Some(mask) => x * mask,

@@ -1,23 +1,24 @@
 //! The encoder: an embedding and a stack of bidirectional recurrent layers over ragged rows.
 
 use candle_core::{Result, Tensor};
+use s2s_kernels::Ragged;
 
 use crate::draws::dropped;
-use crate::{Embedding, LayerState, Mode, ModelConfig, Probability, Recurrent, Scope, Source};
+use crate::{Embedding, LayerState, Mode, ModelConfig, Probability, Recurrent, Scope};
 
-/// What the decoder may look at.
+/// The output of the encoder.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// A value for each source position, `[B, S, 2H]`; 0 where padded.
+    /// One value per source position, `[B, S, 2H]`; 0 where padded.
     pub values: Tensor,
-    /// For each layer the last state of both directions, `[B, 2H]` each.
+    /// The last state of each layer, both directions concatenated, `[B, 2H]`.
     pub last: Vec<LayerState>,
 }
 
 /// The encoder: an embedding and a stack of bidirectional recurrent layers over ragged rows.
 ///
-/// A padded position changes nothing, and the backward direction starts at each row's own end:
-/// what PyTorch calls a packed sequence.
+/// A padded position changes nothing, and the backward direction starts at each row's own end, as with
+/// a packed sequence in PyTorch.
 #[derive(Debug)]
 pub struct Encoder {
     embedding: Embedding,
@@ -41,18 +42,17 @@ impl Encoder {
                 config.hidden.get(),
                 config.layers.get(),
                 config.dropout,
-                config.kernels,
             )?,
             embedding_dropout: config.embedding_dropout,
         })
     }
 
-    /// Reads the sources, `[B, S]`.
+    /// Encodes token ids `[B, S]` (u32) with the lengths of their rows.
     ///
     /// # Errors
     /// If a token lies outside the vocabulary.
-    pub fn forward(&self, source: &Source, mode: Mode<'_>) -> Result<Encoded> {
-        let embedded = self.embedding.forward(&source.tokens)?; // [B, S, E]
+    pub fn forward(&self, ids: &Tensor, rows: &Ragged, mode: Mode<'_>) -> Result<Encoded> {
+        let embedded = self.embedding.forward(ids)?; // [B, S, E]
         let mask = mode.dropout_mask(
             "encoder.embedding",
             embedded.shape().clone(),
@@ -61,7 +61,7 @@ impl Encoder {
             embedded.device(),
         )?;
         let embedded = dropped(embedded, mask.as_ref())?;
-        let (values, last) = self.rnn.forward(embedded, &source.rows, mode)?;
+        let (values, last) = self.rnn.forward(embedded, rows, mode)?;
         Ok(Encoded { values, last })
     }
 }

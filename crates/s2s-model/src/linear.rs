@@ -4,10 +4,10 @@ use candle_core::{Result, Tensor};
 
 use crate::{Init, Scope};
 
-/// An affine map, with PyTorch's names: `weight` is `[out, in]`, `bias` `[out]`.
+/// An affine map with PyTorch's parameter names: `weight` is `[out, in]`, `bias` is `[out]`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Tensor, // a view as [in, out], so that no step transposes it again
     bias: Option<Tensor>,
 }
 
@@ -22,13 +22,14 @@ impl Linear {
         Ok(linear)
     }
 
-    /// The same without `b`.
+    /// A map without `b`.
     ///
     /// # Errors
     /// If the name is taken.
     pub fn without_bias(scope: &mut Scope<'_>, inputs: usize, outputs: usize) -> Result<Self> {
+        let weight = scope.get("weight", (outputs, inputs), Init::fan_in(inputs))?;
         Ok(Self {
-            weight: scope.get("weight", (outputs, inputs), Init::fan_in(inputs))?,
+            weight: weight.t()?,
             bias: None,
         })
     }
@@ -41,9 +42,9 @@ impl Linear {
         let mut dims = x.dims().to_vec();
         let flat = x.flatten_to(x.rank() - 2)?; // [rows, in]
         if let Some(last) = dims.last_mut() {
-            *last = self.weight.dim(0)?;
+            *last = self.weight.dim(1)?;
         }
-        let product = flat.matmul(&self.weight.t()?)?;
+        let product = flat.matmul(&self.weight)?;
         match &self.bias {
             Some(bias) => product.broadcast_add(bias)?.reshape(dims),
             None => product.reshape(dims),

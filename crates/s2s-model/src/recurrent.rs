@@ -3,20 +3,20 @@
 use std::fmt;
 
 use candle_core::{Result, Tensor, bail};
-use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights, State};
+use s2s_kernels::{Direction, Ragged, RecurrentWeights, State, reference};
 use serde::{Deserialize, Serialize};
 
 use crate::draws::dropped;
 use crate::{Init, Mode, Probability, Scope};
 
-/// What the recurrent layers are made of.
+/// The kind of recurrent cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellKind {
-    /// Gated recurrent units: [`Kernels::gru`].
+    /// Gated recurrent unit: [`s2s_kernels::gru`].
     #[default]
     Gru,
-    /// Long short-term memories: [`Kernels::lstm`].
+    /// Long short-term memory: [`s2s_kernels::lstm`].
     Lstm,
 }
 
@@ -38,7 +38,7 @@ impl CellKind {
         }
     }
 
-    /// Vectors of a layer's state: `h`, and the `c` of an LSTM.
+    /// Vectors in a layer's state: `h`, and `c` for an LSTM.
     pub fn state_vectors(self) -> usize {
         match self {
             Self::Gru => 1,
@@ -46,36 +46,34 @@ impl CellKind {
         }
     }
 
-    /// One step: `input [B, I]` and the state before give the state after.
+    /// One step: the next state from `input [B, I]` and the state before.
     pub(crate) fn step(
         self,
-        kernels: Kernels,
         input: &Tensor,
         before: &LayerState,
         weights: &RecurrentWeights,
     ) -> Result<LayerState> {
         match self {
             Self::Gru => Ok(LayerState {
-                hidden: kernels.gru_cell(input, &before.hidden, weights)?,
+                hidden: reference::gru_cell(input, &before.hidden, weights)?,
                 cell: None,
             }),
             Self::Lstm => {
                 let Some(cell) = &before.cell else {
-                    bail!("the state of an LSTM needs a cell state, and there is none");
+                    bail!("the state of an LSTM must have a cell state");
                 };
                 let before = State {
                     hidden: before.hidden.clone(),
                     cell: cell.clone(),
                 };
-                Ok(kernels.lstm_cell(input, &before, weights)?.into())
+                Ok(reference::lstm_cell(input, &before, weights)?.into())
             }
         }
     }
 
-    /// `input [B, S, I]` to the states `[B, S, H]` and the last one.
+    /// The states `[B, S, H]` and the last state of a layer that reads `input [B, S, I]`.
     fn run(
         self,
-        kernels: Kernels,
         input: &Tensor,
         weights: &RecurrentWeights,
         rows: &Ragged,
@@ -83,16 +81,16 @@ impl CellKind {
     ) -> Result<(Tensor, LayerState)> {
         match self {
             Self::Gru => {
-                let run = kernels.gru(input, weights, rows, direction)?;
+                let output = reference::gru(input, weights, rows, direction)?;
                 let last = LayerState {
-                    hidden: run.last,
+                    hidden: output.last,
                     cell: None,
                 };
-                Ok((run.states, last))
+                Ok((output.states, last))
             }
             Self::Lstm => {
-                let run = kernels.lstm(input, weights, rows, direction)?;
-                Ok((run.states, run.last.into()))
+                let output = reference::lstm(input, weights, rows, direction)?;
+                Ok((output.states, output.last.into()))
             }
         }
     }
@@ -101,14 +99,14 @@ impl CellKind {
 /// The state of a recurrent layer.
 #[derive(Clone, Debug)]
 pub struct LayerState {
-    /// `h`, which others read, `[B, H]`.
+    /// `h`, the layer's output, `[B, H]`.
     pub hidden: Tensor,
-    /// `c` of an LSTM, `[B, H]`; a GRU has none.
+    /// `c` of an LSTM, `[B, H]`; none for a GRU.
     pub cell: Option<Tensor>,
 }
 
 impl LayerState {
-    /// The same numbers without their history.
+    /// A copy that is detached from the graph.
     pub fn detached(&self) -> Self {
         Self {
             hidden: self.hidden.detach(),
@@ -116,8 +114,8 @@ impl LayerState {
         }
     }
 
-    /// Two directions side by side, `[B, 2H]`.
-    fn beside(&self, other: &Self) -> Result<Self> {
+    /// Both directions concatenated, `[B, 2H]`.
+    fn concat(&self, other: &Self) -> Result<Self> {
         let cell = match (&self.cell, &other.cell) {
             (Some(own), Some(other)) => Some(Tensor::cat(&[own, other], 1)?),
             _ => None,
@@ -165,11 +163,10 @@ pub struct Recurrent {
     cell: CellKind,
     layers: Vec<[RecurrentWeights; 2]>,
     dropout: Probability,
-    kernels: Kernels,
 }
 
 impl Recurrent {
-    /// `layers` layers of `hidden` units a direction.
+    /// `layers` layers with `hidden` units per direction.
     ///
     /// # Errors
     /// If the names are taken.
@@ -180,7 +177,6 @@ impl Recurrent {
         hidden: usize,
         layers: usize,
         dropout: Probability,
-        kernels: Kernels,
     ) -> Result<Self> {
         let layers = (0..layers)
             .map(|k| {
@@ -195,7 +191,6 @@ impl Recurrent {
             cell,
             layers,
             dropout,
-            kernels,
         })
     }
 
@@ -223,14 +218,11 @@ impl Recurrent {
                 )?;
                 states = dropped(states, mask.as_ref())?;
             }
-            let run = |weights, direction| {
-                self.cell
-                    .run(self.kernels, &states, weights, rows, direction)
-            };
+            let run = |weights, direction| self.cell.run(&states, weights, rows, direction);
             let (forward, forward_last) = run(forward, Direction::Forward)?;
             let (backward, backward_last) = run(backward, Direction::Backward)?;
             states = Tensor::cat(&[forward, backward], 2)?; // [B, S, 2H]
-            last.push(forward_last.beside(&backward_last)?); // [B, 2H]
+            last.push(forward_last.concat(&backward_last)?); // [B, 2H]
         }
         Ok((states, last))
     }

@@ -3,30 +3,34 @@
 use std::num::NonZeroUsize;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
-use s2s_kernels::Kernels;
 
 use crate::fused::{FusedModel, fused};
 use crate::{
-    Batch, Bridge, Decoder, DecoderState, Encoder, Forcing, Memory, Mode, ModelConfig, Noise,
-    Params, Score, Source, Tokens,
+    Attention, Batch, BatchLoss, Bridge, Decoder, DecoderState, Encoder, Forcing, Kernels, Memory,
+    Mode, ModelConfig, Noise, Params, Scope, Source, Tokens,
 };
 
-/// The most tokens of a source, and of a target with its end, on the reference path.
+/// Maximum number of tokens of a source, and of a target with its EOS, on the reference path.
 ///
-/// Its graph has nodes for every step, which autograd's backward pass and the dropping of the graph
-/// go through by recursion: whoever trains, or encodes, near this many needs a stack of
-/// [`REFERENCE_STACK_BYTES`]. Time and memory grow with the square of the length. The fused kernels
-/// have no such bound.
+/// Its graph has nodes for every step, and autograd's backward pass and the drop of the graph recurse
+/// over them: a thread that trains or encodes sequences of this length needs a stack of
+/// [`REFERENCE_STACK_BYTES`]. Time and memory grow with the square of the length. The fast path has no
+/// such bound.
 pub const MAX_REFERENCE_LEN: usize = 4096;
 
-/// Stack that a thread needs for sequences of [`MAX_REFERENCE_LEN`] on the reference path; shorter ones
-/// need as much less as they are shorter.
+/// Stack that a thread needs for sequences of [`MAX_REFERENCE_LEN`] on the reference path, in bytes.
+/// The need is proportional to the length.
 pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 
 /// A sequence-to-sequence model with its parameters.
 ///
 /// Sutskever, Vinyals, Le (2014), arXiv:1409.3215, with the attention of Bahdanau, Cho, Bengio
 /// (2015), arXiv:1409.0473.
+///
+/// [`forward`](Self::forward) is the definition, in plain tensor operations.
+/// [`logits`](Self::logits), [`loss`](Self::loss), [`gradients`](Self::gradients) and
+/// [`Greedy`](crate::Greedy) run the same equations on CPU kernels where those exist: in f32 on the
+/// CPU, with `kernels = "fused"` and an attention that has a kernel.
 #[derive(Debug)]
 pub struct Seq2Seq {
     params: Params,
@@ -34,20 +38,102 @@ pub struct Seq2Seq {
     bridge: Bridge,
     decoder: Decoder,
     tokens: Tokens,
-    kernels: Kernels,
     embedding: usize,
     has_attention: bool,
     threads: NonZeroUsize,
     fused: Option<Box<dyn FusedModel>>,
 }
 
-/// What a model says to a batch whose targets it knows.
+/// The output of a model for a batch with known targets.
 #[derive(Clone, Debug)]
-pub struct Output {
+pub struct ForwardOutput {
     /// `[B, T, V]`.
     pub logits: Tensor,
-    /// The likeliest token at each position, `[B, T]` (u32).
+    /// The most likely token at each position, `[B, T]` (u32).
     pub predictions: Tensor,
+}
+
+type BuildAttention<'a> =
+    Box<dyn FnOnce(&mut Scope<'_>, usize, usize) -> Result<Box<dyn Attention>> + 'a>;
+
+/// Builds a [`Seq2Seq`]; see [`Seq2Seq::builder`].
+pub struct Builder<'a> {
+    config: &'a ModelConfig,
+    tokens: Tokens,
+    seed: u64,
+    dtype: DType,
+    attention: Option<BuildAttention<'a>>,
+}
+
+impl<'a> Builder<'a> {
+    /// The seed that the parameters are drawn from; 0 by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The type of the parameters; f32 by default.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// An attention mechanism that replaces the configured one.
+    ///
+    /// `build` gets the scope of its parameters, the width of the values (`2 hidden`) and the width of
+    /// the decoder's state.
+    pub fn attention<A: Attention + 'static>(
+        mut self,
+        build: impl FnOnce(&mut Scope<'_>, usize, usize) -> Result<A> + 'a,
+    ) -> Self {
+        self.attention = Some(Box::new(|scope, values, state| {
+            Ok(Box::new(build(scope, values, state)?))
+        }));
+        self
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// If the configuration has [problems](ModelConfig::problems), or the device fails.
+    pub fn build(self, device: &Device) -> Result<Seq2Seq> {
+        let config = self.config;
+        let problems = match &self.attention {
+            Some(_) => config.problems_except_attention(),
+            None => config.problems(),
+        };
+        if let Some(problem) = problems.first() {
+            bail!("{}", problem.message);
+        }
+        let (values, state) = (2 * config.hidden.get(), config.decoder.get());
+        let has_attention = self.attention.is_some() || config.attention.has_weights();
+        let mut params = Params::new(self.seed, self.dtype, device);
+        let mut root = params.root();
+        let encoder = Encoder::new(&mut root.pp("encoder"), config, self.tokens.size)?;
+        let bridge = Bridge::new(&mut root.pp("bridge"), config)?;
+        let mut scope = root.pp("attention");
+        let attention = match self.attention {
+            Some(build) => build(&mut scope, values, state)?,
+            None => config.attention.build(&mut scope, values, state)?,
+        };
+        let kernel = match config.kernels {
+            Kernels::Fused => attention.kernel(),
+            Kernels::Reference => None,
+        };
+        let scope = &mut root.pp("decoder");
+        let decoder = Decoder::new(scope, config, self.tokens.size, attention)?;
+        Ok(Seq2Seq {
+            encoder,
+            bridge,
+            decoder,
+            tokens: self.tokens,
+            embedding: config.embedding.get(),
+            has_attention,
+            threads: NonZeroUsize::MIN,
+            fused: kernel.and_then(|kernel| fused(config, kernel, &params)),
+            params,
+        })
+    }
 }
 
 impl Seq2Seq {
@@ -62,26 +148,35 @@ impl Seq2Seq {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        if let Some(problem) = config.problems().first() {
-            bail!("{}", problem.message);
-        }
-        let mut params = Params::new(seed, dtype, device);
-        let mut root = params.root();
-        Ok(Self {
-            encoder: Encoder::new(&mut root.pp("encoder"), config, tokens.size)?,
-            bridge: Bridge::new(&mut root.pp("bridge"), config)?,
-            decoder: Decoder::new(&mut root, config, tokens.size)?,
+        Self::builder(config, tokens)
+            .seed(seed)
+            .dtype(dtype)
+            .build(device)
+    }
+
+    /// A builder, for a model with an attention mechanism of your own:
+    ///
+    /// ```no_run
+    /// # use candle_core::{Device, Result};
+    /// # use s2s_model::{AdditiveAttention, AdditiveConfig, ModelConfig, Seq2Seq, Tokens};
+    /// # fn main() -> Result<()> {
+    /// # let tokens = Tokens { size: 12, bos: 10, eos: 11 };
+    /// let model = Seq2Seq::builder(&ModelConfig::default(), tokens)
+    ///     .attention(|scope, values, state| {
+    ///         AdditiveAttention::new(scope, &AdditiveConfig::default(), values, state)
+    ///     })
+    ///     .build(&Device::Cpu)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(config: &ModelConfig, tokens: Tokens) -> Builder<'_> {
+        Builder {
+            config,
             tokens,
-            kernels: config.kernels,
-            embedding: config.embedding.get(),
-            has_attention: config.attention.has_weights(),
-            threads: NonZeroUsize::MIN,
-            fused: match config.kernels {
-                Kernels::Fused => fused(config, &params),
-                Kernels::Reference => None,
-            },
-            params,
-        })
+            seed: 0,
+            dtype: DType::F32,
+            attention: None,
+        }
     }
 
     /// The parameters, named and ordered.
@@ -89,17 +184,12 @@ impl Seq2Seq {
         &self.params
     }
 
-    /// The tokens that the model knows.
+    /// The special tokens and the size of the vocabulary.
     pub fn tokens(&self) -> Tokens {
         self.tokens
     }
 
-    /// Which operators it runs.
-    pub fn kernels(&self) -> Kernels {
-        self.kernels
-    }
-
-    /// Sets how many threads the fused kernels may use; 0 uses all cores. No result depends on it.
+    /// Sets how many threads the fast path may use; 0 uses all cores. No result depends on it.
     pub fn set_threads(&mut self, threads: usize) {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = NonZeroUsize::new(threads).unwrap_or_else(all);
@@ -109,18 +199,17 @@ impl Seq2Seq {
         }
     }
 
-    /// Threads that the fused kernels may use.
+    /// Threads that the fast path may use.
     pub fn threads(&self) -> NonZeroUsize {
         self.threads
     }
 
-    /// Whether it is trained and evaluated by fused kernels: they are asked for, and there are some.
+    /// Whether training, evaluation and decoding take the fast path.
     pub fn is_fused(&self) -> bool {
         self.fused.is_some()
     }
 
-    /// Name of the operators that this model is trained and evaluated by: `fused`, or `reference`
-    /// where there are no kernels for it.
+    /// The name of the path that training, evaluation and decoding take: `fused` or `reference`.
     pub fn kernels_name(&self) -> &'static str {
         match self.is_fused() {
             true => "fused",
@@ -128,7 +217,7 @@ impl Seq2Seq {
         }
     }
 
-    /// Whether there are attention weights to look at.
+    /// Whether the model computes attention weights.
     pub fn has_attention(&self) -> bool {
         self.has_attention
     }
@@ -138,124 +227,161 @@ impl Seq2Seq {
         &self.decoder
     }
 
-    /// Reads the sources: the decoder's state before its first step, and what attention sees.
+    /// Encodes the sources: the decoder's state before its first step, and the memory that attention
+    /// reads.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If a source is longer than [`MAX_REFERENCE_LEN`], or the device fails.
     pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
-        check_len("sources", source.rows.max_len())?;
-        let encoded = self.encoder.forward(source, mode)?;
+        check_len("sources", source.max_len())?;
+        let (device, dtype) = (self.params.device(), self.params.dtype());
+        let rows = source.ragged(dtype, device)?;
+        let encoded = self
+            .encoder
+            .forward(&source.to_tensor(device)?, &rows, mode)?;
         let state = DecoderState::new(self.bridge.forward(&encoded)?);
-        Ok((state, self.decoder.prepare(&encoded, source)?))
+        Ok((state, self.decoder.prepare(&encoded, &rows)?))
     }
 
-    /// Logits for every position of the targets, fed as `forcing` says.
+    /// Logits for every position of the targets: the definition of the model, in plain tensor
+    /// operations.
     ///
-    /// Logits at step t depend on the source and on the tokens fed up to t: true ones where forced,
-    /// the model's own otherwise.
+    /// Logits at step t depend on the source and on the tokens that the decoder has read up to t: true
+    /// ones where `forcing` forces them, predicted ones elsewhere.
     ///
     /// # Errors
-    /// If the shapes disagree.
-    pub fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output> {
-        let (rows, steps) = batch.target_in.dims2()?;
+    /// If the shapes disagree, or a sequence is longer than [`MAX_REFERENCE_LEN`].
+    pub fn forward(
+        &self,
+        batch: &Batch,
+        forcing: &Forcing,
+        mode: Mode<'_>,
+    ) -> Result<ForwardOutput> {
+        let steps = batch.target_len();
         check_len("targets", steps)?;
-        forcing.check(rows, steps)?;
-        let (mut state, memory) = self.encode(&batch.source, mode)?;
+        let device = self.params.device();
+        let coins = Coins::new(forcing, batch, device)?;
+        let target_in = batch.target_in_tensor(device)?;
+        let (mut state, memory) = self.encode(batch.source(), mode)?;
         let dropout = self.decoder.dropout(mode, &state, steps, self.embedding)?;
 
         let mut all_logits = Vec::with_capacity(steps);
         let mut predictions = Vec::with_capacity(steps);
         for step in 0..steps {
-            let truth = batch.target_in.narrow(1, step, 1)?.squeeze(1)?; // [B]
-            let fed = match predictions.last() {
-                Some(own) => choose(&truth, own, forcing, rows, step)?,
+            let truth = target_in.narrow(1, step, 1)?.squeeze(1)?; // [B]
+            let token = match predictions.last() {
+                Some(predicted) => coins.choose(step, truth, predicted)?,
                 None => truth,
             };
             let (logits, next) = self
                 .decoder
-                .step_with(&fed, &state, &memory, &dropout, step)?; // [B, V]
+                .step_with(&token, &state, &memory, &dropout, step)?; // [B, V]
             predictions.push(logits.detach().argmax(D::Minus1)?); // [B]
             all_logits.push(logits);
             state = next;
         }
-        Ok(Output {
+        Ok(ForwardOutput {
             logits: Tensor::stack(&all_logits, 1)?,
             predictions: Tensor::stack(&predictions, 1)?,
         })
     }
-}
 
-impl Seq2Seq {
-    /// Operators of its own for a decoder of this model, packed, if there are kernels for it.
+    /// The logits `[B, T, V]` that [`forward`](Self::forward) defines, computed on the fast path where
+    /// the model has one. They have no graph there.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn logits(&mut self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Tensor> {
+        match &mut self.fused {
+            Some(fused) => fused.logits(&self.params, batch, forcing, mode),
+            None => Ok(self.forward(batch, forcing, mode)?.logits),
+        }
+    }
+
+    /// Loss and predictions, without dropout.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
+        match &mut self.fused {
+            Some(fused) => fused.loss(&self.params, batch, forcing),
+            None => {
+                let output = self.forward(batch, forcing, Mode::Evaluate)?;
+                Ok(BatchLoss::of(&output, batch)?.0)
+            }
+        }
+    }
+
+    /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect to
+    /// each parameter, in their order. The next call on the fast path overwrites these gradients.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn gradients(
+        &mut self,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(BatchLoss, Vec<Tensor>)> {
+        match &mut self.fused {
+            Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
+            None => {
+                let output = self.forward(batch, forcing, Mode::Train(noise))?;
+                let (loss, mean) = BatchLoss::of(&output, batch)?;
+                Ok((loss, self.params.gradients(&mean)?))
+            }
+        }
+    }
+
+    /// The fast path with workspace of its own and packed weights, for a decoder of this model.
     pub(crate) fn fused_for_decoding(&self) -> Result<Option<Box<dyn FusedModel>>> {
         self.fused
             .as_ref()
             .map(|fused| fused.packed_alike(&self.params))
             .transpose()
     }
-
-    /// Loss and predictions, without dropout.
-    ///
-    /// # Errors
-    /// If the shapes disagree, or no target token is real.
-    pub fn score(&mut self, batch: &Batch, forcing: &Forcing) -> Result<Score> {
-        match &mut self.fused {
-            Some(fused) => fused.score(&self.params, batch, forcing),
-            None => {
-                let output = self.forward(batch, forcing, Mode::Evaluate)?;
-                Ok(Score::of(&output, batch, self.kernels)?.0)
-            }
-        }
-    }
-
-    /// Loss and predictions with dropout, and the gradient of the mean loss of a token for each
-    /// parameter, in their order. The fused path writes its next gradients where these stand.
-    ///
-    /// # Errors
-    /// If the shapes disagree, or no target token is real.
-    pub fn gradients(
-        &mut self,
-        batch: &Batch,
-        forcing: &Forcing,
-        noise: &Noise,
-    ) -> Result<(Score, Vec<Tensor>)> {
-        match &mut self.fused {
-            Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
-            None => {
-                let output = self.forward(batch, forcing, Mode::Train(noise))?;
-                let (score, mean_loss) = Score::of(&output, batch, self.kernels)?;
-                Ok((score, self.params.gradients(&mean_loss)?))
-            }
-        }
-    }
 }
 
 fn check_len(what: &str, len: usize) -> Result<()> {
     if len > MAX_REFERENCE_LEN {
         bail!(
-            "{what} of {len} tokens are too long for the reference kernels, which keep a graph of \
-             every step: they take {MAX_REFERENCE_LEN} at most; kernels = \"fused\" take more"
+            "{what} of {len} tokens are too long for the reference path, which keeps a graph of every \
+             step: its maximum is {MAX_REFERENCE_LEN} tokens; kernels = \"fused\" has no such limit"
         );
     }
     Ok(())
 }
 
-/// The token fed to each row at `step`: the true one where forced, the model's own otherwise.
-fn choose(
-    truth: &Tensor,
-    own: &Tensor,
-    forcing: &Forcing,
-    rows: usize,
-    step: usize,
-) -> Result<Tensor> {
-    match forcing {
-        Forcing::Always => Ok(truth.clone()),
-        Forcing::Never => Ok(own.clone()),
-        Forcing::Coins { .. } => {
-            let coins: Vec<u8> = (0..rows)
-                .map(|row| u8::from(forcing.is_forced(row, step)))
-                .collect();
-            Tensor::from_vec(coins, rows, truth.device())?.where_cond(truth, own)
+/// The coins of teacher forcing on the model's device, copied once per batch.
+enum Coins {
+    Always,
+    Never,
+    PerStep(Tensor), // [B, T], 1 where the true token is read
+}
+
+impl Coins {
+    fn new(forcing: &Forcing, batch: &Batch, device: &Device) -> Result<Self> {
+        let (rows, steps) = (batch.n_rows(), batch.target_len());
+        forcing.check(rows, steps)?;
+        Ok(match forcing {
+            Forcing::Always => Self::Always,
+            Forcing::Never => Self::Never,
+            Forcing::Coins { coins, .. } => {
+                let coins = coins.iter().copied().map(u8::from).collect();
+                Self::PerStep(Tensor::from_vec(coins, (rows, steps), device)?)
+            }
+        })
+    }
+
+    /// The tokens `[B]` that the decoder reads at a step after the first.
+    fn choose(&self, step: usize, truth: Tensor, predicted: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Always => Ok(truth),
+            Self::Never => Ok(predicted.clone()),
+            Self::PerStep(coins) => coins
+                .narrow(1, step, 1)?
+                .squeeze(1)?
+                .where_cond(&truth, predicted),
         }
     }
 }

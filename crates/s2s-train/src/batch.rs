@@ -1,12 +1,11 @@
-//! From padded token lists to tensors.
+//! From padded batches of data to batches of a model.
 
-use candle_core::{DType, Device};
 use reverse_data::{PaddedBatch, Vocabulary};
 use s2s_model::{Batch, Source, Tokens};
 
 use crate::Result;
 
-/// The tokens of a vocabulary as a model needs to know them.
+/// The special tokens and the size of a vocabulary, for a model.
 pub fn tokens_of(vocabulary: &Vocabulary) -> Tokens {
     Tokens {
         size: vocabulary.size(),
@@ -15,30 +14,16 @@ pub fn tokens_of(vocabulary: &Vocabulary) -> Tokens {
     }
 }
 
-/// A padded batch as tensors.
+/// A padded batch, checked against the vocabulary; no token is copied but those that the decoder reads.
 ///
 /// # Errors
-/// If a token lies outside the vocabulary, or the device fails.
-pub fn to_batch(
-    padded: &PaddedBatch,
-    tokens: Tokens,
-    dtype: DType,
-    device: &Device,
-) -> Result<Batch> {
-    let source = Source::from_padded(
-        padded.source.clone(),
-        padded.source_lengths.clone(),
-        padded.source_len(),
-        tokens,
-        dtype,
-        device,
-    )?;
-    let (target, lengths) = (padded.target.clone(), padded.target_lengths.clone());
+/// If a row is empty, or a token lies outside the vocabulary.
+pub fn to_batch(padded: PaddedBatch, tokens: Tokens) -> Result<Batch> {
+    let source = Source::from_padded(padded.source, padded.source_lengths, tokens)?;
     Ok(Batch::with_target(
         source,
-        target,
-        lengths,
-        padded.target_len(),
+        padded.target,
+        padded.target_lengths,
         tokens,
     )?)
 }

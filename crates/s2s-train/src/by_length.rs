@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use candle_core::Device;
 use reverse_data::{DataConfig, Example, MAX_LEN, Task, TaskConfig, Vocabulary, mark_source};
 use s2s_model::{Decoded, Greedy, Seq2Seq, Source, Stop};
 use s2s_runlog::{DecodingMode, LengthRecord, LengthSums, MAX_LENGTH, Protocol};
@@ -31,7 +30,6 @@ pub struct ByLength<'a> {
     vocabulary: Vocabulary,
     task: Box<dyn Task>,
     n_markers: usize,
-    device: &'a Device,
 }
 
 impl<'a> ByLength<'a> {
@@ -39,13 +37,12 @@ impl<'a> ByLength<'a> {
     ///
     /// # Errors
     /// If there is no such vocabulary.
-    pub fn new(model: &'a Seq2Seq, data: &DataConfig, device: &'a Device) -> Result<Self> {
+    pub fn new(model: &'a Seq2Seq, data: &DataConfig) -> Result<Self> {
         Ok(Self {
             model,
             vocabulary: Vocabulary::new(data.vocab)?,
             task: data.task(),
             n_markers: if data.source_markers { 2 } else { 0 },
-            device,
         })
     }
 
@@ -160,8 +157,7 @@ impl<'a> ByLength<'a> {
             .iter()
             .map(|example| [&example.target[..], eos].concat())
             .collect();
-        let (tokens, dtype) = (self.model.tokens(), self.model.params().dtype());
-        let source = Source::new(&read, tokens, dtype, self.device)?;
+        let source = Source::new(&read, self.model.tokens())?;
 
         let mut steps = vec![0; batch.len()];
         let mut looks = vec![LengthSums::default(); batch.len()];

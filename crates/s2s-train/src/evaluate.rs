@@ -1,33 +1,32 @@
-//! Evaluation: a split, running free and with the true tokens fed.
+//! Evaluation of a split, free-running and teacher-forced.
 
-use candle_core::Device;
-use reverse_data::{BatchSource, Example, PaddedBatch, Split, Vocabulary, mark_source};
-use s2s_model::{Decoded, Forcing, Score, Source, Stop};
+use reverse_data::{BatchSource, Example, Split, Vocabulary, mark_source};
+use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source, Stop};
 use s2s_runlog::{AttentionRecord, EvalRecord};
 
 use crate::{Model, Observer, Result, Tally, to_batch};
 
-/// Wrong samples of which [`Evaluation::wrong`] takes note.
+/// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
 
-/// A split's figures.
+/// The metrics of a split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// The model fed its own output.
+    /// Free-running.
     pub free: Tally,
-    /// The model fed the true tokens.
+    /// Teacher-forced.
     pub forced: Tally,
-    /// The first samples that were not exact running free, by their index in the split.
+    /// Indices in the split of the first samples that were not exact free-running.
     pub wrong: Vec<u64>,
 }
 
 impl Evaluation {
-    /// What it costs the model to live with its own output, in nats a token.
+    /// The exposure gap: free-running minus teacher-forced loss, in nats per token.
     pub fn exposure_gap(&self) -> f64 {
         self.free.loss() - self.forced.loss()
     }
 
-    /// The figures, divided.
+    /// The metrics as means.
     pub fn record(&self, split: Split, step: u64) -> EvalRecord {
         EvalRecord {
             split: split.to_string(),
@@ -44,8 +43,8 @@ impl Evaluation {
 
 /// Evaluates every batch of a split.
 ///
-/// Running free, the model is given as many steps as the reference has tokens, EOS included: more
-/// could change no figure, so a model that never stops costs no more than one that does.
+/// Free-running output has as many steps as the reference has tokens, EOS included: more steps could not
+/// change a metric, so a model that never stops costs no more than one that does.
 ///
 /// # Errors
 /// If the device fails.
@@ -53,21 +52,19 @@ pub fn evaluate(
     model: &mut impl Model,
     data: &dyn BatchSource,
     split: Split,
-    device: &Device,
 ) -> Result<Evaluation> {
-    let result = evaluate_observed(model, data, split, device, &mut [])?;
-    Ok(result.expect("nobody is there to stop it"))
+    let result = evaluate_observed(model, data, split, &mut [])?;
+    Ok(result.expect("there is no observer to stop it"))
 }
 
-/// The same with observers who may stop it between two batches: there is no result then.
+/// The same with observers, which can stop it between two batches; there is no result then.
 pub(crate) fn evaluate_observed(
     model: &mut impl Model,
     data: &dyn BatchSource,
     split: Split,
-    device: &Device,
     observers: &mut [&mut dyn Observer],
 ) -> Result<Option<Evaluation>> {
-    let (tokens, dtype) = (model.tokens(), model.params().dtype());
+    let tokens = model.tokens();
     let mut evaluation = Evaluation::default();
     for step in 0..data.n_batches(split).unwrap_or(0) {
         for observer in observers.iter_mut() {
@@ -75,36 +72,35 @@ pub(crate) fn evaluate_observed(
                 return Ok(None);
             }
         }
-        let padded = data.batch(split, step);
-        let batch = to_batch(&padded, tokens, dtype, device)?;
-        let free = model.score(&batch, &Forcing::Never)?;
+        let batch = to_batch(data.batch(split, step), tokens)?;
+        let free = model.loss(&batch, &Forcing::Never)?;
         let first = evaluation.free.n_sequences;
         let room = N_WRONG - evaluation.wrong.len();
-        let wrong = wrong_rows(&free, &padded).map(|row| first + row as u64);
+        let wrong = wrong_rows(&free, &batch).map(|row| first + row as u64);
         evaluation.wrong.extend(wrong.take(room));
-        evaluation.free += Tally::free(&free, &padded, tokens.eos);
-        let forced = model.score(&batch, &Forcing::Always)?;
-        evaluation.forced += Tally::forced(&forced, &padded);
+        evaluation.free += Tally::free(&free, &batch, tokens.eos);
+        let forced = model.loss(&batch, &Forcing::Always)?;
+        evaluation.forced += Tally::forced(&forced, &batch);
     }
     Ok(Some(evaluation))
 }
 
-/// The rows whose predictions are not the target, EOS included.
-fn wrong_rows(score: &Score, batch: &PaddedBatch) -> impl Iterator<Item = usize> {
-    let width = batch.target_len().max(1);
-    let predictions = score.predictions.chunks_exact(width);
-    let targets = batch.target.chunks_exact(width);
-    let rows = predictions.zip(targets).zip(&batch.target_lengths);
+/// The rows whose predictions differ from the target, EOS included.
+fn wrong_rows(loss: &BatchLoss, batch: &Batch) -> impl Iterator<Item = usize> {
+    let width = batch.target_len();
+    let predictions = loss.predictions.chunks_exact(width);
+    let targets = batch.target_out().chunks_exact(width);
+    let rows = predictions.zip(targets).zip(batch.target_lengths());
     rows.enumerate()
-        .filter(|(_, ((said, target), len))| said[..**len] != target[..**len])
+        .filter(|(_, ((predicted, target), len))| predicted[..**len] != target[..**len])
         .map(|(row, _)| row)
 }
 
-/// Source tokens beyond which no attention weights are kept: they take memory and room in the square
-/// of the length, and nobody can look at them.
-const MAX_WATCHED: usize = 128;
+/// Longest source whose attention weights are recorded: their memory grows with the square of the length,
+/// and a larger picture is unreadable.
+const MAX_LEN_WITH_WEIGHTS: usize = 128;
 
-/// What a model says to one example, and where it looks while it does.
+/// A model's output and attention for one example.
 ///
 /// # Errors
 /// If the device fails.
@@ -114,13 +110,11 @@ pub fn attention_of(
     vocabulary: &Vocabulary,
     source_markers: bool,
     step: u64,
-    device: &Device,
 ) -> Result<AttentionRecord> {
     let source = read(example, vocabulary, source_markers);
-    let dtype = model.params().dtype();
-    let source = Source::new(&[source], model.tokens(), dtype, device)?;
-    let is_watched = source.rows.max_len() <= MAX_WATCHED;
-    let decoded = model.decode(&source, Stop::AtEos, is_watched)?.remove(0);
+    let source = Source::new(&[source], model.tokens())?;
+    let with_weights = source.max_len() <= MAX_LEN_WITH_WEIGHTS;
+    let decoded = model.decode(&source, Stop::AtEos, with_weights)?.remove(0);
     Ok(attention_record(
         decoded,
         example,
@@ -130,7 +124,7 @@ pub fn attention_of(
     ))
 }
 
-/// The record of what a model of `step` steps said to an example, decoded with its weights.
+/// The record of an example that a model decoded after `step` training steps.
 pub fn attention_record(
     decoded: Decoded,
     example: &Example,
@@ -145,14 +139,14 @@ pub fn attention_record(
     if decoded.stopped {
         prediction.push(vocabulary.text(vocabulary.eos()));
     }
-    let is_looking = decoded.weights.iter().flatten().any(|weight| *weight > 0.0);
+    let has_weights = decoded.weights.iter().flatten().any(|weight| *weight > 0.0);
     AttentionRecord {
         step,
         source: texts(&read(example, vocabulary, source_markers)),
         target: texts(&example.target),
         prediction,
         is_exact: decoded.stopped && decoded.tokens == example.target,
-        weights: if is_looking {
+        weights: if has_weights {
             decoded.weights
         } else {
             Vec::new()
@@ -171,22 +165,24 @@ fn read(example: &Example, vocabulary: &Vocabulary, source_markers: bool) -> Vec
 
 #[cfg(test)]
 mod tests {
+    use s2s_model::Tokens;
+
     use super::*;
 
     #[test]
     fn wrong_rows_are_those_that_differ_before_their_end() {
-        let vocabulary = &Vocabulary::new(9).unwrap();
-        let example = |target: &[u32]| Example {
-            source: target.to_vec(),
-            target: target.to_vec(),
+        let eos = 11;
+        let tokens = Tokens {
+            size: 12,
+            bos: 10,
+            eos,
         };
-        let examples = [example(&[1, 2]), example(&[3]), example(&[4])];
-        let batch = PaddedBatch::from_examples(&examples, vocabulary, false);
-        let eos = vocabulary.eos();
-        let score = Score {
+        let targets = [vec![1, 2], vec![3], vec![4]];
+        let batch = Batch::new(&targets, &targets, tokens).unwrap();
+        let loss = BatchLoss {
             loss_sum: 0.0,
             predictions: vec![1, 2, 7, 3, eos, 7, 4, 4, eos],
         };
-        assert_eq!(wrong_rows(&score, &batch).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(wrong_rows(&loss, &batch).collect::<Vec<_>>(), [0, 2]);
     }
 }

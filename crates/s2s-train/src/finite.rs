@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use candle_core::Tensor;
-use s2s_kernels::{Kernels, Moments};
+use s2s_kernels::Moments;
 use s2s_model::Params;
 
 use crate::{Result, global_norm};
@@ -88,12 +88,8 @@ fn first<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<Option<(&'a str, f64)>> {
     for (name, tensor) in tensors {
-        // In f64, which no sum of f32 leaves.
-        let norm = global_norm(
-            std::slice::from_ref(tensor),
-            Kernels::Fused,
-            NonZeroUsize::MIN,
-        )?;
+        // The sum is in f64, which sums of squares of f32 cannot overflow.
+        let norm = global_norm(std::slice::from_ref(tensor), NonZeroUsize::MIN)?;
         if !norm.is_finite() {
             return Ok(Some((name, norm)));
         }

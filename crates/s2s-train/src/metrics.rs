@@ -1,12 +1,11 @@
-//! Figures as sums with their counts: they are divided once, at the end.
+//! Metrics as sums with their counts, which are divided once, at the end.
 
 use std::ops::AddAssign;
 
-use reverse_data::PaddedBatch;
-use s2s_model::Score;
+use s2s_model::{Batch, BatchLoss};
 use serde::{Deserialize, Serialize};
 
-/// What was right and wrong in a number of sequences.
+/// Loss and correct predictions of a number of sequences, summed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tally {
@@ -14,41 +13,40 @@ pub struct Tally {
     pub loss_sum: f64,
     /// Tokens of the references, EOS included.
     pub n_tokens: u64,
-    /// Of these, predicted right.
+    /// Correctly predicted tokens.
     pub n_right: u64,
     /// Sequences.
     pub n_sequences: u64,
-    /// Of these, right as a whole.
+    /// Sequences that are correct as a whole.
     pub n_exact: u64,
 }
 
 impl Tally {
-    /// Of predictions made with true tokens fed: each position counts by itself.
-    pub fn forced(score: &Score, batch: &PaddedBatch) -> Self {
-        Self::count(score, batch, |_| false)
+    /// Of teacher-forced predictions: each position counts by itself.
+    pub fn forced(loss: &BatchLoss, batch: &Batch) -> Self {
+        Self::count(loss, batch, |_| false)
     }
 
-    /// Of predictions made running free: the output ends at the first EOS, so that what the model
-    /// would have said after an early one is wrong, whatever it is. Where the reference ends and
-    /// the model goes on, its EOS is missed: that is wrong too.
-    pub fn free(score: &Score, batch: &PaddedBatch, eos: u32) -> Self {
-        Self::count(score, batch, |token| token == eos)
+    /// Of free-running predictions: the output ends at the first EOS, so every position after an early
+    /// EOS is wrong. Where the reference ends and the output does not, the missing EOS is wrong.
+    pub fn free(loss: &BatchLoss, batch: &Batch, eos: u32) -> Self {
+        Self::count(loss, batch, |token| token == eos)
     }
 
-    fn count(score: &Score, batch: &PaddedBatch, ends: impl Fn(u32) -> bool) -> Self {
+    fn count(loss: &BatchLoss, batch: &Batch, ends: impl Fn(u32) -> bool) -> Self {
         let mut tally = Self {
-            loss_sum: score.loss_sum,
+            loss_sum: loss.loss_sum,
             ..Self::default()
         };
-        let width = batch.target_len().max(1);
-        let rows = score
-            .predictions
-            .chunks_exact(width)
-            .zip(batch.target.chunks_exact(width));
-        for ((predicted, target), &len) in rows.zip(&batch.target_lengths) {
+        let width = batch.target_len();
+        let predictions = loss.predictions.chunks_exact(width);
+        let rows = predictions.zip(batch.target_out().chunks_exact(width));
+        for ((predicted, target), &len) in rows.zip(batch.target_lengths()) {
             let end = predicted.iter().take(len).position(|token| ends(*token));
-            let said = end.map_or(len, |end| end + 1);
-            let right = (0..said).filter(|&t| predicted[t] == target[t]).count();
+            let output_len = end.map_or(len, |end| end + 1);
+            let right = (0..output_len)
+                .filter(|&t| predicted[t] == target[t])
+                .count();
             tally.n_tokens += len as u64;
             tally.n_right += right as u64;
             tally.n_sequences += 1;
@@ -57,17 +55,17 @@ impl Tally {
         tally
     }
 
-    /// Nats a token.
+    /// Mean loss in nats per token.
     pub fn loss(&self) -> f64 {
         self.loss_sum / self.n_tokens as f64
     }
 
-    /// Share of the references' tokens predicted right.
+    /// Share of the reference tokens that are predicted correctly.
     pub fn token_accuracy(&self) -> f64 {
         self.n_right as f64 / self.n_tokens as f64
     }
 
-    /// Share of the sequences right as a whole.
+    /// Share of the sequences that are correct as a whole.
     pub fn exact_match(&self) -> f64 {
         self.n_exact as f64 / self.n_sequences as f64
     }
@@ -85,7 +83,7 @@ impl AddAssign for Tally {
 
 #[cfg(test)]
 mod tests {
-    use reverse_data::{Example, Vocabulary};
+    use s2s_model::Tokens;
 
     use super::*;
 
@@ -93,23 +91,22 @@ mod tests {
 
     /// Of one reference `1 2 3 EOS` in a batch that is two positions wider.
     fn tally(predicted: [u32; 4]) -> (Tally, Tally) {
-        let vocabulary = &Vocabulary::new(9).unwrap();
-        let example = |target: Vec<u32>| Example {
-            source: target.iter().rev().copied().collect(),
-            target,
+        let tokens = Tokens {
+            size: 11,
+            bos: 9,
+            eos: EOS,
         };
-        let examples = [example(vec![1, 2, 3]), example(vec![1, 2, 3, 4, 5])];
-        let batch = PaddedBatch::from_examples(&examples, vocabulary, false);
-        assert_eq!(vocabulary.eos(), EOS);
+        let targets = [vec![1, 2, 3], vec![1, 2, 3, 4, 5]];
+        let batch = Batch::new(&targets, &targets, tokens).unwrap();
         let right = [1, 2, 3, 4, 5, EOS];
         let predictions = [&predicted[..], &[7, 7], &right].concat();
-        let score = Score {
+        let loss = BatchLoss {
             loss_sum: 2.0,
             predictions,
         };
         (
-            Tally::forced(&score, &batch),
-            Tally::free(&score, &batch, EOS),
+            Tally::forced(&loss, &batch),
+            Tally::free(&loss, &batch, EOS),
         )
     }
 

@@ -1,53 +1,58 @@
-//! What the loop needs of a model.
+//! What the training loop needs of a model.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
-use s2s_kernels::Kernels;
 use s2s_model::{
-    Batch, Decoded, Forcing, Mode, Noise, Output, Params, Score, Seq2Seq, Source, Stop, Tokens,
-    greedy,
+    Batch, BatchLoss, Decoded, Forcing, ForwardOutput, Mode, Noise, Params, Seq2Seq, Source, Stop,
+    Tokens, greedy,
 };
 
-/// A model that can be trained: its parameters, what it says to a batch, and free-running decoding.
+/// A model that can be trained: its parameters, a forward pass that autograd differentiates, and
+/// free-running decoding.
+///
+/// The provided methods compute losses and gradients through autograd. A model with hand-written
+/// gradients overrides them.
 pub trait Model {
     /// The parameters, named and ordered.
     fn params(&self) -> &Params;
 
-    /// The tokens that it knows.
+    /// The special tokens and the size of the vocabulary.
     fn tokens(&self) -> Tokens;
 
-    /// Which operators it runs, the optimizer's included.
-    fn kernels(&self) -> Kernels;
-
-    /// Threads that its operators may use, the optimizer's included; no result depends on it.
-    fn threads(&self) -> NonZeroUsize {
-        NonZeroUsize::MIN
-    }
-
-    /// Logits and predictions for every position of the targets, fed as `forcing` says.
+    /// Logits and predictions for every position of the targets.
     ///
     /// # Errors
     /// If the shapes disagree.
-    fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output>;
+    fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<ForwardOutput>;
 
-    /// Greedy decoding, for every row of a batch.
+    /// Greedy decoding of every row of a batch.
     ///
     /// # Errors
     /// If the device fails.
     fn decode(&self, source: &Source, stop: Stop, with_weights: bool) -> Result<Vec<Decoded>>;
 
-    /// Loss and predictions without dropout.
+    /// Threads that the model and its optimizer may use. No result may depend on it.
+    fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
+
+    /// The name of the implementation, for the record of a run.
+    fn kernels_name(&self) -> &'static str {
+        "reference"
+    }
+
+    /// Loss and predictions, without dropout.
     ///
     /// # Errors
     /// If the shapes disagree.
-    fn score(&mut self, batch: &Batch, forcing: &Forcing) -> Result<Score> {
+    fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
         let output = self.forward(batch, forcing, Mode::Evaluate)?;
-        Ok(Score::of(&output, batch, self.kernels())?.0)
+        Ok(BatchLoss::of(&output, batch)?.0)
     }
 
-    /// Loss and predictions with dropout, and the gradient of the mean loss of a token for each
-    /// parameter, in their order. They may stand in memory that the next call writes over.
+    /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect to
+    /// each parameter, in their order. The next call may overwrite these gradients.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -56,10 +61,10 @@ pub trait Model {
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(Score, Vec<Tensor>)> {
+    ) -> Result<(BatchLoss, Vec<Tensor>)> {
         let output = self.forward(batch, forcing, Mode::Train(noise))?;
-        let (score, mean_loss) = Score::of(&output, batch, self.kernels())?;
-        Ok((score, self.params().gradients(&mean_loss)?))
+        let (loss, mean) = BatchLoss::of(&output, batch)?;
+        Ok((loss, self.params().gradients(&mean)?))
     }
 }
 
@@ -72,15 +77,7 @@ impl Model for Seq2Seq {
         self.tokens()
     }
 
-    fn kernels(&self) -> Kernels {
-        self.kernels()
-    }
-
-    fn threads(&self) -> NonZeroUsize {
-        self.threads()
-    }
-
-    fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Output> {
+    fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<ForwardOutput> {
         self.forward(batch, forcing, mode)
     }
 
@@ -88,8 +85,16 @@ impl Model for Seq2Seq {
         greedy(self, source, stop, with_weights)
     }
 
-    fn score(&mut self, batch: &Batch, forcing: &Forcing) -> Result<Score> {
-        self.score(batch, forcing)
+    fn threads(&self) -> NonZeroUsize {
+        self.threads()
+    }
+
+    fn kernels_name(&self) -> &'static str {
+        self.kernels_name()
+    }
+
+    fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
+        self.loss(batch, forcing)
     }
 
     fn gradients(
@@ -97,7 +102,7 @@ impl Model for Seq2Seq {
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(Score, Vec<Tensor>)> {
+    ) -> Result<(BatchLoss, Vec<Tensor>)> {
         self.gradients(batch, forcing, noise)
     }
 }

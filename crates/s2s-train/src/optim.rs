@@ -1,36 +1,30 @@
-//! Adam over a model's parameters, with its state in sight.
+//! Adam over a model's parameters, with accessible state.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor, bail};
-use s2s_kernels::{AdamStep, Kernels, Moments};
+use s2s_kernels::{AdamStep, Moments, adam, squared_norm};
 use s2s_model::Params;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// Adam with decoupled weight decay and global-norm clipping; the equations stand in
-/// [`s2s_kernels`].
+/// Adam with decoupled weight decay and clipping by the global norm; see [`s2s_kernels::adam`] for the
+/// equations.
 #[derive(Debug)]
 pub struct Adam {
     moments: Vec<Moments>,
     clip_norm: f64,
     weight_decay: f64,
-    kernels: Kernels,
 }
 
 impl Adam {
-    /// With moments of zero; a `clip_norm` of 0 turns clipping off.
+    /// An optimizer with zero moments. A `clip_norm` of 0 turns clipping off.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn new(
-        params: &Params,
-        clip_norm: f64,
-        weight_decay: f64,
-        kernels: Kernels,
-    ) -> Result<Self> {
+    pub fn new(params: &Params, clip_norm: f64, weight_decay: f64) -> Result<Self> {
         let moments = params
             .iter()
             .map(|(_, var)| Moments::zeros_like(var))
@@ -39,19 +33,18 @@ impl Adam {
             moments,
             clip_norm,
             weight_decay,
-            kernels,
         })
     }
 
-    /// One moment a parameter, in the parameters' order.
+    /// The moments of each parameter, in the parameters' order.
     pub fn moments(&self) -> &[Moments] {
         &self.moments
     }
 
-    /// Replaces the moments by those of a checkpoint.
+    /// Replaces the moments, for a checkpoint.
     ///
     /// # Errors
-    /// If there are more or fewer than parameters, or a shape differs.
+    /// If their number or a shape differs from the parameters'.
     pub fn set_moments(&mut self, moments: Vec<Moments>) -> Result<()> {
         let shapes = |moments: &[Moments]| -> Vec<_> {
             moments
@@ -68,8 +61,8 @@ impl Adam {
 
     /// The `update`-th update (counted from 1) of all parameters, in place.
     ///
-    /// `grad_norm` is the [`global_norm`] of the gradients: where it exceeds the bound, all are
-    /// scaled down to it. Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063.
+    /// `grad_norm` is the [`global_norm`] of the gradients. If it exceeds the bound, all gradients are
+    /// scaled by one factor so that their norm is the bound. Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -100,7 +93,7 @@ impl Adam {
         };
         let all = params.iter().zip(gradients).zip(&mut self.moments);
         let all = all.map(|(((_, var), gradient), moments)| (var, gradient, moments));
-        self.kernels.adam(all, &step, threads)
+        adam(all, &step, threads)
     }
 }
 
@@ -108,8 +101,8 @@ impl Adam {
 ///
 /// # Errors
 /// If the device fails.
-pub fn global_norm(gradients: &[Tensor], kernels: Kernels, threads: NonZeroUsize) -> Result<f64> {
-    Ok(kernels.squared_norm(gradients, threads)?.sqrt())
+pub fn global_norm(gradients: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
+    Ok(squared_norm(gradients, threads)?.sqrt())
 }
 
 #[cfg(test)]
@@ -124,7 +117,7 @@ mod tests {
     fn quadratic(clip_norm: f64) -> Result<(Params, Adam)> {
         let mut params = Params::new(0, DType::F64, &Device::Cpu);
         params.root().get("w", 3, Init::Normal)?;
-        let adam = Adam::new(&params, clip_norm, 0.0, Kernels::Reference)?;
+        let adam = Adam::new(&params, clip_norm, 0.0)?;
         Ok((params, adam))
     }
 
@@ -145,11 +138,7 @@ mod tests {
     #[test]
     fn clipping_scales_all_gradients_by_one_factor() -> Result<()> {
         let gradient = Tensor::new(&[3.0_f64, 4.0, 0.0], &Device::Cpu)?;
-        let norm = global_norm(
-            std::slice::from_ref(&gradient),
-            Kernels::Reference,
-            NonZeroUsize::MIN,
-        )?;
+        let norm = global_norm(std::slice::from_ref(&gradient), ONE)?;
         assert_eq!(norm, 5.0);
         let first_moment = |clip_norm| -> Result<Vec<f64>> {
             let (params, mut adam) = quadratic(clip_norm)?;

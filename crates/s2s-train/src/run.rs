@@ -43,7 +43,6 @@ pub struct Run {
     dir: RunDir,
     _lock: RunLock,
     trainer: Trainer<Seq2Seq>,
-    device: Device,
     passed_over: Vec<String>,
 }
 
@@ -76,7 +75,6 @@ impl Run {
             dir,
             _lock: lock,
             trainer,
-            device: place.device.clone(),
             passed_over: Vec::new(),
         })
     }
@@ -112,7 +110,6 @@ impl Run {
             dir,
             _lock: lock,
             trainer,
-            device: place.device.clone(),
             passed_over,
         })
     }
@@ -232,7 +229,7 @@ impl Run {
         for index in chosen {
             let example = data.example(Split::Test, index);
             let vocabulary = data.vocabulary();
-            let record = attention_of(model, &example, vocabulary, markers, step, &self.device)?;
+            let record = attention_of(model, &example, vocabulary, markers, step)?;
             serde_json::to_writer(&mut samples, &record).map_err(candle_core::Error::wrap)?;
             samples.push(b'\n');
         }

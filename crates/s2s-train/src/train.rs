@@ -31,7 +31,6 @@ pub struct Trainer<M> {
     snapshot: Arc<Snapshot>, // the last one, in whose memory the next is made
     total_steps: u64,
     eval_every: u64,
-    device: Device,
     last: Option<LastFinite>, // of this process, for the diagnosis
 }
 
@@ -71,7 +70,7 @@ impl Trainer<Seq2Seq> {
         let tokens = tokens_of(data.source.vocabulary());
         let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
         model.set_threads(threads);
-        Self::with_model(config, data, model, device)
+        Self::with_model(config, data, model)
     }
 }
 
@@ -80,12 +79,7 @@ impl<M: Model> Trainer<M> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn with_model(
-        config: ExperimentConfig,
-        data: Data,
-        model: M,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
         let steps_per_epoch = data.source.n_batches(Split::Train);
         let train = &config.train;
         let (clip_norm, decay) = (train.clip_norm.get(), train.weight_decay.get());
@@ -93,13 +87,12 @@ impl<M: Model> Trainer<M> {
             total_steps: config.total_steps(steps_per_epoch),
             eval_every: config.eval_every(steps_per_epoch),
             eval_data: data.source.with_batch_size(train.eval_batch_size),
-            optimizer: Adam::new(model.params(), clip_norm, decay, model.kernels())?,
+            optimizer: Adam::new(model.params(), clip_norm, decay)?,
             state: TrainState {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 ..TrainState::default()
             },
             snapshot: Arc::default(),
-            device: device.clone(),
             last: None,
             config,
             data,
@@ -155,17 +148,16 @@ impl<M: Model> Trainer<M> {
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
         let padded = self.data.source.batch(Split::Train, step - 1);
-        let params_dtype = self.model.params().dtype();
-        let batch = to_batch(&padded, self.model.tokens(), params_dtype, &self.device)?;
+        let batch = to_batch(padded, self.model.tokens())?;
 
         let noise = Noise::new(seed, step);
         let ratio = forcing_ratio(&config.teacher_forcing, step, self.total_steps);
         let scope = config.teacher_forcing.per;
-        let forcing = noise.coins(ratio, scope, padded.n_rows(), padded.target_len());
+        let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
 
-        let (score, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-        let grad_norm = global_norm(&gradients, self.model.kernels(), self.model.threads())?;
-        let tally = Tally::forced(&score, &padded);
+        let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
+        let grad_norm = global_norm(&gradients, self.model.threads())?;
+        let tally = Tally::forced(&loss, &batch);
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;
 
@@ -240,8 +232,7 @@ impl<M: Model> Trainer<M> {
         split: Split,
         observers: &mut [&mut dyn Observer],
     ) -> Result<Option<Evaluation>> {
-        let (model, device) = (&mut self.model, &self.device);
-        evaluate_observed(model, &*self.eval_data, split, device, observers)
+        evaluate_observed(&mut self.model, &*self.eval_data, split, observers)
     }
 
     /// Why the run is over before its last step, if it is.
@@ -347,7 +338,7 @@ impl<M: Model> Trainer<M> {
 
         let (probe, vocabulary) = (self.probe(), self.data.source.vocabulary());
         let markers = self.config.data.source_markers;
-        let probe = attention_of(&self.model, &probe, vocabulary, markers, step, &self.device)?;
+        let probe = attention_of(&self.model, &probe, vocabulary, markers, step)?;
         Ok((metrics, probe))
     }
 

@@ -311,8 +311,7 @@ impl Oracle {
         if sources.is_empty() {
             return;
         }
-        let (tokens, device) = (self.model.tokens(), &Device::Cpu);
-        let source = Source::new(&sources, tokens, DType::F32, device).expect("what was parsed");
+        let source = Source::new(&sources, self.model.tokens()).expect("what was parsed");
         let mut greedy = Greedy::new(&self.model).expect("a small model");
         let answers = greedy.decode(&source, Stop::AtEos, true);
         assert_eq!(answers.expect("an answer").len(), sources.len());

@@ -184,7 +184,7 @@ impl Evaluation {
     ) -> anyhow::Result<ControlFlow<()>> {
         let config = &loaded.config;
         let data = Synthetic::new(&config.data, config.seed, config.train.eval_batch_size)?;
-        let by_length = ByLength::new(&loaded.model, &config.data, &loaded.place.device)?;
+        let by_length = ByLength::new(&loaded.model, &config.data)?;
         let n_samples = usize::try_from(self.record.request.samples)?;
         let missing = self.record.missing();
         let lengths = missing.iter().map(|(length, _)| *length);

@@ -71,7 +71,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         mut model,
         config,
         step,
-        place,
         ..
     } = args.checkpoint.load_with(match args.allow_nonfinite {
         true => Numbers::Any,
@@ -81,7 +80,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let data = reopen_data(&dir, &config)?
         .source
         .with_batch_size(batch_size);
-    let record = evaluate(&mut model, &*data, args.split, &place.device)?.record(args.split, step);
+    let record = evaluate(&mut model, &*data, args.split)?.record(args.split, step);
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
     } else {

@@ -147,8 +147,7 @@ impl<'a> Oracle<'a> {
         let mut all = vec![Decoded::default(); sources.len()];
         for batch in batches(&lengths) {
             let read: Vec<Vec<Token>> = batch.iter().map(|&i| self.read(sources[i])).collect();
-            let (model, device) = (&self.loaded.model, &self.loaded.place.device);
-            let source = Source::new(&read, model.tokens(), model.params().dtype(), device)?;
+            let source = Source::new(&read, self.loaded.model.tokens())?;
             let decoded = greedy.decode(&source, self.stop(), self.args.attention)?;
             for (index, decoded) in batch.into_iter().zip(decoded) {
                 all[index] = decoded;

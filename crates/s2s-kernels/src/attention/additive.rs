@@ -1,6 +1,6 @@
 //! Additive attention on slices: see the [equations](super).
 
-use super::kernel::{Memory, Scorer, Step, StepGrads, all_of, all_of_mut};
+use super::kernel::{Memory, Scorer, Step, StepGrads, parameters};
 use super::queries::Queries;
 use crate::lanes::sum_of_three;
 use crate::linear::bias_gradient;
@@ -8,10 +8,19 @@ use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
 
+parameters! {
+    /// The parameters of additive attention.
+    AdditiveParams {
+        /// `[A, D]`.
+        query_weight,
+        /// `[A]`.
+        query_bias,
+        /// `[A]`.
+        energy,
+    }
+}
+
 /// `score[b,s] = energy · tanh(W state[b] + b + key[b,s])`, its weights packed.
-///
-/// Parameters: `W [A, D]`, `b [A]`, `energy [A]`; the keys are projected by whoever prepares the
-/// memory.
 #[derive(Clone, Debug, Default)]
 pub struct Additive<T: Real> {
     query: Queries<T>,
@@ -27,10 +36,10 @@ impl<T: Real> Additive<T> {
 
 impl<T: Real> Scorer<T> for Additive<T> {
     fn pack(&mut self, params: &[&[T]]) {
-        let &[weight, bias, energy] = all_of(params);
-        self.query.pack(&[[weight, bias]]);
+        let params = AdditiveParams::of(params);
+        self.query.pack(&[[params.query_weight, params.query_bias]]);
         self.energy.clear();
-        self.energy.extend_from_slice(energy);
+        self.energy.extend_from_slice(params.energy);
     }
 
     fn kept(&self, _source_len: usize) -> usize {
@@ -78,9 +87,10 @@ impl<T: Real> Scorer<T> for Additive<T> {
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
-        let [weight, bias, energy] = all_of_mut(grads);
-        self.query.gradients(kept, states, [[weight, bias]], team);
-        bias_gradient(energy, sums, team);
+        let grads = AdditiveParams::of_mut(grads);
+        let query = [grads.query_weight, grads.query_bias];
+        self.query.gradients(kept, states, [query], team);
+        bias_gradient(grads.energy, sums, team);
     }
 }
 

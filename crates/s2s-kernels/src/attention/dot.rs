@@ -5,7 +5,7 @@
 //! score[b,s] = scale · state[b] · key[b,s]
 //! ```
 
-use super::kernel::{Scorer, Step, StepGrads, add_scaled, all_of, all_of_mut};
+use super::kernel::{Scorer, Step, StepGrads, add_scaled};
 use crate::lanes::dot;
 use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
@@ -28,9 +28,7 @@ impl<T: Real> Dot<T> {
 }
 
 impl<T: Real> Scorer<T> for Dot<T> {
-    fn pack(&mut self, params: &[&[T]]) {
-        let [] = all_of(params);
-    }
+    fn pack(&mut self, _params: &[&[T]]) {}
 
     fn kept(&self, _source_len: usize) -> usize {
         0
@@ -59,10 +57,9 @@ impl<T: Real> Scorer<T> for Dot<T> {
         _kept: Matrix<'_, T>,
         _states: Matrix<'_, T>,
         _sums: Matrix<'_, T>,
-        grads: &mut [&mut [T]],
+        _grads: &mut [&mut [T]],
         _team: &mut Team<T>,
     ) {
-        let [] = all_of_mut(grads);
     }
 }
 

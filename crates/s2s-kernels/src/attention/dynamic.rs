@@ -11,7 +11,7 @@
 //! Filters and scores are those of [`features`](super::features).
 
 use super::features::{Scene, SceneGrads, convolve, convolve_backward, transpose};
-use super::kernel::{Scorer, Step, StepGrads, add_scaled, all_of, all_of_mut};
+use super::kernel::{Scorer, Step, StepGrads, add_scaled, parameters};
 use super::queries::Queries;
 use super::start::Start;
 use crate::lanes::dot;
@@ -20,10 +20,27 @@ use crate::real::{Matrix, Output, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
 
+parameters! {
+    /// The parameters of dynamic convolution attention.
+    DynamicConvolutionParams {
+        /// `[A, D]`.
+        query_weight,
+        /// `[A]`.
+        query_bias,
+        /// `[N·width, A]`.
+        dynamic,
+        /// The fixed filters, `[N, width]`.
+        filters,
+        /// `[A, 2N]`.
+        location_weight,
+        /// `[A]`.
+        location_bias,
+        /// `[A]`.
+        energy,
+    }
+}
+
 /// Scores of what fixed filters, and filters made by the state, see of the weights before.
-///
-/// Parameters: `W [A, D]`, `w [A]`, `V [N·width, A]`, the fixed filters `[N, width]`, `L [A, 2N]`,
-/// `l [A]`, `energy [A]`. There are no keys.
 #[derive(Clone, Debug, Default)]
 pub struct DynamicConvolution<T: Real> {
     query: Queries<T>,
@@ -70,8 +87,16 @@ impl<T: Real> DynamicConvolution<T> {
 
 impl<T: Real> Scorer<T> for DynamicConvolution<T> {
     fn pack(&mut self, params: &[&[T]]) {
-        let &[weight, query_bias, dynamic, filters, location, bias, energy] = all_of(params);
-        self.query.pack(&[[weight, query_bias]]);
+        let DynamicConvolutionParams {
+            query_weight,
+            query_bias,
+            dynamic,
+            filters,
+            location_weight: location,
+            location_bias: bias,
+            energy,
+        } = DynamicConvolutionParams::of(params);
+        self.query.pack(&[[query_weight, query_bias]]);
         for (own, given) in [
             (&mut self.dynamic, dynamic),
             (&mut self.filters, filters),
@@ -125,9 +150,17 @@ impl<T: Real> Scorer<T> for DynamicConvolution<T> {
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
-        let [weight, query_bias, dynamic, filters, location, bias, energy] = all_of_mut(grads);
-        self.query
-            .gradients(kept, states, [[weight, query_bias]], team);
+        let DynamicConvolutionParams {
+            query_weight,
+            query_bias,
+            dynamic,
+            filters,
+            location_weight: location,
+            location_bias: bias,
+            energy,
+        } = DynamicConvolutionParams::of_mut(grads);
+        let query = [query_weight, query_bias];
+        self.query.gradients(kept, states, [query], team);
         // forward: dynamic = V hidden
         let hidden = kept.columns(0, energy.len());
         let d_dynamic = kept.columns(self.dynamic_at() + filters.len(), filters.len());

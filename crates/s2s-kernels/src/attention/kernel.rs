@@ -74,7 +74,7 @@ fn at<T>(all: &[T], index: usize, rows: usize) -> &[T] {
 pub struct Step<'a, T> {
     /// The decoder's state before the step, `[rows, D]`.
     pub state: Matrix<'a, T>,
-    /// The weights of the step before, `[rows, S]`; 0 at the first.
+    /// The weights of the step before, `[rows, S]`; at the first step those of [`Start`].
     pub previous: &'a [T],
     /// All rows of the batch.
     pub memory: Memory<'a, T>,
@@ -101,8 +101,8 @@ pub struct StepGrads<'a, T> {
 /// Steps run over ranges of a batch's rows, perhaps on several threads: a row must not depend on
 /// another. What sums over rows is left to [`gradients`](Self::gradients).
 pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
-    /// Packs the mechanism's parameters, each row by row, in the order of its own documentation;
-    /// once after each change of them.
+    /// Packs the mechanism's parameters, each row by row, in the order of its parameter struct; to be
+    /// called after each change of them.
     fn pack(&mut self, params: &[&[T]]);
 
     /// Where it looked before the first step, if that matters to it.
@@ -145,17 +145,43 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
 
 dyn_clone::clone_trait_object!(<T: Real> Scorer<T>);
 
-/// A mechanism's parameters or their gradients, as many as it has.
-#[track_caller]
-pub(super) fn all_of<P, const N: usize>(params: &[P]) -> &[P; N] {
-    params.try_into().expect("a slice for each parameter")
+/// Declares the parameters of a mechanism as a struct with one field each. It is generic over what
+/// stands for a parameter: its name, its values or its gradient. A caller lists them by field, and a
+/// scorer reads them by field; only this macro knows their order.
+macro_rules! parameters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<P> {
+            $($(#[$field_doc])* pub $field: P,)*
+        }
+
+        impl<P> $name<P> {
+            #[track_caller]
+            fn of(all: &[P]) -> Self
+            where
+                P: Copy,
+            {
+                let &[$($field),*] = all else { panic!("{} parameters", all.len()) };
+                $name { $($field),* }
+            }
+
+            #[track_caller]
+            fn of_mut(all: &mut [P]) -> $name<&mut P> {
+                let [$($field),*] = all else { panic!("{} parameters", all.len()) };
+                $name { $($field),* }
+            }
+        }
+
+        impl<P> From<$name<P>> for Vec<P> {
+            fn from(params: $name<P>) -> Self {
+                vec![$(params.$field),*]
+            }
+        }
+    };
 }
 
-/// As [`all_of`], to write.
-#[track_caller]
-pub(super) fn all_of_mut<P, const N: usize>(params: &mut [P]) -> &mut [P; N] {
-    params.try_into().expect("a slice for each parameter")
-}
+pub(super) use parameters;
 
 multiversion! {
     /// Turns the scores `[rows, S]` into weights, and sums the values by them into

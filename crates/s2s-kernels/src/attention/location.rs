@@ -8,7 +8,7 @@
 //! Filters and scores are those of [`features`](super::features).
 
 use super::features::{Scene, SceneGrads, convolve, convolve_backward, transpose};
-use super::kernel::{Scorer, Step, StepGrads, all_of, all_of_mut};
+use super::kernel::{Scorer, Step, StepGrads, parameters};
 use super::queries::Queries;
 use super::start::Start;
 use crate::linear::bias_gradient;
@@ -16,9 +16,23 @@ use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
 
+parameters! {
+    /// The parameters of location-aware attention.
+    LocationParams {
+        /// `[A, D]`.
+        query_weight,
+        /// `[A]`.
+        query_bias,
+        /// `[N, width]`.
+        filters,
+        /// `[A, N]`.
+        location,
+        /// `[A]`.
+        energy,
+    }
+}
+
 /// Additive scores that see what filters make of the weights before.
-///
-/// Parameters: `W [A, D]`, `b [A]`, the filters `[N, width]`, `L [A, N]`, `energy [A]`.
 #[derive(Clone, Debug, Default)]
 pub struct Location<T: Real> {
     query: Queries<T>,
@@ -52,8 +66,14 @@ impl<T: Real> Location<T> {
 
 impl<T: Real> Scorer<T> for Location<T> {
     fn pack(&mut self, params: &[&[T]]) {
-        let &[weight, bias, filters, location, energy] = all_of(params);
-        self.query.pack(&[[weight, bias]]);
+        let LocationParams {
+            query_weight,
+            query_bias,
+            filters,
+            location,
+            energy,
+        } = LocationParams::of(params);
+        self.query.pack(&[[query_weight, query_bias]]);
         self.filters.clear();
         self.filters.extend_from_slice(filters);
         self.location.resize(location.len(), T::ZERO);
@@ -108,8 +128,15 @@ impl<T: Real> Scorer<T> for Location<T> {
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
-        let [weight, bias, filters, location, energy] = all_of_mut(grads);
-        self.query.gradients(kept, states, [[weight, bias]], team);
+        let LocationParams {
+            query_weight,
+            query_bias,
+            filters,
+            location,
+            energy,
+        } = LocationParams::of_mut(grads);
+        let query = [query_weight, query_bias];
+        self.query.gradients(kept, states, [query], team);
         bias_gradient(energy, sums.columns(0, energy.len()), team);
         let mut transposed = vec![T::ZERO; location.len()];
         let first = energy.len();

@@ -11,7 +11,7 @@
 //! the source, but by a few operations a position instead of hundreds.
 
 use super::additive::{AdditiveRow, additive_backward};
-use super::kernel::{Scorer, Step, StepGrads, all_of, all_of_mut};
+use super::kernel::{Scorer, Step, StepGrads, parameters};
 use super::queries::Queries;
 use super::shift::{self, CONTROLS};
 use super::start::Start;
@@ -21,10 +21,38 @@ use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
 
+parameters! {
+    /// The parameters of location-relative attention.
+    LocationRelativeParams {
+        /// `[A, D]`.
+        query_weight,
+        /// `[A]`.
+        query_bias,
+        /// `[A]`.
+        energy,
+        /// `[3, D]`.
+        shift_weight,
+        /// `[3]`.
+        shift_bias,
+        /// `[1, D]`.
+        sharpen_weight,
+        /// `[1]`.
+        sharpen_bias,
+    }
+}
+
+impl<P> LocationRelativeParams<P> {
+    /// Weights and biases of the maps of the state, in the order in which they are packed.
+    fn maps(self) -> [[P; 2]; 3] {
+        [
+            [self.query_weight, self.query_bias],
+            [self.shift_weight, self.shift_bias],
+            [self.sharpen_weight, self.sharpen_bias],
+        ]
+    }
+}
+
 /// Additive scores, with the weights before, shifted and sharpened, as a prior.
-///
-/// Parameters: `W [A, D]`, `b [A]`, `energy [A]`; weight and bias of the shift's kernel, `[3, D]` and
-/// `[3]`, and of its sharpness, `[1, D]` and `[1]`.
 #[derive(Clone, Debug, Default)]
 pub struct LocationRelative<T: Real> {
     /// The query, then the shift's controls.
@@ -45,19 +73,10 @@ impl<T: Real> LocationRelative<T> {
 
 impl<T: Real> Scorer<T> for LocationRelative<T> {
     fn pack(&mut self, params: &[&[T]]) {
-        let &[
-            weight,
-            bias,
-            energy,
-            shift,
-            shift_bias,
-            sharpen,
-            sharpen_bias,
-        ] = all_of(params);
-        self.queries
-            .pack(&[[weight, bias], [shift, shift_bias], [sharpen, sharpen_bias]]);
+        let params = LocationRelativeParams::of(params);
+        self.queries.pack(&params.maps());
         self.energy.clear();
-        self.energy.extend_from_slice(energy);
+        self.energy.extend_from_slice(params.energy);
     }
 
     fn start(&self) -> Start {
@@ -138,18 +157,9 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
-        let [
-            weight,
-            bias,
-            energy,
-            shift,
-            shift_bias,
-            sharpen,
-            sharpen_bias,
-        ] = all_of_mut(grads);
-        let maps = [[weight, bias], [shift, shift_bias], [sharpen, sharpen_bias]];
-        self.queries.gradients(kept, states, maps, team);
-        bias_gradient(energy, sums, team);
+        let grads = LocationRelativeParams::of_mut(grads);
+        bias_gradient(grads.energy, sums, team);
+        self.queries.gradients(kept, states, grads.maps(), team);
     }
 }
 

@@ -1,17 +1,15 @@
-//! No attention, inside a decoder that asks for one.
+//! No attention, for a decoder whose loop expects a scorer.
 
-use super::kernel::{Scorer, Step, StepGrads, all_of, all_of_mut};
+use super::kernel::{Scorer, Step, StepGrads};
 use crate::real::{Matrix, Real};
 use crate::team::Team;
 
-/// Scores of -∞: all weights are 0, and the context is, too. It has no parameters.
+/// Scores of -∞: all weights and the context are 0. It has no parameters.
 #[derive(Clone, Copy, Debug)]
-pub struct Nowhere;
+pub struct NoScores;
 
-impl<T: Real> Scorer<T> for Nowhere {
-    fn pack(&mut self, params: &[&[T]]) {
-        let [] = all_of(params);
-    }
+impl<T: Real> Scorer<T> for NoScores {
+    fn pack(&mut self, _params: &[&[T]]) {}
 
     fn kept(&self, _source_len: usize) -> usize {
         0
@@ -39,9 +37,8 @@ impl<T: Real> Scorer<T> for Nowhere {
         _kept: Matrix<'_, T>,
         _states: Matrix<'_, T>,
         _sums: Matrix<'_, T>,
-        grads: &mut [&mut [T]],
+        _grads: &mut [&mut [T]],
         _team: &mut Team<T>,
     ) {
-        let [] = all_of_mut(grads);
     }
 }

@@ -10,7 +10,7 @@
 //! The shift and γ are [`shift`](super::shift)'s.
 
 use super::additive::{AdditiveRow, additive_backward, additive_scores};
-use super::kernel::{Scorer, Step, StepGrads, all_of, all_of_mut, softmax, softmax_backward};
+use super::kernel::{Scorer, Step, StepGrads, parameters, softmax, softmax_backward};
 use super::queries::Queries;
 use super::shift::{self, CONTROLS};
 use super::start::Start;
@@ -20,10 +20,43 @@ use crate::real::{Matrix, Real};
 use crate::simd::multiversion;
 use crate::team::Team;
 
+parameters! {
+    /// The parameters of the addressing of neural Turing machines.
+    NtmParams {
+        /// `[A, D]`.
+        query_weight,
+        /// `[A]`.
+        query_bias,
+        /// `[A]`.
+        energy,
+        /// `[1, D]`.
+        gate_weight,
+        /// `[1]`.
+        gate_bias,
+        /// `[3, D]`.
+        shift_weight,
+        /// `[3]`.
+        shift_bias,
+        /// `[1, D]`.
+        sharpen_weight,
+        /// `[1]`.
+        sharpen_bias,
+    }
+}
+
+impl<P> NtmParams<P> {
+    /// Weights and biases of the maps of the state, in the order in which they are packed.
+    fn maps(self) -> [[P; 2]; 4] {
+        [
+            [self.query_weight, self.query_bias],
+            [self.gate_weight, self.gate_bias],
+            [self.shift_weight, self.shift_bias],
+            [self.sharpen_weight, self.sharpen_bias],
+        ]
+    }
+}
+
 /// Content or the weights before, as a gate decides, then a shift.
-///
-/// Parameters: `W [A, D]`, `b [A]`, `energy [A]`; weight and bias of the gate, `[1, D]` and `[1]`, of
-/// the shift's kernel, `[3, D]` and `[3]`, and of its sharpness, `[1, D]` and `[1]`.
 #[derive(Clone, Debug, Default)]
 pub struct Ntm<T: Real> {
     /// The query, then the gate, then the shift's controls.
@@ -44,25 +77,10 @@ impl<T: Real> Ntm<T> {
 
 impl<T: Real> Scorer<T> for Ntm<T> {
     fn pack(&mut self, params: &[&[T]]) {
-        let &[
-            weight,
-            bias,
-            energy,
-            gate,
-            gate_bias,
-            shift,
-            shift_bias,
-            sharpen,
-            sharpen_bias,
-        ] = all_of(params);
-        self.queries.pack(&[
-            [weight, bias],
-            [gate, gate_bias],
-            [shift, shift_bias],
-            [sharpen, sharpen_bias],
-        ]);
+        let params = NtmParams::of(params);
+        self.queries.pack(&params.maps());
         self.energy.clear();
-        self.energy.extend_from_slice(energy);
+        self.energy.extend_from_slice(params.energy);
     }
 
     fn start(&self) -> Start {
@@ -143,25 +161,9 @@ impl<T: Real> Scorer<T> for Ntm<T> {
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
-        let [
-            weight,
-            bias,
-            energy,
-            gate,
-            gate_bias,
-            shift,
-            shift_bias,
-            sharpen,
-            sharpen_bias,
-        ] = all_of_mut(grads);
-        let maps = [
-            [weight, bias],
-            [gate, gate_bias],
-            [shift, shift_bias],
-            [sharpen, sharpen_bias],
-        ];
-        self.queries.gradients(kept, states, maps, team);
-        bias_gradient(energy, sums, team);
+        let grads = NtmParams::of_mut(grads);
+        bias_gradient(grads.energy, sums, team);
+        self.queries.gradients(kept, states, grads.maps(), team);
     }
 }
 

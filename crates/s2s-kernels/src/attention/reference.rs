@@ -2,7 +2,11 @@
 
 use candle_core::{Result, Tensor};
 
-pub(crate) fn additive_scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
+/// The definition of [`additive_scores`](crate::additive_scores()).
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn additive_scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result<Tensor> {
     let (batch, source_len, units) = keys.dims3()?;
     keys.broadcast_add(&query.unsqueeze(1)?)?
         .tanh()? // [B, S, A]

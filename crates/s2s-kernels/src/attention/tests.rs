@@ -6,7 +6,7 @@ use super::dynamic::DynamicConvolution;
 use super::kernel::{Memory, Scorer, Step, StepGrads, weigh};
 use super::location::Location;
 use super::location_relative::LocationRelative;
-use super::none::Nowhere;
+use super::none::NoScores;
 use super::ntm::Ntm;
 use super::start::Start;
 use crate::gradcheck::{assert_gradient, dot, numbers};
@@ -58,7 +58,7 @@ fn mechanisms<T: Real>() -> Vec<Mechanism<T>> {
             &[&query, &[UNITS], &shift],
             UNITS,
         ),
-        of("none", Box::new(Nowhere), &[], 0),
+        of("none", Box::new(NoScores), &[], 0),
     ];
     // Narrow, odd, even, and wider than the source on both sides.
     for width in [1, 3, 4, 15] {

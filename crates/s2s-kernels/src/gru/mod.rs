@@ -15,13 +15,13 @@ pub(crate) mod reference;
 
 use candle_core::Tensor;
 
-/// The gated recurrent unit; see [`Kernels::gru`](crate::Kernels::gru) for its equations.
+/// The gated recurrent unit; see [`gru`](crate::gru()) for its equations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gru;
 
-/// What a GRU makes of a batch of rows.
+/// The output of a GRU layer.
 #[derive(Clone, Debug)]
-pub struct GruRun {
+pub struct GruOutput {
     /// The state at each position, `[B, S, H]`; 0 where padded.
     pub states: Tensor,
     /// The state after the last position read, `[B, H]`.

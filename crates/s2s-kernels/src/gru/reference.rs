@@ -1,40 +1,51 @@
 //! The GRU in plain tensor operations.
 
 use candle_core::{Result, Tensor};
+use candle_nn::ops::sigmoid;
 
-use super::GruRun;
-use crate::recurrent::reference::{linear, sigmoid, steps};
+use super::{Gru, GruOutput};
+use crate::recurrent::Cell;
+use crate::recurrent::reference::{Projection, scan};
 use crate::{Direction, Ragged, RecurrentWeights};
 
-pub(crate) fn sequence(
+/// The definition of [`gru`](crate::gru()).
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn gru(
     input: &Tensor,
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
-) -> Result<GruRun> {
-    let (states, [last]) = steps(input, weights, rows, direction, update)?;
-    Ok(GruRun { states, last })
+) -> Result<GruOutput> {
+    weights.check(Gru::GATES, input)?;
+    let hidden_projection = Projection::hidden(weights)?;
+    let (states, [last]) = scan(input, weights, rows, direction, |gates, [hidden]| {
+        Ok([step(gates, hidden, &hidden_projection)?])
+    })?;
+    Ok(GruOutput { states, last })
 }
 
-pub(crate) fn cell(input: &Tensor, hidden: &Tensor, weights: &RecurrentWeights) -> Result<Tensor> {
-    let gates = linear(input, &weights.weight_ih, &weights.bias_ih)?; // [B, 3H]
-    let [hidden] = update(&gates, [hidden], weights)?;
-    Ok(hidden)
+/// One step of a GRU: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state `[B, H]`.
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn gru_cell(input: &Tensor, hidden: &Tensor, weights: &RecurrentWeights) -> Result<Tensor> {
+    weights.check(Gru::GATES, input)?;
+    let gates = Projection::input(weights)?.forward(input)?; // [B, 3H]
+    step(&gates, hidden, &Projection::hidden(weights)?)
 }
 
-/// The equations of the module, from the input's share of the gates `[B, 3H]`.
-fn update(
-    input_gates: &Tensor,
-    [hidden]: [&Tensor; 1],
-    weights: &RecurrentWeights,
-) -> Result<[Tensor; 1]> {
-    let hidden_gates = linear(hidden, &weights.weight_hh, &weights.bias_hh)?; // [B, 3H]
+/// The equations of the module, from the input's part of the gates `[B, 3H]`.
+fn step(input_gates: &Tensor, hidden: &Tensor, projection: &Projection) -> Result<Tensor> {
+    let hidden_gates = projection.forward(hidden)?; // [B, 3H]
     let width = hidden.dim(1)?;
-    let gate = |gates: &Tensor, index: usize| gates.narrow(1, index * width, width);
-
-    let both = (input_gates.narrow(1, 0, 2 * width)? + hidden_gates.narrow(1, 0, 2 * width)?)?;
-    let both = sigmoid(&both)?; // [B, 2H]
-    let (reset, update) = (gate(&both, 0)?, gate(&both, 1)?);
-    let new = (gate(input_gates, 2)? + (reset * gate(&hidden_gates, 2)?)?)?.tanh()?;
-    Ok([(&new + (update * (hidden - &new)?)?)?])
+    let (both, last) = (2 * width, |gates: &Tensor| {
+        gates.narrow(1, 2 * width, width)
+    });
+    let gates = (input_gates.narrow(1, 0, both)? + hidden_gates.narrow(1, 0, both)?)?;
+    let gates = sigmoid(&gates)?; // [B, 2H]
+    let (reset, update) = (gates.narrow(1, 0, width)?, gates.narrow(1, width, width)?);
+    let new = (last(input_gates)? + (reset * last(&hidden_gates)?)?)?.tanh()?;
+    &new + (update * (hidden - &new)?)?
 }

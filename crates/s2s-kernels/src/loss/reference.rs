@@ -6,7 +6,11 @@ use candle_nn::ops::log_softmax;
 use super::TokenLoss;
 use crate::Ragged;
 
-pub(crate) fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
+/// The definition of [`token_loss`](crate::token_loss()).
+///
+/// # Errors
+/// If the shapes disagree, or if no token is real.
+pub fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
     let n_tokens = rows.n_tokens();
     if n_tokens == 0 {
         bail!("the loss of a batch without a single real token is undefined");

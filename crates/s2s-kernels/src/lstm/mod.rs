@@ -20,13 +20,13 @@ use candle_core::Tensor;
 
 use crate::State;
 
-/// The long short-term memory; see [`Kernels::lstm`](crate::Kernels::lstm) for its equations.
+/// The long short-term memory; see [`lstm`](crate::lstm()) for its equations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lstm;
 
-/// What an LSTM makes of a batch of rows.
+/// The output of an LSTM layer.
 #[derive(Clone, Debug)]
-pub struct LstmRun {
+pub struct LstmOutput {
     /// `h` at each position, `[B, S, H]`; 0 where padded.
     pub states: Tensor,
     /// `h` and `c` after the last position read, `[B, H]` each.

@@ -1,49 +1,63 @@
 //! The LSTM in plain tensor operations.
 
 use candle_core::{Result, Tensor};
+use candle_nn::ops::sigmoid;
 
-use super::LstmRun;
-use crate::recurrent::reference::{linear, sigmoid, steps};
+use super::{Lstm, LstmOutput};
+use crate::recurrent::Cell;
+use crate::recurrent::reference::{Projection, scan};
 use crate::{Direction, Ragged, RecurrentWeights, State};
 
-pub(crate) fn sequence(
+/// The definition of [`lstm`](crate::lstm()).
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn lstm(
     input: &Tensor,
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
-) -> Result<LstmRun> {
-    let (states, [hidden, cell]) = steps(input, weights, rows, direction, update)?;
-    Ok(LstmRun {
+) -> Result<LstmOutput> {
+    weights.check(Lstm::GATES, input)?;
+    let hidden_projection = Projection::hidden(weights)?;
+    let (states, [hidden, cell]) = scan(input, weights, rows, direction, |gates, state| {
+        step(gates, state, &hidden_projection)
+    })?;
+    Ok(LstmOutput {
         states,
         last: State { hidden, cell },
     })
 }
 
-pub(crate) fn cell(
+/// One step of an LSTM: `input` `[B, I]` and a state of two `[B, H]` give the next state.
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn lstm_cell(
     input: &Tensor,
     state: &State<Tensor>,
     weights: &RecurrentWeights,
 ) -> Result<State<Tensor>> {
-    let gates = linear(input, &weights.weight_ih, &weights.bias_ih)?; // [B, 4H]
-    let [hidden, cell] = update(&gates, [&state.hidden, &state.cell], weights)?;
+    weights.check(Lstm::GATES, input)?;
+    let gates = Projection::input(weights)?.forward(input)?; // [B, 4H]
+    let state = [&state.hidden, &state.cell];
+    let [hidden, cell] = step(&gates, state, &Projection::hidden(weights)?)?;
     Ok(State { hidden, cell })
 }
 
-/// The equations of the module, from the input's share of the gates `[B, 4H]`.
-fn update(
+/// The equations of the module, from the input's part of the gates `[B, 4H]`.
+fn step(
     input_gates: &Tensor,
     [hidden, cell]: [&Tensor; 2],
-    weights: &RecurrentWeights,
+    projection: &Projection,
 ) -> Result<[Tensor; 2]> {
-    let gates = (input_gates + linear(hidden, &weights.weight_hh, &weights.bias_hh)?)?; // [B, 4H]
+    let gates = (input_gates + projection.forward(hidden)?)?; // [B, 4H]
     let width = hidden.dim(1)?;
-    let gate = |index: usize| gates.narrow(1, index * width, width);
-    let (input, forget, output) = (
-        sigmoid(&gate(0)?)?,
-        sigmoid(&gate(1)?)?,
-        sigmoid(&gate(3)?)?,
-    );
-    let new = gate(2)?.tanh()?;
+    let input_forget = sigmoid(&gates.narrow(1, 0, 2 * width)?)?; // [B, 2H]
+    let input = input_forget.narrow(1, 0, width)?;
+    let forget = input_forget.narrow(1, width, width)?;
+    let new = gates.narrow(1, 2 * width, width)?.tanh()?;
+    let output = sigmoid(&gates.narrow(1, 3 * width, width)?)?;
     let cell = ((forget * cell)? + (input * new)?)?;
     Ok([(output * cell.tanh()?)?, cell])
 }

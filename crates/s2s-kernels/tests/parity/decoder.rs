@@ -8,7 +8,7 @@ use s2s_kernels::slices::{
     Additive, Cell, Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams,
     DecoderSizes, Gru, Lstm, Memory, MemoryGrads, RecurrentGrads, RecurrentParams, Targets, Team,
 };
-use s2s_kernels::{Kernels, RecurrentWeights, State};
+use s2s_kernels::{RecurrentWeights, State, reference};
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
 
@@ -28,7 +28,7 @@ impl Referenced for Gru {
         weights: &RecurrentWeights,
     ) -> Result<State<Tensor>> {
         Ok(State {
-            hidden: Kernels::Reference.gru_cell(input, &state.hidden, weights)?,
+            hidden: reference::gru_cell(input, &state.hidden, weights)?,
             cell: state.cell.clone(),
         })
     }
@@ -40,7 +40,7 @@ impl Referenced for Lstm {
         state: &State<Tensor>,
         weights: &RecurrentWeights,
     ) -> Result<State<Tensor>> {
-        Kernels::Reference.lstm_cell(input, state, weights)
+        reference::lstm_cell(input, state, weights)
     }
 }
 
@@ -163,7 +163,7 @@ impl Case {
             });
             let token = Tensor::from_vec(token.collect(), batch, &device)?;
             let query = linear(&states[layers - 1].hidden, vars[3], vars[4])?;
-            let scores = Kernels::Reference.additive_scores(&query, keys, vars[5])?;
+            let scores = reference::additive_scores(&query, keys, vars[5])?;
             let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
             let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
             let mut word = vars[0].embedding(&token)?;

@@ -1,14 +1,23 @@
-//! Through candle: both kernels on the same variables.
+//! Each candle operator against its definition, on the same variables.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
-use s2s_kernels::{AdamStep, Direction, Kernels, Moments, Ragged, RecurrentWeights};
+use s2s_kernels::{
+    AdamStep, Direction, Moments, Ragged, RecurrentWeights, adam, additive_scores, gru, lstm,
+    reference, token_loss,
+};
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
 
-const BOTH: [Kernels; 2] = [Kernels::Fused, Kernels::Reference];
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    Kernel,
+    Definition,
+}
+
+const BOTH: [Path; 2] = [Path::Kernel, Path::Definition];
 
 #[derive(Clone, Copy, Debug)]
 enum Cell {
@@ -27,7 +36,7 @@ impl Cell {
     /// The states at all positions, then every vector of the last state.
     fn run(
         self,
-        kernels: Kernels,
+        path: Path,
         input: &Tensor,
         weights: &RecurrentWeights,
         rows: &Ragged,
@@ -35,12 +44,20 @@ impl Cell {
     ) -> Result<Vec<Tensor>> {
         Ok(match self {
             Self::Gru => {
-                let run = kernels.gru(input, weights, rows, direction)?;
-                vec![run.states, run.last]
+                let gru = match path {
+                    Path::Kernel => gru,
+                    Path::Definition => reference::gru,
+                };
+                let output = gru(input, weights, rows, direction)?;
+                vec![output.states, output.last]
             }
             Self::Lstm => {
-                let run = kernels.lstm(input, weights, rows, direction)?;
-                vec![run.states, run.last.hidden, run.last.cell]
+                let lstm = match path {
+                    Path::Kernel => lstm,
+                    Path::Definition => reference::lstm,
+                };
+                let output = lstm(input, weights, rows, direction)?;
+                vec![output.states, output.last.hidden, output.last.cell]
             }
         })
     }
@@ -84,8 +101,8 @@ fn check_layer(case: &LayerCase) -> Result<()> {
     let d_states = draw.tensor((batch, len, units))?;
     let d_last = [draw.tensor((batch, units))?, draw.tensor((batch, units))?];
     let rows = Ragged::new(lengths.clone(), len, DType::F32, &Device::Cpu)?;
-    let run = |kernels: Kernels| -> Result<Vec<Vec<f32>>> {
-        let said = cell.run(kernels, &input, &weights, &rows, *direction)?;
+    let run = |path: Path| -> Result<Vec<Vec<f32>>> {
+        let said = cell.run(path, &input, &weights, &rows, *direction)?;
         let mut loss = weighted_sum(&said[0], &d_states)?;
         for (last, d_last) in said[1..].iter().zip(&d_last) {
             loss = (loss + weighted_sum(last, d_last)?)?;
@@ -157,8 +174,8 @@ fn weights_of_the_other_cell_are_refused() -> Result<()> {
             })
         };
         let (own, foreign) = (weights(cell.gates())?, weights(other.gates())?);
-        for kernels in BOTH {
-            let run = |input, weights| cell.run(kernels, input, weights, &rows, Direction::Forward);
+        for path in BOTH {
+            let run = |input, weights| cell.run(path, input, weights, &rows, Direction::Forward);
             assert!(run(&input, &own).is_ok());
             assert!(run(&longer, &own).is_err());
             let error = run(&input, &foreign).unwrap_err().to_string();
@@ -175,8 +192,11 @@ fn check_scores(batch: usize, source_len: usize, units: usize, scale: f64) -> Re
     let keys = draw.var((batch, source_len, units))?;
     let energy = draw.var(units)?;
     let d_scores = draw.tensor((batch, source_len))?;
-    let run = |kernels: Kernels| -> Result<Vec<Vec<f32>>> {
-        let scores = kernels.additive_scores(&query, &keys, &energy)?;
+    let run = |path: Path| -> Result<Vec<Vec<f32>>> {
+        let scores = match path {
+            Path::Kernel => additive_scores(&query, &keys, &energy)?,
+            Path::Definition => reference::additive_scores(&query, &keys, &energy)?,
+        };
         let loss = weighted_sum(&scores, &d_scores)?;
         let mut all = vec![numbers(&scores)?];
         all.extend(gradients(&loss, &[&query, &keys, &energy])?);
@@ -196,13 +216,17 @@ fn check_scores(batch: usize, source_len: usize, units: usize, scale: f64) -> Re
 fn check_loss(lengths: Vec<usize>, len: usize, vocab: usize, scale: f64) -> Result<()> {
     let mut draw = Draw::new(3);
     let batch = lengths.len();
-    let logits = draw.var((batch, len, vocab))?;
+    let variable = &draw.var((batch, len, vocab))?;
     let targets = draw.words(batch * len, vocab);
     let targets = Tensor::from_vec(targets, (batch, len), &Device::Cpu)?;
     let rows = Ragged::new(lengths, len, DType::F32, &Device::Cpu)?;
-    let run = |kernels: Kernels| -> Result<(f32, usize, Vec<f32>)> {
-        let loss = kernels.token_loss(&(logits.as_tensor() * scale)?, &targets, &rows)?;
-        let gradient = gradients(&loss.mean()?, &[&logits])?.remove(0);
+    let run = |path: Path| -> Result<(f32, usize, Vec<f32>)> {
+        let logits = (variable.as_tensor() * scale)?;
+        let loss = match path {
+            Path::Kernel => token_loss(&logits, &targets, &rows)?,
+            Path::Definition => reference::token_loss(&logits, &targets, &rows)?,
+        };
+        let gradient = gradients(&loss.mean()?, &[variable])?.remove(0);
         Ok((loss.sum.to_scalar()?, loss.n_tokens, gradient))
     };
     let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
@@ -228,12 +252,16 @@ fn loss_is_its_reference_at_every_edge() -> Result<()> {
 fn loss_refuses_what_the_reference_refuses() -> Result<()> {
     let logits = Tensor::zeros((1, 2, 3), DType::F32, &Device::Cpu)?;
     let targets = Tensor::zeros((1, 2), DType::U32, &Device::Cpu)?;
-    for kernels in BOTH {
+    for path in BOTH {
+        let token_loss = match path {
+            Path::Kernel => token_loss,
+            Path::Definition => reference::token_loss,
+        };
         let empty = Ragged::new(vec![0], 2, DType::F32, &Device::Cpu)?;
-        assert!(kernels.token_loss(&logits, &targets, &empty).is_err());
+        assert!(token_loss(&logits, &targets, &empty).is_err());
         let rows = Ragged::new(vec![2], 2, DType::F32, &Device::Cpu)?;
         let beyond = Tensor::full(3_u32, (1, 2), &Device::Cpu)?;
-        assert!(kernels.token_loss(&logits, &beyond, &rows).is_err());
+        assert!(token_loss(&logits, &beyond, &rows).is_err());
     }
     Ok(())
 }
@@ -241,7 +269,7 @@ fn loss_refuses_what_the_reference_refuses() -> Result<()> {
 #[test]
 fn adam_is_its_reference() -> Result<()> {
     for weight_decay in [0.0, 0.1] {
-        let runs = BOTH.map(|kernels| -> Result<Vec<Vec<f32>>> {
+        let runs = BOTH.map(|path| -> Result<Vec<Vec<f32>>> {
             let mut draw = Draw::new(4);
             let param = draw.var((3, 7))?;
             let mut moments = Moments::zeros_like(&param)?;
@@ -257,7 +285,12 @@ fn adam_is_its_reference() -> Result<()> {
                     correction1: 1.0 - 0.9_f64.powi(update),
                     correction2: 1.0 - 0.999_f64.powi(update),
                 };
-                kernels.adam([(&param, &grad, &mut moments)], &step, NonZeroUsize::MIN)?;
+                match path {
+                    Path::Kernel => {
+                        adam([(&param, &grad, &mut moments)], &step, NonZeroUsize::MIN)?;
+                    }
+                    Path::Definition => reference::adam(&param, &grad, &mut moments, &step)?,
+                }
             }
             Ok(vec![
                 numbers(&param)?,
@@ -288,9 +321,9 @@ fn other_types_and_layouts_take_the_reference() -> Result<()> {
         .contiguous()?;
     let keys = keys.narrow(0, 0, 2)?.narrow(2, 0, 3)?; // [2, 3, 3] at most, not contiguous
     let energy = draw.tensor(3)?;
-    let fused = Kernels::Fused.additive_scores(&query, &keys, &energy)?;
+    let fused = additive_scores(&query, &keys, &energy)?;
     let double = |t: &Tensor| t.to_dtype(DType::F64);
-    let exact = Kernels::Fused.additive_scores(
+    let exact = additive_scores(
         &double(&query)?,
         &double(&keys.contiguous()?)?,
         &double(&energy)?,

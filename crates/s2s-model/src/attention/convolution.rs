@@ -1,8 +1,8 @@
-//! What a filter sees of the weights of the step before.
+//! Windows over the weights of the step before, for filters to read.
 
 use candle_core::{Result, Tensor};
 
-/// The surroundings of each position, `[B, S, width]`: `windows[b,i,j] = weights[b, i + j - c]` with
+/// The window around each position, `[B, S, width]`: `windows[b,i,j] = weights[b, i + j - c]` with
 /// `c = ⌊width / 2⌋`, and 0 beyond both ends.
 pub(super) fn windows(weights: &Tensor, width: usize) -> Result<Tensor> {
     let source_len = weights.dim(1)?;

@@ -1,16 +1,21 @@
-//! Location-aware attention: content, and what lies around the place looked at before.
+//! Location-aware attention: content, and filters over the previous weights.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
-use s2s_kernels::{Kernels, Start};
+use s2s_kernels::Start;
+use s2s_kernels::reference::additive_scores;
+use s2s_kernels::slices::{Location, LocationParams};
 use serde::{Deserialize, Serialize};
 
 use super::convolution::windows;
-use super::{Attended, Attention, Memory, size};
+use super::{
+    Attended, Attention, AttentionCost, AttentionKernel, AttentionSizes, Keys, Mechanism, Memory,
+    size,
+};
 use crate::{Init, Linear, Scope};
 
-/// Location-aware attention: content, and what lies around the place looked at before.
+/// Location-aware attention: content, and filters over the previous weights.
 ///
 /// Chorowski, Bahdanau, Serdyuk, Cho, Bengio (2015), arXiv:1506.07503, equations 8 and 9; their
 /// "hybrid" without the smoothing of section 2.3.
@@ -21,17 +26,17 @@ use crate::{Init, Linear, Scope};
 /// ```
 #[derive(Debug)]
 pub struct LocationAttention {
-    query: Linear,    // W, w: D -> A
-    key: Linear,      // U: H -> A
-    filters: Tensor,  // F: [N, width]
+    query: Linear,   // W, w: D -> A
+    key: Linear,     // U: H -> A
+    filters: Tensor, // F: [N, width]
+    width: usize,
     location: Linear, // L: N -> A
     energy: Tensor,   // v: [A]
     start: Start,
-    kernels: Kernels,
 }
 
 impl LocationAttention {
-    /// For values `values` wide and states `state` wide.
+    /// For values `values` wide and decoder states `state` wide.
     ///
     /// # Errors
     /// If the names are taken.
@@ -40,7 +45,6 @@ impl LocationAttention {
         config: &LocationConfig,
         values: usize,
         state: usize,
-        kernels: Kernels,
     ) -> Result<Self> {
         let [units, filters, width] =
             [config.units, config.filters, config.width].map(NonZeroUsize::get);
@@ -48,10 +52,10 @@ impl LocationAttention {
             query: Linear::new(&mut scope.pp("query"), state, units)?,
             key: Linear::without_bias(&mut scope.pp("key"), values, units)?,
             filters: scope.get("filters", (filters, width), Init::fan_in(width))?,
+            width,
             location: Linear::without_bias(&mut scope.pp("location"), filters, units)?,
             energy: scope.get("energy", units, Init::Uniform { bound: 0.1 })?,
             start: config.start,
-            kernels,
         })
     }
 }
@@ -68,10 +72,57 @@ impl Attention for LocationAttention {
 
     fn attend(&self, query: &Tensor, memory: &Memory, previous: &Tensor) -> Result<Attended> {
         let query = self.query.forward(query)?; // [B, A]
-        let features =
-            windows(previous, self.filters.dim(1)?)?.broadcast_matmul(&self.filters.t()?)?; // [B, S, N]
+        let features = windows(previous, self.width)?.broadcast_matmul(&self.filters.t()?)?; // [B, S, N]
         let keys = (memory.keys() + self.location.forward(&features)?)?; // [B, S, A]
-        memory.weigh(&self.kernels.additive_scores(&query, &keys, &self.energy)?)
+        memory.weigh(&additive_scores(&query, &keys, &self.energy)?)
+    }
+
+    fn kernel(&self) -> Option<AttentionKernel> {
+        let parameters = LocationParams {
+            query_weight: "query.weight",
+            query_bias: "query.bias",
+            filters: "filters",
+            location: "location.weight",
+            energy: "energy",
+        };
+        let scorer = Location::new(self.width, self.start);
+        Some(AttentionKernel::new(scorer, parameters).with_keys(Keys::Projected("key.weight")))
+    }
+}
+
+impl Mechanism for LocationConfig {
+    fn build(
+        &self,
+        scope: &mut Scope<'_>,
+        values: usize,
+        state: usize,
+    ) -> Result<Box<dyn Attention>> {
+        Ok(Box::new(LocationAttention::new(
+            scope, self, values, state,
+        )?))
+    }
+
+    fn cost(&self, values: usize, state: usize) -> AttentionCost {
+        let AttentionSizes {
+            units,
+            filters,
+            width,
+        } = self.sizes();
+        AttentionCost {
+            key: values * units,
+            step: state * units,
+            score: filters * (width + units) + units,
+            context: values,
+        }
+    }
+
+    fn sizes(&self) -> AttentionSizes {
+        let [units, filters, width] = [self.units, self.filters, self.width].map(NonZeroUsize::get);
+        AttentionSizes {
+            units,
+            filters,
+            width,
+        }
     }
 }
 
@@ -79,13 +130,13 @@ impl Attention for LocationAttention {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocationConfig {
-    /// Width of the space in which state, value and location meet.
+    /// Width of the space in which state, value and location are compared.
     pub units: NonZeroUsize,
-    /// Filters over the weights of the step before.
+    /// Filters over the previous weights.
     pub filters: NonZeroUsize,
-    /// Positions that a filter sees.
+    /// Positions that a filter covers.
     pub width: NonZeroUsize,
-    /// Where it looked before the first step.
+    /// The weights before the first step.
     pub start: Start,
 }
 

@@ -1,21 +1,25 @@
-//! Location-relative attention: additive attention that knows where it was, and moves on from there.
+//! Location-relative attention: additive attention whose prior is the previous weights, shifted.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
-use s2s_kernels::{Kernels, Start};
+use s2s_kernels::Start;
+use s2s_kernels::slices::{LocationRelative, LocationRelativeParams};
 use serde::{Deserialize, Serialize};
 
-use super::shift::Shift;
-use super::{AdditiveAttention, AdditiveConfig, Attended, Attention, Memory, size};
+use super::shift::{CONTROLS, Shift, TAPS};
+use super::{
+    AdditiveAttention, AdditiveConfig, Attended, Attention, AttentionCost, AttentionKernel,
+    AttentionSizes, Keys, Mechanism, Memory, size,
+};
 use crate::Scope;
 
-/// Location-relative attention: additive attention that knows where it was, and moves on from there.
+/// Location-relative attention: additive attention whose prior is the previous weights, shifted.
 ///
-/// Bahdanau's energy (arXiv:1409.0473) with the weights before, shifted by a kernel that the state
-/// chooses, as a prior: forward attention with a transition agent (Zhang, Ling, Dai 2018,
-/// arXiv:1807.06736), whose agent may go either way, with the shift and the sharpening of the neural
-/// Turing machine (Graves, Wayne, Danihelka 2014, arXiv:1410.5401).
+/// The energy of Bahdanau et al. (arXiv:1409.0473), plus a log-prior: the previous weights, shifted by a
+/// kernel that is computed from the state. This is forward attention with a transition agent (Zhang,
+/// Ling, Dai 2018, arXiv:1807.06736) that can move both ways, with the shift and the sharpening of the
+/// neural Turing machine (Graves, Wayne, Danihelka 2014, arXiv:1410.5401).
 ///
 /// ```text
 /// energy[b,:]  = v · tanh(W query[b] + w + U value[b,:])
@@ -25,9 +29,8 @@ use crate::Scope;
 /// weight[b,:]  = softmax(γ ln(shifted + 1e-8) + energy[b,:])
 /// ```
 ///
-/// A step of the walk does not depend on the length of the source, so that what is learned on short
-/// sequences holds on long ones. A start at the last position tells it where a reversal begins,
-/// though not which way to go.
+/// A shift does not depend on the length of the source, so what is learned on short sequences holds on
+/// long ones. `start = "last"` gives away where a reversal begins, but not its direction.
 #[derive(Debug)]
 pub struct LocationRelativeAttention {
     content: AdditiveAttention,
@@ -36,7 +39,7 @@ pub struct LocationRelativeAttention {
 }
 
 impl LocationRelativeAttention {
-    /// For values `values` wide and states `state` wide.
+    /// For values `values` wide and decoder states `state` wide.
     ///
     /// # Errors
     /// If the names are taken.
@@ -45,13 +48,12 @@ impl LocationRelativeAttention {
         config: &LocationRelativeConfig,
         values: usize,
         state: usize,
-        kernels: Kernels,
     ) -> Result<Self> {
         let units = AdditiveConfig {
             units: config.units,
         };
         Ok(Self {
-            content: AdditiveAttention::new(scope, &units, values, state, kernels)?,
+            content: AdditiveAttention::new(scope, &units, values, state)?,
             shift: Shift::new(scope, state)?,
             start: config.start,
         })
@@ -71,15 +73,59 @@ impl Attention for LocationRelativeAttention {
         let energies = self.content.scores(query, memory)?; // [B, S]
         memory.weigh(&(self.shift.log_weights(query, previous)? + energies)?)
     }
+
+    fn kernel(&self) -> Option<AttentionKernel> {
+        let parameters = LocationRelativeParams {
+            query_weight: "query.weight",
+            query_bias: "query.bias",
+            energy: "energy",
+            shift_weight: "shift.weight",
+            shift_bias: "shift.bias",
+            sharpen_weight: "sharpen.weight",
+            sharpen_bias: "sharpen.bias",
+        };
+        let scorer = LocationRelative::new(self.start);
+        Some(AttentionKernel::new(scorer, parameters).with_keys(Keys::Projected("key.weight")))
+    }
+}
+
+impl Mechanism for LocationRelativeConfig {
+    fn build(
+        &self,
+        scope: &mut Scope<'_>,
+        values: usize,
+        state: usize,
+    ) -> Result<Box<dyn Attention>> {
+        Ok(Box::new(LocationRelativeAttention::new(
+            scope, self, values, state,
+        )?))
+    }
+
+    fn cost(&self, values: usize, state: usize) -> AttentionCost {
+        let units = self.units.get();
+        AttentionCost {
+            key: values * units,
+            step: state * (units + CONTROLS),
+            score: units + TAPS,
+            context: values,
+        }
+    }
+
+    fn sizes(&self) -> AttentionSizes {
+        AttentionSizes {
+            units: self.units.get(),
+            ..AttentionSizes::default()
+        }
+    }
 }
 
 /// Options of location-relative attention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocationRelativeConfig {
-    /// Width of the space in which state and value meet.
+    /// Width of the space in which state and value are compared.
     pub units: NonZeroUsize,
-    /// Where it looked before the first step.
+    /// The weights before the first step.
     pub start: Start,
 }
 

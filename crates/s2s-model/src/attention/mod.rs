@@ -1,13 +1,15 @@
-//! Attention: the decoder asks, the source positions answer.
+//! Attention: at each step, the decoder weighs the source positions.
 //!
-//! A mechanism scores the positions; what all of them share (mask, softmax, weighted sum) lives
-//! once, in [`Memory`]. A new mechanism is a file of this folder, an [`AttentionConfig`] variant
-//! and a line in [`AttentionConfig::build`]; the contract test covers it with no edit.
+//! A mechanism is one file of this folder. It holds the mechanism's configuration, its equations in
+//! tensor operations, its parameters by name, its sizes and cost, and its kernel. What all mechanisms
+//! share (mask, softmax, weighted sum) is in [`Memory`]. [`AttentionConfig`] lists the mechanisms that
+//! a configuration can name; nothing else in the workspace does. A model can also use a mechanism that
+//! is not in the list: see [`Seq2Seq::builder`](crate::Seq2Seq::builder).
 
 mod additive;
 mod convolution;
 mod dot;
-mod dynamic;
+mod dynamic_convolution;
 mod location;
 mod location_relative;
 mod none;
@@ -19,42 +21,103 @@ use std::num::NonZeroUsize;
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::softmax;
-use s2s_kernels::{Kernels, Start};
+use s2s_kernels::Start;
+use s2s_kernels::slices::Scorer;
 use serde::{Deserialize, Serialize};
 
-use crate::Scope;
+use crate::{Problem, Scope};
 
 pub use additive::{AdditiveAttention, AdditiveConfig};
 pub use dot::{DotAttention, DotConfig};
-pub use dynamic::{DynamicConvolutionAttention, DynamicConvolutionConfig};
+pub use dynamic_convolution::{DynamicConvolutionAttention, DynamicConvolutionConfig};
 pub use location::{LocationAttention, LocationConfig};
 pub use location_relative::{LocationRelativeAttention, LocationRelativeConfig};
 pub use none::NoAttention;
 pub use ntm::{NtmAttention, NtmConfig};
 
-/// A way for the decoder to look at the source.
+use dot::General;
+use none::Blind;
+
+/// An attention mechanism.
+///
+/// An implementation holds its parameters, as tensors that it took from a [`Scope`]. Only
+/// [`prepare`](Self::prepare) and [`attend`](Self::attend) are required: the mechanism then trains
+/// through autograd. With a [`kernel`](Self::kernel) it runs on the fast path as well.
 pub trait Attention: Debug + Send + Sync {
-    /// What can be computed once a sequence, from `values` `[B, S, H]` and `mask` `[B, S]`.
+    /// What can be computed once per sequence, from `values` `[B, S, H]` and `mask` `[B, S]`.
     ///
     /// # Errors
     /// If the shapes disagree.
     fn prepare(&self, values: &Tensor, mask: &Tensor) -> Result<Memory>;
 
-    /// Where it looked before the first step, if that matters to it.
-    fn start(&self) -> Start {
-        Start::Zeros
-    }
-
-    /// Where to look at one step, from the decoder's state `query` `[B, D]` and the weights
-    /// `previous` `[B, S]` of the step before; at the first step those are
+    /// Weights and context of one step, from the decoder's state `query` `[B, D]` and the weights
+    /// `previous` `[B, S]` of the step before; at the first step, those are
     /// [`Memory::first_weights`].
     ///
     /// # Errors
     /// If the shapes disagree.
     fn attend(&self, query: &Tensor, memory: &Memory, previous: &Tensor) -> Result<Attended>;
+
+    /// The weights before the first step, for a mechanism that reads them.
+    fn start(&self) -> Start {
+        Start::Zeros
+    }
+
+    /// The same mechanism on slices, if there is a kernel for it.
+    fn kernel(&self) -> Option<AttentionKernel> {
+        None
+    }
 }
 
-/// A sequence as attention sees it: made once, asked at every step.
+/// A mechanism on slices: its scorer, and the parameters that the scorer and the keys read.
+///
+/// Names of parameters are relative to the mechanism's scope.
+#[derive(Debug)]
+pub struct AttentionKernel {
+    /// Computes the scores of a step and their gradients.
+    pub scorer: Box<dyn Scorer<f32>>,
+    /// The scorer's parameters, in the order in which it packs them.
+    pub parameters: Vec<&'static str>,
+    /// What the scorer compares the state with.
+    pub keys: Keys,
+}
+
+impl AttentionKernel {
+    /// A kernel without keys.
+    ///
+    /// `parameters` lists names in the scorer's order; the parameter structs of
+    /// [`s2s_kernels::slices`] convert to such a list.
+    pub fn new(
+        scorer: impl Scorer<f32> + 'static,
+        parameters: impl Into<Vec<&'static str>>,
+    ) -> Self {
+        Self {
+            scorer: Box::new(scorer),
+            parameters: parameters.into(),
+            keys: Keys::None,
+        }
+    }
+
+    /// The same kernel with keys.
+    pub fn with_keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+}
+
+/// What a scorer compares the decoder's state with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// The values after a linear map without bias, whose weight `[K, H]` has this name. They are
+    /// projected once per sequence.
+    Projected(&'static str),
+    /// The values themselves.
+    Values,
+    /// Nothing: the scores do not depend on the content of the source.
+    None,
+}
+
+/// The source as attention reads it: computed once per sequence, used at every step.
 #[derive(Clone, Debug)]
 pub struct Memory {
     values: Tensor,
@@ -69,8 +132,8 @@ impl Memory {
     /// # Errors
     /// If the device fails.
     pub fn new(values: &Tensor, keys: &Tensor, mask: &Tensor) -> Result<Self> {
-        // So far below any score that its exponential is exactly 0, yet finite: a row of scores
-        // plus this has a maximum, a difference and a gradient.
+        // Far enough below any score that its exponential is exactly 0, but finite, so that the
+        // maximum, the differences and the gradients of a row stay finite.
         const MASKED: f64 = -1e30;
         Ok(Self {
             values: values.clone(),
@@ -80,7 +143,7 @@ impl Memory {
         })
     }
 
-    /// The same numbers without their history: nothing before them gets a gradient.
+    /// A copy that is detached from the graph.
     pub fn detached(&self) -> Self {
         Self {
             values: self.values.detach(),
@@ -105,7 +168,7 @@ impl Memory {
         &self.mask
     }
 
-    /// The weights `[B, S]` before the first step: one at the start of each row, or none.
+    /// The weights `[B, S]` before the first step: 1 at the start position of each row, or all 0.
     ///
     /// # Errors
     /// If the device fails.
@@ -117,7 +180,7 @@ impl Memory {
                 .mask
                 .narrow(1, 0, 1)?
                 .pad_with_zeros(1, 0, source_len - 1),
-            // Real, and no real position after it.
+            // A real position with no real position after it.
             Start::Last => {
                 let later = self
                     .mask
@@ -147,12 +210,12 @@ impl Memory {
     }
 }
 
-/// What attention answers at one step.
+/// The result of attention at one step.
 #[derive(Clone, Debug)]
 pub struct Attended {
     /// `[B, H]`.
     pub context: Tensor,
-    /// `[B, S]`: not negative, 1 in sum, 0 where padded; all 0 without attention.
+    /// `[B, S]`: non-negative, with sum 1, 0 where padded; all 0 without attention.
     pub weights: Tensor,
 }
 
@@ -160,21 +223,21 @@ pub struct Attended {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AttentionConfig {
-    /// Bahdanau's: the score is a small network of state and value.
+    /// Bahdanau: a small network scores state against value.
     Additive(AdditiveConfig),
-    /// Luong's "dot": the score is the product of state and value, which must be of one width.
+    /// Luong "dot": the dot product of state and value, which must have one width.
     Dot(DotConfig),
-    /// Luong's "general": the same with a linear map between.
+    /// Luong "general": a dot product after a linear map of the values.
     General {},
-    /// Chorowski's: additive, with a convolution over the weights before.
+    /// Chorowski: additive, with a convolution over the previous weights.
     Location(LocationConfig),
-    /// Battenberg's: convolutions over the weights before, and nothing else.
+    /// Battenberg: convolutions over the previous weights only.
     DynamicConvolution(DynamicConvolutionConfig),
-    /// Graves's, of neural Turing machines: content or location, then a shift.
+    /// Neural Turing machine: content or location, then a shift.
     Ntm(NtmConfig),
-    /// Additive, with the weights before, shifted, as a prior.
+    /// Additive, with the shifted previous weights as a prior.
     LocationRelative(LocationRelativeConfig),
-    /// No look at the source but through the bridge: the ablation.
+    /// No attention: the decoder sees the source through the bridge only.
     None {},
 }
 
@@ -185,82 +248,89 @@ impl Default for AttentionConfig {
 }
 
 impl AttentionConfig {
-    /// The mechanism, for values `values` wide and states `state` wide.
+    /// The mechanism, for values `values` wide and decoder states `state` wide.
     ///
     /// # Errors
-    /// If the names are taken, or the widths do not [fit](Self::state_width).
+    /// If the names are taken, or the mechanism has a [problem](crate::ModelConfig::problems) with the
+    /// widths.
     pub fn build(
         &self,
         scope: &mut Scope<'_>,
         values: usize,
         state: usize,
-        kernels: Kernels,
     ) -> Result<Box<dyn Attention>> {
-        Ok(match self {
-            Self::Additive(config) => Box::new(AdditiveAttention::new(
-                scope, config, values, state, kernels,
-            )?),
-            Self::Dot(config) => Box::new(DotAttention::new(config, values, state)?),
-            Self::General {} => Box::new(DotAttention::general(scope, values, state)?),
-            Self::Location(config) => Box::new(LocationAttention::new(
-                scope, config, values, state, kernels,
-            )?),
-            Self::DynamicConvolution(config) => Box::new(DynamicConvolutionAttention::new(
-                scope, config, state, kernels,
-            )?),
-            Self::Ntm(config) => {
-                Box::new(NtmAttention::new(scope, config, values, state, kernels)?)
-            }
-            Self::LocationRelative(config) => Box::new(LocationRelativeAttention::new(
-                scope, config, values, state, kernels,
-            )?),
-            Self::None {} => Box::new(NoAttention),
-        })
+        self.mechanism().build(scope, values, state)
     }
 
-    /// The sizes that can be chosen.
+    /// The sizes that the configuration chooses.
     pub fn sizes(&self) -> AttentionSizes {
-        let units = |units: NonZeroUsize| AttentionSizes {
-            units: units.get(),
-            ..AttentionSizes::default()
-        };
-        let filters = |units, filters, width| {
-            let [units, filters, width] = [units, filters, width].map(NonZeroUsize::get);
-            AttentionSizes {
-                units,
-                filters,
-                width,
-            }
-        };
-        match self {
-            Self::Additive(config) => units(config.units),
-            Self::Ntm(config) => units(config.units),
-            Self::LocationRelative(config) => units(config.units),
-            Self::Location(config) => filters(config.units, config.filters, config.width),
-            Self::DynamicConvolution(config) => filters(config.units, config.filters, config.width),
-            Self::Dot(_) | Self::General {} | Self::None {} => AttentionSizes::default(),
-        }
+        self.mechanism().sizes()
     }
 
-    /// Whether there are weights to look at.
+    /// Whether the mechanism computes attention weights.
     pub fn has_weights(&self) -> bool {
-        !matches!(self, Self::None {})
+        *self != Self::None {}
     }
 
-    /// The one width of states that it can work with, for values `values` wide; `None` if any.
-    pub fn state_width(&self, values: usize) -> Option<usize> {
-        matches!(self, Self::Dot(_)).then_some(values)
+    pub(crate) fn mechanism(&self) -> &dyn Mechanism {
+        match self {
+            Self::Additive(config) => config,
+            Self::Dot(config) => config,
+            Self::General {} => &General,
+            Self::Location(config) => config,
+            Self::DynamicConvolution(config) => config,
+            Self::Ntm(config) => config,
+            Self::LocationRelative(config) => config,
+            Self::None {} => &Blind,
+        }
     }
 }
 
-/// The sizes of a mechanism; 0 where it has no such thing.
+/// What a mechanism declares in its configuration, before it is built.
+pub(crate) trait Mechanism {
+    /// The mechanism, for values `values` wide and decoder states `state` wide.
+    fn build(
+        &self,
+        scope: &mut Scope<'_>,
+        values: usize,
+        state: usize,
+    ) -> Result<Box<dyn Attention>>;
+
+    /// The necessary operations.
+    fn cost(&self, values: usize, state: usize) -> AttentionCost;
+
+    /// The sizes that the configuration chooses.
+    fn sizes(&self) -> AttentionSizes {
+        AttentionSizes::default()
+    }
+
+    /// Why the mechanism cannot be built for these widths, if it cannot.
+    fn problem(&self, _values: usize, _state: usize) -> Option<Problem> {
+        None
+    }
+}
+
+/// The multiply-adds that a mechanism needs for each row of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct AttentionCost {
+    /// For each source position, once per sequence: its key.
+    pub(crate) key: usize,
+    /// For each step: what is computed from the state.
+    pub(crate) step: usize,
+    /// For each step and source position: its score.
+    pub(crate) score: usize,
+    /// Width of the context, which each step sums over the positions; 0 without attention.
+    pub(crate) context: usize,
+}
+
+/// The sizes of a mechanism; 0 where it has no such size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttentionSizes {
-    /// Width of the space in which state and value meet.
+    /// Width of the space in which state and value are compared.
     pub units: usize,
-    /// Filters over the weights before, of each sort.
+    /// Filters over the previous weights, of each kind.
     pub filters: usize,
-    /// Positions that a filter sees.
+    /// Positions that a filter covers.
     pub width: usize,
 }
 

@@ -1,12 +1,14 @@
-//! No attention: the context is zero, and the decoder lives on what the bridge gave it.
+//! No attention: the context is zero, and the decoder has only the state that the bridge gave it.
 //!
 //! Sutskever, Vinyals, Le (2014), arXiv:1409.3215.
 
 use candle_core::{Result, Tensor};
+use s2s_kernels::slices::NoScores;
 
-use super::{Attended, Attention, Memory};
+use super::{Attended, Attention, AttentionCost, AttentionKernel, Mechanism, Memory};
+use crate::Scope;
 
-/// The ablation.
+/// The ablation without attention.
 #[derive(Debug)]
 pub struct NoAttention;
 
@@ -21,5 +23,27 @@ impl Attention for NoAttention {
             context: Tensor::zeros((batch, width), query.dtype(), query.device())?,
             weights: memory.mask().zeros_like()?,
         })
+    }
+
+    fn kernel(&self) -> Option<AttentionKernel> {
+        Some(AttentionKernel::new(NoScores, []))
+    }
+}
+
+/// The configuration, which has no options.
+pub(super) struct Blind;
+
+impl Mechanism for Blind {
+    fn build(
+        &self,
+        _scope: &mut Scope<'_>,
+        _values: usize,
+        _state: usize,
+    ) -> Result<Box<dyn Attention>> {
+        Ok(Box::new(NoAttention))
+    }
+
+    fn cost(&self, _values: usize, _state: usize) -> AttentionCost {
+        AttentionCost::default()
     }
 }

@@ -1,20 +1,24 @@
-//! The addressing of neural Turing machines: by content or by location, as a gate decides.
+//! The addressing of neural Turing machines: a gate mixes content and location.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
-use s2s_kernels::{Kernels, Start};
+use s2s_kernels::Start;
+use s2s_kernels::slices::{Ntm, NtmParams};
 use serde::{Deserialize, Serialize};
 
-use super::shift::Shift;
-use super::{AdditiveAttention, AdditiveConfig, Attended, Attention, Memory, size};
+use super::shift::{CONTROLS, Shift, TAPS};
+use super::{
+    AdditiveAttention, AdditiveConfig, Attended, Attention, AttentionCost, AttentionKernel,
+    AttentionSizes, Keys, Mechanism, Memory, size,
+};
 use crate::{Linear, Scope};
 
-/// The addressing of neural Turing machines: by content or by location, as a gate decides.
+/// The addressing of neural Turing machines: a gate mixes content and location.
 ///
-/// Graves, Wayne, Danihelka (2014), arXiv:1410.5401, equations 7 to 9. Content is additive
-/// attention's instead of the cosine of equation 5; the shift does not wrap.
+/// Graves, Wayne, Danihelka (2014), arXiv:1410.5401, equations 7 to 9. Content is scored as in additive
+/// attention, instead of by the cosine of equation 5; the shift does not wrap around.
 ///
 /// ```text
 /// content[b,:] = softmax(v · tanh(W query[b] + w + U value[b,:]))
@@ -34,7 +38,7 @@ pub struct NtmAttention {
 }
 
 impl NtmAttention {
-    /// For values `values` wide and states `state` wide.
+    /// For values `values` wide and decoder states `state` wide.
     ///
     /// # Errors
     /// If the names are taken.
@@ -43,13 +47,12 @@ impl NtmAttention {
         config: &NtmConfig,
         values: usize,
         state: usize,
-        kernels: Kernels,
     ) -> Result<Self> {
         let units = AdditiveConfig {
             units: config.units,
         };
         Ok(Self {
-            content: AdditiveAttention::new(scope, &units, values, state, kernels)?,
+            content: AdditiveAttention::new(scope, &units, values, state)?,
             gate: Linear::new(&mut scope.pp("gate"), state, 1)?,
             shift: Shift::new(scope, state)?,
             start: config.start,
@@ -72,15 +75,60 @@ impl Attention for NtmAttention {
         let gated = (previous + (content - previous)?.broadcast_mul(&gate)?)?; // [B, S]
         memory.weigh(&self.shift.log_weights(query, &gated)?)
     }
+
+    fn kernel(&self) -> Option<AttentionKernel> {
+        let parameters = NtmParams {
+            query_weight: "query.weight",
+            query_bias: "query.bias",
+            energy: "energy",
+            gate_weight: "gate.weight",
+            gate_bias: "gate.bias",
+            shift_weight: "shift.weight",
+            shift_bias: "shift.bias",
+            sharpen_weight: "sharpen.weight",
+            sharpen_bias: "sharpen.bias",
+        };
+        let scorer = Ntm::new(self.start);
+        Some(AttentionKernel::new(scorer, parameters).with_keys(Keys::Projected("key.weight")))
+    }
+}
+
+impl Mechanism for NtmConfig {
+    fn build(
+        &self,
+        scope: &mut Scope<'_>,
+        values: usize,
+        state: usize,
+    ) -> Result<Box<dyn Attention>> {
+        Ok(Box::new(NtmAttention::new(scope, self, values, state)?))
+    }
+
+    fn cost(&self, values: usize, state: usize) -> AttentionCost {
+        let units = self.units.get();
+        let gate = 1;
+        AttentionCost {
+            key: values * units,
+            step: state * (units + gate + CONTROLS),
+            score: units + TAPS,
+            context: values,
+        }
+    }
+
+    fn sizes(&self) -> AttentionSizes {
+        AttentionSizes {
+            units: self.units.get(),
+            ..AttentionSizes::default()
+        }
+    }
 }
 
 /// Options of the addressing of neural Turing machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NtmConfig {
-    /// Width of the space in which state and value meet.
+    /// Width of the space in which state and value are compared.
     pub units: NonZeroUsize,
-    /// Where it looked before the first step.
+    /// The weights before the first step.
     pub start: Start,
 }
 

@@ -1,4 +1,4 @@
-//! Moving along: the weights of the step before, shifted and sharpened.
+//! The weights of the step before, shifted and sharpened.
 //!
 //! Graves, Wayne, Danihelka (2014), arXiv:1410.5401, equations 8 and 9; without their wrap at the
 //! ends, and with a floor under the logarithm.
@@ -8,13 +8,14 @@ use candle_nn::ops::softmax;
 
 use crate::{Linear, Scope};
 
-/// Taps of the kernel: one position back, stay, one on.
-const TAPS: usize = 3;
+/// Taps of the shift: one position back, stay, one forward.
+pub(super) const TAPS: usize = 3;
 
-/// What a position is worth where no weight came to: there the walk has no opinion, but content may.
+/// Added to a shifted weight before the logarithm: a position that no weight was shifted to can still
+/// be chosen by content.
 const FLOOR: f64 = 1e-8;
 
-/// What the state says about moving on.
+/// Shift and sharpening, computed from the decoder's state.
 ///
 /// ```text
 /// k          = softmax(K query + b)                      offsets -1, 0, +1
@@ -28,6 +29,9 @@ pub(super) struct Shift {
     sharpness: Linear, // g, c: D -> 1
 }
 
+/// Numbers that are computed from the state: the taps, and the sharpness.
+pub(super) const CONTROLS: usize = TAPS + 1;
+
 impl Shift {
     /// For states `state` wide.
     pub(super) fn new(scope: &mut Scope<'_>, state: usize) -> Result<Self> {
@@ -37,8 +41,8 @@ impl Shift {
         })
     }
 
-    /// The logarithm of `weights` `[B, S]`, moved and sharpened as `query` `[B, D]` says, but for a
-    /// constant a row.
+    /// The logarithm of `weights` `[B, S]` after the shift and the sharpening that `query` `[B, D]`
+    /// selects, up to a constant per row.
     pub(super) fn log_weights(&self, query: &Tensor, weights: &Tensor) -> Result<Tensor> {
         let source_len = weights.dim(1)?;
         let kernel = softmax(&self.kernel.forward(query)?, D::Minus1)?; // [B, 3]
@@ -53,7 +57,7 @@ impl Shift {
     }
 }
 
-/// `ln(1 + exp(x))`, of any `x`.
+/// `ln(1 + exp(x))`, without overflow.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + x.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?
 }

@@ -1,4 +1,4 @@
-//! Greedy decoding: the likeliest token at each step.
+//! Greedy decoding: the most likely token at each step.
 
 use std::ops::ControlFlow;
 
@@ -9,10 +9,10 @@ use super::{Decoded, Stop, Watch};
 use crate::fused::FusedModel;
 use crate::{Mode, Seq2Seq, Source};
 
-/// A model made ready to decode: where there are kernels for it, its weights are packed once.
+/// A greedy decoder for a model. On the fast path, it packs the model's weights once.
 ///
-/// It sees the parameters as they are when it is made. A clone shares the packed weights and has
-/// memory of its own, so that several threads may decode at once, a clone each.
+/// It uses the parameters as they are when it is created. A clone shares the packed weights and has its
+/// own workspace, so several threads can decode at the same time with one clone each.
 #[derive(Clone, Debug)]
 pub struct Greedy<'a> {
     model: &'a Seq2Seq,
@@ -31,9 +31,10 @@ impl<'a> Greedy<'a> {
         })
     }
 
-    /// The likeliest token at each step, for every row of a batch; it ends as soon as all rows have.
+    /// Decodes every row of a batch.
     ///
-    /// Attention weights are kept only `with_weights`: they take memory in the square of the length.
+    /// Attention weights are returned only `with_weights`: their memory grows with the square of the
+    /// length.
     ///
     /// # Errors
     /// If the device fails.
@@ -46,18 +47,18 @@ impl<'a> Greedy<'a> {
         if !with_weights {
             return self.run(source, stop, None);
         }
-        let mut kept = vec![Vec::new(); source.rows.lengths().len()];
+        let mut all = vec![Vec::new(); source.n_rows()];
         let mut rows = self.watch(source, stop, &mut |row, weights| {
-            kept[row].push(weights.to_vec());
+            all[row].push(weights.to_vec());
             ControlFlow::Continue(())
         })?;
-        for (row, weights) in rows.iter_mut().zip(kept) {
+        for (row, weights) in rows.iter_mut().zip(all) {
             row.weights = weights;
         }
         Ok(rows)
     }
 
-    /// As [`Greedy::decode`], with somebody to look on and to end rows early.
+    /// Like [`Greedy::decode`], with a callback that sees the attention weights and can end rows early.
     ///
     /// # Errors
     /// If the device fails.
@@ -104,11 +105,11 @@ fn reference(
     mut watch: Option<&mut Watch<'_>>,
 ) -> Result<Vec<Decoded>> {
     let tokens = model.tokens();
-    // Detached, or each step would hold on to the graph of all steps before it.
+    // Detached: otherwise each step would keep the graph of all steps before it.
     let (state, memory) = model.encode(source, Mode::Evaluate)?;
     let (mut state, memory) = (state.detached(), memory.detached());
-    let lengths = source.rows.lengths();
-    let device = source.tokens.device();
+    let lengths = source.lengths();
+    let device = model.params().device();
     let forbidden = forbid_eos(stop, tokens.eos, tokens.size, device)?;
 
     let mut rows = vec![Decoded::default(); lengths.len()];
@@ -121,7 +122,7 @@ fn reference(
             logits = logits.broadcast_add(&forbidden.to_dtype(logits.dtype())?)?;
         }
         fed = logits.argmax(D::Minus1)?; // [B]
-        let said = fed.to_vec1::<u32>()?;
+        let chosen = fed.to_vec1::<u32>()?;
         let log_probs = log_softmax(&logits, D::Minus1)?
             .gather(&fed.unsqueeze(1)?, 1)?
             .squeeze(1)?
@@ -133,7 +134,7 @@ fn reference(
         };
         for (b, (row, is_done)) in rows.iter_mut().zip(&mut is_done).enumerate() {
             if !*is_done {
-                row.say(said[b], log_probs[b], tokens.eos);
+                row.push(chosen[b], log_probs[b], tokens.eos);
                 *is_done = row.stopped || row.log_probs.len() >= stop.limit(lengths[b]);
                 if let Some((watch, weights)) = watch.as_mut().zip(weights.get(b)) {
                     *is_done |= watch(b, &weights[..lengths[b]]).is_break();
@@ -144,7 +145,7 @@ fn reference(
     Ok(rows)
 }
 
-/// What to add to the logits so that EOS is never said, if the length is told: `[V]`.
+/// A bias on the logits `[V]` that excludes EOS, if the output length is fixed.
 fn forbid_eos(stop: Stop, eos: u32, vocab_size: usize, device: &Device) -> Result<Option<Tensor>> {
     match stop {
         Stop::AtEos => Ok(None),

@@ -1,4 +1,4 @@
-//! Decoding: the model alone with a source.
+//! Decoding: the model generates an output for a source.
 
 use std::ops::ControlFlow;
 
@@ -12,21 +12,20 @@ pub enum Stop {
     /// At EOS, or at a limit tied to the length of each row's own source:
     /// [`Stop::limit`] tokens.
     AtEos,
-    /// After exactly as many tokens as the row's source has beside its markers, or so many times as
-    /// many, EOS ignored: the model is told the length.
+    /// After exactly `growth` times as many tokens as the row's source has, markers not counted. EOS is
+    /// excluded.
     AtSourceLength {
-        /// Markers around each source, BOS and EOS.
+        /// Number of markers (BOS and EOS) in each source.
         n_markers: usize,
-        /// Tokens of the target for each of the source.
+        /// Target tokens per source token.
         growth: usize,
     },
 }
 
 impl Stop {
-    /// Tokens, EOS included, after which a row of a source of `source_len` tokens ends at the
-    /// latest.
+    /// Maximum number of output tokens, EOS included, for a source of `source_len` tokens.
     ///
-    /// It depends on nothing but the row itself, so that companions in a batch do not matter.
+    /// It depends on the row alone, so that other rows of a batch cannot change the output.
     pub fn limit(self, source_len: usize) -> usize {
         match self {
             Self::AtEos => 2 * source_len + 10,
@@ -37,29 +36,28 @@ impl Stop {
     }
 }
 
-/// Looks on while a batch is decoded: at each step, for each row that still goes on, it is given the
-/// row and where that row looked, its attention weights `[S]` (all 0 without attention). A row at
-/// which it breaks ends with that step.
+/// A callback that receives, at each step and for each unfinished row, the row's index and its attention
+/// weights `[S]` (all 0 without attention). `Break` ends the row after this step.
 ///
-/// Nothing is kept for it, so that weights can be summed up in memory of the order of the length.
+/// No weights are stored, so the memory that they take does not grow with the number of steps.
 pub type Watch<'a> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'a;
 
-/// What a model said to one source.
+/// The output for one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
     /// The tokens, without EOS.
     pub tokens: Vec<u32>,
-    /// Natural logarithm of the chance of each token, that of EOS included if it was said.
+    /// Log-probability of each output token in nats, including EOS if it was produced.
     pub log_probs: Vec<f32>,
-    /// Whether it said EOS.
+    /// Whether the output ended with EOS.
     pub stopped: bool,
-    /// Attention weights, a row of `S` for each of `log_probs`; empty unless asked for.
+    /// Attention weights, `[S]` for each element of `log_probs`; empty unless requested.
     pub weights: Vec<Vec<f32>>,
 }
 
 impl Decoded {
-    /// Takes note of one more token.
-    pub(crate) fn say(&mut self, token: u32, log_prob: f32, eos: u32) {
+    /// Appends a token.
+    pub(crate) fn push(&mut self, token: u32, log_prob: f32, eos: u32) {
         self.log_probs.push(log_prob);
         if token == eos {
             self.stopped = true;
@@ -68,7 +66,7 @@ impl Decoded {
         }
     }
 
-    /// Natural logarithm of the chance of the whole sequence.
+    /// Log-probability of the whole output in nats.
     pub fn log_prob(&self) -> f64 {
         self.log_probs.iter().map(|p| f64::from(*p)).sum()
     }

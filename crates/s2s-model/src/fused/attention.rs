@@ -1,102 +1,126 @@
-//! The attention on slices: the keys, which are projected once a sequence, and the scorer that runs
-//! inside the decoder, with the names of what it is packed from. The equations are those of the
-//! mechanism's own file.
+//! Attention on slices: the keys, which are projected once per sequence, and the parameters of the
+//! scorer, which runs inside the decoder. The equations are those of the mechanism's own file.
 
 use candle_core::Result;
-use s2s_kernels::slices::{
-    Additive, Dot, DynamicConvolution, Linear, Location, LocationRelative, Matrix, Nowhere, Ntm,
-    Output, Scorer, Team, weight_gradient,
-};
+use s2s_kernels::slices::{Linear, Matrix, Output, Scorer, Team, weight_gradient};
 
 use super::slices::{GradSlices, ParamSlices};
-use crate::{AttentionConfig, ModelConfig};
+use crate::{AttentionKernel, Keys, ModelConfig};
 
-/// What a scorer compares with.
-#[derive(Clone, Copy)]
-enum Keys {
-    /// The values after a linear map, as wide as this.
-    Projected(usize),
-    Values,
-    Nothing,
+#[derive(Clone)]
+pub(super) struct FusedAttention {
+    source: KeySource,
+    /// Names of the scorer's parameters, in its order.
+    names: Vec<String>,
+    both: usize,      // 2H
+    keys: Vec<f32>,   // [B, S, K], if they are projected
+    d_keys: Vec<f32>, // [B, S, K]
 }
 
-impl Keys {
-    fn of<'a>(self, projected: &'a [f32], values: &'a [f32]) -> &'a [f32] {
+/// Where the keys come from.
+#[derive(Clone)]
+enum KeySource {
+    Projected(Projection),
+    Values,
+    None,
+}
+
+impl KeySource {
+    fn select<'a>(&self, projected: &'a [f32], values: &'a [f32]) -> &'a [f32] {
         match self {
             Self::Projected(_) => projected,
             Self::Values => values,
-            Self::Nothing => &[],
+            Self::None => &[],
         }
     }
 }
 
+/// The linear map from values to keys.
 #[derive(Clone)]
-pub(super) struct FusedAttention {
-    source: Keys,
-    /// What the scorer is packed from, in its order.
-    names: &'static [&'static str],
-    both: usize, // 2H
-    key: Linear<f32>,
-    keys: Vec<f32>,   // [B, S, K], where they are projected
-    d_keys: Vec<f32>, // [B, S, K]
+struct Projection {
+    weight: String,
+    width: usize, // K
+    linear: Linear<f32>,
 }
 
 impl FusedAttention {
     /// The keys of a model, and its scorer.
-    pub(super) fn new(config: &ModelConfig) -> (Self, Box<dyn Scorer<f32>>) {
-        let (source, names, scorer) = mechanism(&config.attention, config.decoder.get());
-        let keys = Self {
-            source,
-            names,
+    pub(super) fn new(
+        config: &ModelConfig,
+        kernel: AttentionKernel,
+    ) -> (Self, Box<dyn Scorer<f32>>) {
+        let name = |name: &str| format!("attention.{name}");
+        let attention = Self {
+            source: match kernel.keys {
+                Keys::Projected(weight) => KeySource::Projected(Projection {
+                    weight: name(weight),
+                    width: 0,
+                    linear: Linear::new(),
+                }),
+                Keys::Values => KeySource::Values,
+                Keys::None => KeySource::None,
+            },
+            names: kernel.parameters.into_iter().map(name).collect(),
             both: 2 * config.hidden.get(),
-            key: Linear::new(),
             keys: Vec::new(),
             d_keys: Vec::new(),
         };
-        (keys, scorer)
+        (attention, kernel.scorer)
     }
 
-    /// Packs what the keys are projected by.
+    /// A copy without buffers.
+    pub(super) fn without_buffers(&self) -> Self {
+        Self {
+            source: self.source.clone(),
+            names: self.names.clone(),
+            both: self.both,
+            keys: Vec::new(),
+            d_keys: Vec::new(),
+        }
+    }
+
+    /// Packs the projection of the keys.
     pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
-        if let Keys::Projected(width) = self.source {
-            let weight = params.get("attention.key.weight")?;
-            self.key.pack(Matrix::dense(weight, width, self.both));
+        if let KeySource::Projected(projection) = &mut self.source {
+            let weight = params.get(&projection.weight)?;
+            projection.width = weight.len() / self.both;
+            let weight = Matrix::dense(weight, projection.width, self.both);
+            projection.linear.pack(weight);
         }
         Ok(())
     }
 
-    /// What the scorer packs.
+    /// The parameters that the scorer packs.
     pub(super) fn scorer_params<'p>(&self, params: &'p ParamSlices<'_>) -> Result<Vec<&'p [f32]>> {
         self.names.iter().map(|name| params.get(name)).collect()
     }
 
     /// Projects the keys of `values` `[B, S, 2H]`.
     pub(super) fn forward(&mut self, values: &[f32], team: &mut Team<f32>) {
-        if let Keys::Projected(width) = self.source {
+        if let KeySource::Projected(Projection { width, linear, .. }) = &self.source {
             let positions = values.len() / self.both;
             self.keys.resize(positions * width, 0.0);
             let values = Matrix::dense(values, positions, self.both);
-            self.key
-                .forward_on(values, &mut self.keys, Output::Replace, team);
+            linear.forward_on(values, &mut self.keys, Output::Replace, team);
         }
     }
 
-    /// The keys `[B, S, K]` of `values`, which were projected.
+    /// The keys `[B, S, K]` of `values`, after [`forward`](Self::forward).
     pub(super) fn keys<'a>(&'a self, values: &'a [f32]) -> &'a [f32] {
-        self.source.of(&self.keys, values)
+        self.source.select(&self.keys, values)
     }
 
-    /// The keys of `values`, and where their gradient goes.
+    /// The keys of `values`, and the buffer for their gradient.
     pub(super) fn keys_and_gradient<'a>(
         &'a mut self,
         values: &'a [f32],
     ) -> (&'a [f32], &'a mut [f32]) {
-        let keys = self.source.of(&self.keys, values);
+        let keys = self.source.select(&self.keys, values);
         self.d_keys.resize(keys.len(), 0.0);
         (keys, &mut self.d_keys)
     }
 
-    /// Where the scorer's gradients are written, in its order.
+    /// The slices for the gradients of the scorer's parameters, in its order.
     pub(super) fn take_gradients<'a>(
         &self,
         grads: &mut GradSlices<'a>,
@@ -104,7 +128,7 @@ impl FusedAttention {
         self.names.iter().map(|name| grads.take(name)).collect()
     }
 
-    /// Adds to `d_values` what comes from the gradients of the keys.
+    /// Adds to `d_values` the part that comes from the gradients of the keys.
     pub(super) fn backward(
         &mut self,
         values: &[f32],
@@ -112,97 +136,24 @@ impl FusedAttention {
         grads: &mut GradSlices<'_>,
         team: &mut Team<f32>,
     ) -> Result<()> {
-        match self.source {
-            Keys::Projected(width) => {
+        match &self.source {
+            KeySource::Projected(projection) => {
                 let positions = values.len() / self.both;
-                let d_keys = Matrix::dense(&self.d_keys, positions, width);
+                let d_keys = Matrix::dense(&self.d_keys, positions, projection.width);
                 let values = Matrix::dense(values, positions, self.both);
-                let d_weight = grads.take("attention.key.weight")?;
+                let d_weight = grads.take(&projection.weight)?;
                 weight_gradient(d_weight, self.both, d_keys, values, Output::Replace, team);
-                self.key.backward_on(d_keys, d_values, Output::Add, team);
+                projection
+                    .linear
+                    .backward_on(d_keys, d_values, Output::Add, team);
             }
-            Keys::Values => {
+            KeySource::Values => {
                 for (d_value, d_key) in d_values.iter_mut().zip(&self.d_keys) {
                     *d_value += d_key;
                 }
             }
-            Keys::Nothing => {}
+            KeySource::None => {}
         }
         Ok(())
-    }
-}
-
-type Mechanism = (Keys, &'static [&'static str], Box<dyn Scorer<f32>>);
-
-/// The kernels of a mechanism, for states `state` wide.
-fn mechanism(attention: &AttentionConfig, state: usize) -> Mechanism {
-    let projected = Keys::Projected(attention.sizes().units);
-    match attention {
-        AttentionConfig::Additive(_) => (
-            projected,
-            &[
-                "attention.query.weight",
-                "attention.query.bias",
-                "attention.energy",
-            ],
-            Box::new(Additive::new()),
-        ),
-        AttentionConfig::Dot(config) => {
-            (Keys::Values, &[], Box::new(Dot::new(config.scale(state))))
-        }
-        AttentionConfig::General {} => (Keys::Projected(state), &[], Box::new(Dot::new(1.0))),
-        AttentionConfig::Location(config) => (
-            projected,
-            &[
-                "attention.query.weight",
-                "attention.query.bias",
-                "attention.filters",
-                "attention.location.weight",
-                "attention.energy",
-            ],
-            Box::new(Location::new(config.width.get(), config.start)),
-        ),
-        AttentionConfig::DynamicConvolution(config) => (
-            Keys::Nothing,
-            &[
-                "attention.query.weight",
-                "attention.query.bias",
-                "attention.dynamic.weight",
-                "attention.filters",
-                "attention.location.weight",
-                "attention.location.bias",
-                "attention.energy",
-            ],
-            Box::new(DynamicConvolution::new(config.width.get(), config.start)),
-        ),
-        AttentionConfig::Ntm(config) => (
-            projected,
-            &[
-                "attention.query.weight",
-                "attention.query.bias",
-                "attention.energy",
-                "attention.gate.weight",
-                "attention.gate.bias",
-                "attention.shift.weight",
-                "attention.shift.bias",
-                "attention.sharpen.weight",
-                "attention.sharpen.bias",
-            ],
-            Box::new(Ntm::new(config.start)),
-        ),
-        AttentionConfig::LocationRelative(config) => (
-            projected,
-            &[
-                "attention.query.weight",
-                "attention.query.bias",
-                "attention.energy",
-                "attention.shift.weight",
-                "attention.shift.bias",
-                "attention.sharpen.weight",
-                "attention.sharpen.bias",
-            ],
-            Box::new(LocationRelative::new(config.start)),
-        ),
-        AttentionConfig::None {} => (Keys::Nothing, &[], Box::new(Nowhere)),
     }
 }

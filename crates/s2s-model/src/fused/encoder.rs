@@ -8,15 +8,7 @@ use s2s_kernels::slices::{
 };
 
 use super::slices::{GradSlices, ParamSlices, draw_mask};
-use crate::{ModelConfig, Noise, Probability};
-
-/// What is read: words, batch first.
-#[derive(Clone, Copy)]
-pub(super) struct Words<'a> {
-    pub(super) ids: &'a [u32],       // [B, S]
-    pub(super) lengths: &'a [usize], // [B]
-    pub(super) len: usize,           // S
-}
+use crate::{ModelConfig, Noise, Probability, Source};
 
 #[derive(Clone)]
 pub(super) struct FusedEncoder<C: Cell> {
@@ -25,20 +17,20 @@ pub(super) struct FusedEncoder<C: Cell> {
     dropout: Probability, // between layers
     embedding_dropout: Probability,
     layers: Vec<Layer<C>>,
-    /// The gradient of what each layer reads, and of what the top one says: `[S, B, E]` for the
-    /// lowest, `[S, B, 2H]` for the others.
+    /// The gradients of each layer's input and of the top layer's output: `[S, B, E]` for the lowest,
+    /// `[S, B, 2H]` for the others.
     d_inputs: Vec<Vec<f32>>,
 }
 
-/// One layer with what it reads and says.
+/// One layer with its input and output.
 #[derive(Clone, Default)]
 struct Layer<C: Cell> {
     rnn: Bidirectional<f32, C>,
-    /// On its input: `[B, S, E]` for the lowest, `[B, S, 2H]` for the others; empty where nothing is
-    /// dropped.
+    /// The dropout mask of the input: `[B, S, E]` for the lowest layer, `[B, S, 2H]` for the others; empty
+    /// without dropout.
     mask: Vec<f32>,
-    input: Vec<f32>, // after dropout, position first; unused where nothing is dropped
-    states: Vec<f32>, // [S, B, 2H]
+    input: Vec<f32>,       // after dropout, position first; unused without dropout
+    states: Vec<f32>,      // [S, B, 2H]
     last: State<Vec<f32>>, // [B, 2H] each
 }
 
@@ -55,18 +47,18 @@ impl<C: Cell> FusedEncoder<C> {
         }
     }
 
-    /// Packs the weights; what is dropped has been drawn before.
+    /// Packs the weights; the masks must have been drawn.
     pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
         let embedding = params.get("encoder.embedding.weight")?;
         for (k, layer) in self.layers.iter_mut().enumerate() {
-            let reads_words = k == 0 && layer.mask.is_empty();
+            let reads_ids = k == 0 && layer.mask.is_empty();
             let weights = [
                 params.recurrent("encoder.rnn", &format!("_l{k}"))?,
                 params.recurrent("encoder.rnn", &format!("_l{k}_reverse"))?,
             ];
             layer
                 .rnn
-                .pack(weights, if reads_words { embedding } else { &[] });
+                .pack(weights, if reads_ids { embedding } else { &[] });
         }
         Ok(())
     }
@@ -74,11 +66,11 @@ impl<C: Cell> FusedEncoder<C> {
     pub(super) fn forward(
         &mut self,
         params: &ParamSlices<'_>,
-        words: Words<'_>,
+        source: &Source,
         team: &mut Team<f32>,
     ) -> Result<()> {
         let embedding = params.get("encoder.embedding.weight")?;
-        let (batch, n) = (words.lengths.len(), words.ids.len());
+        let (batch, len, n) = (source.n_rows(), source.max_len(), source.ids().len());
         for k in 0..self.layers.len() {
             let (below, above) = self.layers.split_at_mut(k);
             let (layer, below) = (&mut above[0], below.last());
@@ -87,37 +79,37 @@ impl<C: Cell> FusedEncoder<C> {
                     Some(below) => layer.input.clone_from(&below.states),
                     None => {
                         layer.input.resize(n * self.width, 0.0);
-                        let ids = position_first(words.ids, words.len);
+                        let ids = position_first(source.ids(), len);
                         gather(&mut layer.input, embedding, self.width, ids);
                     }
                 }
-                multiply_mask(&mut layer.input, &layer.mask, (words.len, batch), team);
+                multiply_mask(&mut layer.input, &layer.mask, (len, batch), team);
             }
             layer.states.resize(n * self.both, 0.0);
             let (width, last) = (batch * self.both, &mut layer.last);
             last.hidden.resize(width, 0.0);
             last.cell.resize(C::CELL_STATES * width, 0.0);
             let dropped = (!layer.mask.is_empty()).then_some(&*layer.input);
-            let read = reading(dropped, below, words, embedding);
+            let read = layer_input(dropped, below, source, embedding);
             let last = layer.last.each_mut().map(Vec::as_mut_slice);
             layer.rnn.forward(read, &mut layer.states, last, team);
         }
         Ok(())
     }
 
-    /// From the gradient of the values, which stands in [`d_values_mut`](Self::d_values_mut), and for
-    /// each layer that of its last states, `[B, 2H]` each.
+    /// The gradients of the parameters, from the gradient of the values in
+    /// [`d_values_mut`](Self::d_values_mut) and those of each layer's last states, `[B, 2H]` each.
     pub(super) fn backward(
         &mut self,
         params: &ParamSlices<'_>,
-        words: Words<'_>,
+        source: &Source,
         d_last: &[State<&[f32]>],
         grads: &mut GradSlices<'_>,
         team: &mut Team<f32>,
     ) -> Result<()> {
         let embedding = params.get("encoder.embedding.weight")?;
         let d_embedding = grads.take("encoder.embedding.weight")?;
-        let (batch, n) = (words.lengths.len(), words.ids.len());
+        let (batch, len, n) = (source.n_rows(), source.max_len(), source.ids().len());
         for k in (0..self.layers.len()).rev() {
             let (below, above) = self.layers.split_at_mut(k);
             let (layer, below) = (&mut above[0], below.last());
@@ -138,12 +130,12 @@ impl<C: Cell> FusedEncoder<C> {
                 grads.recurrent("encoder.rnn", &format!("_l{k}_reverse"))?,
             ];
             let dropped = (!layer.mask.is_empty()).then_some(&*layer.input);
-            let read = reading(dropped, below, words, embedding);
+            let read = layer_input(dropped, below, source, embedding);
             layer
                 .rnn
                 .backward(read, seen, d_input, &mut d_weights, team);
             if !layer.mask.is_empty() {
-                multiply_mask(d_input, &layer.mask, (words.len, batch), team);
+                multiply_mask(d_input, &layer.mask, (len, batch), team);
             }
         }
         if !self.layers[0].mask.is_empty() {
@@ -152,7 +144,7 @@ impl<C: Cell> FusedEncoder<C> {
             scatter_add(
                 d_embedding,
                 d_embedded,
-                position_first(words.ids, words.len),
+                position_first(source.ids(), len),
                 team,
             );
         }
@@ -164,7 +156,7 @@ impl<C: Cell> FusedEncoder<C> {
         &self.layers[self.layers.len() - 1].states
     }
 
-    /// Where their gradient goes, `[S, B, 2H]`.
+    /// The buffer for the gradient of the values, `[S, B, 2H]`.
     pub(super) fn d_values_mut(&mut self) -> &mut [f32] {
         let n_layers = self.layers.len();
         self.d_inputs[n_layers].resize(self.layers[n_layers - 1].states.len(), 0.0);
@@ -178,7 +170,7 @@ impl<C: Cell> FusedEncoder<C> {
             .map(|layer| layer.last.each_ref().map(Vec::as_slice))
     }
 
-    /// What is dropped from `n` words and from the states between layers.
+    /// Draws the dropout masks for `n` source positions.
     pub(super) fn draw(&mut self, n: usize, noise: Option<&Noise>) {
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let (place, width, drop) = match k {
@@ -194,24 +186,24 @@ impl<C: Cell> FusedEncoder<C> {
     }
 }
 
-/// What a layer reads: its own input after dropout, or the layer below, or the words themselves.
-fn reading<'a, C: Cell>(
+/// The input of a layer: its own copy after dropout, the states of the layer below, or the token ids.
+fn layer_input<'a, C: Cell>(
     dropped: Option<&'a [f32]>,
     below: Option<&'a Layer<C>>,
-    words: Words<'a>,
+    source: &'a Source,
     embedding: &'a [f32],
 ) -> RecurrentBatch<'a, f32> {
     let input = match (dropped, below) {
         (Some(dropped), _) => RecurrentInput::Dense(dropped),
         (None, Some(below)) => RecurrentInput::Dense(&below.states),
         (None, None) => RecurrentInput::Embedded {
-            ids: words.ids,
+            ids: source.ids(),
             embedding,
         },
     };
     RecurrentBatch {
         input,
-        lengths: words.lengths,
-        len: words.len,
+        lengths: source.lengths(),
+        len: source.max_len(),
     }
 }

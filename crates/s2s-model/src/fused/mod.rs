@@ -1,14 +1,14 @@
-//! The model on the CPU kernels, without autograd: the same equations, forward and backward, on
-//! slices.
+//! The fast path: the model on CPU kernels, without autograd. The same equations as the definition,
+//! forward and backward, on slices.
 //!
 //! ```text
-//! prepare   every weight packed once, every mask drawn
+//! pack      every weight once per step; dropout masks are drawn
 //! forward   encoder -> bridge, keys -> decoder -> loss
-//! backward  decoder -> keys, bridge -> encoder, each gradient written once
+//! backward  decoder -> keys, bridge -> encoder; each gradient is written once
 //! ```
 //!
-//! The reference is [`Seq2Seq::forward`](crate::Seq2Seq::forward) under autograd; a test holds the
-//! two together. It exists where the kernels do: in f32 on the CPU.
+//! The definition is [`Seq2Seq::forward`](crate::Seq2Seq::forward) under autograd; tests hold the two
+//! together. The fast path exists in f32 on the CPU.
 
 mod attention;
 mod bridge;
@@ -22,8 +22,7 @@ pub(crate) use model::{FusedModel, fused};
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
-use s2s_kernels::State;
+use candle_core::{Device, Result, Tensor};
 use s2s_kernels::slices::{
     Cell, Decoder, DecoderDropout, DecoderInputs, Decoding, Memory, MemoryGrads, Targets, Team,
     swap_axes, token_loss,
@@ -31,12 +30,12 @@ use s2s_kernels::slices::{
 
 use self::attention::FusedAttention;
 use self::bridge::FusedBridge;
-use self::encoder::{FusedEncoder, Words};
+use self::encoder::FusedEncoder;
 use self::slices::{GradBuffer, GradSlices, ParamSlices, draw_mask};
-use crate::{Batch, Forcing, ModelConfig, Noise, Probability, Score};
+use crate::{AttentionKernel, Batch, BatchLoss, Forcing, ModelConfig, Noise, Source};
 
-/// The operators of a model with their memory, which is reused from step to step. A clone shares
-/// the packed weights.
+/// The kernels of a model with their workspace, which is reused from step to step. A clone shares the
+/// packed weights.
 #[derive(Clone)]
 struct Fused<C: Cell> {
     team: Team<f32>,
@@ -49,18 +48,7 @@ struct Fused<C: Cell> {
     d_values: Vec<f32>, // [B, S, 2H]
     masks: Masks,
     gradients: GradBuffer,
-    sizes: Sizes,
     config: ModelConfig,
-}
-
-#[derive(Clone, Copy)]
-struct Sizes {
-    layers: usize,
-    embedding: usize,
-    both: usize, // 2H
-    decoder: usize,
-    dropout: Probability,
-    embedding_dropout: Probability,
 }
 
 impl<C: Cell> fmt::Debug for Fused<C> {
@@ -72,8 +60,8 @@ impl<C: Cell> fmt::Debug for Fused<C> {
 }
 
 impl<C: Cell> Fused<C> {
-    fn new(config: &ModelConfig) -> Self {
-        let (attention, scorer) = FusedAttention::new(config);
+    fn new(config: &ModelConfig, kernel: AttentionKernel) -> Self {
+        let (attention, scorer) = FusedAttention::new(config, kernel);
         Self {
             team: Team::new(NonZeroUsize::MIN),
             encoder: FusedEncoder::new(config),
@@ -86,14 +74,23 @@ impl<C: Cell> Fused<C> {
             masks: Masks::default(),
             gradients: GradBuffer::default(),
             config: config.clone(),
-            sizes: Sizes {
-                layers: config.layers.get(),
-                embedding: config.embedding.get(),
-                both: 2 * config.hidden.get(),
-                decoder: config.decoder.get(),
-                dropout: config.dropout,
-                embedding_dropout: config.embedding_dropout,
-            },
+        }
+    }
+
+    /// The same kernels, without packed weights and buffers.
+    fn without_buffers(&self) -> Self {
+        Self {
+            team: self.team.clone(),
+            encoder: FusedEncoder::new(&self.config),
+            bridge: FusedBridge::new(&self.config),
+            attention: self.attention.without_buffers(),
+            decoder: Decoder::new(self.decoder.scorer.clone()),
+            decoding: Decoding::new(),
+            values: Vec::new(),
+            d_values: Vec::new(),
+            masks: Masks::default(),
+            gradients: GradBuffer::default(),
+            config: self.config.clone(),
         }
     }
 
@@ -101,87 +98,120 @@ impl<C: Cell> Fused<C> {
         NonZeroUsize::new(self.team.threads()).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Packs every weight, and draws what is dropped from `n` words read and as many said, of which
-    /// there may be none: all that a pass needs and no batch decides.
+    fn both(&self) -> usize {
+        2 * self.config.hidden.get()
+    }
+
+    /// Packs every weight, for decoding.
+    fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
+        self.prepare(params, 0, 0, None)
+    }
+
+    /// Packs every weight and draws the dropout masks of a batch with so many source and target
+    /// positions.
     fn prepare(
         &mut self,
         params: &ParamSlices<'_>,
-        (n_sources, n_targets): (usize, usize),
+        n_sources: usize,
+        n_targets: usize,
         noise: Option<&Noise>,
     ) -> Result<()> {
         let (encoder, bridge, attention) =
             (&mut self.encoder, &mut self.bridge, &mut self.attention);
-        let (decoder, masks, sizes) = (&mut self.decoder, &mut self.masks, self.sizes);
+        let (decoder, masks, config) = (&mut self.decoder, &mut self.masks, &self.config);
         let scorer_params = attention.scorer_params(params)?;
-        // The decoder's weights alone are about as many as all others.
-        let (all_else, decoder) = self.team.both(
+        // The decoder has about as many weights as everything else together.
+        let (rest, decoder) = self.team.both(
             || {
                 encoder.draw(n_sources, noise);
-                masks.draw(noise, sizes, n_targets);
+                masks.draw(noise, config, n_targets);
                 encoder.pack(params)?;
                 bridge.pack(params)?;
                 attention.pack(params)
             },
             || {
                 decoder.scorer.pack(&scorer_params);
-                decoder.pack(&params.decoder(sizes.layers)?);
+                decoder.pack(&params.decoder(config.layers.get())?);
                 Ok(())
             },
         );
-        all_else.and(decoder)
+        rest.and(decoder)
     }
 
-    fn forward(&mut self, params: &ParamSlices<'_>, host: &HostBatch<'_>) -> Result<()> {
-        self.encode(params, host.words())?;
+    /// Runs the model on a batch; dropout is on if there is noise. Returns which target positions are
+    /// forced, `[B, T]`.
+    fn forward(
+        &mut self,
+        params: &ParamSlices<'_>,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: Option<&Noise>,
+    ) -> Result<Vec<bool>> {
+        let forced = forcing.to_coins(batch.n_rows(), batch.target_len())?;
+        let (n_sources, n_targets) = (batch.source().ids().len(), batch.target_in().len());
+        self.prepare(params, n_sources, n_targets, noise)?;
+        self.encode(params, batch.source())?;
         let (team, masks) = (&mut self.team, &self.masks);
         let between = masks.between();
         let initial = bridge::slices(&self.bridge.states);
-        let memory = host.memory(&self.values, self.attention.keys(&self.values));
-        self.decoder.forward(
-            host.decoder_inputs(memory, &initial, masks.dropout(&between)),
-            team,
-        );
-        Ok(())
+        let keys = self.attention.keys(&self.values);
+        let inputs = DecoderInputs {
+            memory: memory(batch.source(), &self.values, keys),
+            initial: &initial,
+            targets: targets(batch, &forced),
+            dropout: masks.dropout(&between),
+        };
+        self.decoder.forward(inputs, team);
+        Ok(forced)
     }
 
-    /// The encoder, the decoder's first states and the keys.
-    fn encode(&mut self, params: &ParamSlices<'_>, words: Words<'_>) -> Result<()> {
+    /// The encoder, the decoder's initial states and the keys.
+    fn encode(&mut self, params: &ParamSlices<'_>, source: &Source) -> Result<()> {
+        let both = self.both();
         let team = &mut self.team;
-        self.encoder.forward(params, words, team)?;
+        self.encoder.forward(params, source, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
-        self.values.resize(words.ids.len() * self.sizes.both, 0.0);
+        self.values.resize(source.ids().len() * both, 0.0);
         let position_first = self.encoder.values();
         swap_axes(
             &mut self.values,
             position_first,
-            (words.len, words.lengths.len()),
+            (source.max_len(), source.n_rows()),
             team,
         );
         self.attention.forward(&self.values, team);
         Ok(())
     }
 
-    /// The loss; the decoder's logits become their gradients of the mean loss.
-    fn loss(&mut self, host: &HostBatch<'_>) -> Score {
-        let (rows, steps) = (host.target_lengths.len(), host.target_len());
-        let logits = self.decoder.logits();
-        let vocab = logits.len() / host.targets.len().max(1);
+    /// The decoder's logits `[B, T, V]`.
+    fn logits_tensor(&mut self, batch: &Batch) -> Result<Tensor> {
+        let (rows, steps) = (batch.n_rows(), batch.target_len());
+        let position_first = self.decoder.logits(); // [T, B, V]
+        let vocab = position_first.len() / (rows * steps);
+        let mut logits = vec![0.0; position_first.len()];
+        swap_axes(&mut logits, position_first, (steps, rows), &mut self.team);
+        Tensor::from_vec(logits, (rows, steps, vocab), &Device::Cpu)
+    }
+
+    /// The loss. The decoder's logits become their gradients of the mean loss.
+    fn batch_loss(&mut self, batch: &Batch) -> BatchLoss {
+        let (rows, steps) = (batch.n_rows(), batch.target_len());
+        let logits = self.decoder.logits(); // [T, B, V]
+        let vocab = logits.len() / (rows * steps);
         let mut predictions = vec![0; rows * steps];
-        for (index, logits) in logits.chunks_exact(vocab.max(1)).enumerate() {
+        for (index, logits) in logits.chunks_exact(vocab).enumerate() {
             let (step, row) = (index / rows, index % rows);
             predictions[row * steps + step] = argmax(logits);
         }
-        let n_tokens: usize = host.target_lengths.iter().sum();
-        let scale = 1.0 / n_tokens as f32;
-        let logits = self.decoder.logits_mut();
+        let scale = 1.0 / batch.n_tokens() as f32;
         let sums = token_loss(
-            logits,
-            &host.targets,
-            host.target_lengths,
+            self.decoder.logits_mut(),
+            batch.target_out(),
+            batch.target_lengths(),
             scale,
             &mut self.team,
         );
-        Score {
+        BatchLoss {
             loss_sum: sums.loss,
             predictions,
         }
@@ -190,14 +220,14 @@ impl<C: Cell> Fused<C> {
     fn backward(
         &mut self,
         params: &ParamSlices<'_>,
-        host: &HostBatch<'_>,
+        batch: &Batch,
+        forced: &[bool],
         grads: &mut GradSlices<'_>,
     ) -> Result<()> {
-        let Sizes { layers, both, .. } = self.sizes;
-        let (rows, positions) = (host.source_lengths.len(), host.sources.len());
+        let (layers, both, source) = (self.config.layers.get(), self.both(), batch.source());
         let (team, masks) = (&mut self.team, &self.masks);
 
-        self.d_values.resize(positions * both, 0.0);
+        self.d_values.resize(source.ids().len() * both, 0.0);
         let initial = bridge::slices(&self.bridge.states);
         let mut scorer = self.attention.take_gradients(grads)?;
         let (keys, d_keys) = self.attention.keys_and_gradient(&self.values);
@@ -212,8 +242,12 @@ impl<C: Cell> Fused<C> {
                 .collect(),
         };
         let between = masks.between();
-        let memory = host.memory(&self.values, keys);
-        let inputs = host.decoder_inputs(memory, &initial, masks.dropout(&between));
+        let inputs = DecoderInputs {
+            memory: memory(source, &self.values, keys),
+            initial: &initial,
+            targets: targets(batch, forced),
+            dropout: masks.dropout(&between),
+        };
         self.decoder
             .backward(inputs, d_memory, grads.decoder(layers)?, &mut scorer, team);
         self.attention
@@ -221,14 +255,14 @@ impl<C: Cell> Fused<C> {
         swap_axes(
             self.encoder.d_values_mut(),
             &self.d_values,
-            (rows, host.source_len()),
+            (source.n_rows(), source.max_len()),
             team,
         );
 
         self.bridge.backward(self.encoder.last(), grads, team)?;
         self.encoder.backward(
             params,
-            host.words(),
+            source,
             &bridge::slices(&self.bridge.d_last),
             grads,
             team,
@@ -236,88 +270,25 @@ impl<C: Cell> Fused<C> {
     }
 }
 
-/// A batch as lists on the host, batch first.
-struct HostBatch<'a> {
-    sources: Vec<u32>, // [B, S]
-    source_lengths: &'a [usize],
-    targets_in: Vec<u32>, // [B, T]
-    targets: Vec<u32>,    // [B, T]
-    target_lengths: &'a [usize],
-    forced: Vec<bool>, // [B, T]
-}
-
-impl<'a> HostBatch<'a> {
-    fn of(batch: &'a Batch, forcing: &Forcing) -> Result<Self> {
-        let target_lengths = batch.target_rows.lengths();
-        let (rows, steps) = batch.target_in.dims2()?;
-        forcing.check(rows, steps)?;
-        if target_lengths.iter().all(|len| *len == 0) {
-            bail!("the loss of a batch without a single real token is undefined");
-        }
-        let forced = (0..rows)
-            .flat_map(|row| (0..steps).map(move |step| (row, step)))
-            .map(|(row, step)| forcing.is_forced(row, step))
-            .collect();
-        Ok(Self {
-            sources: words(&batch.source.tokens)?,
-            source_lengths: batch.source.rows.lengths(),
-            targets_in: words(&batch.target_in)?,
-            targets: words(&batch.target_out)?,
-            target_lengths,
-            forced,
-        })
-    }
-
-    fn words(&self) -> Words<'_> {
-        Words {
-            ids: &self.sources,
-            lengths: self.source_lengths,
-            len: self.source_len(),
-        }
-    }
-
-    fn decoder_inputs<'m>(
-        &'m self,
-        memory: Memory<'m, f32>,
-        initial: &'m [State<&'m [f32]>],
-        dropout: DecoderDropout<'m, f32>,
-    ) -> DecoderInputs<'m, f32> {
-        DecoderInputs {
-            memory,
-            initial,
-            targets: Targets {
-                words: &self.targets_in,
-                forced: &self.forced,
-            },
-            dropout,
-        }
-    }
-
-    fn memory<'m>(&'m self, values: &'m [f32], keys: &'m [f32]) -> Memory<'m, f32> {
-        Memory {
-            values,
-            keys,
-            lengths: self.source_lengths,
-            len: self.source_len(),
-        }
-    }
-
-    /// Words that are read, and said, padding included.
-    fn n_words(&self) -> (usize, usize) {
-        (self.sources.len(), self.targets.len())
-    }
-
-    fn source_len(&self) -> usize {
-        self.sources.len() / self.source_lengths.len()
-    }
-
-    fn target_len(&self) -> usize {
-        self.targets.len() / self.target_lengths.len()
+/// What the decoder attends to.
+fn memory<'a>(source: &'a Source, values: &'a [f32], keys: &'a [f32]) -> Memory<'a, f32> {
+    Memory {
+        values,
+        keys,
+        lengths: source.lengths(),
+        len: source.max_len(),
     }
 }
 
-/// The decoder's dropout masks, batch first, empty where nothing is dropped; the same draws as the
-/// reference's.
+fn targets<'a>(batch: &'a Batch, forced: &'a [bool]) -> Targets<'a> {
+    Targets {
+        words: batch.target_in(),
+        forced,
+    }
+}
+
+/// The decoder's dropout masks, batch first, empty where nothing is dropped; the same draws as on the
+/// reference path.
 #[derive(Clone, Default)]
 struct Masks {
     embedding: Vec<f32>,    // [B, T, E]
@@ -325,21 +296,15 @@ struct Masks {
 }
 
 impl Masks {
-    fn draw(&mut self, noise: Option<&Noise>, sizes: Sizes, n_targets: usize) {
-        let Sizes {
-            dropout,
-            embedding_dropout,
-            layers,
-            embedding,
-            decoder,
-            ..
-        } = sizes;
+    fn draw(&mut self, noise: Option<&Noise>, config: &ModelConfig, n_targets: usize) {
+        let (embedding, decoder) = (config.embedding.get(), config.decoder.get());
         let (place, n) = ("decoder.embedding", n_targets * embedding);
-        draw_mask(&mut self.embedding, noise, place, n, embedding_dropout);
-        self.between.resize_with(layers - 1, Vec::new);
+        let drop = config.embedding_dropout;
+        draw_mask(&mut self.embedding, noise, place, n, drop);
+        self.between.resize_with(config.layers.get() - 1, Vec::new);
         for (below, mask) in self.between.iter_mut().enumerate() {
             let (place, n) = (format!("decoder.rnn.{}", below + 1), n_targets * decoder);
-            draw_mask(mask, noise, &place, n, dropout);
+            draw_mask(mask, noise, &place, n, config.dropout);
         }
     }
 
@@ -357,7 +322,7 @@ impl Masks {
     }
 }
 
-/// The first index of the greatest number.
+/// The index of the largest number; the first of equal ones.
 fn argmax(numbers: &[f32]) -> u32 {
     let mut best = 0;
     for (index, number) in numbers.iter().enumerate() {
@@ -366,11 +331,4 @@ fn argmax(numbers: &[f32]) -> u32 {
         }
     }
     best as u32
-}
-
-fn words(tensor: &Tensor) -> Result<Vec<u32>> {
-    match &*tensor.storage_and_layout().0 {
-        Storage::Cpu(CpuStorage::U32(_)) => tensor.flatten_all()?.to_vec1(),
-        _ => bail!("tokens must be u32 on the CPU"),
-    }
 }

@@ -1,4 +1,4 @@
-//! One face for the operators of every cell.
+//! One interface to the kernels of every cell.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -7,34 +7,43 @@ use candle_core::{DType, Device, Result, Tensor};
 use dyn_clone::DynClone;
 use s2s_kernels::slices::{Cell, Gru, Lstm, Team, in_pool};
 
+use super::Fused;
 use super::slices::ParamSlices;
-use super::{Fused, HostBatch};
 use crate::{
-    Batch, CellKind, Decoded, Forcing, ModelConfig, Noise, Params, Score, Source, Stop, Tokens,
-    Watch,
+    AttentionKernel, Batch, BatchLoss, CellKind, Decoded, Forcing, Mode, ModelConfig, Noise,
+    Params, Source, Stop, Tokens, Watch,
 };
 
 /// A model on the kernels, whatever its cell.
 pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
     fn set_threads(&mut self, threads: NonZeroUsize);
 
-    /// The same operators with memory of their own, packed.
+    /// The same model with its own workspace and packed weights.
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>>;
 
-    /// Loss and predictions, without dropout.
-    fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score>;
+    /// Logits `[B, T, V]`.
+    fn logits(
+        &mut self,
+        params: &Params,
+        batch: &Batch,
+        forcing: &Forcing,
+        mode: Mode<'_>,
+    ) -> Result<Tensor>;
 
-    /// Loss and predictions with dropout, and the gradient of the mean loss of a token, in memory
-    /// that the next call writes over.
+    /// Loss and predictions, without dropout.
+    fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss>;
+
+    /// Loss and predictions with dropout, and the gradient of the mean loss per token, in memory that
+    /// the next call overwrites.
     fn gradients(
         &mut self,
         params: &Params,
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(Score, Vec<Tensor>)>;
+    ) -> Result<(BatchLoss, Vec<Tensor>)>;
 
-    /// The likeliest token at each step; the weights must be packed.
+    /// The most likely token at each step; the weights must be packed.
     fn greedy(
         &mut self,
         params: &Params,
@@ -47,13 +56,17 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
 
 dyn_clone::clone_trait_object!(FusedModel);
 
-/// The operators of a model, if there are kernels for it.
-pub(crate) fn fused(config: &ModelConfig, params: &Params) -> Option<Box<dyn FusedModel>> {
-    let is_here = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
-    is_here.then(|| -> Box<dyn FusedModel> {
+/// The fast path of a model, if its device and precision have one.
+pub(crate) fn fused(
+    config: &ModelConfig,
+    kernel: AttentionKernel,
+    params: &Params,
+) -> Option<Box<dyn FusedModel>> {
+    let has_kernels = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
+    has_kernels.then(|| -> Box<dyn FusedModel> {
         match config.cell {
-            CellKind::Gru => Box::new(Fused::<Gru>::new(config)),
-            CellKind::Lstm => Box::new(Fused::<Lstm>::new(config)),
+            CellKind::Gru => Box::new(Fused::<Gru>::new(config, kernel)),
+            CellKind::Lstm => Box::new(Fused::<Lstm>::new(config, kernel)),
         }
     })
 }
@@ -64,19 +77,32 @@ impl<C: Cell> FusedModel for Fused<C> {
     }
 
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
-        let mut alike = Self::new(&self.config);
-        alike.team = self.team.clone();
-        alike.prepare(&ParamSlices::of(params), (0, 0), None)?;
+        let mut alike = self.without_buffers();
+        alike.pack(&ParamSlices::of(params))?;
         Ok(Box::new(alike))
     }
 
-    fn score(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<Score> {
+    fn logits(
+        &mut self,
+        params: &Params,
+        batch: &Batch,
+        forcing: &Forcing,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let noise = match mode {
+            Mode::Train(noise) => Some(noise),
+            Mode::Evaluate => None,
+        };
         in_pool(self.threads(), || {
-            let host = HostBatch::of(batch, forcing)?;
-            let params = ParamSlices::of(params);
-            self.prepare(&params, host.n_words(), None)?;
-            self.forward(&params, &host)?;
-            Ok(self.loss(&host))
+            self.forward(&ParamSlices::of(params), batch, forcing, noise)?;
+            self.logits_tensor(batch)
+        })
+    }
+
+    fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
+        in_pool(self.threads(), || {
+            self.forward(&ParamSlices::of(params), batch, forcing, None)?;
+            Ok(self.batch_loss(batch))
         })
     }
 
@@ -86,17 +112,17 @@ impl<C: Cell> FusedModel for Fused<C> {
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(Score, Vec<Tensor>)> {
+    ) -> Result<(BatchLoss, Vec<Tensor>)> {
         in_pool(self.threads(), || {
-            let host = HostBatch::of(batch, forcing)?;
             let slices = ParamSlices::of(params);
-            self.prepare(&slices, host.n_words(), Some(noise))?;
-            self.forward(&slices, &host)?;
-            let score = self.loss(&host);
+            let forced = self.forward(&slices, batch, forcing, Some(noise))?;
+            let loss = self.batch_loss(batch);
             let mut buffer = std::mem::take(&mut self.gradients);
-            let gradients = buffer.fill(params, |grads| self.backward(&slices, &host, grads))?;
+            let gradients = buffer.fill(params, |grads| {
+                self.backward(&slices, batch, &forced, grads)
+            })?;
             self.gradients = buffer;
-            Ok((score, gradients))
+            Ok((loss, gradients))
         })
     }
 

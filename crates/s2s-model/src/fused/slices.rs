@@ -1,27 +1,27 @@
-//! A model's parameters and gradients as slices with names.
+//! A model's parameters and gradients as named slices.
 
 use candle_core::{CpuStorage, Result, Storage, StorageRef, Tensor, Var, bail};
 use s2s_kernels::slices::{DecoderGrads, DecoderParams, RecurrentGrads, RecurrentParams, write};
 
 use crate::{Noise, Params, Probability};
 
-/// The numbers of every parameter, readable as long as this lives.
+/// The values of every parameter, borrowed for reading.
 pub(super) struct ParamSlices<'a> {
-    held: Vec<(&'a str, StorageRef<'a>)>,
+    all: Vec<(&'a str, StorageRef<'a>)>,
 }
 
 impl<'a> ParamSlices<'a> {
     pub(super) fn of(params: &'a Params) -> Self {
-        let held = params
+        let all = params
             .iter()
             .map(|(name, var)| (name, var.storage_and_layout().0))
             .collect();
-        Self { held }
+        Self { all }
     }
 
     /// The parameter called `name`, row by row.
     pub(super) fn get(&self, name: &str) -> Result<&[f32]> {
-        match self.held.iter().find(|(held, _)| *held == name) {
+        match self.all.iter().find(|(other, _)| *other == name) {
             Some((_, storage)) => match &**storage {
                 Storage::Cpu(CpuStorage::F32(numbers)) => Ok(numbers),
                 _ => bail!("parameter {name} is not in f32 on the CPU"),
@@ -51,12 +51,12 @@ impl<'a> ParamSlices<'a> {
     }
 }
 
-/// The memory of all gradients, one after the other in the parameters' order. It is kept from step
-/// to step: to take so much anew costs the system more than to fill it.
+/// The memory of all gradients, in the parameters' order. It is reused from step to step: allocating it
+/// anew would take longer than filling it.
 #[derive(Debug, Default)]
 pub(super) struct GradBuffer(Option<Tensor>);
 
-/// A clone has memory of its own, for steps of its own.
+/// A clone starts without memory.
 impl Clone for GradBuffer {
     fn clone(&self) -> Self {
         Self::default()
@@ -64,8 +64,8 @@ impl Clone for GradBuffer {
 }
 
 impl GradBuffer {
-    /// Lets `backward` write every gradient; they are tensors of the parameters' shapes, in their
-    /// order, until the next call writes over them.
+    /// Lets `backward` write every gradient, and returns them as tensors in the parameters' order, which
+    /// the next call overwrites.
     pub(super) fn fill(
         &mut self,
         params: &Params,
@@ -94,13 +94,13 @@ impl GradBuffer {
     }
 }
 
-/// A gradient for each parameter, to be written once.
+/// One gradient per parameter, each to be written once.
 pub(super) struct GradSlices<'a> {
     left: Vec<(&'a str, &'a mut [f32])>,
 }
 
 impl<'a> GradSlices<'a> {
-    /// Writes into `all`, where they stand one after the other in the parameters' order.
+    /// Slices of `all`, in the parameters' order.
     fn of(params: &'a Params, all: &'a mut [f32]) -> Self {
         let mut rest = all;
         let left = params.iter().map(|(name, var)| {
@@ -113,11 +113,11 @@ impl<'a> GradSlices<'a> {
         }
     }
 
-    /// The gradient of the parameter called `name`, which is then taken.
+    /// Takes the gradient of the parameter called `name`.
     pub(super) fn take(&mut self, name: &str) -> Result<&'a mut [f32]> {
         match self.left.iter().position(|(left, _)| *left == name) {
             Some(index) => Ok(self.left.swap_remove(index).1),
-            None => bail!("the gradient of {name} was taken before, or there is none"),
+            None => bail!("the gradient of {name} was taken before or does not exist"),
         }
     }
 
@@ -141,16 +141,16 @@ impl<'a> GradSlices<'a> {
         })
     }
 
-    /// That no gradient was forgotten.
+    /// Checks that every gradient was taken.
     fn finish(self) -> Result<()> {
         match self.left.first() {
-            Some((name, _)) => bail!("parameter {name} was given no gradient"),
+            Some((name, _)) => bail!("the gradient of parameter {name} was not written"),
             None => Ok(()),
         }
     }
 }
 
-/// Draws `n` factors of dropout into `mask`; leaves it empty where nothing is dropped.
+/// Draws `n` dropout factors into `mask`, or empties it without dropout.
 pub(super) fn draw_mask(
     mask: &mut Vec<f32>,
     noise: Option<&Noise>,

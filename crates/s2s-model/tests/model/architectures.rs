@@ -1,14 +1,16 @@
 //! Every architecture that a configuration can name, and small models of them.
 //!
-//! The kinds are asked of serde, which lists them when it refuses an unknown one: a new cell,
-//! attention, bridge or implementation of the operators is under every law without an edit here.
+//! The kinds come from serde, which lists them when it rejects an unknown one: every law covers a new
+//! cell, attention, bridge or implementation without an edit here.
 
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Result};
-use s2s_kernels::{Kernels, Start};
+use s2s_kernels::Start;
 use s2s_model::{
-    AttentionConfig, Batch, BridgeKind, CellKind, ModelConfig, Probability, Seq2Seq, Stop, Tokens,
+    AttentionConfig, Batch, BridgeKind, CellKind, Kernels, ModelConfig, Probability, Seq2Seq, Stop,
+    Tokens,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,11 +22,36 @@ pub(crate) const TOKENS: Tokens = Tokens {
     eos: 12,
 };
 
-/// Decoding that is told the length: that of the source.
-pub(crate) const TOLD: Stop = Stop::AtSourceLength {
+/// Decoding of exactly as many tokens as the source has.
+pub(crate) const FIXED_LENGTH: Stop = Stop::AtSourceLength {
     n_markers: 0,
     growth: 1,
 };
+
+/// The device that the tests run on: the CPU, or the one named by `S2S_TEST_DEVICE` (`cuda` or `metal`).
+/// The fast path exists on the CPU only, so elsewhere both paths are the reference.
+pub(crate) fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| {
+        let name = std::env::var("S2S_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+        let device = match name.as_str() {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Device::new_cuda(0),
+            "metal" => Device::new_metal(0),
+            other => panic!("S2S_TEST_DEVICE must be cpu, cuda or metal, got {other}"),
+        };
+        device.unwrap_or_else(|error| panic!("S2S_TEST_DEVICE = {name}: {error}"))
+    })
+}
+
+/// A tolerance for sums in single precision, ten times wider off the CPU, where products run in blocks of
+/// another size.
+pub(crate) fn on_device(tolerance: f64) -> f64 {
+    match device() {
+        Device::Cpu => tolerance,
+        Device::Cuda(_) | Device::Metal(_) => 10.0 * tolerance,
+    }
+}
 
 /// The names that `T` accepts in the place of `?` in `probe`.
 #[track_caller]
@@ -48,7 +75,7 @@ fn kinds<T: DeserializeOwned>() -> Vec<T> {
         .collect()
 }
 
-/// Both implementations of the operators.
+/// Both paths through the model.
 pub(crate) fn all_kernels() -> Vec<Kernels> {
     kinds()
 }
@@ -157,13 +184,13 @@ pub(crate) fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).expect("sizes of tests are above zero")
 }
 
-/// A model as it starts: it says nearly the same to everything.
+/// A model with its initial parameters, whose output hardly depends on its input.
 pub(crate) fn fresh(config: &ModelConfig, seed: u64) -> Result<Seq2Seq> {
-    Seq2Seq::new(config, TOKENS, seed, DType::F32, &Device::Cpu)
+    Seq2Seq::new(config, TOKENS, seed, DType::F32, device())
 }
 
-/// A model with parameters so large that its gates close, its attention chooses and its answers
-/// differ from source to source.
+/// A model with large parameters: its gates saturate, its attention is peaked, and its output depends on
+/// the source.
 pub(crate) fn decisive(config: &ModelConfig, seed: u64) -> Result<Seq2Seq> {
     let model = fresh(config, seed)?;
     for (_, var) in model.params().iter() {
@@ -186,5 +213,5 @@ pub(crate) fn sources() -> Vec<Vec<u32>> {
 pub(crate) fn reversals(sources: &[Vec<u32>]) -> Result<Batch> {
     let reversed = |source: &Vec<u32>| source.iter().rev().copied().collect();
     let targets: Vec<Vec<u32>> = sources.iter().map(reversed).collect();
-    Batch::new(sources, &targets, TOKENS, DType::F32, &Device::Cpu)
+    Batch::new(sources, &targets, TOKENS)
 }

@@ -1,6 +1,6 @@
 //! How far tensors are apart.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// The elements in double precision.
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
@@ -24,7 +24,8 @@ pub(crate) fn distance(left: &Tensor, right: &Tensor) -> Result<f64> {
     if left.shape() != right.shape() {
         bail!("{:?} against {:?}", left.dims(), right.dims());
     }
-    largest(&(left.to_dtype(DType::F64)? - right.to_dtype(DType::F64)?)?)
+    let double = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64);
+    largest(&(double(left)? - double(right)?)?)
 }
 
 /// Fails unless no two elements are further apart than `tolerance`.

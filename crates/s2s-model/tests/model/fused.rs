@@ -1,14 +1,13 @@
-//! The kernels against the reference: one model, two ways to its loss and gradients.
+//! The fast path against the definition: loss, gradients and decoding of one model on both.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use s2s_kernels::Kernels;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, ModelConfig, Noise,
-    Seq2Seq, Source, Stop, Tokens, greedy,
+    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Kernels, ModelConfig,
+    Noise, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
-use crate::architectures::{TOLD, attentions_in_every_way, cells, size};
+use crate::architectures::{FIXED_LENGTH, attentions_in_every_way, cells, size};
 
 const TOKENS: Tokens = Tokens {
     size: 13,
@@ -55,7 +54,7 @@ fn batch_of(sources: &[Vec<u32>]) -> Result<Batch> {
         .iter()
         .map(|s| s.iter().rev().copied().collect())
         .collect();
-    Batch::new(sources, &targets, TOKENS, DType::F32, &Device::Cpu)
+    Batch::new(sources, &targets, TOKENS)
 }
 
 /// Largest difference, relative to the largest number of the tensor that is approximated.
@@ -77,15 +76,15 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
     );
     assert_eq!(fused.kernels_name(), "fused", "{text}");
     let noise = Noise::new(3, 4);
-    let (fused_score, fused_gradients) = fused.gradients(batch, forcing, &noise)?;
-    let (score, gradients) = reference.gradients(batch, forcing, &noise)?;
+    let (fused_loss, fused_gradients) = fused.gradients(batch, forcing, &noise)?;
+    let (loss, gradients) = reference.gradients(batch, forcing, &noise)?;
 
-    let difference = (fused_score.loss_sum - score.loss_sum).abs() / score.loss_sum;
+    let difference = (fused_loss.loss_sum - loss.loss_sum).abs() / loss.loss_sum;
     assert!(
         difference < 1e-6,
         "{text}: the loss differs by {difference:e}"
     );
-    assert_real_predictions_equal(&fused_score.predictions, &score.predictions, batch, text);
+    assert_real_predictions_equal(&fused_loss.predictions, &loss.predictions, batch, text);
     for (((name, _), fused), expected) in reference
         .params()
         .iter()
@@ -100,8 +99,8 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
     }
 
     let (free, expected) = (
-        fused.score(batch, &Forcing::Never)?,
-        reference.score(batch, &Forcing::Never)?,
+        fused.loss(batch, &Forcing::Never)?,
+        reference.loss(batch, &Forcing::Never)?,
     );
     assert!(
         (free.loss_sum - expected.loss_sum).abs() < 1e-5 * expected.loss_sum,
@@ -111,8 +110,8 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
 }
 
 fn assert_real_predictions_equal(fused: &[u32], expected: &[u32], batch: &Batch, text: &str) {
-    let width = batch.target_rows.max_len();
-    for (row, &len) in batch.target_rows.lengths().iter().enumerate() {
+    let width = batch.target_len();
+    for (row, &len) in batch.target_lengths().iter().enumerate() {
         let row = row * width..row * width + len;
         assert_eq!(fused[row.clone()], expected[row], "{text}");
     }
@@ -254,10 +253,10 @@ fn companions_change_no_bit(model: &Seq2Seq) -> Result<()> {
         .collect();
     let mut greedy = Greedy::new(model)?; // one batch leaves no trace in the next
     let mut decoded = |rows: &[Vec<u32>], stop| -> Result<Vec<Decoded>> {
-        let source = Source::new(rows, TOKENS, DType::F32, &Device::Cpu)?;
+        let source = Source::new(rows, TOKENS)?;
         greedy.decode(&source, stop, true)
     };
-    for stop in [Stop::AtEos, TOLD] {
+    for stop in [Stop::AtEos, FIXED_LENGTH] {
         let together = decoded(&rows, stop)?;
         for (row, together) in rows.iter().zip(&together) {
             // Tokens, log-probabilities and weights, every bit of them.
@@ -279,7 +278,7 @@ fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
     let packed = Greedy::new(&model)?;
     let decode = |mut greedy: Greedy<'_>| -> Result<Vec<Decoded>> {
-        let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
+        let source = Source::new(&rows, TOKENS)?;
         greedy.decode(&source, Stop::AtEos, true)
     };
     let alone = decode(packed.clone())?;
@@ -302,9 +301,9 @@ fn fused_decoding_says_what_the_reference_says() -> Result<()> {
 
 fn decoding_says_what_the_reference_says(text: &str) -> Result<()> {
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
-    for stop in [Stop::AtEos, TOLD] {
+    for stop in [Stop::AtEos, FIXED_LENGTH] {
         let said = |kernels| -> Result<Vec<Decoded>> {
-            let source = Source::new(&rows, TOKENS, DType::F32, &Device::Cpu)?;
+            let source = Source::new(&rows, TOKENS)?;
             greedy(&model(text, kernels)?, &source, stop, true)
         };
         for (fused, reference) in said(Kernels::Fused)?.iter().zip(said(Kernels::Reference)?) {

@@ -3,22 +3,22 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+use candle_core::{D, DType, IndexOp, Result, Tensor};
 use candle_nn::ops::log_softmax;
 use rand::Rng;
-use s2s_kernels::{Direction, Kernels, Ragged, RecurrentWeights};
+use s2s_kernels::{Direction, Ragged, RecurrentWeights, gru, lstm, reference};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, MAX_REFERENCE_LEN, Mode, ModelConfig,
-    Noise, Numbers, Output, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source, Stop,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Kernels, MAX_REFERENCE_LEN, Mode,
+    ModelConfig, Noise, Numbers, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source, Stop,
     Tokens, greedy, keyed_rng, load_weights, recurrent_weights, save_weights,
 };
 
 use crate::architectures::{
-    TOKENS, TOLD, all_kernels, architectures, cells, decisive, fresh, reversals, sources,
+    FIXED_LENGTH, TOKENS, all_kernels, architectures, cells, decisive, device, fresh, on_device,
+    reversals, sources,
 };
 use crate::closeness::{assert_close, assert_same, distance, largest};
 
-const CPU: Device = Device::Cpu;
 /// Units of the encoder a direction, where nothing depends on them.
 const HIDDEN: usize = 4;
 
@@ -38,10 +38,10 @@ fn initial_loss_is_that_of_a_uniform_guess() -> Result<()> {
     let sources: Vec<Vec<u32>> = (0..32)
         .map(|_| (0..8).map(|_| rng.random_range(1..49)).collect())
         .collect();
-    let batch = Batch::new(&sources, &sources, tokens, DType::F32, &CPU)?;
+    let batch = Batch::new(&sources, &sources, tokens)?;
     let uniform = (tokens.size as f64).ln();
     for config in architectures(16) {
-        let mut model = Seq2Seq::new(&config, tokens, 0, DType::F32, &CPU)?;
+        let mut model = Seq2Seq::new(&config, tokens, 0, DType::F32, device())?;
         let loss = loss(&mut model, &batch)?;
         assert!(
             (loss - uniform).abs() < TOLERANCE,
@@ -92,8 +92,8 @@ fn every_parameter_has_a_gradient_that_is_not_zero() -> Result<()> {
     const FLOOR: f64 = 1e-9;
     for config in architectures(HIDDEN) {
         for dtype in [DType::F64, DType::F32] {
-            let mut model = Seq2Seq::new(&config, TOKENS, 0, dtype, &CPU)?;
-            let batch = Batch::new(&sources(), &sources(), TOKENS, dtype, &CPU)?;
+            let mut model = Seq2Seq::new(&config, TOKENS, 0, dtype, device())?;
+            let batch = Batch::new(&sources(), &sources(), TOKENS)?;
             let (_, gradients) = model.gradients(&batch, &Forcing::Always, &Noise::new(0, 1))?;
             for ((name, _), gradient) in model.params().iter().zip(&gradients) {
                 let scale = largest(gradient)?;
@@ -112,13 +112,13 @@ fn loss_and_gradients_are_finite_at_extreme_logits() -> Result<()> {
         for (_, var) in model.params().iter() {
             var.set(&(var.as_detached_tensor() * 1e4)?)?;
         }
-        assert!(largest(&logits(&model, &batch)?)? > 1e3, "{config:?}");
+        assert!(largest(&logits(&mut model, &batch)?)? > 1e3, "{config:?}");
         let (score, gradients) = model.gradients(&batch, &Forcing::Always, &Noise::new(0, 1))?;
         assert!(score.loss_sum.is_finite(), "{config:?}");
         for gradient in gradients {
             assert!(largest(&gradient)?.is_finite(), "{config:?}");
         }
-        for decoded in decode(&model, &batch.source, Stop::AtEos)? {
+        for decoded in decode(&model, batch.source(), Stop::AtEos)? {
             assert!(decoded.log_prob().is_finite(), "{config:?}");
         }
     }
@@ -131,22 +131,22 @@ fn padding_does_not_change_logits_loss_or_gradients() -> Result<()> {
     let noise = Noise::new(0, 1);
     for config in architectures(HIDDEN) {
         let mut model = fresh(&config, 0)?;
-        let expected = rows(&model, &batch)?;
+        let expected = rows(&mut model, &batch)?;
         let (score, gradients) = model.gradients(&batch, &Forcing::Always, &noise)?;
         for (extra, filler) in [(0, 7), (1, 0), (7, TOKENS.eos)] {
             let padded = padded(&sources(), extra, filler)?;
             let what = format!("{extra} more filled with {filler}: {config:?}");
-            for (got, expected) in rows(&model, &padded)?.iter().zip(&expected) {
-                assert_close(got, expected, 1e-6, &what)?;
+            for (got, expected) in rows(&mut model, &padded)?.iter().zip(&expected) {
+                assert_close(got, expected, on_device(1e-6), &what)?;
             }
             let (got, got_gradients) = model.gradients(&padded, &Forcing::Always, &noise)?;
-            let n_tokens = batch.target_rows.n_tokens() as f64;
+            let n_tokens = batch.n_tokens() as f64;
             assert!(
-                (got.loss_sum - score.loss_sum).abs() < 1e-6 * n_tokens,
+                (got.loss_sum - score.loss_sum).abs() < on_device(1e-6) * n_tokens,
                 "{what}"
             );
             for (got, expected) in got_gradients.iter().zip(&gradients) {
-                assert_close(got, expected, 1e-6, &what)?;
+                assert_close(got, expected, on_device(1e-6), &what)?;
             }
         }
     }
@@ -158,17 +158,22 @@ fn order_and_companions_do_not_change_logits() -> Result<()> {
     let (sources, mut turned) = (sources(), sources());
     turned.reverse();
     for config in architectures(HIDDEN) {
-        let model = fresh(&config, 0)?;
-        let together = rows(&model, &reversals(&sources)?)?;
-        let mut reversed = rows(&model, &reversals(&turned)?)?;
+        let mut model = fresh(&config, 0)?;
+        let together = rows(&mut model, &reversals(&sources)?)?;
+        let mut reversed = rows(&mut model, &reversals(&turned)?)?;
         reversed.reverse();
         for (row, expected) in together.iter().enumerate() {
-            let alone = rows(&model, &reversals(&sources[row..=row])?)?;
-            assert_close(&alone[0], expected, 1e-6, &format!("alone: {config:?}"))?;
+            let alone = rows(&mut model, &reversals(&sources[row..=row])?)?;
+            assert_close(
+                &alone[0],
+                expected,
+                on_device(1e-6),
+                &format!("alone: {config:?}"),
+            )?;
             assert_close(
                 &reversed[row],
                 expected,
-                1e-6,
+                on_device(1e-6),
                 &format!("turned: {config:?}"),
             )?;
         }
@@ -185,9 +190,9 @@ fn order_and_companions_do_not_change_loss_or_predictions() -> Result<()> {
         for forcing in [Forcing::Always, Forcing::Never] {
             let mut say = |sources: &[Vec<u32>]| -> Result<(f64, Vec<Vec<u32>>)> {
                 let batch = reversals(sources)?;
-                let score = model.score(&batch, &forcing)?;
-                let said = score.predictions.chunks(batch.target_rows.max_len());
-                let rows = said.zip(batch.target_rows.lengths());
+                let score = model.loss(&batch, &forcing)?;
+                let said = score.predictions.chunks(batch.target_len());
+                let rows = said.zip(batch.target_lengths());
                 let rows = rows.map(|(said, len)| said[..*len].to_vec()).collect();
                 Ok((score.loss_sum, rows))
             };
@@ -195,14 +200,20 @@ fn order_and_companions_do_not_change_loss_or_predictions() -> Result<()> {
             let (other, mut reversed) = say(&turned)?;
             reversed.reverse();
             assert_eq!(reversed, expected, "{config:?}");
-            assert!((other - together).abs() < 1e-6 * together, "{config:?}");
+            assert!(
+                (other - together).abs() < on_device(1e-6) * together,
+                "{config:?}"
+            );
             let mut sum = 0.0;
             for (row, source) in sources().into_iter().enumerate() {
                 let (alone, said) = say(&[source])?;
                 assert_eq!(said[0], expected[row], "{config:?}");
                 sum += alone;
             }
-            assert!((sum - together).abs() < 1e-6 * together, "{config:?}");
+            assert!(
+                (sum - together).abs() < on_device(1e-6) * together,
+                "{config:?}"
+            );
         }
     }
     Ok(())
@@ -214,7 +225,7 @@ fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
     turned.reverse();
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
-        for stop in [Stop::AtEos, TOLD] {
+        for stop in [Stop::AtEos, FIXED_LENGTH] {
             let together = decode(&model, &source(&sources)?, stop)?;
             let mut reversed = decode(&model, &source(&turned)?, stop)?;
             reversed.reverse();
@@ -241,10 +252,10 @@ fn logits_do_not_see_later_targets() -> Result<()> {
     let sources = vec![vec![1, 2, 3], vec![4, 5]];
     let targets = vec![vec![3, 2, 1, 3, 2], vec![5, 4, 5, 4, 5]];
     for config in architectures(HIDDEN) {
-        let model = fresh(&config, 0)?;
-        let of = |targets: &[Vec<u32>]| {
-            let batch = Batch::new(&sources, targets, TOKENS, DType::F32, &CPU)?;
-            logits(&model, &batch)
+        let mut model = fresh(&config, 0)?;
+        let mut of = |targets: &[Vec<u32>]| {
+            let batch = Batch::new(&sources, targets, TOKENS)?;
+            logits(&mut model, &batch)
         };
         let before = of(&targets)?;
         for step in 0..5 {
@@ -274,26 +285,31 @@ fn backward_direction_starts_at_the_end_of_each_row() -> Result<()> {
     let x: Vec<f32> = (0..lengths.len() * len * input)
         .map(|_| rng.random())
         .collect();
-    let x = Tensor::from_vec(x, (lengths.len(), len, input), &CPU)?;
+    let x = Tensor::from_vec(x, (lengths.len(), len, input), device())?;
     for (cell, kernels) in each_with_each(&cells(), &all_kernels()) {
-        let mut params = Params::new(0, DType::F32, &CPU);
+        let mut params = Params::new(0, DType::F32, device());
         let weights = recurrent_weights(&mut params.root(), cell, "_l0", input, hidden)?;
         let run = |x: &Tensor, lengths: &[usize], direction| {
-            let rows = Ragged::new(lengths.to_vec(), x.dim(1)?, DType::F32, &CPU)?;
+            let rows = Ragged::new(lengths.to_vec(), x.dim(1)?, DType::F32, device())?;
             run_layer(cell, kernels, x, &weights, &rows, direction)
         };
         let (states, last) = run(&x, &lengths, Direction::Backward)?;
         for (row, n) in lengths.into_iter().enumerate() {
             // Read backward is read forward in the other order, the row's own end first.
             let order: Vec<u32> = (0..n as u32).rev().collect();
-            let turn = |x: &Tensor| x.index_select(&Tensor::new(order.clone(), &CPU)?, 1);
+            let turn = |x: &Tensor| x.index_select(&Tensor::new(order.clone(), device())?, 1);
             let own = x.narrow(0, row, 1)?.narrow(1, 0, n)?; // [1, n, I]
             let (forward, forward_last) = run(&turn(&own)?, &[n], Direction::Forward)?;
             let states = states.narrow(0, row, 1)?;
             let what = format!("row {row}, {cell:?}, {kernels:?}");
-            assert_close(&states.narrow(1, 0, n)?, &turn(&forward)?, 1e-6, &what)?;
+            assert_close(
+                &states.narrow(1, 0, n)?,
+                &turn(&forward)?,
+                on_device(1e-6),
+                &what,
+            )?;
             for (last, forward_last) in last.iter().zip(&forward_last) {
-                assert_close(&last.i(row..=row)?, forward_last, 1e-6, &what)?;
+                assert_close(&last.i(row..=row)?, forward_last, on_device(1e-6), &what)?;
             }
             assert_same(
                 &states.i((0, n..))?,
@@ -314,26 +330,24 @@ fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
             ..config.clone()
         };
         let (mut still, mut dropping) = (fresh(&config, 0)?, fresh(&dropping, 0)?);
-        let score = still.score(&batch, &Forcing::Always)?;
+        let score = still.loss(&batch, &Forcing::Always)?;
         assert_eq!(
-            dropping.score(&batch, &Forcing::Always)?,
+            dropping.loss(&batch, &Forcing::Always)?,
             score,
             "{config:?}"
         );
-        let say = |model: &Seq2Seq, mode: Mode<'_>| {
-            let output = model.forward(&batch, &Forcing::Always, mode)?;
-            Ok::<_, candle_core::Error>(output.logits)
-        };
+        let say =
+            |model: &mut Seq2Seq, mode: Mode<'_>| model.logits(&batch, &Forcing::Always, mode);
         let what = format!("{config:?}");
-        let expected = say(&still, Mode::Evaluate)?;
-        assert_same(&say(&dropping, Mode::Evaluate)?, &expected, &what)?;
+        let expected = say(&mut still, Mode::Evaluate)?;
+        assert_same(&say(&mut dropping, Mode::Evaluate)?, &expected, &what)?;
         let [noise, other] = [1, 2].map(|step| Noise::new(0, step));
-        assert_same(&say(&still, Mode::Train(&noise))?, &expected, &what)?;
-        let dropped = say(&dropping, Mode::Train(&noise))?;
-        assert_same(&say(&dropping, Mode::Train(&noise))?, &dropped, &what)?;
+        assert_same(&say(&mut still, Mode::Train(&noise))?, &expected, &what)?;
+        let dropped = say(&mut dropping, Mode::Train(&noise))?;
+        assert_same(&say(&mut dropping, Mode::Train(&noise))?, &dropped, &what)?;
         assert!(distance(&dropped, &expected)? > 1e-2, "{what}");
         assert!(
-            distance(&say(&dropping, Mode::Train(&other))?, &dropped)? > 1e-2,
+            distance(&say(&mut dropping, Mode::Train(&other))?, &dropped)? > 1e-2,
             "{what}"
         );
     }
@@ -377,15 +391,15 @@ fn dropout_falls_between_the_layers_of_both_stacks_and_nowhere_else() -> Result<
 /// is dropped before them is not felt.
 fn feels_dropout(config: &ModelConfig, zeroed: &[&str]) -> Result<bool> {
     let batch = reversals(&sources())?;
-    let model = decisive(config, 0)?;
+    let mut model = decisive(config, 0)?;
     for (name, var) in model.params().iter() {
         if zeroed.iter().any(|place| name.starts_with(place)) {
             var.set(&var.zeros_like()?)?;
         }
     }
     let noise = Noise::new(0, 1);
-    let trained = model.forward(&batch, &Forcing::Always, Mode::Train(&noise))?;
-    Ok(distance(&trained.logits, &logits(&model, &batch)?)? > 1e-3)
+    let trained = model.logits(&batch, &Forcing::Always, Mode::Train(&noise))?;
+    Ok(distance(&trained, &logits(&mut model, &batch)?)? > 1e-3)
 }
 
 fn half() -> Probability {
@@ -395,22 +409,20 @@ fn half() -> Probability {
 #[test]
 fn forced_and_free_agree_where_the_model_says_the_target() -> Result<()> {
     let batch = reversals(&sources())?;
-    let (n_rows, steps) = batch.target_out.dims2()?;
+    let (n_rows, steps) = (batch.n_rows(), batch.target_len());
     for config in architectures(HIDDEN) {
-        let model = decisive(&config, 0)?;
-        let free = model.forward(&batch, &Forcing::Never, Mode::Evaluate)?;
-        let own = free.predictions.flatten_all()?.to_vec1()?;
+        let mut model = decisive(&config, 0)?;
+        let free = model.logits(&batch, &Forcing::Never, Mode::Evaluate)?;
+        let own = model.loss(&batch, &Forcing::Never)?.predictions;
         let lengths = vec![steps; n_rows];
-        let batch = Batch::with_target(batch.source.clone(), own, lengths, steps, TOKENS)?;
+        let batch = Batch::with_target(batch.source().clone(), own, lengths, TOKENS)?;
         let coins = Noise::new(0, 1).coins(0.5, CoinScope::Sequence, n_rows, steps);
         for forcing in [Forcing::Always, Forcing::Never, coins] {
-            let Output {
-                logits,
-                predictions,
-            } = model.forward(&batch, &forcing, Mode::Evaluate)?;
+            let logits = model.logits(&batch, &forcing, Mode::Evaluate)?;
+            let predictions = model.loss(&batch, &forcing)?.predictions;
             let what = format!("{forcing:?}: {config:?}");
-            assert_same(&logits, &free.logits, &what)?;
-            assert_same(&predictions, &free.predictions, &what)?;
+            assert_same(&logits, &free, &what)?;
+            assert_eq!(predictions, batch.target_out(), "{what}");
         }
     }
     Ok(())
@@ -419,14 +431,15 @@ fn forced_and_free_agree_where_the_model_says_the_target() -> Result<()> {
 #[test]
 fn coins_of_another_shape_are_refused() -> Result<()> {
     let batch = reversals(&sources())?;
-    let (n_rows, steps) = batch.target_in.dims2()?;
+    let (n_rows, steps) = (batch.n_rows(), batch.target_len());
     let noise = Noise::new(0, 1);
     for config in architectures(HIDDEN) {
         let mut model = fresh(&config, 0)?;
         for (n_rows, steps) in [(n_rows - 1, steps), (n_rows, steps - 1)] {
             let coins = noise.coins(0.5, CoinScope::Batch, n_rows, steps);
+            assert!(model.logits(&batch, &coins, Mode::Evaluate).is_err());
             assert!(model.forward(&batch, &coins, Mode::Evaluate).is_err());
-            assert!(model.score(&batch, &coins).is_err());
+            assert!(model.loss(&batch, &coins).is_err());
             assert!(model.gradients(&batch, &coins, &noise).is_err());
         }
     }
@@ -436,12 +449,16 @@ fn coins_of_another_shape_are_refused() -> Result<()> {
 #[test]
 fn greedy_has_the_log_probs_of_a_forced_pass_over_what_it_said() -> Result<()> {
     for config in architectures(HIDDEN) {
-        let model = decisive(&config, 0)?;
+        let mut model = decisive(&config, 0)?;
         let said = decode(&model, &source(&sources())?, Stop::AtEos)?;
         let targets: Vec<Vec<u32>> = said.iter().map(|row| row.tokens.clone()).collect();
-        let batch = Batch::new(&sources(), &targets, TOKENS, DType::F32, &CPU)?;
-        let chosen = log_softmax(&logits(&model, &batch)?, D::Minus1)?
-            .gather(&batch.target_out.unsqueeze(2)?, 2)?
+        let batch = Batch::new(&sources(), &targets, TOKENS)?;
+        let logits = logits(&mut model, &batch)?;
+        let (rows, steps) = (batch.n_rows(), batch.target_len());
+        let targets = batch.target_out().to_vec();
+        let targets = Tensor::from_vec(targets, (rows, steps, 1), logits.device())?;
+        let chosen = log_softmax(&logits, D::Minus1)?
+            .gather(&targets, 2)?
             .squeeze(2)?
             .to_vec2::<f32>()?;
         for (row, chosen) in said.iter().zip(chosen) {
@@ -546,16 +563,14 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
 
 #[test]
 fn batch_that_has_no_real_token_in_a_row_is_refused() -> Result<()> {
-    let padded = |lengths: Vec<usize>| {
-        Source::from_padded(vec![1, 2, 3, 0], lengths, 2, TOKENS, DType::F32, &CPU)
-    };
+    let padded = |lengths: Vec<usize>| Source::from_padded(vec![1, 2, 3, 0], lengths, TOKENS);
     assert!(padded(vec![2, 0]).is_err());
     let source = padded(vec![2, 1])?;
     for lengths in [vec![2, 0], vec![3, 1]] {
-        let target = Batch::with_target(source.clone(), vec![1, 12, 12, 0], lengths, 2, TOKENS);
+        let target = Batch::with_target(source.clone(), vec![1, 12, 12, 0], lengths, TOKENS);
         assert!(target.is_err());
     }
-    assert!(Batch::with_target(source, Vec::new(), vec![0, 0], 0, TOKENS).is_err());
+    assert!(Batch::with_target(source, Vec::new(), vec![0, 0], TOKENS).is_err());
     Ok(())
 }
 
@@ -601,32 +616,40 @@ fn run_layer(
 ) -> Result<(Tensor, Vec<Tensor>)> {
     Ok(match cell {
         CellKind::Gru => {
-            let run = kernels.gru(x, weights, rows, direction)?;
-            (run.states, vec![run.last])
+            let gru = match kernels {
+                Kernels::Fused => gru,
+                Kernels::Reference => reference::gru,
+            };
+            let output = gru(x, weights, rows, direction)?;
+            (output.states, vec![output.last])
         }
         CellKind::Lstm => {
-            let run = kernels.lstm(x, weights, rows, direction)?;
-            (run.states, vec![run.last.hidden, run.last.cell])
+            let lstm = match kernels {
+                Kernels::Fused => lstm,
+                Kernels::Reference => reference::lstm,
+            };
+            let output = lstm(x, weights, rows, direction)?;
+            (output.states, vec![output.last.hidden, output.last.cell])
         }
     })
 }
 
-fn logits(model: &Seq2Seq, batch: &Batch) -> Result<Tensor> {
-    let output = model.forward(batch, &Forcing::Always, Mode::Evaluate)?;
-    Ok(output.logits)
+/// Logits on the path that the model takes.
+fn logits(model: &mut Seq2Seq, batch: &Batch) -> Result<Tensor> {
+    model.logits(batch, &Forcing::Always, Mode::Evaluate)
 }
 
 /// The logits of the real positions of each row, `[T, V]`.
-fn rows(model: &Seq2Seq, batch: &Batch) -> Result<Vec<Tensor>> {
+fn rows(model: &mut Seq2Seq, batch: &Batch) -> Result<Vec<Tensor>> {
     let logits = logits(model, batch)?;
-    let lengths = batch.target_rows.lengths().iter().enumerate();
+    let lengths = batch.target_lengths().iter().enumerate();
     lengths.map(|(row, len)| logits.i((row, ..*len))).collect()
 }
 
 /// Nats a real token, teacher-forced.
 fn loss(model: &mut Seq2Seq, batch: &Batch) -> Result<f64> {
-    let score = model.score(batch, &Forcing::Always)?;
-    Ok(score.loss_sum / batch.target_rows.n_tokens() as f64)
+    let score = model.loss(batch, &Forcing::Always)?;
+    Ok(score.loss_sum / batch.n_tokens() as f64)
 }
 
 fn decode(model: &Seq2Seq, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
@@ -635,7 +658,7 @@ fn decode(model: &Seq2Seq, source: &Source, stop: Stop) -> Result<Vec<Decoded>> 
 }
 
 fn source(sources: &[Vec<u32>]) -> Result<Source> {
-    Source::new(sources, TOKENS, DType::F32, &CPU)
+    Source::new(sources, TOKENS)
 }
 
 /// [`reversals`], wider by `extra` and with `filler` in the padding.
@@ -648,17 +671,17 @@ fn padded(sources: &[Vec<u32>], extra: usize, filler: u32) -> Result<Batch> {
             padded.extend_from_slice(&row);
             padded.resize(padded.len() + width - row.len(), filler);
         }
-        (padded, lengths, width)
+        (padded, lengths)
     };
     let targets = sources.iter().map(|source| {
         let mut target: Vec<u32> = source.iter().rev().copied().collect();
         target.push(TOKENS.eos);
         target
     });
-    let (target_out, target_lengths, steps) = fill(targets.collect());
-    let (source, lengths, width) = fill(sources.to_vec());
-    let source = Source::from_padded(source, lengths, width, TOKENS, DType::F32, &CPU)?;
-    Batch::with_target(source, target_out, target_lengths, steps, TOKENS)
+    let (target_out, target_lengths) = fill(targets.collect());
+    let (source, lengths) = fill(sources.to_vec());
+    let source = Source::from_padded(source, lengths, TOKENS)?;
+    Batch::with_target(source, target_out, target_lengths, TOKENS)
 }
 
 /// Makes a token likely, or unlikely, at every step.
@@ -669,7 +692,7 @@ fn favor(model: &Seq2Seq, token: u32, by: f32) -> Result<()> {
         .expect("every model has one");
     let mut values = bias.to_vec1::<f32>()?;
     values[token as usize] += by;
-    bias.set(&Tensor::new(values, &CPU)?)
+    bias.set(&Tensor::new(values, device())?)
 }
 
 fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
@@ -679,6 +702,7 @@ fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
 
 #[track_caller]
 fn assert_near(got: &[f32], expected: &[f32], tolerance: f32) {
+    let tolerance = on_device(f64::from(tolerance)) as f32;
     assert_eq!(got.len(), expected.len());
     for (got, expected) in got.iter().zip(expected) {
         assert!(
@@ -710,9 +734,9 @@ fn a_graph_needs_no_more_stack_than_is_said() -> Result<()> {
         let train = move || -> Result<()> {
             let mut model = narrow(cell)?;
             let sequence = vec![vec![1; len]];
-            let batch = Batch::new(&sequence, &sequence, TOKENS, DType::F32, &CPU)?;
+            let batch = Batch::new(&sequence, &sequence, TOKENS)?;
             model.gradients(&batch, &Forcing::Never, &Noise::new(0, 1))?;
-            let source = Source::new(&sequence, TOKENS, DType::F32, &CPU)?;
+            let source = Source::new(&sequence, TOKENS)?;
             greedy(&model, &source, Stop::AtEos, false)?;
             Ok(())
         };
@@ -728,8 +752,8 @@ fn sequences_too_long_for_a_graph_are_refused_with_the_bound() -> Result<()> {
     let mut model = narrow(CellKind::Gru)?;
     let (long, short) = (vec![vec![1; MAX_REFERENCE_LEN + 1]], vec![vec![1; 2]]);
     for (source, target) in [(&long, &short), (&short, &long)] {
-        let batch = Batch::new(source, target, TOKENS, DType::F32, &CPU)?;
-        let error = model.score(&batch, &Forcing::Always).unwrap_err();
+        let batch = Batch::new(source, target, TOKENS)?;
+        let error = model.loss(&batch, &Forcing::Always).unwrap_err();
         assert!(error.to_string().contains("4096 at most"), "{error}");
     }
     Ok(())

@@ -5,8 +5,7 @@ mod load;
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use reverse_data::DataConfig;
-use s2s_kernels::Kernels;
-use s2s_model::{AttentionSizes, CoinScope, MAX_REFERENCE_LEN, ModelConfig};
+use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, ConfigProblem, Origin, load_config};

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::Device;
 use reverse_data::{DataConfig, Example, Split, Synthetic};
 use s2s_model::Seq2Seq;
 use s2s_runlog::{DecodingMode, LengthRecord};
@@ -19,7 +18,7 @@ fn evaluate(
     examples: &[Example],
     mode: DecodingMode,
 ) -> Result<LengthRecord> {
-    let by_length = ByLength::new(model, data, &Device::Cpu)?;
+    let by_length = ByLength::new(model, data)?;
     let record = by_length.evaluate(examples, mode, &|| ControlFlow::Continue(()))?;
     Ok(record.expect("nobody broke it off"))
 }
@@ -151,7 +150,7 @@ fn a_perfect_model_needs_not_be_told_the_length() -> Result<()> {
 fn no_step_is_made_after_the_last_that_can_count() -> Result<()> {
     let (trainer, examples) = half_trained(&[])?;
     let data = trainer.config().data.clone();
-    let by_length = ByLength::new(trainer.model(), &data, &Device::Cpu)?;
+    let by_length = ByLength::new(trainer.model(), &data)?;
     for (mode, most) in [(DecodingMode::Eos, 7), (DecodingMode::Oracle, 6)] {
         let steps = AtomicU64::new(0);
         let count = || {
@@ -168,7 +167,7 @@ fn no_step_is_made_after_the_last_that_can_count() -> Result<()> {
 fn what_is_broken_off_has_no_figures() -> Result<()> {
     let (trainer, examples) = half_trained(&[])?;
     let data = trainer.config().data.clone();
-    let by_length = ByLength::new(trainer.model(), &data, &Device::Cpu)?;
+    let by_length = ByLength::new(trainer.model(), &data)?;
     let record = by_length.evaluate(&examples, DecodingMode::Eos, &|| ControlFlow::Break(()))?;
     assert_eq!(record, None);
     Ok(())

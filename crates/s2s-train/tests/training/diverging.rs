@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Tensor, safetensors::load_buffer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use s2s_kernels::Kernels;
 use s2s_model::{
-    Batch, Decoded, Forcing, Mode, Noise, Output, Params, Score, Seq2Seq, Source, Stop, Tokens,
+    Batch, BatchLoss, Decoded, Forcing, ForwardOutput, Mode, Noise, Params, Seq2Seq, Source, Stop,
+    Tokens,
 };
 use s2s_runlog::{CheckpointName, RunDir, read_checkpoint};
 use s2s_train::{Error, Model, Result, RunWriter, Trainer};
@@ -52,15 +52,12 @@ impl Model for Poisoned {
     fn tokens(&self) -> Tokens {
         self.model.tokens()
     }
-    fn kernels(&self) -> Kernels {
-        self.model.kernels()
-    }
     fn forward(
         &self,
         batch: &Batch,
         forcing: &Forcing,
         mode: Mode<'_>,
-    ) -> candle_core::Result<Output> {
+    ) -> candle_core::Result<ForwardOutput> {
         self.model.forward(batch, forcing, mode)
     }
     fn decode(
@@ -71,20 +68,20 @@ impl Model for Poisoned {
     ) -> candle_core::Result<Vec<Decoded>> {
         Model::decode(&self.model, source, stop, with_weights)
     }
-    fn score(&mut self, batch: &Batch, forcing: &Forcing) -> candle_core::Result<Score> {
-        self.model.score(batch, forcing)
+    fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> candle_core::Result<BatchLoss> {
+        self.model.loss(batch, forcing)
     }
     fn gradients(
         &mut self,
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> candle_core::Result<(Score, Vec<Tensor>)> {
-        let (mut score, mut gradients) = self.model.gradients(batch, forcing, noise)?;
+    ) -> candle_core::Result<(BatchLoss, Vec<Tensor>)> {
+        let (mut loss, mut gradients) = self.model.gradients(batch, forcing, noise)?;
         self.step += 1;
         if self.step == self.poison.step {
             match self.poison.place {
-                Place::Loss => score.loss_sum = f64::from(self.poison.value),
+                Place::Loss => loss.loss_sum = f64::from(self.poison.value),
                 Place::Gradient(param, index) => {
                     gradients[param] = self.spoiled(&gradients[param], index)?;
                 }
@@ -94,7 +91,7 @@ impl Model for Poisoned {
                 }
             }
         }
-        Ok((score, gradients))
+        Ok((loss, gradients))
     }
 }
 
@@ -110,7 +107,7 @@ fn spoil(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, Error)> {
     };
     let dir = RunDir::create(folder.join("run"))?;
     let mut writer = RunWriter::open(dir.clone(), beginning(), "", |_| None)?;
-    let mut trainer = Trainer::with_model(config, data, model, &Device::Cpu)?;
+    let mut trainer = Trainer::with_model(config, data, model)?;
     let error = trainer
         .run(&mut [&mut writer])
         .expect_err("a poisoned run ends");

@@ -158,7 +158,7 @@ fn logits_of_a_split_do_not_depend_on_the_batch_size() -> Result<()> {
         let size = std::num::NonZeroUsize::new(size).expect("a size");
         let data = trainer.eval_data().with_batch_size(size);
         let split = reverse_data::Split::Val;
-        let result = s2s_train::evaluate(trainer.model_mut(), &*data, split, &Device::Cpu)?;
+        let result = s2s_train::evaluate(trainer.model_mut(), &*data, split)?;
         tallies.push((result.free.n_right, result.free.n_exact, result.free.loss()));
     }
     for tally in &tallies[1..] {
@@ -179,15 +179,12 @@ impl Model for Wrapped {
     fn tokens(&self) -> s2s_model::Tokens {
         self.0.tokens()
     }
-    fn kernels(&self) -> s2s_kernels::Kernels {
-        s2s_kernels::Kernels::Reference
-    }
     fn forward(
         &self,
         batch: &s2s_model::Batch,
         forcing: &Forcing,
         mode: Mode<'_>,
-    ) -> candle_core::Result<s2s_model::Output> {
+    ) -> candle_core::Result<s2s_model::ForwardOutput> {
         self.0.forward(batch, forcing, mode)
     }
     fn decode(
@@ -212,7 +209,7 @@ fn loop_trains_any_model_through_autograd() -> Result<()> {
         candle_core::DType::F32,
         &Device::Cpu,
     )?;
-    let mut own = Trainer::with_model(config, data.clone(), Wrapped(model), &Device::Cpu)?;
+    let mut own = Trainer::with_model(config, data.clone(), Wrapped(model))?;
     let mut collector = Collector::default();
     own.run(&mut [&mut collector])?;
     let losses: Vec<f64> = collector
@@ -223,14 +220,9 @@ fn loop_trains_any_model_through_autograd() -> Result<()> {
     assert!(losses[5] < losses[0], "{losses:?}");
 
     let padded = data.source.batch(reverse_data::Split::Val, 0);
-    let batch = to_batch(
-        &padded,
-        own.model().tokens(),
-        candle_core::DType::F32,
-        &Device::Cpu,
-    )?;
-    let free = own.model_mut().score(&batch, &Forcing::Never)?;
-    assert_eq!(free.predictions.len(), padded.target.len());
+    let batch = to_batch(padded, own.model().tokens())?;
+    let free = own.model_mut().loss(&batch, &Forcing::Never)?;
+    assert_eq!(free.predictions.len(), batch.target_out().len());
     Ok(())
 }
 
@@ -264,7 +256,7 @@ fn the_best_checkpoint_is_what_is_tested() -> Result<()> {
     let data = data.with_batch_size(config.train.eval_batch_size);
     let tested = |name| -> Result<_> {
         let mut trained = load_model(&dir, name, Numbers::Finite, 1, &Device::Cpu)?;
-        let result = evaluate(&mut trained.model, &*data, Split::Test, &Device::Cpu)?;
+        let result = evaluate(&mut trained.model, &*data, Split::Test)?;
         Ok(Some(result.record(Split::Test, trained.step)))
     };
     assert_eq!(record.test, tested(CheckpointName::Best)?);

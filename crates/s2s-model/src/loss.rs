@@ -1,0 +1,34 @@
+//! The loss of a batch, on the host.
+
+use candle_core::{DType, Result, Tensor};
+use s2s_kernels::reference::token_loss;
+
+use crate::{Batch, ForwardOutput};
+
+/// Loss and predictions of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchLoss {
+    /// Negative log-likelihood of the real target tokens, in nats, summed.
+    pub loss_sum: f64,
+    /// The most likely token at each position, `[B, T]`, row by row.
+    pub predictions: Vec<u32>,
+}
+
+impl BatchLoss {
+    /// The loss of a model's output, and the mean loss per token as a tensor that autograd can
+    /// differentiate.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn of(output: &ForwardOutput, batch: &Batch) -> Result<(Self, Tensor)> {
+        let logits = &output.logits;
+        let targets = batch.target_out_tensor(logits.device())?;
+        let rows = batch.target_ragged(logits.dtype(), logits.device())?;
+        let loss = token_loss(logits, &targets, &rows)?;
+        let own = Self {
+            loss_sum: loss.sum.detach().to_dtype(DType::F64)?.to_scalar()?,
+            predictions: output.predictions.flatten_all()?.to_vec1()?,
+        };
+        Ok((own, loss.mean()?))
+    }
+}
