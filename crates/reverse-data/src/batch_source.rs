@@ -4,37 +4,37 @@ use std::sync::Arc;
 
 use crate::{Example, PaddedBatch, Split, SplitReport, Vocabulary};
 
-/// Where batches come from: a pure function of (split, step), with no loader state, so that a
-/// resumed run sees what an uninterrupted one would.
+/// A source of batches. A batch is a pure function of (split, step), without loader state, so a resumed
+/// run gets the same batches as an uninterrupted one.
 pub trait BatchSource: Debug + Send + Sync {
-    /// What the tokens mean.
+    /// The vocabulary of sources and targets.
     fn vocabulary(&self) -> &Vocabulary;
 
     /// The batch of a step, counted from 0.
     ///
-    /// Training goes on forever, epoch after epoch. The other splits are read once, in order:
-    /// past their last batch there is only the empty one.
+    /// The training split repeats, epoch after epoch. Validation and test have one pass, in order;
+    /// batches after the last one are empty.
     fn batch(&self, split: Split, step: u64) -> PaddedBatch;
 
     /// Sample `index` of a split.
     ///
     /// # Panics
-    /// If the source holds its samples, and `index` is past the last.
+    /// If the source stores its samples and `index` is out of bounds.
     fn example(&self, split: Split, index: u64) -> Example;
 
-    /// A validation sample that is as long as samples get, but no longer than `max_len` if there
-    /// are shorter ones: to be looked at again and again.
+    /// A validation sample to observe during training: the longest one of at most `max_len` symbols, or
+    /// the shortest one if all are longer.
     fn probe(&self, max_len: usize) -> Example;
 
-    /// How many samples the split has; `None` if it never ends.
+    /// Number of samples in the split; `None` if it is unlimited.
     fn n_samples(&self, split: Split) -> Option<u64>;
 
-    /// How many batches hold all samples once; `None` if the split never ends.
+    /// Number of batches in one pass over the split; `None` if it is unlimited.
     fn n_batches(&self, split: Split) -> Option<u64>;
 
-    /// Counts duplicates, leaks and unknown tokens.
+    /// Counts duplicates, leaks between splits, and unknown tokens.
     fn report(&self) -> SplitReport;
 
-    /// The same samples, so many a batch.
+    /// The same samples in batches of another size.
     fn with_batch_size(&self, batch_size: NonZeroUsize) -> Arc<dyn BatchSource>;
 }

@@ -1,16 +1,16 @@
-//! Parallel text: pairs of lines, read from pairs of files.
+//! Parallel text: pairs of source and target lines.
 //!
 //! ```text
-//! train.src  train.trg     line i of one is the source of line i of the other
-//! dev.src    dev.trg       tokens stand between white space
+//! train.src  train.trg     line i of the source belongs to line i of the target
+//! dev.src    dev.trg       tokens are separated by white space
 //! test.src   test.trg
 //! ```
 //!
-//! Source and target share one vocabulary, which is what tasks that rearrange their input want: the
-//! tokens of both training files, the most frequent first, those of the same frequency in the order
-//! of their bytes; or the lines of a file of its own. What is not in it is read as `<unk>`.
+//! Source and target share one vocabulary. It consists of the tokens of both training files, sorted by
+//! descending frequency and then by bytes, or of the lines of a vocabulary file. All other tokens are
+//! replaced by `<unk>`.
 //!
-//! Nothing here touches a disk: files come as their bytes.
+//! Files are passed as bytes; this module does no I/O.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,18 +20,18 @@ use std::sync::Arc;
 
 use crate::order::Order;
 use crate::report::Samples;
-use crate::vocab::{UNKNOWN, is_mark};
+use crate::vocab::{UNKNOWN, is_special};
 use crate::{
     BatchSource, Batching, DataConfig, Error, Example, LineProblem, MAX_LEN, PaddedBatch, Split,
     SplitReport, Token, Vocabulary,
 };
 
-/// The most lines of a file.
+/// Maximum number of lines of a file.
 pub const MAX_LINES: usize = 10_000_000;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The files of a split in a corpus folder: its sources and its targets.
+/// Paths of the source file and the target file of a split in a corpus folder.
 pub fn corpus_paths(folder: &Path, split: Split) -> [PathBuf; 2] {
     let stem = match split {
         Split::Train => "train",
@@ -41,19 +41,18 @@ pub fn corpus_paths(folder: &Path, split: Split) -> [PathBuf; 2] {
     ["src", "trg"].map(|side| folder.join(format!("{stem}.{side}")))
 }
 
-/// A file that was read.
+/// Path and content of a file.
 #[derive(Clone, Debug)]
 pub struct TextFile {
-    /// Where it stands, for messages.
+    /// Its path, for error messages.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 
-/// A [`BatchSource`] of pairs of lines.
+/// A [`BatchSource`] of parallel text.
 ///
-/// Which split a pair is in is said by its file, not by its hash: [`BatchSource::report`] tells
-/// what leaks.
+/// The files define the splits, so they may overlap; [`BatchSource::report`] counts the leaks.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     splits: Arc<[Pairs; 3]>,
@@ -62,27 +61,27 @@ pub struct Corpus {
     source_markers: bool,
 }
 
-/// The samples of a split.
+/// The sources and targets of a split.
 #[derive(Debug)]
 struct Pairs {
     sources: Lines,
     targets: Lines,
 }
 
-/// Lines of tokens, one after the other.
+/// Lines of tokens, stored consecutively.
 #[derive(Debug, Default)]
 struct Lines {
     tokens: Vec<Token>,
-    ends: Vec<usize>,
+    ends: Vec<usize>, // end of each line in `tokens`
     n_unknown: u64,
 }
 
 impl Corpus {
-    /// Reads the sources and targets of each split, in the order of [`Split::ALL`].
+    /// Parses the source file and the target file of each split, in the order of [`Split::ALL`].
     ///
     /// # Errors
-    /// If a file has no lines or too many, a line is empty, too long, not UTF-8 or has a token
-    /// that is the name of a mark, or if two files of a pair differ in their number of lines.
+    /// If a file has no lines or too many; if a line is empty, too long, not UTF-8, or contains the text
+    /// of a special token; or if the files of a pair differ in their number of lines.
     pub fn parse(
         files: &[[TextFile; 2]; 3],
         vocab_file: Option<&TextFile>,
@@ -91,8 +90,8 @@ impl Corpus {
         batch_size: NonZeroUsize,
     ) -> Result<Self, Error> {
         let vocabulary = match vocab_file {
-            Some(file) => listed(file)?,
-            None => counted(&files[0])?,
+            Some(file) => vocabulary_from_file(file)?,
+            None => vocabulary_by_frequency(&files[0])?,
         };
         let [train, val, test] = files;
         let pairs = |files| Pairs::parse(files, &vocabulary);
@@ -108,7 +107,7 @@ impl Corpus {
         })
     }
 
-    /// Tokens of the longest line.
+    /// Number of tokens of the longest line.
     pub fn longest(&self) -> usize {
         let longest = |pairs: &Pairs| pairs.sources.longest().max(pairs.targets.longest());
         self.splits.iter().map(longest).max().unwrap_or(0)
@@ -142,11 +141,11 @@ impl BatchSource for Corpus {
 
     fn probe(&self, max_len: usize) -> Example {
         let sources = &self.pairs(Split::Val).sources;
-        let worth = |index: &u64| match sources.line(*index).len() {
+        let rank = |index: &u64| match sources.line(*index).len() {
             len if len <= max_len => (true, len, Reverse(*index)),
             len => (false, usize::MAX - len, Reverse(*index)),
         };
-        let best = (0..sources.ends.len() as u64).max_by_key(worth);
+        let best = (0..sources.ends.len() as u64).max_by_key(rank);
         self.example(Split::Val, best.unwrap_or(0))
     }
 
@@ -161,11 +160,11 @@ impl BatchSource for Corpus {
     fn report(&self) -> SplitReport {
         SplitReport::count(Split::ALL.map(|split| {
             let Pairs { sources, targets } = self.pairs(split);
-            let of = sources.ends.len() as u64;
+            let n_samples = sources.ends.len() as u64;
             Samples {
-                sources: (0..of).map(|index| sources.line(index).to_vec()),
-                of: Some(of),
-                unknown: sources.n_unknown + targets.n_unknown,
+                sources: (0..n_samples).map(|index| sources.line(index).to_vec()),
+                n_samples: Some(n_samples),
+                n_unknown: sources.n_unknown + targets.n_unknown,
             }
         }))
     }
@@ -204,9 +203,9 @@ impl Pairs {
 impl Lines {
     fn parse(file: &TextFile, vocabulary: &Vocabulary) -> Result<Self, Error> {
         let mut lines = Self::default();
-        for line in words(file)? {
-            for word in line? {
-                let token = vocabulary.parse(word)?;
+        for line in tokenized_lines(file)? {
+            for text in line? {
+                let token = vocabulary.parse(text)?;
                 lines.n_unknown += u64::from(vocabulary.unknown() == Some(token));
                 lines.tokens.push(token);
             }
@@ -217,7 +216,9 @@ impl Lines {
 
     fn line(&self, index: u64) -> &[Token] {
         let index = index as usize;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let start = index
+            .checked_sub(1)
+            .map_or(0, |previous| self.ends[previous]);
         &self.tokens[start..self.ends[index]]
     }
 
@@ -228,67 +229,68 @@ impl Lines {
     }
 }
 
-/// The tokens of these files, the most frequent first.
-fn counted(files: &[TextFile; 2]) -> Result<Vocabulary, Error> {
+/// The tokens of these files, by descending frequency.
+fn vocabulary_by_frequency(files: &[TextFile; 2]) -> Result<Vocabulary, Error> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for file in files {
-        for line in words(file)? {
-            for word in line? {
-                *counts.entry(word).or_default() += 1;
+        for line in tokenized_lines(file)? {
+            for text in line? {
+                *counts.entry(text).or_default() += 1;
             }
         }
     }
     counts.remove(UNKNOWN);
     let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_unstable_by_key(|(word, count)| (Reverse(*count), *word));
-    Vocabulary::of_words(counts.into_iter().map(|(word, _)| word.to_owned()))
+    counts.sort_unstable_by_key(|(text, count)| (Reverse(*count), *text));
+    Vocabulary::from_words(counts.into_iter().map(|(text, _)| text.to_owned()))
 }
 
-/// The tokens of a file of its own, in its order; names of special tokens may stand among them, and
-/// are passed over.
-fn listed(file: &TextFile) -> Result<Vocabulary, Error> {
-    let mut numbers: HashMap<String, u64> = HashMap::new();
-    let mut listed = Vec::new();
-    for (number, text) in (1..).zip(texts(file)?) {
+/// The tokens of a vocabulary file, in its order. Special tokens are skipped.
+fn vocabulary_from_file(file: &TextFile) -> Result<Vocabulary, Error> {
+    let mut line_of: HashMap<String, u64> = HashMap::new();
+    let mut words = Vec::new();
+    for (number, text) in (1..).zip(text_lines(file)?) {
         let text = text?.trim();
-        if is_mark(text) || text == UNKNOWN {
+        if is_special(text) || text == UNKNOWN {
             continue;
         }
-        let refuse = |problem| Err(file.error(number, problem));
+        let reject = |problem| Err(file.error(number, problem));
         if text.is_empty() {
-            return refuse(LineProblem::Empty);
+            return reject(LineProblem::Empty);
         }
         if text.contains(char::is_whitespace) {
-            return refuse(LineProblem::NotOneToken);
+            return reject(LineProblem::NotOneToken);
         }
-        if let Some(first) = numbers.insert(text.to_owned(), number) {
-            return refuse(LineProblem::Repeated { first });
+        if let Some(first) = line_of.insert(text.to_owned(), number) {
+            return reject(LineProblem::Repeated { first });
         }
-        listed.push(text.to_owned());
+        words.push(text.to_owned());
     }
-    Vocabulary::of_words(listed)
+    Vocabulary::from_words(words)
 }
 
 /// The tokens of every line.
-fn words(file: &TextFile) -> Result<impl Iterator<Item = Result<Vec<&str>, Error>>, Error> {
-    let lines = (1..).zip(texts(file)?);
+fn tokenized_lines(
+    file: &TextFile,
+) -> Result<impl Iterator<Item = Result<Vec<&str>, Error>>, Error> {
+    let lines = (1..).zip(text_lines(file)?);
     Ok(lines.map(|(number, text)| {
-        let words: Vec<&str> = text?.split_whitespace().collect();
-        let mark = words.iter().find(|word| is_mark(word));
-        let problem = match (words.len(), mark) {
+        let tokens: Vec<&str> = text?.split_whitespace().collect();
+        let special = tokens.iter().find(|text| is_special(text));
+        let problem = match (tokens.len(), special) {
             (0, _) => LineProblem::Empty,
             (len, _) if len > MAX_LEN => LineProblem::TooLong { len },
-            (_, Some(mark)) => LineProblem::Mark {
-                text: (*mark).to_owned(),
+            (_, Some(text)) => LineProblem::Reserved {
+                text: (*text).to_owned(),
             },
-            _ => return Ok(words),
+            _ => return Ok(tokens),
         };
         Err(file.error(number, problem))
     }))
 }
 
 /// The text of every line.
-fn texts(file: &TextFile) -> Result<impl Iterator<Item = Result<&str, Error>>, Error> {
+fn text_lines(file: &TextFile) -> Result<impl Iterator<Item = Result<&str, Error>>, Error> {
     let bytes = &file.bytes[..];
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
@@ -332,7 +334,7 @@ mod tests {
         }
     }
 
-    /// A corpus whose training files are these; the others have one line.
+    /// A corpus with these training files; the other files have one line.
     fn parse(source: &[u8], target: &[u8], vocab: Option<&str>) -> Result<Corpus, Error> {
         let one = || [file("dev.src", "b new"), file("dev.trg", "b")];
         let files = [
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(source: &[u8], target: &[u8], message: &str) {
+    fn check_rejected(source: &[u8], target: &[u8], message: &str) {
         assert_eq!(
             parse(source, target, None).unwrap_err().to_string(),
             message
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_token_comes_first_and_ties_are_in_order() {
+    fn tokens_are_sorted_by_frequency_then_by_bytes() {
         let corpus = parse(b"b c\na b\n", b"c b\r\n b\t a", None).unwrap();
         let words: Vec<_> = corpus.vocabulary.words().collect();
         assert_eq!(words, ["b", "a", "c"]);
@@ -368,16 +370,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_tokens_are_read_as_such_and_counted() {
+    fn unknown_tokens_are_replaced_and_counted() {
         let corpus = parse(b"a b <unk>\n", b"b\n", None).unwrap();
         let unknown = corpus.vocabulary.unknown().unwrap();
         assert_eq!(corpus.example(Split::Val, 0).source[1], unknown);
         let report = corpus.report();
         assert_eq!(
             (
-                report.train.unknown,
-                report.val.unknown,
-                report.test.unknown
+                report.train.n_unknown,
+                report.val.n_unknown,
+                report.test.n_unknown
             ),
             (1, 1, 1)
         );
@@ -385,17 +387,14 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_file_sets_the_order_and_what_is_known() {
+    fn a_vocabulary_file_defines_the_vocabulary() {
         let corpus = parse(b"a b c\n", b"b\n", Some("<unk>\n<pad>\n<s>\n</s>\nb\na\n")).unwrap();
         assert_eq!(corpus.vocabulary.words().collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(corpus.report().train.unknown, 1);
+        assert_eq!(corpus.report().train.n_unknown, 1);
         for (text, message) in [
-            (
-                "a\nb\na\n",
-                "vocab.txt, line 3: the same token stands on line 1",
-            ),
-            ("a b\n", "vocab.txt, line 1: more than one token"),
-            ("a\n\nb", "vocab.txt, line 2: no token"),
+            ("a\nb\na\n", "vocab.txt, line 3: duplicate of line 1"),
+            ("a b\n", "vocab.txt, line 1: expected one token"),
+            ("a\n\nb", "vocab.txt, line 2: the line is empty"),
         ] {
             let error = parse(b"a\n", b"a\n", Some(text)).unwrap_err();
             assert_eq!(error.to_string(), message);
@@ -403,37 +402,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
-        check_refused(b"a\n\nb\n", b"a\na\na\n", "train.src, line 2: no token");
-        check_refused(b"a\n \n", b"a\na\n", "train.src, line 2: no token");
-        check_refused(b"a\nb\n\n", b"a\nb\n", "train.src, line 3: no token");
-        check_refused(
+    fn errors_name_the_file_and_the_line() {
+        check_rejected(
+            b"a\n\nb\n",
+            b"a\na\na\n",
+            "train.src, line 2: the line is empty",
+        );
+        check_rejected(b"a\n \n", b"a\na\n", "train.src, line 2: the line is empty");
+        check_rejected(
+            b"a\nb\n\n",
+            b"a\nb\n",
+            "train.src, line 3: the line is empty",
+        );
+        check_rejected(
             b"a\nok \xff\n",
             b"a\nb\n",
             "train.src, line 2: byte 4 of the line is not UTF-8",
         );
-        check_refused(
+        check_rejected(
             b"a\n",
             b"a </s>\n",
-            "train.trg, line 1: the token \"</s>\" is the name of a mark; rename it",
+            "train.trg, line 1: token \"</s>\" is reserved; rename it",
         );
-        check_refused(
+        check_rejected(
             b"a\nb\n",
             b"a\n",
-            "train.src has 2 lines, but train.trg has 1: line i of one belongs to line i of the \
-             other",
+            "train.src has 2 lines, but train.trg has 1; each source line needs a target line",
         );
-        check_refused(b"", b"a\n", "train.src has 0 lines, expected 1 to 10000000");
+        check_rejected(b"", b"a\n", "train.src has 0 lines, expected 1 to 10000000");
         let long = "a ".repeat(MAX_LEN + 1);
-        check_refused(
+        check_rejected(
             long.as_bytes(),
             b"a\n",
-            "train.src, line 1: 100001 tokens, at most 100000 are read",
+            "train.src, line 1: 100001 tokens; the limit is 100000",
         );
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_a_token() {
+    fn a_byte_order_mark_is_not_part_of_a_token() {
         let corpus = parse("\u{feff}a b\n".as_bytes(), b"a\n", None).unwrap();
         assert_eq!(corpus.vocabulary.words().collect::<Vec<_>>(), ["a", "b"]);
     }

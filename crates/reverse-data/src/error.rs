@@ -4,119 +4,116 @@ use std::path::PathBuf;
 use crate::corpus::MAX_LINES;
 use crate::{MAX_LEN, MAX_VOCAB, Problem, Token};
 
-/// What can go wrong with data: only what a caller asked for can be wrong.
+/// Invalid configurations and input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A vocabulary without symbols, or one too large.
+    /// A vocabulary size outside the bounds.
     #[error("vocab must lie in [2, {MAX_VOCAB}], got {vocab}")]
     Vocab {
-        /// The size asked for.
+        /// The requested size.
         vocab: u32,
     },
-    /// A token that is not written as a whole number.
+    /// A token that is not an integer.
     #[error("token {text:?} is not a number, expected 1 to {max}")]
     NotANumber {
         /// The token as given.
         text: String,
-        /// The greatest symbol.
+        /// The greatest valid number.
         max: Token,
     },
-    /// A number that is not a symbol of the vocabulary.
+    /// A number outside the vocabulary.
     #[error("token {text} is outside the vocabulary, expected 1 to {max}")]
     OutOfVocabulary {
         /// The token as given.
         text: String,
-        /// The greatest symbol.
+        /// The greatest valid number.
         max: Token,
     },
-    /// A name that no split has.
+    /// An unknown name of a split.
     #[error("split must be train, val or test, got {text:?}")]
     UnknownSplit {
         /// The name as given.
         text: String,
     },
-    /// A token of a text that is the name of a mark.
-    #[error("token {text:?} is the name of a mark")]
-    Mark {
+    /// A text token that reads like a special token.
+    #[error("token {text:?} is reserved")]
+    Reserved {
         /// The token as given.
         text: String,
     },
-    /// A line of a text that cannot be used.
+    /// An invalid line of a text file.
     #[error("{}, line {line}: {problem}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Line number, from 1.
         line: u64,
         /// What is wrong with it.
         problem: LineProblem,
     },
-    /// A file with no lines, or with too many.
+    /// A file without lines, or with too many.
     #[error("{} has {n_lines} lines, expected 1 to {MAX_LINES}", path.display())]
     NumberOfLines {
         /// The file.
         path: PathBuf,
-        /// How many it has.
+        /// Its number of lines.
         n_lines: usize,
     },
-    /// Sources and targets that are not pairs.
+    /// A source file and a target file with different numbers of lines.
     #[error(
-        "{} has {n_sources} lines, but {} has {n_targets}: line i of one belongs to line i of the \
-         other",
+        "{} has {n_sources} lines, but {} has {n_targets}; each source line needs a target line",
         source_path.display(), target_path.display()
     )]
     LineCounts {
-        /// The file of the sources.
+        /// The source file.
         source_path: PathBuf,
-        /// How many it has.
+        /// Its number of lines.
         n_sources: usize,
-        /// The file of the targets.
+        /// The target file.
         target_path: PathBuf,
-        /// How many it has.
+        /// Its number of lines.
         n_targets: usize,
     },
-    /// Samples that were to be drawn, where they are read.
-    #[error(
-        "no samples are drawn where data.folder names a corpus, here {}", folder.display()
-    )]
-    NotDrawn {
+    /// Synthetic data were requested from the configuration of a corpus.
+    #[error("synthetic data need an empty data.folder, got {}", folder.display())]
+    NotSynthetic {
         /// The folder of the corpus.
         folder: PathBuf,
     },
-    /// A configuration that cannot be drawn from, with all that is wrong with it.
+    /// An invalid configuration.
     #[error("{}", join(problems))]
     Config {
-        /// At least one.
+        /// All problems, at least one.
         problems: Vec<Problem>,
     },
 }
 
-/// What is wrong with a line of a text.
+/// What is wrong with a line of a text file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LineProblem {
-    /// There is nothing on it.
+    /// It has no token.
     Empty,
-    /// There are more tokens on it than a model reads.
+    /// It has too many tokens.
     TooLong {
-        /// How many.
+        /// Number of tokens.
         len: usize,
     },
-    /// Its bytes are no text.
+    /// It is not UTF-8.
     NotUtf8 {
-        /// The first of them that is not, counted from 1.
+        /// The first invalid byte, from 1.
         byte: usize,
     },
-    /// One of its tokens is the name of a mark.
-    Mark {
+    /// One of its tokens reads like a special token.
+    Reserved {
         /// The token.
         text: String,
     },
-    /// A line of a vocabulary with several tokens.
+    /// A line of a vocabulary file has several tokens.
     NotOneToken,
-    /// A line of a vocabulary that was there before.
+    /// A line of a vocabulary file occurs twice.
     Repeated {
-        /// Where, counted from 1.
+        /// Its first line number, from 1.
         first: u64,
     },
 }
@@ -124,14 +121,12 @@ pub enum LineProblem {
 impl fmt::Display for LineProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("no token"),
-            Self::TooLong { len } => write!(f, "{len} tokens, at most {MAX_LEN} are read"),
+            Self::Empty => f.write_str("the line is empty"),
+            Self::TooLong { len } => write!(f, "{len} tokens; the limit is {MAX_LEN}"),
             Self::NotUtf8 { byte } => write!(f, "byte {byte} of the line is not UTF-8"),
-            Self::Mark { text } => {
-                write!(f, "the token {text:?} is the name of a mark; rename it")
-            }
-            Self::NotOneToken => f.write_str("more than one token"),
-            Self::Repeated { first } => write!(f, "the same token stands on line {first}"),
+            Self::Reserved { text } => write!(f, "token {text:?} is reserved; rename it"),
+            Self::NotOneToken => f.write_str("expected one token"),
+            Self::Repeated { first } => write!(f, "duplicate of line {first}"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Token sequences to learn from: tasks, leak-free splits, parallel text, padded batches.
+//! Data for sequence-to-sequence learning: synthetic tasks, disjoint splits, parallel text, padded
+//! batches.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -8,7 +9,7 @@
 //! let batch_size = NonZeroUsize::new(64).expect("64 is not zero");
 //! let data = Synthetic::new(&DataConfig::default(), 0, batch_size)?;
 //!
-//! let example = data.example(Split::Test, 7); // any sample, at once: nothing is stored
+//! let example = data.example(Split::Test, 7); // generated on demand: nothing is stored
 //! assert!(example.target.iter().eq(example.source.iter().rev()));
 //!
 //! let batch = data.batch(Split::Train, 0);
@@ -17,18 +18,19 @@
 //! # Ok::<(), reverse_data::Error>(())
 //! ```
 //!
-//! What it deliberately does not do: hold tensors or know a framework, keep a loader's state
-//! (a batch is a pure function of configuration, seed and step), print, or read files: a
-//! [`Corpus`] is handed their bytes.
+//! A batch is a pure function of configuration, seed and step.
+//!
+//! This crate deliberately has no tensors, no loader state, and no I/O: a [`Corpus`] is parsed from
+//! bytes, and nothing is printed.
 
 mod batch_source;
 mod config;
 mod corpus;
 mod error;
-mod keyed;
 mod order;
 mod padded;
 mod permutation;
+mod random;
 mod report;
 mod splits;
 mod symbols;

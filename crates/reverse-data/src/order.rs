@@ -1,20 +1,21 @@
-//! Which samples make a batch: a pure function of (seed, split, step).
+//! The samples of a batch: a pure function of (seed, split, step).
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use crate::Split;
 use crate::permutation::Permutation;
-use crate::{Split, keyed};
+use crate::random::{Purpose, generator};
 
-/// Batches that are sorted by length together, when bucketed.
+/// Number of batches that are sorted by length together in bucketed batching.
 const WINDOW: u64 = 16;
 
-/// How the samples of a split are put in an order and cut into batches.
+/// How the samples of a split are ordered and divided into batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) seed: u64,
     pub(crate) batch_size: NonZeroUsize,
-    /// Whether each window of training batches is sorted by length.
+    /// Whether training samples are sorted by length within each window of batches.
     pub(crate) is_bucketed: bool,
 }
 
@@ -24,8 +25,8 @@ impl Order {
         n_samples.map(|n_samples| n_samples.div_ceil(batch_size))
     }
 
-    /// The samples of a batch, by their index in a split of `n_samples`; `len` tells the length of
-    /// each, and is only asked for a bucketed batch.
+    /// Indices of the samples in a batch of a split with `n_samples`. `len` returns the length of a
+    /// sample; only bucketed batches call it.
     pub(crate) fn batch(
         &self,
         split: Split,
@@ -45,7 +46,7 @@ impl Order {
         let (epoch, slot, order) = match n_samples.zip(self.n_batches(n_samples)) {
             Some((n_samples, n_batches)) if split == Split::Train => {
                 let epoch = step / n_batches;
-                let mut rng = keyed::rng(self.seed, keyed::SHUFFLE, (epoch, 0), 0);
+                let mut rng = generator(self.seed, Purpose::Shuffle { epoch }, 0);
                 let order = Permutation::generate(n_samples, &mut rng);
                 (epoch, step % n_batches, Some(order))
             }
@@ -66,28 +67,29 @@ impl Order {
         positions.map(|position| pass.index(position)).collect()
     }
 
-    /// One of the batches into which a window of training samples is cut, shortest first; the
-    /// batches then come in any order.
+    /// A bucketed batch: the samples of a window are sorted by length and divided into batches, which
+    /// are then shuffled.
     fn bucket(&self, pass: &Pass, len: impl Fn(u64) -> usize) -> Vec<u64> {
-        let (window, place) = (pass.slot / WINDOW, pass.slot % WINDOW);
+        let (window, bucket) = (pass.slot / WINDOW, pass.slot % WINDOW);
         let mut samples = self.samples(pass, window * WINDOW, WINDOW);
         samples.sort_by_cached_key(|index| len(*index));
 
         let mut buckets = samples.chunks(self.batch_size.get());
         let n_buckets = buckets.len() as u64;
-        if place >= n_buckets {
-            return Vec::new(); // an endless stream ends after 2^64 samples
+        if bucket >= n_buckets {
+            return Vec::new(); // an unlimited split ends after 2^64 samples
         }
-        let mut rng = keyed::rng(self.seed, keyed::WINDOW, (pass.epoch, window), 0);
+        let epoch = pass.epoch;
+        let mut rng = generator(self.seed, Purpose::Window { epoch, window }, 0);
         let order = Permutation::generate(n_buckets, &mut rng);
         buckets
-            .nth(order.at(place) as usize)
+            .nth(order.at(bucket) as usize)
             .unwrap_or_default()
             .to_vec()
     }
 }
 
-/// One reading of all samples of a split, and the batch at which it stands.
+/// A pass over the samples of a split, and the current batch in it.
 struct Pass {
     epoch: u64,
     slot: u64,

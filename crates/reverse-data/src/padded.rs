@@ -1,27 +1,26 @@
-//! Sequences of different lengths as one rectangle.
+//! Batches padded to a common length.
 
 use std::borrow::Borrow;
 
 use crate::{Example, PAD, Token, Vocabulary};
 
-/// A batch of sources and targets, each padded to its longest row.
-///
-/// Rows are stored one after the other. The positions of a row past its length are [`PAD`].
+/// A batch of sources and targets, both padded to their longest row, in row-major order. Positions
+/// after the end of a row are [`PAD`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaddedBatch {
-    /// `[B, S]`: symbols, between BOS and EOS if the source is marked.
+    /// `[B, S]`: the sources, including BOS and EOS if the configuration adds them.
     pub source: Vec<Token>,
-    /// `[B]`: real tokens of each source, marks included.
+    /// `[B]`: length of each source, including BOS and EOS.
     pub source_lengths: Vec<usize>,
-    /// `[B, T]`: symbols, then EOS. What the model should answer.
+    /// `[B, T]`: the targets, each ending with EOS.
     pub target: Vec<Token>,
-    /// `[B]`: real tokens of each target, EOS included.
+    /// `[B]`: length of each target, including EOS.
     pub target_lengths: Vec<usize>,
-    bos: Token,
 }
 
 impl PaddedBatch {
-    /// Ends each target with EOS, marks the sources if asked to, and pads.
+    /// Pads the examples. Appends EOS to each target; if `source_markers`, adds BOS and EOS to each
+    /// source.
     pub fn from_examples<E: Borrow<Example>>(
         examples: impl IntoIterator<Item = E>,
         vocabulary: &Vocabulary,
@@ -42,40 +41,26 @@ impl PaddedBatch {
             source_lengths: sources.lengths,
             target: targets.padded(),
             target_lengths: targets.lengths,
-            bos: vocabulary.bos(),
         }
     }
 
-    /// B.
+    /// B: number of examples.
     pub fn n_rows(&self) -> usize {
         self.source_lengths.len()
     }
 
-    /// S: the longest source.
+    /// S: length of the longest source.
     pub fn source_len(&self) -> usize {
         longest(&self.source_lengths)
     }
 
-    /// T: the longest target, EOS included.
+    /// T: length of the longest target, including EOS.
     pub fn target_len(&self) -> usize {
         longest(&self.target_lengths)
     }
-
-    /// `[B, T]`: BOS, then the target without its EOS. What a teacher-forced decoder is fed.
-    pub fn target_in(&self) -> Vec<Token> {
-        let target_len = self.target_len();
-        let mut target_in = vec![PAD; self.target.len()];
-        for (row, &length) in self.target_lengths.iter().enumerate() {
-            let start = row * target_len;
-            target_in[start] = self.bos;
-            target_in[start + 1..start + length]
-                .copy_from_slice(&self.target[start..start + length - 1]);
-        }
-        target_in
-    }
 }
 
-/// Rows of tokens, one after the other.
+/// Rows of tokens, stored consecutively.
 #[derive(Default)]
 struct Rows {
     tokens: Vec<Token>,
@@ -83,30 +68,30 @@ struct Rows {
 }
 
 impl Rows {
-    /// Adds a row that is made of these parts.
+    /// Appends a row: the concatenation of these parts.
     fn push(&mut self, parts: &[&[Token]]) {
-        let begin = self.tokens.len();
+        let start = self.tokens.len();
         for part in parts {
             self.tokens.extend_from_slice(part);
         }
-        self.lengths.push(self.tokens.len() - begin);
+        self.lengths.push(self.tokens.len() - start);
     }
 
-    /// Each filled with [`PAD`] up to the longest.
+    /// The rows padded with [`PAD`] to the longest.
     fn padded(&self) -> Vec<Token> {
         let width = longest(&self.lengths);
         let mut padded = vec![PAD; self.lengths.len() * width];
         let mut rest = &self.tokens[..];
         for (row, &length) in padded.chunks_exact_mut(width.max(1)).zip(&self.lengths) {
-            let (tokens, behind) = rest.split_at(length);
+            let (tokens, remaining) = rest.split_at(length);
             row[..length].copy_from_slice(tokens);
-            rest = behind;
+            rest = remaining;
         }
         padded
     }
 }
 
-/// BOS, the source, EOS.
+/// The source with BOS in front and EOS at the end.
 pub fn mark_source(source: &[Token], vocabulary: &Vocabulary) -> Vec<Token> {
     [&[vocabulary.bos()], source, &[vocabulary.eos()]].concat()
 }
@@ -134,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_padded_past_their_ends() {
+    fn rows_are_padded_after_their_end() {
         let batch = batch(false);
         assert_eq!(
             (batch.n_rows(), batch.source_len(), batch.target_len()),
@@ -147,12 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn target_in_is_the_target_one_step_late() {
-        assert_eq!(batch(false).target_in(), [5, 3, 2, 1, 5, 4, PAD, PAD]);
-    }
-
-    #[test]
-    fn markers_count_as_source_and_leave_the_target_alone() {
+    fn markers_lengthen_sources_but_not_targets() {
         let marked = batch(true);
         assert_eq!(marked.source, [5, 1, 2, 3, 6, 5, 4, 6, PAD, PAD]);
         assert_eq!(marked.source_lengths, [5, 3]);
@@ -170,8 +150,8 @@ mod tests {
         let empty =
             PaddedBatch::from_examples([] as [Example; 0], &Vocabulary::new(5).unwrap(), false);
         assert_eq!(
-            (empty.n_rows(), empty.source_len(), empty.target_in()),
-            (0, 0, vec![])
+            (empty.n_rows(), empty.source_len(), empty.target_len()),
+            (0, 0, 0)
         );
     }
 }

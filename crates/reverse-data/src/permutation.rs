@@ -1,17 +1,17 @@
-//! A shuffle without an array: a keyed bijection on `0..n`.
+//! A shuffle without an array: a pseudorandom bijection on `0..n`.
 //!
-//! A Feistel network permutes the numbers of the fewest bits that hold n: each half is masked in turn
-//! by a hash of the other. A number that lands outside `0..n` is sent through again until it lands
-//! inside ("cycle walking"): fewer than twice on average, and always in the end, since a cycle
-//! returns to where it started.
+//! A Feistel network permutes the integers of the minimum number of bits for n: each half is XORed in
+//! turn with a hash of the other. An output outside `0..n` is permuted again until it is inside ("cycle
+//! walking"). This takes fewer than two rounds on average and always ends, because every cycle returns
+//! to its start.
 //!
 //! Black, Rogaway (2002), "Ciphers with arbitrary finite domains".
 
 use rand::Rng;
 
-use crate::keyed::mix;
+use crate::random::mix;
 
-// Two pairs make a good permutation of large halves; tiny ones need more to be mixed.
+// Two pairs of rounds suffice for large halves; small halves need more.
 const ROUND_PAIRS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Permutation {
 }
 
 impl Permutation {
-    /// A permutation of `0..n`, chosen by the generator.
+    /// A random permutation of `0..n`.
     pub(crate) fn generate(n: u64, rng: &mut impl Rng) -> Self {
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         let right_bits = bits / 2;
@@ -35,7 +35,7 @@ impl Permutation {
         }
     }
 
-    /// Where `index` goes; it must be less than n.
+    /// The image of `index`, which must be less than n.
     pub(crate) fn at(&self, index: u64) -> u64 {
         debug_assert!(index < self.n, "{index} is outside 0..{}", self.n);
         let mut image = self.feistel(index);
@@ -61,10 +61,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keyed::{SHUFFLE, rng};
+    use crate::random::{Purpose, generator};
 
     fn permutation(n: u64, seed: u64) -> Permutation {
-        Permutation::generate(n, &mut rng(seed, SHUFFLE, (0, 0), 0))
+        Permutation::generate(n, &mut generator(seed, Purpose::Shuffle { epoch: 0 }, 0))
     }
 
     #[track_caller]
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn small_sizes_and_those_around_powers_are_bijections() {
+    fn sizes_near_powers_of_two_are_bijections() {
         for n in (0..70).chain([255, 256, 257, 4095, 4096, 4097]) {
             check_bijection(n, n);
         }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn every_order_of_three_is_about_as_frequent() {
+    fn all_orders_of_three_are_equally_likely() {
         let mut counts = std::collections::BTreeMap::new();
         for seed in 0..6000 {
             let permutation = permutation(3, seed);
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_size_is_a_bijection(n in 1u64..3000, seed: u64) {
+        fn all_sizes_are_bijections(n in 1u64..3000, seed: u64) {
             check_bijection(n, seed);
         }
     }

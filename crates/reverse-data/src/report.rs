@@ -1,18 +1,15 @@
-//! What was drawn, counted: duplicates within a split and leaks between splits.
+//! Duplicates within splits, and leaks between splits.
 
 use std::collections::HashSet;
 use std::fmt;
-
-use serde::Serialize;
 
 use crate::splits::hash;
 use crate::{Split, Token};
 
 /// Duplicates and leaks among the samples of the three splits.
 ///
-/// Sequences are told apart by 64 bits, so a count may be off by one with a chance below one in a
-/// million.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Sequences are compared by a 64-bit hash; the probability that a count is wrong is below 10⁻⁶.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitReport {
     /// The training samples.
     pub train: SplitCount,
@@ -20,73 +17,73 @@ pub struct SplitReport {
     pub val: SplitCount,
     /// The test samples.
     pub test: SplitCount,
-    /// Sequences that are in two splits.
+    /// Sequences that occur in two splits.
     pub leaks: Leaks,
 }
 
-/// What was counted of one split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The counts of one split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitCount {
-    /// Samples that were looked at.
+    /// Number of samples counted.
     pub counted: u64,
-    /// Different sequences among them.
+    /// Number of distinct sources among them.
     pub distinct: u64,
-    /// Samples that the split has, more than `counted` if only a prefix was looked at; `None` if
-    /// it never ends.
-    pub of: Option<u64>,
-    /// Tokens of sources and targets that the vocabulary does not have; none in drawn samples.
-    pub unknown: u64,
+    /// Number of samples of the split, more than `counted` if only the first ones were counted; `None`
+    /// if it is unlimited.
+    pub n_samples: Option<u64>,
+    /// Number of source and target tokens that are not in the vocabulary; 0 for synthetic data.
+    pub n_unknown: u64,
 }
 
 impl SplitCount {
-    /// Samples that repeat an earlier one.
+    /// Number of samples that repeat an earlier one.
     pub fn duplicates(&self) -> u64 {
         self.counted - self.distinct
     }
 
-    /// Whether the split has more samples than were looked at.
-    pub fn is_prefix(&self) -> bool {
-        self.of != Some(self.counted)
+    /// Whether the split has more samples than were counted.
+    fn is_partial(&self) -> bool {
+        self.n_samples != Some(self.counted)
     }
 }
 
-/// Distinct sequences that are in both splits of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Number of distinct sources that occur in both splits of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaks {
-    /// Validated on what was trained on.
+    /// In training and validation.
     pub train_val: u64,
-    /// Tested on what was trained on.
+    /// In training and test.
     pub train_test: u64,
-    /// Tested on what was chosen by.
+    /// In validation and test.
     pub val_test: u64,
 }
 
-/// The samples of one split that are to be counted.
+/// The samples of one split to count.
 pub(crate) struct Samples<I> {
     pub(crate) sources: I,
-    /// How many the split has in all.
-    pub(crate) of: Option<u64>,
-    /// Tokens that the vocabulary does not have.
-    pub(crate) unknown: u64,
+    /// Number of samples of the split; `None` if it is unlimited.
+    pub(crate) n_samples: Option<u64>,
+    /// Number of tokens that are not in the vocabulary.
+    pub(crate) n_unknown: u64,
 }
 
 impl SplitReport {
-    /// Counts train, val and test, whatever they hold.
+    /// Counts the samples of train, val and test.
     pub(crate) fn count<I: Iterator<Item = Vec<Token>>>(splits: [Samples<I>; 3]) -> Self {
         let [train, val, test] = splits.map(|samples| {
-            let (mut counted, mut seen) = (0, HashSet::new());
+            let (mut counted, mut hashes) = (0, HashSet::new());
             for source in samples.sources {
                 counted += 1;
-                seen.insert(hash(&source));
+                hashes.insert(hash(&source));
             }
             (
                 SplitCount {
                     counted,
-                    distinct: seen.len() as u64,
-                    of: samples.of,
-                    unknown: samples.unknown,
+                    distinct: hashes.len() as u64,
+                    n_samples: samples.n_samples,
+                    n_unknown: samples.n_unknown,
                 },
-                seen,
+                hashes,
             )
         });
         let leaks = |a: &HashSet<u64>, b: &HashSet<u64>| a.intersection(b).count() as u64;
@@ -110,14 +107,14 @@ impl fmt::Display for SplitReport {
             .zip([self.train, self.val, self.test])
         {
             write!(f, "{split:<5} {} samples", count.counted)?;
-            match count.of {
-                Some(all) if count.is_prefix() => write!(f, " (the first of {all})")?,
+            match count.n_samples {
+                Some(all) if count.is_partial() => write!(f, " (the first of {all})")?,
                 Some(_) => {}
-                None => write!(f, " (the first of an endless stream)")?,
+                None => write!(f, " (the first of an unlimited number)")?,
             }
             let (distinct, duplicates) = (count.distinct, count.duplicates());
             write!(f, ", {distinct} distinct, {duplicates} duplicates")?;
-            match count.unknown {
+            match count.n_unknown {
                 0 => writeln!(f)?,
                 unknown => writeln!(f, ", {unknown} unknown tokens")?,
             }
@@ -139,15 +136,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duplicates_and_leaks_are_counted_for_real() {
-        let samples = |sources: &[&[Token]], of, unknown| Samples {
+    fn duplicates_and_leaks_are_counted() {
+        let samples = |sources: &[&[Token]], n_samples, n_unknown| Samples {
             sources: sources
                 .iter()
                 .map(|source| source.to_vec())
                 .collect::<Vec<_>>()
                 .into_iter(),
-            of,
-            unknown,
+            n_samples,
+            n_unknown,
         };
         let report = SplitReport::count([
             samples(&[&[1], &[1, 1], &[2], &[1]], None, 0),
@@ -164,7 +161,7 @@ mod tests {
         );
         assert_eq!(
             report.to_string(),
-            "train 4 samples (the first of an endless stream), 3 distinct, 1 duplicates\n\
+            "train 4 samples (the first of an unlimited number), 3 distinct, 1 duplicates\n\
              val   4 samples (the first of 9), 2 distinct, 2 duplicates\n\
              test  4 samples, 4 distinct, 0 duplicates, 5 unknown tokens\n\
              leaks train-val 1, train-test 2, val-test 1"

@@ -1,6 +1,6 @@
-//! Disjoint by construction: a sequence's own hash decides its split.
+//! Disjoint splits: the hash of a source sequence determines its split.
 //!
-//! The hash has no seed, so what one seed tests on, no other seed trains on.
+//! The hash has no seed, so the test sequences of one seed are not training sequences of another.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,50 +8,50 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::keyed::mix;
+use crate::random::mix;
 use crate::{Error, Token};
 
-/// What a sample is for. The order is part of the samples' keys.
+/// A split of the data. The order of the variants is part of the random keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// To learn from.
+    /// For training.
     Train,
-    /// To choose by: settings, checkpoints, when to stop.
+    /// For choosing hyperparameters and checkpoints, and for early stopping.
     Val,
-    /// To report, once.
+    /// For the final evaluation.
     Test,
 }
 
-/// The buckets of the hash; each split owns as many as its share.
+/// Number of hash buckets, in total and per split.
 const N_BUCKETS: u64 = 10;
-const TRAIN_SHARE: u64 = 8;
-const VAL_SHARE: u64 = 1;
-const TEST_SHARE: u64 = N_BUCKETS - TRAIN_SHARE - VAL_SHARE;
+const TRAIN_BUCKETS: u64 = 8;
+const VAL_BUCKETS: u64 = 1;
+const TEST_BUCKETS: u64 = N_BUCKETS - TRAIN_BUCKETS - VAL_BUCKETS;
 
 impl Split {
-    /// All of them, in order.
+    /// All splits, in order.
     pub const ALL: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
-    /// The one split that a source sequence belongs to, for every seed and on every machine:
-    /// eight sequences in ten are for training, one for validation and one for testing.
+    /// The split of a source sequence, independent of seed and machine. Of all sequences, 80 % are for
+    /// training, 10 % for validation and 10 % for test.
     pub fn of(source: &[Token]) -> Split {
         Self::of_hash(hash(source))
     }
 
     fn of_hash(hash: u64) -> Split {
         match hash % N_BUCKETS {
-            bucket if bucket < TRAIN_SHARE => Split::Train,
-            bucket if bucket < TRAIN_SHARE + VAL_SHARE => Split::Val,
+            bucket if bucket < TRAIN_BUCKETS => Split::Train,
+            bucket if bucket < TRAIN_BUCKETS + VAL_BUCKETS => Split::Val,
             _ => Split::Test,
         }
     }
 
-    fn share(self) -> u64 {
+    fn n_buckets(self) -> u64 {
         match self {
-            Split::Train => TRAIN_SHARE,
-            Split::Val => VAL_SHARE,
-            Split::Test => TEST_SHARE,
+            Split::Train => TRAIN_BUCKETS,
+            Split::Val => VAL_BUCKETS,
+            Split::Test => TEST_BUCKETS,
         }
     }
 
@@ -81,10 +81,10 @@ impl FromStr for Split {
     }
 }
 
-// The fraction of the golden ratio, so that the empty sequence does not hash to 0.
+// The fraction of the golden ratio, so the empty sequence does not hash to 0.
 const HASH_START: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A sequence's 64 bits: of its tokens alone, the same on every machine.
+/// A 64-bit hash of the tokens, equal on every machine.
 pub(crate) fn hash(sequence: &[Token]) -> u64 {
     sequence
         .iter()
@@ -95,21 +95,21 @@ fn extend(state: u64, token: Token) -> u64 {
     mix(state ^ u64::from(token))
 }
 
-/// How many distinct sequences there are to draw, split by split.
+/// Number of distinct sequences in each split.
 pub(crate) struct Capacity([u64; 3]);
 
-/// Spaces up to this size are counted, sequence by sequence; larger ones are estimated by share.
+/// Up to this many sequences are counted one by one; more are estimated from the number of buckets.
 const MAX_COUNTED: u128 = 1 << 20;
 
 impl Capacity {
-    /// Counts the sequences of symbols `1..=n_symbols` whose length lies in `lens`.
+    /// Counts the sequences of symbols `1..=n_symbols` with a length in `lens`.
     pub(crate) fn new(n_symbols: u32, lens: RangeInclusive<usize>) -> Self {
         let space = space(n_symbols, &lens);
         if space <= MAX_COUNTED {
             return Self(count(n_symbols, &lens));
         }
         Self(Split::ALL.map(|split| {
-            let expected = space / u128::from(N_BUCKETS) * u128::from(split.share());
+            let expected = space / u128::from(N_BUCKETS) * u128::from(split.n_buckets());
             u64::try_from(expected).unwrap_or(u64::MAX)
         }))
     }
@@ -119,40 +119,40 @@ impl Capacity {
     }
 }
 
-/// Lengths with more sequences than this have some in every split: that a fair hash leaves a tenth
-/// of them empty has a chance below 10^-187.
-const MAX_TRIED: usize = 1 << 12;
+/// A length with more sequences than this has some in every split: the probability that a uniform hash
+/// puts none of them into a bucket is below 10^-187.
+const MAX_ENUMERATED: usize = 1 << 12;
 
-/// The lengths of which each split has sequences. Short ones of few symbols may be in some splits
-/// only: of two symbols, both sequences of length 1 are for training.
-pub(crate) fn inhabited(n_symbols: u32, lens: RangeInclusive<usize>) -> [Vec<usize>; 3] {
-    let mut inhabited = [const { Vec::new() }; 3];
+/// The lengths with at least one sequence, for each split. Short sequences of few symbols may occur in
+/// some splits only: with two symbols, both sequences of length 1 are in the training split.
+pub(crate) fn nonempty_lens(n_symbols: u32, lens: RangeInclusive<usize>) -> [Vec<usize>; 3] {
+    let mut nonempty = [const { Vec::new() }; 3];
     let mut states = vec![HASH_START];
     for len in 1..=*lens.end() {
-        let is_tried = states.len() * n_symbols as usize <= MAX_TRIED;
-        if is_tried {
-            states = longer(&states, n_symbols);
+        let is_enumerated = states.len() * n_symbols as usize <= MAX_ENUMERATED;
+        if is_enumerated {
+            states = extend_all(&states, n_symbols);
         }
         if !lens.contains(&len) {
             continue;
         }
         for split in Split::ALL {
             let mut splits = states.iter().map(|&hash| Split::of_hash(hash));
-            if !is_tried || splits.any(|other| other == split) {
-                inhabited[split as usize].push(len);
+            if !is_enumerated || splits.any(|other| other == split) {
+                nonempty[split as usize].push(len);
             }
         }
     }
-    inhabited
+    nonempty
 }
 
 /// The hashes of all sequences that are one symbol longer.
-fn longer(states: &[u64], n_symbols: u32) -> Vec<u64> {
+fn extend_all(states: &[u64], n_symbols: u32) -> Vec<u64> {
     let extended = |&state: &u64| (1..=n_symbols).map(move |token| extend(state, token));
     states.iter().flat_map(extended).collect()
 }
 
-/// Σ n^len over the lengths, or `u128::MAX` if it is more.
+/// Number of sequences: Σ n^len over the lengths, saturating at `u128::MAX`.
 pub(crate) fn space(n_symbols: u32, lens: &RangeInclusive<usize>) -> u128 {
     let (mut power, mut total) = (1u128, 0u128);
     for len in 1..=*lens.end() {
@@ -161,18 +161,18 @@ pub(crate) fn space(n_symbols: u32, lens: &RangeInclusive<usize>) -> u128 {
             total = total.saturating_add(power);
         }
         if power == u128::MAX {
-            return u128::MAX; // the greatest length is in the range and has at least as many
+            return u128::MAX; // the last length is in the range and has at least this many
         }
     }
     total
 }
 
-/// Hashes every sequence, a length at a time: each state extends to one for each symbol.
+/// Counts the sequences of each split by hashing all of them, length by length.
 fn count(n_symbols: u32, lens: &RangeInclusive<usize>) -> [u64; 3] {
     let mut counts = [0; 3];
     let mut states = vec![HASH_START];
     for len in 1..=*lens.end() {
-        states = longer(&states, n_symbols);
+        states = extend_all(&states, n_symbols);
         if lens.contains(&len) {
             for &hash in &states {
                 counts[Split::of_hash(hash) as usize] += 1;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_space_is_counted_exactly() {
+    fn small_numbers_of_sequences_are_exact() {
         let mut expected = [0; 3];
         for a in 1..=9 {
             for b in 1..=9 {
@@ -211,17 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn counted_shares_are_near_the_nominal_ones() {
+    fn splits_have_the_nominal_proportions() {
         let counted = Capacity::new(100, 1..=3).0.map(|n| n as f64 / 1_010_100.0);
         for (split, share) in Split::ALL.into_iter().zip(counted) {
-            let nominal = split.share() as f64 / N_BUCKETS as f64;
-            // Five standard deviations of a fair hash.
+            let nominal = split.n_buckets() as f64 / N_BUCKETS as f64;
+            // Five standard deviations of a uniform hash.
             assert!((share - nominal).abs() < 0.002, "{split}: {share}");
         }
     }
 
     #[test]
-    fn vast_and_degenerate_spaces_are_sized_without_overflow() {
+    fn large_and_degenerate_numbers_of_sequences_do_not_overflow() {
         assert_eq!(space(1, &(1..=100_000)), 100_000);
         assert_eq!(space(50, &(2..=3)), 2500 + 125_000);
         assert_eq!(space(2, &(1..=127)), u128::MAX - 1);
@@ -232,26 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn inhabited_lengths_are_those_with_sequences() {
+    fn nonempty_lengths_have_sequences() {
         for n_symbols in [1, 2, 3, 70] {
-            let inhabited = inhabited(n_symbols, 1..=9);
+            let nonempty = nonempty_lens(n_symbols, 1..=9);
             for (split, len) in Split::ALL
                 .into_iter()
                 .flat_map(|split| (1..=9).map(move |len| (split, len)))
                 .filter(|(_, len)| space(n_symbols, &(*len..=*len)) <= MAX_COUNTED)
             {
                 let has_some = Capacity::new(n_symbols, len..=len).of(split) > 0;
-                let is_listed = inhabited[split as usize].contains(&len);
+                let is_listed = nonempty[split as usize].contains(&len);
                 assert_eq!(is_listed, has_some, "{n_symbols} symbols, {split}, {len}");
             }
         }
-        assert_eq!(inhabited(2, 1..=1), [vec![1], vec![], vec![]]);
+        assert_eq!(nonempty_lens(2, 1..=1), [vec![1], vec![], vec![]]);
     }
 
     #[test]
-    fn a_sequence_keeps_its_split() {
-        // Golden: a change here moves sequences between splits, which breaks every comparison
-        // with earlier runs.
+    fn the_split_of_a_sequence_never_changes() {
+        // Golden: a change moves sequences between splits, so results are no longer comparable with
+        // those of earlier versions.
         let hashes = [vec![1], vec![2, 1], vec![1, 2]].map(|sequence| hash(&sequence));
         assert_eq!(
             hashes,

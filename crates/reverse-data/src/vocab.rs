@@ -1,55 +1,55 @@
-//! Which numbers are symbols, and which are marks.
+//! Token IDs of symbols and special tokens.
 //!
 //! ```text
 //! 0      1 ... V-1     V     V+1
 //! PAD    symbols       BOS   EOS
 //! ```
 //!
-//! A symbol reads as its number; or, in the vocabulary of a text, as its word. Symbol 1 of a text
-//! stands for every word that the vocabulary does not have.
+//! The text of a symbol is its number or, in the vocabulary of a corpus, its word. Symbol 1 of a corpus
+//! is `<unk>`, the token for all words outside the vocabulary.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::Error;
 
-/// One position of a sequence.
+/// A token ID.
 pub type Token = u32;
 
-/// Fills the rows of a batch past their ends; never part of a sequence.
+/// Padding after the end of a sequence; never part of a sequence.
 pub const PAD: Token = 0;
 
-/// The greatest `vocab`. Beyond it the embedding alone would fill a machine.
+/// Maximum `vocab`, which bounds the size of the embedding.
 pub const MAX_VOCAB: u32 = 1_000_000;
 
-/// How the symbol of unknown words reads, and what may be written for one.
+/// The text of the unknown token, in input and output.
 pub(crate) const UNKNOWN: &str = "<unk>";
 
 const PAD_TEXT: &str = "<pad>";
 const BOS_TEXT: &str = "<s>";
 const EOS_TEXT: &str = "</s>";
 
-/// Whether a text is how a mark reads, and so cannot be a symbol.
-pub(crate) fn is_mark(text: &str) -> bool {
+/// Whether this is the text of PAD, BOS or EOS, which cannot be a symbol.
+pub(crate) fn is_special(text: &str) -> bool {
     [PAD_TEXT, BOS_TEXT, EOS_TEXT].contains(&text)
 }
 
-/// The symbols `1..=V-1`, and the marks around them.
+/// The symbols `1..=V-1` and the special tokens PAD, BOS and EOS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     vocab: u32, // V
-    words: Option<Arc<Words>>,
+    words: Option<Arc<WordTable>>,
 }
 
-/// The words of a text's symbols, from symbol 1 on.
+/// The words of symbols 1, 2, ... of a corpus.
 #[derive(Debug, PartialEq, Eq)]
-struct Words {
+struct WordTable {
     texts: Vec<String>,
-    symbols: HashMap<String, Token>, // only ever asked for one: its order does not matter
+    symbols: HashMap<String, Token>, // never iterated, so its order does not matter
 }
 
 impl Vocabulary {
-    /// The vocabulary of numbers of a given V, which counts PAD and the symbols.
+    /// A vocabulary of numbers. V is the number of symbols plus 1 for PAD.
     ///
     /// # Errors
     /// If `vocab` is outside `[2, MAX_VOCAB]`.
@@ -61,58 +61,58 @@ impl Vocabulary {
         }
     }
 
-    /// The vocabulary of a text: the unknown word is symbol 1, these different words follow it.
+    /// The vocabulary of a corpus: symbol 1 is `<unk>`, followed by these words, which must be distinct.
     ///
     /// # Errors
-    /// If there are too many.
-    pub fn of_words(words: impl IntoIterator<Item = String>) -> Result<Self, Error> {
+    /// If there are too many words.
+    pub fn from_words(words: impl IntoIterator<Item = String>) -> Result<Self, Error> {
         let texts: Vec<String> = [UNKNOWN.to_owned()].into_iter().chain(words).collect();
         let vocab = u32::try_from(texts.len() + 1).unwrap_or(u32::MAX);
         let symbols = texts.iter().cloned().zip(1..).collect();
-        let words = Some(Arc::new(Words { texts, symbols }));
+        let words = Some(Arc::new(WordTable { texts, symbols }));
         Ok(Self {
             words,
             ..Self::new(vocab)?
         })
     }
 
-    /// The words of a text's vocabulary, without the unknown one; none if symbols are numbers.
+    /// The words of a corpus, without `<unk>`; empty if symbols are numbers.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let texts = self.words.iter().flat_map(|words| &words.texts[1..]);
         texts.map(String::as_str)
     }
 
-    /// The symbol of words that a text's vocabulary does not have; `None` if symbols are numbers.
+    /// The symbol `<unk>` of a corpus; `None` if symbols are numbers.
     pub fn unknown(&self) -> Option<Token> {
         self.words.as_ref().map(|_| 1)
     }
 
-    /// The mark that a target starts with.
+    /// BOS, the first input of the decoder.
     pub fn bos(&self) -> Token {
         self.vocab
     }
 
-    /// The mark that a target ends with.
+    /// EOS, the last token of a target.
     pub fn eos(&self) -> Token {
         self.vocab + 1
     }
 
-    /// How many tokens there are, PAD, BOS and EOS included: the height of an embedding table.
+    /// Number of tokens including PAD, BOS and EOS: the number of rows of an embedding.
     pub fn size(&self) -> usize {
         self.vocab as usize + 2
     }
 
-    /// How many symbols there are, which is also the greatest of them.
+    /// Number of symbols, which equals the greatest symbol.
     pub fn n_symbols(&self) -> u32 {
         self.vocab - 1
     }
 
-    /// Whether a sequence may contain this token.
+    /// Whether the token is a symbol.
     pub fn is_symbol(&self, token: Token) -> bool {
         (1..self.vocab).contains(&token)
     }
 
-    /// A token as a person reads it: `<pad>`, `<s>`, `</s>`, or its number or word.
+    /// The text of a token: `<pad>`, `<s>`, `</s>`, or its number or word.
     pub fn text(&self, token: Token) -> String {
         match (token, &self.words) {
             (PAD, _) => PAD_TEXT.into(),
@@ -126,24 +126,24 @@ impl Vocabulary {
         }
     }
 
-    /// The symbol that a text names. A word that the vocabulary of a text does not have is its
-    /// [unknown](Self::unknown) one.
+    /// The symbol with this text. In the vocabulary of a corpus, other words are
+    /// [`<unk>`](Self::unknown).
     ///
     /// # Errors
-    /// If symbols are numbers and the text is none, or a number that is no symbol; if they are
-    /// words and the text is the name of a mark.
+    /// [`Error::NotANumber`] or [`Error::OutOfVocabulary`] if symbols are numbers; [`Error::Reserved`] if
+    /// they are words and this is the text of a special token.
     pub fn parse(&self, text: &str) -> Result<Token, Error> {
         if let Some(words) = &self.words {
             let text = text.to_owned();
             return match words.symbols.get(&text) {
-                None if is_mark(&text) => Err(Error::Mark { text }),
+                None if is_special(&text) => Err(Error::Reserved { text }),
                 symbol => Ok(symbol.copied().unwrap_or(1)),
             };
         }
         let symbol = text.parse().ok().filter(|&token| self.is_symbol(token));
         symbol.ok_or_else(|| {
             let (text, max) = (text.to_owned(), self.n_symbols());
-            if is_whole_number(&text) {
+            if is_integer(&text) {
                 Error::OutOfVocabulary { text, max }
             } else {
                 Error::NotANumber { text, max }
@@ -152,8 +152,8 @@ impl Vocabulary {
     }
 }
 
-/// Of any size: what does not fit a [`Token`] is still a number.
-fn is_whole_number(text: &str) -> bool {
+/// Whether this is an integer of any size.
+fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_come_after_the_symbols() {
+    fn bos_and_eos_follow_the_symbols() {
         let vocabulary = Vocabulary::new(51).unwrap();
         assert_eq!((vocabulary.bos(), vocabulary.eos()), (51, 52));
         assert_eq!((vocabulary.n_symbols(), vocabulary.size()), (50, 53));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_has_a_symbol_and_a_bound() {
+    fn the_vocabulary_size_is_bounded() {
         assert!(Vocabulary::new(2).is_ok() && Vocabulary::new(MAX_VOCAB).is_ok());
         for vocab in [0, 1, MAX_VOCAB + 1, u32::MAX] {
             assert_eq!(Vocabulary::new(vocab), Err(Error::Vocab { vocab }));
@@ -184,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn words_are_symbols_and_what_is_not_one_is_unknown() {
-        let vocabulary = Vocabulary::of_words(["b", "7"].map(str::to_owned)).unwrap();
+    fn words_are_symbols_and_all_others_are_unknown() {
+        let vocabulary = Vocabulary::from_words(["b", "7"].map(str::to_owned)).unwrap();
         assert_eq!((vocabulary.bos(), vocabulary.size()), (4, 6));
         assert_eq!(
             [0, 1, 2, 3, 4, 5].map(|t| vocabulary.text(t)),
@@ -195,7 +195,10 @@ mod tests {
             ["b", "7", "a", "<unk>"].map(|text| vocabulary.parse(text)),
             [Ok(2), Ok(3), Ok(1), Ok(1)]
         );
-        assert!(matches!(vocabulary.parse("<s>"), Err(Error::Mark { .. })));
+        assert!(matches!(
+            vocabulary.parse("<s>"),
+            Err(Error::Reserved { .. })
+        ));
         assert_eq!(vocabulary.words().collect::<Vec<_>>(), ["b", "7"]);
         assert_eq!(vocabulary.unknown(), Some(1));
         let numbers = Vocabulary::new(9).unwrap();
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn symbols_are_parsed_and_all_else_is_named() {
+    fn symbols_are_parsed_and_errors_name_the_text() {
         check_parse("1", Ok(1));
         check_parse("50", Ok(50));
         for text in [

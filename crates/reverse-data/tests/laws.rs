@@ -1,4 +1,4 @@
-//! What holds for every configuration, seed, split and step.
+//! Properties of every configuration, seed, split and step.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
@@ -10,11 +10,11 @@ use reverse_data::{
 };
 
 fn data(config: &DataConfig, seed: u64, batch_size: usize) -> Synthetic {
-    let batch_size = NonZeroUsize::new(batch_size).expect("tests ask for at least one row");
-    Synthetic::new(config, seed, batch_size).expect("tests ask for what can be drawn")
+    let batch_size = NonZeroUsize::new(batch_size).expect("tests use at least one row");
+    Synthetic::new(config, seed, batch_size).expect("tests use valid configurations")
 }
 
-/// Asks for so few samples that they fit where little can be drawn.
+/// A configuration with few samples, for small sets of sequences.
 fn small() -> DataConfig {
     DataConfig {
         train_samples: 0,
@@ -57,7 +57,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn an_epoch_holds_every_sample_once(
+    fn an_epoch_contains_every_sample_once(
         train_samples in 1u64..600, batch_size in 1usize..40, number in 0u64..9, seed: u64,
         batching in batchings(),
     ) {
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sample_depends_on_nothing_but_seed_split_and_index(
+    fn a_sample_depends_on_seed_split_and_index_only(
         index: u64, seed: u64, split in splits(), batch_size in 1usize..99, others: [u64; 3],
     ) {
         let config = DataConfig::default();
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn batches_of_any_size_hold_the_same_samples_in_order(
+    fn batches_of_any_size_contain_the_same_samples_in_order(
         batch_size in 1usize..99, split in splits(), seed: u64,
     ) {
         let config = DataConfig { train_samples: 0, ..DataConfig::default() };
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn samples_are_of_their_split_and_within_bounds(
+    fn samples_belong_to_their_split_and_are_within_bounds(
         vocab in 10u32..100, min_len in 3usize..9, more in 0usize..9, seed: u64, index: u64,
         split in splits(),
     ) {
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn tiny_spaces_are_drawn_or_refused_with_the_numbers(
+    fn small_sets_of_sequences_are_sampled_or_rejected_with_the_numbers(
         vocab in 2u32..6, min_len in 1usize..4, more in 0usize..4, seed: u64,
         train_samples in 0u64..20, val_samples in 1u64..9, test_samples in 1u64..9,
         symbols in prop::sample::select(vec![SymbolsConfig::Uniform, SymbolsConfig::Zipf]),
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn samples_of_a_length_are_distinct_of_their_split_and_begin_alike(
+    fn samples_of_a_length_are_distinct_and_a_smaller_number_is_a_prefix(
         len in 1usize..60, n in 1usize..50, fewer in 0usize..50, vocab in 2u32..60, seed: u64,
         split in splits(),
     ) {
@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn batches_of_equal_length_have_one_and_are_of_their_split(
+    fn equal_length_batches_have_one_length_and_belong_to_their_split(
         vocab in 3u32..6, max_len in 8usize..50, batch_size in 1usize..9, step: u64, seed: u64,
     ) {
         let data = data(&equal_length(vocab, max_len), seed, batch_size);
@@ -177,7 +177,7 @@ proptest! {
 }
 
 #[test]
-fn no_seed_trains_on_what_another_tests_on() {
+fn test_sequences_are_not_in_the_training_set_of_any_seed() {
     let config = DataConfig {
         vocab: 4,
         max_len: 6,
@@ -204,7 +204,7 @@ fn no_seed_trains_on_what_another_tests_on() {
 }
 
 #[test]
-fn lengths_are_about_uniform_in_every_split() {
+fn lengths_are_uniform_in_every_split() {
     let data = data(&DataConfig::default(), 0, 1);
     for split in Split::ALL {
         let mut counts = BTreeMap::new();
@@ -222,7 +222,7 @@ fn lengths_are_about_uniform_in_every_split() {
     }
 }
 
-/// Fresh batches of one length each.
+/// A configuration of equal-length batches.
 fn equal_length(vocab: u32, max_len: usize) -> DataConfig {
     DataConfig {
         vocab,
@@ -233,8 +233,8 @@ fn equal_length(vocab: u32, max_len: usize) -> DataConfig {
 }
 
 #[test]
-fn lengths_of_batches_are_about_uniform_where_the_split_has_sequences() {
-    // Two symbols, lengths 1 to 40: both sequences of length 1 are for training.
+fn lengths_of_batches_are_uniform_over_lengths_with_sequences() {
+    // With two symbols, both sequences of length 1 are in the training split.
     let data = data(&equal_length(3, 40), 0, 4);
     let mut counts = BTreeMap::new();
     for step in 0..40_000 {
@@ -256,7 +256,7 @@ fn lengths_of_batches_are_about_uniform_where_the_split_has_sequences() {
 }
 
 #[test]
-fn zipf_makes_later_symbols_rarer_in_every_split() {
+fn symbols_follow_zipf_in_every_split() {
     let config = DataConfig {
         symbols: SymbolsConfig::Zipf,
         ..DataConfig::default()
@@ -274,7 +274,7 @@ fn zipf_makes_later_symbols_rarer_in_every_split() {
         for k in [1, 2, 5, 10] {
             let share = f64::from(counts[k]) / f64::from(total);
             let expected = 1.0 / (k as f64 * harmonic);
-            // The few sequences of length 1 are not spread evenly over the splits.
+            // The few sequences of length 1 are not distributed evenly over the splits.
             assert!(
                 (share / expected - 1.0).abs() < 0.15,
                 "{split} {k}: {share}, {expected}"
@@ -286,7 +286,7 @@ fn zipf_makes_later_symbols_rarer_in_every_split() {
 }
 
 #[test]
-fn epochs_differ_in_order_and_seeds_in_samples() {
+fn epochs_have_different_orders_and_seeds_different_samples() {
     let config = DataConfig {
         train_samples: 100,
         ..DataConfig::default()
@@ -316,7 +316,7 @@ fn bucketed_batches_pad_less() {
 }
 
 #[test]
-fn val_and_test_end_where_their_samples_do() {
+fn val_and_test_have_one_pass() {
     let config = DataConfig {
         val_samples: 10,
         test_samples: 8,
@@ -357,7 +357,7 @@ fn all_of_length(n_symbols: Token, len: usize) -> Vec<Vec<Token>> {
 }
 
 #[test]
-fn of_a_short_length_all_can_be_had_and_the_count_says_how_many_there_are() {
+fn all_sequences_of_a_short_length_can_be_sampled() {
     let config = DataConfig {
         vocab: 3,
         max_len: 40,
@@ -377,7 +377,7 @@ fn of_a_short_length_all_can_be_had_and_the_count_says_how_many_there_are() {
 }
 
 #[test]
-fn the_report_finds_duplicates_and_no_leaks() {
+fn the_report_counts_duplicates_and_no_leaks() {
     let config = DataConfig {
         vocab: 5,
         min_len: 4,
@@ -405,8 +405,8 @@ fn the_report_finds_duplicates_and_no_leaks() {
 }
 
 #[test]
-fn the_first_samples_of_seed_0_stay_as_they_are() {
-    // Golden: a change here changes every run's data. That is breaking, and must be announced.
+fn the_first_samples_of_seed_0_never_change() {
+    // Golden: a change changes the data of every run. It is breaking and belongs in the changelog.
     let data = data(
         &DataConfig {
             max_len: 5,

@@ -1,12 +1,12 @@
-//! What holds for every task. The tasks are asked of serde, which lists them when it refuses an
-//! unknown one: a new task is under every law without an edit here.
+//! Properties of every task. The error message of serde for an unknown task lists all tasks, so new ones
+//! are tested automatically.
 
 use proptest::prelude::*;
 use reverse_data::{DataConfig, Task, TaskConfig, Token};
 
-/// Every task by its name, and with blocks of this size where it has blocks.
+/// Every task with its name; `block` is the block size for tasks with blocks.
 fn tasks(block: usize) -> Vec<(String, Box<dyn Task>)> {
-    let refusal = toml::from_str::<DataConfig>("task = \"?\"").expect_err("no task is `?`");
+    let refusal = toml::from_str::<DataConfig>("task = \"?\"").expect_err("`?` is not a task");
     // "unknown variant `?`, expected one of `a`, `b`"
     let quoted = refusal.message().split('`').skip(1).step_by(2);
     let names: Vec<String> = quoted.skip(1).map(str::to_owned).collect();
@@ -17,9 +17,9 @@ fn tasks(block: usize) -> Vec<(String, Box<dyn Task>)> {
             format!("task = {name:?}\nblock = {block}"),
         ]
         .into_iter()
-        .map(|text| toml::from_str::<DataConfig>(&text).expect("a name that serde gave"))
+        .map(|text| toml::from_str::<DataConfig>(&text).expect("a name from serde"))
         .find(|config| config.validate().is_empty());
-        let config = config.unwrap_or_else(|| panic!("{name} cannot be had"));
+        let config = config.unwrap_or_else(|| panic!("{name} has no valid configuration"));
         (name, config.task())
     });
     built.collect()
@@ -36,7 +36,7 @@ fn counts(sequence: &[Token]) -> Vec<usize> {
 
 proptest! {
     #[test]
-    fn a_target_depends_on_its_source_alone(source in sources(), other in sources(), block in 2usize..9) {
+    fn a_target_depends_on_its_source_only(source in sources(), other in sources(), block in 2usize..9) {
         for ((name, task), (_, again)) in tasks(block).into_iter().zip(tasks(block)) {
             let target = task.target(&source);
             task.target(&other);
@@ -46,15 +46,15 @@ proptest! {
     }
 
     #[test]
-    fn a_target_has_the_length_that_is_told(source in sources(), block in 2usize..9) {
+    fn the_target_length_is_growth_times_the_source_length(source in sources(), block in 2usize..9) {
         for (name, task) in tasks(block) {
             prop_assert_eq!(task.target(&source).len(), task.growth() * source.len(), "{}", name);
         }
     }
 
     #[test]
-    fn a_symbol_comes_from_its_origin(len in 0usize..40, block in 2usize..9) {
-        let source: Vec<Token> = (0..len as u32).rev().collect(); // no symbol twice, and not sorted
+    fn a_target_symbol_equals_the_source_symbol_at_its_origin(len in 0usize..40, block in 2usize..9) {
+        let source: Vec<Token> = (0..len as u32).rev().collect(); // distinct and not sorted
         for (name, task) in tasks(block) {
             for (step, symbol) in task.target(&source).into_iter().enumerate() {
                 if let Some(origin) = task.origin(len, step) {
@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn every_symbol_comes_equally_often(source in sources(), block in 2usize..9) {
+    fn every_symbol_is_repeated_equally_often(source in sources(), block in 2usize..9) {
         for (name, task) in tasks(block) {
             let expected = counts(&source).into_iter().map(|count| count * task.growth());
             let expected: Vec<_> = expected.collect();
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn what_swaps_is_undone_by_a_second_time(source in sources(), block in 2usize..9) {
+    fn swapping_twice_restores_the_source(source in sources(), block in 2usize..9) {
         let mut n_tried = 0;
         for (name, task) in tasks(block) {
             if ["reverse", "copy", "bigram-flip", "block-reverse"].contains(&name.as_str()) {
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sorted_stays_as_it_is(source in sources()) {
+    fn sorting_is_idempotent(source in sources()) {
         let (_, sort) = tasks(2).into_iter().find(|(name, _)| name == "sort").expect("it is a task");
         let sorted = sort.target(&source);
         prop_assert!(sorted.is_sorted());
@@ -94,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn one_block_for_all_is_reversal_and_blocks_of_two_are_pairs(source in sources()) {
+    fn one_block_is_reverse_and_blocks_of_two_are_bigram_flip(source in sources()) {
         let of = |wanted: TaskConfig, block| {
             DataConfig { task: wanted, block, ..DataConfig::default() }.task().target(&source)
         };

@@ -1220,10 +1220,7 @@ fn a_model_of_text_answers_in_words_where_its_corpus_is_not() {
     assert!(lines[0]["prediction"][0].is_string(), "{lines:?}");
     assert_eq!(lines[1]["source"], json!(["1", "<unk>", "<unk>", "2"]));
     assert_eq!(lines[2]["line"], 3);
-    for part in [
-        "line 2: 2 unknown",
-        "line 3: token \"<s>\" is the name of a mark",
-    ] {
+    for part in ["line 2: 2 unknown", "line 3: token \"<s>\" is reserved"] {
         assert!(stderr(&output).contains(part), "{}", stderr(&output));
     }
     let drawn = s2s(home.path(), ["predict", "run", "--attention", "drei,", "1"]);
@@ -1291,7 +1288,7 @@ fn a_bad_corpus_is_refused_with_its_place() {
     check(
         write("test.src", b"1\n\n"),
         1,
-        &["test.src, line 2: no token"],
+        &["test.src, line 2: the line is empty"],
     );
     check(
         |corpus| fs::remove_file(corpus.join("test.trg")).unwrap(),
@@ -1302,7 +1299,7 @@ fn a_bad_corpus_is_refused_with_its_place() {
         TRAINED_ON_TEXT.path(),
         ["config", "--config", "text.toml", "--set=data.vocab=9"],
     );
-    fails(&output, 2, &["vocab means nothing where a corpus is read"]);
+    fails(&output, 2, &["vocab has no effect with folder"]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub(crate) fn remembered(
         return Ok((Vocabulary::new(config.vocab)?, None));
     }
     let record: CorpusRecord = read_json(dir.corpus())?;
-    let vocabulary = Vocabulary::of_words(record.vocabulary.iter().cloned())?;
+    let vocabulary = Vocabulary::from_words(record.vocabulary.iter().cloned())?;
     Ok((vocabulary, Some(record)))
 }
 

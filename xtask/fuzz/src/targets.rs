@@ -281,7 +281,7 @@ impl Oracle {
 
     fn of_words() -> Self {
         let words = ["a", "bc", "1", ","].map(str::to_owned);
-        Self::new(Vocabulary::of_words(words))
+        Self::new(Vocabulary::from_words(words))
     }
 
     fn new(vocabulary: Result<Vocabulary, reverse_data::Error>) -> Self {
@@ -358,7 +358,7 @@ fn run(input: &[u8]) {
         4 => drop(record_of::<Environment>(place, bytes)),
         5 => {
             if let Some(record) = record_of::<CorpusRecord>(place, bytes) {
-                let _ = Vocabulary::of_words(record.vocabulary);
+                let _ = Vocabulary::from_words(record.vocabulary);
             }
         }
         6 => {

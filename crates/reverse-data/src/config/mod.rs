@@ -1,4 +1,4 @@
-//! What to draw, as written in a configuration, and what cannot be drawn.
+//! The configuration of the data.
 
 mod validate;
 
@@ -11,58 +11,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Vocabulary};
 
-/// The greatest `max_len`. Attention over more would not fit a machine.
+/// Maximum `max_len`, which bounds the memory of attention.
 pub const MAX_LEN: usize = 100_000;
 
-/// The `[data]` table.
-///
-/// It says what is drawn; or, where it names a `folder`, what is read: of the other keys, only
-/// `vocab_file`, `source_markers` and `batching` are then of use, and the rest must be left alone.
+/// The `[data]` table: synthetic data or, if `folder` is set, a corpus. With `folder`, only
+/// `vocab_file`, `source_markers` and `batching` apply; all other keys must keep their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// What is to be learned.
+    /// The task to learn.
     pub task: TaskConfig,
-    /// Symbols of a block of `block-reverse`, at least 2; 0 for every other task.
+    /// Block size of `block-reverse`, at least 2; 0 for every other task.
     pub block: usize,
     /// V: the symbols are 1 to V-1, PAD is 0, BOS is V, EOS is V+1.
     pub vocab: u32,
-    /// How often each symbol comes.
+    /// The distribution of symbols.
     pub symbols: SymbolsConfig,
-    /// How much rarer `zipf` makes later symbols: from 0, where it does not, to 2.
+    /// Exponent of `zipf`, in [0, 2]; 0 is uniform.
     pub zipf_exponent: f64,
-    /// The fewest symbols of a source. Lengths are uniform between this and `max_len`, but for
-    /// those of which a split has no sequence.
+    /// Minimum source length. Lengths are uniform between this and `max_len`, except lengths without a
+    /// sequence in the split.
     pub min_len: usize,
-    /// The most symbols of a source; equal to `min_len` for a fixed length.
+    /// Maximum source length.
     pub max_len: usize,
-    /// Samples of an epoch; 0 draws fresh ones forever.
+    /// Training samples per epoch; 0 for an unlimited number of new samples.
     pub train_samples: u64,
-    /// Samples to choose by.
+    /// Validation samples.
     pub val_samples: u64,
-    /// Samples to report on.
+    /// Test samples.
     pub test_samples: u64,
-    /// Puts BOS and EOS around the source.
+    /// Adds BOS and EOS to the source.
     pub source_markers: bool,
-    /// Which training samples share a batch.
+    /// How training samples are grouped into batches.
     pub batching: Batching,
-    /// Where to read samples instead, see [`corpus_paths`](crate::corpus_paths); empty to draw them.
+    /// Folder of a corpus, see [`corpus_paths`](crate::corpus_paths); empty for synthetic data.
     pub folder: PathBuf,
-    /// The tokens of the corpus, one a line; empty to take those of its training files.
+    /// Vocabulary file of the corpus, one token per line; empty to use the tokens of the training files.
     pub vocab_file: PathBuf,
 }
 
-/// Which training samples share a batch.
+/// How training samples are grouped into batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Batching {
-    /// Any: lengths are mixed.
+    /// In random order.
     Mixed,
-    /// Ones of about the same length, so that little is padded: each window of 16 batches is
-    /// sorted by length.
+    /// By similar length, for little padding: the samples of each window of 16 batches are sorted by
+    /// length.
     Bucketed,
-    /// Ones of exactly the same length, which is drawn uniformly for each batch. They are drawn
-    /// fresh: there are no epochs.
+    /// By equal length, drawn uniformly for each batch. Samples are always new, so there are no epochs.
     EqualLength,
 }
 
@@ -87,14 +84,14 @@ impl Default for DataConfig {
     }
 }
 
-/// One thing that is wrong with a [`DataConfig`].
+/// A problem of a [`DataConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The field to look at.
+    /// The key.
     pub key: &'static str,
     /// What is wrong, with the value and the bound.
     pub message: String,
-    /// What to do about it, where that is not plain from the message.
+    /// How to fix it, unless the message makes that clear.
     pub help: Option<String>,
 }
 
@@ -106,8 +103,8 @@ impl fmt::Display for Problem {
 }
 
 impl DataConfig {
-    /// The keys that mean nothing where a corpus is read.
-    pub const DRAWN_KEYS: [&str; 10] = [
+    /// The keys that apply to synthetic data only.
+    pub const SYNTHETIC_KEYS: [&str; 10] = [
         "task",
         "block",
         "vocab",
@@ -120,18 +117,18 @@ impl DataConfig {
         "test_samples",
     ];
 
-    /// Whether samples are read from a corpus.
+    /// Whether the data are a corpus.
     pub fn is_text(&self) -> bool {
         !self.folder.as_os_str().is_empty()
     }
 
-    /// The task that is named.
+    /// The configured task.
     pub fn task(&self) -> Box<dyn Task> {
         self.task
             .build(NonZeroUsize::new(self.block).unwrap_or(NonZeroUsize::MIN))
     }
 
-    /// The vocabulary, if nothing is wrong.
+    /// The vocabulary of a valid configuration.
     pub(crate) fn check(&self) -> Result<Vocabulary, Error> {
         let problems = self.validate();
         if problems.is_empty() {
@@ -145,7 +142,7 @@ impl DataConfig {
         self.min_len..=self.max_len
     }
 
-    /// How many samples a split has; `None` if it never ends.
+    /// Number of samples of a split; `None` if it is unlimited.
     pub(crate) fn n_samples(&self, split: Split) -> Option<u64> {
         match split {
             Split::Train => (self.train_samples > 0).then_some(self.train_samples),

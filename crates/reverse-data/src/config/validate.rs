@@ -1,16 +1,15 @@
-//! What is wrong with a configuration: all of it, at once.
+//! Validation of a configuration: reports all problems at once.
 
 use crate::splits::Capacity;
 use crate::symbols::MAX_EXPONENT;
 use crate::{Batching, DataConfig, MAX_LEN, Problem, Split, TaskConfig, Vocabulary};
 
 impl DataConfig {
-    /// Everything that is wrong: values out of range, keys that mean nothing beside others, and
-    /// more samples than there are sequences. A configuration without problems can be drawn from,
-    /// or names a corpus.
+    /// All problems: values out of range, keys that have no effect, and more samples than distinct
+    /// sequences. Empty if the configuration is valid.
     pub fn validate(&self) -> Vec<Problem> {
         if self.is_text() {
-            return self.text_problems();
+            return self.corpus_problems();
         }
         let Self {
             vocab,
@@ -44,13 +43,13 @@ impl DataConfig {
             if self.n_samples(split) == Some(0) {
                 problems.push(problem(key, format!("{key} must be at least 1, got 0")));
             } else if let Some(capacity) = &capacity {
-                problems.extend(self.crowded(split, capacity.of(split)));
+                problems.extend(self.capacity_problem(split, capacity.of(split)));
             }
         }
         problems
     }
 
-    /// Options that are wrong, or that belong to another choice.
+    /// Problems of keys that depend on other keys.
     fn option_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         match (self.task, self.block) {
@@ -61,8 +60,8 @@ impl DataConfig {
             (TaskConfig::BlockReverse, _) | (_, 0) => {}
             (_, block) => problems.push(Problem {
                 key: "block",
-                message: format!("block is {block}, but only block-reverse has blocks"),
-                help: Some("leave block out, or set task = \"block-reverse\"".into()),
+                message: format!("block has no effect unless task is block-reverse, got {block}"),
+                help: Some("remove block, or set task = \"block-reverse\"".into()),
             }),
         }
         let exponent = self.zipf_exponent;
@@ -75,11 +74,11 @@ impl DataConfig {
             problems.push(Problem {
                 key: "batching",
                 message: format!(
-                    "equal-length batches are drawn fresh, but train_samples is {samples}"
+                    "batching = \"equal-length\" needs train_samples = 0, got {samples}"
                 ),
                 help: Some(
-                    "set train_samples = 0, with max_steps and eval_every in [train], or batching \
-                     = \"bucketed\""
+                    "set train_samples = 0 with max_steps and eval_every in [train], or batching = \
+                     \"bucketed\""
                         .into(),
                 ),
             });
@@ -87,15 +86,15 @@ impl DataConfig {
         if !self.vocab_file.as_os_str().is_empty() {
             problems.push(Problem {
                 key: "vocab_file",
-                message: "vocab_file is for a corpus, but folder is empty".into(),
-                help: Some("set folder, or leave vocab_file out".into()),
+                message: "vocab_file has no effect without folder".into(),
+                help: Some("set folder or remove vocab_file".into()),
             });
         }
         problems
     }
 
-    /// Keys beside `folder` that mean nothing there.
-    fn text_problems(&self) -> Vec<Problem> {
+    /// Problems of the configuration of a corpus.
+    fn corpus_problems(&self) -> Vec<Problem> {
         let default = Self::default();
         let is_changed = [
             self.task != default.task,
@@ -109,35 +108,35 @@ impl DataConfig {
             self.val_samples != default.val_samples,
             self.test_samples != default.test_samples,
         ];
-        let changed = Self::DRAWN_KEYS.into_iter().zip(is_changed);
+        let changed = Self::SYNTHETIC_KEYS.into_iter().zip(is_changed);
         let changed = changed.filter(|(_, is_changed)| *is_changed);
         let mut problems: Vec<Problem> = changed
             .map(|(key, _)| Problem {
                 key,
-                message: format!("{key} means nothing where a corpus is read"),
-                help: Some(format!("leave {key} out, or folder")),
+                message: format!("{key} has no effect with folder"),
+                help: Some(format!("remove {key} or folder")),
             })
             .collect();
         if self.batching == Batching::EqualLength {
             problems.push(Problem {
                 key: "batching",
-                message: "equal-length batches are drawn fresh, but a corpus is read".into(),
-                help: Some("set batching = \"bucketed\", which pads little".into()),
+                message: "batching = \"equal-length\" is not available with folder".into(),
+                help: Some("set batching = \"bucketed\"".into()),
             });
         }
         problems
     }
 
-    /// The problem of drawing more samples than there are distinct sequences in the split.
-    fn crowded(&self, split: Split, capacity: u64) -> Option<Problem> {
+    /// The problem of requesting more samples than the split has distinct sequences.
+    fn capacity_problem(&self, split: Split, capacity: u64) -> Option<Problem> {
         let samples = self.n_samples(split);
         if samples.unwrap_or(1) <= capacity {
             return None;
         }
         let key = samples_key(split);
-        let asked = match samples {
+        let requested = match samples {
             Some(samples) => samples.to_string(),
-            None => "0 (fresh samples forever)".into(),
+            None => "0 (an unlimited number of samples)".into(),
         };
         let lens = match (self.min_len, self.max_len) {
             (min, max) if min == max => format!("length {min}"),
@@ -151,7 +150,7 @@ impl DataConfig {
         Some(Problem {
             key,
             message: format!(
-                "{key} is {asked}, but only {capacity} distinct sequences of {lens} with symbols \
+                "{key} is {requested}, but only {capacity} distinct sequences of {lens} with symbols \
                  1 to {max_symbol} fall in the {split} split"
             ),
             help: Some(format!("raise vocab or max_len{lower}")),
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_valid_and_survives_toml() {
+    fn the_default_is_valid_and_round_trips_through_toml() {
         let config = DataConfig::default();
         assert_eq!(config.validate(), []);
         let text = toml::to_string(&config).unwrap();
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelled_keys_and_unknown_names_are_refused() {
+    fn misspelled_keys_and_unknown_names_are_rejected() {
         for (text, part) in [
             ("vocabb = 9", "unknown field `vocabb`"),
             ("task = \"revers\"", "unknown variant `revers`"),
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_too_small_is_refused_with_the_numbers() {
+    fn too_many_samples_are_rejected_with_the_numbers() {
         let config = DataConfig {
             vocab: 32,
             max_len: 2,
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_split_is_refused_even_for_fresh_samples() {
+    fn an_empty_split_is_rejected_even_for_unlimited_samples() {
         let config = DataConfig {
             vocab: 2,
             max_len: 1,
@@ -289,24 +288,24 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(text: &str, expected: &[&str]) {
+    fn check_rejected(text: &str, expected: &[&str]) {
         let config: DataConfig = toml::from_str(text).unwrap();
         let problems: Vec<_> = config.validate().iter().map(Problem::to_string).collect();
         assert_eq!(problems, expected);
     }
 
     #[test]
-    fn options_that_belong_to_another_choice_are_refused() {
-        check_refused(
+    fn options_without_effect_are_rejected() {
+        check_rejected(
             "task = \"block-reverse\"",
             &["block must be at least 2 for block-reverse, got 0"],
         );
-        check_refused("task = \"block-reverse\"\nblock = 4", &[]);
-        check_refused(
+        check_rejected("task = \"block-reverse\"\nblock = 4", &[]);
+        check_rejected(
             "task = \"sort\"\nblock = 4",
             &[
-                "block is 4, but only block-reverse has blocks: leave block out, or set task = \
-               \"block-reverse\"",
+                "block has no effect unless task is block-reverse, got 4: remove block, or set task = \
+                 \"block-reverse\"",
             ],
         );
         for exponent in ["-0.1", "2.1", "nan", "inf"] {
@@ -314,50 +313,49 @@ mod tests {
                 "zipf_exponent must lie in [0, 2], got {}",
                 exponent.replace("nan", "NaN")
             );
-            check_refused(&format!("zipf_exponent = {exponent}"), &[&message]);
+            check_rejected(&format!("zipf_exponent = {exponent}"), &[&message]);
         }
-        check_refused(
+        check_rejected(
             "batching = \"equal-length\"",
             &[
-                "equal-length batches are drawn fresh, but train_samples is 40000: set \
-               train_samples = 0, with max_steps and eval_every in [train], or batching = \
-               \"bucketed\"",
+                "batching = \"equal-length\" needs train_samples = 0, got 40000: set train_samples = 0 \
+                 with max_steps and eval_every in [train], or batching = \"bucketed\"",
             ],
         );
-        check_refused(
+        check_rejected(
             "vocab_file = \"v\"",
-            &[
-                "vocab_file is for a corpus, but folder is empty: set folder, or leave vocab_file out",
-            ],
+            &["vocab_file has no effect without folder: set folder or remove vocab_file"],
         );
     }
 
     #[test]
-    fn beside_a_folder_nothing_is_drawn() {
-        check_refused(
+    fn keys_of_synthetic_data_are_rejected_with_a_folder() {
+        check_rejected(
             "folder = \"f\"\nvocab_file = \"v\"\nbatching = \"bucketed\"\nsource_markers = true",
             &[],
         );
-        check_refused(
+        check_rejected(
             "folder = \"f\"\nbatching = \"equal-length\"",
             &[
-                "equal-length batches are drawn fresh, but a corpus is read: set batching = \
-               \"bucketed\", which pads little",
+                "batching = \"equal-length\" is not available with folder: set batching = \"bucketed\"",
             ],
         );
         let all = "folder = \"f\"\ntask = \"copy\"\nblock = 2\nvocab = 9\nsymbols = \"zipf\"\n\
                    zipf_exponent = 0.5\nmin_len = 2\nmax_len = 9\ntrain_samples = 1\n\
                    val_samples = 1\ntest_samples = 1";
         let config: DataConfig = toml::from_str(all).unwrap();
-        assert_eq!(keys(&config), DataConfig::DRAWN_KEYS);
+        assert_eq!(keys(&config), DataConfig::SYNTHETIC_KEYS);
         assert_eq!(
             config.validate()[0].to_string(),
-            "task means nothing where a corpus is read: leave task out, or folder"
+            "task has no effect with folder: remove task or folder"
         );
-        // Every key is either among them, or one that a corpus has a use for.
-        let whole = toml::Table::try_from(DataConfig::default()).unwrap();
-        let kept = ["source_markers", "batching", "folder", "vocab_file"];
-        assert_eq!(whole.len(), DataConfig::DRAWN_KEYS.len() + kept.len());
+        // Every other key applies to a corpus.
+        let all = toml::Table::try_from(DataConfig::default()).unwrap();
+        let of_corpus = ["source_markers", "batching", "folder", "vocab_file"];
+        assert_eq!(
+            all.len(),
+            DataConfig::SYNTHETIC_KEYS.len() + of_corpus.len()
+        );
     }
 
     #[test]

@@ -1,47 +1,49 @@
-//! Samples of one length, for evaluation length by length.
+//! Samples of a given length, for evaluation by length.
 
 use std::collections::HashSet;
 
 use crate::permutation::Permutation;
-use crate::splits::{inhabited, space};
-use crate::{Example, MAX_LEN, Split, SymbolsConfig, Token, keyed};
+use crate::random::{Purpose, generator};
+use crate::splits::{nonempty_lens, space};
+use crate::{Example, MAX_LEN, Split, SymbolsConfig, Token};
 
 use super::Synthetic;
 
-/// Where all sequences are alike, lengths with no more of them than this are gone through without
-/// repetition, so that all can be had; elsewhere, repeated draws are passed over.
-const MAX_LISTED: u128 = 1 << 20;
+/// Lengths with at most this many equally likely sequences are enumerated in random order, so that all of
+/// them can be returned; otherwise sequences are drawn and duplicates are skipped.
+const MAX_ENUMERATED: u128 = 1 << 20;
 
-/// Draws in a row that bring nothing new, after which a length is given up.
-const MAX_STALE: usize = 1000;
+/// Number of duplicates in a row after which drawing stops.
+const MAX_DUPLICATES: usize = 1000;
 
 impl Synthetic {
-    /// `n` different samples of exactly `len` symbols, which may lie outside the configured
-    /// lengths. All are of the split, by the hash that decides every sequence's split: what is
-    /// asked of [`Split::Val`] or [`Split::Test`] is in no training set, of no seed.
+    /// Up to `n` distinct samples of exactly `len` symbols, which may be outside the configured lengths.
+    /// All belong to the split, so samples of [`Split::Val`] and [`Split::Test`] are not in the
+    /// training set of any seed.
     ///
-    /// They depend on (seed, split, length) alone, and the first few of many are the few. There
-    /// are fewer than `n` where the split has fewer of that length, and then they are all (but for
-    /// rare ones that were not drawn, where symbols are not uniform); none for a length of 0 or
-    /// above [`MAX_LEN`].
+    /// The samples depend on (seed, split, length) only; a smaller `n` returns the first of them. There
+    /// are fewer than `n` if the split has fewer sequences of that length. With non-uniform symbols,
+    /// rare sequences may be missing. Empty if `len` is 0 or above [`MAX_LEN`].
     pub fn of_length(&self, split: Split, len: usize, n: usize) -> Vec<Example> {
         let n_symbols = self.vocabulary.n_symbols();
-        let is_drawn = |len| !inhabited(n_symbols, len..=len)[split as usize].is_empty();
-        if !(1..=MAX_LEN).contains(&len) || !is_drawn(len) {
+        let has_some = |len| !nonempty_lens(n_symbols, len..=len)[split as usize].is_empty();
+        if !(1..=MAX_LEN).contains(&len) || !has_some(len) {
             return Vec::new();
         }
         let is_uniform = self.config.symbols == SymbolsConfig::Uniform;
         let sources = match space(n_symbols, &(len..=len)) {
-            space if is_uniform && space <= MAX_LISTED => self.listed(split, len, n, space as u64),
+            space if is_uniform && space <= MAX_ENUMERATED => {
+                self.enumerated(split, len, n, space as u64)
+            }
             _ => self.drawn(split, len, n),
         };
-        let answer = |source| self.answer(source);
-        sources.into_iter().map(answer).collect()
+        let example = |source| self.example_of(source);
+        sources.into_iter().map(example).collect()
     }
 
-    /// All sequences of the length in a keyed order, and of these the split's.
-    fn listed(&self, split: Split, len: usize, n: usize, space: u64) -> Vec<Vec<Token>> {
-        let mut rng = keyed::rng(self.order.seed, keyed::LENGTH_ORDER, key(split, len), 0);
+    /// The first `n` sequences of the split among all `space` sequences of the length, in random order.
+    fn enumerated(&self, split: Split, len: usize, n: usize, space: u64) -> Vec<Vec<Token>> {
+        let mut rng = generator(self.order.seed, Purpose::LengthOrder { split, len }, 0);
         let order = Permutation::generate(space, &mut rng);
         let n_symbols = self.vocabulary.n_symbols();
         (0..space)
@@ -54,20 +56,16 @@ impl Synthetic {
     fn drawn(&self, split: Split, len: usize, n: usize) -> Vec<Vec<Token>> {
         let mut seen = HashSet::new();
         let mut sources = Vec::new();
-        let (mut index, mut n_stale) = (0, 0);
-        while sources.len() < n && n_stale < MAX_STALE {
-            let mut rng = keyed::rng(
-                self.order.seed,
-                keyed::SAMPLE_OF_LEN,
-                key(split, len),
-                index,
-            );
+        let (mut index, mut n_duplicates) = (0, 0);
+        while sources.len() < n && n_duplicates < MAX_DUPLICATES {
+            let purpose = Purpose::SampleOfLen { split, len };
+            let mut rng = generator(self.order.seed, purpose, index);
             let source = self.draw(split, len, &mut rng);
             if seen.insert(source.clone()) {
-                n_stale = 0;
+                n_duplicates = 0;
                 sources.push(source);
             } else {
-                n_stale += 1;
+                n_duplicates += 1;
             }
             index += 1;
         }
@@ -75,11 +73,7 @@ impl Synthetic {
     }
 }
 
-fn key(split: Split, len: usize) -> (u64, u64) {
-    (split as u64, len as u64)
-}
-
-/// A number as `len` symbols from 1 to `base`, the least significant first.
+/// A number as `len` digits in a base, plus 1 each, least significant first.
 fn digits(mut number: u64, base: u32, len: usize) -> Vec<Token> {
     let base = u64::from(base);
     let mut digit = || {
@@ -95,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_sequences() {
+    fn numbers_become_sequences() {
         assert_eq!(digits(0, 2, 3), [1, 1, 1]);
         assert_eq!(digits(6, 2, 3), [1, 2, 2]);
         assert_eq!(digits(53, 10, 2), [4, 6]);

@@ -1,11 +1,10 @@
-//! Samples drawn on demand: sample i of a split is a pure function of (seed, split, i).
+//! Samples generated on demand: sample i of a split is a pure function of (seed, split, i).
 //!
-//! Nothing is stored, so a billion samples cost no memory and any of them is one call away. A
-//! length is drawn uniformly from those of which the split has sequences, then sequences of that
-//! length until one falls in the split.
+//! Samples are not stored. The length is drawn uniformly from the lengths that have sequences in the
+//! split; then sequences of that length are drawn until one is in the split.
 //!
-//! With batches of one length, the training samples of a batch share theirs, which is a function of
-//! (seed, step); then the samples depend on the batch size, too.
+//! With equal-length batches, the length of a training batch is a function of (seed, step), so the
+//! samples also depend on the batch size.
 
 mod by_length;
 
@@ -14,42 +13,43 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use crate::keyed;
 use crate::order::Order;
+use crate::random::{Purpose, generator};
 use crate::report::Samples;
-use crate::splits::inhabited;
+use crate::splits::nonempty_lens;
 use crate::symbols::Symbols;
 use crate::{
     BatchSource, Batching, DataConfig, Error, Example, PaddedBatch, Split, SplitReport, Task,
     Token, Vocabulary,
 };
 
-/// A report looks at no more samples of a split than this, ...
+/// Maximum number of samples per split in a report.
 const REPORT_SAMPLES: u64 = 1_000_000;
-/// ... nor at many more tokens than this, which only binds where sequences are long.
+/// Maximum number of tokens per split in a report; it matters for long sequences only.
 const REPORT_TOKENS: u64 = 20_000_000;
 
-/// A [`BatchSource`] of synthetic samples. See the [crate's page](crate) for an example.
+/// A [`BatchSource`] of synthetic samples. See the [crate documentation](crate) for an example.
 ///
-/// There is a sample for every index, also past those that the batches are made of.
+/// [`BatchSource::example`] accepts any index, also beyond the samples in the batches.
 #[derive(Clone, Debug)]
 pub struct Synthetic {
     config: DataConfig,
     task: Arc<dyn Task>,
     symbols: Symbols,
     vocabulary: Vocabulary,
-    lens: Arc<[Vec<usize>; 3]>, // of which each split has sequences
+    lens: Arc<[Vec<usize>; 3]>, // lengths with sequences, for each split
     order: Order,
 }
 
 impl Synthetic {
-    /// Data of a configuration, once it is known that it can be drawn.
+    /// The data of a configuration.
     ///
     /// # Errors
-    /// If [`DataConfig::validate`] finds problems, all of them; if the configuration names a corpus.
+    /// [`Error::Config`] if [`DataConfig::validate`] finds problems; [`Error::NotSynthetic`] if the
+    /// configuration describes a corpus.
     pub fn new(config: &DataConfig, seed: u64, batch_size: NonZeroUsize) -> Result<Self, Error> {
         if config.is_text() {
-            return Err(Error::NotDrawn {
+            return Err(Error::NotSynthetic {
                 folder: config.folder.clone(),
             });
         }
@@ -59,7 +59,7 @@ impl Synthetic {
             task: config.task().into(),
             symbols: Symbols::new(config.symbols, config.zipf_exponent, n_symbols),
             vocabulary,
-            lens: Arc::new(inhabited(n_symbols, config.lens())),
+            lens: Arc::new(nonempty_lens(n_symbols, config.lens())),
             order: Order {
                 seed,
                 batch_size,
@@ -70,8 +70,8 @@ impl Synthetic {
     }
 
     fn source(&self, split: Split, index: u64) -> Vec<Token> {
-        let mut rng = keyed::rng(self.order.seed, keyed::SAMPLE, (split as u64, 0), index);
-        // A configuration of which a split has no sequence at all was refused.
+        let mut rng = generator(self.order.seed, Purpose::Sample { split }, index);
+        // Not empty: a configuration with an empty split is invalid.
         let lens = &self.lens[split as usize];
         let len = match (split, self.config.batching) {
             (Split::Train, Batching::EqualLength) => self.len_of_batch(index),
@@ -80,18 +80,18 @@ impl Synthetic {
         self.draw(split, len, &mut rng)
     }
 
-    /// The length of the training batch that a sample is in.
+    /// The length of the training batch that contains a sample.
     fn len_of_batch(&self, index: u64) -> usize {
         let step = index / self.order.batch_size.get() as u64;
-        let mut rng = keyed::rng(self.order.seed, keyed::BATCH_LEN, (step, 0), 0);
+        let mut rng = generator(self.order.seed, Purpose::BatchLen { step }, 0);
         let lens = &self.lens[Split::Train as usize];
         lens[rng.random_range(0..lens.len())]
     }
 
-    /// A source of a length of which the split has some.
+    /// Draws a source of a length that has sequences in the split.
     ///
-    /// It ends: about one sequence in ten is of the rarest split, and where there are only a few
-    /// of a length, [`Symbols`] draw each of them often enough.
+    /// The loop ends: the smallest split contains about 10 % of all sequences, and if a length has few
+    /// sequences, [`Symbols`] draws each of them with sufficient probability.
     fn draw(&self, split: Split, len: usize, rng: &mut impl Rng) -> Vec<Token> {
         let mut source = vec![0; len];
         loop {
@@ -102,7 +102,7 @@ impl Synthetic {
         }
     }
 
-    fn answer(&self, source: Vec<Token>) -> Example {
+    fn example_of(&self, source: Vec<Token>) -> Example {
         let target = self.task.target(&source);
         Example { source, target }
     }
@@ -121,7 +121,7 @@ impl BatchSource for Synthetic {
     }
 
     fn example(&self, split: Split, index: u64) -> Example {
-        self.answer(self.source(split, index))
+        self.example_of(self.source(split, index))
     }
 
     fn probe(&self, max_len: usize) -> Example {
@@ -138,16 +138,16 @@ impl BatchSource for Synthetic {
         self.order.n_batches(self.n_samples(split))
     }
 
-    /// Of all samples, or of the first million of each split (fewer if they are long).
+    /// Counts all samples, at most the first million of each split (fewer if they are long).
     fn report(&self) -> SplitReport {
-        let most = REPORT_SAMPLES.min(REPORT_TOKENS / self.config.max_len as u64);
+        let max = REPORT_SAMPLES.min(REPORT_TOKENS / self.config.max_len as u64);
         SplitReport::count(Split::ALL.map(|split| {
-            let of = self.n_samples(split);
-            let counted = of.map_or(most, |n_samples| n_samples.min(most));
+            let n_samples = self.n_samples(split);
+            let counted = n_samples.map_or(max, |n_samples| n_samples.min(max));
             Samples {
                 sources: (0..counted).map(move |index| self.source(split, index)),
-                of,
-                unknown: 0,
+                n_samples,
+                n_unknown: 0,
             }
         }))
     }

@@ -1,6 +1,6 @@
 use crate::{Task, Token};
 
-/// `1 2 3 4 5` becomes `2 1 4 3 5`: neighbors change places, two by two.
+/// `1 2 3 4 5` becomes `2 1 4 3 5`: each pair of neighbors is swapped.
 #[derive(Debug)]
 pub(super) struct BigramFlip;
 
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbors_change_places_and_the_last_of_an_odd_number_stays() {
+    fn pairs_are_swapped_and_an_unpaired_last_symbol_stays() {
         assert_eq!(BigramFlip.target(&[1, 2, 3, 4, 5]), [2, 1, 4, 3, 5]);
         assert_eq!(BigramFlip.target(&[1]), [1]);
     }

@@ -2,8 +2,8 @@ use std::num::NonZeroUsize;
 
 use crate::{Task, Token};
 
-/// `1 2 3 4 5` becomes `3 2 1 5 4` in blocks of three: each block is read backwards, the last of
-/// which may be shorter.
+/// `1 2 3 4 5` becomes `3 2 1 5 4` with blocks of three: each block is reversed; the last one may be
+/// shorter.
 #[derive(Debug)]
 pub(super) struct BlockReverse {
     pub(super) block: NonZeroUsize,
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn each_block_is_read_backwards() {
+    fn each_block_is_reversed() {
         check(1, [1, 2, 3, 4, 5]);
         check(2, [2, 1, 4, 3, 5]);
         check(3, [3, 2, 1, 5, 4]);

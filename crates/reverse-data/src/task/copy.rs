@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sequence_stays_as_it_is() {
+    fn the_sequence_is_unchanged() {
         assert_eq!(Copy.target(&[1, 2, 3]), [1, 2, 3]);
     }
 }

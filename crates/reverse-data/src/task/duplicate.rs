@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sequence_is_said_twice() {
+    fn the_sequence_is_repeated() {
         assert_eq!(Duplicate.target(&[1, 2, 3]), [1, 2, 3, 1, 2, 3]);
     }
 }

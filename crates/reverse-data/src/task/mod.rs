@@ -1,4 +1,4 @@
-//! What is to be learned: a pure function on sequences. One task a file.
+//! Tasks: pure functions on sequences, one per file.
 
 mod bigram_flip;
 mod block_reverse;
@@ -15,57 +15,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::Token;
 
-/// A function on sequences of bare symbols; marks, padding and tensors are others' business.
+/// A function from source to target, on symbols without BOS, EOS or padding.
 pub trait Task: Debug + Send + Sync {
-    /// What `source` should become.
+    /// The target of `source`.
     fn target(&self, source: &[Token]) -> Vec<Token>;
 
-    /// Symbols of the target for each of the source; by default one.
+    /// Target length divided by source length; 1 by default.
     fn growth(&self) -> usize {
         1
     }
 
-    /// The position in a source of `len` symbols of what stands at `step` in its target; `None` if
-    /// the target's symbols do not come from positions that the length tells.
+    /// The alignment: the position in a source of `len` symbols that target position `step` is copied
+    /// from. `None` if the position does not depend on `len` and `step` alone.
     ///
-    /// It is where attention should look.
+    /// Metrics of attention compare it with the attention weights.
     fn origin(&self, len: usize, step: usize) -> Option<usize> {
         let _ = (len, step);
         None
     }
 }
 
-/// A source and its target, both of bare symbols: no marks, no padding.
+/// A source and its target, without BOS, EOS or padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// What is given.
+    /// The input.
     pub source: Vec<Token>,
-    /// What is wanted.
+    /// The expected output.
     pub target: Vec<Token>,
 }
 
-/// Which task, as written in a configuration: `task = "reverse"`.
+/// A task, as written in a configuration: `task = "reverse"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskConfig {
-    /// The source backwards.
+    /// The source in reverse order.
     Reverse,
     /// The source itself.
     Copy,
-    /// The source's symbols in ascending order.
+    /// The symbols in ascending order.
     Sort,
     /// The source twice.
     Duplicate,
-    /// The symbols at odd positions, counted from 1, then those at even ones.
+    /// The symbols at odd positions (from 1), then those at even positions.
     OddsFirst,
-    /// Each pair of neighbors swapped; a last symbol without neighbor stays.
+    /// Each pair of neighbors swapped; an unpaired last symbol stays.
     BigramFlip,
-    /// Each block of so many symbols backwards; the one task that has the option `block`.
+    /// Each block of `block` symbols in reverse order.
     BlockReverse,
 }
 
 impl TaskConfig {
-    /// The task that this names. `block` matters to [`TaskConfig::BlockReverse`] alone.
+    /// Builds the task. Only [`TaskConfig::BlockReverse`] uses `block`.
     pub(crate) fn build(self, block: NonZeroUsize) -> Box<dyn Task> {
         match self {
             Self::Reverse => Box::new(reverse::Reverse),

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn odd_positions_come_before_even_ones() {
+    fn odd_positions_precede_even_ones() {
         assert_eq!(OddsFirst.target(&[1, 2, 3, 4, 5]), [1, 3, 5, 2, 4]);
         assert_eq!(OddsFirst.target(&[1, 2]), [1, 2]);
     }

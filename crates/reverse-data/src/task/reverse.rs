@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sequence_is_read_backwards() {
+    fn the_sequence_is_reversed() {
         assert_eq!(Reverse.target(&[1, 2, 3]), [3, 2, 1]);
     }
 }

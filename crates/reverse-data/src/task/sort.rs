@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn symbols_come_in_order() {
+    fn symbols_are_sorted() {
         assert_eq!(Sort.target(&[3, 1, 2, 1]), [1, 1, 2, 3]);
     }
 }

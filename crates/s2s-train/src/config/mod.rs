@@ -192,7 +192,7 @@ impl ExperimentConfig {
         }
         let mut table = toml::Table::try_from(self).map_err(refused)?;
         if let Some(toml::Value::Table(data)) = table.get_mut("data") {
-            data.retain(|key, _| !DataConfig::DRAWN_KEYS.contains(&key));
+            data.retain(|key, _| !DataConfig::SYNTHETIC_KEYS.contains(&key));
         }
         toml::to_string(&table).map_err(refused)
     }
