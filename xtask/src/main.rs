@@ -1,12 +1,13 @@
-//! Many runs, and the checks of the repository.
+//! The tasks of the repository: checks, golden files, benchmarks, fault injection, fuzzing, and a thin
+//! entry to the experiments of `s2s-lab`.
 //!
-//! It links no candle, so that it builds in seconds; training is left to the release `s2s`, which
-//! it starts as a process for each run.
+//! It does not link candle, so that it builds in seconds. It runs the release binary of `s2s` as a
+//! process.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a tool for the terminal: results on stdout, talk on stderr"
+    reason = "a terminal tool: results on stdout, progress and errors on stderr"
 )]
 
 mod bench;
@@ -14,6 +15,7 @@ mod bless;
 mod ci;
 mod experiment;
 mod fuzz;
+mod release;
 mod torture;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ use std::{env, fmt};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-/// Many runs, and the checks of the repository.
+/// The tasks of the repository.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Args {
@@ -53,23 +55,28 @@ fn main() -> ExitCode {
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        match error.is::<Usage>() {
+        let engine: Option<&s2s_lab::Error> = error.downcast_ref();
+        if let Some(hint) = engine.and_then(s2s_lab::Error::hint) {
+            eprintln!("  try: {hint}");
+        }
+        match error.is::<Usage>() || engine.is_some_and(s2s_lab::Error::is_usage) {
             true => ExitCode::from(2),
             false => ExitCode::FAILURE,
         }
     })
 }
 
-/// Every path below is relative to the top of the repository, wherever the command was given.
+/// All paths in this crate are relative to the top of the repository, whatever the working directory
+/// of the command.
 fn enter_repository() -> Result<()> {
-    // Cargo says where it found this package; the fallback serves a binary started by hand.
+    // `cargo xtask` sets the variable; the fallback is for a binary that is started directly.
     let package = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let top = package.parent().unwrap_or(Path::new("."));
     env::set_current_dir(top).with_context(|| format!("entering {}", top.display()))
 }
 
-/// What was asked for cannot be done: the command or a file has to change. Exit code 2, as clap's.
+/// The command line or a file must change. Exit code 2, like clap's.
 #[derive(Debug)]
 struct Usage(String);
 

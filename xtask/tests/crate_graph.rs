@@ -15,22 +15,22 @@ use serde_json::Value;
 /// reverse-data ────────────────────────┐
 /// s2s-kernels ──> s2s-model ───────────┼──> s2s-train ──┬──> s2s-cli
 /// s2s-runlog ──┬───────────────────────┘                │
-///              └──> s2s-viz ────────────────────────────┘
-///                      └──────────────> xtask
+///              └──> s2s-viz ───> s2s-lab ───────────────┴──> xtask
 /// ```
-const USES: [(&str, &[&str]); 8] = [
+const USES: [(&str, &[&str]); 9] = [
     ("reverse-data", &[]),
     ("s2s-kernels", &[]),
     ("s2s-model", &["s2s-kernels"]),
     ("s2s-runlog", &[]),
     ("s2s-train", &["reverse-data", "s2s-model", "s2s-runlog"]),
     ("s2s-viz", &["s2s-runlog"]),
-    ("s2s-cli", &["s2s-train", "s2s-viz"]),
-    ("xtask", &["s2s-viz"]),
+    ("s2s-lab", &["s2s-viz"]),
+    ("s2s-cli", &["s2s-train", "s2s-lab"]),
+    ("xtask", &["s2s-lab"]),
 ];
 
 /// What builds in seconds, and is of use to somebody who has no tensors.
-const WITHOUT_CANDLE: [&str; 4] = ["reverse-data", "s2s-runlog", "s2s-viz", "xtask"];
+const WITHOUT_CANDLE: [&str; 5] = ["reverse-data", "s2s-runlog", "s2s-viz", "s2s-lab", "xtask"];
 
 /// Everything that may stand at the top of the repository, beside files whose names begin with a dot.
 const TOP: [&str; 13] = [

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use reverse_data::Split;
 use s2s_kernels::fma_peak_gflops;
+use s2s_lab::statistics::median;
 use s2s_model::{
     BatchLoss, Greedy, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
 };
@@ -235,7 +236,8 @@ impl Record {
             Work::Decode => Some(forward_flops(&config.model, &sizes)),
             Work::Data => None,
         };
-        let (median_ms, cpu_ms) = (median(&timing.wall_ms), median(&timing.cpu_ms));
+        let middle = |ms: &[f64]| median(ms).expect("at least one iteration was timed");
+        let (median_ms, cpu_ms) = (middle(&timing.wall_ms), middle(&timing.cpu_ms));
         let speed = |flops: f64| {
             let gflops = flops / 1e6 / cpu_ms;
             Speed {
@@ -261,15 +263,6 @@ impl Record {
             speed: flops.map(speed),
         }
     }
-}
-
-/// The middle of at least one number, or between the two in the middle.
-fn median(numbers: &[f64]) -> f64 {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.len() / 2;
-    let lower = (sorted.len() - 1) / 2;
-    f64::midpoint(sorted[lower], sorted[upper])
 }
 
 fn table(record: &Record) -> Table {
@@ -309,16 +302,4 @@ fn table(record: &Record) -> Table {
     Table::new()
         .column(title, rows.iter().map(|(name, _)| name))
         .column("", rows.iter().map(|(_, value)| value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_two() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
-        assert_eq!(median(&[1.0]), 1.0);
-    }
 }

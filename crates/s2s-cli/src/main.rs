@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod data;
 mod eval;
+mod experiment;
 mod failure;
 mod machine;
 mod man;
@@ -73,6 +74,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Plot(plot::Args),
+    Experiment(experiment::Args),
     Config(config::Args),
     Data(data::Args),
     Bench(bench::Args),
@@ -111,6 +113,7 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Eval(args) => eval::run(args, ui),
         Command::Predict(args) => predict::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
+        Command::Experiment(args) => experiment::run(args, ui),
         Command::Config(args) => config::run(args, ui),
         Command::Data(args) => data::run(args, ui),
         Command::Bench(args) => bench::run(args, ui),

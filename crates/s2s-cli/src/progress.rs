@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use s2s_lab::statistics::percent;
 use s2s_train::{EvalEvent, Observer, Result, StepRecord, Tally};
 
-use crate::report::percent;
 use crate::ui::Ui;
 
 /// Tells the user about steps and evaluations.

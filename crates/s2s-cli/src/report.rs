@@ -46,17 +46,6 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     ))
 }
 
-/// A share in percent. Only 1 is 100 %.
-pub(crate) fn percent(share: f64) -> String {
-    let percent = 100.0 * share;
-    let shown = if share < 1.0 {
-        percent.min(99.99)
-    } else {
-        percent
-    };
-    format!("{shown:.2} %")
-}
-
 fn duration(secs: f64) -> String {
     match secs as u64 {
         0..60 => format!("{secs:.1} s"),
@@ -180,10 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_all_is_a_hundred_percent() {
-        assert_eq!(percent(1.0), "100.00 %");
-        assert_eq!(percent(0.99999), "99.99 %");
-        assert_eq!(percent(0.5), "50.00 %");
+    fn durations_of_a_minute_or_more_have_minutes() {
         assert_eq!(duration(59.94), "59.9 s");
         assert_eq!(duration(61.0), "1 min 1 s");
     }

@@ -5,6 +5,7 @@ pub(crate) use std::fs::File;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Why a file was not opened or read.
 pub(crate) enum Refusal {
@@ -103,6 +104,11 @@ pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
+/// When a file was last written; links are followed.
+pub(crate) fn modified(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
+}
+
 /// Reads a file of `/proc`, which has no size.
 pub(crate) fn read_proc(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
@@ -125,6 +131,11 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     fault::before(Op::Open)?;
     OpenOptions::new().append(true).open(path)
+}
+
+/// A file that other processes append to; created if it does not exist.
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// Opens the lock file, or creates it; does not change its content.

@@ -54,7 +54,7 @@ pub use lengths::{
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use read::{
-    Checkpoint, exists, list_folder, open_stream, read_checkpoint, read_file, read_json,
+    Checkpoint, exists, list_folder, modified, open_stream, read_checkpoint, read_file, read_json,
     read_lines, resolve_links, system_file,
 };
 pub use record::{
@@ -62,7 +62,8 @@ pub use record::{
     RunRecord, RunStatus, TimingRecord,
 };
 pub use write::{
-    GrowingFile, JsonLines, settle_checkpoint, write_checkpoint, write_csv, write_file, write_json,
+    GrowingFile, JsonLines, open_log, settle_checkpoint, write_checkpoint, write_csv, write_file,
+    write_json,
 };
 
 /// Maximum size of all files of one checkpoint together: 16 GiB.

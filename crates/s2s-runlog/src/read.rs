@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// How often to read a checkpoint again that was replaced during the read.
 const ATTEMPTS: usize = 20;
@@ -122,6 +123,11 @@ pub fn resolve_links(path: impl AsRef<Path>) -> PathBuf {
 /// The content of a file such as `/proc/cpuinfo`; `None` if it cannot be read.
 pub fn system_file(path: impl AsRef<Path>) -> Option<String> {
     fs::read_proc(path.as_ref()).ok()
+}
+
+/// When a file was last written; `None` if it does not exist, or the system does not say.
+pub fn modified(path: impl AsRef<Path>) -> Option<SystemTime> {
+    fs::modified(path.as_ref()).ok()
 }
 
 /// Whether a file of any kind exists at `path`. Links are not followed.

@@ -89,6 +89,17 @@ pub fn settle_checkpoint(path: impl AsRef<Path>) -> Result<()> {
     atomic::settle(path, is_valid).map_err(writing(path))
 }
 
+/// Opens a log file for appending, for example as the standard error of a process. Creates the file
+/// and the folders above it if necessary.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn open_log(path: impl AsRef<Path>) -> Result<fs::File> {
+    let path = path.as_ref();
+    atomic::create_dirs(parent(path))?;
+    fs::open_log(path).map_err(writing(path))
+}
+
 /// A file to which a running process appends records.
 #[derive(Debug)]
 pub struct GrowingFile {

@@ -8,7 +8,7 @@
 
 mod contest;
 mod overhead;
-pub(crate) mod process;
+mod process;
 mod race;
 mod scaling;
 pub(crate) mod setting;
@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use self::contest::CONTESTS;
 use self::process::Programs;
-use crate::experiment::launch;
+use crate::release;
 
 /// Measure training steps and decoding against their peers, and against what they should take
 ///
@@ -72,7 +72,7 @@ fn names() -> Vec<&'static str> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let programs = Programs::find(launch::build()?, args.torch.clone());
+    let programs = Programs::find(release::build()?, args.torch.clone());
     fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
     let mut is_good = true;
     race(args, &programs)?;

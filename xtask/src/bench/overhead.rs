@@ -8,18 +8,19 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::{available_parallelism, sleep};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use s2s_lab::process::{self, command, command_line};
+use s2s_lab::statistics::percent;
 use s2s_runlog::{RunDir, TimingRecord, read_lines};
 use s2s_viz::Table;
 use serde::Serialize;
 
 use super::contest::{Clock, NOTEBOOK};
 use super::process::Programs;
-use super::setting::percent;
 
 /// The share of a run's time that data, metrics, logs and checkpoints may take together.
 const BOUND: f64 = 0.02;
@@ -94,24 +95,20 @@ fn train(programs: &Programs, case: &Case, folder: &Path) -> Result<f64> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    let mut command = Command::new(&programs.s2s);
-    command.arg("train").args(case.config).args(case.train);
-    command.arg("--run-dir").arg(folder);
-    // To a file: a pipe that nobody reads would fill up.
-    let talk = folder.with_extension("log");
-    let file = File::create(&talk).with_context(|| format!("creating {}", talk.display()))?;
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = command
-        .stderr(file)
-        .spawn()
-        .with_context(|| format!("starting {command:?}"))?;
+    let mut s2s = command(&programs.s2s);
+    s2s.arg("train").args(case.config).args(case.train);
+    s2s.arg("--run-dir").arg(folder);
+    // A file, because a pipe that nobody reads would fill up.
+    let log = folder.with_extension("log");
+    let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let mut child = process::spawn(s2s.stdout(Stdio::null()).stderr(file))?;
     let writing = watch(&mut child)?;
     if !child.wait()?.success() {
-        let message = fs::read_to_string(&talk).unwrap_or_default();
-        bail!("{command:?} failed: {}", message.trim_end());
+        let message = fs::read_to_string(&log).unwrap_or_default();
+        bail!("`{}` failed: {}", command_line(&s2s), message.trim_end());
     }
     writing.with_context(|| {
-        format!("/proc/PID/task did not tell the time of the threads {THREADS:?} of {command:?}")
+        format!("/proc/PID/task does not show the times of the threads {THREADS:?}")
     })
 }
 

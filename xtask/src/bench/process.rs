@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use s2s_lab::process::{command, command_line, stdout};
 use serde::Deserialize;
 
 use super::contest::{Clock, Contestant, Program};
@@ -40,7 +41,7 @@ pub(super) struct Line {
 
 impl Programs {
     pub(super) fn find(s2s: PathBuf, torch: Option<PathBuf>) -> Self {
-        let can_pin = says("taskset", &["--version"]).is_ok();
+        let can_pin = stdout(command("taskset").arg("--version")).is_ok();
         Self {
             s2s,
             torch,
@@ -84,12 +85,12 @@ impl Programs {
     fn start(&self, program: &PathBuf, clock: Clock) -> Command {
         match self.can_pin && clock == Clock::Cpu {
             true => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", "0"]).arg(program);
-                command.env(CANDLE_THREADS.0, CANDLE_THREADS.1);
-                command
+                let mut pinned = command("taskset");
+                pinned.args(["-c", "0"]).arg(program);
+                pinned.env(CANDLE_THREADS.0, CANDLE_THREADS.1);
+                pinned
             }
-            false => Command::new(program),
+            false => command(program),
         }
     }
 }
@@ -102,29 +103,9 @@ impl Line {
 }
 
 fn line_of(mut command: Command) -> Result<Line> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("starting {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", output.status);
-    }
-    let text = String::from_utf8(output.stdout)?;
-    Line::last_of(&text).with_context(|| format!("reading what {command:?} said"))
-}
-
-/// What a program prints, without the end of the line.
-pub(crate) fn says(program: &str, args: &[&str]) -> Result<String> {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} failed: {}", message.trim_end());
-    }
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    let text = stdout(command.stderr(Stdio::inherit()))?;
+    Line::last_of(&text)
+        .with_context(|| format!("reading the output of `{}`", command_line(&command)))
 }
 
 #[cfg(test)]

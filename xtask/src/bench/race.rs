@@ -1,6 +1,7 @@
 //! Contests: ours and its rivals in turns, and how they compare.
 
 use anyhow::Result;
+use s2s_lab::statistics::{median, percentage};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -79,9 +80,10 @@ impl Figures {
             Clock::Cpu => line.cpu_ms,
             Clock::Wall => line.median_ms,
         });
+        let shares = lines.iter().filter_map(|line| line.share_of_peak);
         Self {
-            ms: median(ms).unwrap_or(f64::NAN),
-            share_of_peak: median(lines.iter().filter_map(|line| line.share_of_peak)),
+            ms: median(&ms.collect::<Vec<_>>()).unwrap_or(f64::NAN),
+            share_of_peak: median(&shares.collect::<Vec<_>>()),
             peak_mib: lines
                 .iter()
                 .filter_map(|line| line.peak_mib)
@@ -102,14 +104,6 @@ impl Outcome {
     }
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut sorted: Vec<f64> = numbers.collect();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.get(sorted.len() / 2)?;
-    let lower = sorted.get((sorted.len() - 1) / 2)?;
-    Some(f64::midpoint(*lower, *upper))
-}
-
 pub(super) fn table(results: &[Outcome]) -> Table {
     let mib = |figures: &Figures| optional(figures.peak_mib, |mib| format!("{mib:.0}"));
     let times = |ratio: f64| format!("{ratio:.2}");
@@ -122,7 +116,7 @@ pub(super) fn table(results: &[Outcome]) -> Table {
             "share of peak",
             column(&|outcome| {
                 optional(outcome.ours.share_of_peak, |share| {
-                    format!("{:.0} %", 100.0 * share)
+                    format!("{} %", percentage(share, 0))
                 })
             }),
         )

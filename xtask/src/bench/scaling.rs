@@ -9,6 +9,7 @@
 //! values may not exceed the model's.
 
 use anyhow::{Context, Result};
+use s2s_lab::statistics::percentage;
 use s2s_viz::{Hue, LineGrid, LinePlot, Series, Table, XAxis, YAxis};
 use serde::Serialize;
 
@@ -160,7 +161,7 @@ fn table(curves: &[Curve]) -> Table {
             "share of peak",
             column(&|point| {
                 let share = point.predicted_ms / point.measured_ms;
-                format!("{:.0} %", 100.0 * share)
+                format!("{} %", percentage(share, 0))
             }),
         )
         .column(

@@ -1,23 +1,26 @@
 //! What the figures hold for, and how they are written.
 
 use std::fs;
+use std::time::SystemTime;
 
 use anyhow::Result;
+use s2s_lab::process::{command, stdout};
+use s2s_lab::utc_date;
 
-use super::process::{Programs, says};
+use super::process::Programs;
 
 /// Where and by what is measured: date, CPU, versions, and how busy the machine was before and is
 /// after. A line below a table.
 pub(super) fn line(programs: &Programs, load_before: &str) -> Result<String> {
     let mut parts = vec![
-        says("date", &["-u", "+%F"]).unwrap_or_default(),
+        utc_date(SystemTime::now()),
         cpu_name(),
-        says(&programs.s2s.to_string_lossy(), &["--version"])?,
-        version(&says("rustc", &["--version"])?),
+        stdout(command(&programs.s2s).arg("--version"))?,
+        version(&stdout(command("rustc").arg("--version"))?),
     ];
     if let Some(python) = &programs.torch {
         let script = "import torch; print(torch.__version__)";
-        let number = says(&python.to_string_lossy(), &["-c", script])?;
+        let number = stdout(command(python).args(["-c", script]))?;
         parts.push(format!("PyTorch {number}"));
     }
     if !programs.can_pin {
@@ -62,10 +65,6 @@ pub(super) fn digits(ms: f64) -> String {
 
 pub(super) fn optional(value: Option<f64>, write: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), write)
-}
-
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
 }
 
 #[cfg(test)]

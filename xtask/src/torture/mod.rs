@@ -21,18 +21,19 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use s2s_lab::process::{command, stdout};
+use s2s_lab::utc_date;
 use s2s_runlog::{write_file, write_json};
 use s2s_viz::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::process::says;
 use crate::bench::setting::cpu_name;
-use crate::experiment::launch;
+use crate::release;
 
 /// Kill, starve and race training, and compare the bytes that it ends with
 ///
@@ -307,7 +308,7 @@ struct Line {
 const FOLDER: &str = "runs/torture";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let s2s = launch::build()?;
+    let s2s = release::build()?;
     let folder = Path::new(FOLDER).join("work");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let bench = Bench {
@@ -359,9 +360,9 @@ fn setting(args: &Args, bench: &Bench) -> Result<Vec<(String, String)>> {
         false => "a sample",
     };
     let setting = [
-        ("date", says("date", &["-u", "+%F"]).unwrap_or_default()),
+        ("date", utc_date(SystemTime::now())),
         ("CPU", cpu_name()),
-        ("s2s", says(&bench.s2s.to_string_lossy(), &["--version"])?),
+        ("s2s", stdout(command(&bench.s2s).arg("--version"))?),
         ("seed", args.seed.to_string()),
         ("kills", args.kills.to_string()),
         ("system calls and sizes", mode.to_owned()),

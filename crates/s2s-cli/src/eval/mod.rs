@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
+use s2s_lab::statistics::percent;
 use s2s_model::Numbers;
 use s2s_runlog::EvalRecord;
 use s2s_train::{evaluate, reopen_data};
@@ -15,7 +16,6 @@ use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
 use crate::machine::batch_size;
-use crate::report::percent;
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\

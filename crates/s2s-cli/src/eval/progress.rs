@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use s2s_lab::statistics::percent;
 use s2s_runlog::{DecodingMode, LengthRecord};
 
-use crate::report::percent;
 use crate::ui::Ui;
 
 /// Moves of the bar over the whole of an evaluation.

@@ -1,9 +1,8 @@
 //! An evaluation by length as tables for a person.
 
+use s2s_lab::statistics::percent;
 use s2s_runlog::{DecodingMode, LengthRecord, LengthTiming, LengthsMean, LengthsRecord, Protocol};
 use s2s_viz::Table;
-
-use crate::report::percent;
 
 /// What stands where there is no figure.
 const NOTHING: &str = "-";

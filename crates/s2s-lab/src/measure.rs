@@ -1,30 +1,27 @@
-//! What can be plotted and tabulated, under the names that the records use.
+//! What an experiment can plot and tabulate, under the names of the records.
 
-use s2s_runlog::MetricsRecord;
-use s2s_viz::YAxis;
+use s2s_runlog::{EvalRecord, MetricsRecord};
 use serde::{Deserialize, Serialize};
 
-use super::outcome::Outcome;
-
-/// Something that changes over training.
+/// A value that changes during training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Curve {
-    /// Training loss, in training mode.
+pub enum Curve {
+    /// Training loss, with dropout.
     TrainLoss,
-    /// Validation loss, running free.
+    /// Validation loss, free-running.
     ValLoss,
-    /// Validation loss with the true tokens fed.
+    /// Validation loss, teacher-forced.
     ValForcedLoss,
-    /// Share of validation tokens right.
+    /// Share of validation tokens predicted correctly, free-running.
     ValTokenAccuracy,
-    /// Share of validation sequences right.
+    /// Share of validation sequences predicted correctly, free-running.
     ValExactMatch,
 }
 
 impl Curve {
     /// Its name in records, files and experiment files.
-    pub(crate) fn key(self) -> &'static str {
+    pub fn key(self) -> &'static str {
         match self {
             Self::TrainLoss => "train_loss",
             Self::ValLoss => "val_loss",
@@ -34,32 +31,33 @@ impl Curve {
         }
     }
 
-    pub(crate) fn title(self) -> &'static str {
+    /// The title of its plot.
+    pub fn title(self) -> &'static str {
         match self {
             Self::TrainLoss => "Training loss",
             Self::ValLoss => "Validation loss",
-            Self::ValForcedLoss => "Validation loss, true tokens fed",
+            Self::ValForcedLoss => "Validation loss, teacher-forced",
             Self::ValTokenAccuracy => "Validation token accuracy",
             Self::ValExactMatch => "Validation exact match",
         }
     }
 
-    pub(crate) fn y_label(self) -> &'static str {
+    /// The unit on its axis.
+    pub fn y_label(self) -> &'static str {
         match self {
-            Self::TrainLoss | Self::ValLoss | Self::ValForcedLoss => "nats a token",
+            Self::TrainLoss | Self::ValLoss | Self::ValForcedLoss => "nats per token",
             Self::ValTokenAccuracy => "share of tokens",
             Self::ValExactMatch => "share of sequences",
         }
     }
 
-    pub(crate) fn y_axis(self) -> YAxis {
-        match self {
-            Self::TrainLoss | Self::ValLoss | Self::ValForcedLoss => YAxis::FromZero,
-            Self::ValTokenAccuracy | Self::ValExactMatch => YAxis::Share,
-        }
+    /// Whether it is a share in [0, 1], not a loss.
+    pub fn is_share(self) -> bool {
+        matches!(self, Self::ValTokenAccuracy | Self::ValExactMatch)
     }
 
-    pub(crate) fn value(self, record: &MetricsRecord) -> f64 {
+    /// Its value in a record.
+    pub fn value(self, record: &MetricsRecord) -> f64 {
         match self {
             Self::TrainLoss => record.train_loss,
             Self::ValLoss => record.val_loss,
@@ -70,50 +68,49 @@ impl Curve {
     }
 }
 
-/// A number that a finished run ends with: of the test split, or its time.
+/// A number that describes a finished run: a metric of the test split, or the training time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Figure {
-    /// Share of sequences right as a whole.
+pub enum Metric {
+    /// Share of sequences predicted correctly, free-running.
     ExactMatch,
-    /// Share of tokens right.
+    /// Share of tokens predicted correctly, free-running.
     TokenAccuracy,
-    /// Loss, running free.
+    /// Loss, free-running, in nats per token.
     Loss,
-    /// Loss with the true tokens fed.
+    /// Loss, teacher-forced, in nats per token.
     ForcedLoss,
     /// Seconds of training and validation.
     TrainSecs,
 }
 
-impl Figure {
+impl Metric {
     /// Its name in tables.
-    pub(crate) fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Self::ExactMatch => "exact match",
             Self::TokenAccuracy => "token accuracy",
             Self::Loss => "loss",
-            Self::ForcedLoss => "forced loss",
+            Self::ForcedLoss => "teacher-forced loss",
             Self::TrainSecs => "time, s",
         }
     }
 
-    /// The number, unless the run diverged.
-    pub(crate) fn value(self, outcome: &Outcome) -> Option<f64> {
-        let test = outcome.record.test.as_ref()?;
-        Some(match self {
+    /// Its value for a run with this evaluation on the test split and this training time.
+    pub fn value(self, test: &EvalRecord, train_secs: f64) -> f64 {
+        match self {
             Self::ExactMatch => test.exact_match,
             Self::TokenAccuracy => test.token_accuracy,
             Self::Loss => test.loss,
             Self::ForcedLoss => test.forced_loss,
-            Self::TrainSecs => outcome.train_secs,
-        })
+            Self::TrainSecs => train_secs,
+        }
     }
 
-    /// Decimals that show what there is to see in numbers of about this size.
-    pub(crate) fn decimals(self, size: f64) -> usize {
+    /// The number of decimals to show for values of about this size.
+    pub fn decimals(self, size: f64) -> usize {
         match self {
-            // One of 10,000 tokens is seen.
+            // Shows one wrong token in 10,000.
             Self::ExactMatch | Self::TokenAccuracy => 5,
             Self::TrainSecs => 1,
             Self::Loss | Self::ForcedLoss => four_digits(size),
@@ -121,7 +118,7 @@ impl Figure {
     }
 }
 
-/// Decimals with which a number has four significant digits, within reason.
+/// Decimals for four significant digits, at most nine.
 fn four_digits(size: f64) -> usize {
     let magnitude = size.abs().max(1e-6).log10().floor();
     (3.0 - magnitude).max(0.0) as usize
@@ -132,8 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_keep_four_digits_whatever_their_size() {
-        let written = |x: f64| format!("{:.*}", Figure::Loss.decimals(x), x);
+    fn losses_have_four_significant_digits() {
+        let written = |x: f64| format!("{:.*}", Metric::Loss.decimals(x), x);
         let numbers = [3.912_023, 0.012_345_6, 12_345.6, 0.0];
         assert_eq!(
             numbers.map(written),
@@ -142,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn experiment_files_and_records_share_their_names() {
+    fn experiment_files_and_records_use_the_same_names() {
         let record = serde_json::json!({
             "step": 1, "epoch": null, "train_loss": 0.0, "train_token_accuracy": 0.0,
             "train_exact_match": 0.0, "val_loss": 1.0, "val_forced_loss": 2.0, "exposure_gap": 0.0,

@@ -1,20 +1,20 @@
-//! Pictures of the evaluations by length.
+//! Plots of the evaluations by length.
 
 use s2s_runlog::{DecodingMode, LengthsRecord};
 use s2s_viz::{Hue, LinePlot, Series, Shade, Spread, XAxis, YAxis, lengths_axis};
 
-use crate::experiment::report::Report;
+use crate::report::Report;
 
 const MODES: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
 
-/// Exact match by length, a line a cell and a picture a way of decoding, each with a name.
-pub(crate) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
+/// Exact match by length: a plot for each decoding mode, with its file name, and a line for each cell.
+pub(in crate::render) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
     let plot = |mode: DecodingMode| {
         let cells = report.plan.experiment.cells.iter().enumerate();
         let series = cells.map(|(index, cell)| {
             let runs: Vec<Vec<(f64, f64)>> = report
                 .outcomes_of(cell)
-                .map(|outcome| points(outcome.lengths.iter().map(|(_, record)| record), mode))
+                .map(|outcome| points(outcome.lengths.iter().map(|found| &found.record), mode))
                 .filter(|points| !points.is_empty())
                 .collect();
             Series::over_runs(&cell.name, Hue::nth(index), &runs, Spread::Range)
@@ -24,18 +24,17 @@ pub(crate) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
             .iter()
             .flat_map(|series| series.points.iter().map(|(x, _)| *x as usize))
             .collect();
-        let subtitle = match mode {
-            DecodingMode::Eos => "until EOS",
-            DecodingMode::Oracle => "the length told, EOS ignored",
+        let mode_text = match mode {
+            DecodingMode::Eos => "decoding until EOS",
+            DecodingMode::Oracle => "decoding up to the reference length, without EOS",
         };
+        let trained = trained(report);
         let plot = LinePlot {
             title: "Exact match by length".to_owned(),
-            subtitle: format!(
-                "{subtitle}; mean over the seeds, from the least run to the greatest"
-            ),
-            x_label: "symbols of the source".to_owned(),
-            x_axis: axis(&lengths, trained(report).as_ref()),
-            shade: trained(report),
+            subtitle: format!("{mode_text}; line: mean over seeds; band: minimum to maximum"),
+            x_label: "symbols in the source".to_owned(),
+            x_axis: axis(&lengths, trained.as_ref()),
+            shade: trained,
             y_label: "share of sequences".to_owned(),
             y_axis: YAxis::Share,
             series,
@@ -46,7 +45,7 @@ pub(crate) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
     MODES.map(plot).into_iter().filter(is_drawable).collect()
 }
 
-/// Logarithmic where it goes far beyond the lengths of training, that both can be seen.
+/// Logarithmic if the lengths go far beyond those of training, so that both are visible.
 fn axis(lengths: &[usize], trained: Option<&Shade>) -> XAxis {
     const FAR: f64 = 10.0;
     let longest = lengths.iter().max().map_or(0.0, |longest| *longest as f64);
@@ -56,7 +55,7 @@ fn axis(lengths: &[usize], trained: Option<&Shade>) -> XAxis {
     }
 }
 
-/// Exact match at every length of all groups; where two have the same, the first one's.
+/// Exact match at each length of all groups. A length in two groups counts once: the first group's.
 fn points<'a>(
     records: impl Iterator<Item = &'a LengthsRecord>,
     mode: DecodingMode,
@@ -65,7 +64,7 @@ fn points<'a>(
         .flat_map(|record| &record.rows)
         .filter(|row| row.mode == mode);
     let mut points: Vec<(usize, f64)> = rows.map(|row| (row.length, row.exact_match)).collect();
-    points.sort_by_key(|(length, _)| *length); // keeps the order of the groups
+    points.sort_by_key(|(length, _)| *length); // stable: keeps the order of the groups
     points.dedup_by_key(|(length, _)| *length);
     points
         .into_iter()
@@ -73,13 +72,12 @@ fn points<'a>(
         .collect()
 }
 
-/// The lengths of training, if all cells have the same.
+/// The lengths of the training data, if they are the same for all runs.
 fn trained(report: &Report) -> Option<Shade> {
-    let mut records = report.outcomes.iter().flat_map(|outcome| &outcome.lengths);
-    let ends = |record: &LengthsRecord| (record.min_trained, record.max_trained);
-    let first = ends(&records.next()?.1);
-    records
-        .all(|(_, record)| ends(record) == first)
+    let mut all = report.outcomes.iter().flat_map(|outcome| &outcome.lengths);
+    let range = |record: &LengthsRecord| (record.min_trained, record.max_trained);
+    let first = range(&all.next()?.record);
+    all.all(|found| range(&found.record) == first)
         .then(|| Shade {
             label: "trained".to_owned(),
             from: first.0 as f64,
@@ -89,8 +87,8 @@ fn trained(report: &Report) -> Option<Shade> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::report;
     use super::*;
+    use crate::report::fixtures::report_with_lengths;
 
     #[test]
     fn an_axis_that_goes_far_beyond_training_is_logarithmic() {
@@ -105,8 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn each_cell_is_a_line_between_its_runs() {
-        let plots = plots(&report());
+    fn each_cell_is_a_line_in_the_band_of_its_runs() {
+        let plots = plots(&report_with_lengths());
         assert_eq!(plots.len(), 2);
         let (name, plot) = &plots[0];
         assert_eq!(name, "lengths-eos");

@@ -1,13 +1,13 @@
-//! Configurations as flat lists, so that they can be compared without knowing what they mean.
+//! Configurations as flat maps, which can be compared without knowing what the keys mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-/// A whole configuration: dotted key to value.
-pub(crate) type Settings = BTreeMap<String, Value>;
+/// A configuration as a map from dotted keys to values.
+pub type Settings = BTreeMap<String, Value>;
 
-/// The values of a table and of those inside it.
+/// The values of a table and of the tables in it.
 pub(crate) fn flatten(table: &Table) -> Settings {
     let mut settings = Settings::new();
     for (key, value) in table {
@@ -24,7 +24,7 @@ pub(crate) fn flatten(table: &Table) -> Settings {
     settings
 }
 
-/// Keys whose value is not the same in all, or that some lack.
+/// Keys whose values differ, or that some of the configurations lack.
 pub(crate) fn differing(all: &[&Settings]) -> Vec<String> {
     let keys: BTreeSet<&String> = all.iter().flat_map(|settings| settings.keys()).collect();
     let differs = |key: &&&String| {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_and_absent_keys_differ() {
+    fn changed_values_and_absent_keys_are_found() {
         let (a, b) = (settings("x = 1\ny = 2\nz = 1.5"), settings("x = 1\ny = 3"));
         assert_eq!(differing(&[&a, &b]), ["y", "z"]);
         assert!(differing(&[&a, &a]).is_empty());

@@ -1,114 +1,114 @@
-//! What is to be done about a run's folder.
+//! How far a run folder has come.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
-use s2s_runlog::{Error, LengthsRecord, RunDir, RunRecord, RunStatus, read_file, read_json};
+use s2s_runlog::{
+    Error as RunLogError, LengthsRecord, RunDir, RunRecord, RunStatus, exists, read_file, read_json,
+};
 use toml::Table;
 
-use super::lengths::Group;
-use super::settings::{Settings, differing, flatten};
+use crate::lengths::LengthGroup;
+use crate::settings::{Settings, differing, flatten};
+use crate::{Error, Result};
 
-/// A configuration is never larger.
+/// A configuration file has at most so many bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// How far a run is.
+/// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Not begun.
+    /// It does not exist.
     Absent,
-    /// Begun, and to be resumed.
+    /// It can be resumed.
     Unfinished,
-    /// It has a result.
+    /// It has been evaluated on the test split.
     Finished,
-    /// That is its result.
+    /// Its loss became infinite or NaN: there is nothing to evaluate.
     Diverged,
 }
 
-/// Looks at the folder of a run that is to have the configuration `wanted`.
+/// The state of a run folder whose run must have the configuration `wanted`.
 ///
 /// # Errors
-/// If the folder holds something else, or a run of another configuration: what to remove.
+/// [`Error::Conflict`] if the folder contains something else, or a run with another configuration.
 pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
-    let advice = || {
-        let folder = folder.display();
-        format!("{folder} cannot be used; move or remove it, and start again")
+    let conflict = |reason: String| Error::Conflict {
+        path: folder.to_owned(),
+        reason,
     };
     let run = match RunDir::open(folder) {
         Ok(run) => run,
-        Err(Error::NoRun { .. }) => return Ok(State::Absent),
-        Err(problem @ Error::NotARun { .. }) => {
-            // A process killed right at its start leaves next to nothing behind.
+        Err(RunLogError::NoRun { .. }) => return Ok(State::Absent),
+        Err(problem @ RunLogError::NotARun { .. }) => {
+            // A process that was killed at its start leaves files that a new run may replace.
             return match RunDir::create(folder) {
                 Ok(_) => Ok(State::Absent),
-                Err(_) => Err(anyhow!(problem).context(advice())),
+                Err(_) => Err(conflict(problem.to_string())),
             };
         }
         Err(problem) => return Err(problem.into()),
     };
 
-    let found = read_settings(&run).with_context(advice)?;
+    let found = read_settings(&run).map_err(conflict)?;
     let keys = differing(&[&found, wanted]);
     if !keys.is_empty() {
         let value = |settings: &Settings, key: &str| {
-            settings
-                .get(key)
-                .map_or("absent".to_owned(), ToString::to_string)
+            let value = settings.get(key);
+            value.map_or("absent".to_owned(), ToString::to_string)
         };
-        let changes: Vec<String> = keys
-            .iter()
-            .map(|key| {
-                let (there, now) = (value(&found, key), value(wanted, key));
-                format!("{key} is {there} there, and {now} in the experiment")
-            })
-            .collect();
-        return Err(anyhow!(changes.join("; ")).context(advice()));
+        let changes = keys.iter().map(|key| {
+            let (there, here) = (value(&found, key), value(wanted, key));
+            format!("its {key} is {there}, the experiment's is {here}")
+        });
+        return Err(conflict(changes.collect::<Vec<_>>().join("; ")));
     }
-    if !run.run().exists() {
+    if !exists(run.run())? {
         return Ok(State::Unfinished);
     }
-    let record: RunRecord = read_json(run.run()).with_context(advice)?;
+    let record: RunRecord = read_json(run.run()).map_err(|error| conflict(error.to_string()))?;
     match (record.status, record.test) {
         (RunStatus::Running | RunStatus::Interrupted, _) => Ok(State::Unfinished),
         (RunStatus::Diverged, _) => Ok(State::Diverged),
         (_, Some(_)) => Ok(State::Finished),
-        (_, None) => {
-            Err(anyhow!("it is finished without figures of the test split")).with_context(advice)
-        }
+        (_, None) => Err(conflict(
+            "it finished without an evaluation on the test split".to_owned(),
+        )),
     }
 }
 
-/// Whether a run is evaluated by length as a group asks for.
+/// Whether a run has the complete evaluation that a group describes.
 ///
 /// # Errors
-/// If it is evaluated under the group's name in another way: what to remove.
-pub(crate) fn is_evaluated(folder: &Path, group: &Group) -> Result<bool> {
+/// [`Error::Conflict`] if it has another evaluation with the group's name.
+pub(crate) fn is_evaluated(folder: &Path, group: &LengthGroup) -> Result<bool> {
     let Ok(run) = RunDir::open(folder) else {
         return Ok(false);
     };
     let path = run.lengths(Some(&group.name));
-    if !path.exists() {
+    if !exists(&path)? {
         return Ok(false);
     }
-    let advice = || {
-        let path = path.display();
-        format!("{path} cannot be used; move or remove it, and start again")
+    let conflict = |reason: String| Error::Conflict {
+        path: path.clone(),
+        reason,
     };
-    let found: LengthsRecord = read_json(&path).with_context(advice)?;
-    let wanted = group.request().map_err(anyhow::Error::msg)?;
-    if found.request != wanted {
-        return Err(anyhow!("it asked for other lengths, samples or modes")).with_context(advice);
+    let found: LengthsRecord = read_json(&path).map_err(|error| conflict(error.to_string()))?;
+    if Ok(&found.request) != group.request().as_ref() {
+        return Err(conflict(
+            "it has other lengths, samples or decoding modes".to_owned(),
+        ));
     }
     Ok(found.is_complete)
 }
 
-/// The configuration that a run was made with.
-pub(crate) fn read_settings(run: &RunDir) -> Result<Settings> {
+/// The configuration of a run, or why it cannot be read.
+pub(crate) fn read_settings(run: &RunDir) -> Result<Settings, String> {
     let path = run.resolved_config();
-    let text = String::from_utf8(read_file(&path, MAX_CONFIG_BYTES)?)?;
+    let bytes = read_file(&path, MAX_CONFIG_BYTES).map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&bytes);
     match text.parse::<Table>() {
         Ok(table) => Ok(flatten(&table)),
-        Err(error) => bail!("{}: {error}", path.display()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
         )
     }
 
-    /// Inspects a folder with these files.
+    /// The state of a folder with these files.
     fn state_of(files: &[(&str, &str)]) -> Result<State> {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("base-seed0");
@@ -152,22 +152,22 @@ mod tests {
 
     #[track_caller]
     fn check_refused(files: &[(&str, &str)], expected: &str) {
-        let message = format!("{:#}", state_of(files).unwrap_err());
+        let message = state_of(files).unwrap_err().to_string();
         assert!(
-            message.contains("base-seed0 cannot be used; move or remove it"),
+            message.contains("base-seed0 does not belong to this experiment: "),
             "{message}"
         );
         assert!(message.contains(expected), "{message}");
     }
 
     #[test]
-    fn nothing_or_next_to_nothing_is_begun_anew() {
+    fn a_missing_folder_and_one_that_a_killed_process_left_are_absent() {
         check(&[], State::Absent);
         check(&[("run.lock", "123\n")], State::Absent);
     }
 
     #[test]
-    fn what_has_a_result_is_skipped() {
+    fn a_run_with_a_result_is_finished_or_diverged() {
         for status in ["finished", "stopped-early", "target-reached", "diverged"] {
             let record = record(status);
             let expected = match status {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_none_is_resumed() {
+    fn a_run_without_a_result_is_unfinished() {
         check(&[("config.resolved.toml", CONFIG)], State::Unfinished);
         for status in ["running", "interrupted"] {
             let record = record(status);
@@ -194,24 +194,24 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_another_configuration_is_refused_with_what_differs() {
+    fn a_run_with_another_configuration_is_refused_with_the_difference() {
         let other = CONFIG.replace('3', "4");
         check_refused(
             &[
                 ("config.resolved.toml", &other),
                 ("run.json", &record("finished")),
             ],
-            "train.epochs is 4 there, and 3 in the experiment",
+            "its train.epochs is 4, the experiment's is 3",
         );
         check_refused(
             &[("config.resolved.toml", "seed = 0\n")],
-            "train.epochs is absent there",
+            "its train.epochs is absent",
         );
     }
 
     #[test]
-    fn what_is_no_run_is_refused() {
-        check_refused(&[("notes.txt", "mine")], "it has no config.resolved.toml");
+    fn a_folder_that_is_not_a_run_is_refused() {
+        check_refused(&[("notes.txt", "mine")], "config.resolved.toml");
         check_refused(
             &[("config.resolved.toml", "seed = ")],
             "config.resolved.toml: ",

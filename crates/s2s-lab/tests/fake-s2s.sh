@@ -1,8 +1,9 @@
 #!/bin/sh
-# Stands in for `s2s`: the same commands and files, no training. Each `--set key=value` becomes a
-# line of the configuration. It counts its starts in the file `started`, and can be told to fail
-# (FAKE_FAIL) or to die half-way (FAKE_DIE) when it trains a run folder that matches. It evaluates a
-# run by length, two figures in all, and leaves out the second if it is to die (FAKE_DIE_EVAL).
+# Stands in for `s2s`: the same commands and files, without training. Each `--set key=value` becomes a
+# line of the configuration. The file `fake.started`, next to the run folders, lists the commands. The
+# file `fake.env` there may set patterns of run folders: training fails (FAKE_FAIL) or is killed
+# (FAKE_DIE), or the evaluation by length is interrupted after the first of two lengths
+# (FAKE_DIE_EVAL).
 set -eu
 command=$1
 shift
@@ -28,10 +29,11 @@ if [ "$command" = config ]; then
     exit
 fi
 
-echo "$command ${dir##*/}" >>started
+[ ! -f "${dir%/*}/fake.env" ] || . "${dir%/*}/fake.env"
+echo "$command ${dir##*/}" >>"${dir%/*}/fake.started"
 case $dir in ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
 
-# A figure of length $1 of which $2 of 10 sequences are right.
+# The row of length $1, at which $2 of 10 sequences are correct.
 length() {
     echo "{\"mode\": \"eos\", \"length\": $1, \"n_sequences\": 10, \"n_tokens\": 50, \"exact_match\": 0.$2, \
 \"exact_match_low\": 0.0, \"exact_match_high\": 1.0, \"token_accuracy\": 0.$2, \"token_accuracy_low\": 0.0, \

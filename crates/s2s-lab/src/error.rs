@@ -1,0 +1,124 @@
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+/// The result of every function in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in an experiment.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An experiment file is not valid.
+    #[error("{}: {problem}", path.display())]
+    Plan {
+        /// The experiment file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// `s2s config` rejects the configuration of a cell.
+    #[error("the configuration of cell {cell:?} is not valid:\n{message}")]
+    Config {
+        /// The cell's name.
+        cell: String,
+        /// The message of `s2s config`.
+        message: String,
+    },
+    /// A folder or file in the experiment's folder does not belong to this experiment.
+    #[error("{} does not belong to this experiment: {reason}", path.display())]
+    Conflict {
+        /// The run folder, or the record in it.
+        path: PathBuf,
+        /// The difference.
+        reason: String,
+    },
+    /// Some runs conflict with the experiment. No run was started.
+    #[error("no run was started:\n{}", lines(.0))]
+    Conflicts(Vec<Error>),
+    /// A run or its evaluation failed.
+    #[error("{task} failed ({status}): {}", log.as_ref().map_or("see the messages above".to_owned(), |log| format!("see {}", log.display())))]
+    Run {
+        /// The run, or the evaluation of a run.
+        task: String,
+        /// The exit status of `s2s`.
+        status: ExitStatus,
+        /// The file with the messages of `s2s`; absent if they went to standard error.
+        log: Option<PathBuf>,
+    },
+    /// Some runs failed. The others are complete or can be resumed.
+    #[error("{}", lines(.0))]
+    Runs(Vec<Error>),
+    /// A process could not be started.
+    #[error("cannot start `{command}`")]
+    Start {
+        /// The command line.
+        command: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A process failed.
+    #[error("`{command}` failed ({status}){}", after_colon(.stderr))]
+    Exit {
+        /// The command line.
+        command: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// What it wrote to standard error; empty if that was not captured.
+        stderr: String,
+    },
+    /// A process printed bytes that are not UTF-8.
+    #[error("`{command}` printed bytes that are not UTF-8")]
+    NotText {
+        /// The command line.
+        command: String,
+    },
+    /// A record could not be read or written.
+    #[error(transparent)]
+    RunLog(#[from] s2s_runlog::Error),
+    /// A plot could not be drawn.
+    #[error("cannot draw {name}")]
+    Plot {
+        /// The plot's name.
+        name: String,
+        /// The reason.
+        source: s2s_viz::Error,
+    },
+}
+
+impl Error {
+    /// Whether the command line or the experiment file must change, as opposed to a run that failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Plan { .. } | Self::Config { .. })
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Conflict { .. } | Self::Conflicts(_) => {
+                Some("move these folders or files away, then run the same command again")
+            }
+            Self::Run { .. } | Self::Runs(_) => {
+                Some("the same command again: it keeps finished runs and resumes interrupted ones")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn lines(errors: &[Error]) -> String {
+    errors.iter().map(chain).collect::<Vec<_>>().join("\n")
+}
+
+fn after_colon(text: &str) -> String {
+    match text.trim_end() {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
+}

@@ -1,0 +1,84 @@
+//! The records of a finished run.
+
+use s2s_runlog::{
+    Environment, LengthTiming, LengthsRecord, MetricsRecord, RunDir, RunRecord, RunStatus,
+    TimingRecord, modified, read_json, read_lines,
+};
+
+use crate::date::utc_date;
+use crate::measure::Metric;
+use crate::plan::{Job, Plan};
+use crate::settings::Settings;
+use crate::state::read_settings;
+use crate::{Error, Result};
+
+/// The records of a finished run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The run.
+    pub job: Job,
+    /// Its configuration.
+    pub settings: Settings,
+    /// How it ended.
+    pub record: RunRecord,
+    /// Its evaluations during training.
+    pub metrics: Vec<MetricsRecord>,
+    /// Wall time of training and validation, over all processes of the run.
+    pub train_secs: f64,
+    /// Where it ran; absent if the first process was killed before it wrote this.
+    pub environment: Option<Environment>,
+    /// Its evaluations by length; none if it diverged.
+    pub lengths: Vec<LengthOutcome>,
+    /// The UTC date on which it ended.
+    pub date: Option<String>,
+}
+
+/// An evaluation by length of a run.
+#[derive(Clone, Debug)]
+pub struct LengthOutcome {
+    /// The name of the group of lengths.
+    pub group: String,
+    /// Its result.
+    pub record: LengthsRecord,
+    /// Its times; empty if they were not recorded.
+    pub timing: Vec<LengthTiming>,
+}
+
+impl Outcome {
+    pub(crate) fn read(job: Job, plan: &Plan) -> Result<Self> {
+        let run = RunDir::open(&job.folder)?;
+        let record: RunRecord = read_json(run.run())?;
+        let timing: Vec<TimingRecord> = read_lines(run.timing())?;
+        let mut lengths = Vec::new();
+        if record.status != RunStatus::Diverged {
+            for group in plan.lengths_of(&job) {
+                let name = Some(group.name.as_str());
+                lengths.push(LengthOutcome {
+                    group: group.name.clone(),
+                    record: read_json(run.lengths(name))?,
+                    timing: read_lines(run.lengths_timing(name)).unwrap_or_default(),
+                });
+            }
+        }
+        let settings = read_settings(&run).map_err(|reason| Error::Conflict {
+            path: job.folder.clone(),
+            reason,
+        })?;
+        Ok(Self {
+            settings,
+            record,
+            metrics: read_lines(run.metrics())?,
+            train_secs: timing.iter().map(|t| t.train_secs + t.eval_secs).sum(),
+            environment: read_json(run.environment()).ok(),
+            lengths,
+            date: modified(run.run()).map(utc_date),
+            job,
+        })
+    }
+
+    /// A metric of the run; absent if it diverged.
+    pub fn metric(&self, metric: Metric) -> Option<f64> {
+        let test = self.record.test.as_ref()?;
+        Some(metric.value(test, self.train_secs))
+    }
+}

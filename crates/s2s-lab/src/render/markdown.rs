@@ -1,0 +1,279 @@
+//! The report as a page: question, results, and how to reproduce them.
+
+use std::iter;
+
+use s2s_runlog::{Environment, RunRecord, RunStatus};
+use s2s_viz::{LinePlot, Table};
+
+use super::{ABSENT, lengths, metrics, plots};
+use crate::outcome::Outcome;
+use crate::plan::Plan;
+use crate::process::shell_words;
+use crate::report::Report;
+use crate::settings::{Settings, differing};
+
+pub(super) fn render(report: &Report) -> String {
+    let experiment = &report.plan.experiment;
+    let sections = [
+        format!("# {}", experiment.title),
+        experiment.question.clone(),
+        "## Results".to_owned(),
+        metrics::table(report).markdown(),
+        explanation(report),
+        by_length(report),
+        "## Curves".to_owned(),
+        pictures(&plots::curves(report)),
+        "## Runs".to_owned(),
+        runs(report).markdown(),
+        "## Configuration".to_owned(),
+        configuration(report),
+        "## Commands".to_owned(),
+        commands(report),
+        "## Environment".to_owned(),
+        environments(&report.outcomes).markdown(),
+    ];
+    let sections = sections.iter().map(|section| section.trim_end());
+    let written: Vec<&str> = sections.filter(|section| !section.is_empty()).collect();
+    written.join("\n\n") + "\n"
+}
+
+fn explanation(report: &Report) -> String {
+    let tests = report.outcomes.iter().flat_map(|run| &run.record.test);
+    let sizes: Vec<u64> = tests.map(|test| test.n_sequences).collect();
+    let size = match (sizes.iter().min(), sizes.iter().max()) {
+        (Some(min), Some(max)) if min == max => format!("{max} sequences"),
+        (Some(min), Some(max)) => format!("{min} to {max} sequences"),
+        _ => "never evaluated".to_owned(),
+    };
+    format!(
+        "Metrics of the test split ({size}), with the parameters of the lowest validation loss. The \
+         model is free-running, except for the teacher-forced loss. An output is an exact match if \
+         all its tokens and its end are correct. Losses are in nats per token; time is the wall time \
+         of training and validation. Mean, sample standard deviation (sd), minimum and maximum are \
+         over seeds."
+    )
+}
+
+/// The evaluations by length; empty if there are none.
+fn by_length(report: &Report) -> String {
+    let sections = lengths::sections(report);
+    if sections.is_empty() {
+        return String::new();
+    }
+    let findings = lengths::findings(report);
+    let findings: Vec<String> = findings.iter().map(|text| format!("* {text}")).collect();
+    let parts = [
+        "## By length".to_owned(),
+        findings.join("\n"),
+        "All sequences are from the test split. `eos`: decoding stops at the model's EOS, which \
+         counts as a token. `oracle`: decoding stops at the length of the reference, and EOS cannot \
+         be predicted. Fine accuracy is the share of tokens before the first error. Means over a \
+         group give each length the same weight. Brackets are 95 % Wilson intervals over the \
+         sequences of all seeds; they describe these models, not others that the same configuration \
+         could lead to. `lengths.csv`, in the folder of the runs, has every length. Each decoding \
+         step attends to all source positions, so the time per sequence grows quadratically with \
+         the length."
+            .to_owned(),
+    ];
+    let sections = sections
+        .iter()
+        .map(|section| section.markdown().trim_end().to_owned());
+    let pictures = iter::once(pictures(&lengths::plots(report)));
+    let all: Vec<String> = parts.into_iter().chain(sections).chain(pictures).collect();
+    all.join("\n\n")
+}
+
+fn pictures(plots: &[(String, LinePlot)]) -> String {
+    let pictures = plots
+        .iter()
+        .map(|(name, plot)| format!("![{}](plots/{name}.svg)", plot.title));
+    pictures.collect::<Vec<_>>().join("\n\n")
+}
+
+/// Each run with its own metrics.
+fn runs(report: &Report) -> Table {
+    let outcomes = || report.outcomes.iter();
+    let best = |record: &RunRecord| match record.best_step {
+        Some(step) => step.to_string(),
+        None => ABSENT.to_owned(),
+    };
+    let mut table = Table::new()
+        .column("run", outcomes().map(|run| run.job.name()))
+        .column("end", outcomes().map(|run| end(run.record.status)))
+        .column("steps", outcomes().map(|run| run.record.step))
+        .column("best step", outcomes().map(|run| best(&run.record)))
+        .column("parameters", outcomes().map(|run| run.record.n_parameters));
+    for metric in &report.plan.experiment.table {
+        let cells = outcomes().map(|run| match run.metric(*metric) {
+            Some(value) => format!("{value:.*}", metric.decimals(value)),
+            None => ABSENT.to_owned(),
+        });
+        table = table.column(metric.title(), cells);
+    }
+    table
+}
+
+fn end(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Finished => "all steps",
+        RunStatus::StoppedEarly => "stopped early",
+        RunStatus::TargetReached => "target reached",
+        RunStatus::Diverged => "diverged",
+        RunStatus::Running | RunStatus::Interrupted => "unfinished",
+    }
+}
+
+/// What differs between the cells, then what is common to them.
+fn configuration(report: &Report) -> String {
+    let cells = report.plan.experiment.cells.iter();
+    let firsts: Vec<&Outcome> = cells
+        .filter_map(|cell| report.outcomes_of(cell).next())
+        .collect();
+    let settings: Vec<&Settings> = firsts.iter().map(|run| &run.settings).collect();
+    let keys = differing(&settings);
+    let mut table = Table::new().column("key", &keys);
+    for run in &firsts {
+        let value = |key: &String| match run.settings.get(key) {
+            Some(value) => value.to_string(),
+            None => ABSENT.to_owned(),
+        };
+        table = table.column(&run.job.cell, keys.iter().map(value));
+    }
+    let is_common = |key: &String| key != "seed" && !keys.contains(key);
+    let common: Vec<String> = settings[0]
+        .iter()
+        .filter(|(key, _)| is_common(key))
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    let differences = match keys.is_empty() {
+        true => String::new(),
+        false => format!("The cells differ in:\n\n{}\n", table.markdown()),
+    };
+    let common = common.join("\n");
+    format!("{differences}All cells have, apart from the seed:\n\n```toml\n{common}\n```")
+}
+
+fn commands(report: &Report) -> String {
+    let plan = &report.plan;
+    let mut experiment = vec!["s2s".to_owned(), "experiment".to_owned()];
+    experiment.push(plan.path.display().to_string());
+    if plan.folder != Plan::default_folder(&plan.path) {
+        experiment.extend(["--out".to_owned(), plan.folder.display().to_string()]);
+    }
+    let runs = report.outcomes.iter().flat_map(|run| {
+        let groups = plan.lengths_of(&run.job);
+        let evaluations = groups.map(|group| group.eval_args(&run.job.folder));
+        let commands = iter::once(run.job.train_args()).chain(evaluations);
+        commands.map(|args| format!("s2s {}", shell_words(args)))
+    });
+    let runs: Vec<String> = runs.collect();
+    format!(
+        "```sh\n{}\n```\n\nruns:\n\n```sh\n{}\n```",
+        shell_words(experiment),
+        runs.join("\n")
+    )
+}
+
+/// A column for each environment in which runs were made; usually there is one.
+fn environments(outcomes: &[Outcome]) -> Table {
+    let mut groups: Vec<([String; 8], Vec<String>)> = Vec::new();
+    for run in outcomes {
+        let absent = || ABSENT.to_owned();
+        let found = match &run.environment {
+            Some(environment) => rows(environment),
+            None => std::array::from_fn(|_| absent()),
+        };
+        let [version, platform, cpu, cores, threads, device, kernels] = found;
+        let date = run.date.clone().unwrap_or_else(absent);
+        let rows = [
+            date, version, platform, cpu, cores, threads, device, kernels,
+        ];
+        match groups.iter_mut().find(|(other, _)| *other == rows) {
+            Some((_, names)) => names.push(run.job.name()),
+            None => groups.push((rows, vec![run.job.name()])),
+        }
+    }
+    let is_one = groups.len() == 1;
+    let names = [
+        "date", "s2s", "platform", "CPU", "cores", "threads", "device", "kernels",
+    ];
+    let mut table = Table::new().column("", names);
+    for (rows, runs) in groups {
+        let name = match is_one {
+            true => "all runs".to_owned(),
+            false => runs.join(", "),
+        };
+        table = table.column(name, rows);
+    }
+    table
+}
+
+fn rows(environment: &Environment) -> [String; 7] {
+    [
+        environment.version.clone(),
+        environment.platform.clone(),
+        environment.cpu.clone(),
+        environment.cores.to_string(),
+        environment.threads.to_string(),
+        environment.device.clone(),
+        environment.kernels.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    #[test]
+    fn a_report_is_written_as_approved() {
+        insta::assert_snapshot!(render(&fixtures::report()));
+    }
+
+    #[test]
+    fn a_report_by_length_is_written_as_approved() {
+        let text = render(&fixtures::report_with_lengths());
+        let (_, section) = text.split_once("## By length").unwrap();
+        let (section, _) = section.split_once("## Curves").unwrap();
+        insta::assert_snapshot!(section);
+    }
+
+    #[test]
+    fn diverged_runs_are_listed_and_not_averaged() {
+        let mut report = fixtures::report();
+        let last = report.outcomes.last_mut().unwrap();
+        last.record.status = RunStatus::Diverged;
+        last.record.test = None;
+        last.metrics.clear();
+        let table = metrics::table(&report).markdown();
+        let counts: Vec<&str> = table
+            .lines()
+            .skip(2)
+            .map(|line| line.split('|').nth(3).unwrap().trim())
+            .collect();
+        assert_eq!(counts, ["2", "1", "2", "1", "2", "1"]);
+        assert!(render(&report).contains("diverged"));
+        assert_eq!(plots::curves(&report)[0].1.series[1].traces.len(), 1);
+    }
+
+    #[test]
+    fn runs_on_different_machines_have_separate_columns() {
+        let mut outcomes = fixtures::report().outcomes;
+        assert!(environments(&outcomes).markdown().contains("all runs"));
+        outcomes[1].environment.as_mut().unwrap().cpu = "another".to_owned();
+        let table = environments(&outcomes).markdown();
+        assert!(table.contains("| additive-seed1 |"), "{table}");
+        assert!(
+            table.contains("| additive-seed0, none-seed0, none-seed1 |"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn the_command_names_the_folder_if_it_is_not_the_default() {
+        let mut report = fixtures::report();
+        assert!(commands(&report).contains("\ns2s experiment attention.toml\n"));
+        report.plan.folder = "elsewhere".into();
+        assert!(commands(&report).contains("\ns2s experiment attention.toml --out elsewhere\n"));
+    }
+}

@@ -1,0 +1,77 @@
+//! A report as Markdown, JSON, CSV and plots.
+
+mod json;
+mod lengths;
+mod markdown;
+mod metrics;
+mod plots;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use s2s_runlog::{write_csv, write_file};
+use s2s_viz::Figure;
+
+use crate::report::Report;
+use crate::{Error, Result};
+
+/// Stands for an absent value in tables.
+const ABSENT: &str = "–";
+
+/// Writes the plots (SVG and PNG), `lengths.csv`, `report.json` and, last, `report.md` into the
+/// experiment's folder. Returns the path of `report.md`.
+///
+/// # Errors
+/// [`Error::Plot`], [`Error::RunLog`].
+pub fn write_report(report: &Report) -> Result<PathBuf> {
+    let folder = &report.plan.folder;
+    for (name, figure) in figures(report)? {
+        let path = folder.join("plots").join(name);
+        write_file(path.with_extension("svg"), figure.svg().as_bytes())?;
+        write_file(path.with_extension("png"), &figure.png().bytes)?;
+    }
+    let rows = lengths::rows(report);
+    if !rows.is_empty() {
+        write_csv(folder.join("lengths.csv"), &rows)?;
+    }
+    let json = format!("{:#}\n", json::render(report));
+    write_file(folder.join("report.json"), json.as_bytes())?;
+    write_markdown(report, folder)
+}
+
+/// Writes `report.md` and its plots (SVG) into another folder. Returns the path of `report.md`.
+///
+/// # Errors
+/// [`Error::Plot`], [`Error::RunLog`].
+pub fn publish_report(report: &Report, folder: &Path) -> Result<PathBuf> {
+    for (name, figure) in figures(report)? {
+        let path = folder.join("plots").join(name).with_extension("svg");
+        write_file(path, figure.svg().as_bytes())?;
+    }
+    write_markdown(report, folder)
+}
+
+/// The main results as text for a terminal.
+pub fn summary(report: &Report) -> String {
+    let mut parts = vec![metrics::table(report).text()];
+    for (title, table) in lengths::summaries(report) {
+        parts.push(format!("{title}\n{}", table.text()));
+    }
+    parts.join("\n")
+}
+
+fn write_markdown(report: &Report, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("report.md");
+    write_file(&path, markdown::render(report).as_bytes())?;
+    Ok(path)
+}
+
+fn figures(report: &Report) -> Result<Vec<(String, Figure)>> {
+    let plots = plots::all(report).into_iter();
+    plots
+        .map(|(name, plot)| match plot.draw() {
+            Ok(figure) => Ok((name, figure)),
+            Err(source) => Err(Error::Plot { name, source }),
+        })
+        .collect()
+}

@@ -1,0 +1,280 @@
+//! Whole experiments, with a program that only pretends to train.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use s2s_lab::{Error, Plan, Report, publish_report, run_experiment, summary, write_report};
+use tempfile::TempDir;
+
+const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-s2s.sh");
+
+const EXPERIMENT: &str = r#"
+title = "Widths"
+question = "Does width matter?"
+config = "tests/fake-s2s.sh" # any file that exists
+seeds = [1, 2]
+plots = ["val_loss"]
+table = ["exact_match"]
+[[cell]]
+name = "base"
+[[cell]]
+name = "wide"
+set = ["model.hidden=512"]
+"#;
+
+const LENGTHS: &str = r#"
+[[lengths]]
+name = "far"
+lengths = "8,16"
+samples = 10
+mode = "eos"
+[[published]]
+name = "Others"
+source = "a paper"
+group = "far"
+exact_match = 0.25
+"#;
+
+/// An experiment file and its folder.
+struct Lab {
+    home: TempDir,
+    events: Mutex<Vec<String>>,
+}
+
+impl Lab {
+    fn new(experiment: &str) -> Self {
+        let lab = Self {
+            home: tempfile::tempdir().unwrap(),
+            events: Mutex::new(Vec::new()),
+        };
+        lab.write("widths.toml", experiment);
+        fs::create_dir(lab.path("out")).unwrap();
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The commands since the last call.
+    fn started(&self) -> Vec<String> {
+        let started = fs::read_to_string(self.path("out/fake.started")).unwrap_or_default();
+        self.write("out/fake.started", "");
+        started.lines().map(str::to_owned).collect()
+    }
+
+    fn run(&self, parallel: usize, env: &str) -> Result<Report, Error> {
+        self.write("out/fake.env", env);
+        let plan = Plan::read(self.path("widths.toml"), self.path("out"))?;
+        let parallel = NonZeroUsize::new(parallel).unwrap();
+        let on_event = |event: s2s_lab::Event| {
+            self.events.lock().unwrap().push(event.to_string());
+        };
+        let report = run_experiment(plan, Path::new(FAKE), parallel, &on_event)?;
+        write_report(&report)?;
+        Ok(report)
+    }
+
+    #[track_caller]
+    fn check_fails(&self, expected: &str) -> Error {
+        let error = self.run(1, "").unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        error
+    }
+}
+
+#[test]
+fn an_experiment_trains_each_cell_once_with_each_seed_and_writes_its_report() {
+    let lab = Lab::new(EXPERIMENT);
+    let report = lab.run(1, "").unwrap();
+    let table = summary(&report);
+    assert!(table.contains("0.91500 ± 0.00707"), "{table}");
+    assert_eq!(
+        lab.started(),
+        [
+            "train base-seed1",
+            "train base-seed2",
+            "train wide-seed1",
+            "train wide-seed2"
+        ]
+    );
+    let events = lab.events.lock().unwrap().clone();
+    assert_eq!(
+        events[..3],
+        [
+            "4 runs, 0 already finished",
+            "[1/4] base-seed1: training",
+            "[1/4] base-seed1: test exact match 0.9100, 3 s"
+        ]
+    );
+    for name in ["report.json", "plots/val_loss.svg", "plots/val_loss.png"] {
+        assert!(lab.path("out").join(name).is_file(), "{name}");
+    }
+    let text = lab.read("out/report.md");
+    assert!(text.contains("Does width matter?"), "{text}");
+
+    lab.run(1, "").unwrap();
+    assert!(lab.started().is_empty(), "finished runs are skipped");
+    assert_eq!(lab.read("out/report.md"), text);
+}
+
+#[test]
+fn interrupted_runs_are_resumed_and_absent_runs_are_started() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "FAKE_DIE='*base-seed2'").unwrap_err();
+    assert_eq!(lab.started(), ["train base-seed1", "train base-seed2"]);
+    lab.run(1, "").unwrap();
+    assert_eq!(
+        lab.started(),
+        ["resume base-seed2", "train wide-seed1", "train wide-seed2"]
+    );
+}
+
+#[test]
+fn parallel_runs_give_the_same_report() {
+    let [single, parallel] = [(); 2].map(|()| Lab::new(EXPERIMENT));
+    single.run(1, "").unwrap();
+    parallel.run(3, "").unwrap();
+    let report = |lab: &Lab| {
+        let home = lab.home.path().display().to_string();
+        lab.read("out/report.md").replace(&home, "HOME")
+    };
+    assert_eq!(report(&single), report(&parallel));
+}
+
+#[test]
+fn the_error_of_a_failed_run_names_its_messages() {
+    let lab = Lab::new(EXPERIMENT);
+    let error = lab.run(1, "FAKE_FAIL='*wide-seed1'").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "wide-seed1 failed (exit status: 1): see the messages above"
+    );
+    assert!(!lab.path("out/report.md").exists());
+
+    let lab = Lab::new(EXPERIMENT);
+    let error = lab.run(2, "FAKE_FAIL='*wide-seed1'").unwrap_err();
+    let log = lab.path("out/logs/wide-seed1.log");
+    assert_eq!(
+        error.to_string(),
+        format!("wide-seed1 failed (exit status: 1): see {}", log.display())
+    );
+    assert_eq!(fs::read_to_string(log).unwrap(), "cannot\n");
+}
+
+#[test]
+fn a_changed_experiment_is_refused_before_any_run_starts() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    lab.started();
+    let changed = EXPERIMENT
+        .replace("512", "256")
+        .replace("[1, 2]", "[1, 2, 3]");
+    lab.write("widths.toml", &changed);
+    lab.check_fails("wide-seed2 does not belong to this experiment");
+    let error = lab.check_fails("its model.hidden is \"512\", the experiment's is \"256\"");
+    assert!(error.hint().unwrap().contains("move these folders"));
+    assert!(lab.started().is_empty());
+}
+
+#[test]
+fn runs_are_evaluated_by_length_and_interrupted_evaluations_are_resumed() {
+    let lab = Lab::new(&format!("{EXPERIMENT}{LENGTHS}"));
+    let error = lab.run(1, "FAKE_DIE_EVAL='*base-seed2'").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "evaluating base-seed2 by length (far) failed (exit status: 130): see the messages above"
+    );
+    assert_eq!(
+        lab.started(),
+        [
+            "train base-seed1",
+            "eval base-seed1",
+            "train base-seed2",
+            "eval base-seed2"
+        ]
+    );
+    let report = lab.run(1, "").unwrap();
+    assert_eq!(
+        lab.started(),
+        [
+            "eval base-seed2",
+            "train wide-seed1",
+            "eval wide-seed1",
+            "train wide-seed2",
+            "eval wide-seed2"
+        ]
+    );
+    let tables = summary(&report);
+    assert!(tables.contains("0.52500 ± 0.03536"), "{tables}"); // of 0.9 and 0.1, 0.9 and 0.2
+    let text = lab.read("out/report.md");
+    for part in [
+        "## By length",
+        "90.0 (0 of 2) [",
+        "15.0 (0 of 2) [", // of 1 and 2 in 10
+        "* **base**, `eos`, 2 lengths from 8 to 16: the first error is at length 8;",
+        "| Others",
+        "published: a paper",
+        "plots/lengths-eos.svg",
+        "--lengths 8,16 --samples 10 --mode eos --name far",
+    ] {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+    let table = lab.read("out/lengths.csv");
+    assert_eq!(table.lines().count(), 1 + 2 * 2, "{table}");
+    assert!(lab.path("out/plots/lengths-eos.png").is_file());
+
+    lab.run(1, "").unwrap();
+    assert!(lab.started().is_empty(), "complete evaluations are skipped");
+    let changed = format!("{EXPERIMENT}{LENGTHS}").replace("samples = 10", "samples = 20");
+    lab.write("widths.toml", &changed);
+    lab.check_fails("base-seed1/lengths-far.json does not belong to this experiment");
+    assert!(lab.started().is_empty());
+}
+
+#[test]
+fn a_published_report_has_all_its_pictures() {
+    let lab = Lab::new(&format!("{EXPERIMENT}{LENGTHS}"));
+    let report = lab.run(1, "").unwrap();
+    let path = publish_report(&report, &lab.path("published")).unwrap();
+    assert_eq!(path, lab.path("published/report.md"));
+    let text = lab.read("published/report.md");
+    assert_eq!(text, lab.read("out/report.md"));
+    let pictures: Vec<&str> = text
+        .split("](plots/")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .collect();
+    assert_eq!(pictures, ["lengths-eos.svg", "val_loss.svg"]);
+    for picture in pictures {
+        assert!(
+            lab.path("published/plots").join(picture).is_file(),
+            "{picture}"
+        );
+    }
+}
+
+#[test]
+fn invalid_configurations_are_usage_errors() {
+    let bad = Lab::new(&EXPERIMENT.replace("model.hidden", "bad"));
+    assert!(
+        bad.check_fails("cell \"wide\" is not valid:\nunknown key \"bad\"")
+            .is_usage()
+    );
+    let absent = Lab::new(&EXPERIMENT.replace("tests/fake", "tests/absent"));
+    assert!(absent.check_fails("no file tests/absent-s2s.sh").is_usage());
+    assert!(Lab::new("").check_fails("widths.toml: ").is_usage());
+}

@@ -1,0 +1,118 @@
+//! The experiments of `configs/experiments/`, by name. The engine is `s2s-lab`.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use s2s_lab::{Plan, publish_report, run_experiment, summary, write_report};
+use s2s_runlog::list_folder;
+
+use crate::{Usage, release};
+
+const FOLDER: &str = "configs/experiments";
+
+/// Train a grid of runs, evaluate them, and write a report with plots
+///
+/// The same as `s2s experiment configs/experiments/NAME.toml` with the release binary, which is built
+/// first. Finished runs are skipped and interrupted runs are resumed. Nothing is ever deleted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask experiment              # the default one: about five minutes
+  cargo xtask experiment default --jobs 2
+  cargo xtask experiment deepmind --jobs 2 --publish
+
+Output in runs/experiments/NAME/:
+  report.md report.json               the result
+  lengths.csv                         results by length, if there are evaluations by length
+  plots/                              the curves, as SVG and PNG
+  <cell>-seed<k>/                     a run, as `s2s train` writes it
+  logs/<cell>-seed<k>.log             the output of `s2s`")]
+pub(crate) struct Args {
+    /// Name of a file in configs/experiments/, without its extension
+    #[arg(default_value = "default")]
+    name: String,
+
+    /// Runs at a time; a single run uses all cores, parallel runs use one thread each
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
+
+    /// Use this `s2s` instead of building one; relative to the top of the repository
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+
+    /// Also write report and plots to configs/experiments/reports/NAME/, to be committed
+    #[arg(long)]
+    publish: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let path = find(Path::new(FOLDER), &args.name)?;
+    let folder = Plan::default_folder(&path);
+    let plan = Plan::read(path, folder)?;
+    let s2s = match &args.binary {
+        Some(path) => path.clone(),
+        None => release::build()?,
+    };
+    let report = run_experiment(plan, &s2s, args.jobs, &|event| eprintln!("{event}"))?;
+    println!("{}", summary(&report));
+    println!("report: {}", write_report(&report)?.display());
+    if args.publish {
+        let folder = Path::new(FOLDER).join("reports").join(&args.name);
+        let path = publish_report(&report, &folder)?;
+        println!("published: {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file of an experiment.
+fn find(folder: &Path, name: &str) -> Result<PathBuf> {
+    let files = list_folder(folder)?;
+    let names = files.iter().filter_map(|file| file.to_str());
+    let names: Vec<&str> = names
+        .filter_map(|file| file.strip_suffix(".toml"))
+        .collect();
+    match names.contains(&name) {
+        true => Ok(folder.join(format!("{name}.toml"))),
+        false => Err(Usage(unknown(name, folder, &names)).into()),
+    }
+}
+
+fn unknown(name: &str, folder: &Path, names: &[&str]) -> String {
+    // Names with a lower Jaro-Winkler similarity are not misspellings of each other.
+    const SIMILAR: f64 = 0.75;
+    let nearest = names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let guess = nearest.map_or_else(String::new, |(_, known)| {
+        format!("; did you mean {known:?}?")
+    });
+    format!(
+        "there is no experiment {name:?}{guess}\nin {}/: {}",
+        folder.display(),
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_error_for_an_unknown_name_lists_the_known_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["default.toml", "lengths.toml", "notes.md"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let message = |name| find(folder.path(), name).unwrap_err().to_string();
+        assert!(message("defualt").contains("did you mean \"default\"?"));
+        let unrelated = message("x");
+        assert!(!unrelated.contains("did you mean"), "{unrelated}");
+        assert!(unrelated.ends_with(": default, lengths"), "{unrelated}");
+    }
+}
