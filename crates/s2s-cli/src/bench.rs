@@ -11,7 +11,7 @@ use s2s_lab::statistics::median;
 use s2s_model::{
     BatchLoss, Greedy, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
 };
-use s2s_train::{ExperimentConfig, Place, Tally, Trainer, to_batch};
+use s2s_train::{ExperimentConfig, Runtime, Tally, Trainer, to_batch};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -116,14 +116,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         }
         draw_full_lengths(&mut config);
     }
-    let place = args.machine.place()?;
-    let mut trainer = Trainer::new(config, place.threads, &place.device)?;
+    let runtime = args.machine.runtime()?;
+    let mut trainer = Trainer::new(config, runtime.threads, &runtime.device)?;
     let timing = match args.work {
         Work::Step => step(&mut trainer, args.n)?,
         Work::Decode => decode(&trainer, args.n)?,
         Work::Data => data(&trainer, args.n)?,
     };
-    let record = Record::new(args.work, &trainer, &place, &timing);
+    let record = Record::new(args.work, &trainer, &runtime, &timing);
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
     } else {
@@ -222,7 +222,7 @@ impl Timing {
 }
 
 impl Record {
-    fn new(work: Work, trainer: &Trainer<Seq2Seq>, place: &Place, timing: &Timing) -> Self {
+    fn new(work: Work, trainer: &Trainer<Seq2Seq>, runtime: &Runtime, timing: &Timing) -> Self {
         let batch = trainer.data().source.batch(Split::Train, 0);
         let sizes = Workload {
             batch: batch.n_rows(),
@@ -250,7 +250,7 @@ impl Record {
         Self {
             work,
             kernels: trainer.model().kernels_name(),
-            threads: place.threads,
+            threads: runtime.threads,
             batch: sizes.batch,
             source_len: sizes.source_len,
             target_len: sizes.target_len,

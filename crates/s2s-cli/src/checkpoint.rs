@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Vocabulary;
-use s2s_model::{Numbers, Seq2Seq};
+use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{ExperimentConfig, Place, Trained, load_model};
+use s2s_train::{ExperimentConfig, Runtime, Trained, load_model};
 
 use crate::machine::MachineArgs;
 
@@ -34,30 +34,36 @@ pub(crate) struct Loaded {
     pub(crate) config: ExperimentConfig,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) step: u64,
-    pub(crate) place: Place,
+    pub(crate) runtime: Runtime,
 }
 
 impl CheckpointArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        self.load_with(Numbers::Finite)
+        self.load_with(NonFinite::Reject)
     }
 
-    pub(crate) fn load_with(&self, numbers: Numbers) -> anyhow::Result<Loaded> {
-        let place = self.machine.place()?;
+    pub(crate) fn load_with(&self, numbers: NonFinite) -> anyhow::Result<Loaded> {
+        let runtime = self.machine.runtime()?;
         let dir = RunDir::open(&self.dir)?;
         let Trained {
             model,
             config,
             vocabulary,
             step,
-        } = load_model(&dir, self.checkpoint, numbers, place.threads, &place.device)?;
+        } = load_model(
+            &dir,
+            self.checkpoint,
+            numbers,
+            runtime.threads,
+            &runtime.device,
+        )?;
         Ok(Loaded {
             dir,
             model,
             config,
             vocabulary,
             step,
-            place,
+            runtime,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
-use s2s_train::{Place, open_device, tensor_message};
+use s2s_train::{Runtime, open_device, tensor_message};
 
 use crate::STACK_BYTES;
 use crate::failure::{FEWER_THREADS, Stuck, Usage};
@@ -23,7 +23,7 @@ pub(crate) struct MachineArgs {
 
 impl MachineArgs {
     /// Opens the device, and bounds the threads of this process: to be called once.
-    pub(crate) fn place(&self) -> anyhow::Result<Place> {
+    pub(crate) fn runtime(&self) -> anyhow::Result<Runtime> {
         let device = open_device(&self.device).map_err(|error| Usage(tensor_message(&error)))?;
         let threads = self
             .threads
@@ -38,7 +38,7 @@ impl MachineArgs {
                 next: FEWER_THREADS.to_owned(),
             })?;
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
-        Ok(Place {
+        Ok(Runtime {
             device,
             device_name: self.device.clone(),
             threads,

@@ -1,10 +1,9 @@
 //! How far training is: a bar on a terminal, and a line for each evaluation.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use s2s_lab::statistics::percent;
-use s2s_train::{EvalEvent, Observer, Result, StepRecord, Tally};
+use s2s_train::{EvalEvent, Flow, Observer, Result, StepRecord, Tally};
 
 use crate::ui::Ui;
 
@@ -35,7 +34,7 @@ impl Drop for Progress<'_> {
 }
 
 impl Observer for Progress<'_> {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         self.tally += record.tally;
         self.ui.move_bar(record.step, || {
             format!(
@@ -45,10 +44,10 @@ impl Observer for Progress<'_> {
                 self.tally.n_tokens as f64 / self.since.elapsed().as_secs_f64(),
             )
         });
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 
-    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
         let metrics = event.metrics;
         let epoch = metrics.epoch.map(|epoch| format!("{epoch:.2}"));
         self.ui.talk(row([
@@ -63,7 +62,7 @@ impl Observer for Progress<'_> {
             if metrics.is_best { "best" } else { "" }.to_owned(),
         ]));
         (self.tally, self.since) = (Tally::default(), Instant::now());
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 }
 

@@ -42,12 +42,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         ui.data(&report::of(&dir, &record)?)?;
         return Ok(0);
     }
-    let place = args.machine.place()?;
-    let run = Run::resume(&args.dir, &place)?;
+    let runtime = args.machine.runtime()?;
+    let run = Run::resume(&args.dir, &runtime)?;
     for reason in run.passed_over() {
         ui.talk(format!("passed over: {reason}"));
     }
-    session::run(run, &place, ui)
+    session::run(run, &runtime, ui)
 }
 
 /// What became of the run, if it came to its end. A record that cannot be read is written anew.

@@ -3,7 +3,7 @@
 use console::style;
 use reverse_data::Vocabulary;
 use s2s_runlog::{LogFailure, RunRecord, RunStatus};
-use s2s_train::{ExperimentConfig, Place, Run};
+use s2s_train::{ExperimentConfig, Run, Runtime};
 
 use crate::progress::Progress;
 use crate::shell::{program, quote};
@@ -12,9 +12,9 @@ use crate::ui::Ui;
 use crate::{picture, report};
 
 /// Trains until the end or until a signal, and reports. Returns the exit code.
-pub(crate) fn run(mut run: Run, place: &Place, ui: &Ui) -> anyhow::Result<u8> {
+pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8> {
     let mut signals = Signals::catch(ui)?;
-    ui.talk(introduction(&run, place));
+    ui.talk(introduction(&run, runtime));
     let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
     let mut progress = Progress::start(ui, done, total);
     let result = run.train(&mut [&mut progress, &mut signals], picture::attention);
@@ -55,7 +55,7 @@ pub(crate) fn tell_failures(record: &RunRecord, ui: &Ui) {
 }
 
 /// What is trained, on what, by what, and where.
-fn introduction(run: &Run, place: &Place) -> String {
+fn introduction(run: &Run, runtime: &Runtime) -> String {
     let trainer = run.trainer();
     let (config, step) = (trainer.config(), trainer.state().step);
     let from = match step {
@@ -75,9 +75,9 @@ fn introduction(run: &Run, place: &Place) -> String {
         config.seed,
         indent(&report),
         trainer.model().params().n_elements(),
-        place.device_name,
+        runtime.device_name,
         trainer.model().kernels_name(),
-        match place.threads {
+        match runtime.threads {
             1 => "1 thread".to_owned(),
             threads => format!("{threads} threads"),
         },

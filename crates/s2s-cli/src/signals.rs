@@ -1,11 +1,10 @@
 //! Ctrl-C and SIGTERM: once to save and stop, twice to stop at once.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use s2s_train::{Observer, Result, StepRecord};
+use s2s_train::{Flow, Observer, Result, StepRecord};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -46,24 +45,24 @@ impl<'a> Signals<'a> {
         128 + self.received.load(Ordering::SeqCst) as u8
     }
 
-    fn flow(&mut self) -> ControlFlow<()> {
+    fn flow(&mut self) -> Flow {
         if !self.is_received() {
-            return ControlFlow::Continue(());
+            return Flow::Continue;
         }
         if !self.is_told {
             self.ui.talk("stopping; once more to stop at once");
             self.is_told = true;
         }
-        ControlFlow::Break(())
+        Flow::Interrupt
     }
 }
 
 impl Observer for Signals<'_> {
-    fn on_step(&mut self, _: &StepRecord) -> Result<ControlFlow<()>> {
+    fn on_step(&mut self, _: &StepRecord) -> Result<Flow> {
         Ok(self.flow())
     }
 
-    fn on_eval_batch(&mut self) -> Result<ControlFlow<()>> {
+    fn on_eval_batch(&mut self) -> Result<Flow> {
         Ok(self.flow())
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use s2s_runlog::Error as RunLogError;
-use s2s_train::{Error, ExperimentConfig, Place, Result, Run};
+use s2s_train::{Error, ExperimentConfig, Result, Run, Runtime};
 
 use crate::config::ConfigArgs;
 use crate::machine::MachineArgs;
@@ -36,12 +36,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let config = args.config.load()?;
     let given = args.config.given()?;
-    let place = args.machine.place()?;
+    let runtime = args.machine.runtime()?;
     let run = match &args.run_dir {
-        Some(dir) => Run::create(dir, config, &given, &place)?,
-        None => create_named(args.config.config.as_deref(), config, &given, &place)?,
+        Some(dir) => Run::create(dir, config, &given, &runtime)?,
+        None => create_named(args.config.config.as_deref(), config, &given, &runtime)?,
     };
-    session::run(run, &place, ui)
+    session::run(run, &runtime, ui)
 }
 
 /// A run under the first free name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
@@ -49,7 +49,7 @@ fn create_named(
     file: Option<&Path>,
     config: ExperimentConfig,
     given: &str,
-    place: &Place,
+    runtime: &Runtime,
 ) -> Result<Run> {
     let stem = file.and_then(Path::file_stem).unwrap_or("default".as_ref());
     let name = format!("{}-seed{}", stem.to_string_lossy(), config.seed);
@@ -57,7 +57,7 @@ fn create_named(
     let mut number = 1;
     loop {
         if !path.exists() {
-            match Run::create(&path, config.clone(), given, place) {
+            match Run::create(&path, config.clone(), given, runtime) {
                 // Another process was faster.
                 Err(Error::RunLog(RunLogError::Exists { .. } | RunLogError::Busy { .. })) => {}
                 result => return result,

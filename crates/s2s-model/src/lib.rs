@@ -63,4 +63,4 @@ pub use loss::BatchLoss;
 pub use params::{Init, Params, Scope};
 pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};
 pub use seq2seq::{Builder, ForwardOutput, MAX_REFERENCE_LEN, REFERENCE_STACK_BYTES, Seq2Seq};
-pub use weights::{Numbers, load_tensors, load_weights, save_tensors, save_weights};
+pub use weights::{NonFinite, load_tensors, load_weights, save_tensors, save_weights};

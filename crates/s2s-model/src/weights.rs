@@ -17,13 +17,13 @@ use crate::{CellKind, Params};
 const ENTRY_BYTES: usize = 256;
 const SPARE_BYTES: usize = 64 << 10;
 
-/// Which numbers are taken from a file.
+/// What to do with NaN and infinities in a file. Training never writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbers {
-    /// Finite ones: what training writes.
-    Finite,
-    /// NaN and the infinities as well.
-    Any,
+pub enum NonFinite {
+    /// Refuse the file.
+    Reject,
+    /// Load them.
+    Accept,
 }
 
 /// The named parameters as a safetensors file.
@@ -133,7 +133,7 @@ impl ::safetensors::View for InPlace<'_> {
 ///
 /// # Errors
 /// As [`load_tensors`]; where the file has the weights of another cell, the message says so.
-pub fn load_weights(params: &Params, bytes: &[u8], numbers: Numbers) -> Result<()> {
+pub fn load_weights(params: &Params, bytes: &[u8], non_finite: NonFinite) -> Result<()> {
     let named: Vec<(&str, &Tensor)> = params
         .iter()
         .map(|(name, var)| (name, var.as_tensor()))
@@ -149,7 +149,7 @@ pub fn load_weights(params: &Params, bytes: &[u8], numbers: Numbers) -> Result<(
             );
         }
     }
-    let loaded = take(&file, &named, numbers)?;
+    let loaded = take(&file, &named, non_finite)?;
     let vars = params.iter().map(|(_, var)| var);
     vars.zip(loaded)
         .try_for_each(|(var, tensor)| var.set(&tensor))
@@ -167,9 +167,9 @@ pub fn load_weights(params: &Params, bytes: &[u8], numbers: Numbers) -> Result<(
 pub fn load_tensors(
     bytes: &[u8],
     like: &[(&str, &Tensor)],
-    numbers: Numbers,
+    non_finite: NonFinite,
 ) -> Result<Vec<Tensor>> {
-    take(&open(bytes, like)?, like, numbers)
+    take(&open(bytes, like)?, like, non_finite)
 }
 
 /// A file that has each of its tensors once, and a header that one with these names may have.
@@ -184,7 +184,11 @@ fn open<'a>(bytes: &'a [u8], like: &[(&str, &Tensor)]) -> Result<SafeTensors<'a>
     SafeTensors::deserialize(bytes).map_err(candle_core::Error::wrap)
 }
 
-fn take(file: &SafeTensors<'_>, like: &[(&str, &Tensor)], numbers: Numbers) -> Result<Vec<Tensor>> {
+fn take(
+    file: &SafeTensors<'_>,
+    like: &[(&str, &Tensor)],
+    non_finite: NonFinite,
+) -> Result<Vec<Tensor>> {
     let known: BTreeSet<&str> = like.iter().map(|(name, _)| *name).collect();
     let found: BTreeSet<&str> = file.names().into_iter().collect();
     if let Some(name) = found.difference(&known).next() {
@@ -205,7 +209,7 @@ fn take(file: &SafeTensors<'_>, like: &[(&str, &Tensor)], numbers: Numbers) -> R
             );
         }
         let tensor = view.load(like.device())?;
-        if numbers == Numbers::Finite && !is_finite(&tensor)? {
+        if non_finite == NonFinite::Reject && !is_finite(&tensor)? {
             bail!("{name} has numbers that are not finite");
         }
         Ok(tensor)
@@ -303,7 +307,7 @@ mod tests {
     #[test]
     fn weights_round_trip() -> Result<()> {
         let (from, to) = (params(1, 4), params(2, 4));
-        load_weights(&to, &save_weights(&from)?, Numbers::Finite)?;
+        load_weights(&to, &save_weights(&from)?, NonFinite::Reject)?;
         assert_eq!(values(&from), values(&to));
         Ok(())
     }
@@ -378,7 +382,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(model: &Params, bytes: &[u8], says: &str) {
-        let error = load_weights(model, bytes, Numbers::Finite).unwrap_err();
+        let error = load_weights(model, bytes, NonFinite::Reject).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
 
@@ -396,9 +400,9 @@ mod tests {
         let a = r#""a":{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]}"#;
         let b = r#""b":{"dtype":"F32","shape":[3],"data_offsets":[32,44]}"#;
         let good = file(&format!("{{{a},{b}}}"), 44);
-        load_weights(&model, &good, Numbers::Finite).unwrap();
+        load_weights(&model, &good, NonFinite::Reject).unwrap();
         let noted = format!(r#"{{"__metadata__":{{"format":"pt"}},{a},{b}}}"#);
-        load_weights(&model, &file(&noted, 44), Numbers::Finite).unwrap();
+        load_weights(&model, &file(&noted, 44), NonFinite::Reject).unwrap();
 
         let deep = format!(r#"{{"a":{}"#, "[".repeat(500));
         let many = format!("{{{a},{b},{}}}", [a; 2000].join(","));
@@ -443,7 +447,7 @@ mod tests {
             let bytes = save_weights(&other)?;
             check_refused(&model, &bytes, "b has numbers that are not finite");
             assert_eq!(values(&model), before);
-            load_weights(&model, &bytes, Numbers::Any)?;
+            load_weights(&model, &bytes, NonFinite::Accept)?;
             assert_eq!(values(&model)[0], values(&other)[0]);
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::fmt;
 
 use candle_core::Tensor;
 use s2s_kernels::Moments;
-use s2s_model::{Numbers, Params, load_tensors, load_weights, save_tensors};
+use s2s_model::{NonFinite, Params, load_tensors, load_weights, save_tensors};
 use s2s_runlog::{Checkpoint, CheckpointName, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -96,8 +96,14 @@ pub struct TrainState {
     pub best: Option<Best>,
     /// Evaluations since then.
     pub n_stale: u64,
+    /// SHA-256 of samples of the data; empty in checkpoints of older versions, which are not compared.
+    #[serde(default)]
+    pub data_sha256: String,
     /// Whether the target was reached.
     pub is_target_reached: bool,
+    /// Whether an observer finished the run.
+    #[serde(default)]
+    pub is_stopped: bool,
     /// The plateau schedule's memory.
     pub plateau: Plateau,
     /// Training figures since the last evaluation.
@@ -180,9 +186,9 @@ pub(crate) fn check_config(
 pub(crate) fn load_params(
     params: &Params,
     checkpoint: &Checkpoint,
-    numbers: Numbers,
+    non_finite: NonFinite,
 ) -> Result<()> {
-    load_weights(params, checkpoint.file(PARAMS)?, numbers)
+    load_weights(params, checkpoint.file(PARAMS)?, non_finite)
         .map_err(|e| unfit(checkpoint, PARAMS, &e))
 }
 
@@ -203,12 +209,16 @@ pub(crate) fn load(
 ) -> Result<()> {
     let loaded = load_state(checkpoint)?;
     check_config(checkpoint, &loaded, &state.config_sha256)?;
+    if !loaded.data_sha256.is_empty() && loaded.data_sha256 != state.data_sha256 {
+        let reason = "it was trained on other data than the run has".to_owned();
+        return Err(misfit(checkpoint, reason));
+    }
     if let Some(key) = loaded.misfit(steps, batch_size) {
         let reason = format!("{STATE}: {key} is not what training to step {steps} may leave");
         return Err(misfit(checkpoint, reason));
     }
     let moments = load_moments(params, checkpoint)?;
-    load_params(params, checkpoint, Numbers::Finite)?;
+    load_params(params, checkpoint, NonFinite::Reject)?;
     optimizer
         .set_moments(moments)
         .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
@@ -230,7 +240,7 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
                 .map(|name| (name.as_str(), var.as_tensor()))
         })
         .collect();
-    let loaded = load_tensors(checkpoint.file(MOMENTS)?, &like, Numbers::Finite)
+    let loaded = load_tensors(checkpoint.file(MOMENTS)?, &like, NonFinite::Reject)
         .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
     Ok(loaded
         .chunks_exact(2)

@@ -23,12 +23,23 @@ pub struct Data {
     pub corpus: Option<CorpusRecord>,
 }
 
+impl Data {
+    /// Data from code: any source of batches.
+    pub fn new(source: impl BatchSource + 'static) -> Self {
+        Self {
+            source: Arc::new(source),
+            corpus: None,
+        }
+    }
+}
+
 /// The data that a configuration asks for, in batches for training.
 ///
 /// # Errors
 /// If it cannot be drawn; if a file of the corpus cannot be read, or a line of it cannot be used; if
 /// the corpus asks for more memory than there is.
 pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
+    config.validate()?;
     let batch_size = config.train.batch_size;
     if !config.data.is_text() {
         return Ok(Data {
@@ -86,6 +97,33 @@ pub fn reopen_data(dir: &RunDir, config: &ExperimentConfig) -> Result<Data> {
         }
     }
     Ok(data)
+}
+
+/// SHA-256 of a data source's vocabulary and of its first samples of each split, in hexadecimal: two
+/// sources with one identity are taken for the same data.
+pub(crate) fn data_identity(source: &dyn BatchSource) -> String {
+    const N_SAMPLES: u64 = 16;
+    let vocabulary = source.vocabulary();
+    let mut digest = Sha256::new();
+    let mut add = |number: u64| digest.update(number.to_le_bytes());
+    for id in [
+        vocabulary.size() as u64,
+        vocabulary.bos().into(),
+        vocabulary.eos().into(),
+    ] {
+        add(id);
+    }
+    for split in Split::ALL {
+        let n = source.n_samples(split).unwrap_or(N_SAMPLES).min(N_SAMPLES);
+        add(n);
+        for example in (0..n).map(|index| source.example(split, index)) {
+            for tokens in [&example.source, &example.target] {
+                add(tokens.len() as u64);
+                tokens.iter().for_each(|token| add((*token).into()));
+            }
+        }
+    }
+    hex(&digest.finalize())
 }
 
 /// What the tokens of a run mean, without its data; and the record of its corpus, if it has one.

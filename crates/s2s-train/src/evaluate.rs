@@ -4,7 +4,7 @@ use reverse_data::{BatchSource, Example, Split, Vocabulary, mark_source};
 use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source, Stop};
 use s2s_runlog::{AttentionRecord, EvalRecord};
 
-use crate::{Model, Observer, Result, Tally, to_batch};
+use crate::{Flow, Model, Observer, Result, Tally, to_batch};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
@@ -68,7 +68,7 @@ pub(crate) fn evaluate_observed(
     let mut evaluation = Evaluation::default();
     for step in 0..data.n_batches(split).unwrap_or(0) {
         for observer in observers.iter_mut() {
-            if observer.on_eval_batch()?.is_break() {
+            if observer.on_eval_batch()? == Flow::Interrupt {
                 return Ok(None);
             }
         }

@@ -51,6 +51,7 @@ pub use config::{
     ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,
     ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
 };
+pub(crate) use data::data_identity;
 pub use data::{Data, open_data, reopen_data};
 pub use device::open_device;
 pub use error::{Error, LastFinite, Result, tensor_message};
@@ -58,9 +59,9 @@ pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
 pub use metrics::Tally;
 pub use model::Model;
-pub use observer::{Collector, EvalEvent, Observer, Picture, Render, RunWriter, StepRecord};
+pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
 pub use optim::{Adam, global_norm};
-pub use run::{Place, Run, Trained, load_model};
+pub use run::{Run, Runtime, Trained, load_model, load_model_with};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use reverse_data::{Split, Vocabulary};
-use s2s_model::{Numbers, Seq2Seq};
+use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
 use s2s_runlog::{
     Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
     LogFailure, RunDir, RunLock, RunRecord, RunStart, RunStatus, read_checkpoint, read_json,
@@ -15,8 +15,8 @@ use s2s_runlog::{
 use crate::data::remembered;
 use crate::observer::{Log, beside};
 use crate::{
-    Error, Evaluation, ExperimentConfig, Observer, Render, Result, RunWriter, StopReason, Trainer,
-    attention_of, checkpoint, load_config, open_data, reopen_data, tokens_of,
+    Error, Evaluation, ExperimentConfig, Model, Observer, Render, Result, RunWriter, StopReason,
+    Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
 };
 
 /// Samples of the test split whose attention is kept at the end of a run, ...
@@ -24,25 +24,25 @@ const N_SAMPLES: usize = 8;
 /// Of these, the first so many wrong ones are chosen before all others.
 const N_WRONG_SAMPLES: usize = 4;
 
-/// Where and by what a run is made.
+/// The device and the threads of a process, and its command line, for the record of a run.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// Where tensors live.
+pub struct Runtime {
+    /// The device of all tensors.
     pub device: Device,
     /// Its name, as the user gave it.
     pub device_name: String,
-    /// Threads of the kernels; no result depends on it.
+    /// Threads of the fast path. No result depends on it.
     pub threads: usize,
-    /// The command line, for the record.
+    /// The command line.
     pub command: Vec<String>,
 }
 
-/// A run that holds its directory.
+/// A run that holds the lock of its directory.
 #[derive(Debug)]
-pub struct Run {
+pub struct Run<M = Seq2Seq> {
     dir: RunDir,
     _lock: RunLock,
-    trainer: Trainer<Seq2Seq>,
+    trainer: Trainer<M>,
     passed_over: Vec<String>,
 }
 
@@ -50,25 +50,52 @@ impl Run {
     /// Starts a run in a folder of its own. `given` is the configuration file as it was given.
     ///
     /// # Errors
-    /// If the folder has files already (they are left as they are), or cannot be written.
+    /// If the folder is not empty (nothing in it is changed), or cannot be written.
     pub fn create(
         path: impl Into<PathBuf>,
         config: ExperimentConfig,
         given: &str,
-        place: &Place,
+        runtime: &Runtime,
     ) -> Result<Self> {
-        let trainer = Trainer::new(config, place.threads, &place.device)?;
+        let trainer = Trainer::new(config, runtime.threads, &runtime.device)?;
+        Self::create_with(path, trainer, given, runtime)
+    }
+
+    /// Resumes a run from its last checkpoint, or from its start if it has none.
+    ///
+    /// # Errors
+    /// If there is no such run, another process has it, its data have changed, or its checkpoint is
+    /// damaged.
+    pub fn resume(path: impl Into<PathBuf>, runtime: &Runtime) -> Result<Self> {
+        Self::resume_with(path, |dir, config| {
+            let data = reopen_data(dir, &config)?;
+            Trainer::with_data(config, data, runtime.threads, &runtime.device)
+        })
+    }
+}
+
+impl<M: Model + Send> Run<M> {
+    /// Starts a run of any model and data: those of `trainer`, which has not taken a step.
+    ///
+    /// # Errors
+    /// If the folder is not empty (nothing in it is changed), or cannot be written.
+    pub fn create_with(
+        path: impl Into<PathBuf>,
+        trainer: Trainer<M>,
+        given: &str,
+        runtime: &Runtime,
+    ) -> Result<Self> {
         let dir = RunDir::create(path)?;
         let lock = dir.lock()?;
         if RunDir::open(dir.path()).is_ok() {
-            // Another process was here before the lock.
+            // Another process created the run before the lock was taken.
             let path = dir.path().to_owned();
             return Err(RunLogError::Exists { path }.into());
         }
         dir.write_start(&RunStart {
             config: given,
             corpus: trainer.data().corpus.as_ref(),
-            environment: &environment(trainer.model(), place),
+            environment: &environment(trainer.model(), runtime),
             resolved_config: &trainer.config().to_toml()?,
         })?;
         Ok(Self {
@@ -79,21 +106,19 @@ impl Run {
         })
     }
 
-    /// Goes on with a run from its last checkpoint, or from its start if it never came to one.
+    /// Resumes a run of any model and data. `build` makes the trainer from the run's configuration, as it
+    /// was made for [`create_with`](Self::create_with).
     ///
     /// # Errors
-    /// If there is no such run, another process has it, or its checkpoint is damaged.
-    pub fn resume(path: impl Into<PathBuf>, place: &Place) -> Result<Self> {
+    /// Those of [`resume`](Run::resume), and those of `build`.
+    pub fn resume_with(
+        path: impl Into<PathBuf>,
+        build: impl FnOnce(&RunDir, ExperimentConfig) -> Result<Trainer<M>>,
+    ) -> Result<Self> {
         let dir = RunDir::open(path)?;
         let lock = dir.lock()?;
         let config = load_config(Some(&dir.resolved_config()), &[])?;
-        let data = if dir.corpus().exists() {
-            reopen_data(&dir, &config)?
-        } else {
-            open_data(&config)? // it was stopped before it wrote down what its corpus was
-        };
-        let mut trainer = Trainer::with_data(config, data, place.threads, &place.device)?;
-        write_corpus(&dir, &trainer)?;
+        let mut trainer = build(&dir, config)?;
         let mut passed_over = Vec::new();
         match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
             Ok(checkpoint) => {
@@ -104,7 +129,7 @@ impl Run {
             Err(error) => return Err(error.into()),
         }
         for name in [CheckpointName::Best, CheckpointName::Last] {
-            settle_checkpoint(dir.checkpoint(name))?; // there may be no save to come that would
+            settle_checkpoint(dir.checkpoint(name))?; // in case no further save does it
         }
         Ok(Self {
             dir,
@@ -116,7 +141,7 @@ impl Run {
 
     /// The trainer. After [`train`](Self::train) its model is that of the best checkpoint, its state
     /// that of the last step.
-    pub fn trainer(&self) -> &Trainer<Seq2Seq> {
+    pub fn trainer(&self) -> &Trainer<M> {
         &self.trainer
     }
 
@@ -201,7 +226,8 @@ impl Run {
     ) -> Result<Option<(EvalRecord, Option<LogFailure>)>> {
         let (model, config) = (self.trainer.model(), self.trainer.config());
         let (best, corpus) = (CheckpointName::Best, self.trainer.data().corpus.as_ref());
-        let step = load_into(model, &self.dir, best, Numbers::Finite, config, corpus)?;
+        let params = model.params();
+        let step = load_into(params, &self.dir, best, NonFinite::Reject, config, corpus)?;
         let result = self.trainer.evaluate(Split::Test, observers)?;
         let Some(result) = result else {
             return Ok(None);
@@ -261,36 +287,60 @@ impl Run {
     }
 }
 
-/// A trained model, with what it was trained by.
+/// A trained model with the configuration of its run.
 #[derive(Debug)]
-pub struct Trained {
+pub struct Trained<M = Seq2Seq> {
     /// The model.
-    pub model: Seq2Seq,
+    pub model: M,
     /// The configuration of its run.
     pub config: ExperimentConfig,
-    /// What its tokens mean.
+    /// The meaning of its tokens.
     pub vocabulary: Vocabulary,
-    /// The step that it was saved at.
+    /// The step of its checkpoint.
     pub step: u64,
 }
 
-/// The model of a checkpoint. Data are not looked at: all that is needed stands in the run's folder.
+/// Loads the model of a checkpoint. The data are not read: the run's folder has everything that is
+/// needed.
 ///
 /// # Errors
-/// If there is no such run or checkpoint, or it is damaged or of another shape, or has numbers that
-/// are not to be taken.
+/// If there is no such run or checkpoint, or it is damaged, of another shape, or has numbers that
+/// `non_finite` rejects.
 pub fn load_model(
     dir: &RunDir,
     name: CheckpointName,
-    numbers: Numbers,
+    non_finite: NonFinite,
     threads: usize,
     device: &Device,
 ) -> Result<Trained> {
+    load_model_with(dir, name, non_finite, |config, tokens| {
+        let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+        model.set_threads(threads);
+        Ok(model)
+    })
+}
+
+/// Loads the checkpoint of any model, which `build` makes from the run's configuration.
+///
+/// # Errors
+/// Those of [`load_model`], and those of `build`.
+pub fn load_model_with<M: Model>(
+    dir: &RunDir,
+    name: CheckpointName,
+    non_finite: NonFinite,
+    build: impl FnOnce(&ExperimentConfig, Tokens) -> Result<M>,
+) -> Result<Trained<M>> {
     let config = load_config(Some(&dir.resolved_config()), &[])?;
     let (vocabulary, corpus) = remembered(dir, &config.data)?;
-    let knowledge = (&vocabulary, corpus.as_ref());
-    let (mut model, step) = load(dir, name, numbers, &config, knowledge, device)?;
-    model.set_threads(threads);
+    let model = build(&config, tokens_of(&vocabulary))?;
+    let step = load_into(
+        model.params(),
+        dir,
+        name,
+        non_finite,
+        &config,
+        corpus.as_ref(),
+    )?;
     Ok(Trained {
         model,
         config,
@@ -299,27 +349,13 @@ pub fn load_model(
     })
 }
 
-fn load(
-    dir: &RunDir,
-    name: CheckpointName,
-    numbers: Numbers,
-    config: &ExperimentConfig,
-    (vocabulary, corpus): (&Vocabulary, Option<&CorpusRecord>),
-    device: &Device,
-) -> Result<(Seq2Seq, u64)> {
-    let tokens = tokens_of(vocabulary);
-    let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
-    let step = load_into(&model, dir, name, numbers, config, corpus)?;
-    Ok((model, step))
-}
-
-/// Sets a model's parameters from a checkpoint, and says what step it was saved at. They are set
-/// before it is known whether it is one of this configuration.
+/// Sets parameters from a checkpoint, and returns the step of the checkpoint. They are set before the
+/// configuration is compared.
 fn load_into(
-    model: &Seq2Seq,
+    params: &Params,
     dir: &RunDir,
     name: CheckpointName,
-    numbers: Numbers,
+    non_finite: NonFinite,
     config: &ExperimentConfig,
     corpus: Option<&CorpusRecord>,
 ) -> Result<u64> {
@@ -327,18 +363,11 @@ fn load_into(
     for reason in found.rejected() {
         tracing::warn!("{reason}; using {}", found.path().display());
     }
-    // Shapes before fingerprints: which parameter differs says more than that something does.
-    checkpoint::load_params(model.params(), &found, numbers)?;
+    // Shapes before fingerprints: a message that names a parameter tells more.
+    checkpoint::load_params(params, &found, non_finite)?;
     let state = checkpoint::load_state(&found)?;
     checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
     Ok(state.step)
-}
-
-fn write_corpus(dir: &RunDir, trainer: &Trainer<Seq2Seq>) -> Result<()> {
-    if let Some(corpus) = &trainer.data().corpus {
-        write_json(dir.corpus(), corpus)?;
-    }
-    Ok(())
 }
 
 fn status_of(reason: StopReason) -> RunStatus {
@@ -358,16 +387,16 @@ fn passed(checkpoint: &Checkpoint) -> Vec<String> {
         .collect()
 }
 
-fn environment(model: &Seq2Seq, place: &Place) -> Environment {
+fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         cpu: cpu_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        threads: place.threads,
-        device: place.device_name.clone(),
+        threads: runtime.threads,
+        device: runtime.device_name.clone(),
         kernels: model.kernels_name().to_owned(),
-        command: place.command.clone(),
+        command: runtime.command.clone(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The training loop.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,9 +10,10 @@ use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use crate::finite::{self, NotFinite};
 use crate::{
-    Adam, Best, Data, Error, EvalEvent, Evaluation, ExperimentConfig, LastFinite, Model, Observer,
-    Result, Snapshot, StepRecord, Tally, TrainState, attention_of, checkpoint, evaluate_observed,
-    forcing_ratio, global_norm, learning_rate, open_data, to_batch, tokens_of,
+    Adam, Best, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
+    Observer, Result, Snapshot, StepRecord, Tally, TrainState, attention_of, checkpoint,
+    data_identity, evaluate_observed, forcing_ratio, global_norm, learning_rate, open_data,
+    to_batch, tokens_of,
 };
 
 /// Tokens of the probe at most, where lengths can be chosen: a picture of more shows less.
@@ -39,11 +39,11 @@ pub struct Trainer<M> {
 pub enum StopReason {
     /// All steps are done.
     Finished,
-    /// The validation loss stopped improving.
+    /// The validation loss stopped improving, or an observer finished the run.
     StoppedEarly,
     /// The validation exact match reached its target.
     TargetReached,
-    /// An observer asked for it; the run can go on.
+    /// An observer interrupted it; the run can be resumed.
     Interrupted,
 }
 
@@ -75,11 +75,12 @@ impl Trainer<Seq2Seq> {
 }
 
 impl<M: Model> Trainer<M> {
-    /// Any model, before its first step.
+    /// A trainer for any model and data, before the first step.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
     pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+        config.validate()?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
         let train = &config.train;
         let (clip_norm, decay) = (train.clip_norm.get(), train.weight_decay.get());
@@ -90,6 +91,7 @@ impl<M: Model> Trainer<M> {
             optimizer: Adam::new(model.params(), clip_norm, decay)?,
             state: TrainState {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
+                data_sha256: data_identity(&*data.source),
                 ..TrainState::default()
             },
             snapshot: Arc::default(),
@@ -125,7 +127,7 @@ impl<M: Model> Trainer<M> {
     pub fn run(&mut self, observers: &mut [&mut dyn Observer]) -> Result<StopReason> {
         let mut clock = Clock::start();
         while !self.is_done() {
-            if let Some(reason) = self.ended() {
+            if let Some(reason) = self.ended().filter(|_| !self.is_eval_due()) {
                 return Ok(reason);
             }
             let flow = if self.is_eval_due() {
@@ -133,8 +135,12 @@ impl<M: Model> Trainer<M> {
             } else {
                 self.watched_step(&mut clock, observers)?
             };
-            if flow.is_break() && !self.is_done() {
-                return Ok(self.ended().unwrap_or(StopReason::Interrupted));
+            match flow {
+                Flow::Interrupt if !self.is_done() => {
+                    return Ok(self.ended().unwrap_or(StopReason::Interrupted));
+                }
+                Flow::Finish => self.state.is_stopped = true,
+                Flow::Interrupt | Flow::Continue => {}
             }
         }
         Ok(self.ended().unwrap_or(StopReason::Finished))
@@ -238,9 +244,10 @@ impl<M: Model> Trainer<M> {
     /// Why the run is over before its last step, if it is.
     fn ended(&self) -> Option<StopReason> {
         let patience = self.config.train.patience;
+        let is_stale = patience > 0 && self.state.n_stale >= patience;
         if self.state.is_target_reached {
             Some(StopReason::TargetReached)
-        } else if patience > 0 && self.state.n_stale >= patience {
+        } else if self.state.is_stopped || is_stale {
             Some(StopReason::StoppedEarly)
         } else {
             None
@@ -254,8 +261,8 @@ impl<M: Model> Trainer<M> {
     /// Whether the steps since the last evaluation are to be followed by another.
     fn is_eval_due(&self) -> bool {
         let step = self.state.step;
-        let is_moment = step.is_multiple_of(self.eval_every) || step == self.total_steps;
-        is_moment && self.state.n_steps > 0
+        let is_last = step == self.total_steps || self.state.is_stopped;
+        (is_last || step.is_multiple_of(self.eval_every)) && self.state.n_steps > 0
     }
 
     /// A step, and a checkpoint if an observer stops the run after it.
@@ -263,16 +270,16 @@ impl<M: Model> Trainer<M> {
         &mut self,
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
-    ) -> Result<ControlFlow<()>> {
+    ) -> Result<Flow> {
         let before = Instant::now();
         let record = self.step()?;
         clock.train_secs += before.elapsed().as_secs_f64();
         clock.n_tokens += record.tally.n_tokens;
         let flow = tell(observers, |observer| observer.on_step(&record))?;
-        if flow.is_break() {
-            self.checkpoint(false, observers)?.is_break();
+        match flow {
+            Flow::Interrupt => Ok(flow.max(self.checkpoint(IsBest::No, observers)?)),
+            Flow::Finish | Flow::Continue => Ok(flow),
         }
-        Ok(flow)
     }
 
     /// An evaluation and its checkpoint; or, if an observer stops the run within it, a checkpoint
@@ -281,11 +288,10 @@ impl<M: Model> Trainer<M> {
         &mut self,
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
-    ) -> Result<ControlFlow<()>> {
+    ) -> Result<Flow> {
         let before = Instant::now();
         let Some(result) = self.evaluate(Split::Val, observers)? else {
-            self.checkpoint(false, observers)?.is_break();
-            return Ok(ControlFlow::Break(()));
+            return Ok(Flow::Interrupt.max(self.checkpoint(IsBest::No, observers)?));
         };
         let (metrics, probe) = self.take_note(&result)?;
         let timing = clock.read(self.state.step, before);
@@ -294,8 +300,13 @@ impl<M: Model> Trainer<M> {
             timing: &timing,
             probe: &probe,
         };
-        let mut flow = tell(observers, |observer| observer.on_eval(&event))?;
-        flow = either(flow, self.checkpoint(metrics.is_best, observers)?);
+        let flow = tell(observers, |observer| observer.on_eval(&event))?;
+        self.state.is_stopped |= flow == Flow::Finish; // in this checkpoint already
+        let is_best = match metrics.is_best {
+            true => IsBest::Yes,
+            false => IsBest::No,
+        };
+        let flow = flow.max(self.checkpoint(is_best, observers)?);
         clock.lap();
         Ok(flow)
     }
@@ -343,11 +354,7 @@ impl<M: Model> Trainer<M> {
     }
 
     /// Has the state saved. What is not finite never gets into it.
-    fn checkpoint(
-        &mut self,
-        is_best: bool,
-        observers: &mut [&mut dyn Observer],
-    ) -> Result<ControlFlow<()>> {
+    fn checkpoint(&mut self, is_best: IsBest, observers: &mut [&mut dyn Observer]) -> Result<Flow> {
         let (step, params) = (self.state.step, self.model.params());
         let found = finite::of_state(params, self.optimizer.moments())?;
         self.check(step, found)?;
@@ -355,7 +362,7 @@ impl<M: Model> Trainer<M> {
             self.snapshot = Arc::default(); // somebody still has the last one
         }
         let snapshot = Arc::get_mut(&mut self.snapshot).expect("nobody else has it");
-        snapshot.renew(is_best, params, &self.optimizer, &self.state)?;
+        snapshot.renew(is_best == IsBest::Yes, params, &self.optimizer, &self.state)?;
         tell(observers, |observer| observer.on_checkpoint(&self.snapshot))
     }
 
@@ -410,18 +417,21 @@ impl Clock {
     }
 }
 
-/// Tells every observer, and breaks if one of them wants to.
+/// Calls every observer, and returns the strongest answer.
 fn tell(
     observers: &mut [&mut dyn Observer],
-    mut message: impl FnMut(&mut dyn Observer) -> Result<ControlFlow<()>>,
-) -> Result<ControlFlow<()>> {
-    let mut flow = ControlFlow::Continue(());
+    mut message: impl FnMut(&mut dyn Observer) -> Result<Flow>,
+) -> Result<Flow> {
+    let mut flow = Flow::Continue;
     for observer in observers {
-        flow = either(flow, message(*observer)?);
+        flow = flow.max(message(*observer)?);
     }
     Ok(flow)
 }
 
-fn either(a: ControlFlow<()>, b: ControlFlow<()>) -> ControlFlow<()> {
-    if a.is_break() { a } else { b }
+/// Whether a checkpoint is that of the best evaluation so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsBest {
+    Yes,
+    No,
 }

@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device};
@@ -23,7 +22,7 @@ use s2s_runlog::{
     write_checkpoint,
 };
 use s2s_train::{
-    Collector, ExperimentConfig, Observer, StepRecord, Trainer, load_config, tokens_of,
+    Collector, ExperimentConfig, Flow, Observer, StepRecord, Trainer, load_config, tokens_of,
 };
 use s2s_viz::{
     Heatmap, HeatmapGrid, Ink, accuracy_plot, exact_match_plot, lengths_plots, loss_plot,
@@ -45,9 +44,9 @@ pub(super) const ALL: [(&str, Target); 5] = [
 ];
 
 /// A folder that a thread's inputs stand in.
-struct Place(TempDir);
+struct Folder(TempDir);
 
-impl Place {
+impl Folder {
     fn new() -> Self {
         Self(TempDir::new().expect("a temporary folder"))
     }
@@ -64,7 +63,7 @@ impl Place {
 }
 
 thread_local! {
-    static PLACE: Place = Place::new();
+    static PLACE: Folder = Folder::new();
     static ORACLES: [Oracle; 2] = [Oracle::of_numbers(), Oracle::of_words()];
     static SAVED: RefCell<Saved> = RefCell::new(Saved::new());
 }
@@ -76,9 +75,9 @@ fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A configuration file, and after it what is set over it, with zeros between. What is accepted is
 /// the same when it is written and read again; what is small makes a step.
 fn config(input: &[u8]) {
-    PLACE.with(|place| {
+    PLACE.with(|folder| {
         let mut parts = parts(input);
-        let file = place.write("config.toml", parts.next().unwrap_or_default());
+        let file = folder.write("config.toml", parts.next().unwrap_or_default());
         let sets: Vec<String> = parts
             .map(|set| String::from_utf8_lossy(set).into_owned())
             .collect();
@@ -86,7 +85,7 @@ fn config(input: &[u8]) {
             return;
         };
         let text = config.to_toml().expect("what was read can be written");
-        let again = load_config(Some(&place.write("config.toml", text.as_bytes())), &[]);
+        let again = load_config(Some(&folder.write("config.toml", text.as_bytes())), &[]);
         assert_eq!(again.expect("what was written can be read"), config);
         if is_small(&config) {
             step(config);
@@ -129,8 +128,8 @@ fn step(config: ExperimentConfig) {
 struct Once;
 
 impl Observer for Once {
-    fn on_step(&mut self, _: &StepRecord) -> s2s_train::Result<ControlFlow<()>> {
-        Ok(ControlFlow::Break(()))
+    fn on_step(&mut self, _: &StepRecord) -> s2s_train::Result<Flow> {
+        Ok(Flow::Interrupt)
     }
 }
 
@@ -144,7 +143,7 @@ fn checkpoint(input: &[u8]) {
 }
 
 struct Saved {
-    place: Place,
+    folder: Folder,
     config: ExperimentConfig,
     files: Vec<(&'static str, Vec<u8>)>,
     trainer: Trainer<Seq2Seq>,
@@ -161,7 +160,7 @@ impl Saved {
         let files = last.files(CheckpointName::Last).into_iter();
         let files = files.map(|(name, bytes)| (name, bytes.to_vec())).collect();
         Self {
-            place: Place::new(),
+            folder: Folder::new(),
             trainer: open(),
             config,
             files,
@@ -169,7 +168,7 @@ impl Saved {
     }
 
     fn load(&mut self, which: usize, bytes: &[u8]) {
-        let path = self.place.path("last");
+        let path = self.folder.path("last");
         let mut files: Vec<(&str, &[u8])> = self
             .files
             .iter()
@@ -336,33 +335,33 @@ fn run(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else {
         return;
     };
-    PLACE.with(|place| match which % 9 {
+    PLACE.with(|folder| match which % 9 {
         0 => {
-            let records = lines_of::<MetricsRecord>(place, bytes, |record| record.step <= 10);
+            let records = lines_of::<MetricsRecord>(folder, bytes, |record| record.step <= 10);
             for plot in [loss_plot, accuracy_plot, exact_match_plot] {
                 draw(plot(&records).draw());
             }
         }
         1 => {
-            lines_of::<TimingRecord>(place, bytes, |record| record.step <= 10);
+            lines_of::<TimingRecord>(folder, bytes, |record| record.step <= 10);
         }
         2 => {
-            let records = lines_of::<AttentionRecord>(place, bytes, |record| record.step <= 10);
+            let records = lines_of::<AttentionRecord>(folder, bytes, |record| record.step <= 10);
             for record in records.iter().take(2) {
                 draw(Heatmap::from_record(record).and_then(|map| map.draw_small()));
                 let _ = terminal_heatmap(record, 80, Ink::Plain);
             }
             draw(HeatmapGrid::over_training(&records, 6).and_then(|grid| grid.draw()));
         }
-        3 => drop(record_of::<RunRecord>(place, bytes)),
-        4 => drop(record_of::<Environment>(place, bytes)),
+        3 => drop(record_of::<RunRecord>(folder, bytes)),
+        4 => drop(record_of::<Environment>(folder, bytes)),
         5 => {
-            if let Some(record) = record_of::<CorpusRecord>(place, bytes) {
+            if let Some(record) = record_of::<CorpusRecord>(folder, bytes) {
                 let _ = Vocabulary::from_words(record.vocabulary);
             }
         }
         6 => {
-            if let Some(record) = record_of::<LengthsRecord>(place, bytes) {
+            if let Some(record) = record_of::<LengthsRecord>(folder, bytes) {
                 let _ = record.missing();
                 let mut whole = record.clone();
                 whole.complete();
@@ -373,14 +372,14 @@ fn run(input: &[u8]) {
         }
         7 => {
             // A lock that somebody else wrote something into.
-            let path = place.path("locked");
+            let path = folder.path("locked");
             let _ = fs::create_dir(&path);
             fs::write(path.join("run.lock"), bytes).expect("there is room");
             fs::write(path.join("config.resolved.toml"), b"").expect("there is room");
             drop(RunDir::open(&path).and_then(|dir| dir.lock()));
         }
         _ => {
-            let checkpoint = place.path("best");
+            let checkpoint = folder.path("best");
             let _ = fs::create_dir(&checkpoint);
             fs::write(checkpoint.join("manifest.json"), bytes).expect("there is room");
             drop(read_checkpoint(&checkpoint));
@@ -388,11 +387,11 @@ fn run(input: &[u8]) {
     });
 }
 
-fn lines_of<T>(place: &Place, bytes: &[u8], keep: impl Fn(&T) -> bool) -> Vec<T>
+fn lines_of<T>(folder: &Folder, bytes: &[u8], keep: impl Fn(&T) -> bool) -> Vec<T>
 where
     T: serde::Serialize + DeserializeOwned + PartialEq,
 {
-    let path = place.write("records.jsonl", bytes);
+    let path = folder.write("records.jsonl", bytes);
     let records = read_lines(&path).unwrap_or_default();
     if let Ok(mut lines) = JsonLines::resume(&path, keep) {
         for record in &records {
@@ -403,11 +402,11 @@ where
     records
 }
 
-fn record_of<T>(place: &Place, bytes: &[u8]) -> Option<T>
+fn record_of<T>(folder: &Folder, bytes: &[u8]) -> Option<T>
 where
     T: serde::Serialize + DeserializeOwned + PartialEq,
 {
-    let path = place.write("record.json", bytes);
+    let path = folder.write("record.json", bytes);
     let record: T = read_json(&path).ok()?;
     s2s_runlog::write_json(&path, &record).expect("what was read can be written");
     let again: T = read_json(&path).expect("what was written can be read");

@@ -48,6 +48,20 @@ impl Synthetic {
     /// [`Error::Config`] if [`DataConfig::validate`] finds problems; [`Error::NotSynthetic`] if the
     /// configuration describes a corpus.
     pub fn new(config: &DataConfig, seed: u64, batch_size: NonZeroUsize) -> Result<Self, Error> {
+        Self::with_task(config, config.task(), seed, batch_size)
+    }
+
+    /// The data of a configuration with another task, which replaces `config.task`. Its targets must
+    /// consist of symbols of the vocabulary.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn with_task(
+        config: &DataConfig,
+        task: impl Into<Arc<dyn Task>>,
+        seed: u64,
+        batch_size: NonZeroUsize,
+    ) -> Result<Self, Error> {
         if config.is_text() {
             return Err(Error::NotSynthetic {
                 folder: config.folder.clone(),
@@ -56,7 +70,7 @@ impl Synthetic {
         let vocabulary = config.check()?;
         let n_symbols = vocabulary.n_symbols();
         Ok(Self {
-            task: config.task().into(),
+            task: task.into(),
             symbols: Symbols::new(config.symbols, config.zipf_exponent, n_symbols),
             vocabulary,
             lens: Arc::new(nonempty_lens(n_symbols, config.lens())),

@@ -228,7 +228,7 @@ impl Evaluation {
                 mode,
                 length,
                 secs,
-                threads: loaded.place.threads,
+                threads: loaded.runtime.threads,
                 peak_mib: peak_mib(),
             };
             timing.append(&taken)?;

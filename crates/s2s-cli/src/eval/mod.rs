@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
-use s2s_model::Numbers;
+use s2s_model::NonFinite;
 use s2s_runlog::EvalRecord;
 use s2s_train::{evaluate, reopen_data};
 use s2s_viz::Table;
@@ -73,8 +73,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         step,
         ..
     } = args.checkpoint.load_with(match args.allow_nonfinite {
-        true => Numbers::Any,
-        false => Numbers::Finite,
+        true => NonFinite::Accept,
+        false => NonFinite::Reject,
     })?;
     let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
     let data = reopen_data(&dir, &config)?

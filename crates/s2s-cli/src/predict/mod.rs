@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
                     out";
         return Err(Usage(what.to_owned()).into());
     }
-    let ahead = AHEAD * loaded.place.threads;
+    let ahead = AHEAD * loaded.runtime.threads;
     loaded.model.set_threads(1); // of each batch: there are as many batches at once as threads
     let name = match &args.file {
         Some(path) => path.display().to_string(),

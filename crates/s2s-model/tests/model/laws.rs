@@ -9,8 +9,8 @@ use rand::Rng;
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, gru, lstm, reference};
 use s2s_model::{
     Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Kernels, MAX_REFERENCE_LEN, Mode,
-    ModelConfig, Noise, Numbers, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source, Stop,
-    Tokens, greedy, keyed_rng, load_weights, recurrent_weights, save_weights,
+    ModelConfig, Noise, NonFinite, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source,
+    Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights, save_weights,
 };
 
 use crate::architectures::{
@@ -555,7 +555,11 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
         let (from, to) = (decisive(&config, 0)?, fresh(&config, 1)?);
         let expected = decode(&from, &source, Stop::AtEos)?;
         assert_ne!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
-        load_weights(to.params(), &save_weights(from.params())?, Numbers::Finite)?;
+        load_weights(
+            to.params(),
+            &save_weights(from.params())?,
+            NonFinite::Reject,
+        )?;
         assert_eq!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
     }
     Ok(())
@@ -587,7 +591,7 @@ fn weights_of_another_cell_are_refused_by_its_name() -> Result<()> {
         let loaded = load_weights(
             model(cell)?.params(),
             &save_weights(model(other)?.params())?,
-            Numbers::Finite,
+            NonFinite::Reject,
         );
         assert_eq!(loaded.is_ok(), cell == other);
         if let Err(error) = loaded {

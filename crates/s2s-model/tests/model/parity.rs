@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
 use s2s_kernels::Ragged;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, Forcing, Kernels, Mode, ModelConfig, Noise, Numbers,
+    AttentionConfig, Batch, CellKind, Forcing, Kernels, Mode, ModelConfig, Noise, NonFinite,
     Probability, Seq2Seq, Source, Tokens, load_weights,
 };
 use serde::Deserialize;
@@ -71,7 +71,7 @@ impl Golden {
             .filter_map(|(name, tensor)| Some((name.strip_prefix("weight.")?, tensor)))
             .collect();
         let weights = ::safetensors::serialize(weights, None).map_err(Error::wrap)?;
-        load_weights(model.params(), &weights, Numbers::Finite)?;
+        load_weights(model.params(), &weights, NonFinite::Reject)?;
 
         let integers = |name: &str| tensors[name].to_dtype(DType::U32)?.flatten_all()?.to_vec1();
         let lengths = |name: &str| -> Result<Vec<usize>> {

@@ -89,6 +89,26 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
     })
 }
 
+impl ExperimentConfig {
+    /// Checks every rule that involves more than one value, as [`load_config`] does. A configuration from
+    /// code must pass this before it is used; [`Trainer`](crate::Trainer) and
+    /// [`open_data`](crate::open_data) call it.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let problems = cross_check(self, &[]);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            file: None,
+            text: String::new(),
+            problems,
+        })
+    }
+}
+
 /// Where a value of a configuration was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -1,11 +1,10 @@
-//! Who looks on while a model is trained.
+//! Callbacks during training.
 
 mod log;
 mod relay;
 mod run_writer;
 mod tensorboard;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
@@ -17,39 +16,53 @@ pub(crate) use relay::beside;
 pub use run_writer::RunWriter;
 pub use tensorboard::{Picture, Render};
 
-/// Is told what happens, on the thread that trains; every event does nothing by default. `Break` stops
-/// the run after a checkpoint, so that it can go on.
+/// What the training loop does after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Evaluate, save and end: the run is finished, as with early stopping.
+    Finish,
+    /// Save and stop: the run is interrupted and can be resumed.
+    Interrupt,
+}
+
+/// Callbacks for the events of a run, called on the thread that trains. By default, each does nothing.
+///
+/// With several observers, the strongest answer counts: `Interrupt` over `Finish` over `Continue`.
 pub trait Observer: Send {
     /// After each optimizer step.
     ///
     /// # Errors
-    /// Whatever fails ends the run.
-    fn on_step(&mut self, _record: &StepRecord) -> Result<ControlFlow<()>> {
-        Ok(ControlFlow::Continue(()))
+    /// Any error ends the run.
+    fn on_step(&mut self, _record: &StepRecord) -> Result<Flow> {
+        Ok(Flow::Continue)
     }
 
-    /// Before each batch of an evaluation. `Break` abandons it.
+    /// Before each batch of an evaluation. `Interrupt` abandons the evaluation; `Finish` has no effect
+    /// here.
     ///
     /// # Errors
-    /// Whatever fails ends the run.
-    fn on_eval_batch(&mut self) -> Result<ControlFlow<()>> {
-        Ok(ControlFlow::Continue(()))
+    /// Any error ends the run.
+    fn on_eval_batch(&mut self) -> Result<Flow> {
+        Ok(Flow::Continue)
     }
 
     /// After each evaluation, before its checkpoint.
     ///
     /// # Errors
-    /// Whatever fails ends the run.
-    fn on_eval(&mut self, _event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
-        Ok(ControlFlow::Continue(()))
+    /// Any error ends the run.
+    fn on_eval(&mut self, _event: &EvalEvent<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
     }
 
-    /// When the state is to be saved: nothing of it need be on disk yet.
+    /// When the state is to be saved. It is not on disk yet.
     ///
     /// # Errors
-    /// Whatever fails ends the run.
-    fn on_checkpoint(&mut self, _snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
-        Ok(ControlFlow::Continue(()))
+    /// Any error ends the run.
+    fn on_checkpoint(&mut self, _snapshot: &Arc<Snapshot>) -> Result<Flow> {
+        Ok(Flow::Continue)
     }
 }
 
@@ -97,22 +110,22 @@ pub struct Collector {
 }
 
 impl Observer for Collector {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         self.steps.push(*record);
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 
-    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
         self.metrics.push(event.metrics.clone());
         self.probes.push(event.probe.clone());
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 
-    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
+    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<Flow> {
         if snapshot.is_best {
             self.best = Some(Arc::clone(snapshot));
         }
         self.last = Some(Arc::clone(snapshot));
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 }

@@ -1,7 +1,6 @@
 //! What a loop tells an observer, told on another thread: what that does on disk takes no time from
 //! training.
 
-use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -10,7 +9,7 @@ use std::thread::{self, Builder};
 use s2s_model::REFERENCE_STACK_BYTES;
 use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 
-use super::{EvalEvent, Observer, Snapshot, StepRecord};
+use super::{EvalEvent, Flow, Observer, Snapshot, StepRecord};
 use crate::{Error, Result};
 
 /// Does `work` on a thread of its own, and tells `observer` on the caller's what happens, in the same
@@ -100,7 +99,7 @@ struct Messenger {
 }
 
 impl Messenger {
-    fn add(&mut self, event: Event) -> ControlFlow<()> {
+    fn add(&mut self, event: Event) -> Flow {
         self.unsent.push(event);
         match self.unsent.len() < N_TOGETHER {
             true => self.hear(),
@@ -108,21 +107,21 @@ impl Messenger {
         }
     }
 
-    fn send(&mut self) -> ControlFlow<()> {
+    fn send(&mut self) -> Flow {
         match self.events.send(std::mem::take(&mut self.unsent)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+            Ok(()) => Flow::Continue,
+            Err(_) => Flow::Interrupt,
         }
     }
 
     /// Whether a checkpoint has been saved, without waiting for it.
-    fn hear(&mut self) -> ControlFlow<()> {
+    fn hear(&mut self) -> Flow {
         match self.is_saved.try_recv() {
             Ok(()) => self.is_saving = false,
             Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
+            Err(TryRecvError::Disconnected) => return Flow::Interrupt,
         }
-        ControlFlow::Continue(())
+        Flow::Continue
     }
 }
 
@@ -133,11 +132,11 @@ impl Drop for Messenger {
 }
 
 impl Observer for Messenger {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         Ok(self.add(Event::Step(*record)))
     }
 
-    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
         let records = (
             event.metrics.clone(),
             event.timing.clone(),
@@ -146,9 +145,9 @@ impl Observer for Messenger {
         Ok(self.add(Event::Eval(Box::new(records))))
     }
 
-    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
+    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<Flow> {
         if self.is_saving && self.is_saved.recv().is_err() {
-            return Ok(ControlFlow::Break(()));
+            return Ok(Flow::Interrupt);
         }
         self.is_saving = true;
         self.unsent.push(Event::Checkpoint(Arc::clone(snapshot)));
@@ -184,7 +183,7 @@ mod tests {
         })
     }
 
-    fn tell_eval(observer: &mut dyn Observer, step: u64) -> Result<ControlFlow<()>> {
+    fn tell_eval(observer: &mut dyn Observer, step: u64) -> Result<Flow> {
         observer.on_eval(&EvalEvent {
             metrics: &MetricsRecord {
                 step,
@@ -230,26 +229,26 @@ mod tests {
     }
 
     impl Observer for Witness {
-        fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+        fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
             self.told.push(("step", record.step));
-            Ok(ControlFlow::Break(()))
+            Ok(Flow::Interrupt)
         }
 
-        fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+        fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
             let steps = [event.metrics.step, event.timing.step, event.probe.step];
             assert_eq!(steps, [steps[0]; 3]);
             self.told.push(("eval", steps[0]));
-            Ok(ControlFlow::Break(()))
+            Ok(Flow::Interrupt)
         }
 
-        fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
+        fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<Flow> {
             if let Some(gate) = &self.gate {
                 let _ = gate.recv();
             }
             self.told.push(("checkpoint", snapshot.step));
             match self.fails_at == Some(snapshot.step) {
                 true => Err(TensorError::Msg("no room".to_owned()).into()),
-                false => Ok(ControlFlow::Break(())),
+                false => Ok(Flow::Interrupt),
             }
         }
     }
@@ -260,10 +259,10 @@ mod tests {
         let n = 3 * N_TOGETHER as u64 + 7;
         let done = beside(&mut witness, |observer| -> Result<&str> {
             for at in 1..=n {
-                assert!(observer.on_step(&step(at))?.is_continue());
+                assert_eq!(observer.on_step(&step(at))?, Flow::Continue);
                 if at.is_multiple_of(70) {
-                    assert!(tell_eval(observer, at)?.is_continue());
-                    assert!(observer.on_checkpoint(&snapshot(at))?.is_continue());
+                    assert!(tell_eval(observer, at)? == Flow::Continue);
+                    assert!(observer.on_checkpoint(&snapshot(at))? == Flow::Continue);
                 }
             }
             Ok("done")
@@ -315,10 +314,10 @@ mod tests {
             let result = beside(&mut witness, |observer| -> Result<()> {
                 let _ = observer.on_checkpoint(&snapshot(1))?;
                 if has_second {
-                    assert!(observer.on_checkpoint(&snapshot(2))?.is_break());
+                    assert!(observer.on_checkpoint(&snapshot(2))? == Flow::Interrupt);
                 }
                 // It breaks as soon as the failure is known, which this would wait for without end.
-                while observer.on_step(&step(3))?.is_continue() {
+                while observer.on_step(&step(3))? == Flow::Continue {
                     thread::yield_now();
                 }
                 Ok(())

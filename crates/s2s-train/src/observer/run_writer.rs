@@ -1,6 +1,5 @@
 //! The observer that writes a run directory.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use s2s_runlog::{
@@ -10,7 +9,7 @@ use s2s_runlog::{
 
 use super::log::Log;
 use super::tensorboard::{Render, TensorBoard};
-use super::{EvalEvent, Observer, StepRecord};
+use super::{EvalEvent, Flow, Observer, StepRecord};
 use crate::{Result, Snapshot};
 
 /// Writes what a run leaves behind while it goes on.
@@ -89,22 +88,22 @@ impl RunWriter {
 }
 
 impl Observer for RunWriter {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         self.tensorboard.step(record);
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 
-    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<ControlFlow<()>> {
+    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
         let step = event.metrics.step;
         self.metrics.append(event.metrics)?;
         self.timing.write(step, |lines| lines.append(event.timing));
         self.attention
             .write(step, |lines| lines.append(event.probe));
         self.tensorboard.eval(event);
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 
-    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<ControlFlow<()>> {
+    fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<Flow> {
         // The records first: after a resume from this checkpoint they are not written again.
         let step = snapshot.step;
         self.metrics.sync()?;
@@ -117,6 +116,6 @@ impl Observer for RunWriter {
             self.save(CheckpointName::Best, snapshot)?;
         }
         self.save(CheckpointName::Last, snapshot)?;
-        Ok(ControlFlow::Continue(()))
+        Ok(Flow::Continue)
     }
 }

@@ -1,14 +1,17 @@
-//! That a model learns, and what its figures say.
+//! Learning, the end of a run, and models and data from code.
+
+use std::sync::Arc;
 
 use candle_core::Device;
-use reverse_data::Split;
-use s2s_model::{Forcing, Mode, Numbers};
-use s2s_runlog::CheckpointName;
+use reverse_data::{Split, Synthetic};
+use s2s_model::{Forcing, Mode, NonFinite};
+use s2s_runlog::{CheckpointName, RunRecord, RunStatus, read_checkpoint};
 use s2s_train::{
-    Collector, Error, Model, Result, StopReason, Trainer, evaluate, load_model, open_data, to_batch,
+    Collector, Data, Error, ExperimentConfig, Flow, Model, Observer, Result, Run, StepRecord,
+    StopReason, Trainer, evaluate, load_model, load_model_with, open_data, to_batch,
 };
 
-use crate::{finished, tiny, trained, trainer, variants};
+use crate::{essence, finished, runtime, tiny, trained, trainer, variants};
 
 #[test]
 fn loss_before_training_is_that_of_a_guess() -> Result<()> {
@@ -255,11 +258,123 @@ fn the_best_checkpoint_is_what_is_tested() -> Result<()> {
     let data = open_data(&config)?.source;
     let data = data.with_batch_size(config.train.eval_batch_size);
     let tested = |name| -> Result<_> {
-        let mut trained = load_model(&dir, name, Numbers::Finite, 1, &Device::Cpu)?;
+        let mut trained = load_model(&dir, name, NonFinite::Reject, 1, &Device::Cpu)?;
         let result = evaluate(&mut trained.model, &*data, Split::Test)?;
         Ok(Some(result.record(Split::Test, trained.step)))
     };
     assert_eq!(record.test, tested(CheckpointName::Best)?);
     assert_ne!(record.test, tested(CheckpointName::Last)?);
+    Ok(())
+}
+
+/// Ends a run in one way after a step.
+struct EndAt(u64, Flow);
+
+impl Observer for EndAt {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
+        Ok(match record.step == self.0 {
+            true => self.1,
+            false => Flow::Continue,
+        })
+    }
+}
+
+#[test]
+fn an_observer_can_finish_a_run_or_interrupt_it() -> Result<()> {
+    let config = tiny(&["train.eval_every=4"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ended = |name: &str, flow| -> Result<RunRecord> {
+        let path = folder.path().join(name);
+        let mut run = Run::create(path, config.clone(), "", &runtime())?;
+        run.train(&mut [&mut EndAt(2, flow)], |_| None)
+    };
+    let interrupted = ended("interrupted", Flow::Interrupt)?;
+    assert_eq!(interrupted.status, RunStatus::Interrupted);
+    assert_eq!((interrupted.step, interrupted.test), (2, None));
+    let finished = ended("finished", Flow::Finish)?;
+    assert_eq!(finished.status, RunStatus::StoppedEarly);
+    assert_eq!((finished.step, finished.best_step), (2, Some(2)));
+    assert!(finished.test.is_some(), "the test split was not evaluated");
+    // It stays finished.
+    let mut run = Run::resume(folder.path().join("finished"), &runtime())?;
+    assert_eq!(run.train(&mut [], |_| None)?.step, 2);
+    Ok(())
+}
+
+#[test]
+fn a_configuration_from_code_is_checked_like_one_from_a_file() {
+    let mut config = tiny(&[]);
+    (config.train.epochs, config.train.max_steps) = (0, 0);
+    for error in [
+        Trainer::new(config.clone(), 1, &Device::Cpu).err(),
+        open_data(&config).err(),
+        config.validate().err().map(Error::from),
+    ] {
+        let error = error.expect("a run without an end is refused").to_string();
+        assert!(error.contains("max_steps"), "{error}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_other_data_is_refused() -> Result<()> {
+    #[derive(Debug)]
+    struct Copy;
+    impl reverse_data::Task for Copy {
+        fn target(&self, source: &[reverse_data::Token]) -> Vec<reverse_data::Token> {
+            source.to_vec()
+        }
+    }
+    let config = tiny(&["train.max_steps=4", "train.eval_every=2"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (dir, _) = finished(&folder.path().join("run"), &config)?;
+    let checkpoint = read_checkpoint(dir.checkpoint(CheckpointName::Last))?;
+    trainer(&config).restore(&checkpoint)?;
+
+    let task: Arc<dyn reverse_data::Task> = Arc::new(Copy);
+    let batch_size = config.train.batch_size;
+    let copy = Synthetic::with_task(&config.data, task, config.seed, batch_size)?;
+    let mut other = Trainer::with_data(config, Data::new(copy), 1, &Device::Cpu)?;
+    let error = other.restore(&checkpoint).expect_err("it is of other data");
+    assert!(error.to_string().contains("other data"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_run_of_any_model_has_a_folder_and_resumes() -> Result<()> {
+    let config = tiny(&[
+        "train.max_steps=6",
+        "train.eval_every=2",
+        "model.kernels=reference",
+    ]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let build = |config: ExperimentConfig| {
+        let data = open_data(&config)?;
+        let tokens = s2s_train::tokens_of(data.source.vocabulary());
+        let model = s2s_model::Seq2Seq::builder(&config.model, tokens)
+            .seed(config.seed)
+            .build(&Device::Cpu)?;
+        Trainer::with_model(config, data, Wrapped(model))
+    };
+    let (whole, path) = (folder.path().join("whole"), folder.path().join("run"));
+    let mut run = Run::create_with(&whole, build(config.clone())?, "", &runtime())?;
+    run.train(&mut [], |_| None)?;
+    let whole = essence(run.dir());
+
+    let mut run = Run::create_with(&path, build(config)?, "", &runtime())?;
+    run.train(&mut [&mut EndAt(3, Flow::Interrupt)], |_| None)?;
+    drop(run);
+    let mut run = Run::resume_with(&path, |_, config| build(config))?;
+    run.train(&mut [], |_| None)?;
+    assert_eq!(essence(run.dir()), whole);
+    let trained = load_model_with(
+        run.dir(),
+        CheckpointName::Best,
+        NonFinite::Reject,
+        |config, tokens| {
+            let builder = s2s_model::Seq2Seq::builder(&config.model, tokens);
+            Ok(Wrapped(builder.build(&Device::Cpu)?))
+        },
+    )?;
+    assert_eq!(trained.config.train.max_steps, 6);
     Ok(())
 }

@@ -9,7 +9,7 @@ use s2s_runlog::{RunDir, RunRecord, RunStatus, list_folder, read_json};
 use s2s_train::{Observer, Result, Run};
 use tensorboard_proto::event::{Event, Event_oneof_what, SessionLog_SessionStatus};
 
-use crate::{StopAt, StopInEval, essence, finished, place, tiny};
+use crate::{StopAt, StopInEval, essence, finished, runtime, tiny};
 
 /// How often each step of each tag is shown, as TensorBoard reads a folder: file by file in the
 /// order of their names, and at a session's start without what came before of its step or later.
@@ -51,7 +51,7 @@ fn tensorboard_shows_each_step_of_a_resumed_run_once() -> Result<()> {
     assert!(expected.len() > 80 && expected.values().all(|n| *n == 1));
 
     let path = folder.path().join("stopped");
-    let mut run = Run::create(&path, config, "", &place())?;
+    let mut run = Run::create(&path, config, "", &runtime())?;
     let mut stops: Vec<Box<dyn Observer>> = Vec::new();
     for step in [10, 13, 20, 30] {
         stops.push(Box::new(StopAt(step)));
@@ -60,7 +60,7 @@ fn tensorboard_shows_each_step_of_a_resumed_run_once() -> Result<()> {
     for mut stop in stops {
         run.train(&mut [stop.as_mut()], |_| None)?;
         drop(run); // the lock goes with it
-        run = Run::resume(&path, &place())?;
+        run = Run::resume(&path, &runtime())?;
     }
     run.train(&mut [], |_| None)?;
     assert_eq!(shown(&path), expected);
@@ -74,20 +74,20 @@ fn tensorboard_forgets_what_came_after_the_checkpoint_of_a_killed_run() -> Resul
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, _) = finished(&folder.path().join("whole"), &config)?;
     let path = folder.path().join("killed");
-    let mut run = Run::create(&path, config, "", &place())?;
+    let mut run = Run::create(&path, config, "", &runtime())?;
     run.train(&mut [&mut StopAt(9)], |_| None)?;
     drop(run);
     let checkpoints = path.join("checkpoints");
     let aside = folder.path().join("aside");
     fs::rename(&checkpoints, &aside).expect("no checkpoint: as if it was killed before the first");
     for _ in 0..2 {
-        let mut run = Run::resume(&path, &place())?;
+        let mut run = Run::resume(&path, &runtime())?;
         run.train(&mut [&mut StopAt(11)], |_| None)?;
         drop(run);
         fs::remove_dir_all(&checkpoints).expect("killed again");
     }
     fs::rename(&aside, &checkpoints).expect("as if it was killed later");
-    Run::resume(&path, &place())?.train(&mut [], |_| None)?;
+    Run::resume(&path, &runtime())?.train(&mut [], |_| None)?;
     assert_eq!(shown(&path), shown(whole.path()));
     Ok(())
 }
@@ -100,7 +100,7 @@ fn a_run_whose_logs_cannot_be_written_goes_on_and_says_so() -> Result<()> {
     assert!(record.degraded.is_empty());
 
     let path = folder.path().join("degraded");
-    let mut run = Run::create(&path, config, "", &place())?;
+    let mut run = Run::create(&path, config, "", &runtime())?;
     // A folder stands where each log belongs.
     for log in [
         "timing.jsonl",
@@ -114,7 +114,7 @@ fn a_run_whose_logs_cannot_be_written_goes_on_and_says_so() -> Result<()> {
     drop(run);
     // The next process can write one of them, which then lacks what the first one lost.
     fs::remove_dir(path.join("timing.jsonl")).expect("an empty folder");
-    let record = Run::resume(&path, &place())?.train(&mut [], |_| None)?;
+    let record = Run::resume(&path, &runtime())?.train(&mut [], |_| None)?;
 
     assert_eq!(record.status, RunStatus::Finished);
     let logs: Vec<(&str, u64)> = record
@@ -153,13 +153,13 @@ fn a_run_whose_metrics_cannot_be_written_stops_and_can_be_resumed() -> Result<()
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, _) = finished(&folder.path().join("whole"), &config)?;
     let path = folder.path().join("stopped");
-    let mut run = Run::create(&path, config, "", &place())?;
+    let mut run = Run::create(&path, config, "", &runtime())?;
     fs::create_dir(path.join("metrics.jsonl")).expect("a folder");
     let error = run.train(&mut [], |_| None).expect_err("no metrics");
     assert!(error.to_string().contains("metrics.jsonl"), "{error}");
     drop(run);
     fs::remove_dir(path.join("metrics.jsonl")).expect("an empty folder");
-    let mut run = Run::resume(&path, &place())?;
+    let mut run = Run::resume(&path, &runtime())?;
     run.train(&mut [], |_| None)?;
     assert!(essence(run.dir()) == essence(&whole));
     Ok(())

@@ -8,12 +8,11 @@ mod learning;
 mod logging;
 mod resuming;
 
-use std::ops::ControlFlow;
-
 use candle_core::Device;
 use s2s_runlog::{CheckpointName, RunDir, RunRecord, RunStatus};
 use s2s_train::{
-    Collector, ExperimentConfig, Observer, Place, Result, Run, StepRecord, Trainer, load_config,
+    Collector, ExperimentConfig, Flow, Observer, Result, Run, Runtime, StepRecord, Trainer,
+    load_config,
 };
 
 /// A small experiment with these keys set over it.
@@ -72,11 +71,11 @@ fn trained(config: &ExperimentConfig) -> Result<Collector> {
 struct StopAt(u64);
 
 impl Observer for StopAt {
-    fn on_step(&mut self, record: &StepRecord) -> Result<ControlFlow<()>> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         Ok(if record.step == self.0 {
-            ControlFlow::Break(())
+            Flow::Interrupt
         } else {
-            ControlFlow::Continue(())
+            Flow::Continue
         })
     }
 }
@@ -85,17 +84,17 @@ impl Observer for StopAt {
 struct StopInEval(usize);
 
 impl Observer for StopInEval {
-    fn on_eval_batch(&mut self) -> Result<ControlFlow<()>> {
+    fn on_eval_batch(&mut self) -> Result<Flow> {
         self.0 -= 1;
         Ok(match self.0 {
-            0 => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+            0 => Flow::Interrupt,
+            _ => Flow::Continue,
         })
     }
 }
 
-fn place() -> Place {
-    Place {
+fn runtime() -> Runtime {
+    Runtime {
         device: Device::Cpu,
         device_name: "cpu".to_owned(),
         threads: 1,
@@ -136,7 +135,7 @@ fn essence(dir: &RunDir) -> Vec<Vec<u8>> {
 
 /// A run in a folder of its own, to its end.
 fn finished(path: &std::path::Path, config: &ExperimentConfig) -> Result<(RunDir, RunRecord)> {
-    let mut run = Run::create(path, config.clone(), "", &place())?;
+    let mut run = Run::create(path, config.clone(), "", &runtime())?;
     let record = run.train(&mut [], |_| None)?;
     Ok((run.dir().clone(), record))
 }

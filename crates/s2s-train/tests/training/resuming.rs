@@ -4,7 +4,7 @@ use s2s_runlog::{Checkpoint, CheckpointName, RunStatus, read_checkpoint, write_c
 use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason};
 use tempfile::TempDir;
 
-use crate::{StopAt, StopInEval, essence, finished, place, tiny, trained, trainer, variants};
+use crate::{StopAt, StopInEval, essence, finished, runtime, tiny, trained, trainer, variants};
 
 /// A snapshot's `last` on disk.
 fn on_disk(snapshot: &Snapshot) -> (TempDir, Checkpoint) {
@@ -147,12 +147,12 @@ fn a_test_that_is_interrupted_is_done_anew() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, record) = finished(&folder.path().join("whole"), &config)?;
     let path = folder.path().join("stopped");
-    let mut run = Run::create(&path, config, "", &place())?;
+    let mut run = Run::create(&path, config, "", &runtime())?;
     // Three evaluations of three batches, and the first batch of the test split.
     let stopped = run.train(&mut [&mut StopInEval(10)], |_| None)?;
     assert_eq!((stopped.status, stopped.step), (RunStatus::Interrupted, 15));
     drop(run);
-    let mut run = Run::resume(&path, &place())?;
+    let mut run = Run::resume(&path, &runtime())?;
     let resumed = run.train(&mut [], |_| None)?;
     assert_eq!((resumed.status, resumed.test), (record.status, record.test));
     assert!(essence(run.dir()) == essence(&whole));
