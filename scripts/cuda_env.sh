@@ -6,7 +6,7 @@
 #
 # Without an argument: the toolkit in $CUDA_HOME or of the nvcc on the PATH, if there is one. Otherwise,
 # or with a folder as the argument, a pinned toolkit from PyPI in that folder (~/.cache/s2s-cuda), which
-# is installed on the first call: 640 MB to download, 1.5 GB on disk. Neither needs a GPU.
+# is installed on the first call: 0.7 GB to download, 1.2 GB on disk. Neither needs a GPU.
 #
 # Kept if set: CUDA_COMPUTE_CAP (else that of this machine's GPU, else 90) and CUDARC_CUDA_VERSION.
 # Messages go to standard error. docs/devices.md explains the rest.
@@ -60,11 +60,12 @@ install() {
     echo "${PACKAGES[*]}" >"$folder/installed"
 }
 
-# libcuda comes with the driver and in no package. The linker needs only its names, so this makes an
-# empty function of every name in cuda.h. When the program runs, the loader finds the real one.
+# libcuda comes with the driver and in no package. The linker needs only its names, so this makes a
+# function of every name in cuda.h, which returns CUDA_ERROR_STUB_LIBRARY as NVIDIA's own stub does.
+# When the program runs, the loader finds the real library.
 driver_stub() {
     mkdir -p "$1/lib/stubs"
-    grep -oE '\bcu[A-Z][A-Za-z0-9_]*' "$1/include/cuda.h" | sort -u | sed 's/.*/void &(void) {}/' \
+    grep -oE '\bcu[A-Z][A-Za-z0-9_]*' "$1/include/cuda.h" | sort -u | sed 's/.*/int &(void) { return 34; }/' \
         | "${CC:-cc}" -shared -x c -Wl,-soname,libcuda.so.1 -o "$1/lib/stubs/libcuda.so" -
 }
 
