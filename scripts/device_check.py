@@ -4,10 +4,10 @@
 Sections run in this order, and a failure in one does not stop the next:
 
     environment   the card, the driver, and two training steps
-    parity        golden files and laws, by the test binaries beside the s2s binary
+    parity        golden files, by the test binaries beside the s2s binary
     timing        a training step and a greedy decoding: device, PyTorch on the device, CPU
-    runs          training to the usual scores, resume, checkpoints between devices, decoding;
-                  these share the device, so their times are no measurements
+    runs          training to the usual scores, resume, checkpoints between devices, decoding, laws;
+                  these share the device, so their times are not measurements
     errors        exit codes and messages
 """
 
@@ -214,10 +214,13 @@ def environment(c):
 # --- parity
 
 
+def tests_beside(binary):
+    return sorted(path for path in pathlib.Path(binary).parent.glob("tests-*") if path.suffix != ".xz")
+
+
 def parity(c):
     folder = pathlib.Path(c.binary).parent
-    tests = sorted(path for path in folder.glob("tests-*") if path.suffix != ".xz")
-    if not tests:
+    if not tests_beside(c.binary):
         c.check("parity", None, f"no test binaries in {folder}")
     # Golden files are read where the tests were built. A link stands in for that folder.
     with contextlib.suppress(OSError):
@@ -226,19 +229,28 @@ def parity(c):
             source.parent.mkdir(parents=True, exist_ok=True)
             source.symlink_to(ROOT)
             c.log(f"linked {source} to {ROOT}")
+    for path in tests_beside(c.binary):
+        test(c, path, "golden", ["parity::"], 90)
+
+
+def laws(c):
+    for path in tests_beside(c.binary):
+        test(c, path, "laws", ["--skip", "parity::"], c.left() - 50)
+
+
+def test(c, path, part, words, seconds):
     env = {"S2S_TEST_DEVICE": c.device, "RUST_BACKTRACE": "0"}
-    for path in tests:
-        for part, words, seconds in [("golden", ["parity::"], 70), ("laws", ["--skip", "parity::"], 70)]:
-            result = c.run([path, *words, "--nocapture", "--test-threads", min(8, os.cpu_count())], seconds, env=env)
-            name = f"parity/{path.name.removeprefix('tests-')} {part}"
-            lines = (result["out"] + result["err"]).splitlines()
-            verdicts = [line for line in lines if line.startswith("test result:")]
-            failed = sorted({line.split()[1] for line in lines if line.startswith("test ") and line.endswith("FAILED")})
-            passed = None if result["timed_out"] else result["exit"] == 0
-            c.data("parity", name, value=dict(seconds=result["seconds"], verdicts=verdicts, failed=failed,
-                                              distances=[line for line in lines if "distance" in line][:400],
-                                              panics=[line for line in lines if "panicked" in line or "error" in line.lower()][:40]))
-            c.check(name, passed, f"{' '.join(verdicts)[:200]} {result['seconds']} s {', '.join(failed)[:600]}")
+    result = c.run([path, *words, "--nocapture", "--test-threads", min(8, os.cpu_count())], seconds, env=env)
+    name = f"parity/{path.name.removeprefix('tests-')} {part}"
+    lines = (result["out"] + result["err"]).splitlines()
+    verdicts = [line for line in lines if line.startswith("test result:")]
+    ends = {line.split()[1]: line.split()[-1] for line in lines if line.startswith("test ") and " ... " in line}
+    failed = sorted(test for test, end in ends.items() if end == "FAILED")
+    passed = False if failed else None if result["timed_out"] else result["exit"] == 0
+    c.data("parity", name, value=dict(seconds=result["seconds"], verdicts=verdicts, failed=failed, ends=ends,
+                                      distances=[line for line in lines if "distance" in line][:400],
+                                      panics=[line for line in lines if "panicked" in line or "error" in line.lower()][:40]))
+    c.check(name, passed, f"{' '.join(verdicts)[:200] or f'{len(ends)} tests ended'}, {result['seconds']} s {', '.join(failed)[:600]}")
 
 
 # --- timing
@@ -409,7 +421,8 @@ def resume(c):
         c.check("runs/losses of the first evaluation are the CPU's", max(pairs[0]) < 1e-3, f"{pairs[0][0]:.1e} train, {pairs[0][1]:.1e} val")
     moved(c, "tiny, trained on cpu", on_cpu)
     interrupt_and_resume(c, f"tiny, {c.device} to cpu", words, c.device, "cpu")
-    interrupt_and_resume(c, f"tiny, cpu to {c.device}", words, "cpu", c.device)
+    if c.is_gpu:
+        interrupt_and_resume(c, f"tiny, cpu to {c.device}", words, "cpu", c.device)
 
 
 def usual(c, name, words, at_least):
@@ -434,6 +447,7 @@ def runs(c):
         ("deepmind", lambda: usual(c, "deepmind", ["--config", "configs/deepmind.toml"], 0.99)),
         ("tiny", lambda: (score(c, "tiny", train(c, "tiny", TINY, 60)[1], 0.6), resume(c))),
         ("default on cpu", lambda: default_on_cpu(c)),
+        ("laws", lambda: laws(c)),
     ]
     threads = [threading.Thread(target=guarded, args=(c, f"runs/{name}", chain), daemon=True) for name, chain in chains]
     for thread in threads:
