@@ -5,6 +5,7 @@
     .venv/bin/pip install torch==2.15.0 safetensors==0.8.0 numpy==2.4.6
     .venv/bin/python scripts/torch_peer.py golden                    # crates/s2s-model/tests/golden
     .venv/bin/python scripts/torch_peer.py step --variant tuned      # milliseconds a training step
+    .venv/bin/python scripts/torch_peer.py step --device cuda --graph    # the same on a GPU, as one CUDA graph
     .venv/bin/python scripts/torch_peer.py decode --batch 256        # sequences a second, greedy
     .venv/bin/python scripts/torch_peer.py train --epochs 3          # loss and accuracy of each epoch
     .venv/bin/python scripts/torch_peer.py forward --weights W.safetensors --source "3 1 4" --config '{...}'
@@ -109,7 +110,7 @@ class Attention(nn.Module):
 
     def first_weights(self, mask):
         """A one at the start of each row, or nowhere."""
-        positions = torch.arange(mask.shape[1])
+        positions = torch.arange(mask.shape[1], device=mask.device)
         start = {"zeros": -1, "first": 0, "last": mask.sum(1, keepdim=True) - 1}[self.start]
         return (positions == start).expand_as(mask)
 
@@ -284,11 +285,17 @@ class Seq2Seq(nn.Module):
                                       "output": nn.Linear(d + 2 * h, v)})
 
     def encode(self, source, lengths):
-        """Values [B,S,2H], 0 where padded, and the decoder's first states, [layers,B,D] each."""
-        packed = nn.utils.rnn.pack_padded_sequence(self.encoder["embedding"](source), lengths, batch_first=True,
-                                                   enforce_sorted=False)
-        values, last = self.encoder["rnn"](packed)
-        values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
+        """Values [B,S,2H], 0 where padded, and the decoder's first states, [layers,B,D] each.
+
+        `lengths` is on the CPU, or None where no row is padded: a GPU is faster without packing.
+        """
+        embedded = self.encoder["embedding"](source)
+        if lengths is None:
+            values, last = self.encoder["rnn"](embedded)
+        else:
+            packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+            values, last = self.encoder["rnn"](packed)
+            values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
         maps = zip(*(bridge.maps() for bridge in self.bridge))
         state = tuple(torch.stack([torch.tanh(map_(torch.cat([forward, backward], -1)))
                                    for map_, (forward, backward) in zip(of, vector.unflatten(0, (-1, 2)))])
@@ -307,7 +314,10 @@ class Seq2Seq(nn.Module):
         """Logits [B,T,V]; at step t > 0 a row is fed the true token where forced[b,t], else its own."""
         values, state = self.encode(source, lengths)
         keys = self.attention.prepare(values)
-        mask = torch.arange(source.shape[1]) < lengths.unsqueeze(1)
+        if lengths is None:
+            mask = torch.ones_like(source, dtype=torch.bool)
+        else:
+            mask = (torch.arange(source.shape[1]) < lengths.unsqueeze(1)).to(source.device)
         weights = self.attention.first_weights(mask).to(values.dtype)
         token, logits = target_in[:, 0], []
         for t in range(target_in.shape[1]):
@@ -324,41 +334,75 @@ def loss_of(logits, target_out):
 
 def with_markers(c, target):
     """What the decoder is fed, and what it should say."""
-    bos, eos = (torch.full((len(target), 1), c["vocab"] + k) for k in (0, 1))
+    bos, eos = (target.new_full((len(target), 1), c["vocab"] + k) for k in (0, 1))
     return torch.cat([bos, target], 1), torch.cat([target, eos], 1)
 
 
-def batch_of(c, n, generator):
+def batch_of(c, n, generator, device="cpu"):
+    """Drawn on the CPU, as `lengths` stays there; on a GPU there are none."""
     source = torch.randint(1, c["vocab"], (n, c["length"]), generator=generator)
-    return source, torch.full((n,), c["length"]), *with_markers(c, source.flip(1))
+    lengths = torch.full((n,), c["length"]) if device == "cpu" else None
+    target_in, target_out = with_markers(c, source.flip(1))
+    return source.to(device), lengths, target_in.to(device), target_out.to(device)
 
 
-def trainer(c, variant, compiled):
+def trainer(c, variant, compiled, device="cpu", graph=False):
     """A model and the function that trains it on a batch and returns the loss."""
     torch.manual_seed(0)
     coins = random.Random(0)
-    model = Seq2Seq(c, ATTENTIONS | (dict(additive=LiteralAdditive) if variant == "literal" else {}))
-    optimizer = torch.optim.Adam(model.parameters(), lr=c["lr"], fused=variant == "tuned")
+    model = Seq2Seq(c, ATTENTIONS | (dict(additive=LiteralAdditive) if variant == "literal" else {})).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=c["lr"], fused=variant == "tuned", capturable=graph)
     if compiled:
         model.step = torch.compile(model.step)
 
-    def step(batch):
-        source, lengths, target_in, target_out = batch
-        forced = torch.tensor([coins.random() < c["forcing"] for _ in target_in[0]]).expand_as(target_in)
+    def update(source, lengths, target_in, target_out, forced):
         optimizer.zero_grad()
-        loss = loss_of(model(source, lengths, target_in, forced), target_out)
+        loss = loss_of(model(source, lengths, target_in, forced.expand_as(target_in)), target_out)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), c["clip"])
         optimizer.step()
-        return loss.item()
+        return loss.detach()
+
+    replay = captured(update) if graph else update
+
+    def step(batch):
+        forced = torch.tensor([coins.random() < c["forcing"] for _ in batch[2][0]]).to(device)
+        return replay(*batch, forced).item()
 
     return model, step
 
 
+def captured(function):
+    """The function as one CUDA graph, which copies its arguments into the memory of the first call's."""
+    state = []
+
+    def call(*arguments):
+        if not state:
+            static = [None if x is None else x.clone() for x in arguments]
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    function(*static)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                result = function(*static)
+            state.extend([graph, static, result])
+        graph, static, result = state
+        for to, given in zip(static, arguments):
+            if to is not None:
+                to.copy_(given)
+        graph.replay()
+        return result
+
+    return call
+
+
 @torch.no_grad()
-def greedy(model, batch):
+def greedy(model, batch, forward=None):
     source, lengths, target_in, _ = batch
-    return model(source, lengths, target_in, torch.zeros_like(target_in, dtype=torch.bool)).argmax(-1)
+    return (forward or model)(source, lengths, target_in, torch.zeros_like(target_in, dtype=torch.bool)).argmax(-1)
 
 
 def golden(name, case, folder):
@@ -400,13 +444,17 @@ def golden(name, case, folder):
     return dict(case=name, bytes=file.stat().st_size, loss=loss.item(), largest_logit=logits.abs().max().item())
 
 
-def timed(call, n):
-    """Median and least wall time, and median CPU time of the process, in milliseconds, after one warm-up."""
-    call()
+def timed(call, n, device="cpu"):
+    """Median and least wall time, and median CPU time of the process, in milliseconds, after warming up."""
+    finish = torch.cuda.synchronize if device != "cpu" else lambda: None
+    for _ in range(1 if device == "cpu" else 5):
+        call()
+    finish()
     wall, cpu = [], []
     for _ in range(n):
         start, spent = time.perf_counter(), time.process_time()
         call()
+        finish()
         wall.append(1e3 * (time.perf_counter() - start))
         cpu.append(1e3 * (time.process_time() - spent))
     return dict(median_ms=statistics.median(wall), min_ms=min(wall), cpu_ms=statistics.median(cpu))
@@ -439,6 +487,8 @@ def main():
     p.add_argument("command", choices=["golden", "step", "decode", "train", "forward"])
     p.add_argument("--variant", choices=["literal", "tuned"], default="tuned")
     p.add_argument("--compile", action="store_true")
+    p.add_argument("--device", default="cpu", help="cpu or cuda, for step and decode")
+    p.add_argument("--graph", action="store_true", help="on cuda: each call as one CUDA graph")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--n", type=int, default=7, help="calls to time")
@@ -451,8 +501,10 @@ def main():
     torch.set_num_threads(a.threads)
     c = NOTEBOOK | a.config
     said = dict(command=a.command, variant=a.variant, compiled=a.compile, threads=a.threads, batch=a.batch)
+    if a.device != "cpu":
+        said |= dict(device=torch.cuda.get_device_name(a.device), graph=a.graph, torch=torch.__version__)
     data = torch.Generator().manual_seed(1)
-    model, step = trainer(c, a.variant, a.compile)
+    model, step = trainer(c, a.variant, a.compile, a.device, a.graph)
     if a.weights:
         model.load_state_dict(safetensors.torch.load_file(a.weights))
     match a.command:
@@ -460,10 +512,11 @@ def main():
             a.out.mkdir(parents=True, exist_ok=True)
             said["cases"] = [golden(name, case, a.out) for name, case in CASES.items()]
         case "step":
-            said |= timed(lambda: step(batch_of(c, a.batch, data)), a.n)
+            said |= timed(lambda: step(batch_of(c, a.batch, data, a.device)), a.n, a.device)
         case "decode":
             model.eval()
-            said |= timed(lambda: greedy(model, batch_of(c, a.batch, data)), a.n)
+            forward = captured(model) if a.graph else model
+            said |= timed(lambda: greedy(model, batch_of(c, a.batch, data, a.device), forward), a.n, a.device)
             said["sequences_per_s"] = 1e3 * a.batch / said["median_ms"]
         case "train":
             said["epochs"] = []

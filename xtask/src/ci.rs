@@ -1,41 +1,56 @@
 //! Everything that must hold before a change is merged, cheapest first.
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Run all checks, cheapest first, and stop at the first that fails
+/// Run all checks, cheapest first, and stop at the first failure
 ///
 /// Format, dependencies, advisories, clippy, docs, tests; a warning is a failure. cargo-deny, which
-/// looks at the dependencies, is installed into target/tools where it is missing, which takes some
-/// minutes. Advisories are left out where their database cannot be reached. The exit code is that of
-/// the check that failed.
+/// checks the dependencies, is installed into target/tools if it is missing, which takes some
+/// minutes. Advisories are skipped if their database cannot be reached.
+///
+/// With --gpu, also clippy and a release build with CUDA, and a check of the Metal build. They need
+/// no GPU: scripts/cuda_env.sh finds or downloads a CUDA toolkit. The first CUDA build takes about
+/// 15 minutes of processor time. Metal is skipped if Rust's target aarch64-apple-darwin is not
+/// installed.
+///
+/// The exit code is that of the check that failed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask ci
-  cargo xtask ci --skip tests    # where they have just been run")]
+  cargo xtask ci --skip tests                 # if you have just run them
+  cargo xtask ci --gpu --skip tests --skip docs")]
 pub(crate) struct Args {
-    /// Leave out a check, by its name; may be given several times
+    /// Skip the check of this name; may be given several times
     #[arg(long, value_name = "CHECK", value_parser = NAMES)]
     skip: Vec<String>,
+    /// Also check the builds with CUDA and Metal
+    #[arg(long)]
+    gpu: bool,
 }
 
-/// One command of cargo's.
+/// One cargo command.
 #[derive(Clone, Copy, Debug)]
 struct Check {
     name: &'static str,
     arguments: &'static [&'static str],
     variable: Option<(&'static str, &'static str)>,
-    /// Not part of a Rust installation: installed where it is missing.
+    /// A tool that is not part of a Rust installation, and is installed if it is missing.
     tool: Option<Tool>,
-    /// What has to succeed before, or the check is left out.
+    /// A cargo command that must succeed first; otherwise the check is skipped.
     needs: Option<&'static [&'static str]>,
+    /// A target of rustc; if it is not installed, the check is skipped.
+    target: Option<&'static str>,
+    /// Whether the command runs in the environment of `scripts/cuda_env.sh`.
+    uses_cuda: bool,
 }
 
-/// A subcommand of cargo's from the registry.
+/// A cargo subcommand from the registry.
 #[derive(Clone, Copy, Debug)]
 struct Tool {
     name: &'static str,
@@ -58,17 +73,22 @@ impl Check {
             variable: None,
             tool: None,
             needs: None,
+            target: None,
+            uses_cuda: false,
         }
     }
 }
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 9] = [
     "format",
     "dependencies",
     "advisories",
     "clippy",
     "docs",
     "tests",
+    "metal",
+    "cuda-clippy",
+    "cuda-build",
 ];
 
 const CHECKS: [Check; 6] = [
@@ -106,16 +126,69 @@ const CHECKS: [Check; 6] = [
     Check::new(NAMES[5], &["test", "--workspace"]),
 ];
 
+const APPLE: &str = "aarch64-apple-darwin";
+
+/// The release profile for both CUDA checks, so that nvcc compiles candle's kernels once.
+const GPU_CHECKS: [Check; 3] = [
+    Check {
+        target: Some(APPLE),
+        ..Check::new(
+            NAMES[6],
+            &["check", "-p=s2s-cli", "--features=metal", "--target", APPLE],
+        )
+    },
+    Check {
+        uses_cuda: true,
+        ..Check::new(
+            NAMES[7],
+            &[
+                "clippy",
+                "--release",
+                "--workspace",
+                "--all-targets",
+                "--features=s2s-cli/cuda",
+                "--",
+                "-Dwarnings",
+            ],
+        )
+    },
+    Check {
+        uses_cuda: true,
+        ..Check::new(
+            NAMES[8],
+            &[
+                "build",
+                "--release",
+                "-p=s2s-cli",
+                "-p=s2s-model",
+                "--features=s2s-cli/cuda",
+                "--bin=s2s",
+                "--test=model",
+            ],
+        )
+    },
+];
+
+/// Runs cargo, with its arguments, in the environment that the script prints.
+const WITH_CUDA: &str =
+    "environment=$(scripts/cuda_env.sh) && eval \"$environment\" && exec cargo \"$@\"";
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    run_checks(&CHECKS, &args.skip)
+    let mut checks = CHECKS.to_vec();
+    if args.gpu {
+        checks.extend(GPU_CHECKS);
+    }
+    run_checks(&checks, &args.skip)
 }
 
 fn run_checks(checks: &[Check], skip: &[String]) -> Result<ExitCode> {
     let mut summary = Vec::new();
+    let mut n_skipped = 0;
     for check in checks {
         let started = Instant::now();
-        if skip.iter().any(|name| name == check.name) {
-            summary.push(line(check, "skipped: as asked"));
+        if let Some(reason) = reason_to_skip(check, skip)? {
+            summary.push(line(check, &format!("skipped: {reason}")));
+            n_skipped += 1;
             continue;
         }
         if let Some(tool) = check.tool {
@@ -126,10 +199,16 @@ fn run_checks(checks: &[Check], skip: &[String]) -> Result<ExitCode> {
         {
             let reason = format!("skipped: `cargo {}` failed", needed.join(" "));
             summary.push(line(check, &reason));
+            n_skipped += 1;
             continue;
         }
         eprintln!("\n=== {}: {}", check.name, in_words(check));
-        let status = cargo(check.arguments)?
+        let mut command = if check.uses_cuda {
+            with_cuda(check.arguments)
+        } else {
+            cargo(check.arguments)?
+        };
+        let status = command
             .envs(check.variable)
             .status()
             .with_context(|| format!("starting `{}`", in_words(check)))?;
@@ -147,11 +226,44 @@ fn run_checks(checks: &[Check], skip: &[String]) -> Result<ExitCode> {
         }
         summary.push(line(check, &took));
     }
-    eprintln!("\n{}\nall checks passed", summary.join("\n"));
+    let verdict = match n_skipped {
+        0 => "all checks passed".to_owned(),
+        _ => format!("no check failed, {n_skipped} skipped"),
+    };
+    eprintln!("\n{}\n{verdict}", summary.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Cargo, with the tools that are installed here among its subcommands.
+/// Why a check does not run, if it does not.
+fn reason_to_skip(check: &Check, skip: &[String]) -> Result<Option<String>> {
+    if skip.iter().any(|name| name == check.name) {
+        return Ok(Some("--skip".to_owned()));
+    }
+    Ok(match check.target {
+        Some(target) if !is_installed(target)? => Some(format!(
+            "`rustup target add {target}` installs what it needs"
+        )),
+        _ => None,
+    })
+}
+
+/// Whether Rust's standard library is installed for a target.
+fn is_installed(target: &str) -> Result<bool> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", target])
+        .output()
+        .context("starting rustc")?;
+    let folder = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success() && Path::new(folder.trim()).exists())
+}
+
+fn with_cuda(arguments: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", WITH_CUDA, "cargo"]).args(arguments);
+    command
+}
+
+/// Cargo, with the subcommands in [`TOOLS`].
 fn cargo(arguments: &[&str]) -> Result<Command> {
     let here = env::current_dir()?.join(TOOLS).join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
@@ -161,7 +273,7 @@ fn cargo(arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Installs a tool, unless there is one of that name.
+/// Installs a tool if it is missing.
 fn provide(tool: Tool) -> Result<()> {
     let Tool { name, version } = tool;
     let subcommand = name.trim_start_matches("cargo-");
@@ -177,18 +289,19 @@ fn provide(tool: Tool) -> Result<()> {
     match status.success() {
         true => Ok(()),
         false => bail!(
-            "{name} is missing and could not be installed: install it, or leave its checks out by \
-             --skip"
+            "{name} is missing and could not be installed; install it, or skip its checks with --skip"
         ),
     }
 }
 
-/// The command as one would type it.
+/// The command as a user would type it.
 fn in_words(check: &Check) -> String {
-    let variable = check
-        .variable
-        .map_or_else(String::new, |(name, value)| format!("{name}={value} "));
-    format!("{variable}cargo {}", check.arguments.join(" "))
+    let before = match (check.uses_cuda, check.variable) {
+        (true, _) => "eval \"$(scripts/cuda_env.sh)\" && ".to_owned(),
+        (false, Some((name, value))) => format!("{name}={value} "),
+        (false, None) => String::new(),
+    };
+    format!("{before}cargo {}", check.arguments.join(" "))
 }
 
 fn line(check: &Check, outcome: &str) -> String {
@@ -205,8 +318,12 @@ mod tests {
 
     const PASSES: Check = Check::new("passes", &["--version"]);
     const FAILS: Check = Check::new("fails", &["no-such-command"]);
-    const UNREACHED: Check = Check {
+    const NEEDS_WHAT_FAILS: Check = Check {
         needs: Some(&["no-such-command"]),
+        ..FAILS
+    };
+    const FOR_NO_TARGET: Check = Check {
+        target: Some("aarch64-unknown-nothing"),
         ..FAILS
     };
 
@@ -224,22 +341,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_or_cannot_be_known_does_not_fail() {
+    fn a_skipped_check_does_not_fail() {
         check(&[FAILS, PASSES], &["fails"], 0);
-        check(&[UNREACHED, PASSES], &[], 0);
+        check(&[NEEDS_WHAT_FAILS, PASSES], &[], 0);
+        check(&[FOR_NO_TARGET, PASSES], &[], 0);
     }
 
     #[test]
-    fn a_failed_check_is_repeated_by_what_is_printed() {
+    fn the_printed_command_repeats_a_check() {
         let docs = CHECKS[4];
         assert_eq!(
             in_words(&docs),
             "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps"
         );
+        let cuda = in_words(&GPU_CHECKS[2]);
+        assert!(cuda.starts_with("eval \"$(scripts/cuda_env.sh)\" && cargo build"));
     }
 
     #[test]
     fn every_check_can_be_skipped_by_its_name() {
-        assert_eq!(CHECKS.map(|check| check.name), NAMES);
+        let checks = CHECKS.iter().chain(&GPU_CHECKS);
+        assert!(checks.map(|check| check.name).eq(NAMES));
     }
 }

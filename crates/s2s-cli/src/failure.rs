@@ -12,7 +12,7 @@ use std::path::Path;
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 use reverse_data::Error as DataError;
 use s2s_runlog::{Error as RunLogError, RunDir};
-use s2s_train::{ConfigError, ConfigProblem, Error};
+use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
 
 use crate::shell::{program, quote};
 use crate::ui::Ui;
@@ -101,6 +101,9 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
     if let Some(stuck) = error.downcast_ref::<Stuck>() {
         return (OTHER, Some(stuck.next.clone()));
     }
+    if let Some(error) = error.downcast_ref::<DeviceError>() {
+        return (USAGE, Some(error.remedy().to_owned()));
+    }
     if config_error(error).is_some() {
         return (USAGE, Some(START.to_owned()));
     }
@@ -126,6 +129,7 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "put the file back as it was, or train anew in another folder";
             (OTHER, Some(hint.to_owned()))
         }
+        Some(Error::OutOfMemory(_)) => (OTHER, Some(LESS_MEMORY.to_owned())),
         Some(Error::Thread(_)) => (OTHER, Some(FEWER_THREADS.to_owned())),
         Some(Error::Data(error)) => (OTHER, Some(judge_data(error))),
         Some(Error::Diverged { .. }) => {
@@ -142,6 +146,11 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
 /// What to do where the system gives no more of them.
 pub(crate) const FEWER_THREADS: &str = "fewer --threads: each reserves 256 MiB of the addresses that `ulimit -v` allows, and counts for \
      `ulimit -u`";
+
+/// What to do where the memory of a GPU is too small.
+const LESS_MEMORY: &str = "a new run with a lower train.batch_size, train.eval_batch_size or data.max_len, or with \
+     smaller sizes in [model]; `eval` and `predict` take --batch-size; `resume --device cpu` \
+     continues this run from its last checkpoint";
 
 /// Where a configuration begins.
 const START: &str = "`s2s config > mine.toml` writes a file to start from";

@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
-use s2s_train::{Runtime, open_device, tensor_message};
+use s2s_train::{Runtime, open_device};
 
 use crate::STACK_BYTES;
-use crate::failure::{FEWER_THREADS, Stuck, Usage};
+use crate::failure::{FEWER_THREADS, Stuck};
 
 /// Larger batches are slips of the keyboard, and would ask for more memory than there is.
 const MAX_BATCH: u64 = 1 << 16;
@@ -24,7 +24,7 @@ pub(crate) struct MachineArgs {
 impl MachineArgs {
     /// Opens the device, and bounds the threads of this process: to be called once.
     pub(crate) fn runtime(&self) -> anyhow::Result<Runtime> {
-        let device = open_device(&self.device).map_err(|error| Usage(tensor_message(&error)))?;
+        let device = open_device(&self.device)?;
         let threads = self
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));

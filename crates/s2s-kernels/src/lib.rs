@@ -34,6 +34,8 @@
 
 pub mod activation;
 mod attention;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod decoder;
 pub mod gemm;
 #[cfg(test)]

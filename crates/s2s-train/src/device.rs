@@ -1,66 +1,280 @@
 //! Where tensors live.
 
-use candle_core::{Device, bail};
+use candle_core::Device;
+
+/// A device that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct DeviceError {
+    problem: String,
+    remedy: String,
+}
+
+impl DeviceError {
+    fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// What the user can type to get further.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+}
 
 /// The device called `cpu`, `cuda`, `cuda:1` (and so on) or `metal`.
 ///
 /// # Errors
-/// If the name is none of these, if this binary was built without that device, or if the machine
-/// has none.
-pub fn open_device(name: &str) -> candle_core::Result<Device> {
-    let index = |text: &str| text.parse::<usize>().ok();
+/// If the name is none of these, this binary was built without the device, or the machine has no
+/// such device that works with this binary.
+pub fn open_device(name: &str) -> Result<Device, DeviceError> {
     match (name, name.split_once(':')) {
         ("cpu", _) => Ok(Device::Cpu),
         ("cuda", _) => cuda(0),
         ("metal", _) => metal(),
-        (_, Some(("cuda", number))) => match index(number) {
-            Some(number) => cuda(number),
-            None => bail!("{number:?} is not the number of a CUDA device; write cuda:0"),
+        (_, Some(("cuda", number))) => match number.parse() {
+            Ok(number) => cuda(number),
+            Err(_) => Err(DeviceError::new(
+                format!("{number:?} is not the number of a CUDA device"),
+                "--device cuda:0",
+            )),
         },
-        _ => bail!("unknown device {name:?}; choose cpu, cuda, cuda:N or metal"),
+        _ => Err(DeviceError::new(
+            format!("unknown device {name:?}"),
+            "--device cpu, cuda, cuda:N or metal",
+        )),
     }
 }
 
-fn cuda(index: usize) -> candle_core::Result<Device> {
-    if cfg!(feature = "cuda") {
-        Device::new_cuda(index)
-    } else {
-        bail!(
-            "this binary was built without CUDA; build it with `--features cuda`, or use --device cpu"
-        )
-    }
+#[cfg(not(feature = "cuda"))]
+fn cuda(_index: usize) -> Result<Device, DeviceError> {
+    Err(built_without("CUDA", "cuda"))
 }
 
-fn metal() -> candle_core::Result<Device> {
-    if cfg!(feature = "metal") {
-        Device::new_metal(0)
-    } else {
-        bail!(
-            "this binary was built without Metal; build it with `--features metal`, or use --device cpu"
-        )
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Device, DeviceError> {
+    use s2s_kernels::cuda::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
+
+    let failed = |error: candle_core::Error| driver_failed(index, &crate::tensor_message(&error));
+    let count = cuda_devices().map_err(failed)?;
+    if index >= count {
+        return Err(no_such_card(index, count));
     }
+    check_driver(driver_cuda_version().map_err(failed)?, BUILT_FOR_CUDA)?;
+    let device = open_cuda(index).map_err(failed)?;
+    let (card, capability) = cuda_card(&device).map_err(failed)?;
+    check_card(index, &card, capability, BUILT_FOR_CAPABILITY)?;
+    Ok(device)
+}
+
+#[cfg(not(feature = "metal"))]
+fn metal() -> Result<Device, DeviceError> {
+    Err(built_without("Metal", "metal"))
+}
+
+#[cfg(feature = "metal")]
+fn metal() -> Result<Device, DeviceError> {
+    Device::new_metal(0).map_err(|error| {
+        let reason = crate::tensor_message(&error);
+        DeviceError::new(format!("Metal does not work: {reason}"), "--device cpu")
+    })
+}
+
+/// Whether an operation failed because the device's memory ran out.
+pub(crate) fn is_out_of_memory(message: &str) -> bool {
+    const SIGNS: [&str; 3] = [
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CURAND_STATUS_ALLOCATION_FAILED",
+    ];
+    SIGNS.iter().any(|sign| message.contains(sign))
+}
+
+#[cfg(any(test, not(feature = "cuda"), not(feature = "metal")))]
+fn built_without(device: &str, feature: &str) -> DeviceError {
+    DeviceError::new(
+        format!("this binary was built without {device}"),
+        format!("`cargo build --release -p s2s-cli --features {feature}`, or --device cpu"),
+    )
+}
+
+/// Those that `scripts/cuda_env.sh` set for the build, if it did: the toolkit's version, as 13000
+/// for 13.0, and the compute capability, as 90 for 9.0.
+#[cfg(feature = "cuda")]
+const BUILT_FOR_CUDA: Option<&str> = option_env!("CUDARC_CUDA_VERSION");
+#[cfg(feature = "cuda")]
+const BUILT_FOR_CAPABILITY: Option<&str> = option_env!("CUDA_COMPUTE_CAP");
+
+#[cfg(any(test, feature = "cuda"))]
+fn no_such_card(index: usize, count: usize) -> DeviceError {
+    let devices = match count {
+        0 => return no_card_visible(),
+        1 => "1 CUDA device".to_owned(),
+        count => format!("{count} CUDA devices"),
+    };
+    DeviceError::new(
+        format!("there is no cuda:{index}: this machine has {devices}, numbered from 0"),
+        "--device cuda:0",
+    )
+}
+
+#[cfg(any(test, feature = "cuda"))]
+fn no_card_visible() -> DeviceError {
+    DeviceError::new(
+        "this process sees no CUDA device",
+        "`nvidia-smi -L` lists the machine's; CUDA_VISIBLE_DEVICES hides them if it is set; or \
+         --device cpu",
+    )
+}
+
+/// The driver compiles the kernels when they are loaded, and must know the language of the toolkit
+/// that wrote them.
+#[cfg(any(test, feature = "cuda"))]
+fn check_driver(driver: (u32, u32), built_for: Option<&str>) -> Result<(), DeviceError> {
+    let Some(built_for) = built_for.and_then(|version| version.parse::<u32>().ok()) else {
+        return Ok(());
+    };
+    let needed = (built_for / 1000, built_for % 1000 / 10);
+    if driver >= needed {
+        return Ok(());
+    }
+    Err(DeviceError::new(
+        format!(
+            "the NVIDIA driver supports CUDA {}.{}, but this binary was built with CUDA {}.{}",
+            driver.0, driver.1, needed.0, needed.1
+        ),
+        "a newer driver, or a build with an older CUDA toolkit (docs/devices.md); or --device cpu",
+    ))
+}
+
+/// Kernels for 9.0 and above are built for one architecture alone, others for all later ones too.
+#[cfg(any(test, feature = "cuda"))]
+fn check_card(
+    index: usize,
+    card: &str,
+    capability: (u32, u32),
+    built_for: Option<&str>,
+) -> Result<(), DeviceError> {
+    let Some(needed) = built_for.and_then(|digits| digits.parse::<u32>().ok()) else {
+        return Ok(());
+    };
+    let found = 10 * capability.0 + capability.1;
+    if found == needed || (needed < 90 && found > needed) {
+        return Ok(());
+    }
+    Err(DeviceError::new(
+        format!(
+            "cuda:{index} ({card}) has compute capability {}.{}, but this binary was built for {}.{}",
+            capability.0,
+            capability.1,
+            needed / 10,
+            needed % 10
+        ),
+        format!(
+            "`CUDA_COMPUTE_CAP={found} cargo build --release -p s2s-cli --features cuda`, or \
+             --device cpu"
+        ),
+    ))
+}
+
+/// What an error of the driver means, by the name of its code.
+#[cfg(any(test, feature = "cuda"))]
+fn driver_failed(index: usize, message: &str) -> DeviceError {
+    if message.contains("CUDA_ERROR_NO_DEVICE") {
+        return no_card_visible();
+    }
+    if is_out_of_memory(message) {
+        return DeviceError::new(
+            format!("the memory of cuda:{index} is full"),
+            "`nvidia-smi` shows which processes use it; or --device cpu",
+        );
+    }
+    DeviceError::new(
+        format!("the NVIDIA driver does not work with this binary: {message}"),
+        "`nvidia-smi` shows whether the driver works; or --device cpu",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(error: &DeviceError, problem: &str, remedy: &str) {
+        assert!(error.to_string().contains(problem), "{error}");
+        assert!(error.remedy().contains(remedy), "{}", error.remedy());
+    }
+
     #[test]
-    fn device_that_is_not_there_is_named_with_what_to_do() {
+    fn a_device_that_cannot_be_opened_is_named_with_a_remedy() {
         assert!(open_device("cpu").is_ok());
-        for (name, says) in [("tpu", "unknown device"), ("cuda:x", "is not the number")] {
-            assert!(
-                open_device(name).unwrap_err().to_string().contains(says),
-                "{name}"
-            );
-        }
+        let error = |name| open_device(name).unwrap_err();
+        check(&error("tpu"), "unknown device \"tpu\"", "--device cpu");
+        check(&error("cuda:x"), "\"x\" is not the number", "cuda:0");
+        check(&error("cuda:-1"), "\"-1\" is not the number", "cuda:0");
         if !cfg!(feature = "cuda") {
-            assert!(
-                open_device("cuda:1")
-                    .unwrap_err()
-                    .to_string()
-                    .contains("--features cuda")
-            );
+            check(&error("cuda:1"), "built without CUDA", "--features cuda");
         }
+        if !cfg!(feature = "metal") {
+            check(&error("metal"), "built without Metal", "--features metal");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_the_last_card_is_answered_with_how_many_there_are() {
+        check(
+            &no_such_card(7, 1),
+            "no cuda:7: this machine has 1",
+            "cuda:0",
+        );
+        check(&no_such_card(2, 2), "has 2 CUDA devices", "cuda:0");
+        check(&no_such_card(0, 0), "no CUDA device", "nvidia-smi");
+    }
+
+    #[test]
+    fn a_driver_must_be_as_new_as_the_toolkit_of_the_build() {
+        assert_eq!(check_driver((13, 0), Some("13000")), Ok(()));
+        assert_eq!(check_driver((13, 1), Some("13000")), Ok(()));
+        assert_eq!(check_driver((11, 0), None), Ok(()));
+        let error = check_driver((12, 8), Some("13000")).unwrap_err();
+        check(&error, "supports CUDA 12.8, but", "a newer driver");
+    }
+
+    #[test]
+    fn kernels_fit_the_card_that_they_were_built_for() {
+        let on = |capability, built_for| check_card(0, "a card", capability, built_for);
+        assert_eq!(on((9, 0), Some("90")), Ok(()));
+        assert_eq!(on((9, 0), Some("80")), Ok(()));
+        assert_eq!(on((7, 5), None), Ok(()));
+        let error = on((8, 0), Some("90")).unwrap_err();
+        check(
+            &error,
+            "(a card) has compute capability 8.0",
+            "CUDA_COMPUTE_CAP=80",
+        );
+        let error = on((12, 0), Some("90")).unwrap_err();
+        check(&error, "was built for 9.0", "CUDA_COMPUTE_CAP=120");
+    }
+
+    #[test]
+    fn errors_of_the_driver_are_told_apart_by_their_code() {
+        let of = |code: &str| driver_failed(1, &format!("DriverError({code}, \"..\")"));
+        check(
+            &of("CUDA_ERROR_NO_DEVICE"),
+            "sees no CUDA device",
+            "nvidia-smi",
+        );
+        check(
+            &of("CUDA_ERROR_OUT_OF_MEMORY"),
+            "memory of cuda:1",
+            "nvidia-smi",
+        );
+        check(
+            &of("CUDA_ERROR_UNKNOWN"),
+            "driver does not work",
+            "--device cpu",
+        );
     }
 }

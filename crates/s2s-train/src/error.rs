@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::device::is_out_of_memory;
+
 /// Why a run ended without its result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,7 +56,15 @@ pub enum Error {
     /// A tensor operation.
     #[error("{}", tensor_message(.0))]
     Tensor(candle_core::Error),
+    /// A tensor operation for which the device has no memory left.
+    #[error("the device is out of memory")]
+    OutOfMemory(#[source] OutOfMemory),
 }
+
+/// The operation that found no memory.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", tensor_message(.0))]
+pub struct OutOfMemory(candle_core::Error);
 
 /// Figures of the last step that was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +94,10 @@ fn since(last: Option<LastFinite>) -> String {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        Self::Tensor(error)
+        match is_out_of_memory(&tensor_message(&error)) {
+            true => Self::OutOfMemory(OutOfMemory(error)),
+            false => Self::Tensor(error),
+        }
     }
 }
 

@@ -53,8 +53,8 @@ pub use config::{
 };
 pub(crate) use data::data_identity;
 pub use data::{Data, open_data, reopen_data};
-pub use device::open_device;
-pub use error::{Error, LastFinite, Result, tensor_message};
+pub use device::{DeviceError, open_device};
+pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
 pub use metrics::Tally;
