@@ -1,4 +1,4 @@
-//! Activations that the compiler vectorizes: a few additions, multiplications and one division.
+//! Activation functions that the compiler vectorizes: additions, multiplications and one division.
 //!
 //! | function | largest error, over all floats |
 //! | --- | --- |
@@ -7,28 +7,22 @@
 //! | [`exp`] | 8.4e-8, relative, where the result is a normal number |
 //! | [`ln`] | 8.4e-8, relative |
 //!
-//! Infinities give the limits, NaN gives NaN, `ln` of a negative number too, and far from zero `tanh` is exactly ±1, `sigmoid`
-//! exactly 0 or 1; neither ever lies beyond. `tanh` is odd, bit for bit. No multiplication is
-//! fused with an addition, so an element has the same bits on every processor, in the vector body
-//! of a loop and in its rest.
+//! Infinities give the limits. NaN, and the logarithm of a negative number, give NaN. Far from zero,
+//! `tanh` is exactly ±1 and `sigmoid` exactly 0 or 1; neither ever exceeds these limits. `tanh` is odd,
+//! bit for bit. No multiplication is fused with an addition, so an element has the same bits on every
+//! CPU, in the vector body of a loop and in its remainder.
 //!
-//! The scalar functions are for loops that are compiled for several instruction sets, as the ones
-//! over slices are: elsewhere they are right, but three times slower.
-//!
-//! ```
-//! let mut gates = [-100.0, 0.0, 100.0];
-//! s2s_kernels::activation::sigmoid_in_place(&mut gates);
-//! assert_eq!(gates, [0.0, 0.5, 1.0]);
-//! ```
+//! The scalar functions are meant for loops inside [`multiversion!`]; elsewhere they give the same
+//! results, but take three times as long.
 
 use crate::simd::multiversion;
 
-/// Beyond this, the quotient below is ±1.
+/// Beyond this limit, the quotient in [`tanh`] is ±1.
 const TANH_LIMIT: f32 = 7.905_311;
 
-/// The hyperbolic tangent: an odd polynomial over an even one, as in Eigen.
+/// The hyperbolic tangent: the quotient of an odd and an even polynomial, as in Eigen.
 #[inline(always)]
-pub fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     let x = x.clamp(-TANH_LIMIT, TANH_LIMIT);
     let square = x * x;
     let numerator = polynomial(
@@ -52,20 +46,20 @@ pub fn tanh(x: f32) -> f32 {
 
 /// `1 / (1 + exp(-x))`, as `(1 + tanh(x / 2)) / 2`.
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     0.5 * tanh(0.5 * x) + 0.5
 }
 
-/// The exponential: a power of two times a polynomial, as in Cephes.
+/// The exponential function: a power of two times a polynomial, as in Cephes.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    // Beyond these bounds the result is 0 or infinite, as it is on them.
+pub(crate) fn exp(x: f32) -> f32 {
+    // At and beyond these bounds, the result is 0 or infinite.
     let x = x.clamp(-104.0, 89.0);
-    // Adding and subtracting 1.5 · 2^23 rounds to an integer, which then stands in the low bits.
+    // Adding and subtracting 1.5 · 2^23 rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let power = shifted - ROUND;
-    // ln 2 in two parts: `power` times the first, of nine bits, is exact.
+    // ln 2 in two parts: the product of `power` and the first part, which has nine bits, is exact.
     let rest = x - power * (355.0 / 512.0) + power * 2.121_944_4e-4;
     let series = polynomial(
         rest,
@@ -79,7 +73,7 @@ pub fn exp(x: f32) -> f32 {
         ],
     );
     let mantissa = series * rest * rest + rest + 1.0;
-    // 2^power in two factors, for it may lie beyond the normal numbers when the result does not.
+    // 2^power in two factors, because it may be out of range when the result is not.
     let power = shifted
         .to_bits()
         .wrapping_sub(ROUND.to_bits())
@@ -88,10 +82,10 @@ pub fn exp(x: f32) -> f32 {
     mantissa * power_of_two(half) * power_of_two(power.wrapping_sub(half))
 }
 
-/// The natural logarithm: of a power of two, and a polynomial about 1, as in Cephes.
+/// The natural logarithm: that of a power of two plus a polynomial around 1, as in Cephes.
 #[inline(always)]
-pub fn ln(x: f32) -> f32 {
-    // A subnormal number is made normal first.
+pub(crate) fn ln(x: f32) -> f32 {
+    // A subnormal number is first scaled to a normal one.
     const SHIFT: f32 = 8_388_608.0; // 2^23
     let is_small = x < f32::MIN_POSITIVE;
     let (scaled, shift) = if is_small {
@@ -133,7 +127,7 @@ pub fn ln(x: f32) -> f32 {
     }
 }
 
-/// `2^power`, for powers of normal numbers.
+/// `2^power`, if it is a normal number.
 #[inline(always)]
 fn power_of_two(power: i32) -> f32 {
     f32::from_bits((power.wrapping_add(127) << 23).cast_unsigned())
@@ -156,27 +150,6 @@ multiversion! {
             *value = tanh(*value);
         }
     }
-
-    /// [`sigmoid`] of every element.
-    pub fn sigmoid_in_place(values: &mut [f32]) {
-        for value in values {
-            *value = sigmoid(*value);
-        }
-    }
-
-    /// [`exp`] of every element.
-    pub fn exp_in_place(values: &mut [f32]) {
-        for value in values {
-            *value = exp(*value);
-        }
-    }
-
-    /// [`ln`] of every element.
-    pub fn ln_in_place(values: &mut [f32]) {
-        for value in values {
-            *value = ln(*value);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -184,9 +157,29 @@ mod tests {
     use super::*;
     use crate::simd::on_every_isa;
 
-    /// Floats of every sign and exponent, subnormal and infinite ones and NaN among them. The step
-    /// is prime, so that low bits vary, too.
-    fn every_so_many_floats() -> Vec<f32> {
+    multiversion! {
+        fn sigmoid_in_place(values: &mut [f32]) {
+            for value in values {
+                *value = sigmoid(*value);
+            }
+        }
+
+        fn exp_in_place(values: &mut [f32]) {
+            for value in values {
+                *value = exp(*value);
+            }
+        }
+
+        fn ln_in_place(values: &mut [f32]) {
+            for value in values {
+                *value = ln(*value);
+            }
+        }
+    }
+
+    /// Floats of every sign and exponent, including subnormal numbers, infinities and NaN. The step is
+    /// prime, so that the low bits vary, too.
+    fn floats_of_every_magnitude() -> Vec<f32> {
         let mut values: Vec<f32> = (0..u32::MAX).step_by(4099).map(f32::from_bits).collect();
         values.extend([
             f32::INFINITY,
@@ -200,8 +193,8 @@ mod tests {
         values
     }
 
-    /// Densely where the functions are not flat.
-    fn bent_part() -> Vec<f32> {
+    /// A dense sample of the range where the functions are not flat.
+    fn dense_floats() -> Vec<f32> {
         (-1_050_000..1_050_000).map(|i| i as f32 * 1e-4).collect()
     }
 
@@ -213,18 +206,18 @@ mod tests {
         error: impl Fn(f64, f64) -> f64,
         bound: f64,
     ) {
-        for inputs in [every_so_many_floats(), bent_part()] {
+        for inputs in [floats_of_every_magnitude(), dense_floats()] {
             let expected: Vec<f32> = inputs.iter().map(|&x| scalar(x)).collect();
             for (&x, &y) in inputs.iter().zip(&expected) {
                 let exact = exact(f64::from(x));
                 assert_eq!(exact.is_nan(), y.is_nan(), "f({x}) = {y}");
                 if !exact.is_nan() {
                     let off = error(f64::from(y), exact);
-                    assert!(off <= bound, "f({x}) = {y} is {off:e} off");
+                    assert!(off <= bound, "f({x}) = {y} has an error of {off:e}");
                 }
             }
             on_every_isa(|isa| {
-                // What is left of a vector's width comes out as its body does.
+                // The remainder of the loop gives the same bits as its vector body.
                 let end = inputs.len();
                 for start in [0, end - 61, end - 5] {
                     let mut values = inputs[start..].to_vec();
@@ -243,7 +236,7 @@ mod tests {
         (got - exact).abs()
     }
 
-    /// Relative where the result is a normal number; a smaller one may be off by a unit of its last
+    /// The relative error of a normal result; a subnormal result may differ by one unit in the last
     /// place.
     fn relative(got: f64, exact: f64) -> f64 {
         const LAST_PLACE: f64 =
@@ -259,12 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn tanh_is_close_and_the_same_everywhere() {
+    fn tanh_is_accurate_and_has_the_same_bits_on_every_instruction_set() {
         check(tanh_in_place, tanh, f64::tanh, absolute, 4.7e-7);
     }
 
     #[test]
-    fn sigmoid_is_close_and_the_same_everywhere() {
+    fn sigmoid_is_accurate_and_has_the_same_bits_on_every_instruction_set() {
         check(
             sigmoid_in_place,
             sigmoid,
@@ -275,18 +268,21 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_close_and_the_same_everywhere() {
+    fn exp_is_accurate_and_has_the_same_bits_on_every_instruction_set() {
         check(exp_in_place, exp, f64::exp, relative, 8.4e-8);
     }
 
     #[test]
-    fn ln_is_close_and_the_same_everywhere() {
+    fn ln_is_accurate_and_has_the_same_bits_on_every_instruction_set() {
         check(ln_in_place, ln, f64::ln, relative, 8.4e-8);
     }
 
     #[test]
     fn tanh_is_odd_and_stays_within_its_limits() {
-        for x in every_so_many_floats().into_iter().chain(bent_part()) {
+        for x in floats_of_every_magnitude()
+            .into_iter()
+            .chain(dense_floats())
+        {
             if !x.is_nan() {
                 assert_eq!(tanh(-x).to_bits(), (-tanh(x)).to_bits(), "tanh({x})");
                 assert!(tanh(x).abs() <= 1.0, "tanh({x})");

@@ -32,12 +32,12 @@
 //! The crate deliberately knows no parameter names, no configuration and no randomness: dropout masks
 //! and teacher-forcing coins are arguments.
 
-pub mod activation;
+mod activation;
 mod attention;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod decoder;
-pub mod gemm;
+mod gemm;
 #[cfg(test)]
 mod gradcheck;
 mod gru;
@@ -45,6 +45,7 @@ mod lanes;
 mod linear;
 mod loss;
 mod lstm;
+mod matrix;
 mod optim;
 mod pages;
 mod peak;

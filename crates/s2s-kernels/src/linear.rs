@@ -1,4 +1,4 @@
-//! A linear layer on slices, its weight packed once and used many times.
+//! A linear layer on slices. Its weight is packed once and used many times.
 //!
 //! ```text
 //! y[m]     = W x[m] + b
@@ -9,13 +9,14 @@
 
 use std::sync::Arc;
 
-use crate::real::{Matrix, Output, Real};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 
-/// A weight `[N, K]`, or some columns of one, packed for its product and for the backward one.
+/// A weight `[N, K]`, or some columns of a weight, packed for the forward and the backward product.
 ///
-/// A clone shares what is packed until one of the two packs anew.
+/// Clones share the packed weight until one of them packs again.
 #[derive(Clone, Debug, Default)]
 pub struct Linear<T: Real> {
     forward: Arc<T::Packed>,
@@ -24,12 +25,12 @@ pub struct Linear<T: Real> {
 }
 
 impl<T: Real> Linear<T> {
-    /// Nothing packed yet.
+    /// A layer without a weight; call [`pack`](Self::pack) before use.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Packs `weight [N, K]`; reuses the memory of the last time.
+    /// Packs `weight [N, K]`. Reuses the memory of the previous call.
     pub fn pack(&mut self, weight: Matrix<'_, T>) {
         let Matrix { rows, cols, .. } = weight;
         if weight.stride == cols {
@@ -49,69 +50,59 @@ impl<T: Real> Linear<T> {
         let (forward, backward) = (&mut self.forward, &mut self.backward);
         T::pack_transposed(Arc::make_mut(forward), weight, inputs, outputs);
         let weight = Matrix::dense(weight, outputs, inputs);
-        T::pack(Arc::make_mut(backward), weight, &mut Team::single());
+        T::pack(Arc::make_mut(backward), weight);
     }
 
-    /// `y (+)= x Wᵀ`; rows of `y` are `y_stride` apart.
-    pub fn forward(&self, x: Matrix<'_, T>, y: &mut [T], y_stride: usize, output: Output<'_, T>) {
-        T::multiply(y, y_stride, x.data, x.stride, x.rows, &self.forward, output);
+    /// `y = x Wᵀ`, finished by the epilogue. Rows of `y` are `y_stride` apart.
+    pub fn forward(
+        &self,
+        x: Matrix<'_, T>,
+        y: &mut [T],
+        y_stride: usize,
+        epilogue: Epilogue<'_, T>,
+    ) {
+        T::multiply(y, y_stride, x, &self.forward, epilogue);
     }
 
-    /// `d_x (+)= d_y W`; rows of `d_x` are `d_x_stride` apart.
+    /// `d_x = d_y W`, finished by the epilogue. Rows of `d_x` are `d_x_stride` apart.
     pub fn backward(
         &self,
         d_y: Matrix<'_, T>,
         d_x: &mut [T],
         d_x_stride: usize,
-        output: Output<'_, T>,
+        epilogue: Epilogue<'_, T>,
     ) {
-        T::multiply(
-            d_x,
-            d_x_stride,
-            d_y.data,
-            d_y.stride,
-            d_y.rows,
-            &self.backward,
-            output,
-        );
+        T::multiply(d_x, d_x_stride, d_y, &self.backward, epilogue);
     }
-}
 
-impl<T: Real> Linear<T> {
-    /// [`forward`](Self::forward) on a team; rows of `y` follow each other without a gap.
+    /// [`forward`](Self::forward) in parallel; `y` has no gaps between its rows.
     pub fn forward_on(
         &self,
         x: Matrix<'_, T>,
         y: &mut [T],
-        output: Output<'_, T>,
+        epilogue: Epilogue<'_, T>,
         team: &mut Team<T>,
     ) {
-        on_rows(
-            x,
-            y,
-            |x, y, stride| self.forward(x, y, stride, output),
-            team,
-        );
+        let run = |x: Matrix<'_, T>, y: &mut [T], stride| self.forward(x, y, stride, epilogue);
+        on_rows(x, y, run, team);
     }
 
-    /// [`backward`](Self::backward) on a team; rows of `d_x` follow each other without a gap.
+    /// [`backward`](Self::backward) in parallel; `d_x` has no gaps between its rows.
     pub fn backward_on(
         &self,
         d_y: Matrix<'_, T>,
         d_x: &mut [T],
-        output: Output<'_, T>,
+        epilogue: Epilogue<'_, T>,
         team: &mut Team<T>,
     ) {
-        on_rows(
-            d_y,
-            d_x,
-            |d_y, d_x, stride| self.backward(d_y, d_x, stride, output),
-            team,
-        );
+        let run = |d_y: Matrix<'_, T>, d_x: &mut [T], stride| {
+            self.backward(d_y, d_x, stride, epilogue);
+        };
+        on_rows(d_y, d_x, run, team);
     }
 }
 
-/// Cuts the rows of a product in one range a thread.
+/// Splits the rows of a product among the threads.
 fn on_rows<T: Real>(
     from: Matrix<'_, T>,
     to: &mut [T],
@@ -119,38 +110,41 @@ fn on_rows<T: Real>(
     team: &mut Team<T>,
 ) {
     let stride = to.len().checked_div(from.rows).unwrap_or(0);
-    team.on_rows(to, (from.rows, stride), |range, to| {
+    team.on_rows(to, from.rows, stride, |range, to| {
         run(from.rows(range.start, range.len()), to, stride)
     });
 }
 
-/// `d_weight[N,K] (+)= d_yᵀ x`, one product over all rows; rows of `d_weight` are `stride` apart.
+/// `d_weight[N,K] = d_yᵀ x`, finished by the epilogue: one product over all rows. Rows of `d_weight`
+/// are `stride` apart.
 pub fn weight_gradient<T: Real>(
     d_weight: &mut [T],
     stride: usize,
     d_y: Matrix<'_, T>,
     x: Matrix<'_, T>,
-    output: Output<'_, T>,
+    epilogue: Epilogue<'_, T>,
     team: &mut Team<T>,
 ) {
-    weight_gradients(&mut [(d_weight, d_y)], stride, x, output, team);
+    weight_gradients(&mut [(d_weight, d_y)], stride, x, epilogue, team);
 }
 
-/// [`weight_gradient`] of several weights that the same `x` went through.
+/// [`weight_gradient`] for several weights with the same input `x`, which is packed once.
 pub(crate) fn weight_gradients<T: Real>(
     weights: &mut [(&mut [T], Matrix<'_, T>)],
     stride: usize,
     x: Matrix<'_, T>,
-    output: Output<'_, T>,
+    epilogue: Epilogue<'_, T>,
     team: &mut Team<T>,
 ) {
     let mut packed = std::mem::take(&mut team.packed);
     for depths in T::depths(x.rows) {
-        let output = match depths.start {
-            0 => output,
-            _ => Output::Add,
+        let epilogue = match depths.start {
+            0 => epilogue,
+            _ => Epilogue::Add,
         };
-        T::pack(&mut packed, x.rows(depths.start, depths.len()), team);
+        let x = x.rows(depths.start, depths.len());
+        let tasks = T::pack_tasks(&mut packed, x, team.threads());
+        team.run(tasks, |task, _| task());
         let mut work: Vec<Vec<_>> = (0..team.threads()).map(|_| Vec::new()).collect();
         for (d_weight, d_y) in &mut *weights {
             let d_y = d_y.rows(depths.start, depths.len());
@@ -163,16 +157,16 @@ pub(crate) fn weight_gradients<T: Real>(
         }
         team.run(work, |work, scratch| {
             for (rows, d_y) in work {
-                T::multiply_transposed(rows, stride, d_y, &packed, output, scratch);
+                T::multiply_transposed(rows, stride, d_y, &packed, epilogue, scratch);
             }
         });
     }
     team.packed = packed;
 }
 
-/// `d_bias[N] = Σ_m d_y[m]`, in ascending order of the rows.
+/// `d_bias[N] = Σ_m d_y[m]`, summed in row order.
 pub fn bias_gradient<T: Real>(d_bias: &mut [T], d_y: Matrix<'_, T>, team: &mut Team<T>) {
-    team.on_rows(d_bias, (d_y.cols, 1), |range, part| {
+    team.on_rows(d_bias, d_y.cols, 1, |range, part| {
         sum_rows(part, d_y.columns(range.start, range.len()));
     });
 }

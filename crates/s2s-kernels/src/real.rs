@@ -1,16 +1,16 @@
-//! The numbers that the kernels compute with: `f32`, and `f64` for tests by finite differences.
+//! The number types of the kernels: `f32`, and `f64` to check gradients by finite differences.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Range, Sub};
 
 use crate::activation;
 use crate::gemm;
-use crate::team::Team;
+use crate::matrix::{Epilogue, Matrix};
 
-/// A floating-point number with its activations and its matrix products.
+/// A floating-point type with its activation functions and matrix products.
 ///
-/// `f32` runs on [`gemm`](crate::gemm) and [`activation`](crate::activation); `f64` is naive and
-/// exact, so that a kernel's derivatives can be held against central differences.
+/// `f32` uses [`gemm`] and [`activation`]. `f64` uses naive loops and the standard library, so that
+/// the derivatives of a kernel can be compared with central differences.
 pub trait Real:
     Copy
     + Debug
@@ -32,108 +32,60 @@ pub trait Real:
     const ONE: Self;
     /// -∞.
     const NEG_INFINITY: Self;
-    /// From 1 to the next greater number.
+    /// The difference between 1 and the next larger number.
     const EPSILON: Self;
 
-    /// A right side in the order in which the product reads it.
+    /// The right side of a product, packed in the order in which the product reads it.
     type Packed: Clone + Debug + Default + Send + Sync;
-    /// Memory for the left side of the transposed product.
+    /// Working memory of the transposed product.
     type Scratch: Clone + Debug + Default + Send + Sync;
 
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
-    /// The same number, in f64.
+    /// The same number as f64.
     fn to_f64(self) -> f64;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
     /// `1 / (1 + exp(-x))`.
     fn sigmoid(self) -> Self;
-    /// The exponential.
+    /// The exponential function.
     fn exp(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
 
-    /// Packs `b [K, N]` on a team.
-    fn pack(packed: &mut Self::Packed, b: Matrix<'_, Self>, team: &mut Team<Self>);
+    /// Packs `b [K, N]`.
+    fn pack(packed: &mut Self::Packed, b: Matrix<'_, Self>) {
+        for task in Self::pack_tasks(packed, b, 1) {
+            task();
+        }
+    }
+    /// Packs `b [K, N]` in at most `n` tasks that may run in parallel.
+    fn pack_tasks<'p>(
+        packed: &'p mut Self::Packed,
+        b: Matrix<'p, Self>,
+        n: usize,
+    ) -> Vec<impl FnOnce() + Send>;
     /// Packs the transpose of `weight [N, K]`.
     fn pack_transposed(packed: &mut Self::Packed, weight: &[Self], inner: usize, cols: usize);
-    /// `C[M,N] (+)= A[M,K] · B[K,N]`; see [`gemm::multiply`].
+    /// `C[M,N] = A[M,K] · B[K,N]`; see [`gemm::multiply`].
     fn multiply(
         c: &mut [Self],
         c_stride: usize,
-        a: &[Self],
-        a_stride: usize,
-        rows: usize,
+        a: Matrix<'_, Self>,
         b: &Self::Packed,
-        output: Output<'_, Self>,
+        epilogue: Epilogue<'_, Self>,
     );
-    /// `C[N,K] (+)= D[M,N]ᵀ · X[M,K]`; see [`gemm::multiply_transposed`].
+    /// `C[N,K] = D[M,N]ᵀ · X[M,K]`; see [`gemm::multiply_transposed`].
     fn multiply_transposed(
         c: &mut [Self],
         c_stride: usize,
         d: Matrix<'_, Self>,
         x: &Self::Packed,
-        output: Output<'_, Self>,
+        epilogue: Epilogue<'_, Self>,
         scratch: &mut Self::Scratch,
     );
-    /// The parts of a reduced axis, each of which a product sums on its own.
+    /// The parts into which a product splits its reduced axis; each part is summed separately.
     fn depths(inner: usize) -> impl Iterator<Item = Range<usize>>;
-}
-
-/// What becomes of what stands in a product's output, as [`gemm::Output`], for any [`Real`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Output<'a, T> {
-    /// `C = A·B`
-    Replace,
-    /// `C += A·B`
-    Add,
-    /// `C = A·B + bias`, the bias `[N]` added to every row.
-    Bias(&'a [T]),
-}
-
-/// A view of `[rows, cols]` numbers; neighboring rows begin `stride` apart.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a, T> {
-    /// From the first row's first number to the last row's last, at least.
-    pub data: &'a [T],
-    /// Numbers of a row.
-    pub cols: usize,
-    /// Numbers from the beginning of one row to the next.
-    pub stride: usize,
-    /// Rows.
-    pub rows: usize,
-}
-
-impl<'a, T> Matrix<'a, T> {
-    /// Rows that follow each other without a gap.
-    pub fn dense(data: &'a [T], rows: usize, cols: usize) -> Self {
-        Self {
-            data,
-            cols,
-            stride: cols,
-            rows,
-        }
-    }
-
-    /// The columns from `first` on, `cols` of them.
-    pub fn columns(self, first: usize, cols: usize) -> Self {
-        let first = first.min(self.data.len());
-        Self {
-            data: &self.data[first..],
-            cols,
-            ..self
-        }
-    }
-
-    /// The rows from `first` on, `rows` of them.
-    pub fn rows(self, first: usize, rows: usize) -> Self {
-        let first = (first * self.stride).min(self.data.len());
-        Self {
-            data: &self.data[first..],
-            rows,
-            ..self
-        }
-    }
 }
 
 impl Real for f32 {
@@ -175,18 +127,24 @@ impl Real for f32 {
         activation::ln(self)
     }
 
-    fn pack(packed: &mut Self::Packed, b: Matrix<'_, Self>, team: &mut Team<Self>) {
-        /// Numbers that are packed sooner than another thread begins.
+    fn pack_tasks<'p>(
+        packed: &'p mut Self::Packed,
+        b: Matrix<'p, Self>,
+        n: usize,
+    ) -> Vec<impl FnOnce() + Send> {
+        /// Packing fewer numbers takes less time than starting another thread.
         const FEW: usize = 1 << 14;
-        let n = match b.rows * b.cols {
-            0..FEW => 1,
-            _ => team.threads(),
-        };
-        team.run(packed.pieces(b.rows, b.cols, n), |pieces, _| {
-            pieces
-                .into_iter()
-                .for_each(|piece| piece.pack(b.data, b.stride));
-        });
+        let n = if b.rows * b.cols < FEW { 1 } else { n };
+        let pieces = packed.pieces(b.rows, b.cols, n).into_iter();
+        pieces
+            .map(|pieces| {
+                move || {
+                    for piece in pieces {
+                        piece.pack(b.data, b.stride);
+                    }
+                }
+            })
+            .collect()
     }
 
     fn pack_transposed(packed: &mut Self::Packed, weight: &[Self], inner: usize, cols: usize) {
@@ -196,13 +154,11 @@ impl Real for f32 {
     fn multiply(
         c: &mut [Self],
         c_stride: usize,
-        a: &[Self],
-        a_stride: usize,
-        rows: usize,
+        a: Matrix<'_, Self>,
         b: &Self::Packed,
-        output: Output<'_, Self>,
+        epilogue: Epilogue<'_, Self>,
     ) {
-        gemm::multiply(c, c_stride, a, a_stride, rows, b, output.into());
+        gemm::multiply(c, c_stride, a, b, epilogue);
     }
 
     fn multiply_transposed(
@@ -210,12 +166,10 @@ impl Real for f32 {
         c_stride: usize,
         d: Matrix<'_, Self>,
         x: &Self::Packed,
-        output: Output<'_, Self>,
+        epilogue: Epilogue<'_, Self>,
         scratch: &mut Self::Scratch,
     ) {
-        assert_eq!(d.rows, x.inner(), "both sides must have the same rows");
-        let output = output.into();
-        gemm::multiply_transposed(c, c_stride, d.data, d.stride, d.cols, x, output, scratch);
+        gemm::multiply_transposed(c, c_stride, d, x, epilogue, scratch);
     }
 
     fn depths(inner: usize) -> impl Iterator<Item = Range<usize>> {
@@ -223,17 +177,7 @@ impl Real for f32 {
     }
 }
 
-impl<'a> From<Output<'a, f32>> for gemm::Output<'a> {
-    fn from(output: Output<'a, f32>) -> Self {
-        match output {
-            Output::Replace => Self::Replace,
-            Output::Add => Self::Add,
-            Output::Bias(bias) => Self::Bias(bias),
-        }
-    }
-}
-
-/// `[K, N]`, as it is.
+/// A copy of `[K, N]`, row by row.
 #[derive(Clone, Debug, Default)]
 pub struct Unpacked {
     data: Vec<f64>,
@@ -273,10 +217,16 @@ impl Real for f64 {
         Self::ln(self)
     }
 
-    fn pack(packed: &mut Unpacked, b: Matrix<'_, Self>, _team: &mut Team<Self>) {
-        let rows = (0..b.rows).flat_map(|row| &b.data[row * b.stride..][..b.cols]);
-        packed.data = rows.copied().collect();
-        packed.cols = b.cols;
+    fn pack_tasks<'p>(
+        packed: &'p mut Unpacked,
+        b: Matrix<'p, Self>,
+        _n: usize,
+    ) -> Vec<impl FnOnce() + Send> {
+        vec![move || {
+            let rows = (0..b.rows).flat_map(|row| &b.data[row * b.stride..][..b.cols]);
+            packed.data = rows.copied().collect();
+            packed.cols = b.cols;
+        }]
     }
 
     fn pack_transposed(packed: &mut Unpacked, weight: &[Self], inner: usize, cols: usize) {
@@ -290,19 +240,17 @@ impl Real for f64 {
     fn multiply(
         c: &mut [Self],
         c_stride: usize,
-        a: &[Self],
-        a_stride: usize,
-        rows: usize,
+        a: Matrix<'_, Self>,
         b: &Unpacked,
-        output: Output<'_, Self>,
+        epilogue: Epilogue<'_, Self>,
     ) {
         let inner = b.data.len().checked_div(b.cols).unwrap_or(0);
-        for row in 0..rows {
+        for row in 0..a.rows {
             for n in 0..b.cols {
                 let sum = (0..inner)
-                    .map(|k| a[row * a_stride + k] * b.data[k * b.cols + n])
+                    .map(|k| a.data[row * a.stride + k] * b.data[k * b.cols + n])
                     .sum();
-                finish(&mut c[row * c_stride + n], sum, n, output);
+                finish(&mut c[row * c_stride + n], sum, n, epilogue);
             }
         }
     }
@@ -312,7 +260,7 @@ impl Real for f64 {
         c_stride: usize,
         d: Matrix<'_, Self>,
         x: &Unpacked,
-        output: Output<'_, Self>,
+        epilogue: Epilogue<'_, Self>,
         (): &mut (),
     ) {
         for n in 0..d.cols {
@@ -320,7 +268,7 @@ impl Real for f64 {
                 let sum = (0..d.rows)
                     .map(|row| d.data[row * d.stride + n] * x.data[row * x.cols + k])
                     .sum();
-                finish(&mut c[n * c_stride + k], sum, k, output);
+                finish(&mut c[n * c_stride + k], sum, k, epilogue);
             }
         }
     }
@@ -330,10 +278,10 @@ impl Real for f64 {
     }
 }
 
-fn finish(out: &mut f64, sum: f64, col: usize, output: Output<'_, f64>) {
-    *out = match output {
-        Output::Replace => sum,
-        Output::Add => *out + sum,
-        Output::Bias(bias) => sum + bias[col],
+fn finish(out: &mut f64, sum: f64, col: usize, epilogue: Epilogue<'_, f64>) {
+    *out = match epilogue {
+        Epilogue::Replace => sum,
+        Epilogue::Add => *out + sum,
+        Epilogue::Bias(bias) => sum + bias[col],
     };
 }

@@ -1,33 +1,32 @@
-//! The kernels themselves, on slices: no candle, no autograd, no allocation to speak of after the
-//! first step.
+//! The kernels on slices: no tensors, no autograd, and almost no allocation after the first step.
 //!
-//! A training step packs the weights, runs each operator forward, then each backward in the other
-//! order, and finds the gradients in the slices that it named:
+//! A training step packs the weights, runs the operators forward and then backward in reverse order,
+//! and writes the gradients to slices that the caller provides:
 //!
 //! ```text
 //! pack      Bidirectional::pack, Linear::pack, Scorer::pack, Decoder::pack
-//! forward   Bidirectional::forward a layer; swap_axes; Linear for the bridge and the keys;
-//!           Decoder::forward;
-//!           token_loss, which turns Decoder::logits_mut into their gradients
+//! forward   Bidirectional::forward per layer; swap_axes; Linear for the bridge and the keys;
+//!           Decoder::forward; token_loss, which replaces Decoder::logits_mut by their gradients
 //! backward  Decoder::backward; Linear::backward, weight_gradient; swap_axes;
 //!           Bidirectional::backward
 //! update    squared_norm, adam
 //! ```
 //!
-//! Operators keep what their backward pass needs; their memory grows to the largest batch seen and
-//! is reused.
+//! Each operator owns the values that it saves for its backward pass. Its memory grows to the largest
+//! batch and is reused. A backward pass overwrites the saved values, so it can run only once after each
+//! forward pass.
 //!
-//! * Activations are **position first**: `[S, B, H]`, the rows of one step are neighbors, and those
-//!   of all steps are one matrix, over which each weight's gradient is one product. What comes from
-//!   a batch stays batch first, `[B, S]`: words, lengths, coins, masks; and so is what the attention
-//!   looks at, [`Memory`], since it reads one row's positions together: [`swap_axes`] stands between.
-//! * A gradient is replaced, unless an argument says whether it is replaced or added to.
-//! * Dropout masks hold 0 or 1/(1-p) and come from outside.
-//! * A [`Team`] says how many threads share the work. The results have the same bits for any number of them.
-//! * A backward pass consumes what its forward pass kept: one backward a forward.
+//! * Activations are **time-major**, `[S, B, H]`: the rows of a step are adjacent, and the rows of all
+//!   steps form one matrix, so that the gradient of each weight is one product. Token ids, lengths,
+//!   teacher-forcing flags and dropout masks are batch-major, `[B, S]`. So is the [`Memory`] of the
+//!   attention, which reads all positions of one row together; [`swap_axes`] converts between the two.
+//! * A gradient is replaced, unless an [`Epilogue`] says otherwise.
+//! * Dropout masks contain 0 or 1/(1-p) and are drawn by the caller.
+//! * A [`Team`] sets the number of threads. Results have the same bits for any number of threads.
 //!
-//! Wrong lengths are a mistake in the calling program: they panic.
+//! Slices of the wrong length are bugs in the caller and cause a panic.
 
+pub use crate::activation::tanh_in_place;
 pub use crate::attention::additive::{Additive, AdditiveParams};
 pub use crate::attention::dot::Dot;
 pub use crate::attention::dynamic::{DynamicConvolution, DynamicConvolutionParams};
@@ -42,15 +41,14 @@ pub use crate::decoder::{
 };
 pub use crate::gru::Gru;
 pub use crate::linear::{Linear, bias_gradient, weight_gradient};
-pub use crate::loss::kernel::{TokenSums, token_loss};
+pub use crate::loss::kernel::token_loss;
 pub use crate::lstm::Lstm;
+pub use crate::matrix::{Epilogue, Matrix};
 pub use crate::optim::kernel::{adam, squared_norm};
-pub use crate::real::{Matrix, Output, Real};
+pub use crate::real::Real;
+pub use crate::recurrent::batch::{RecurrentBatch, RecurrentInput};
 pub use crate::recurrent::bidirectional::{Bidirectional, BidirectionalStates};
-pub use crate::recurrent::layer::{
-    Columns, RecurrentBatch, RecurrentInput, RecurrentLayer, RecurrentStates,
-};
-pub use crate::recurrent::{Cell, GateBlock, RecurrentGrads, RecurrentParams};
+pub use crate::recurrent::{Cell, GateBlock, NextState, RecurrentGrads, RecurrentParams};
 pub use crate::storage::{read, write};
-pub use crate::table::{gather, multiply_mask, position_first, scatter_add, swap_axes};
+pub use crate::table::{gather, multiply_mask, scatter_add, swap_axes, time_major};
 pub use crate::team::{Team, in_pool};

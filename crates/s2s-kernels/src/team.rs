@@ -1,9 +1,9 @@
-//! Work shared among threads, so that no result depends on their number.
+//! Work shared among threads, with results that do not depend on the number of threads.
 //!
-//! Work is cut into ranges of a batch's rows, or of an output's rows, never of an axis that is
-//! summed over: each number is computed by one thread, in the order in which one thread would. The
-//! threads are those of rayon's pool, which wait between two pieces of work: to start one takes
-//! longer than many an operator.
+//! Work is split over the rows of a batch or of an output, never over an axis that is summed: each
+//! number is computed by one thread, in the same order as on a single thread. The threads belong to
+//! rayon's pool and wait between two pieces of work, because starting a thread takes longer than many
+//! operators.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -12,16 +12,16 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::real::Real;
 
-/// How many threads of rayon's pool share work, each with memory of its own for products.
+/// A number of threads that share work, with working memory for the matrix products of each.
 #[derive(Clone, Debug)]
 pub struct Team<T: Real> {
     scratch: Vec<T::Scratch>,
-    /// What all of them read.
+    /// A packed right side that all threads read.
     pub(crate) packed: T::Packed,
 }
 
 impl<T: Real> Team<T> {
-    /// A team of `threads`; a pool that has fewer lets some of the work wait.
+    /// A team of `threads` threads. If rayon's pool has fewer, some of the work waits.
     pub fn new(threads: NonZeroUsize) -> Self {
         Self {
             scratch: vec![T::Scratch::default(); threads.get()],
@@ -29,17 +29,18 @@ impl<T: Real> Team<T> {
         }
     }
 
-    /// The caller's thread alone.
+    /// The calling thread alone.
     pub fn single() -> Self {
         Self::new(NonZeroUsize::MIN)
     }
 
-    /// Threads, at least 1.
+    /// The number of threads, at least 1.
     pub fn threads(&self) -> usize {
         self.scratch.len()
     }
 
-    /// `0..n` in one range a thread, the lengths differing by one at most; fewer when `n` is small.
+    /// Splits `0..n` into one range per thread, whose lengths differ by at most one; fewer ranges if
+    /// `n` is small.
     pub(crate) fn ranges(&self, n: usize) -> Vec<Range<usize>> {
         let parts = self.threads().min(n).max(1);
         (0..parts)
@@ -47,7 +48,7 @@ impl<T: Real> Team<T> {
             .collect()
     }
 
-    /// Does two things that have nothing to do with each other, at the same time if there are threads.
+    /// Runs two independent closures, in parallel if the team has several threads.
     pub fn both<A: Send, B: Send>(
         &self,
         one: impl FnOnce() -> A + Send,
@@ -59,11 +60,12 @@ impl<T: Real> Team<T> {
         rayon::join(one, other)
     }
 
-    /// Does a task with ranges of the `n` rows of a buffer `[n, width]`.
+    /// Splits a buffer `[n, width]` into ranges of rows and runs `task` on each.
     pub(crate) fn on_rows<B: Send>(
         &mut self,
         buffer: &mut [B],
-        (n, width): (usize, usize),
+        n: usize,
+        width: usize,
         task: impl Fn(Range<usize>, &mut [B]) + Sync,
     ) {
         let ranges = self.ranges(n);
@@ -72,8 +74,13 @@ impl<T: Real> Team<T> {
         self.run(work, |(range, part), _| task(range, part));
     }
 
-    /// Does every piece of work, at the same time if there are threads.
+    /// Runs `task` on every work item, in parallel if there are several.
+    ///
+    /// # Panics
+    /// If there are more items than threads.
     pub(crate) fn run<W: Send>(&mut self, work: Vec<W>, task: impl Fn(W, &mut T::Scratch) + Sync) {
+        let (items, threads) = (work.len(), self.threads());
+        assert!(items <= threads, "{items} work items for {threads} threads");
         let task = &task;
         let mut pairs = work.into_iter().zip(&mut self.scratch);
         let Some((work, scratch)) = pairs.next() else {
@@ -91,8 +98,9 @@ impl<T: Real> Team<T> {
     }
 }
 
-/// Does `work` on a thread of rayon's pool, if there are several: from there, a [`Team`] shares what
-/// comes within microseconds, where another thread would be put to sleep and woken each time.
+/// Runs `work` on a thread of rayon's pool if there are several threads. From a pool thread, a [`Team`]
+/// hands out work within microseconds; from any other thread, each handover would put the caller to
+/// sleep and wake it again.
 pub fn in_pool<R: Send>(threads: NonZeroUsize, work: impl FnOnce() -> R + Send) -> R {
     match threads {
         NonZeroUsize::MIN => work(),
@@ -100,8 +108,8 @@ pub fn in_pool<R: Send>(threads: NonZeroUsize, work: impl FnOnce() -> R + Send) 
     }
 }
 
-/// Does every piece of work, at the same time where rayon's pool has threads to spare, unless there is
-/// to be one thread; what came of each.
+/// Runs `task` on every work item and returns the results in order: on the calling thread if
+/// `threads` is 1, otherwise on rayon's pool.
 pub(crate) fn each<W: Send, R: Send>(
     threads: NonZeroUsize,
     work: Vec<W>,
@@ -113,67 +121,67 @@ pub(crate) fn each<W: Send, R: Send>(
     }
 }
 
-/// A position-first buffer `[T, rows, W]`, or a range of the rows of each position.
+/// A time-major buffer `[T, rows, W]`, or a range of its rows at every step.
 #[derive(Debug)]
-pub(crate) struct Steps<'a, T> {
-    slabs: Vec<&'a mut [T]>,
+pub(crate) struct TimeMajor<'a, T> {
+    steps: Vec<&'a mut [T]>,
 }
 
-impl<'a, T> Steps<'a, T> {
-    /// Cuts `[steps, B, width]` into ranges of rows that cover `0..B`.
+impl<'a, T> TimeMajor<'a, T> {
+    /// Splits `[len, B, width]` into the given ranges of rows, which cover `0..B`.
     pub(crate) fn split(
         buffer: &'a mut [T],
-        steps: usize,
+        len: usize,
         width: usize,
         ranges: &[Range<usize>],
     ) -> Vec<Self> {
         let batch = ranges.last().map_or(0, |range| range.end);
         assert_eq!(
             buffer.len(),
-            steps * batch * width,
-            "[{steps}, {batch}, {width}]"
+            len * batch * width,
+            "[{len}, {batch}, {width}]"
         );
         let mut parts: Vec<Self> = ranges
             .iter()
             .map(|_| Self {
-                slabs: Vec::with_capacity(steps),
+                steps: Vec::with_capacity(len),
             })
             .collect();
         let mut rest = buffer;
-        for _ in 0..steps {
+        for _ in 0..len {
             for (part, range) in parts.iter_mut().zip(ranges) {
-                let (slab, after) = rest.split_at_mut(range.len() * width);
-                part.slabs.push(slab);
+                let (rows, after) = rest.split_at_mut(range.len() * width);
+                part.steps.push(rows);
                 rest = after;
             }
         }
         parts
     }
 
-    /// The rows at a position.
+    /// The rows of a step.
     pub(crate) fn at(&self, step: usize) -> &[T] {
-        self.slabs[step]
+        self.steps[step]
     }
 
-    /// The rows at a position, to write.
+    /// The rows of a step, mutable.
     pub(crate) fn at_mut(&mut self, step: usize) -> &mut [T] {
-        self.slabs[step]
+        self.steps[step]
     }
 
-    /// The rows at one position to read and at another to write.
+    /// The rows of one step to read and those of another to write.
     pub(crate) fn read_write(&mut self, read: usize, write: usize) -> (&[T], &mut [T]) {
-        assert_ne!(read, write, "a position cannot be read while it is written");
+        assert_ne!(read, write, "a step cannot be read while it is written");
         if read < write {
-            let (before, from) = self.slabs.split_at_mut(write);
+            let (before, from) = self.steps.split_at_mut(write);
             (before[read], from[0])
         } else {
-            let (before, from) = self.slabs.split_at_mut(read);
+            let (before, from) = self.steps.split_at_mut(read);
             (from[0], before[write])
         }
     }
 }
 
-/// Cuts `[B, width]` into the given ranges of rows.
+/// Splits `[B, width]` into the given ranges of rows.
 pub(crate) fn split_rows<'a, T>(
     buffer: &'a mut [T],
     width: usize,
@@ -190,7 +198,7 @@ pub(crate) fn split_rows<'a, T>(
         .collect()
 }
 
-/// A buffer of `len` numbers whose contents do not matter; allocates only to grow.
+/// The first `len` numbers of a buffer that grows as needed; their values are unspecified.
 pub(crate) fn sized<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::ZERO);
@@ -202,12 +210,15 @@ pub(crate) fn sized<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
 mod tests {
     use super::*;
 
+    fn team(threads: usize) -> Team<f32> {
+        Team::new(NonZeroUsize::new(threads).unwrap())
+    }
+
     #[test]
     fn ranges_cover_everything_once() {
         for threads in 1..5 {
-            let team = Team::<f32>::new(NonZeroUsize::new(threads).unwrap());
             for n in 0..9 {
-                let ranges = team.ranges(n);
+                let ranges = team(threads).ranges(n);
                 assert!(ranges.len() <= threads);
                 let all: Vec<usize> = ranges.into_iter().flatten().collect();
                 assert_eq!(all, (0..n).collect::<Vec<_>>());
@@ -216,9 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn steps_hand_out_each_row_once() {
+    #[should_panic(expected = "3 work items for 2 threads")]
+    fn more_work_items_than_threads_are_refused() {
+        team(2).run(vec![(); 3], |(), _| {});
+    }
+
+    #[test]
+    fn a_split_buffer_has_each_row_once() {
         let mut buffer: Vec<usize> = (0..2 * 3 * 2).collect();
-        let mut parts = Steps::split(&mut buffer, 2, 2, &[0..1, 1..3]);
+        let mut parts = TimeMajor::split(&mut buffer, 2, 2, &[0..1, 1..3]);
         assert_eq!(parts[0].at(1), [6, 7]);
         let (read, write) = parts[1].read_write(1, 0);
         assert_eq!(read, [8, 9, 10, 11]);

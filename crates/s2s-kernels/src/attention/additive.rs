@@ -4,7 +4,8 @@ use super::kernel::{Memory, Scorer, Step, StepGrads, parameters};
 use super::queries::Queries;
 use crate::lanes::sum_of_three;
 use crate::linear::bias_gradient;
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 

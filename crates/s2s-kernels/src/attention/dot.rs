@@ -7,7 +7,8 @@
 
 use super::kernel::{Scorer, Step, StepGrads, add_scaled};
 use crate::lanes::dot;
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 

@@ -16,7 +16,8 @@ use super::queries::Queries;
 use super::start::Start;
 use crate::lanes::dot;
 use crate::linear::{bias_gradient, weight_gradient};
-use crate::real::{Matrix, Output, Real};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 
@@ -169,7 +170,7 @@ impl<T: Real> Scorer<T> for DynamicConvolution<T> {
             energy.len(),
             d_dynamic,
             hidden,
-            Output::Replace,
+            Epilogue::Replace,
             team,
         );
         let mut transposed = vec![T::ZERO; location.len()];

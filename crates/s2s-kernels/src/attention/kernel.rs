@@ -13,7 +13,8 @@ use dyn_clone::DynClone;
 
 use super::start::Start;
 use crate::lanes::{dot, long_sum, max};
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 

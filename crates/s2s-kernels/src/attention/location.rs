@@ -12,7 +12,8 @@ use super::kernel::{Scorer, Step, StepGrads, parameters};
 use super::queries::Queries;
 use super::start::Start;
 use crate::linear::bias_gradient;
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 

@@ -17,7 +17,8 @@ use super::shift::{self, CONTROLS};
 use super::start::Start;
 use crate::lanes::{max, sum_of, sum_of_three};
 use crate::linear::bias_gradient;
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 

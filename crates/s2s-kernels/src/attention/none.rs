@@ -1,7 +1,8 @@
 //! No attention, for a decoder whose loop expects a scorer.
 
 use super::kernel::{Scorer, Step, StepGrads};
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::team::Team;
 
 /// Scores of -∞: all weights and the context are 0. It has no parameters.

@@ -2,7 +2,8 @@
 
 use super::kernel::Step;
 use crate::linear::{Linear, bias_gradient, weight_gradient};
-use crate::real::{Matrix, Output, Real};
+use crate::matrix::{Epilogue, Matrix, padded_stride};
+use crate::real::Real;
 use crate::team::Team;
 
 /// Linear maps of the state, `D` to `Q` in all.
@@ -39,14 +40,13 @@ impl<T: Real> Queries<T> {
     /// rows, which would compete for the same few places of the nearest cache if they were a
     /// multiple of 4 KiB apart.
     pub(super) fn kept(&self) -> usize {
-        const CACHE_LINE: usize = 16;
-        2 * self.width() + CACHE_LINE
+        padded_stride(2 * self.width())
     }
 
     /// The outputs of a step, to the beginning of each row of `kept`, whose rows are `stride` apart.
     pub(super) fn forward(&self, step: Step<'_, T>, kept: &mut [T], stride: usize) {
         self.linear
-            .forward(step.state, kept, stride, Output::Bias(&self.bias));
+            .forward(step.state, kept, stride, Epilogue::Bias(&self.bias));
     }
 
     /// From the gradients in `kept`, adds to `d_state [rows, D]`.
@@ -59,7 +59,7 @@ impl<T: Real> Queries<T> {
         };
         let d_outputs = kept.columns(self.width(), self.width());
         self.linear
-            .backward(d_outputs, d_state, step.state.cols, Output::Add);
+            .backward(d_outputs, d_state, step.state.cols, Epilogue::Add);
     }
 
     /// The gradients of the maps' weights and biases, in the order in which they were packed, from
@@ -80,7 +80,7 @@ impl<T: Real> Queries<T> {
                 states.cols,
                 d_outputs,
                 states,
-                Output::Replace,
+                Epilogue::Replace,
                 team,
             );
             bias_gradient(bias, d_outputs, team);

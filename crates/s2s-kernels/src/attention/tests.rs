@@ -10,7 +10,8 @@ use super::none::NoScores;
 use super::ntm::Ntm;
 use super::start::Start;
 use crate::gradcheck::{assert_gradient, dot, numbers};
-use crate::real::{Matrix, Real};
+use crate::matrix::Matrix;
+use crate::real::Real;
 use crate::simd::on_every_isa;
 use crate::team::Team;
 

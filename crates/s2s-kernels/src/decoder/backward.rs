@@ -1,4 +1,4 @@
-//! The decoder's loop back over the steps of a batch.
+//! The decoder's backward loop over the steps of a batch.
 
 use super::DecoderSizes;
 use super::kernel::{Batch, Decoder};
@@ -6,16 +6,18 @@ use super::step::features_stride;
 use super::trace::Rows;
 use super::{DecoderGrads, DecoderInputs, MemoryGrads};
 use crate::attention::kernel::{Step, StepGrads, add_scaled_row, weigh_backward};
-use crate::real::{Matrix, Output, Real};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
 use crate::recurrent::weights::{add_rows, gates_matrix};
 use crate::recurrent::{Cell, State};
 use crate::team::{Team, sized, split_rows};
 
 impl<T: Real, C: Cell> Decoder<T, C> {
-    /// The gradients of everything, from those of the logits, which stand where the logits stood:
-    /// in [`logits_mut`](Self::logits_mut). Consumes what the forward pass kept.
+    /// All gradients, from those of the logits, which the caller has written to
+    /// [`logits_mut`](Self::logits_mut). Overwrites what the forward pass saved.
     ///
-    /// `inputs` are those of the forward pass.
+    /// `inputs` are those of the forward pass; the gradients of the attention's parameters go to
+    /// `scorer_grads`, in the order of [`Scorer::pack`](crate::slices::Scorer::pack).
     pub fn backward(
         &mut self,
         inputs: DecoderInputs<'_, T>,
@@ -36,7 +38,8 @@ impl<T: Real, C: Cell> Decoder<T, C> {
     ) {
         let sizes = self.weights.sizes;
         let DecoderSizes { units, values, .. } = sizes;
-        let (batch, source_len, len) = (inputs.memory.batch(), inputs.memory.len, self.trace.len);
+        let (batch, source_len) = (inputs.memory.batch(), inputs.memory.len);
+        let len = self.trace.sizes.len;
         let ranges = team.ranges(batch);
         let cut = |all, width| split_rows(all, width, &ranges).into_iter();
         let mut states = Vec::with_capacity(sizes.layers);
@@ -49,14 +52,15 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         let key_width = d_memory.keys.len().checked_div(positions).unwrap_or(0);
         let keys = cut(d_memory.keys, source_len * key_width);
         let values = cut(d_memory.values, source_len * values);
-        self.sums.clear();
-        self.sums.resize(batch * self.scorer.sums(), T::ZERO);
+        let n_sums = self.scorer.sums();
+        self.scorer_sums.clear();
+        self.scorer_sums.resize(batch * n_sums, T::ZERO);
         let work = self
             .trace
-            .split::<C>(sizes, self.scorer.kept(source_len), &ranges)
+            .split::<C>(sizes, &ranges)
             .into_iter()
             .zip(keys.zip(values))
-            .zip(cut(&mut self.sums, self.scorer.sums()))
+            .zip(cut(&mut self.scorer_sums, n_sums))
             .zip(cut(sized(&mut self.d_input, batch * units), units))
             .zip(cut(
                 sized(&mut self.d_previous, batch * source_len),
@@ -67,7 +71,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
                 source_len,
             ))
             .map(
-                |(((((rows, (keys, values)), sums), input), previous), scores)| {
+                |(((((rows, (keys, values)), scorer_sums), input), previous), scores)| {
                     let states = states.iter_mut().map_while(Iterator::next).collect();
                     let cell_states = cell_states.iter_mut().map_while(Iterator::next).collect();
                     (
@@ -75,7 +79,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
                         RowGrads {
                             keys,
                             values,
-                            sums,
+                            scorer_sums,
                             input,
                             previous,
                             scores,
@@ -104,17 +108,18 @@ struct RowGrads<'a, T> {
     keys: &'a mut [T],
     /// `[rows, S, C]`.
     values: &'a mut [T],
-    /// `[rows, R]`: the scorer's.
-    sums: &'a mut [T],
+    /// The sums over steps that the scorer needs for its parameters, `[rows, R]`.
+    scorer_sums: &'a mut [T],
     /// Of a layer's input, `[rows, D]`.
     input: &'a mut [T],
-    /// Of the weights of the step before, `[rows, S]`.
+    /// Of the previous step's attention weights, `[rows, S]`.
     previous: &'a mut [T],
-    /// Of the weights of a step, then of its scores, `[rows, S]`.
+    /// Of the attention weights of a step, then of its scores, `[rows, S]`.
     scores: &'a mut [T],
-    /// Of each layer's states, `[rows, D]`, first those after a step, then those before.
+    /// Of each layer's states, `[rows, D]`: during a step, those after it are replaced by those before
+    /// it.
     states: Vec<&'a mut [T]>,
-    /// Likewise of the cell states, if the cell has them.
+    /// The same for the cell states, if the cell has them.
     cell_states: Vec<&'a mut [T]>,
 }
 
@@ -143,14 +148,14 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         let d_features = rows.d_features.at_mut(step);
         self.weights
             .output
-            .backward(d_logits, d_features, stride, Output::Replace);
+            .backward(d_logits, d_features, stride, Epilogue::Replace);
         let d_features = self.features(d_features, rows.range.len());
         if let Some(d_top) = grads.states.last_mut() {
             add_rows(d_top, &rows.active, d_features.columns(0, units));
         }
     }
 
-    /// forward: the states of a layer = cell(input, the states before)
+    /// forward: states = cell(input, previous states), for one layer
     fn cell_backward(
         &self,
         rows: &mut Rows<'_, T>,
@@ -160,7 +165,7 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
     ) {
         let DecoderSizes { units, .. } = self.weights.sizes;
         let (cell, n) = (&self.weights.cells[layer], rows.range.len());
-        let previous = match rows.states.get(layer) {
+        let hidden = match rows.states.get(layer) {
             Some(states) => Matrix::dense(states.at(step), n, units),
             None => self.features(rows.features.at(step), n).columns(0, units),
         };
@@ -168,8 +173,8 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
             let states = rows.cell_states[layer].at(step);
             Matrix::dense(states, n, C::CELL_STATES * units)
         };
-        let before = State {
-            hidden: previous,
+        let previous = State {
+            hidden,
             cell: cell_states(step),
         };
         let (below, states) = grads.states.split_at_mut(layer);
@@ -178,19 +183,21 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
             cell: &mut *grads.cell_states[layer],
         };
         let gates = rows.gates[layer].at_mut(step);
-        C::backward(&rows.active, before, cell_states(step + 1), gates, d_state);
+        let next_cell = cell_states(step + 1);
+        C::backward(&rows.active, previous, next_cell, gates, d_state);
         cell.hidden_backward(gates, states[0]);
         let d_gates = gates_matrix::<C, T>(gates, units, n).columns(0, cell.gates());
         match (below.last_mut(), self.inputs.dropout.between) {
             (None, _) => {
                 let stride = features_stride(self.weights.sizes);
                 let d_context = &mut rows.d_features.at_mut(step)[units..];
-                cell.input.backward(d_gates, d_context, stride, Output::Add);
+                cell.input
+                    .backward(d_gates, d_context, stride, Epilogue::Add);
             }
-            (Some(below), None) => cell.input.backward(d_gates, below, units, Output::Add),
+            (Some(below), None) => cell.input.backward(d_gates, below, units, Epilogue::Add),
             (Some(below), Some(masks)) => {
                 cell.input
-                    .backward(d_gates, grads.input, units, Output::Replace);
+                    .backward(d_gates, grads.input, units, Epilogue::Replace);
                 let d_inputs = grads.input.chunks_exact(units).zip(&rows.memory);
                 for (d_below, (d_input, &row)) in below.chunks_exact_mut(units).zip(d_inputs) {
                     // forward: input = below ⊙ mask
@@ -220,7 +227,7 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
             d_context,
             grads.scores,
         );
-        let seen = Step {
+        let inputs = Step {
             state: self.features(rows.features.at(step), n).columns(0, units),
             previous: rows.weights.at(step),
             memory: self.inputs.memory,
@@ -229,19 +236,18 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         let Some(state) = grads.states.last_mut() else {
             return;
         };
-        let (previous, keys, sums) = (&mut *grads.previous, &mut *grads.keys, &mut *grads.sums);
         let d_step = StepGrads {
             state,
-            previous,
-            keys,
-            sums,
+            previous: &mut *grads.previous,
+            keys: &mut *grads.keys,
+            sums: &mut *grads.scorer_sums,
         };
-        self.scorer
-            .backward(seen, rows.kept.at_mut(step), grads.scores, d_step);
+        let saved = rows.scorer.at_mut(step);
+        self.scorer.backward(inputs, saved, grads.scores, d_step);
     }
 
-    /// `d_value[s] = Σ_t weight[t,s] d_context[t]`, after all steps: one row's contexts stay near
-    /// while its positions are summed.
+    /// `d_value[s] = Σ_t weight[t,s] d_context[t]`, after all steps: the context gradients of a row stay
+    /// in the cache while its positions are summed.
     fn values_backward(&self, rows: &Rows<'_, T>, grads: &mut RowGrads<'_, T>) {
         let DecoderSizes { units, values, .. } = self.weights.sizes;
         let (stride, source_len) = (features_stride(self.weights.sizes), self.inputs.memory.len);

@@ -1,44 +1,47 @@
-//! Decoding without targets: one step at a time, each row's next token chosen by the caller.
+//! Decoding without targets, one step at a time. The caller chooses the next token of each row.
 
 use std::marker::PhantomData;
 
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::projected::Projected;
-use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
+use super::step::{
+    Projections, TokenInput, assert_memory, attend, features_matrix, features_stride,
+};
 use crate::attention::kernel::{Memory, Step};
-use crate::real::{Matrix, Real};
-use crate::recurrent::{Cell, State};
+use crate::matrix::Matrix;
+use crate::real::Real;
+use crate::recurrent::{Cell, NextState, State};
 
-/// The rows that are being decoded, with their states. It borrows nothing, and several may share
-/// one [`Decoder`] and one memory.
+/// The rows that are being decoded, with their states. Several decodings can share one [`Decoder`] and
+/// one memory.
 ///
-/// Rows may leave, when they have ended, and multiply, when a beam branches: see
-/// [`keep`](Self::keep). A row's logits do not depend on the others, not by a bit.
+/// [`keep`](Self::keep) removes rows that have ended. Not a bit of a row's logits depends on the other
+/// rows.
 #[derive(Clone, Debug, Default)]
 pub struct Decoding<T, C> {
     sizes: DecoderSizes,
     source_len: usize,
-    /// The memory's row of each row.
+    /// The memory's row for each row.
     rows: Vec<usize>,
     active: Vec<usize>,
-    /// `[rows, D + C]`, padded: the top layer's states and the contexts beside them.
+    /// `[rows, D + C]`, padded: the top layer's states and the contexts.
     features: Swap<T>,
     /// `[rows, D]` for each layer below the top.
     states: Vec<Swap<T>>,
-    /// `[rows, D]` for each layer of a cell that has cell states.
+    /// `[rows, D]` for each layer, if the cell has cell states.
     cell_states: Vec<Swap<T>>,
     /// `[rows, S]`.
     weights: Swap<T>,
     logits: Vec<T>,
     projected: Projected<T>,
-    kept: Vec<T>,
+    saved: Vec<T>,
     gates: Vec<T>,
-    shares: [Vec<T>; 2],
+    projections: [Vec<T>; 2],
     cell: PhantomData<C>,
 }
 
-/// Rows before and after a step.
+/// The rows before and after a step.
 #[derive(Clone, Debug, Default)]
 struct Swap<T> {
     before: Vec<T>,
@@ -55,7 +58,7 @@ impl<T: Real> Swap<T> {
         std::mem::swap(&mut self.before, &mut self.after);
     }
 
-    /// Row `from[i]` after the last step becomes row `i`.
+    /// Row `i` becomes what row `from[i]` was.
     fn keep(&mut self, width: usize, from: &[usize]) {
         self.before.clear();
         for &row in from {
@@ -68,13 +71,13 @@ impl<T: Real> Swap<T> {
 }
 
 impl<T: Real, C: Cell> Decoding<T, C> {
-    /// Nothing to decode yet.
+    /// A decoding without rows; call [`start`](Self::start) before use.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins with the memory's rows, in their order; `initial` has the first states, `[B, D]` each,
-    /// one a layer.
+    /// Starts with all rows of the memory, in order. `initial` holds the initial states, `[B, D]` each,
+    /// one per layer.
     pub fn start(
         &mut self,
         decoder: &Decoder<T, C>,
@@ -84,7 +87,11 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         let sizes = decoder.weights.sizes;
         let DecoderSizes { units, layers, .. } = sizes;
         assert_memory(memory, sizes);
-        assert_eq!(initial.len(), layers, "one first state a layer");
+        assert_eq!(
+            initial.len(),
+            layers,
+            "there must be one initial state per layer"
+        );
         self.sizes = sizes;
         self.source_len = memory.len;
         let weight = decoder.weights.context_weight();
@@ -112,7 +119,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         }
     }
 
-    fn resize(&mut self, kept: usize) {
+    fn resize(&mut self, saved: usize) {
         let DecoderSizes {
             vocab,
             units,
@@ -133,16 +140,20 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         }
         self.weights.resize(rows * self.source_len);
         self.logits.resize(rows * vocab, T::ZERO);
-        self.kept.resize(rows * kept, T::ZERO);
+        self.saved.resize(rows * saved, T::ZERO);
         self.gates.resize(rows * C::gates_stride(units), T::ZERO);
-        for share in &mut self.shares {
-            share.resize(rows * C::GATES * units, T::ZERO);
+        for projection in &mut self.projections {
+            projection.resize(rows * C::GATES * units, T::ZERO);
         }
     }
 
-    /// Reads one token a row; leaves its logits and weights.
+    /// Reads one token per row and computes its logits and attention weights.
     pub fn step(&mut self, decoder: &Decoder<T, C>, memory: Memory<'_, T>, tokens: &[u32]) {
-        assert_eq!(tokens.len(), self.rows.len(), "one token a row");
+        assert_eq!(
+            tokens.len(),
+            self.rows.len(),
+            "there must be one token per row"
+        );
         let DecoderSizes {
             units,
             values,
@@ -162,29 +173,26 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             memory,
             rows: &self.rows,
         };
-        let context = (
+        attend(
+            &*decoder.scorer,
+            step,
+            &mut self.saved,
+            &mut self.weights.after,
             &mut self.features.after[units.min(rows * stride)..],
             stride,
             values,
         );
-        attend(
-            &*decoder.scorer,
-            step,
-            &mut self.kept,
-            &mut self.weights.after,
-            context,
-        );
 
-        let packed: &Weights<T, C> = &decoder.weights;
-        let [input, hidden] = &mut self.shares;
+        let packed = &decoder.weights;
+        let [input, hidden] = &mut self.projections;
         for layer in 0..layers {
             if layer == 0 {
-                packed.word_gates(Words::Tokens(tokens), input);
+                packed.token_gates(TokenInput::Ids(tokens), input);
                 let context = features_matrix(&self.features.after, sizes, rows);
                 self.projected.add(
                     packed.context_weight(),
                     &self.rows,
-                    (&self.weights.after, self.source_len),
+                    Matrix::dense(&self.weights.after, rows, self.source_len),
                     context.columns(units, values),
                     input,
                 );
@@ -192,46 +200,45 @@ impl<T: Real, C: Cell> Decoding<T, C> {
                 let below = Matrix::dense(&self.states[layer - 1].after, rows, units);
                 packed.input_gates(layer, below, input);
             }
-            let mut shares = Gates { input, hidden };
-            let (previous, states) = match self.states.get_mut(layer) {
-                Some(Swap { before, after }) => (
-                    Matrix::dense(&*before, rows, units),
-                    (&mut after[..], units),
-                ),
+            let mut projections = Projections { input, hidden };
+            let (before, hidden, hidden_stride) = match self.states.get_mut(layer) {
+                Some(Swap { before, after }) => {
+                    (Matrix::dense(&*before, rows, units), after, units)
+                }
                 None => {
                     let Swap { before, after } = &mut self.features;
-                    let previous = features_matrix(before, sizes, rows).columns(0, units);
-                    (previous, (&mut after[..], stride))
+                    let before = features_matrix(before, sizes, rows).columns(0, units);
+                    (before, after, stride)
                 }
             };
-            let (hidden, stride) = states;
             let cell_states = &mut self.cell_states[layer];
-            let before = State {
-                hidden: previous,
+            let previous = State {
+                hidden: before,
                 cell: Matrix::dense(&cell_states.before, rows, C::CELL_STATES * units),
             };
-            let after = State {
+            let next = NextState {
                 hidden,
-                cell: &mut cell_states.after[..],
+                hidden_stride,
+                cell: &mut cell_states.after,
             };
             packed.advance(
                 layer,
                 &self.active,
-                before,
-                &mut shares,
+                previous,
+                &mut projections,
                 &mut self.gates,
-                (after, stride),
+                next,
             );
         }
         let features = features_matrix(&self.features.after, sizes, rows);
         packed.logits(features, &mut self.logits);
     }
 
-    /// Goes on with the rows `from[0]`, `from[1]`, ... of the present ones: without those that are
-    /// missing, with those twice that stand twice.
+    /// Continues with rows `from[0]`, `from[1]`, ... of the current rows; a row may occur several times
+    /// or not at all.
     pub fn keep(&mut self, from: &[usize]) {
         let DecoderSizes { units, .. } = self.sizes;
-        let kept = self.kept.len().checked_div(self.rows.len()).unwrap_or(0);
+        let saved = self.saved.len().checked_div(self.rows.len()).unwrap_or(0);
         self.features.keep(features_stride(self.sizes), from);
         self.weights.keep(self.source_len, from);
         for states in &mut self.states {
@@ -241,20 +248,20 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             states.keep(C::CELL_STATES * units, from);
         }
         self.rows = from.iter().map(|&row| self.rows[row]).collect();
-        self.resize(kept);
+        self.resize(saved);
     }
 
-    /// The memory's row of each row.
+    /// The memory's row for each row.
     pub fn rows(&self) -> &[usize] {
         &self.rows
     }
 
-    /// `[rows, V]`, of the last step.
+    /// The logits of the last step, `[rows, V]`.
     pub fn logits(&self) -> &[T] {
         &self.logits
     }
 
-    /// The attention's weights of the last step, `[rows, S]`.
+    /// The attention weights of the last step, `[rows, S]`.
     pub fn attention(&self) -> &[T] {
         &self.weights.after
     }

@@ -1,10 +1,12 @@
-//! The gradients of a decoder's parameters, each one product over all steps.
+//! The gradients of a decoder's parameters; each weight's is one product over all steps.
 
 use super::kernel::Decoder;
-use super::step::features_stride;
+use super::step::features_matrix;
+use super::trace::BatchSizes;
 use super::{DecoderDropout, DecoderGrads, DecoderSizes};
 use crate::linear::{bias_gradient, weight_gradient};
-use crate::real::{Matrix, Output, Real};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
 use crate::recurrent::weights::{bias_gradients, gates_matrix, hidden_gradients};
 use crate::recurrent::{Cell, RecurrentGrads};
 use crate::table::{multiply_by, scatter_add};
@@ -34,7 +36,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             units + values,
             d_logits,
             features,
-            Output::Replace,
+            Epilogue::Replace,
             team,
         );
         bias_gradient(grads.output_bias, d_logits, team);
@@ -56,20 +58,23 @@ impl<T: Real, C: Cell> Decoder<T, C> {
                 }
                 _ => (&mut *grads.weight_ih, units, self.layer_input(layer)),
             };
-            weight_gradient(weight, stride, d_gates, input, Output::Replace, team);
+            weight_gradient(weight, stride, d_gates, input, Epilogue::Replace, team);
         }
-        self.word_gradients(dropout, grads.embedding, &mut grads.layers[0], team);
+        self.token_gradients(dropout, grads.embedding, &mut grads.layers[0], team);
 
-        let width = self.scorer.kept(self.trace.source_len);
-        let kept = Matrix::dense(&self.trace.kept, rows, width);
-        let sums = Matrix::dense(&self.sums, self.trace.batch, self.scorer.sums());
+        let saved = Matrix::dense(&self.trace.scorer, rows, self.trace.sizes.scorer);
+        let sums = Matrix::dense(
+            &self.scorer_sums,
+            self.trace.sizes.batch,
+            self.scorer.sums(),
+        );
         let states = self.states(layers - 1, 0);
         self.scorer
-            .gradients(kept, states, sums, scorer_grads, team);
+            .gradients(saved, states, sums, scorer_grads, team);
     }
 
-    /// Of the embedding, and of layer 0's columns for it.
-    fn word_gradients(
+    /// The gradients of the embedding and of layer 0's columns for it.
+    fn token_gradients(
         &mut self,
         dropout: &DecoderDropout<'_, T>,
         d_embedding: &mut [T],
@@ -89,66 +94,57 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         let tokens = self.trace.tokens.iter().copied();
         let (weight, stride) = (&mut *grads.weight_ih, width + values);
         let Some(mask) = dropout.embedding else {
-            // forward: gates = table[token], table = word(embedding)
+            // forward: gates = table[token], table = token(embedding)
             let table = sized(&mut self.d_table, vocab * d_gates.cols);
             table.fill(T::ZERO);
             scatter_add(table, d_gates, tokens, team);
             let d_table = Matrix::dense(&*table, vocab, d_gates.cols);
-            let words = Matrix::dense(&self.weights.embedding, vocab, width);
-            weight_gradient(weight, stride, d_table, words, Output::Replace, team);
+            let embedding = Matrix::dense(&self.weights.embedding, vocab, width);
+            weight_gradient(weight, stride, d_table, embedding, Epilogue::Replace, team);
             self.weights
-                .word
-                .backward_on(d_table, d_embedding, Output::Replace, team);
+                .token
+                .backward_on(d_table, d_embedding, Epilogue::Replace, team);
             return;
         };
-        // forward: gates = word(words), words = embedding[token] ⊙ mask
-        let words = Matrix::dense(&self.trace.words, rows, width);
-        weight_gradient(weight, stride, d_gates, words, Output::Replace, team);
-        let d_words = sized(&mut self.d_table, rows * width);
+        // forward: gates = token(inputs), inputs = embedding[token] ⊙ mask
+        let inputs = Matrix::dense(&self.trace.embeddings, rows, width);
+        weight_gradient(weight, stride, d_gates, inputs, Epilogue::Replace, team);
+        let d_inputs = sized(&mut self.d_table, rows * width);
         self.weights
-            .word
-            .backward_on(d_gates, d_words, Output::Replace, team);
-        let (batch, len) = (self.trace.batch, self.trace.len);
-        for (index, d_word) in d_words.chunks_exact_mut(width).enumerate() {
+            .token
+            .backward_on(d_gates, d_inputs, Epilogue::Replace, team);
+        let BatchSizes { batch, len, .. } = self.trace.sizes;
+        for (index, d_input) in d_inputs.chunks_exact_mut(width).enumerate() {
             let (step, row) = (index / batch, index % batch);
-            multiply_by(d_word, &mask[(row * len + step) * width..][..width]);
+            multiply_by(d_input, &mask[(row * len + step) * width..][..width]);
         }
         d_embedding.fill(T::ZERO);
-        scatter_add(
-            d_embedding,
-            Matrix::dense(&*d_words, rows, width),
-            tokens,
-            team,
-        );
+        let d_inputs = Matrix::dense(&*d_inputs, rows, width);
+        scatter_add(d_embedding, d_inputs, tokens, team);
     }
 
     fn rows(&self) -> usize {
-        self.trace.len * self.trace.batch
+        self.trace.sizes.len * self.trace.sizes.batch
     }
 
-    /// The features of all steps, before them (`late` 0) or after them (1), `[T·B, D + C]`.
-    fn features(&self, late: usize) -> Matrix<'_, T> {
-        let sizes = self.weights.sizes;
-        Matrix {
-            data: &self.trace.features,
-            cols: sizes.units + sizes.values,
-            stride: features_stride(sizes),
-            rows: self.rows() + self.trace.batch,
-        }
-        .rows(late * self.trace.batch, self.rows())
+    /// The features before each step (`shift` 0) or after it (1), `[T·B, D + C]`.
+    fn features(&self, shift: usize) -> Matrix<'_, T> {
+        let (rows, batch) = (self.rows(), self.trace.sizes.batch);
+        features_matrix(&self.trace.features, self.weights.sizes, rows + batch)
+            .rows(shift * batch, rows)
     }
 
-    /// The states of a layer before (0) or after (1) all steps, `[T·B, D]`.
-    fn states(&self, layer: usize, late: usize) -> Matrix<'_, T> {
+    /// The states of a layer before each step (`shift` 0) or after it (1), `[T·B, D]`.
+    fn states(&self, layer: usize, shift: usize) -> Matrix<'_, T> {
+        let (rows, batch) = (self.rows(), self.trace.sizes.batch);
         let units = self.weights.sizes.units;
         match self.trace.states.get(layer) {
-            Some(states) => Matrix::dense(states, self.rows() + self.trace.batch, units)
-                .rows(late * self.trace.batch, self.rows()),
-            None => self.features(late).columns(0, units),
+            Some(states) => Matrix::dense(states, rows + batch, units).rows(shift * batch, rows),
+            None => self.features(shift).columns(0, units),
         }
     }
 
-    /// What a layer above the first reads, `[T·B, D]`.
+    /// The input of a layer above the first, `[T·B, D]`.
     fn layer_input(&self, layer: usize) -> Matrix<'_, T> {
         match self.trace.dropped.get(layer - 1) {
             Some(dropped) => Matrix::dense(dropped, self.rows(), self.weights.sizes.units),

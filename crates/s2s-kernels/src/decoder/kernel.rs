@@ -1,55 +1,58 @@
-//! The decoder's loop over the steps of a batch.
+//! The decoder's forward loop over the steps of a batch.
 
-use super::step::{Gates, Weights, Words, assert_memory, attend, features_matrix, features_stride};
-use super::trace::{DecoderTrace, Rows};
+use super::step::{
+    Projections, TokenInput, Weights, assert_memory, attend, features_matrix, features_stride,
+};
+use super::trace::{BatchSizes, DecoderTrace, Rows};
 use super::{DecoderInputs, DecoderParams, DecoderSizes};
 use crate::attention::kernel::{Scorer, Step};
 use crate::lanes::argmax;
-use crate::real::{Matrix, Output, Real};
-use crate::recurrent::{Cell, State};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
+use crate::recurrent::{Cell, NextState, State};
 use crate::team::{Team, sized, split_rows};
 
-/// A decoder: its packed weights, and what its backward pass needs. The memory is reused from step
-/// to step.
+/// A decoder: its packed weights, and the values saved for the backward pass. All memory is reused
+/// from step to step.
 #[derive(Clone, Debug)]
 pub struct Decoder<T: Real, C> {
-    /// The attention; it is packed by its own means.
+    /// The attention. [`Decoder::pack`] does not pack it; call [`Scorer::pack`].
     pub scorer: Box<dyn Scorer<T>>,
     pub(super) weights: Weights<T, C>,
     pub(super) trace: DecoderTrace<T>,
-    pub(super) shares: [Vec<T>; 2],
+    pub(super) projections: [Vec<T>; 2],
     pub(super) d_input: Vec<T>,
     pub(super) d_previous: Vec<T>,
     pub(super) d_scores: Vec<T>,
-    pub(super) sums: Vec<T>,
+    pub(super) scorer_sums: Vec<T>,
     pub(super) d_table: Vec<T>,
 }
 
 impl<T: Real, C: Cell> Decoder<T, C> {
-    /// A decoder around an attention, without weights: [`pack`](Self::pack) comes first.
+    /// A decoder without weights; call [`pack`](Self::pack) before use.
     pub fn new(scorer: Box<dyn Scorer<T>>) -> Self {
         Self {
             scorer,
             weights: Weights::default(),
             trace: DecoderTrace::default(),
-            shares: Default::default(),
+            projections: Default::default(),
             d_input: Vec::new(),
             d_previous: Vec::new(),
             d_scores: Vec::new(),
-            sums: Vec::new(),
+            scorer_sums: Vec::new(),
             d_table: Vec::new(),
         }
     }
 
-    /// Packs the weights, the attention's excepted; once after each change of them.
+    /// Packs the weights, except those of the attention. Call it after each change of the parameters.
     pub fn pack(&mut self, params: &DecoderParams<'_, T>) {
         let sizes = params.sizes();
         let weights = &mut self.weights;
         weights.sizes = sizes;
         weights.embedding.clear();
         weights.embedding.extend_from_slice(params.embedding);
-        let (word, context) = params.input_columns();
-        weights.word.pack(word);
+        let (token, context) = params.input_columns();
+        weights.token.pack(token);
         weights.cells.resize_with(sizes.layers, Default::default);
         for (layer, (cell, &params)) in weights.cells.iter_mut().zip(&params.layers).enumerate() {
             let input = match layer {
@@ -64,15 +67,15 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             .pack(Matrix::dense(params.output_weight, sizes.vocab, features));
         weights.output_bias.clear();
         weights.output_bias.extend_from_slice(params.output_bias);
-        let words = Matrix::dense(params.embedding, sizes.vocab, sizes.embedding);
+        let embedding = Matrix::dense(params.embedding, sizes.vocab, sizes.embedding);
         let bias = params.layers[0].bias_ih;
         let table = sized(&mut weights.table, sizes.vocab * bias.len());
         weights
-            .word
-            .forward(words, table, bias.len(), Output::Bias(bias));
+            .token
+            .forward(embedding, table, bias.len(), Epilogue::Bias(bias));
     }
 
-    /// Decodes a batch, keeping what [`backward`](Self::backward) needs.
+    /// Decodes a batch and saves what [`backward`](Self::backward) needs.
     pub fn forward(&mut self, inputs: DecoderInputs<'_, T>, team: &mut Team<T>) {
         let DecoderInputs {
             memory,
@@ -84,29 +87,34 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         let batch = memory.batch();
         assert_memory(memory, sizes);
         assert_eq!(
-            targets.words.len(),
+            targets.tokens.len(),
             targets.forced.len(),
-            "one coin a token"
+            "forced must have one value per token"
         );
-        assert_eq!(initial.len(), sizes.layers, "one first state a layer");
-        let len = targets.words.len().checked_div(batch).unwrap_or(0);
-        self.trace.resize::<C>(
-            sizes,
-            (batch, len, memory.len),
-            self.scorer.kept(memory.len),
-            &dropout,
+        assert_eq!(
+            initial.len(),
+            sizes.layers,
+            "there must be one initial state per layer"
         );
+        let len = targets.tokens.len().checked_div(batch).unwrap_or(0);
+        let batch_sizes = BatchSizes {
+            batch,
+            len,
+            source_len: memory.len,
+            scorer: self.scorer.kept(memory.len),
+        };
+        self.trace.resize::<C>(sizes, batch_sizes, &dropout);
         let ranges = team.ranges(batch);
-        let [input, hidden] = &mut self.shares;
+        let [input, hidden] = &mut self.projections;
         let gates = C::GATES * sizes.units;
         let input = split_rows(sized(input, batch * gates), gates, &ranges);
         let hidden = split_rows(sized(hidden, batch * gates), gates, &ranges);
         let work = self
             .trace
-            .split::<C>(sizes, self.scorer.kept(memory.len), &ranges)
+            .split::<C>(sizes, &ranges)
             .into_iter()
             .zip(input.into_iter().zip(hidden))
-            .map(|(trace, (input, hidden))| (trace, Gates { input, hidden }))
+            .map(|(rows, (input, hidden))| (rows, Projections { input, hidden }))
             .collect();
         let batch = Batch {
             scorer: &*self.scorer,
@@ -114,13 +122,12 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             inputs,
             len,
         };
-        team.run(work, |(mut trace, mut shares), _| {
-            batch.forward(&mut trace, &mut shares)
+        team.run(work, |(mut rows, mut projections), _| {
+            batch.forward(&mut rows, &mut projections)
         });
     }
 
-    /// `[T, B, V]`; the loss turns them into their gradients, in place, for
-    /// [`backward`](Self::backward).
+    /// `[T, B, V]`. The loss replaces them by their gradients, for [`backward`](Self::backward).
     pub fn logits_mut(&mut self) -> &mut [T] {
         &mut self.trace.logits
     }
@@ -130,19 +137,19 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         &self.trace.logits
     }
 
-    /// The attention's weights, `[T, B, S]`.
+    /// The attention weights, `[T, B, S]`.
     pub fn attention(&self) -> &[T] {
         let all = &self.trace.weights;
-        &all[all.len() / (self.trace.len + 1)..]
+        &all[all.len() / (self.trace.sizes.len + 1)..]
     }
 
-    /// The tokens read, `[T, B]`.
+    /// The input tokens, `[T, B]`.
     pub fn tokens(&self) -> &[u32] {
         &self.trace.tokens
     }
 }
 
-/// What all ranges of rows share in one pass.
+/// The inputs that all ranges of rows have in common.
 pub(super) struct Batch<'a, T: Real, C> {
     pub(super) scorer: &'a dyn Scorer<T>,
     pub(super) weights: &'a Weights<T, C>,
@@ -151,21 +158,21 @@ pub(super) struct Batch<'a, T: Real, C> {
 }
 
 impl<T: Real, C: Cell> Batch<'_, T, C> {
-    fn forward(&self, rows: &mut Rows<'_, T>, shares: &mut Gates<'_, T>) {
+    fn forward(&self, rows: &mut Rows<'_, T>, projections: &mut Projections<'_, T>) {
         self.begin(rows);
         for step in 0..self.len {
-            self.read(rows, step);
+            self.read_tokens(rows, step);
             self.attend(rows, step);
             for layer in 0..self.weights.sizes.layers {
-                self.input_gates(rows, step, layer, shares.input);
-                self.advance(rows, step, layer, shares);
+                self.input_gates(rows, step, layer, projections.input);
+                self.advance(rows, step, layer, projections);
             }
             let features = self.features(rows.features.at(step + 1), rows.range.len());
             self.weights.logits(features, rows.logits.at_mut(step));
         }
     }
 
-    /// The first states, and where attention looked before them.
+    /// Writes the initial states and attention weights.
     fn begin(&self, rows: &mut Rows<'_, T>) {
         let DecoderSizes { units, layers, .. } = self.weights.sizes;
         for (layer, initial) in self.inputs.initial.iter().enumerate() {
@@ -193,8 +200,8 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         }
     }
 
-    /// The tokens of a step, and their embeddings where some numbers of them are dropped.
-    fn read(&self, rows: &mut Rows<'_, T>, step: usize) {
+    /// Writes the tokens of a step, and their embeddings if there is dropout.
+    fn read_tokens(&self, rows: &mut Rows<'_, T>, step: usize) {
         let DecoderSizes {
             vocab,
             embedding: width,
@@ -204,17 +211,17 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         for (index, (token, &row)) in tokens.iter_mut().zip(&rows.memory).enumerate() {
             let at = row * self.len + step;
             *token = if step == 0 || self.inputs.targets.forced[at] {
-                self.inputs.targets.words[at]
+                self.inputs.targets.tokens[at]
             } else {
                 argmax(&rows.logits.at(step - 1)[index * vocab..][..vocab]) as u32
             };
         }
-        if let (Some(words), Some(mask)) = (&mut rows.words, self.inputs.dropout.embedding) {
-            let words = words.at_mut(step).chunks_exact_mut(width);
-            for ((word, &token), &row) in words.zip(&*tokens).zip(&rows.memory) {
+        if let (Some(outs), Some(mask)) = (&mut rows.embeddings, self.inputs.dropout.embedding) {
+            let outs = outs.at_mut(step).chunks_exact_mut(width);
+            for ((out, &token), &row) in outs.zip(&*tokens).zip(&rows.memory) {
                 let embedding = &self.weights.embedding[token as usize * width..][..width];
                 let mask = &mask[(row * self.len + step) * width..][..width];
-                multiply_by(word, embedding, mask);
+                multiply_into(out, embedding, mask);
             }
         }
     }
@@ -224,37 +231,30 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         let stride = features_stride(self.weights.sizes);
         let (before, after) = rows.features.read_write(step, step + 1);
         let (previous, weights) = rows.weights.read_write(step, step + 1);
-        let state = self.features(before, rows.range.len()).columns(0, units);
-        let seen = Step {
-            state,
+        let inputs = Step {
+            state: self.features(before, rows.range.len()).columns(0, units),
             previous,
             memory: self.inputs.memory,
             rows: &rows.memory,
         };
-        let context = &mut after[units..];
-        attend(
-            self.scorer,
-            seen,
-            rows.kept.at_mut(step),
-            weights,
-            (context, stride, values),
-        );
+        let (saved, context) = (rows.scorer.at_mut(step), &mut after[units..]);
+        attend(self.scorer, inputs, saved, weights, context, stride, values);
     }
 
-    /// The input's share of a layer's gates.
+    /// The input projection of a layer.
     fn input_gates(&self, rows: &mut Rows<'_, T>, step: usize, layer: usize, out: &mut [T]) {
         let DecoderSizes { units, values, .. } = self.weights.sizes;
         let n = rows.range.len();
         if layer == 0 {
             let features = self.features(rows.features.at(step + 1), n);
-            let words = match &rows.words {
-                Some(words) => Words::Embeddings(words.at(step)),
-                None => Words::Tokens(rows.tokens.at(step)),
+            let tokens = match &rows.embeddings {
+                Some(embeddings) => TokenInput::Embeddings(embeddings.at(step)),
+                None => TokenInput::Ids(rows.tokens.at(step)),
             };
-            self.weights.word_gates(words, out);
+            self.weights.token_gates(tokens, out);
             let (context, stride) = (features.columns(units, values), C::GATES * units);
             let weight = self.weights.context_weight();
-            weight.forward(context, out, stride, Output::Add);
+            weight.forward(context, out, stride, Epilogue::Add);
             return;
         }
         let mut below = rows.states[layer - 1].at(step + 1);
@@ -267,7 +267,7 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
                 .zip(below.chunks_exact(units));
             for ((dropped, state), &row) in states.zip(&rows.memory) {
                 let mask = &masks[layer - 1][(row * self.len + step) * units..][..units];
-                multiply_by(dropped, state, mask);
+                multiply_into(dropped, state, mask);
             }
             below = dropped;
         }
@@ -275,39 +275,40 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
             .input_gates(layer, Matrix::dense(below, n, units), out);
     }
 
-    /// The states of a layer after a step.
+    /// Advances a layer by one step.
     fn advance(
         &self,
         rows: &mut Rows<'_, T>,
         step: usize,
         layer: usize,
-        shares: &mut Gates<'_, T>,
+        projections: &mut Projections<'_, T>,
     ) {
         let DecoderSizes { units, layers, .. } = self.weights.sizes;
         let n = rows.range.len();
         let is_top = layer + 1 == layers;
-        let (previous, states, stride);
+        let (hidden_before, hidden, hidden_stride);
         if is_top {
             let (before, after) = rows.features.read_write(step, step + 1);
-            previous = self.features(before, n).columns(0, units);
-            (states, stride) = (after, features_stride(self.weights.sizes));
+            hidden_before = self.features(before, n).columns(0, units);
+            (hidden, hidden_stride) = (after, features_stride(self.weights.sizes));
         } else {
             let (before, after) = rows.states[layer].read_write(step, step + 1);
-            previous = Matrix::dense(before, n, units);
-            (states, stride) = (after, units);
+            hidden_before = Matrix::dense(before, n, units);
+            (hidden, hidden_stride) = (after, units);
         }
-        let (cell_before, cell_after) = rows.cell_states[layer].read_write(step, step + 1);
-        let before = State {
-            hidden: previous,
+        let (cell_before, cell) = rows.cell_states[layer].read_write(step, step + 1);
+        let previous = State {
+            hidden: hidden_before,
             cell: Matrix::dense(cell_before, n, C::CELL_STATES * units),
         };
-        let after = State {
-            hidden: states,
-            cell: cell_after,
+        let next = NextState {
+            hidden,
+            hidden_stride,
+            cell,
         };
         let gates = rows.gates[layer].at_mut(step);
         self.weights
-            .advance(layer, &rows.active, before, shares, gates, (after, stride));
+            .advance(layer, &rows.active, previous, projections, gates, next);
     }
 
     pub(super) fn features<'b>(&self, features: &'b [T], rows: usize) -> Matrix<'b, T> {
@@ -316,7 +317,7 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
 }
 
 /// `out = values ⊙ mask`
-pub(super) fn multiply_by<T: Real>(out: &mut [T], values: &[T], mask: &[T]) {
+fn multiply_into<T: Real>(out: &mut [T], values: &[T], mask: &[T]) {
     for ((out, &value), &factor) in out.iter_mut().zip(values).zip(mask) {
         *out = value * factor;
     }

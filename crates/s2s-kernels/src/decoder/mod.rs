@@ -5,14 +5,15 @@
 //! h_0[t]    = cell([embedding(token[t]); c[t]], h_0[t-1])
 //! h_k[t]    = cell(dropout(h_(k-1)[t]), h_k[t-1])
 //! logits[t] = W [h_top[t]; c[t]] + b
-//! token[t]  = target_in[t] where forced, argmax logits[t-1] elsewhere; target_in[0] at t = 0
+//! token[t]  = target_in[t] if forced, else argmax logits[t-1]; target_in[0] at t = 0
 //! ```
 //!
-//! The parts: [`step`] is one step of some rows, forward; [`kernel`] the loop over the steps of a
-//! batch; [`backward`] the loop back; [`gradients`] the weights' products over all steps;
-//! [`decode`] steps without a batch of targets, with what [`projected`] computes once a sequence. The
-//! cell is any [`Cell`](crate::recurrent::Cell),
-//! the attention any [`Scorer`](crate::attention::kernel::Scorer).
+//! [`step`] is one forward step of some rows; [`kernel`] is the loop over the steps of a batch;
+//! [`backward`] is the backward loop; [`gradients`] computes the weight gradients, each with one
+//! product over all steps; [`decode`] decodes without targets, using the products that [`projected`]
+//! computes once per sequence. The cell is any [`Cell`](crate::recurrent::Cell), the attention any
+//! [`Scorer`](crate::attention::kernel::Scorer). The reference in plain tensor operations is in
+//! `tests/parity/decoder.rs`.
 
 mod backward;
 mod decode;
@@ -28,18 +29,18 @@ pub use decode::Decoding;
 pub use kernel::Decoder;
 
 use crate::attention::kernel::Memory;
-use crate::real::Matrix;
+use crate::matrix::Matrix;
 use crate::recurrent::{RecurrentGrads, RecurrentParams, State};
 
-/// The parameters of a decoder, except its attention's.
+/// The parameters of a decoder, without those of its attention.
 ///
-/// `C` is the width of the memory's values; layer 0 reads `[embedding; context]`, the others the
-/// layer below.
+/// `C` is the width of the memory's values. Layer 0 reads `[embedding; context]`; every other layer
+/// reads the layer below.
 #[derive(Clone, Debug)]
 pub struct DecoderParams<'a, T> {
     /// `[V, E]`.
     pub embedding: &'a [T],
-    /// One a layer, at least one; all with `D` units.
+    /// One per layer, at least one; all with `D` units.
     pub layers: Vec<RecurrentParams<'a, T>>,
     /// `[V, D + C]`.
     pub output_weight: &'a [T],
@@ -63,14 +64,14 @@ pub struct DecoderSizes {
 }
 
 impl<T> DecoderParams<'_, T> {
-    /// The sizes that the parameters' lengths amount to.
+    /// The sizes, derived from the lengths of the parameters.
     ///
     /// # Panics
-    /// If they contradict each other.
+    /// If the lengths are inconsistent.
     pub fn sizes(&self) -> DecoderSizes {
-        let first = self.layers.first().expect("a decoder has a layer");
+        let first = self.layers.first().expect("a decoder needs a layer");
         let (vocab, units) = (self.output_bias.len(), first.units());
-        assert!(vocab > 0 && units > 0, "a decoder has words and units");
+        assert!(vocab > 0 && units > 0, "a decoder needs tokens and units");
         let embedding = self.embedding.len() / vocab;
         let values = self.output_weight.len() / vocab - units;
         assert_eq!(
@@ -82,7 +83,7 @@ impl<T> DecoderParams<'_, T> {
             assert_eq!(
                 [layer.inputs(), layer.units()],
                 [units; 2],
-                "layers have one width"
+                "all layers have the same width"
             );
         }
         DecoderSizes {
@@ -96,7 +97,7 @@ impl<T> DecoderParams<'_, T> {
 }
 
 impl<'a, T: Copy> DecoderParams<'a, T> {
-    /// The columns of layer 0's `weight_ih` that read the embedding, and those of the context.
+    /// The columns of layer 0's `weight_ih` for the embedding, and those for the context.
     fn input_columns(&self) -> (Matrix<'a, T>, Matrix<'a, T>) {
         let DecoderSizes {
             embedding, values, ..
@@ -115,7 +116,7 @@ impl<'a, T: Copy> DecoderParams<'a, T> {
 pub struct DecoderGrads<'a, T> {
     /// `[V, E]`.
     pub embedding: &'a mut [T],
-    /// One a layer.
+    /// One per layer.
     pub layers: Vec<RecurrentGrads<'a, T>>,
     /// `[V, D + C]`.
     pub output_weight: &'a mut [T],
@@ -123,46 +124,46 @@ pub struct DecoderGrads<'a, T> {
     pub output_bias: &'a mut [T],
 }
 
-/// Where the gradients of what a decoder reads are written.
+/// Where the gradients of the memory and of the initial states are written.
 #[derive(Debug)]
 pub struct MemoryGrads<'a, T> {
     /// `[B, S, C]`.
     pub values: &'a mut [T],
     /// `[B, S, K]`.
     pub keys: &'a mut [T],
-    /// Of the first states, `[B, D]` each, one a layer.
+    /// Of the initial states, `[B, D]` each, one per layer.
     pub initial: Vec<State<&'a mut [T]>>,
 }
 
-/// What a decoder reads.
+/// The inputs of a decoder for a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderInputs<'a, T> {
-    /// What it looks at.
+    /// The memory that the decoder attends to.
     pub memory: Memory<'a, T>,
-    /// The first states, `[B, D]` each, one a layer.
+    /// The initial states, `[B, D]` each, one per layer.
     pub initial: &'a [State<&'a [T]>],
-    /// The tokens.
+    /// The target tokens.
     pub targets: Targets<'a>,
-    /// What is dropped.
+    /// The dropout masks.
     pub dropout: DecoderDropout<'a, T>,
 }
 
-/// What a decoder is told about a batch's targets; batch first.
+/// The targets of a batch, batch-major.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
-    /// `[B, T]`, the first of each row the start token.
-    pub words: &'a [u32],
-    /// `[B, T]`: whether a step reads the true token rather than the decoder's own. The first of
-    /// each row does not matter.
+    /// The decoder's input tokens, `[B, T]`; each row starts with the start token.
+    pub tokens: &'a [u32],
+    /// `[B, T]`: whether a step reads the target token (teacher forcing) or the decoder's own
+    /// prediction. The first value of each row is ignored.
     pub forced: &'a [bool],
 }
 
-/// Dropout masks of 0 and 1/(1-p), batch first; `None` where nothing is dropped.
+/// Dropout masks of 0 and 1/(1-p), batch-major; `None` without dropout.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderDropout<'a, T> {
-    /// On the embedding of each token read, `[B, T, E]`.
+    /// For the embedding of each input token, `[B, T, E]`.
     pub embedding: Option<&'a [T]>,
-    /// On the input of each layer above the first, `[B, T, D]` each.
+    /// For the input of each layer above the first, `[B, T, D]` each.
     pub between: Option<&'a [&'a [T]]>,
 }
 

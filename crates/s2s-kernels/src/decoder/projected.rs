@@ -1,25 +1,26 @@
-//! Values through layer 0's weights for the context, once a sequence instead of once a step.
+//! Values multiplied by layer 0's weights for the context, once per sequence instead of once per step.
 //!
 //! ```text
 //! W context[t] = W Σ_s weight[t,s] value[s] = Σ_s weight[t,s] (W value[s])
 //! ```
 //!
-//! For a short sequence the right side reads a few products where the left one reads all of `W`,
-//! which is what a step of one sequence takes its time for.
+//! For a short sequence, the right side reads a few products, whereas the left side reads all of `W`,
+//! which takes most of the time of a step with a single row.
 
 use crate::attention::kernel::{Memory, add_scaled_row};
 use crate::linear::Linear;
-use crate::real::{Matrix, Output, Real};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
 
-/// A row is short if its values have at least so many numbers for each of its positions. For one
-/// sequence it pays up to some hundred positions; in a batch, whose rows share what is read of `W`, it
-/// costs a few in a hundred of the time at this length, and more beyond.
+/// A row is short if its length times this constant is at most the width of its values. For a single
+/// sequence, the products pay off up to about a hundred positions. In a batch, whose rows share one
+/// read of `W`, they cost a few percent of the time at this length, and more for longer rows.
 const WIDTH_OF_A_POSITION: usize = 32;
 
-/// The products of the rows that are short. Which rows those are depends on nothing but themselves.
+/// The products of the short rows. Whether a row is short depends on that row alone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Projected<T> {
-    /// Where each row of the memory has its first product, if it has any.
+    /// The index of the first product of each row of the memory; `None` if the row is not short.
     starts: Vec<Option<usize>>,
     /// `[Σ length, N]`.
     products: Vec<T>,
@@ -27,7 +28,7 @@ pub(super) struct Projected<T> {
 }
 
 impl<T: Real> Projected<T> {
-    /// Projects all rows of a memory that are short, by `weight [N, C]`.
+    /// Multiplies the values of all short rows of a memory by `weight [N, C]`.
     pub(super) fn fill(&mut self, weight: &Linear<T>, outputs: usize, memory: Memory<'_, T>) {
         let width = memory.values.len() / (memory.len * memory.batch()).max(1);
         let mut n_positions = 0;
@@ -44,16 +45,16 @@ impl<T: Real> Projected<T> {
         }
         self.products.resize(n_positions * outputs, T::ZERO);
         let values = Matrix::dense(&self.values, n_positions, width);
-        weight.forward(values, &mut self.products, outputs, Output::Replace);
+        weight.forward(values, &mut self.products, outputs, Epilogue::Replace);
     }
 
-    /// `out [rows, N] += W context`, from the attention's `weights [rows, S]` where a row was
-    /// projected and from its `context [rows, C]` where it was not; `rows` are those of the memory.
+    /// `out [rows, N] += W context`: from the attention weights `[rows, S]` for short rows, and from
+    /// `context [rows, C]` for the others. `rows` holds the memory's row for each row.
     pub(super) fn add(
         &self,
         weight: &Linear<T>,
         rows: &[usize],
-        (weights, source_len): (&[T], usize),
+        weights: Matrix<'_, T>,
         context: Matrix<'_, T>,
         out: &mut [T],
     ) {
@@ -62,24 +63,20 @@ impl<T: Real> Projected<T> {
         let is_projected = |row: &usize| self.starts[*row].is_some();
         for rows in rows.chunk_by(|a, b| is_projected(a) == is_projected(b)) {
             let out = &mut out[first * outputs..][..rows.len() * outputs];
-            let weights = &weights[first * source_len..];
-            let context = Matrix {
-                data: &context.data[first * context.stride..],
-                rows: rows.len(),
-                ..context
-            };
+            let weights = weights.rows(first, rows.len());
+            let context = context.rows(first, rows.len());
             first += rows.len();
             if !is_projected(&rows[0]) {
-                weight.forward(context, out, outputs, Output::Add);
+                weight.forward(context, out, outputs, Epilogue::Add);
                 continue;
             }
             let outs = out.chunks_exact_mut(outputs);
-            let weights = weights.chunks_exact(source_len.max(1));
+            let weights = weights.data.chunks_exact(weights.cols.max(1));
             for ((out, weights), &row) in outs.zip(weights).zip(rows) {
-                let start = self.starts[row].expect("all rows of this run are projected");
+                let start = self.starts[row].expect("all rows of this chunk are short");
                 let products = self.products[start * outputs..].chunks_exact(outputs);
                 for (&weight, product) in weights.iter().zip(products) {
-                    // Padding has no weight; what is left out would add 0.
+                    // Padding has weight 0, and its product would add 0.
                     if weight != T::ZERO {
                         add_scaled_row(out, weight, product);
                     }
@@ -99,7 +96,7 @@ mod tests {
     const LEN: usize = 4;
     const LENGTHS: [usize; 5] = [2, 4, 0, 3, 1];
 
-    /// Weights of a step for each row of the memory, 0 where padded, one of them 0 elsewhere.
+    /// Attention weights for each row of the memory: 0 where padded, and one other weight that is 0.
     fn attention() -> Vec<f64> {
         let mut weights = numbers(1, LENGTHS.len() * LEN);
         for (weights, &length) in weights.chunks_exact_mut(LEN).zip(&LENGTHS) {
@@ -135,7 +132,7 @@ mod tests {
         numbers.iter().copied().map(T::from_f64).collect()
     }
 
-    /// What is added for some rows of a memory, of which `kept` are there.
+    /// What [`Projected::add`] adds for some `rows` of a memory that consists of the rows `kept`.
     fn added<T: Real>(kept: &[usize], rows: &[usize]) -> Vec<T> {
         let (linear, all) = (linear::<T>(), LENGTHS.len());
         let values = as_real::<T>(&numbers(3, all * LEN * WIDTH));
@@ -156,39 +153,35 @@ mod tests {
         };
         let mut projected = Projected::default();
         projected.fill(&linear, OUTPUTS, memory);
-        let seen: Vec<usize> = rows.iter().map(|row| kept[*row]).collect();
-        let context = of(&contexts, &seen);
+        let source_rows: Vec<usize> = rows.iter().map(|row| kept[*row]).collect();
+        let context = of(&contexts, &source_rows);
         let context = Matrix::dense(&context, rows.len(), WIDTH);
         let mut out = vec![T::ONE; rows.len() * OUTPUTS];
-        projected.add(
-            &linear,
-            rows,
-            (&of(&weights, &seen), LEN),
-            context,
-            &mut out,
-        );
+        let weights = of(&weights, &source_rows);
+        let weights = Matrix::dense(&weights, rows.len(), LEN);
+        projected.add(&linear, rows, weights, context, &mut out);
         out
     }
 
     #[test]
-    fn products_of_values_make_the_product_of_the_context() {
+    fn adding_weighted_products_equals_multiplying_the_context() {
         let rows = [3, 0, 0, 4, 1, 2, 4];
         let context = contexts(&attention(), &numbers(3, LENGTHS.len() * LEN * WIDTH));
         let mut expected = vec![1.0; rows.len() * OUTPUTS];
         for (row, out) in rows.iter().zip(expected.chunks_exact_mut(OUTPUTS)) {
             let context = Matrix::dense(&context[row * WIDTH..][..WIDTH], 1, WIDTH);
-            linear::<f64>().forward(context, out, OUTPUTS, Output::Add);
+            linear::<f64>().forward(context, out, OUTPUTS, Epilogue::Add);
         }
         let all = [0, 1, 2, 3, 4];
         for (sum, expected) in added::<f64>(&all, &rows).iter().zip(expected) {
-            // Sums of 64 products of numbers below 1, in another order.
+            // Sums of 64 products of numbers below 1, in different orders.
             assert!((sum - expected).abs() < 1e-12, "{sum} {expected}");
         }
         assert!(added::<f64>(&all, &[]).is_empty());
     }
 
     #[test]
-    fn a_row_has_the_same_bits_alone() {
+    fn a_row_has_the_same_bits_alone_and_in_a_batch() {
         let all = [0, 1, 2, 3, 4];
         let together = added::<f32>(&all, &all);
         for (row, expected) in all.iter().zip(together.chunks_exact(OUTPUTS)) {

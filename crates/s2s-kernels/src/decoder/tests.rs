@@ -22,7 +22,7 @@ const LENGTHS: [usize; 3] = [2, 1, 3];
 const SOURCE_LEN: usize = 3;
 const LEN: usize = 3;
 
-/// A decoder on a small ragged batch, its loss a weighted sum of the logits.
+/// A decoder on a small padded batch; the loss is a weighted sum of the logits.
 #[derive(Clone, Debug)]
 struct Case<C> {
     cell: PhantomData<C>,
@@ -33,9 +33,9 @@ struct Case<C> {
 }
 
 impl<C: Cell> Case<C> {
-    /// Of everything that has a gradient: embedding, output weight and bias, the scorer's query
-    /// weight, bias and energy, values, keys; then the first states, two of each layer; then four of
-    /// each layer.
+    /// The sizes of everything that has a gradient: embedding, output weight and bias, the scorer's
+    /// query weight, query bias and energy, values, keys; then the two initial states of each layer;
+    /// then the four parameters of each layer.
     fn sizes(&self) -> Vec<usize> {
         let DecoderSizes {
             vocab,
@@ -86,7 +86,7 @@ impl<C: Cell> Case<C> {
         Team::new(NonZeroUsize::new(self.threads).unwrap())
     }
 
-    /// The loss, and the gradient where asked for.
+    /// Returns the loss; writes the gradient, if given.
     fn run(
         &self,
         decoder: &mut Decoder<f64, C>,
@@ -100,9 +100,9 @@ impl<C: Cell> Case<C> {
             lengths: &LENGTHS,
             len: SOURCE_LEN,
         };
-        let words = [0, 3, 1, 0, 2, 4, 0, 1, 3];
+        let tokens = [0, 3, 1, 0, 2, 4, 0, 1, 3];
         let targets = Targets {
-            words: &words,
+            tokens: &tokens,
             forced: &self.forced,
         };
         let (embedding, between) = self.masks();
@@ -168,7 +168,7 @@ impl<C: Cell> Case<C> {
 }
 
 impl<C: Cell> Case<C> {
-    /// Each layer's first state.
+    /// Each layer's initial state.
     fn initial<'a>(&self, parts: &[&'a [f64]]) -> Vec<State<&'a [f64]>> {
         let states = parts[8..][..2 * self.layers].chunks_exact(2);
         states
@@ -251,7 +251,7 @@ fn check_derivatives<C: Cell>() {
 }
 
 #[test]
-fn derivatives_are_those_of_the_forward_pass() {
+fn gradients_match_finite_differences() {
     check_derivatives::<Gru>();
     check_derivatives::<Lstm>();
 }
@@ -274,7 +274,7 @@ fn check_threads<C: Cell>() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
+fn results_do_not_depend_on_the_number_of_threads() {
     check_threads::<Gru>();
     check_threads::<Lstm>();
 }
@@ -290,7 +290,7 @@ fn check_memory<C: Cell>() {
 }
 
 #[test]
-fn memory_of_another_batch_leaves_no_trace() {
+fn results_do_not_depend_on_an_earlier_batch() {
     check_memory::<Gru>();
     check_memory::<Lstm>();
 }
@@ -306,7 +306,7 @@ fn free_running<C: Cell>(layers: usize) -> Case<C> {
 }
 
 fn check_decoding<C: Cell>() {
-    let mut decoding = Decoding::new(); // what it was before leaves no trace
+    let mut decoding = Decoding::new(); // reused: results must not depend on earlier rows
     for layers in 1..4 {
         let case = free_running::<C>(layers);
         let point = numbers(4, case.sizes().iter().sum());
@@ -330,7 +330,7 @@ fn check_decoding<C: Cell>() {
 }
 
 #[test]
-fn decoding_step_by_step_is_the_free_running_loop() {
+fn decoding_step_by_step_equals_the_free_running_loop() {
     check_decoding::<Gru>();
     check_decoding::<Lstm>();
 }
@@ -363,7 +363,7 @@ fn check_keep<C: Cell>() {
 }
 
 #[test]
-fn rows_that_leave_or_multiply_do_not_disturb_the_others() {
+fn removing_or_repeating_rows_does_not_change_the_others() {
     check_keep::<Gru>();
     check_keep::<Lstm>();
 }

@@ -1,4 +1,4 @@
-//! What the decoder's forward pass keeps, and its parts for ranges of rows.
+//! The values that the decoder's forward pass saves for the backward pass.
 
 use std::ops::Range;
 
@@ -6,33 +6,43 @@ use super::step::features_stride;
 use super::{DecoderDropout, DecoderSizes};
 use crate::real::Real;
 use crate::recurrent::Cell;
-use crate::team::Steps;
+use crate::team::TimeMajor;
 
-/// What the forward pass keeps, position first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DecoderTrace<T> {
+/// The sizes of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BatchSizes {
     pub(super) batch: usize,
+    /// Target length, `T`.
     pub(super) len: usize,
     pub(super) source_len: usize,
-    /// `[T, B]`: the tokens read.
+    /// Numbers per row that the scorer saves in each step.
+    pub(super) scorer: usize,
+}
+
+/// The saved values, time-major.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DecoderTrace<T> {
+    pub(super) sizes: BatchSizes,
+    /// `[T, B]`: the input tokens.
     pub(super) tokens: Vec<u32>,
-    /// `[T, B, E]`: their embeddings, where some numbers of them are dropped.
-    pub(super) words: Vec<T>,
-    /// `[T + 1, B, D + C]`, padded: the top layer's states and the contexts beside them, one
-    /// position late; at position 0 the first states.
+    /// `[T, B, E]`: their embeddings after dropout; empty without dropout.
+    pub(super) embeddings: Vec<T>,
+    /// `[T + 1, B, D + C]`, padded: the top layer's states and the contexts. Index `t` holds the values
+    /// before step `t`; index 0 holds the initial states.
     pub(super) features: Vec<T>,
-    /// `[T + 1, B, D]` for each layer below the top, likewise.
+    /// `[T + 1, B, D]` for each layer below the top, with the same indices.
     pub(super) states: Vec<Vec<T>>,
-    /// `[T + 1, B, D]` for each layer, likewise, of a cell that has cell states.
+    /// `[T + 1, B, D]` for each layer, with the same indices, if the cell has cell states.
     pub(super) cell_states: Vec<Vec<T>>,
-    /// `[T, B, D]` for each layer below the top: its states with some numbers dropped.
+    /// `[T, B, D]` for each layer below the top: its states after dropout; empty without dropout.
     pub(super) dropped: Vec<Vec<T>>,
-    /// `[T, B, SAVED·D]` for each layer, padded; the gates, then their derivatives.
+    /// `[T, B, SAVED·D]` for each layer, padded: the gates, then their derivatives.
     pub(super) gates: Vec<Vec<T>>,
-    /// `[T + 1, B, S]`, one position late; at position 0 where attention starts.
+    /// The attention weights, `[T + 1, B, S]`. Index `t` holds the weights before step `t`; index 0 holds
+    /// the initial weights.
     pub(super) weights: Vec<T>,
-    /// `[T, B, kept]`: what the scorer keeps.
-    pub(super) kept: Vec<T>,
+    /// `[T, B, scorer]`: the values that the scorer saves.
+    pub(super) scorer: Vec<T>,
     /// `[T, B, V]`.
     pub(super) logits: Vec<T>,
     /// `[T, B, D + C]`, padded: the gradients of the features.
@@ -44,8 +54,7 @@ impl<T: Real> DecoderTrace<T> {
     pub(super) fn resize<C: Cell>(
         &mut self,
         sizes: DecoderSizes,
-        (batch, len, source_len): (usize, usize, usize),
-        kept: usize,
+        batch_sizes: BatchSizes,
         dropout: &DecoderDropout<'_, T>,
     ) {
         let DecoderSizes {
@@ -56,19 +65,21 @@ impl<T: Real> DecoderTrace<T> {
             ..
         } = sizes;
         let features = features_stride(sizes);
+        let BatchSizes {
+            batch,
+            len,
+            source_len,
+            scorer,
+        } = batch_sizes;
         let rows = batch * len;
-        (self.batch, self.len, self.source_len) = (batch, len, source_len);
+        self.sizes = batch_sizes;
         self.tokens.resize(rows, 0);
-        let words = if dropout.embedding.is_some() {
-            rows * embedding
-        } else {
-            0
-        };
-        self.words.resize(words, T::ZERO);
+        let embeddings = dropout.embedding.map_or(0, |_| rows * embedding);
+        self.embeddings.resize(embeddings, T::ZERO);
         self.features.resize((len + 1) * batch * features, T::ZERO);
         self.d_features.resize(rows * features, T::ZERO);
         self.weights.resize((len + 1) * batch * source_len, T::ZERO);
-        self.kept.resize(rows * kept, T::ZERO);
+        self.scorer.resize(rows * scorer, T::ZERO);
         self.logits.resize(rows * vocab, T::ZERO);
         self.gates.resize_with(layers, Vec::new);
         for gates in &mut self.gates {
@@ -82,24 +93,17 @@ impl<T: Real> DecoderTrace<T> {
         for states in &mut self.cell_states {
             states.resize((len + 1) * batch * C::CELL_STATES * units, T::ZERO);
         }
-        self.dropped.resize_with(
-            if dropout.between.is_some() {
-                layers - 1
-            } else {
-                0
-            },
-            Vec::new,
-        );
+        let dropped = dropout.between.map_or(0, |_| layers - 1);
+        self.dropped.resize_with(dropped, Vec::new);
         for dropped in &mut self.dropped {
             dropped.resize(rows * units, T::ZERO);
         }
     }
 
-    /// Cuts everything into ranges of rows.
+    /// Splits everything into ranges of rows.
     pub(super) fn split<'a, C: Cell>(
         &'a mut self,
         sizes: DecoderSizes,
-        kept: usize,
         ranges: &[Range<usize>],
     ) -> Vec<Rows<'a, T>> {
         let DecoderSizes {
@@ -108,17 +112,24 @@ impl<T: Real> DecoderTrace<T> {
             units,
             ..
         } = sizes;
-        let (len, stride) = (self.len, features_stride(sizes));
-        let cut = |all, len, width| Steps::split(all, len, width, ranges).into_iter();
+        let BatchSizes {
+            len,
+            source_len,
+            scorer,
+            ..
+        } = self.sizes;
+        let stride = features_stride(sizes);
+        let cut = |all, len, width| TimeMajor::split(all, len, width, ranges).into_iter();
         let layers = |all: &'a mut [Vec<T>], len, width| -> Vec<_> {
             all.iter_mut().map(|all| cut(all, len, width)).collect()
         };
-        let mut words = (!self.words.is_empty()).then(|| cut(&mut self.words, len, embedding));
-        let mut tokens = Steps::split(&mut self.tokens, len, 1, ranges).into_iter();
+        let has_dropout = !self.embeddings.is_empty();
+        let mut embeddings = has_dropout.then(|| cut(&mut self.embeddings, len, embedding));
+        let mut tokens = TimeMajor::split(&mut self.tokens, len, 1, ranges).into_iter();
         let mut features = cut(&mut self.features, len + 1, stride);
         let mut d_features = cut(&mut self.d_features, len, stride);
-        let mut weights = cut(&mut self.weights, len + 1, self.source_len);
-        let mut kept_steps = cut(&mut self.kept, len, kept);
+        let mut weights = cut(&mut self.weights, len + 1, source_len);
+        let mut saved = cut(&mut self.scorer, len, scorer);
         let mut logits = cut(&mut self.logits, len, vocab);
         let mut states = layers(&mut self.states, len + 1, units);
         let mut dropped = layers(&mut self.dropped, len, units);
@@ -132,11 +143,11 @@ impl<T: Real> DecoderTrace<T> {
                     memory: range.clone().collect(),
                     active: (0..range.len()).collect(),
                     tokens: tokens.next()?,
-                    words: words.as_mut().and_then(Iterator::next),
+                    embeddings: embeddings.as_mut().and_then(Iterator::next),
                     features: features.next()?,
                     d_features: d_features.next()?,
                     weights: weights.next()?,
-                    kept: kept_steps.next()?,
+                    scorer: saved.next()?,
                     logits: logits.next()?,
                     states: states.iter_mut().map_while(Iterator::next).collect(),
                     cell_states: cell_states.iter_mut().map_while(Iterator::next).collect(),
@@ -148,22 +159,22 @@ impl<T: Real> DecoderTrace<T> {
     }
 }
 
-/// The trace of some rows.
+/// The saved values of some rows.
 pub(super) struct Rows<'a, T> {
     pub(super) range: Range<usize>,
-    /// The rows of the batch.
+    /// The range as a list: the memory's row for each row.
     pub(super) memory: Vec<usize>,
-    /// The same, counted from the range's first.
+    /// All rows, relative to the start of the range.
     pub(super) active: Vec<usize>,
-    pub(super) tokens: Steps<'a, u32>,
-    pub(super) words: Option<Steps<'a, T>>,
-    pub(super) features: Steps<'a, T>,
-    pub(super) d_features: Steps<'a, T>,
-    pub(super) states: Vec<Steps<'a, T>>,
-    pub(super) cell_states: Vec<Steps<'a, T>>,
-    pub(super) dropped: Vec<Steps<'a, T>>,
-    pub(super) gates: Vec<Steps<'a, T>>,
-    pub(super) weights: Steps<'a, T>,
-    pub(super) kept: Steps<'a, T>,
-    pub(super) logits: Steps<'a, T>,
+    pub(super) tokens: TimeMajor<'a, u32>,
+    pub(super) embeddings: Option<TimeMajor<'a, T>>,
+    pub(super) features: TimeMajor<'a, T>,
+    pub(super) d_features: TimeMajor<'a, T>,
+    pub(super) states: Vec<TimeMajor<'a, T>>,
+    pub(super) cell_states: Vec<TimeMajor<'a, T>>,
+    pub(super) dropped: Vec<TimeMajor<'a, T>>,
+    pub(super) gates: Vec<TimeMajor<'a, T>>,
+    pub(super) weights: TimeMajor<'a, T>,
+    pub(super) scorer: TimeMajor<'a, T>,
+    pub(super) logits: TimeMajor<'a, T>,
 }

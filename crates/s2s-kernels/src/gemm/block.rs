@@ -1,18 +1,19 @@
-//! The product over one stretch of the reduced axis, in tiles whose sums stay in registers.
+//! The product over one part of the reduced axis, in tiles whose sums stay in registers.
 //!
-//! A tile is a few rows by a few panels. Each of its sums starts at zero, takes one multiply-add a
-//! step along the reduced axis, in ascending order, and is then written, added or biased. Neither
-//! the size of the tile nor the place in it changes that, so neither changes an element's bits.
-#![expect(unsafe_code, reason = "the innermost loops read without checks")]
+//! A tile is a few rows by a few panels. Each of its sums starts at zero, takes one multiply-add per
+//! step along the reduced axis, in ascending order, and is then finished by the epilogue. Neither the
+//! size of the tile nor the position in it changes this order, so neither changes the result's bits.
+#![expect(unsafe_code, reason = "the innermost loops read without bounds checks")]
 
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Avx2, Avx512};
 use super::vector::{Portable, Vector};
-use super::{Output, PANEL, PanelRow};
+use super::{PANEL, PanelRow};
+use crate::matrix::{Epilogue, Matrix};
 use crate::simd::Isa;
 
-/// Steps along the reduced axis between asking for a line and reading it: about the latency of the
-/// second-level cache.
+/// How many steps along the reduced axis a cache line is prefetched before it is read: about the
+/// latency of the second-level cache.
 const AHEAD: usize = 8;
 
 /// A left side `[rows, depth]`: element `[r, k]` is at `r * row_stride + k * depth_stride`.
@@ -26,38 +27,41 @@ pub(super) struct Left<'a> {
 }
 
 impl<'a> Left<'a> {
-    /// The rows of `a`, of which each is contiguous.
-    pub(super) fn rows(a: &'a [f32], rows: usize, row_stride: usize, depth: usize) -> Self {
-        assert!(
-            a.len() >= extent(rows, row_stride, depth),
-            "A is too short for {rows}×{depth}"
-        );
-        Self {
-            data: a,
-            rows,
-            row_stride,
-            depth,
-            depth_stride: 1,
-        }
+    /// `a`, row by row.
+    pub(super) fn rows(a: Matrix<'a, f32>) -> Self {
+        Self::new(a, "A", a.rows, a.cols, a.stride, 1)
     }
 
-    /// The columns of `d`, which has `depth` rows.
-    pub(super) fn columns(d: &'a [f32], columns: usize, depth: usize, depth_stride: usize) -> Self {
+    /// The transpose of `d`.
+    pub(super) fn columns(d: Matrix<'a, f32>) -> Self {
+        Self::new(d, "D", d.cols, d.rows, 1, d.stride)
+    }
+
+    fn new(
+        matrix: Matrix<'a, f32>,
+        name: &str,
+        rows: usize,
+        depth: usize,
+        row_stride: usize,
+        depth_stride: usize,
+    ) -> Self {
         assert!(
-            d.len() >= extent(depth, depth_stride, columns),
-            "D is too short for {depth}×{columns}"
+            matrix.data.len() >= extent(matrix.rows, matrix.stride, matrix.cols),
+            "{name} is too short for {}×{}",
+            matrix.rows,
+            matrix.cols
         );
         Self {
-            data: d,
-            rows: columns,
-            row_stride: 1,
+            data: matrix.data,
+            rows,
+            row_stride,
             depth,
             depth_stride,
         }
     }
 }
 
-/// A right side `[depth, cols]`, in panels of `depth` rows.
+/// A right side `[depth, cols]`, in panels of `depth` rows each.
 #[derive(Clone, Copy)]
 pub(super) struct Right<'a> {
     panels: &'a [PanelRow],
@@ -77,7 +81,7 @@ impl<'a> Right<'a> {
     }
 }
 
-/// The elements from the first to the last of `rows` rows of `cols`, `stride` apart.
+/// The number of elements from the first to the last one of `rows` rows of `cols`, `stride` apart.
 pub(super) fn extent(rows: usize, stride: usize, cols: usize) -> usize {
     if rows == 0 || cols == 0 {
         return 0;
@@ -88,8 +92,14 @@ pub(super) fn extent(rows: usize, stride: usize, cols: usize) -> usize {
         .expect("a matrix fits in memory")
 }
 
-/// `C[rows, cols] = left · right`, finished as `output` says.
-pub(super) fn multiply(c: &mut [f32], c_stride: usize, left: Left, right: Right, output: Output) {
+/// `C[rows, cols] = left · right`, finished by the epilogue.
+pub(super) fn multiply(
+    c: &mut [f32],
+    c_stride: usize,
+    left: Left<'_>,
+    right: Right<'_>,
+    epilogue: Epilogue<'_, f32>,
+) {
     let (rows, cols) = (left.rows, right.cols);
     assert_eq!(
         left.depth, right.depth,
@@ -99,8 +109,12 @@ pub(super) fn multiply(c: &mut [f32], c_stride: usize, left: Left, right: Right,
         c.len() >= extent(rows, c_stride, cols),
         "C is too short for {rows}×{cols}"
     );
-    if let Output::Bias(bias) = output {
-        assert_eq!(bias.len(), cols, "the bias must have one element a column");
+    if let Epilogue::Bias(bias) = epilogue {
+        assert_eq!(
+            bias.len(),
+            cols,
+            "the bias must have one element per column"
+        );
     }
     if rows == 0 {
         return;
@@ -110,10 +124,10 @@ pub(super) fn multiply(c: &mut [f32], c_stride: usize, left: Left, right: Right,
         c_stride,
         left,
         right,
-        output,
+        epilogue,
     };
-    // SAFETY: the matrices hold what the loops touch: A and B by construction, C and the bias as
-    // asserted. The processor has the instructions, since it was asked.
+    // SAFETY: the matrices contain every element that the loops access: A and B by construction, C
+    // and the bias by the assertions above. `Isa::chosen` returns only what the CPU supports.
     unsafe {
         match Isa::chosen() {
             Isa::Portable => all_panels::<Portable>(&block),
@@ -130,24 +144,24 @@ struct Block<'a> {
     c_stride: usize,
     left: Left<'a>,
     right: Right<'a>,
-    output: Output<'a>,
+    epilogue: Epilogue<'a, f32>,
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn all_panels_avx2(block: &Block) {
-    // SAFETY: the caller's.
+    // SAFETY: required of the caller.
     unsafe { all_panels::<Avx2>(block) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn all_panels_avx512(block: &Block) {
-    // SAFETY: the caller's.
+    // SAFETY: required of the caller.
     unsafe { all_panels::<Avx512>(block) }
 }
 
-/// A few panels at a time: while they are in a near cache, all rows pass over them.
+/// Multiplies all rows with a few panels at a time, while those are in the cache.
 #[inline(always)]
 unsafe fn all_panels<V: Vector>(block: &Block) {
     let panels = block.right.cols.div_ceil(PANEL);
@@ -166,7 +180,8 @@ unsafe fn all_panels<V: Vector>(block: &Block) {
     }
 }
 
-/// Rows cut into tiles whose heights differ by one at most: a low tile wastes what it loads.
+/// Rows split into tiles whose heights differ by at most one: a low tile uses each loaded value less
+/// often.
 struct Tiles {
     count: usize,
     height: usize,
@@ -188,8 +203,8 @@ impl Tiles {
     }
 }
 
-/// The panels after those that are read: a little of them is asked for at each step of each tile, so
-/// that they have come from memory into the second-level cache when their turn comes.
+/// Prefetches the next panels: each step of each tile requests a little of them, so that they have
+/// arrived in the second-level cache by the time they are read.
 struct Ahead {
     line: *const f32,
     /// Bytes from one step to the next.
@@ -197,10 +212,10 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// After the last panels come the first, for the next rows.
+    /// The first panels follow the last ones, for the next rows.
     fn of<const PANELS: usize>(block: &Block, tiles: &Tiles, panel: usize) -> Self {
         let Right { panels, depth, .. } = block.right;
-        // So few tiles could not ask for all of it, and reading it takes longer than computing.
+        // So few tiles could not prefetch all of it, and the product is memory-bound anyway.
         if tiles.count < PANELS {
             return Self {
                 line: panels.as_ptr().cast(),
@@ -225,7 +240,7 @@ unsafe fn all_rows<V: Vector, const PANELS: usize>(block: &Block, tiles: &Tiles,
         macro_rules! tile_of {
             ($($rows:literal)*) => {
                 match height {
-                    // SAFETY: the tile's rows exist, as its panels do.
+                    // SAFETY: the tile's rows and panels exist.
                     $($rows if $rows * PANELS <= V::SUMS => unsafe {
                         tile::<V, $rows, PANELS>(block, row, panel, &mut ahead);
                     },)*
@@ -250,7 +265,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
         c_stride,
         left,
         right,
-        output,
+        epilogue,
     } = *block;
     let corner = c.wrapping_add(row * c_stride + panel * PANEL);
     let mut a = left.data.as_ptr().wrapping_add(row * left.row_stride);
@@ -259,12 +274,12 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
         .as_ptr()
         .cast::<f32>()
         .wrapping_add(panel * right.depth * PANEL);
-    // One row or two read B as fast as it comes: more requests would only stand in the way.
+    // With one or two rows, the tile reads B at memory speed; prefetches would only compete.
     let prefetches = ROWS > 2;
-    // SAFETY: the tile lies within A and B. It lies within C, except for columns of the last panel
-    // that C does not have, which `finish` leaves out.
+    // SAFETY: the tile lies within A and B. It lies within C, except for the padding of the last
+    // panel, which `finish` does not write.
     unsafe {
-        // The output is on its way while the sums are made.
+        // Load the output while the sums are computed.
         for r in 0..ROWS {
             for p in 0..PANELS {
                 V::prefetch(corner.wrapping_add(r * c_stride + p * PANEL));
@@ -297,7 +312,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
         for (r, sums) in sums.iter().enumerate() {
             for (p, sum) in sums.iter().enumerate() {
                 let c = corner.add(r * c_stride + p * PANEL);
-                finish(*sum, c, (panel + p) * PANEL, right.cols, output);
+                finish(*sum, c, (panel + p) * PANEL, right.cols, epilogue);
             }
         }
     }
@@ -305,15 +320,21 @@ unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(
 
 /// Writes a row of sums to `c`, whose first column is `col`.
 #[inline(always)]
-unsafe fn finish<V: Vector>(sum: V, c: *mut f32, col: usize, cols: usize, output: Output) {
-    // SAFETY: `c` is valid for a row of the panel or, in the last, for the columns that are left;
-    // so is the bias from `col` on.
+unsafe fn finish<V: Vector>(
+    sum: V,
+    c: *mut f32,
+    col: usize,
+    cols: usize,
+    epilogue: Epilogue<'_, f32>,
+) {
+    // SAFETY: `c`, and the bias from `col` on, are valid for a row of the panel or, in the last panel,
+    // for the remaining columns.
     unsafe {
         if col + PANEL <= cols {
-            let sum = match output {
-                Output::Replace => sum,
-                Output::Add => V::load(c).add(sum),
-                Output::Bias(bias) => sum.add(V::load(bias.as_ptr().add(col))),
+            let sum = match epilogue {
+                Epilogue::Replace => sum,
+                Epilogue::Add => V::load(c).add(sum),
+                Epilogue::Bias(bias) => sum.add(V::load(bias.as_ptr().add(col))),
             };
             return sum.store(c);
         }
@@ -321,10 +342,10 @@ unsafe fn finish<V: Vector>(sum: V, c: *mut f32, col: usize, cols: usize, output
         sum.store(sums.as_mut_ptr());
         for (lane, sum) in sums.into_iter().enumerate().take(cols - col) {
             let c = c.add(lane);
-            *c = match output {
-                Output::Replace => sum,
-                Output::Add => *c + sum,
-                Output::Bias(bias) => sum + bias[col + lane],
+            *c = match epilogue {
+                Epilogue::Replace => sum,
+                Epilogue::Add => *c + sum,
+                Epilogue::Bias(bias) => sum + bias[col + lane],
             };
         }
     }

@@ -1,4 +1,4 @@
-//! One row of a panel as each instruction set holds it.
+//! One row of a panel in the registers of each instruction set.
 #![expect(
     unsafe_code,
     reason = "vector instructions and unchecked loads in the innermost loop"
@@ -9,12 +9,12 @@ use super::PANEL;
 /// One row of a panel, in registers.
 ///
 /// # Safety
-/// Each function may be called only where the instruction set is present, and `load`, `store` only
-/// on `PANEL` valid elements. They are inlined into a function that enables the instruction set.
+/// The CPU must support the instruction set. `load` and `store` require `PANEL` valid elements. All
+/// functions are inlined into a function that enables the instruction set.
 pub(super) trait Vector: Copy {
     /// Rows of the largest tile.
     const ROWS: usize;
-    /// Vectors that a tile may accumulate in without spilling registers.
+    /// The most vectors that a tile can accumulate without spilling registers.
     const SUMS: usize;
 
     unsafe fn splat(value: f32) -> Self;
@@ -24,21 +24,21 @@ pub(super) trait Vector: Copy {
     /// `self * factor + sum`
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
 
-    /// Asks for the cache line at an address, which need not be valid.
+    /// Prefetches the cache line at an address, which need not be valid.
     #[inline(always)]
     unsafe fn prefetch(_line: *const f32) {}
 
-    /// Asks for the cache line at an address, for the second-level cache.
+    /// Prefetches the cache line at an address into the second-level cache.
     #[inline(always)]
     unsafe fn prefetch_far(_line: *const f32) {}
 }
 
-/// Arrays, for the compiler to vectorize with what the target always has.
+/// Arrays, which the compiler vectorizes with the instructions that every CPU of the target has.
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; PANEL]);
 
-/// AArch64 always has fused multiply-add and 32 registers; elsewhere `f32::mul_add` may be a call
-/// into the C library.
+/// AArch64 always has fused multiply-add and 32 registers. On other targets, `f32::mul_add` may be a
+/// call to the C library.
 const ALWAYS_FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 impl Vector for Portable {
@@ -52,13 +52,13 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller has PANEL elements there.
+        // SAFETY: the caller guarantees PANEL elements.
         Self(unsafe { from.cast::<[f32; PANEL]>().read() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller has PANEL elements there.
+        // SAFETY: the caller guarantees PANEL elements.
         unsafe { to.cast::<[f32; PANEL]>().write(self.0) }
     }
 
@@ -100,8 +100,8 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx512(__m512);
 
-    // The trait demands that the instructions exist and that the pointers are valid for PANEL elements;
-    // none needs alignment.
+    // The trait requires that the CPU supports the instructions and that the pointers are valid for
+    // PANEL elements; none of the instructions needs alignment.
 
     impl Vector for Avx512 {
         const ROWS: usize = 8;
@@ -109,37 +109,37 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             Self(unsafe { _mm512_set1_ps(value) })
         }
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             Self(unsafe { _mm512_loadu_ps(from) })
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             Self(unsafe { _mm512_add_ps(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, sum.0) })
         }
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
         #[inline(always)]
         unsafe fn prefetch_far(line: *const f32) {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }
@@ -150,18 +150,18 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             let value = unsafe { _mm256_set1_ps(value) };
             Self(value, value)
         }
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe {
                 _mm256_storeu_ps(to, self.0);
                 _mm256_storeu_ps(to.add(8), self.1);
@@ -169,7 +169,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe {
                 Self(
                     _mm256_add_ps(self.0, other.0),
@@ -179,7 +179,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe {
                 Self(
                     _mm256_fmadd_ps(self.0, factor.0, sum.0),
@@ -189,12 +189,12 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn prefetch(line: *const f32) {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
         #[inline(always)]
         unsafe fn prefetch_far(line: *const f32) {
-            // SAFETY: as the trait demands.
+            // SAFETY: required by the trait.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }

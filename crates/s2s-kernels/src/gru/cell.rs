@@ -1,20 +1,20 @@
 //! One step of a GRU on slices: the gates and their derivatives.
 //!
-//! Saved are r, z, n and `W_hn h + b_hn` of each row, until the backward step turns them into the
-//! derivatives by what stands inside the sigmoids and tanhs: by r, z and n, which are the gradient
-//! of the input's share, and by `W_hn h + b_hn`, which with those of r and z is the gradient of the
-//! state's share.
+//! A step saves r, z, n and `W_hn h + b_hn` of each row. The backward step replaces them by the
+//! derivatives with respect to the pre-activations. Those of r, z and n are the gradient of the input
+//! projection; those of r, z and `W_hn h + b_hn` are the gradient of the hidden projection.
 
 use super::Gru;
-use crate::real::{Matrix, Real};
-use crate::recurrent::{Cell, GateBlock, State, sigmoid_of_sum};
+use crate::matrix::Matrix;
+use crate::real::Real;
+use crate::recurrent::{Cell, GateBlock, NextState, State, sigmoid_of_sum};
 use crate::simd::multiversion;
 
 impl Cell for Gru {
     const GATES: usize = 3;
     const SAVED: usize = 4;
     const CELL_STATES: usize = 0;
-    const STATE_SHARE: &'static [GateBlock] = &[
+    const HIDDEN_BLOCKS: &'static [GateBlock] = &[
         GateBlock {
             gates: 0..2,
             saved: 0,
@@ -29,51 +29,47 @@ impl Cell for Gru {
         active: &[usize],
         input_gates: Matrix<'_, T>,
         hidden_gates: Matrix<'_, T>,
-        before: State<Matrix<'_, T>>,
+        previous: State<Matrix<'_, T>>,
         gates: &mut [T],
-        after: State<&mut [T]>,
-        stride: usize,
+        next: NextState<'_, T>,
     ) {
-        let (previous, states) = (before.hidden, after.hidden);
         forward(
             active,
             input_gates,
             hidden_gates,
-            previous,
+            previous.hidden,
             gates,
-            states,
-            stride,
+            next,
         );
     }
 
     fn backward<T: Real>(
         active: &[usize],
-        before: State<Matrix<'_, T>>,
-        _cell_after: Matrix<'_, T>,
+        previous: State<Matrix<'_, T>>,
+        _next_cell: Matrix<'_, T>,
         gates: &mut [T],
         d_state: State<&mut [T]>,
     ) {
-        backward(active, before.hidden, gates, d_state.hidden);
+        backward(active, previous.hidden, gates, d_state.hidden);
     }
 }
 
 multiversion! {
-    /// The next states of the `active` rows, from both shares of their gates `[rows, 3H]`.
+    /// The next states of the `active` rows, from both projections `[rows, 3H]`.
     fn forward<T>(
         active: &[usize],
         input_gates: Matrix<'_, T>,
         hidden_gates: Matrix<'_, T>,
         previous: Matrix<'_, T>,
         gates: &mut [T],
-        states: &mut [T],
-        states_stride: usize,
+        next: NextState<'_, T>,
     ) {
         let (units, stride) = (previous.cols, Gru::gates_stride(previous.cols));
         for &row in active {
             let input = &input_gates.data[row * input_gates.stride..][..3 * units];
             let hidden = &hidden_gates.data[row * hidden_gates.stride..][..3 * units];
             let previous = &previous.data[row * previous.stride..][..units];
-            let state = &mut states[row * states_stride..][..units];
+            let state = &mut next.hidden[row * next.hidden_stride..][..units];
             let (reset_update, rest) = gates[row * stride..][..4 * units].split_at_mut(2 * units);
             let (new, hidden_new) = rest.split_at_mut(units);
             let (reset, update) = reset_update.split_at_mut(units);
@@ -85,8 +81,8 @@ multiversion! {
         }
     }
 
-    /// Turns the `active` rows' gates into their derivatives, and `d_state` into what reaches the
-    /// previous state directly; the gates of other rows become 0.
+    /// Replaces the gates of the `active` rows by their derivatives, those of the other rows by 0, and
+    /// `d_state` by the part of the previous state's gradient that does not flow through the gates.
     fn backward<T>(
         active: &[usize],
         previous: Matrix<'_, T>,
@@ -118,7 +114,8 @@ fn new_state<T: Real>(new: &mut [T], input: &[T], reset: &[T], hidden: &[T]) {
     }
 }
 
-/// From `n` and `hidden` to the derivatives inside r and by `hidden`; `d_new` is that inside n.
+/// Replaces r by the derivative with respect to its pre-activation and `hidden` by its derivative;
+/// `d_new` is the derivative with respect to the pre-activation of n.
 #[inline(always)]
 fn new_state_backward<T: Real>(reset: &mut [T], hidden: &mut [T], d_new: &[T]) {
     for ((reset, hidden), &d_new) in reset.iter_mut().zip(hidden).zip(d_new) {
@@ -139,7 +136,7 @@ fn interpolate<T: Real>(state: &mut [T], new: &[T], update: &[T], previous: &[T]
     }
 }
 
-/// From z and n to the derivatives inside them, and from d_h' to d_h.
+/// Replaces z and n by the derivatives with respect to their pre-activations, and d_h' by d_h.
 #[inline(always)]
 fn interpolate_backward<T: Real>(
     update: &mut [T],

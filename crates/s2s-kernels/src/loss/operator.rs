@@ -50,14 +50,14 @@ impl CustomOp1 for Loss {
 
     fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let mut logits = contiguous(logits, layout)?.to_vec();
-        let sums = fused(
+        let loss = fused(
             &mut logits,
             &self.targets,
             &self.is_real,
             1.0_f32,
             &mut Team::single(),
         );
-        output(vec![sums.loss as f32], ())
+        output(vec![loss as f32], ())
     }
 
     fn bwd(&self, logits: &Tensor, _loss: &Tensor, d_loss: &Tensor) -> Result<Option<Tensor>> {

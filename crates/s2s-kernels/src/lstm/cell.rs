@@ -1,19 +1,19 @@
 //! One step of an LSTM on slices: the gates and their derivatives.
 //!
-//! Saved are i, f, g and o of each row, until the backward step turns them into the derivatives by
-//! what stands inside the sigmoids and tanhs: the gradient of the input's share and of the state's
-//! share alike.
+//! A step saves i, f, g and o of each row. The backward step replaces them by the derivatives with
+//! respect to the pre-activations, which are the gradient of both projections.
 
 use super::Lstm;
-use crate::real::{Matrix, Real};
-use crate::recurrent::{Cell, GateBlock, State, sigmoid_of_sum};
+use crate::matrix::Matrix;
+use crate::real::Real;
+use crate::recurrent::{Cell, GateBlock, NextState, State, sigmoid_of_sum};
 use crate::simd::multiversion;
 
 impl Cell for Lstm {
     const GATES: usize = 4;
     const SAVED: usize = 4;
     const CELL_STATES: usize = 1;
-    const STATE_SHARE: &'static [GateBlock] = &[GateBlock {
+    const HIDDEN_BLOCKS: &'static [GateBlock] = &[GateBlock {
         gates: 0..4,
         saved: 0,
     }];
@@ -22,50 +22,48 @@ impl Cell for Lstm {
         active: &[usize],
         input_gates: Matrix<'_, T>,
         hidden_gates: Matrix<'_, T>,
-        before: State<Matrix<'_, T>>,
+        previous: State<Matrix<'_, T>>,
         gates: &mut [T],
-        after: State<&mut [T]>,
-        stride: usize,
+        next: NextState<'_, T>,
     ) {
         forward(
             active,
             input_gates,
             hidden_gates,
-            before.cell,
+            previous.cell,
             gates,
-            after,
-            stride,
+            next,
         );
     }
 
     fn backward<T: Real>(
         active: &[usize],
-        before: State<Matrix<'_, T>>,
-        cell_after: Matrix<'_, T>,
+        previous: State<Matrix<'_, T>>,
+        next_cell: Matrix<'_, T>,
         gates: &mut [T],
         d_state: State<&mut [T]>,
     ) {
-        backward(active, before.cell, cell_after, gates, d_state);
+        backward(active, previous.cell, next_cell, gates, d_state);
     }
 }
 
 multiversion! {
+    /// The next states of the `active` rows, from both projections `[rows, 4H]`.
     fn forward<T>(
         active: &[usize],
         input_gates: Matrix<'_, T>,
         hidden_gates: Matrix<'_, T>,
         previous: Matrix<'_, T>,
         gates: &mut [T],
-        after: State<&mut [T]>,
-        states_stride: usize,
+        next: NextState<'_, T>,
     ) {
         let (units, stride) = (previous.cols, Lstm::gates_stride(previous.cols));
         for &row in active {
             let input = &input_gates.data[row * input_gates.stride..][..4 * units];
             let hidden = &hidden_gates.data[row * hidden_gates.stride..][..4 * units];
             let previous = &previous.data[row * previous.stride..][..units];
-            let state = &mut after.hidden[row * states_stride..][..units];
-            let cell = &mut after.cell[row * units..][..units];
+            let state = &mut next.hidden[row * next.hidden_stride..][..units];
+            let cell = &mut next.cell[row * units..][..units];
             let gates = &mut gates[row * stride..][..4 * units];
             let (input_forget, new_output) = gates.split_at_mut(2 * units);
             let (new, output) = new_output.split_at_mut(units);
@@ -78,10 +76,12 @@ multiversion! {
         }
     }
 
+    /// Replaces the gates of the `active` rows by their derivatives, those of the other rows by 0, and
+    /// `d_state` by the part of the previous state's gradient that does not flow through the gates.
     fn backward<T>(
         active: &[usize],
         previous: Matrix<'_, T>,
-        cell_after: Matrix<'_, T>,
+        next_cell: Matrix<'_, T>,
         gates: &mut [T],
         d_state: State<&mut [T]>,
     ) {
@@ -91,7 +91,7 @@ multiversion! {
             gates[next * stride..row * stride].fill(T::ZERO);
             next = row + 1;
             let previous = &previous.data[row * previous.stride..][..units];
-            let cell = &cell_after.data[row * cell_after.stride..][..units];
+            let cell = &next_cell.data[row * next_cell.stride..][..units];
             let d_state_row = &mut d_state.hidden[row * units..][..units];
             let d_cell = &mut d_state.cell[row * units..][..units];
             let gates = &mut gates[row * stride..][..4 * units];
@@ -122,7 +122,7 @@ fn next_cell<T: Real>(cell: &mut [T], input: &[T], forget: &[T], new: &[T], prev
     }
 }
 
-/// From i, f and g to the derivatives inside them, and from d_c' to d_c.
+/// Replaces i, f and g by the derivatives with respect to their pre-activations, and d_c' by d_c.
 #[inline(always)]
 fn next_cell_backward<T: Real>(
     input: &mut [T],
@@ -151,12 +151,13 @@ fn next_state<T: Real>(state: &mut [T], output: &[T], cell: &[T]) {
     }
 }
 
-/// From o to the derivative inside it, and from d_h' to d_c'; d_h is 0 but for the state's share.
+/// Replaces o by the derivative with respect to its pre-activation, adds to d_c', and sets d_h to 0:
+/// h affects the next step only through the hidden projection.
 #[inline(always)]
 fn next_state_backward<T: Real>(output: &mut [T], cell: &[T], d_cell: &mut [T], d_state: &mut [T]) {
     for (((output, &c), d_cell), d_state) in output.iter_mut().zip(cell).zip(d_cell).zip(d_state) {
         let (o, d) = (*output, *d_state);
-        let t = c.tanh(); // again: keeping it would take another [B, T, H]
+        let t = c.tanh(); // recomputed: saving it would take another [B, T, H]
         // forward: h' = o * t; t = tanh(c'), so dt = 1 - t²
         *d_cell += d * o * (T::ONE - t * t);
         // forward: o = σ(..), so do = o (1 - o)

@@ -17,7 +17,7 @@ pub fn squared_norm<'a>(
         .flat_map(|g| g.chunks(BLOCK))
         .collect();
     let mut sums = vec![0.0; blocks.len()];
-    team.on_rows(&mut sums, (blocks.len(), 1), |range, sums| {
+    team.on_rows(&mut sums, blocks.len(), 1, |range, sums| {
         for (sum, block) in sums.iter_mut().zip(&blocks[range]) {
             *sum = squares(block);
         }

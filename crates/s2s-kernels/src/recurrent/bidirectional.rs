@@ -1,26 +1,28 @@
-//! A layer that reads every row in both directions.
+//! A recurrent layer that reads every row in both directions.
 
-use super::layer::{Columns, RecurrentBatch, RecurrentLayer, RecurrentStates};
+use super::batch::{Columns, RecurrentBatch, RecurrentStates};
+use super::layer::RecurrentLayer;
 use super::{Cell, Direction, RecurrentGrads, RecurrentParams, State};
-use crate::real::{Output, Real};
+use crate::matrix::Epilogue;
+use crate::real::Real;
 use crate::team::Team;
 
-/// Two [`RecurrentLayer`]s side by side: the forward one's states are the first half of each row's, the
-/// backward one's the second.
+/// A forward and a backward layer: the first half of each state belongs to the forward layer, the
+/// second half to the backward layer.
 #[derive(Clone, Debug)]
 pub struct Bidirectional<T: Real, C> {
     layers: [RecurrentLayer<T, C>; 2],
 }
 
-/// What the backward pass of a [`Bidirectional`] reads.
+/// The states of a [`Bidirectional`] layer and the gradients that reach them, for the backward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct BidirectionalStates<'a, T> {
-    /// What the forward pass wrote, `[S, B, 2H]`.
+    /// The states that the forward pass wrote, `[S, B, 2H]`.
     pub states: &'a [T],
-    /// Its gradient.
+    /// Their gradient.
     pub d_states: &'a [T],
     /// The gradient of the last states, `[B, 2H]` each.
-    pub d_ends: State<&'a [T]>,
+    pub d_last: State<&'a [T]>,
 }
 
 impl<T: Real, C: Cell> Default for Bidirectional<T, C> {
@@ -30,67 +32,69 @@ impl<T: Real, C: Cell> Default for Bidirectional<T, C> {
 }
 
 impl<T: Real, C: Cell> Bidirectional<T, C> {
-    /// Without weights: [`pack`](Self::pack) comes first.
+    /// A layer without weights; call [`pack`](Self::pack) before use.
     pub fn new() -> Self {
         Self {
             layers: [Direction::Forward, Direction::Backward].map(RecurrentLayer::new),
         }
     }
 
-    /// Packs the weights of both directions, and projects the words `[V, I]` that they are to read,
-    /// of which there may be none; once after each change of them.
-    pub fn pack(&mut self, params: [RecurrentParams<'_, T>; 2], words: &[T]) {
+    /// Packs the weights of both directions and projects the embedding `[V, I]`, which is empty unless
+    /// the layer reads token ids. Call it after each change of the parameters.
+    pub fn pack(&mut self, params: [RecurrentParams<'_, T>; 2], embedding: &[T]) {
         for (layer, params) in self.layers.iter_mut().zip(params) {
-            layer.pack(params, words);
+            layer.pack(params, embedding);
         }
     }
 
-    /// The states of every row, `[S, B, 2H]`, 0 where padded; and in `ends`, `[B, 2H]`
-    /// each, those after the last position that each direction reads.
+    /// Writes the states of every row, `[S, B, 2H]`, 0 where padded, and to `last`, `[B, 2H]` each, the
+    /// states after the last position that each direction reads. Saves what
+    /// [`backward`](Self::backward) needs.
     pub fn forward(
         &mut self,
         batch: RecurrentBatch<'_, T>,
         states: &mut [T],
-        mut ends: State<&mut [T]>,
+        mut last: State<&mut [T]>,
         team: &mut Team<T>,
     ) {
-        let width = ends.hidden.len() / batch.lengths.len().max(1);
+        let width = last.hidden.len() / batch.lengths.len().max(1);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let columns = half(index, width);
             layer.forward(batch, states, columns, team);
-            let ends = ends.each_mut().map(|all| &mut **all);
-            layer.last(batch.lengths, (states, columns), (ends, columns));
+            let last = last.each_mut().map(|all| &mut **all);
+            layer.last(batch.lengths, states, columns, last, columns);
         }
     }
 
-    /// The gradients of the weights and the input; consumes what the forward pass kept.
+    /// The gradients of the weights and of the input. Overwrites what the forward pass saved.
     ///
-    /// `d_input` is of the input's shape, or of the embedding's, and is replaced.
+    /// `d_input` has the shape of the input, or of the embedding if the input is token ids; it is
+    /// replaced.
     pub fn backward(
         &mut self,
         batch: RecurrentBatch<'_, T>,
-        seen: BidirectionalStates<'_, T>,
+        states: BidirectionalStates<'_, T>,
         d_input: &mut [T],
         grads: &mut [RecurrentGrads<'_, T>; 2],
         team: &mut Team<T>,
     ) {
         let rows = batch.lengths.len();
-        let width = seen.d_ends.hidden.len() / rows.max(1);
-        let outputs = [Output::Replace, Output::Add];
-        let parts = self.layers.iter_mut().zip(grads).zip(outputs);
-        for (index, ((layer, grads), output)) in parts.enumerate() {
+        let width = states.d_last.hidden.len() / rows.max(1);
+        let epilogues = [Epilogue::Replace, Epilogue::Add];
+        let parts = self.layers.iter_mut().zip(grads).zip(epilogues);
+        for (index, ((layer, grads), epilogue)) in parts.enumerate() {
             let columns = half(index, width);
-            let d_last = seen.d_ends.map(|all| {
+            let d_last = states.d_last.map(|all| {
                 let width = all.len() / rows.max(1);
                 half(index, width).of(all, rows, width / 2)
             });
             let states = RecurrentStates {
-                states: seen.states,
-                d_states: seen.d_states,
+                states: states.states,
+                d_states: states.d_states,
                 columns,
                 d_last,
             };
-            layer.backward(batch, states, d_input, output, grads, team);
+            layer.backward(batch, states, d_input, epilogue, grads, team);
         }
     }
 }

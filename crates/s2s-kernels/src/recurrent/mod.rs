@@ -1,15 +1,16 @@
-//! What the recurrent layers share: the loop over ragged rows, both directions of it, and the
-//! products of each weight; the [`Cell`] adds its equations.
+//! Recurrent layers over padded rows, in both directions. A [`Cell`] provides the equations.
 //!
 //! ```text
-//! gates    = (W_ih x + b_ih, W_hh h + b_hh)     both shares [G·H], added up by the cell
-//! state[s] = cell(gates[s], state[s-1])         h, and for some cells a c beside it
+//! input_gates[s]  = W_ih x[s] + b_ih                  the input projection, [G·H]
+//! hidden_gates[s] = W_hh h[s-1] + b_hh                the hidden projection, [G·H]
+//! state[s] = cell(input_gates[s], hidden_gates[s], state[s-1])     h, and for some cells c
 //! ```
 //!
-//! The parts: [`weights`] packs a cell's weights and has their products; [`layer`] is one direction
-//! over whole rows, [`pass`] its loops; [`bidirectional`] two of them; [`operator`] makes a candle
-//! operator of it. A decoder has a loop of its own, over the same cells.
+//! [`weights`] packs the weights of a cell and computes their products; [`layer`] is one direction
+//! over whole rows, [`pass`] its loops, and [`batch`] its inputs; [`bidirectional`] combines two
+//! directions; [`operator`] is the candle operator. The decoder has its own loop over the same cells.
 
+pub(crate) mod batch;
 pub(crate) mod bidirectional;
 pub(crate) mod layer;
 pub(crate) mod operator;
@@ -24,84 +25,93 @@ use std::ops::Range;
 
 use candle_core::{D, Result, Tensor, bail};
 
-use crate::real::{Matrix, Real};
+use crate::matrix::{Matrix, padded_stride};
+use crate::real::Real;
 
-/// A recurrent cell: how many gates it has, and its elementwise equations with their derivatives.
+/// A recurrent cell: its elementwise equations and their derivatives.
 ///
-/// A step runs over some rows of a batch, of which the `active` ones are real; the others keep
-/// their state's gradient and get derivatives of 0. What it saves, `gates [rows, SAVED·H]` with rows
-/// [`gates_stride`](Self::gates_stride) apart, the backward step turns in place into derivatives: the
-/// first `GATES` of them by the input's share of the gates, those named by [`STATE_SHARE`](Self::STATE_SHARE)
-/// by the state's share.
+/// A step processes some rows of a batch, of which the `active` ones are real at this position. For
+/// the other rows, the gradient of the state passes through unchanged and the gradients of the gates
+/// are 0. A step saves `gates [rows, SAVED·H]`, with rows [`gates_stride`](Self::gates_stride) apart.
+/// The backward step replaces them by derivatives: the first `GATES` blocks with respect to the input
+/// projection, the blocks of [`HIDDEN_BLOCKS`](Self::HIDDEN_BLOCKS) with respect to the hidden
+/// projection.
 pub trait Cell: Copy + Debug + Default + Send + Sync + 'static {
-    /// Gates, `G`.
+    /// The number of gates, `G`.
     const GATES: usize;
-    /// Numbers that a step saves of each unit.
+    /// Numbers per unit that a step saves for the backward pass.
     const SAVED: usize;
-    /// Vectors of the state beside `h`: 0, or 1 for a cell that has a `c`.
+    /// The number of state vectors in addition to `h`: 0, or 1 for a cell with a `c`.
     const CELL_STATES: usize;
-    /// Where the derivatives by the state's share of all gates stand, in the order of the gates, without
-    /// a gap from the first to the last.
-    const STATE_SHARE: &'static [GateBlock];
+    /// The saved blocks that hold the derivatives with respect to the hidden projection. Together they
+    /// cover all gates in order.
+    const HIDDEN_BLOCKS: &'static [GateBlock];
 
-    /// Numbers from the saved ones of one row to those of the next. Rows whose distance is a
-    /// multiple of 4 KiB would compete for the same few places of the nearest cache.
+    /// Numbers from the saved gates of one row to those of the next: `SAVED·H` plus padding.
     fn gates_stride(units: usize) -> usize {
-        const CACHE_LINE: usize = 16;
-        Self::SAVED * units + CACHE_LINE
+        padded_stride(Self::SAVED * units)
     }
 
-    /// The next states of the `active` rows, from both shares of their gates `[rows, G·H]`; rows of
-    /// the next `h` are `stride` apart.
+    /// The next states of the `active` rows, from both projections `[rows, G·H]`.
     fn forward<T: Real>(
         active: &[usize],
         input_gates: Matrix<'_, T>,
         hidden_gates: Matrix<'_, T>,
-        before: State<Matrix<'_, T>>,
+        previous: State<Matrix<'_, T>>,
         gates: &mut [T],
-        after: State<&mut [T]>,
-        stride: usize,
+        next: NextState<'_, T>,
     );
 
-    /// From the gradient of the states after a step to what reaches those before it directly, not
-    /// through their share of the gates: `d_state`, in place.
+    /// Replaces the gradient of the next states by that of the previous states, in `d_state`, without
+    /// the part that flows through the hidden projection.
     fn backward<T: Real>(
         active: &[usize],
-        before: State<Matrix<'_, T>>,
-        cell_after: Matrix<'_, T>,
+        previous: State<Matrix<'_, T>>,
+        next_cell: Matrix<'_, T>,
         gates: &mut [T],
         d_state: State<&mut [T]>,
     );
 }
 
-/// Neighboring gates whose derivatives by the state's share stand side by side.
+/// A range of gates whose derivatives with respect to the hidden projection are saved contiguously.
 #[derive(Clone, Debug)]
 pub struct GateBlock {
     /// The gates.
     pub gates: Range<usize>,
-    /// Where the derivative of the first stands among the saved numbers.
+    /// The position of the first of them among the `SAVED` blocks.
     pub saved: usize,
+}
+
+/// Where a step writes the next states.
+#[derive(Debug)]
+pub struct NextState<'a, T> {
+    /// `h`, `[rows, H]`.
+    pub hidden: &'a mut [T],
+    /// Numbers from one row of `h` to the next.
+    pub hidden_stride: usize,
+    /// `c`, `[rows, H]` without gaps; empty for a GRU.
+    pub cell: &'a mut [T],
 }
 
 /// The state of a recurrent layer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<X> {
-    /// `h`, which others read.
+    /// `h`, the output of the layer.
     pub hidden: X,
-    /// `c`, which an LSTM keeps to itself; empty for a GRU.
+    /// `c`, the internal state of an LSTM; empty for a GRU.
     pub cell: X,
 }
 
 impl<X> State<X> {
-    /// The same of each vector.
-    pub fn map<Y>(self, mut of: impl FnMut(X) -> Y) -> State<Y> {
+    /// Applies a function to each vector.
+    pub fn map<Y>(self, mut f: impl FnMut(X) -> Y) -> State<Y> {
         State {
-            hidden: of(self.hidden),
-            cell: of(self.cell),
+            hidden: f(self.hidden),
+            cell: f(self.cell),
         }
     }
 
-    /// Each vector, to read.
+    /// A reference to each vector.
     pub fn each_ref(&self) -> State<&X> {
         State {
             hidden: &self.hidden,
@@ -109,7 +119,7 @@ impl<X> State<X> {
         }
     }
 
-    /// Each vector, to write.
+    /// A mutable reference to each vector.
     pub fn each_mut(&mut self) -> State<&mut X> {
         State {
             hidden: &mut self.hidden,
@@ -123,7 +133,7 @@ impl<X> State<X> {
     }
 }
 
-/// The parameters of one layer and direction as slices, in the shapes of [`RecurrentWeights`].
+/// The parameters of one layer and direction as slices, with the shapes of [`RecurrentWeights`].
 #[derive(Clone, Copy, Debug)]
 pub struct RecurrentParams<'a, T> {
     /// `[G·H, I]`.
@@ -137,13 +147,13 @@ pub struct RecurrentParams<'a, T> {
 }
 
 impl<T> RecurrentParams<'_, T> {
-    /// Units of the state, `H`.
+    /// The width of the state, `H`.
     pub fn units(&self) -> usize {
         let gates = self.bias_hh.len();
         self.weight_hh.len().checked_div(gates).unwrap_or(0)
     }
 
-    /// Units of the input, `I`.
+    /// The width of the input, `I`.
     pub fn inputs(&self) -> usize {
         let gates = self.bias_ih.len();
         self.weight_ih.len().checked_div(gates).unwrap_or(0)
@@ -163,7 +173,7 @@ pub struct RecurrentGrads<'a, T> {
     pub bias_hh: &'a mut [T],
 }
 
-/// The parameters of one layer and direction, with the names and the gate order of `torch.nn.GRU`
+/// The parameters of one layer and direction, with the names and gate order of `torch.nn.GRU`
 /// (`G` = 3: r, z, n) and `torch.nn.LSTM` (`G` = 4: i, f, g, o).
 #[derive(Clone, Debug)]
 pub struct RecurrentWeights {
@@ -173,12 +183,12 @@ pub struct RecurrentWeights {
     pub weight_hh: Tensor,
     /// `[G·H]`.
     pub bias_ih: Tensor,
-    /// `[G·H]`; a GRU multiplies its part for n by the reset gate, so it is not redundant.
+    /// `[G·H]`; not redundant, because a GRU multiplies the part for n by the reset gate.
     pub bias_hh: Tensor,
 }
 
 impl RecurrentWeights {
-    /// The input and the weights that it meets.
+    /// The input and all weights.
     pub(crate) fn with<'a>(&'a self, input: &'a Tensor) -> [&'a Tensor; 5] {
         [
             input,
@@ -189,7 +199,7 @@ impl RecurrentWeights {
         ]
     }
 
-    /// Refuses weights that are not of a cell with so many `gates` that reads `input [.., I]`.
+    /// Returns an error unless the weights fit a cell with this number of gates and `input [.., I]`.
     pub(crate) fn check(&self, gates: usize, input: &Tensor) -> Result<()> {
         let (inputs, units) = (input.dim(D::Minus1)?, self.weight_hh.dim(1)?);
         let rows = gates * units;
@@ -211,14 +221,14 @@ impl RecurrentWeights {
 /// The order in which a recurrent layer reads a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the first position to the last real one.
+    /// From the first position to the last real position.
     Forward,
     /// From the last real position to the first.
     Backward,
 }
 
 impl Direction {
-    /// The position that is read at `step` of `len`.
+    /// The position that is read at `step`, of `len` steps.
     pub(crate) fn position(self, step: usize, len: usize) -> usize {
         match self {
             Self::Forward => step,
@@ -226,7 +236,7 @@ impl Direction {
         }
     }
 
-    /// The position that is read last in a row of `len` real ones.
+    /// The position that is read last in a row with `len` real positions.
     pub(crate) fn last(self, len: usize) -> Option<usize> {
         match self {
             Self::Forward => len.checked_sub(1),

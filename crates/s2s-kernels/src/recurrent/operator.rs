@@ -4,10 +4,11 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::layer::{Columns, RecurrentBatch, RecurrentInput, RecurrentLayer, RecurrentStates};
+use super::batch::{Columns, RecurrentBatch, RecurrentInput, RecurrentStates};
+use super::layer::RecurrentLayer;
 use super::{Cell, Direction, RecurrentGrads, RecurrentParams, RecurrentWeights, State};
 use crate::Ragged;
-use crate::real::{Matrix, Output};
+use crate::matrix::{Epilogue, Matrix};
 use crate::storage::{contiguous, output, to_vec};
 use crate::table::swap_axes;
 use crate::team::Team;
@@ -136,10 +137,10 @@ impl<C: Cell> Sequence<C> {
             hidden: &mut [][..],
             cell: &mut cell[..],
         };
-        let states = (&trace.states[..], self.columns());
+        let columns = self.columns();
         trace
             .layer
-            .last(&self.lengths, states, (ends, self.columns()));
+            .last(&self.lengths, &trace.states, columns, ends, columns);
         said.extend(cell);
         said
     }
@@ -223,7 +224,7 @@ impl<C: Cell> CustomOp2 for Sequence<C> {
             self.batch(&trace.input),
             seen,
             &mut d_input,
-            Output::Replace,
+            Epilogue::Replace,
             &mut self.split_mut(&mut d_weights),
             &mut Team::single(),
         );
@@ -237,6 +238,6 @@ impl<C: Cell> CustomOp2 for Sequence<C> {
 /// `[outer, inner, W]` as `[inner, outer, W]`.
 fn swapped(values: &[f32], outer: usize, inner: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
-    swap_axes(&mut out, values, (outer, inner), &mut Team::single());
+    swap_axes(&mut out, values, outer, inner, &mut Team::single());
     out
 }

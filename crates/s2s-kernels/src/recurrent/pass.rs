@@ -1,15 +1,16 @@
-//! A layer's loops over the positions of some rows, forward and back.
+//! The loops of a layer over the positions of some rows, forward and backward.
 
 use std::ops::Range;
 
-use super::layer::{Columns, RecurrentInput, RecurrentStates};
+use super::batch::{Columns, RecurrentInput, RecurrentStates};
 use super::weights::{CellWeights, add_rows};
-use super::{Cell, Direction, State};
-use crate::real::{Matrix, Output, Real};
+use super::{Cell, Direction, NextState, State};
+use crate::matrix::{Epilogue, Matrix};
+use crate::real::Real;
 use crate::table::gather;
-use crate::team::Steps;
+use crate::team::TimeMajor;
 
-/// What all ranges of rows share in one pass.
+/// The inputs that all ranges of rows have in common.
 pub(super) struct Pass<'a, T: Real, C> {
     pub(super) direction: Direction,
     pub(super) weights: &'a CellWeights<T, C>,
@@ -20,19 +21,18 @@ pub(super) struct Pass<'a, T: Real, C> {
     pub(super) lengths: &'a [usize],
     pub(super) len: usize,
     pub(super) columns: Columns,
-    /// Positions whose share of the gates is computed together.
-    pub(super) at_once: usize,
+    pub(super) positions_per_product: usize,
 }
 
 impl<T: Real, C: Cell> Pass<'_, T, C> {
-    /// The rows of a range that are real at `position`, counted from the range's first.
+    /// The rows of a range that are real at `position`, relative to the start of the range.
     fn active(&self, active: &mut Vec<usize>, rows: &Range<usize>, position: usize) {
         active.clear();
         let lengths = &self.lengths[rows.clone()];
         active.extend((0..lengths.len()).filter(|&row| position < lengths[row]));
     }
 
-    /// The input's share of the gates at some positions, `[positions, rows, G·H]`.
+    /// The input projection at some positions, `[positions, rows, G·H]`.
     fn input_gates(&self, out: &mut [T], rows: &Range<usize>, positions: Range<usize>) {
         let cols = self.weights.gates();
         match self.input {
@@ -40,7 +40,7 @@ impl<T: Real, C: Cell> Pass<'_, T, C> {
                 let first = positions.start * self.lengths.len() + rows.start;
                 let x = Matrix::dense(x, self.len * self.lengths.len(), self.inputs)
                     .rows(first, positions.len() * rows.len());
-                let bias = Output::Bias(&self.weights.bias_ih);
+                let bias = Epilogue::Bias(&self.weights.bias_ih);
                 self.weights.input.forward(x, out, cols, bias);
             }
             RecurrentInput::Embedded { ids, .. } => {
@@ -50,19 +50,18 @@ impl<T: Real, C: Cell> Pass<'_, T, C> {
         }
     }
 
-    /// The positions that are computed together with that of `step`, which is the first of them that
-    /// is read.
+    /// The positions of the product that begins at `step`.
     fn positions(&self, step: usize) -> Range<usize> {
-        let last = (step + self.at_once).min(self.len) - 1;
-        let (one, other) = (
+        let last = (step + self.positions_per_product).min(self.len) - 1;
+        let (first, last) = (
             self.direction.position(step, self.len),
             self.direction.position(last, self.len),
         );
-        one.min(other)..one.max(other) + 1
+        first.min(last)..first.max(last) + 1
     }
 
-    /// One row of zeros, as often as needed: the state before the first position.
-    fn no_state(&self, rows: usize) -> State<Matrix<'_, T>> {
+    /// The states before the first position: a single row of zeros, with stride 0.
+    fn zero_state(&self, rows: usize) -> State<Matrix<'_, T>> {
         let zeros = Matrix {
             data: self.zeros,
             cols: self.weights.units,
@@ -76,11 +75,11 @@ impl<T: Real, C: Cell> Pass<'_, T, C> {
     }
 }
 
-/// The forward loop of some rows.
+/// The forward loop over some rows.
 pub(super) struct Forward<'a, T> {
     pub(super) rows: Range<usize>,
-    pub(super) gates: Steps<'a, T>,
-    pub(super) states: State<Steps<'a, T>>,
+    pub(super) gates: TimeMajor<'a, T>,
+    pub(super) states: State<TimeMajor<'a, T>>,
     pub(super) input_gates: &'a mut [T],
     pub(super) hidden_gates: &'a mut [T],
 }
@@ -90,19 +89,19 @@ impl<T: Real> Forward<'_, T> {
         let (units, rows) = (pass.weights.units, self.rows.len());
         let (cell_units, gates_width) = (C::CELL_STATES * units, pass.weights.gates());
         let mut active = Vec::with_capacity(rows);
-        let mut together = 0..0;
+        let mut projected = 0..0;
         for step in 0..pass.len {
             let position = pass.direction.position(step, pass.len);
             pass.active(&mut active, &self.rows, position);
-            if !together.contains(&position) {
-                together = pass.positions(step);
-                pass.input_gates(self.input_gates, &self.rows, together.clone());
+            if !projected.contains(&position) {
+                projected = pass.positions(step);
+                pass.input_gates(self.input_gates, &self.rows, projected.clone());
             }
             let (previous, hidden_gates, states, cell_states);
             if step == 0 {
                 states = self.states.hidden.at_mut(position);
                 cell_states = self.states.cell.at_mut(position);
-                previous = pass.no_state(rows);
+                previous = pass.zero_state(rows);
                 hidden_gates = Matrix {
                     data: &pass.weights.bias_hh,
                     cols: gates_width,
@@ -127,44 +126,39 @@ impl<T: Real> Forward<'_, T> {
                 state[first..][..units].fill(T::ZERO);
             }
             cell_states.fill(T::ZERO);
-            let all = Matrix::dense(&*self.input_gates, together.len() * rows, gates_width);
-            let input_gates = all.rows((position - together.start) * rows, rows);
-            let after = State {
+            let input_gates =
+                Matrix::dense(&*self.input_gates, projected.len() * rows, gates_width)
+                    .rows((position - projected.start) * rows, rows);
+            let next = NextState {
                 hidden: &mut states[first..],
+                hidden_stride: stride,
                 cell: cell_states,
             };
-            C::forward(
-                &active,
-                input_gates,
-                hidden_gates,
-                previous,
-                self.gates.at_mut(position),
-                after,
-                stride,
-            );
+            let gates = self.gates.at_mut(position);
+            C::forward(&active, input_gates, hidden_gates, previous, gates, next);
         }
     }
 }
 
-/// The loop back over some rows.
+/// The backward loop over some rows.
 pub(super) struct Backward<'a, T> {
     pub(super) rows: Range<usize>,
-    pub(super) gates: Steps<'a, T>,
+    pub(super) gates: TimeMajor<'a, T>,
     pub(super) d_state: State<&'a mut [T]>,
 }
 
 impl<T: Real> Backward<'_, T> {
-    /// `states` are those of all rows at all positions, `[S·B, H]`.
+    /// `saved` are the states of all rows at all positions, `[S·B, H]`.
     pub(super) fn run<'s, C: Cell>(
         mut self,
         pass: &Pass<'_, T, C>,
-        states: State<Matrix<'s, T>>,
-        seen: RecurrentStates<'s, T>,
+        saved: State<Matrix<'s, T>>,
+        states: RecurrentStates<'s, T>,
     ) {
         let (rows, batch, units) = (self.rows.len(), pass.lengths.len(), pass.weights.units);
-        let d_states = pass.columns.of(seen.d_states, pass.len * batch, units);
+        let d_states = pass.columns.of(states.d_states, pass.len * batch, units);
         let at = |all: Matrix<'s, T>, position| all.rows(position * batch + self.rows.start, rows);
-        let own = |all: Matrix<'s, T>| all.rows(self.rows.start, rows);
+        let d_last = states.d_last.map(|all| all.rows(self.rows.start, rows));
         let mut d_state = self.d_state;
         d_state.hidden.fill(T::ZERO);
         d_state.cell.fill(T::ZERO);
@@ -177,19 +171,19 @@ impl<T: Real> Backward<'_, T> {
             ending.clear();
             ending.extend((0..rows).filter(|&row| last(row) == Some(position)));
             add_rows(d_state.hidden, &active, at(d_states, position));
-            add_rows(d_state.hidden, &ending, own(seen.d_last.hidden));
-            add_rows(d_state.cell, &ending, own(seen.d_last.cell));
+            add_rows(d_state.hidden, &ending, d_last.hidden);
+            add_rows(d_state.cell, &ending, d_last.cell);
             let previous = match step.checked_sub(1) {
                 Some(step) => {
                     let position = pass.direction.position(step, pass.len);
-                    states.map(|all| at(all, position))
+                    saved.map(|all| at(all, position))
                 }
-                None => pass.no_state(rows),
+                None => pass.zero_state(rows),
             };
-            let cell_after = at(states.cell, position);
+            let next_cell = at(saved.cell, position);
             let gates = self.gates.at_mut(position);
             let d = d_state.each_mut().map(|all| &mut **all);
-            C::backward(&active, previous, cell_after, gates, d);
+            C::backward(&active, previous, next_cell, gates, d);
             if step > 0 {
                 pass.weights.hidden_backward(gates, d_state.hidden);
             }

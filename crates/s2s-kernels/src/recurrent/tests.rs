@@ -1,22 +1,23 @@
 use std::num::NonZeroUsize;
 
-use super::layer::{Columns, RecurrentBatch, RecurrentInput, RecurrentLayer, RecurrentStates};
+use super::batch::{Columns, RecurrentBatch, RecurrentInput, RecurrentStates};
+use super::layer::RecurrentLayer;
 use super::{Cell, Direction, RecurrentGrads, RecurrentParams, State};
 use crate::gradcheck::{assert_gradient, dot, numbers};
 use crate::gru::Gru;
 use crate::lstm::Lstm;
-use crate::real::{Matrix, Output};
+use crate::matrix::{Epilogue, Matrix};
 use crate::team::Team;
 
 const UNITS: usize = 3;
 const INPUTS: usize = 2;
-const WORDS: usize = 4;
+const VOCAB: usize = 4;
 const COLUMNS: Columns = Columns {
     first: 1,
     stride: 5,
 };
 
-/// A layer on a ragged batch, its loss a weighted sum of everything that it returns.
+/// A layer on a padded batch; the loss is a weighted sum of all its outputs.
 struct Case<C> {
     cell: C,
     direction: Direction,
@@ -29,7 +30,7 @@ struct Case<C> {
 impl<C: Cell> Case<C> {
     fn sizes(&self) -> [usize; 5] {
         let inputs = match self.ids {
-            Some(_) => WORDS * INPUTS,
+            Some(_) => VOCAB * INPUTS,
             None => self.len * self.lengths.len() * INPUTS,
         };
         [
@@ -53,7 +54,7 @@ impl<C: Cell> Case<C> {
         }
     }
 
-    /// Of the states at all positions, and of the last ones.
+    /// The gradients of the loss with respect to all states and to the last states.
     fn loss_weights(&self) -> (Vec<f64>, State<Vec<f64>>) {
         let rows = self.lengths.len();
         let d_last = State {
@@ -68,18 +69,14 @@ impl<C: Cell> Case<C> {
         let params = params(&parts);
         let mut states = vec![0.0; self.len * self.lengths.len() * COLUMNS.stride];
         let (d_states, d_last) = self.loss_weights();
-        let mut ends = d_last.clone();
-        let words = self.ids.as_ref().map_or(&[][..], |_| parts[4]);
-        layer.pack(params, words);
+        let mut last = d_last.clone();
+        let embedding = self.ids.as_ref().map_or(&[][..], |_| parts[4]);
+        layer.pack(params, embedding);
         layer.forward(self.batch(parts[4]), &mut states, COLUMNS, &mut self.team());
-        let to = Columns {
-            first: 0,
-            stride: UNITS,
-        };
-        let into = (ends.each_mut().map(Vec::as_mut_slice), to);
-        layer.last(&self.lengths, (&states, COLUMNS), into);
-        let last = dot(&ends.hidden, &d_last.hidden) + dot(&ends.cell, &d_last.cell);
-        let loss = dot(&states, &d_states) + last;
+        let to = last.each_mut().map(Vec::as_mut_slice);
+        layer.last(&self.lengths, &states, COLUMNS, to, Columns::all(UNITS));
+        let loss = dot(&states, &d_states)
+            + (dot(&last.hidden, &d_last.hidden) + dot(&last.cell, &d_last.cell));
         (states, loss)
     }
 
@@ -96,7 +93,7 @@ impl<C: Cell> Case<C> {
             part
         });
         let rows = self.lengths.len();
-        let seen = RecurrentStates {
+        let states = RecurrentStates {
             states: &states,
             d_states: &d_states,
             columns: COLUMNS,
@@ -107,9 +104,9 @@ impl<C: Cell> Case<C> {
         };
         layer.backward(
             self.batch(parts[4]),
-            seen,
+            states,
             d_input,
-            Output::Replace,
+            Epilogue::Replace,
             &mut RecurrentGrads {
                 weight_ih,
                 weight_hh,
@@ -175,19 +172,19 @@ fn cases<C: Cell>() -> impl Iterator<Item = Case<C>> {
 }
 
 #[test]
-fn derivatives_are_those_of_the_forward_pass() {
+fn gradients_match_finite_differences() {
     cases::<Gru>().for_each(|case| case.check());
     cases::<Lstm>().for_each(|case| case.check());
 }
 
-/// A row alone has the gates of so many positions from one product, and here from three.
+/// A batch of one row projects 32 positions in one product; this row takes three products.
 fn check_many_positions<C: Cell>() {
     for case in cases::<C>() {
-        let words = || (0..70).map(|position| position % WORDS as u32).collect();
+        let ids = || (0..70).map(|position| position % VOCAB as u32).collect();
         let case = Case {
             lengths: vec![66],
             len: 70,
-            ids: case.ids.is_some().then(words),
+            ids: case.ids.is_some().then(ids),
             ..case
         };
         case.check();
@@ -195,7 +192,7 @@ fn check_many_positions<C: Cell>() {
 }
 
 #[test]
-fn derivatives_of_a_long_row_are_those_of_the_forward_pass() {
+fn gradients_of_a_long_row_match_finite_differences() {
     check_many_positions::<Gru>();
     check_many_positions::<Lstm>();
 }
@@ -220,7 +217,7 @@ fn check_one_position<C: Cell>() {
 }
 
 #[test]
-fn a_batch_of_one_position_has_no_recurrent_gradient() {
+fn the_recurrent_gradient_of_a_single_position_is_zero() {
     check_one_position::<Gru>();
     check_one_position::<Lstm>();
 }
@@ -242,7 +239,7 @@ fn check_threads<C: Cell>() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
+fn results_do_not_depend_on_the_number_of_threads() {
     check_threads::<Gru>();
     check_threads::<Lstm>();
 }
@@ -263,7 +260,7 @@ fn check_memory<C: Cell>() {
 }
 
 #[test]
-fn memory_of_another_batch_leaves_no_trace() {
+fn results_do_not_depend_on_an_earlier_batch() {
     check_memory::<Gru>();
     check_memory::<Lstm>();
 }

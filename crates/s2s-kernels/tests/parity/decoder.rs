@@ -1,4 +1,4 @@
-//! The decoder on slices against its equations in plain tensor operations.
+//! The decoder on slices is compared with its equations in plain tensor operations.
 
 use std::num::NonZeroUsize;
 
@@ -12,7 +12,7 @@ use s2s_kernels::{RecurrentWeights, State, reference};
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
 
-/// A cell with one step of it in tensor operations.
+/// A cell with a reference for one step.
 trait Referenced: Cell {
     fn step(
         input: &Tensor,
@@ -51,25 +51,26 @@ struct Case {
     lengths: Vec<usize>,
     source_len: usize,
     len: usize,
-    /// How often the true token is read.
+    /// The probability that a step reads the target token.
     forcing: f64,
     has_dropout: bool,
-    /// Factor on the energies and the output's weights.
+    /// Factor on the attention energy and the output weight.
     scale: f32,
 }
 
-/// Everything random about a case: the variables in one order, and what is no variable.
+/// The random parts of a case: the variables in a fixed order, and everything else.
 struct Drawn {
     vars: Vec<Var>,
-    words: Vec<u32>,
+    tokens: Vec<u32>,
     forced: Vec<bool>,
     embedding_mask: Vec<f32>,
     between: Vec<Vec<f32>>,
     d_logits: Vec<f32>,
 }
 
-/// Of embedding, output weight and bias, query weight, query bias, energy, values, keys; then come
-/// the first states, `h` and `c` of each layer, and the four weights of each.
+/// The number of variables before the layers': embedding, output weight and bias, query weight, query
+/// bias, energy, values, keys. Then come the initial states, `h` and `c` of each layer, and the four
+/// parameters of each layer.
 const FIXED: usize = 8;
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
@@ -114,7 +115,7 @@ impl Case {
         }
         Ok(Drawn {
             vars,
-            words: draw.words(batch * len, vocab),
+            tokens: draw.words(batch * len, vocab),
             forced: draw.coins(batch * len, self.forcing),
             embedding_mask: draw.mask(batch * len * embedding),
             between: (1..layers)
@@ -156,7 +157,7 @@ impl Case {
             let token = (0..batch).map(|row| {
                 let at = row * len + step;
                 if step == 0 || drawn.forced[at] {
-                    drawn.words[at]
+                    drawn.tokens[at]
                 } else {
                     own[row]
                 }
@@ -166,11 +167,11 @@ impl Case {
             let scores = reference::additive_scores(&query, keys, vars[5])?;
             let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
             let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
-            let mut word = vars[0].embedding(&token)?;
+            let mut embedded = vars[0].embedding(&token)?;
             if self.has_dropout {
-                word = (word * embedding_mask.narrow(1, step, 1)?.squeeze(1)?)?;
+                embedded = (embedded * embedding_mask.narrow(1, step, 1)?.squeeze(1)?)?;
             }
-            let mut input = Tensor::cat(&[&word, &context], 1)?;
+            let mut input = Tensor::cat(&[&embedded, &context], 1)?;
             for layer in 0..layers {
                 if layer > 0 && self.has_dropout {
                     let between = mask(&drawn.between[layer - 1], units)?;
@@ -231,7 +232,7 @@ impl Case {
             len: self.source_len,
         };
         let targets = Targets {
-            words: &drawn.words,
+            tokens: &drawn.tokens,
             forced: &drawn.forced,
         };
         let between: Vec<&[f32]> = drawn.between.iter().map(Vec::as_slice).collect();
@@ -252,7 +253,7 @@ impl Case {
         decoder.logits_mut().copy_from_slice(&drawn.d_logits);
         let mut grads: Vec<Vec<f32>> = vars.iter().map(|v| vec![f32::NAN; v.len()]).collect();
         let mut parts = grads.iter_mut().map(Vec::as_mut_slice);
-        let mut next = || parts.next().expect("one part a variable");
+        let mut next = || parts.next().expect("there is one part per variable");
         let [embedding, output_weight, output_bias] = [next(), next(), next()];
         let mut scorer = [next(), next(), next()];
         let (values, keys) = (next(), next());
@@ -317,7 +318,7 @@ impl Case {
         }
         assert!(
             fused == self.fused::<C>(&drawn, Team::new(TWO))?,
-            "threads changed a bit of {cell:?} in {self:?}"
+            "the number of threads changed {cell:?} in {self:?}"
         );
         Ok(())
     }
@@ -327,7 +328,7 @@ fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.matmul(&weight.t()?)?.broadcast_add(bias)
 }
 
-/// One state after the other, `h` and `c` side by side.
+/// Pairs of `h` and `c` as states.
 fn pairs<X: Copy>(states: &[X]) -> impl Iterator<Item = State<X>> {
     states.chunks_exact(2).map(|state| State {
         hidden: state[0],
@@ -364,7 +365,7 @@ fn small(layers: usize) -> Case {
 }
 
 #[test]
-fn decoder_is_its_reference_with_any_coins_layers_and_masks() -> Result<()> {
+fn decoder_matches_its_reference_with_any_forcing_layers_and_dropout() -> Result<()> {
     for layers in 1..4 {
         for forcing in [0.0, 0.5, 1.0] {
             for has_dropout in [false, true] {
@@ -381,7 +382,7 @@ fn decoder_is_its_reference_with_any_coins_layers_and_masks() -> Result<()> {
 }
 
 #[test]
-fn decoder_is_its_reference_at_size_one() -> Result<()> {
+fn decoder_matches_its_reference_at_size_one() -> Result<()> {
     let sizes = DecoderSizes {
         vocab: 1,
         embedding: 1,
@@ -402,7 +403,7 @@ fn decoder_is_its_reference_at_size_one() -> Result<()> {
 }
 
 #[test]
-fn decoder_stands_saturated_scores_and_extreme_logits() -> Result<()> {
+fn decoder_matches_its_reference_with_saturated_scores_and_extreme_logits() -> Result<()> {
     Case {
         scale: 40.0,
         forcing: 1.0,
@@ -416,7 +417,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn decoder_is_its_reference(
+    fn decoder_matches_its_reference(
         (vocab, embedding, units, values) in (1..20_usize, 1..20_usize, 1..40_usize, 1..40_usize),
         attention in 1..40_usize,
         layers in 1..3_usize,

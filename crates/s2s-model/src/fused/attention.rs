@@ -2,7 +2,7 @@
 //! scorer, which runs inside the decoder. The equations are those of the mechanism's own file.
 
 use candle_core::Result;
-use s2s_kernels::slices::{Linear, Matrix, Output, Scorer, Team, weight_gradient};
+use s2s_kernels::slices::{Epilogue, Linear, Matrix, Scorer, Team, weight_gradient};
 
 use super::slices::{GradSlices, ParamSlices};
 use crate::{AttentionKernel, Keys, ModelConfig};
@@ -101,7 +101,7 @@ impl FusedAttention {
             let positions = values.len() / self.both;
             self.keys.resize(positions * width, 0.0);
             let values = Matrix::dense(values, positions, self.both);
-            linear.forward_on(values, &mut self.keys, Output::Replace, team);
+            linear.forward_on(values, &mut self.keys, Epilogue::Replace, team);
         }
     }
 
@@ -142,10 +142,10 @@ impl FusedAttention {
                 let d_keys = Matrix::dense(&self.d_keys, positions, projection.width);
                 let values = Matrix::dense(values, positions, self.both);
                 let d_weight = grads.take(&projection.weight)?;
-                weight_gradient(d_weight, self.both, d_keys, values, Output::Replace, team);
+                weight_gradient(d_weight, self.both, d_keys, values, Epilogue::Replace, team);
                 projection
                     .linear
-                    .backward_on(d_keys, d_values, Output::Add, team);
+                    .backward_on(d_keys, d_values, Epilogue::Add, team);
             }
             KeySource::Values => {
                 for (d_value, d_key) in d_values.iter_mut().zip(&self.d_keys) {

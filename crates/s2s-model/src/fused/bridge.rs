@@ -2,8 +2,9 @@
 
 use candle_core::Result;
 use s2s_kernels::State;
-use s2s_kernels::activation::tanh_in_place;
-use s2s_kernels::slices::{Linear, Matrix, Output, Team, bias_gradient, weight_gradient};
+use s2s_kernels::slices::{
+    Epilogue, Linear, Matrix, Team, bias_gradient, tanh_in_place, weight_gradient,
+};
 
 use super::slices::{GradSlices, ParamSlices};
 use crate::{BridgeKind, ModelConfig};
@@ -138,7 +139,7 @@ impl Map {
         state.resize(batch * shape.decoder, 0.0);
         match shape.kind {
             BridgeKind::Tanh => {
-                let bias = Output::Bias(params.get(&self.bias)?);
+                let bias = Epilogue::Bias(params.get(&self.bias)?);
                 let last = Matrix::dense(last, batch, shape.both);
                 self.linear.forward_on(last, state, bias, team);
                 tanh_in_place(state);
@@ -176,10 +177,10 @@ impl Map {
                 let d_state = Matrix::dense(d_state, batch, shape.decoder);
                 let last = Matrix::dense(last, batch, shape.both);
                 let d_weight = grads.take(&self.weight)?;
-                weight_gradient(d_weight, shape.both, d_state, last, Output::Replace, team);
+                weight_gradient(d_weight, shape.both, d_state, last, Epilogue::Replace, team);
                 bias_gradient(grads.take(&self.bias)?, d_state, team);
                 self.linear
-                    .backward_on(d_state, d_last, Output::Replace, team);
+                    .backward_on(d_state, d_last, Epilogue::Replace, team);
             }
             BridgeKind::Concat => d_last.copy_from_slice(d_state),
             BridgeKind::Last => {

@@ -4,7 +4,7 @@ use candle_core::Result;
 use s2s_kernels::State;
 use s2s_kernels::slices::{
     Bidirectional, BidirectionalStates, Cell, Matrix, RecurrentBatch, RecurrentInput, Team, gather,
-    multiply_mask, position_first, scatter_add,
+    multiply_mask, scatter_add, time_major,
 };
 
 use super::slices::{GradSlices, ParamSlices, draw_mask};
@@ -79,11 +79,11 @@ impl<C: Cell> FusedEncoder<C> {
                     Some(below) => layer.input.clone_from(&below.states),
                     None => {
                         layer.input.resize(n * self.width, 0.0);
-                        let ids = position_first(source.ids(), len);
+                        let ids = time_major(source.ids(), len);
                         gather(&mut layer.input, embedding, self.width, ids);
                     }
                 }
-                multiply_mask(&mut layer.input, &layer.mask, (len, batch), team);
+                multiply_mask(&mut layer.input, &layer.mask, len, batch, team);
             }
             layer.states.resize(n * self.both, 0.0);
             let (width, last) = (batch * self.both, &mut layer.last);
@@ -123,7 +123,7 @@ impl<C: Cell> FusedEncoder<C> {
             let seen = BidirectionalStates {
                 states: &layer.states,
                 d_states: &d_states[0],
-                d_ends: d_last[k],
+                d_last: d_last[k],
             };
             let mut d_weights = [
                 grads.recurrent("encoder.rnn", &format!("_l{k}"))?,
@@ -135,18 +135,13 @@ impl<C: Cell> FusedEncoder<C> {
                 .rnn
                 .backward(read, seen, d_input, &mut d_weights, team);
             if !layer.mask.is_empty() {
-                multiply_mask(d_input, &layer.mask, (len, batch), team);
+                multiply_mask(d_input, &layer.mask, len, batch, team);
             }
         }
         if !self.layers[0].mask.is_empty() {
             d_embedding.fill(0.0);
             let d_embedded = Matrix::dense(&self.d_inputs[0], n, self.width);
-            scatter_add(
-                d_embedding,
-                d_embedded,
-                position_first(source.ids(), len),
-                team,
-            );
+            scatter_add(d_embedding, d_embedded, time_major(source.ids(), len), team);
         }
         Ok(())
     }

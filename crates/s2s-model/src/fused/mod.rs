@@ -172,13 +172,8 @@ impl<C: Cell> Fused<C> {
         self.encoder.forward(params, source, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
         self.values.resize(source.ids().len() * both, 0.0);
-        let position_first = self.encoder.values();
-        swap_axes(
-            &mut self.values,
-            position_first,
-            (source.max_len(), source.n_rows()),
-            team,
-        );
+        let (len, rows) = (source.max_len(), source.n_rows());
+        swap_axes(&mut self.values, self.encoder.values(), len, rows, team);
         self.attention.forward(&self.values, team);
         Ok(())
     }
@@ -186,10 +181,10 @@ impl<C: Cell> Fused<C> {
     /// The decoder's logits `[B, T, V]`.
     fn logits_tensor(&mut self, batch: &Batch) -> Result<Tensor> {
         let (rows, steps) = (batch.n_rows(), batch.target_len());
-        let position_first = self.decoder.logits(); // [T, B, V]
-        let vocab = position_first.len() / (rows * steps);
-        let mut logits = vec![0.0; position_first.len()];
-        swap_axes(&mut logits, position_first, (steps, rows), &mut self.team);
+        let time_major = self.decoder.logits(); // [T, B, V]
+        let vocab = time_major.len() / (rows * steps);
+        let mut logits = vec![0.0; time_major.len()];
+        swap_axes(&mut logits, time_major, steps, rows, &mut self.team);
         Tensor::from_vec(logits, (rows, steps, vocab), &Device::Cpu)
     }
 
@@ -204,7 +199,7 @@ impl<C: Cell> Fused<C> {
             predictions[row * steps + step] = argmax(logits);
         }
         let scale = 1.0 / batch.n_tokens() as f32;
-        let sums = token_loss(
+        let loss_sum = token_loss(
             self.decoder.logits_mut(),
             batch.target_out(),
             batch.target_lengths(),
@@ -212,7 +207,7 @@ impl<C: Cell> Fused<C> {
             &mut self.team,
         );
         BatchLoss {
-            loss_sum: sums.loss,
+            loss_sum,
             predictions,
         }
     }
@@ -255,7 +250,8 @@ impl<C: Cell> Fused<C> {
         swap_axes(
             self.encoder.d_values_mut(),
             &self.d_values,
-            (source.n_rows(), source.max_len()),
+            source.n_rows(),
+            source.max_len(),
             team,
         );
 
@@ -282,7 +278,7 @@ fn memory<'a>(source: &'a Source, values: &'a [f32], keys: &'a [f32]) -> Memory<
 
 fn targets<'a>(batch: &'a Batch, forced: &'a [bool]) -> Targets<'a> {
     Targets {
-        words: batch.target_in(),
+        tokens: batch.target_in(),
         forced,
     }
 }
