@@ -107,6 +107,7 @@ fn main() -> ExitCode {
 
 /// The exit code of a command.
 fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
+    s2s_kernels::instruction_set().map_err(anyhow::Error::msg)?; // S2S_SIMD may be invalid
     match command {
         Command::Train(args) => train::run(args, ui),
         Command::Resume(args) => resume::run(args, ui),

@@ -1,6 +1,6 @@
-//! Derivatives held against central differences, in f64.
+//! Gradients compared with central differences, in f64.
 
-/// Numbers in (-1, 1), the same for the same seed.
+/// Pseudo-random numbers in (-1, 1), a function of the seed.
 pub(crate) fn numbers(seed: u64, n: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
     let mut next = || {
@@ -13,10 +13,10 @@ pub(crate) fn numbers(seed: u64, n: usize) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
-/// Asserts that `gradient` is that of `loss` at `point`.
+/// Asserts that `gradient` is the gradient of `loss` at `point`.
 ///
-/// The error of a central difference is of the order of step² and of rounding / step: 1e-10 each
-/// at this step, for functions and derivatives of the order of 1.
+/// The error of a central difference is of the order of step² plus rounding / step: 1e-10 each at this
+/// step size, for functions and derivatives of the order of 1.
 #[track_caller]
 pub(crate) fn assert_gradient(
     name: &str,
@@ -29,7 +29,7 @@ pub(crate) fn assert_gradient(
     assert_eq!(
         point.len(),
         gradient.len(),
-        "{name}: one derivative a number"
+        "{name}: the gradient must have the size of the point"
     );
     let mut moved = point.to_vec();
     for (i, &derivative) in gradient.iter().enumerate() {
@@ -43,13 +43,13 @@ pub(crate) fn assert_gradient(
         let bound = TOLERANCE * difference.abs().max(1.0);
         assert!(
             error < bound,
-            "{name}[{i}]: {derivative} is not {difference}"
+            "{name}[{i}]: gradient {derivative}, central difference {difference}"
         );
     }
 }
 
-/// `Σ_i a[i] b[i]`: a loss whose gradient by `a` is `b`.
+/// `Σ_i a[i] b[i]`: a loss whose gradient with respect to `a` is `b`.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len(), "a loss of all outputs");
+    assert_eq!(a.len(), b.len(), "the loss must cover all outputs");
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

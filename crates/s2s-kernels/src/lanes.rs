@@ -1,11 +1,11 @@
-//! Sums across elements in an order that the compiler can vectorize and that is always the same.
+//! Sums and maxima across elements, in a fixed order that the compiler can vectorize.
 
 use crate::real::Real;
 
-/// Partial sums, one for each element of a vector register or a few of them.
+/// The number of partial sums: the elements of one or a few vector registers.
 const LANES: usize = 16;
 
-/// `Σ_i f(a[i], b[i])`: lane by lane, then the lanes in pairs, then the rest.
+/// `Σ_i f(a[i], b[i])`: partial sums, then a pairwise sum of those, then the remaining elements.
 #[inline(always)]
 pub(crate) fn sum_of<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
@@ -23,7 +23,7 @@ pub(crate) fn sum_of<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     sum
 }
 
-/// As [`sum_of`], of three.
+/// `Σ_i f(a[i], b[i], c[i])`, in the order of [`sum_of`].
 #[inline(always)]
 pub(crate) fn sum_of_three<T: Real>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
@@ -58,8 +58,8 @@ pub(crate) fn sum<T: Real>(a: &[T]) -> T {
     sum_of(a, a, |a, _| a)
 }
 
-/// `Σ_i a[i]` of any length: block by block, and the blocks in f64, so that rounding does not grow
-/// with the number of elements.
+/// `Σ_i a[i]`, with the sums of blocks added in f64, so that the rounding error does not grow with the
+/// number of elements.
 #[inline(always)]
 pub(crate) fn long_sum<T: Real>(a: &[T]) -> f64 {
     const BLOCK: usize = 1024;
@@ -79,23 +79,23 @@ fn total<T: Real>(mut lanes: [T; LANES]) -> T {
     lanes[0]
 }
 
-/// The greatest number; -∞ of none.
+/// The maximum, ignoring NaN; -∞ if there are no elements.
 #[inline(always)]
 pub(crate) fn max<T: Real>(a: &[T]) -> T {
-    let greater = |max: T, x: T| if x > max { x } else { max };
+    let larger = |max: T, x: T| if x > max { x } else { max };
     let mut lanes = [T::NEG_INFINITY; LANES];
     let chunks = a.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
         for lane in 0..LANES {
-            lanes[lane] = greater(lanes[lane], chunk[lane]);
+            lanes[lane] = larger(lanes[lane], chunk[lane]);
         }
     }
     let all = lanes.iter().chain(rest);
-    all.fold(T::NEG_INFINITY, |max, &x| greater(max, x))
+    all.fold(T::NEG_INFINITY, |max, &x| larger(max, x))
 }
 
-/// The index of the greatest number, the first of equals; 0 of none.
+/// The index of the first maximum; 0 if there are no elements.
 #[inline(always)]
 pub(crate) fn argmax<T: Real>(a: &[T]) -> usize {
     let mut best = (0, T::NEG_INFINITY);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_those_of_every_element() {
+    fn sums_include_every_element() {
         for n in [0, 1, 15, 16, 17, 40] {
             let a: Vec<f64> = (0..n).map(f64::from).collect();
             assert_eq!(sum(&a), f64::from(n * (n - 1) / 2));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn long_sums_round_no_worse_than_short_ones() {
+    fn the_rounding_error_of_a_long_sum_is_small() {
         for n in [1000, 1024, 1025, 40_000] {
             let exact = f64::from(0.1_f32) * f64::from(n);
             let error = (long_sum(&vec![0.1_f32; n as usize]) - exact).abs() / exact;
@@ -130,15 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn first_of_equal_maxima_wins() {
+    fn argmax_is_the_first_maximum_and_max_ignores_nan() {
         assert_eq!(argmax(&[0.0, 3.0, 3.0, -1.0]), 1);
         assert_eq!(argmax::<f32>(&[]), 0);
         assert_eq!(max(&[-2.0, -1.0]), -1.0);
         assert_eq!(max::<f32>(&[]), f32::NEG_INFINITY);
-        for greatest in 0..40 {
+        for index in 0..40 {
             let mut numbers = [-1.0; 40];
-            numbers[greatest] = 1.0;
-            numbers[39 - greatest] = f32::NAN; // which is not greater than anything
+            numbers[index] = 1.0;
+            numbers[39 - index] = f32::NAN;
             assert_eq!(max(&numbers), 1.0);
         }
     }

@@ -77,6 +77,7 @@ pub use pages::LargePages;
 pub use peak::fma_peak_gflops;
 pub use ragged::Ragged;
 pub use recurrent::{Direction, RecurrentWeights, State};
+pub use simd::instruction_set;
 
 /// A GRU over whole rows. `input` is `[B, S, I]`.
 ///

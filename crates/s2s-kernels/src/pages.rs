@@ -1,29 +1,29 @@
-//! Memory in large pages.
+//! An allocator that uses large pages.
 //!
-//! A processor remembers where a few thousand pages lie. Of the usual 4 KiB that is less than the
-//! weights, gradients and activations of a large model take, and each row of a matrix may be a page
-//! of its own; of 2 MiB it is more than there is.
-#![expect(unsafe_code, reason = "an allocator hands out memory")]
+//! The TLB of a CPU holds a few thousand page translations. With pages of 4 KiB, that covers less memory
+//! than the weights, gradients and activations of a large model, and each row of a matrix may be on
+//! another page. With pages of 2 MiB, it covers everything.
+#![expect(unsafe_code, reason = "an allocator hands out raw memory")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Bytes of a large page.
 const PAGE: usize = 2 << 20;
-/// Bytes of the last page of a piece that may stay empty; with more, its end is of small pages.
+/// The most unused bytes in the last large page of an allocation; otherwise its end uses small pages.
 const MAX_WASTE: usize = PAGE / 4;
 const CACHE_LINE: usize = 64;
 
-/// From one place in a cache to the next: an odd number of lines, so that each of as many places
-/// begins in another of the 64 sets of the nearest cache.
-const PLACE: usize = 17 * CACHE_LINE;
-const PLACES: usize = 64;
-const MAX_OFFSET: usize = (PLACES - 1) * PLACE;
+/// The difference between the offsets of two allocations in their first pages: an odd number of cache
+/// lines, so that each of `OFFSETS` allocations starts in a different set of a 64-set cache.
+const OFFSET_STEP: usize = 17 * CACHE_LINE;
+const OFFSETS: usize = 64;
+const MAX_OFFSET: usize = (OFFSETS - 1) * OFFSET_STEP;
 
-/// The system's allocator, which on Linux asks for large pages where a piece of memory fills them,
-/// the last of them at least by three quarters.
+/// The system's allocator, which on Linux requests large pages for allocations that fill at least three
+/// quarters of a large page.
 ///
-/// The system gives them where it may. A large piece that grows is copied, and one of zeros is written
-/// at once. It is a program's to choose:
+/// The kernel grants the request if it can. Growing a large allocation copies it, and a zeroed large
+/// allocation is written at once. A program enables the allocator as follows:
 ///
 /// ```
 /// #[global_allocator]
@@ -33,32 +33,33 @@ const MAX_OFFSET: usize = (PLACES - 1) * PLACE;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LargePages;
 
-// SAFETY: a layout alone decides who serves it. Small pieces are the system allocator's. A large one is
-// a part of a piece of the system's that begins at the multiple of a page before it.
+// SAFETY: the layout alone decides how an allocation is served. Small allocations are passed to the
+// system's allocator. A large one is part of a system allocation that starts at the preceding multiple
+// of the page size.
 unsafe impl GlobalAlloc for LargePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(piece) = Piece::of(layout) else {
-            // SAFETY: the caller's.
+        let Some(system) = SystemAllocation::of(layout) else {
+            // SAFETY: required of the caller.
             return unsafe { System.alloc(layout) };
         };
-        // SAFETY: the piece is not empty.
-        let base = unsafe { System.alloc(piece.layout) };
+        // SAFETY: the size is not zero.
+        let base = unsafe { System.alloc(system.layout) };
         if base.is_null() {
             return base;
         }
-        // SAFETY: the piece was just handed out; the offset is within what it has beyond the layout.
+        // SAFETY: `base` was just allocated, with room for the largest offset.
         unsafe {
-            advise(base, piece.large_bytes);
+            advise(base, system.large_bytes);
             base.add(offset(base))
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if Piece::of(layout).is_none() {
-            // SAFETY: the caller's.
+        if SystemAllocation::of(layout).is_none() {
+            // SAFETY: required of the caller.
             return unsafe { System.alloc_zeroed(layout) };
         }
-        // SAFETY: the caller's; the memory is as large as the layout.
+        // SAFETY: required of the caller; the memory is as large as the layout.
         unsafe {
             let memory = self.alloc(layout);
             if !memory.is_null() {
@@ -69,13 +70,13 @@ unsafe impl GlobalAlloc for LargePages {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller may ask for this size at this alignment.
+        // SAFETY: the caller guarantees a valid size for this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if Piece::of(layout).is_none() && Piece::of(wanted).is_none() {
-            // SAFETY: the caller's.
+        if SystemAllocation::of(layout).is_none() && SystemAllocation::of(wanted).is_none() {
+            // SAFETY: required of the caller.
             return unsafe { System.realloc(memory, layout, size) };
         }
-        // SAFETY: the caller's; both pieces hold what is copied, and they are two.
+        // SAFETY: required of the caller; both allocations are large enough and do not overlap.
         unsafe {
             let new = self.alloc(wanted);
             if !new.is_null() {
@@ -87,25 +88,25 @@ unsafe impl GlobalAlloc for LargePages {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's; a large piece begins at the page that its part begins in.
+        // SAFETY: required of the caller; the system's allocation starts at the start of the page.
         unsafe {
-            match Piece::of(layout) {
+            match SystemAllocation::of(layout) {
                 None => System.dealloc(memory, layout),
-                Some(piece) => System.dealloc(memory.sub(memory.addr() % PAGE), piece.layout),
+                Some(system) => System.dealloc(memory.sub(memory.addr() % PAGE), system.layout),
             }
         }
     }
 }
 
-/// What is asked of the system for a large layout.
-struct Piece {
+/// The system allocation for a large layout.
+struct SystemAllocation {
     layout: Layout,
-    /// Bytes at its beginning that are to lie in large pages, a multiple of their size.
+    /// The bytes at its start that should use large pages, a multiple of the page size.
     large_bytes: usize,
 }
 
-impl Piece {
-    /// `None` where memory is too small, or wants to begin where only the system finds a place.
+impl SystemAllocation {
+    /// `None` if the layout is too small, or needs a larger alignment than a cache line.
     fn of(layout: Layout) -> Option<Self> {
         let size = layout.size().checked_add(MAX_OFFSET)?;
         let large_bytes = layout.size().checked_add(MAX_WASTE)? / PAGE * PAGE;
@@ -120,17 +121,17 @@ impl Piece {
     }
 }
 
-/// Bytes from the beginning of a piece to the part that is handed out: other pieces, other places
-/// in the caches, or matrices that are read together would push each other out.
+/// The offset of an allocation in its system allocation. It differs among allocations, so that matrices
+/// that are read together do not evict each other from the caches.
 fn offset(base: *mut u8) -> usize {
-    base.addr() / PAGE % PLACES * PLACE
+    base.addr() / PAGE % OFFSETS * OFFSET_STEP
 }
 
-/// Asks for large pages in `bytes` of memory, a multiple of their size.
+/// Requests large pages for `bytes` of memory, a multiple of the page size.
 #[cfg(target_os = "linux")]
 unsafe fn advise(memory: *mut u8, bytes: usize) {
     use rustix::mm::{Advice, madvise};
-    // SAFETY: the caller's memory, which keeps its contents; if the system will not, all goes on.
+    // SAFETY: the memory belongs to the caller and keeps its contents. A refusal is harmless.
     let _ = unsafe { madvise(memory.cast(), bytes, Advice::LinuxHugepage) };
 }
 
@@ -157,15 +158,15 @@ mod tests {
         Layout::from_size_align(size, align).unwrap()
     }
 
-    /// Bytes that no others in the neighborhood equal.
+    /// Bytes without short repetitions.
     fn pattern(size: usize) -> impl Iterator<Item = u8> {
         (0..size).map(|index| (index % 251) as u8)
     }
 
     #[test]
-    fn memory_keeps_its_contents_as_it_grows_and_shrinks() {
+    fn reallocation_preserves_the_contents() {
         for align in [1, 64, 128] {
-            // SAFETY: what is handed out is used within its size, and given back as it was taken.
+            // SAFETY: the memory is used within its size and freed with its layout.
             unsafe {
                 let mut memory = LargePages.alloc(layout(SIZES[0], align));
                 for sizes in SIZES.windows(2) {
@@ -175,9 +176,9 @@ mod tests {
                         .for_each(|(to, byte)| *to = byte);
                     memory = LargePages.realloc(memory, layout(sizes[0], align), sizes[1]);
                     assert_eq!(memory.addr() % align, 0);
-                    let kept = sizes[0].min(sizes[1]);
-                    let own = std::slice::from_raw_parts(memory, kept);
-                    assert!(own.iter().copied().eq(pattern(kept)), "{sizes:?}");
+                    let preserved = sizes[0].min(sizes[1]);
+                    let own = std::slice::from_raw_parts(memory, preserved);
+                    assert!(own.iter().copied().eq(pattern(preserved)), "{sizes:?}");
                 }
                 LargePages.dealloc(memory, layout(SIZES[8], align));
             }
@@ -185,8 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_zeros_where_memory_was_used_before() {
-        // SAFETY: what is handed out is used within its size, and given back as it was taken.
+    fn zeroed_memory_is_zero_even_if_it_is_reused() {
+        // SAFETY: the memory is used within its size and freed with its layout.
         unsafe {
             for size in SIZES {
                 let used = LargePages.alloc(layout(size, 8));

@@ -1,8 +1,8 @@
-//! The instruction sets that kernels are compiled for, one of which is chosen at run time.
+//! The instruction sets that kernels are compiled for, and the choice among them at run time.
 //!
-//! The compiler vectorizes a loop with what the function around it is allowed to use, and by
-//! default that is what every processor of the target has. [`multiversion!`] compiles an ordinary
-//! function once for each set and picks at the call:
+//! The compiler vectorizes a loop with the instructions that the enclosing function may use: by
+//! default, those that every CPU of the target supports. [`multiversion!`] compiles an ordinary
+//! function once per instruction set and selects one of them at each call:
 //!
 //! ```text
 //! multiversion! {
@@ -17,46 +17,104 @@
 //!
 //! For the body to be vectorized,
 //!
-//! * loop over zipped slices, or slice them to one length first: a bounds check in the loop stops
-//!   the compiler;
-//! * mark everything that the loop calls `#[inline(always)]`: a call that stays a call runs the
+//! * loop over zipped slices, or slice them to the same length first: a bounds check in the loop
+//!   prevents vectorization;
+//! * mark everything that the loop calls `#[inline(always)]`: a function that is not inlined runs
 //!   portable code;
-//! * make each call long. Choosing costs a nanosecond or two, and the function is not inlined:
-//!   pass a whole row or batch, with the loop over rows inside.
+//! * make each call long: pass a whole row or batch and put the loop over rows inside. The selection
+//!   takes one or two nanoseconds, and the function is not inlined.
 //!
-//! The compiler neither fuses multiplications with additions nor reorders them, so a loop without
-//! sums across elements gives the same bits on every set, in the vector body as in the rest. A sum
-//! across elements (a dot product) stays scalar unless it is written with an array of partial
-//! sums. `f32::mul_add` is one instruction in the wider sets and a call into the C library in the
-//! portable one: leave it to [`gemm`](crate::gemm).
+//! The compiler neither fuses multiplications with additions nor reorders them. A loop without sums
+//! across elements therefore gives the same bits on every instruction set, in its vector body and in
+//! its remainder. A sum across elements, such as a dot product, stays scalar unless it is written with
+//! an array of partial sums. `f32::mul_add` is one instruction in AVX2 and AVX-512, but a call to the C
+//! library in portable code: use it only in [`gemm`](crate::gemm).
 
-/// An instruction set that this program carries kernels for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use std::sync::OnceLock;
+
+/// The environment variable that selects a narrower instruction set.
+const VARIABLE: &str = "S2S_SIMD";
+
+/// The name of the instruction set that the kernels use: `portable`, `avx2` or `avx512`.
+///
+/// It is the widest that the CPU supports. The environment variable `S2S_SIMD` selects a narrower one,
+/// to test the kernels for other CPUs; it is read once, and an invalid value is ignored. `avx2` and
+/// `avx512` give the same bits; `portable` rounds the products of matrices differently on x86-64.
+///
+/// # Errors
+/// If `S2S_SIMD` is not the name of an instruction set that the CPU supports.
+pub fn instruction_set() -> Result<&'static str, String> {
+    Isa::from_env()?;
+    Ok(Isa::chosen().name())
+}
+
+/// An instruction set that the kernels are compiled for, in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Isa {
-    /// What every processor of the target has: SSE2 on x86-64, NEON on AArch64.
+    /// What every CPU of the target supports: SSE2 on x86-64, NEON on AArch64.
     Portable,
     /// 256-bit vectors and fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 512-bit vectors, with the extensions that all processors but the first had (x86-64-v4).
+    /// 512-bit vectors, with the extensions of x86-64-v4.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
 impl Isa {
-    /// The set to use: the widest that this processor has.
+    const ALL: &[Self] = &[
+        Self::Portable,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+    ];
+
+    /// The instruction set to use.
     #[inline]
     pub(crate) fn chosen() -> Self {
         #[cfg(test)]
         if let Some(isa) = forced::FORCED.get() {
             return isa;
         }
-        Self::widest()
+        static CHOSEN: OnceLock<Isa> = OnceLock::new();
+        *CHOSEN.get_or_init(|| Self::from_env().unwrap_or_else(|_| Self::widest()))
     }
 
-    #[inline]
+    fn from_env() -> Result<Self, String> {
+        match std::env::var_os(VARIABLE) {
+            Some(name) => Self::narrowed(&name.to_string_lossy(), Self::widest()),
+            None => Ok(Self::widest()),
+        }
+    }
+
+    /// The instruction set called `name`, on a CPU that supports those up to `widest`.
+    fn narrowed(name: &str, widest: Self) -> Result<Self, String> {
+        let supported = Self::ALL.iter().filter(|&&isa| isa <= widest);
+        match supported.clone().find(|isa| isa.name() == name) {
+            Some(isa) => Ok(*isa),
+            None => {
+                let names: Vec<_> = supported.map(|isa| isa.name()).collect();
+                let names = names.join(", ");
+                Err(format!(
+                    "{VARIABLE} must be one that this CPU supports ({names}), got {name:?}"
+                ))
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// The widest instruction set that this CPU supports.
     fn widest() -> Self {
-        // The standard library asks the processor once and remembers.
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             let v4 = is_x86_feature_detected!("avx512f")
@@ -69,10 +127,10 @@ impl Isa {
     }
 }
 
-/// Compiles a function for every [`Isa`] and calls the chosen one; see the module's notes.
+/// Compiles a function for every [`Isa`] and calls the chosen one; see the [module](self) for the rules.
 ///
-/// The arguments are plain names; lifetimes are left to elision. A type in angle brackets is any
-/// [`Real`](crate::real::Real).
+/// Arguments are plain names, and lifetimes are elided. A type parameter in angle brackets is bounded
+/// by [`Real`](crate::real::Real).
 macro_rules! multiversion {
     ($(
         $(#[$meta:meta])*
@@ -81,7 +139,7 @@ macro_rules! multiversion {
         $(#[$meta])*
         #[cfg_attr(
             target_arch = "x86_64",
-            expect(unsafe_code, reason = "the processor was asked for the instructions")
+            expect(unsafe_code, reason = "the CPU supports the instructions")
         )]
         $vis fn $name$(<$real: $crate::real::Real>)?($($arg: $type),*) $(-> $output)? {
             #[inline(always)]
@@ -101,7 +159,7 @@ macro_rules! multiversion {
 
             match $crate::simd::Isa::chosen() {
                 $crate::simd::Isa::Portable => body($($arg),*),
-                // SAFETY: the processor has what it was asked for.
+                // SAFETY: `Isa::chosen` returns only what the CPU supports.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
@@ -125,7 +183,8 @@ mod forced {
         pub(super) static FORCED: Cell<Option<Isa>> = const { Cell::new(None) };
     }
 
-    /// Runs a test with each set that this processor has; threads that it spawns use the widest.
+    /// Runs a test with each instruction set that this CPU supports. Other threads do not see the
+    /// choice.
     pub(crate) fn on_every_isa(mut test: impl FnMut(Isa)) {
         struct Reset;
         impl Drop for Reset {
@@ -134,19 +193,29 @@ mod forced {
             }
         }
         let _reset = Reset;
-        for isa in available() {
+        for &isa in Isa::ALL.iter().filter(|&&isa| isa <= Isa::widest()) {
             FORCED.set(Some(isa));
             test(isa);
         }
     }
+}
 
-    fn available() -> Vec<Isa> {
-        #[cfg(target_arch = "x86_64")]
-        match Isa::widest() {
-            Isa::Avx512 => return vec![Isa::Portable, Isa::Avx2, Isa::Avx512],
-            Isa::Avx2 => return vec![Isa::Portable, Isa::Avx2],
-            Isa::Portable => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_selects_an_instruction_set_that_the_cpu_supports() {
+        for (index, &widest) in Isa::ALL.iter().enumerate() {
+            for (other, &isa) in Isa::ALL.iter().enumerate() {
+                let narrowed = Isa::narrowed(isa.name(), widest).ok();
+                assert_eq!(narrowed, (other <= index).then_some(isa));
+            }
         }
-        vec![Isa::Portable]
+        let error = Isa::narrowed("sse2", Isa::Portable).unwrap_err();
+        assert_eq!(
+            error,
+            "S2S_SIMD must be one that this CPU supports (portable), got \"sse2\""
+        );
     }
 }

@@ -49,6 +49,6 @@ pub use crate::real::Real;
 pub use crate::recurrent::batch::{RecurrentBatch, RecurrentInput};
 pub use crate::recurrent::bidirectional::{Bidirectional, BidirectionalStates};
 pub use crate::recurrent::{Cell, GateBlock, NextState, RecurrentGrads, RecurrentParams};
-pub use crate::storage::{read, write};
+pub use crate::storage::write;
 pub use crate::table::{gather, multiply_mask, scatter_add, swap_axes, time_major};
 pub use crate::team::{Team, in_pool};

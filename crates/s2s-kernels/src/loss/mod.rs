@@ -1,4 +1,4 @@
-//! Cross-entropy that ignores padding.
+//! Cross-entropy without the padded positions.
 //!
 //! ```text
 //! loss = Σ_(b,t real)  log Σ_v exp(logit[b,t,v]) - logit[b,t,target[b,t]]
@@ -10,17 +10,17 @@ pub(crate) mod reference;
 
 use candle_core::{Result, Tensor};
 
-/// A loss as a sum with its count: it is divided once, by whoever needs the mean.
+/// A summed loss and the number of tokens in the sum.
 #[derive(Clone, Debug)]
 pub struct TokenLoss {
-    /// Sum over the real tokens, in nats; a scalar that autograd can differentiate.
+    /// The sum over the real tokens, in nats; a scalar that autograd can differentiate.
     pub sum: Tensor,
-    /// Real tokens.
+    /// The number of real tokens.
     pub n_tokens: usize,
 }
 
 impl TokenLoss {
-    /// Nats a token; a scalar that autograd can differentiate.
+    /// The mean, in nats per token; a scalar that autograd can differentiate.
     ///
     /// # Errors
     /// If the device fails.
