@@ -1,8 +1,7 @@
 #!/bin/sh
-# Compiles the workspace's own crates for the address sanitizer, whose flag asks for a compiler that
-# calls itself unstable. It intercepts every allocation, also those of crates that are compiled as
-# they always are, so that those need not be compiled anew.
+# Compiles the crates of the workspace with the address sanitizer, which needs an unstable flag. The
+# sanitizer intercepts the allocations of all crates, so the dependencies need not be compiled again.
 case " $* " in
-*" --crate-name ___ "* | *" -vV "*) exec "$@" ;; # cargo asks what the compiler can do
+*" --crate-name ___ "* | *" -vV "*) exec "$@" ;; # cargo queries the compiler
 *) RUSTC_BOOTSTRAP=1 exec "$@" -Zsanitizer=address ;;
 esac

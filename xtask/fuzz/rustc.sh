@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles what reads the input with the counters that libFuzzer steers by, and all else as it is:
-# with candle's counters, most of the time would go into clearing them.
+# Compiles the crates that read input with the coverage counters of libFuzzer, and all others without:
+# with counters in candle, most of the time would be spent clearing them.
 case " $* " in
 *" --crate-name fuzz "* | *" --crate-name reverse_data "* | *" --crate-name s2s_"* | \
     *" --crate-name safetensors "* | *" --crate-name toml"* | *" --crate-name serde_json "*)

@@ -1,21 +1,22 @@
-//! Golden files are what the program wrote when somebody last looked and approved.
+//! Golden files: output of the program that somebody has approved.
 
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use s2s_lab::process;
 
-/// Record golden files anew, by running the tests
+/// Update golden files by running the tests
 ///
-/// Snapshots of insta are overwritten; tests that keep golden files of their own do so when BLESS=1
-/// is set. Read `git diff` before you commit what has changed.
+/// Overwrites the snapshots of insta, and sets BLESS=1 for tests with other golden files. Read
+/// `git diff` before you commit the changes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask bless
-  cargo xtask bless -p s2s-viz            # one crate's
-  cargo xtask bless -p s2s-viz -- plots   # of the tests whose names contain it")]
+  cargo xtask bless -p s2s-viz            # one crate
+  cargo xtask bless -p s2s-viz -- plots   # the tests with plots in their names")]
 pub(crate) struct Args {
-    /// Passed on to `cargo test`; without any, the tests of the whole workspace run
+    /// Arguments for `cargo test` [default: --workspace]
     #[arg(
         value_name = "ARGUMENTS",
         trailing_var_arg = true,
@@ -25,21 +26,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let status = command(&args.arguments)
-        .status()
-        .context("starting cargo test")?;
-    if status.success() {
-        eprintln!("\ngolden files are up to date; `git diff` shows what has changed");
+    if process::status(&mut cargo(&args.arguments))?.success() {
+        eprintln!("\ngolden files are up to date; `git diff` shows the changes");
         Ok(ExitCode::SUCCESS)
     } else {
-        eprintln!("\nthe tests above fail for another reason than their golden files");
+        eprintln!("\nthe tests above fail for other reasons than golden files");
         Ok(ExitCode::FAILURE)
     }
 }
 
-fn command(arguments: &[String]) -> Command {
-    let mut command = Command::new("cargo");
-    // All tests run, whatever fails, so that one call records everything.
+fn cargo(arguments: &[String]) -> Command {
+    let mut command = process::command("cargo");
+    // All tests run after a failure too, so that one call updates everything.
     command.args(["test", "--no-fail-fast"]);
     match arguments {
         [] => command.arg("--workspace"),
@@ -56,13 +54,13 @@ mod tests {
     #[track_caller]
     fn check(arguments: &[&str], expected: &str) {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let command = command(&arguments);
+        let command = cargo(&arguments);
         let words: Vec<&str> = command.get_args().filter_map(|arg| arg.to_str()).collect();
         assert_eq!(words.join(" "), expected);
     }
 
     #[test]
-    fn the_whole_workspace_is_blessed_unless_told_otherwise() {
+    fn the_default_is_the_whole_workspace() {
         check(&[], "test --no-fail-fast --workspace");
         check(&["-p", "s2s-viz"], "test --no-fail-fast -p s2s-viz");
     }

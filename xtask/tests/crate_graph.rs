@@ -1,4 +1,4 @@
-//! The crates use each other as the architecture draws it, and the heavy ones stay out of the light.
+//! The rules of the architecture: which crate uses which, and what a crate must not do.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// A crate, and those that it uses. What those use, it may use too; anything else is forbidden.
+/// Each crate and the crates that it may use, directly or through those. Everything else is forbidden.
 ///
 /// ```text
 /// reverse-data ────────────────────────┐
@@ -29,10 +29,10 @@ const USES: [(&str, &[&str]); 9] = [
     ("xtask", &["s2s-lab"]),
 ];
 
-/// What builds in seconds, and is of use to somebody who has no tensors.
+/// These build in seconds, and are useful without tensors.
 const WITHOUT_CANDLE: [&str; 5] = ["reverse-data", "s2s-runlog", "s2s-viz", "s2s-lab", "xtask"];
 
-/// Everything that may stand at the top of the repository, beside files whose names begin with a dot.
+/// All files and folders at the top of the repository, apart from those whose names start with a dot.
 const TOP: [&str; 13] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -54,7 +54,7 @@ fn crates_use_only_what_the_table_allows() {
     let found = dependencies();
     let in_table: BTreeSet<&str> = USES.iter().map(|(name, _)| *name).collect();
     let in_workspace: BTreeSet<&str> = found.keys().map(String::as_str).collect();
-    assert_eq!(in_workspace, in_table, "every crate stands in the table");
+    assert_eq!(in_workspace, in_table, "the table has every crate");
 
     for (name, used) in &found {
         let allowed = reachable(name);

@@ -1,4 +1,4 @@
-//! The program that libFuzzer drives: `FUZZ_TARGET` names the function that gets the input.
+//! The program that libFuzzer runs. `FUZZ_TARGET` is the name of the target.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! What an input may be, a function each: whatever it is, they return.
+//! The fuzz targets: functions that must return for every input.
 //!
-//! The tests of `s2s-cli` give them the inputs that libFuzzer found worth keeping.
+//! A test of `s2s-cli` runs them on the inputs in `xtask/fuzz/corpus`.
 
 #[path = "../../../crates/s2s-cli/src/predict/lines.rs"]
 mod lines;
@@ -43,7 +43,7 @@ pub(super) const ALL: [(&str, Target); 5] = [
     ("run", run),
 ];
 
-/// A folder that a thread's inputs stand in.
+/// A folder for the inputs of a thread.
 struct Folder(TempDir);
 
 impl Folder {
@@ -63,7 +63,7 @@ impl Folder {
 }
 
 thread_local! {
-    static PLACE: Folder = Folder::new();
+    static FOLDER: Folder = Folder::new();
     static ORACLES: [Oracle; 2] = [Oracle::of_numbers(), Oracle::of_words()];
     static SAVED: RefCell<Saved> = RefCell::new(Saved::new());
 }
@@ -72,10 +72,10 @@ fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     input.split(|byte| *byte == 0)
 }
 
-/// A configuration file, and after it what is set over it, with zeros between. What is accepted is
-/// the same when it is written and read again; what is small makes a step.
+/// A configuration file and `--set` arguments, separated by zero bytes. An accepted configuration must
+/// survive a round trip through TOML; a small one also trains a step.
 fn config(input: &[u8]) {
-    PLACE.with(|folder| {
+    FOLDER.with(|folder| {
         let mut parts = parts(input);
         let file = folder.write("config.toml", parts.next().unwrap_or_default());
         let sets: Vec<String> = parts
@@ -84,16 +84,18 @@ fn config(input: &[u8]) {
         let Ok(config) = load_config(Some(&file), &sets) else {
             return;
         };
-        let text = config.to_toml().expect("what was read can be written");
+        let text = config
+            .to_toml()
+            .expect("an accepted configuration can be written");
         let again = load_config(Some(&folder.write("config.toml", text.as_bytes())), &[]);
-        assert_eq!(again.expect("what was written can be read"), config);
+        assert_eq!(again.expect("a written configuration can be read"), config);
         if is_small(&config) {
             step(config);
         }
     });
 }
 
-/// Whether a step takes a millisecond or so.
+/// Whether a step takes about a millisecond.
 fn is_small(config: &ExperimentConfig) -> bool {
     let ExperimentConfig {
         data, model, train, ..
@@ -120,7 +122,7 @@ fn is_small(config: &ExperimentConfig) -> bool {
 
 fn step(config: ExperimentConfig) {
     if let Ok(mut trainer) = Trainer::new(config, 1, &Device::Cpu) {
-        let _ = trainer.run(&mut [&mut Once]); // it may well diverge
+        let _ = trainer.run(&mut [&mut Once]); // it may diverge
     }
 }
 
@@ -133,8 +135,8 @@ impl Observer for Once {
     }
 }
 
-/// A checkpoint of which one file has become something else, with a manifest that knows of it; or
-/// whose manifest has. A model that refuses it is as it was, and one that takes it goes on.
+/// A checkpoint in which the input replaces one file (with a matching manifest) or the manifest. If the
+/// trainer rejects it, its parameters must not change; if it accepts it, it trains a step.
 fn checkpoint(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else {
         return;
@@ -187,7 +189,10 @@ impl Saved {
         };
         let before = self.values();
         match self.trainer.restore(&checkpoint) {
-            Err(_) => assert!(self.values() == before, "it was refused and left a trace"),
+            Err(_) => assert!(
+                self.values() == before,
+                "a rejected checkpoint changed the trainer"
+            ),
             Ok(()) => {
                 let _ = self.trainer.run(&mut [&mut Once]);
                 let config = self.config.clone();
@@ -196,7 +201,7 @@ impl Saved {
         }
     }
 
-    /// The bits of all parameters and moments, and the step.
+    /// The bits of all parameters, and the step.
     fn values(&self) -> (Vec<Vec<u32>>, u64) {
         let params = self.trainer.model().params();
         let bits = |tensor: &candle_core::Tensor| {
@@ -229,7 +234,7 @@ fn smallest() -> ExperimentConfig {
     load_config(None, &sets.map(str::to_owned)).expect("a configuration")
 }
 
-/// The six files of a corpus, and a vocabulary if there is a seventh, with zeros between.
+/// The six files of a corpus and an optional vocabulary file, separated by zero bytes.
 fn corpus(input: &[u8]) {
     let mut parts = parts(input).map(|bytes| TextFile {
         path: PathBuf::from("file"),
@@ -257,7 +262,7 @@ fn corpus(input: &[u8]) {
     let _ = corpus.report().to_string();
 }
 
-/// Lines for a model to answer: of numbers or of words, as the first byte says. They come in pieces.
+/// Lines to predict, which arrive in pieces. The first byte selects a model of numbers or of words.
 fn predict(input: &[u8]) {
     let Some((which, input)) = input.split_first() else {
         return;
@@ -265,7 +270,7 @@ fn predict(input: &[u8]) {
     ORACLES.with(|oracles| oracles[usize::from(which % 2)].answer(input));
 }
 
-/// More than this of a line is not decoded here.
+/// Longer lines are not decoded.
 const MAX_TOKENS: usize = 24;
 
 struct Oracle {
@@ -317,7 +322,7 @@ impl Oracle {
     }
 }
 
-/// Gives a few bytes at a time, as a pipe may.
+/// Returns a few bytes per read, like a pipe.
 struct Pieces<'a>(&'a [u8]);
 
 impl Read for Pieces<'_> {
@@ -330,12 +335,12 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// A file of a run, the first byte says which: it is read, gone on with and drawn.
+/// A file of a run, selected by the first byte: it is read, continued and plotted.
 fn run(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else {
         return;
     };
-    PLACE.with(|folder| match which % 9 {
+    FOLDER.with(|folder| match which % 9 {
         0 => {
             let records = lines_of::<MetricsRecord>(folder, bytes, |record| record.step <= 10);
             for plot in [loss_plot, accuracy_plot, exact_match_plot] {
@@ -371,7 +376,7 @@ fn run(input: &[u8]) {
             }
         }
         7 => {
-            // A lock that somebody else wrote something into.
+            // A lock file with foreign content.
             let path = folder.path("locked");
             let _ = fs::create_dir(&path);
             fs::write(path.join("run.lock"), bytes).expect("there is room");
@@ -397,7 +402,7 @@ where
         for record in &records {
             let _ = lines.append(record);
         }
-        read_lines::<T>(&path).expect("what was written can be read");
+        read_lines::<T>(&path).expect("written records can be read");
     }
     records
 }
@@ -408,13 +413,13 @@ where
 {
     let path = folder.write("record.json", bytes);
     let record: T = read_json(&path).ok()?;
-    s2s_runlog::write_json(&path, &record).expect("what was read can be written");
-    let again: T = read_json(&path).expect("what was written can be read");
-    assert!(again == record, "it is another one when it is read again");
+    s2s_runlog::write_json(&path, &record).expect("an accepted record can be written");
+    let again: T = read_json(&path).expect("a written record can be read");
+    assert!(again == record, "the record changed in a round trip");
     Some(record)
 }
 
-/// As SVG: a bitmap takes a hundred times as long.
+/// As SVG, because a bitmap takes a hundred times as long.
 fn draw(figure: Result<s2s_viz::Figure, s2s_viz::Error>) {
     if let Ok(figure) = figure {
         let _ = figure.svg();

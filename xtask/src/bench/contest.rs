@@ -1,6 +1,6 @@
-//! What is raced, and by whom.
+//! The contests: a piece of work, done by s2s and by others.
 
-/// One piece of work, and who does it.
+/// A piece of work and those who do it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contest {
     pub(super) name: &'static str,
@@ -8,26 +8,26 @@ pub(super) struct Contest {
     pub(super) ours: Contestant,
     pub(super) rivals: &'static [Contestant],
     pub(super) clock: Clock,
-    /// Iterations for each that was asked for.
+    /// Factor on the number of iterations: short work needs more.
     pub(super) scale: usize,
 }
 
-/// What a contest is decided by.
+/// The time that a contest compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Clock {
-    /// Processor time, everything pinned to one core.
+    /// Processor time, pinned to one core.
     Cpu,
     /// Wall time, on all cores.
     Wall,
 }
 
-/// A process to measure, without the number of iterations.
+/// A process to measure, without its number of iterations.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contestant {
     pub(super) name: &'static str,
     pub(super) program: Program,
     pub(super) args: &'static [&'static str],
-    /// More arguments: the sizes, where they are not the notebook's.
+    /// Arguments for other sizes than the notebook's.
     pub(super) sizes: &'static [&'static str],
 }
 
@@ -62,7 +62,7 @@ const fn torch(name: &'static str, args: &'static [&'static str]) -> Contestant 
 }
 
 pub(super) const NOTEBOOK: &str = "--config=configs/notebook.toml";
-/// Small sizes, for both programs.
+/// Small sizes, for s2s and for PyTorch.
 const SMALL: [&str; 6] = [
     "--set=model.embedding=32",
     "--set=model.hidden=64",

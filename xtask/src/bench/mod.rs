@@ -1,9 +1,9 @@
-//! How fast it is, and whether its time goes where it should.
+//! Benchmarks.
 //!
 //! ```text
-//! race      CONTESTS: ours, rivals, rivals, ours, ... a process each ─> Line ─> Figures ─> table
-//! scaling   AXES: one size at a time ─> measured against the cost model ─> table, plot
-//! overhead  CASES: a short run each ─> shares of its time ─> table
+//! race      CONTESTS: ours, rivals, rivals, ours, ... one process each ─> Line ─> Measured ─> table
+//! scaling   AXES: one size at a time ─> time compared with the cost model ─> table, plot
+//! overhead  CASES: one short run each ─> shares of its time ─> table
 //! ```
 
 mod contest;
@@ -26,14 +26,13 @@ use self::contest::CONTESTS;
 use self::process::Programs;
 use crate::release;
 
-/// Measure training steps and decoding against their peers, and against what they should take
+/// Compare training steps and decoding with other implementations and with the cost model
 ///
-/// The peers are the reference on candle's own operators, one thread against two, and, if told
-/// where it is, PyTorch with the same model. One thread is pinned to a core and compared by
-/// processor time, the median of all rounds; two against one by wall time, for which the machine
-/// has to be idle. `scaling` sets the time of a step against the cost model as one size after the
-/// other grows; `overhead` says what a run spends beside the model. Both exit with 1 where their
-/// bound is exceeded.
+/// The others are the reference path on candle's operators and, with --torch, PyTorch with the same
+/// model. They run on one pinned thread; the table has the median processor time of all rounds. Two
+/// threads are compared with one by wall time, which needs an idle machine. `scaling` compares the
+/// time of a step with the cost model while one size grows; `overhead` measures the time that a run
+/// spends outside the model. Both exit with 1 if their bound is exceeded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,21 +41,21 @@ Examples:
   cargo xtask bench --only notebook-step --n 3
   cargo xtask bench --only scaling --only overhead
 
-It writes speed, scaling and overhead as .md and .json, and scaling.svg and .png, into runs/bench.")]
+Output in runs/bench: speed, scaling and overhead as .md and .json, scaling.svg and scaling.png.")]
 pub(crate) struct Args {
-    /// A Python that has PyTorch, to measure against
+    /// A Python with PyTorch, to compare with
     #[arg(long, value_name = "PYTHON")]
     torch: Option<PathBuf>,
 
-    /// Measure only this; may be given several times
+    /// Measure only this; may be repeated
     #[arg(long, value_name = "NAME", value_parser = names())]
     only: Vec<String>,
 
-    /// Iterations a process; ten times as many of single sequences
+    /// Iterations per process; ten times as many for single sequences
     #[arg(long, value_name = "N", default_value = "5")]
     n: NonZeroUsize,
 
-    /// Turns that each contestant gets
+    /// Processes per contestant
     #[arg(long, value_name = "N", default_value = "3")]
     rounds: NonZeroUsize,
 }
@@ -105,7 +104,7 @@ fn race(args: &Args, programs: &Programs) -> Result<()> {
     let before = setting::load();
     let mut outcomes = Vec::new();
     for contest in wanted {
-        outcomes.extend(race::hold(
+        outcomes.extend(race::run(
             contest,
             programs,
             args.rounds.get(),
@@ -113,7 +112,7 @@ fn race(args: &Args, programs: &Programs) -> Result<()> {
         )?);
     }
     if outcomes.is_empty() {
-        bail!("every rival is PyTorch: say where it is with --torch");
+        bail!("these contests are against PyTorch; add --torch PYTHON");
     }
     let setting = setting::line(programs, &before)?;
     write("speed", &race::page(&outcomes, &setting), &outcomes)
@@ -139,10 +138,10 @@ fn overhead(programs: &Programs) -> Result<bool> {
     Ok(spent.iter().all(overhead::Spent::is_within_bound))
 }
 
-/// Prints a page, and writes it beside its figures.
-fn write(name: &str, page: &str, figures: &impl Serialize) -> Result<()> {
+/// Prints a page, and writes it and its numbers.
+fn write(name: &str, page: &str, numbers: &impl Serialize) -> Result<()> {
     let path = Path::new(FOLDER).join(name);
-    let json = serde_json::to_string_pretty(figures)? + "\n";
+    let json = serde_json::to_string_pretty(numbers)? + "\n";
     write_file(path.with_extension("json"), json.as_bytes())?;
     write_file(path.with_extension("md"), page.as_bytes())?;
     println!("{page}");

@@ -1,9 +1,9 @@
-//! What a run spends beside training and evaluating the model.
+//! The time that a run spends outside the model.
 //!
 //! ```text
-//! s2s train       timing.jsonl: steps, evaluations, and the rest, in which training waits
-//!                 /proc: what logs, pictures and checkpoints, written meanwhile, take of the cores
-//! s2s bench data  what a step takes for its data: batch, coins and metrics
+//! s2s train       timing.jsonl: steps, evaluations, and the rest, during which training waits
+//!                 /proc: processor time of logs, plots and checkpoints, which another thread writes
+//! s2s bench data  the data of a step: batch, teacher-forcing draws and metrics
 //! ```
 
 use std::fs::{self, File};
@@ -22,20 +22,23 @@ use serde::Serialize;
 use super::contest::{Clock, NOTEBOOK};
 use super::process::Programs;
 
-/// The share of a run's time that data, metrics, logs and checkpoints may take together.
+/// The maximum share of a run's time for data, metrics, logs and checkpoints together.
 const BOUND: f64 = 0.02;
 
-/// Batches to time: each takes well below a millisecond.
+/// Batches to time; each takes well below a millisecond.
 const N_BATCHES: usize = 1000;
 
-/// The threads of `s2s train`: one trains, and the other writes meanwhile.
-const THREADS: [&str; 2] = ["training", "command"];
+/// The thread of `s2s train` that trains.
+const TRAINING: &str = "training";
 
-/// How often the second one's time is looked at.
+/// The thread of `s2s train` that writes.
+const WRITING: &str = "command";
+
+/// Time between two readings of the processor time of the thread that writes.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// A configuration, trained until an evaluation after one that is measured: what follows the last
-/// evaluation shows in no record.
+/// A configuration and the number of its steps. The last evaluation is not measured, because no record
+/// contains the time after it.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
@@ -52,27 +55,27 @@ const CASES: [Case; 2] = [
     Case {
         name: "notebook",
         config: &[NOTEBOOK],
-        // An epoch has 125 steps.
+        // One epoch has 125 steps.
         train: &["--set=train.max_steps=251", "--set=train.eval_every=125"],
     },
 ];
 
-/// Where the time of a run goes, in seconds.
+/// The time of a run, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Spent {
     name: &'static str,
-    /// Training steps, but for their data.
+    /// Training steps without their data.
     model: f64,
     evaluations: f64,
-    /// Batches, coins and metrics of the training steps.
+    /// Batches, teacher-forcing draws and metrics of the training steps.
     data: f64,
-    /// Training waits for logs, pictures and checkpoints.
+    /// Training waits for logs, plots and checkpoints.
     waits: f64,
-    /// Processor time that they take meanwhile, shared among the cores.
+    /// Their processor time, divided by the number of cores.
     records: f64,
 }
 
-/// Trains each case for a while in `folder`.
+/// Trains each case in `folder`.
 pub(super) fn measure(programs: &Programs, folder: &Path) -> Result<Vec<Spent>> {
     CASES
         .iter()
@@ -89,8 +92,8 @@ pub(super) fn measure(programs: &Programs, folder: &Path) -> Result<Vec<Spent>> 
         .collect()
 }
 
-/// Makes a run in a folder of its own, on all cores: seconds that the thread which writes was on one of
-/// them while the other trained.
+/// Trains in an empty folder, on all cores. Returns the processor time of the thread that writes while
+/// the other one trains, in seconds.
 fn train(programs: &Programs, case: &Case, folder: &Path) -> Result<f64> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -108,25 +111,25 @@ fn train(programs: &Programs, case: &Case, folder: &Path) -> Result<f64> {
         bail!("`{}` failed: {}", command_line(&s2s), message.trim_end());
     }
     writing.with_context(|| {
-        format!("/proc/PID/task does not show the times of the threads {THREADS:?}")
+        format!("/proc/PID/task has no times of the threads {TRAINING:?} and {WRITING:?}")
     })
 }
 
-/// Looks at a process until it ends. The records of the last evaluation are written after training,
-/// and not counted.
+/// Reads the processor time of the thread that writes until the process ends. The records of the last
+/// evaluation are written after training and do not count.
 fn watch(child: &mut Child) -> Result<Option<f64>> {
-    let mut seen: Option<[f64; 2]> = None;
+    let (mut first, mut last) = (None, None);
     while child.try_wait()?.is_none() {
         if let Some(now) = writing_secs(child.id()) {
-            let [first, _] = seen.unwrap_or([now, now]);
-            seen = Some([first, now]);
+            first.get_or_insert(now);
+            last = Some(now);
         }
         sleep(PERIOD);
     }
-    Ok(seen.map(|[first, last]| last - first))
+    Ok(last.zip(first).map(|(last, first)| last - first))
 }
 
-/// The time on a core of the thread that writes, while there is one that trains.
+/// The processor time of the thread that writes; `None` while no thread trains.
 fn writing_secs(process: u32) -> Option<f64> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
     let tasks: Vec<PathBuf> = tasks.flatten().map(|task| task.path()).collect();
@@ -136,14 +139,15 @@ fn writing_secs(process: u32) -> Option<f64> {
             .iter()
             .find(|task| comm(task).is_ok_and(|comm| comm.trim_end() == name))
     };
-    let [_training, writing] = [named(THREADS[0])?, named(THREADS[1])?];
+    named(TRAINING)?;
+    let writing = named(WRITING)?;
     let text = fs::read_to_string(writing.join("schedstat")).ok()?;
     let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
     Some(1e-9 * nanoseconds)
 }
 
 impl Spent {
-    /// From the timing of a run, the time that a step takes for its data, and that of the records.
+    /// `data_secs` is the time for the data of a step, `records` that of the thread that writes.
     fn new(
         name: &'static str,
         timing: &[TimingRecord],
@@ -151,11 +155,11 @@ impl Spent {
         records: f64,
     ) -> Result<Self> {
         let [measured @ .., last] = timing else {
-            bail!("the run {name} has not been evaluated");
+            bail!("the run {name} has no evaluation");
         };
         let before = measured
             .last()
-            .with_context(|| format!("the run {name} has been evaluated only once"))?;
+            .with_context(|| format!("the run {name} has only one evaluation"))?;
         let train: f64 = measured.iter().map(|record| record.train_secs).sum();
         let evaluations: f64 = measured.iter().map(|record| record.eval_secs).sum();
         let data = data_secs * before.step as f64;
@@ -204,9 +208,10 @@ fn table(all: &[Spent]) -> Table {
 pub(super) fn page(all: &[Spent], setting: &str) -> String {
     format!(
         "## Overhead\n\n{}\n\
-         Shares of the time that training takes on all cores. Logs and checkpoints are written while \
-         the model is trained: what they take is a share of the cores' time, beside that in which \
-         training waits for them. The overhead is both, and data and metrics; it may be {} at most.\n\n{setting}",
+         Shares of the wall time of training on all cores. Another thread writes logs and checkpoints \
+         during training: \"logs, checkpoints\" is its processor time divided by the number of cores, \
+         \"waits\" the time that training waits for it. The overhead is the sum of both and of data and \
+         metrics; its bound is {}.\n\n{setting}",
         table(all).markdown(),
         percent(BOUND),
     )
@@ -227,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_step_nor_evaluation_is_overhead_and_so_are_records() {
+    fn overhead_is_all_time_outside_steps_and_evaluations() {
         let timing = [record(5, 12.5), record(10, 25.0), record(15, 38.0)];
         let spent = Spent::new("run", &timing, 0.1, 1.0).unwrap();
         let expected = Spent {
@@ -251,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn one_evaluation_alone_measures_nothing() {
+    fn a_single_evaluation_is_not_enough() {
         assert!(Spent::new("run", &[record(5, 12.5)], 0.1, 0.0).is_err());
         assert!(Spent::new("run", &[], 0.1, 0.0).is_err());
     }

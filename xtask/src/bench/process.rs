@@ -1,4 +1,4 @@
-//! The programs that are measured, each as a process of its own.
+//! The programs to measure, one process each.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,18 +9,18 @@ use serde::Deserialize;
 
 use super::contest::{Clock, Contestant, Program};
 
-/// Without these PyTorch gives memory back after each step and takes it again in the next, and is
-/// 8 to 15 % slower.
+/// Without these, PyTorch returns memory to the system after each step and allocates it again in the
+/// next, which makes it 8 to 15 % slower.
 const MALLOC: [(&str, &str); 2] = [
     ("MALLOC_MMAP_THRESHOLD_", "2000000000"),
     ("MALLOC_TRIM_THRESHOLD_", "2000000000"),
 ];
 
-/// Without this candle's operators start a thread for each core of the machine, which wait for each
-/// other on the one that they are pinned to: the reference takes three times as long.
+/// Without this, candle's operators start a thread for each core of the machine. On the one core to
+/// which they are pinned, these wait for each other, and the reference takes three times as long.
 const CANDLE_THREADS: (&str, &str) = ("RAYON_NUM_THREADS", "1");
 
-/// What can be started here, and how.
+/// The programs, and whether they can be pinned to a core.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) s2s: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Programs {
     pub(super) can_pin: bool,
 }
 
-/// What a process says of itself in its last line, in the words that both programs use.
+/// The last line of a program's output. Both programs use the same names.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Line {
     pub(super) median_ms: f64,
@@ -53,7 +53,7 @@ impl Programs {
         contestant.program == Program::S2s || self.torch.is_some()
     }
 
-    /// Lets a contestant do `n` iterations.
+    /// Measures `n` iterations of a contestant.
     pub(super) fn measure(&self, contestant: &Contestant, clock: Clock, n: usize) -> Result<Line> {
         let args = [contestant.args, contestant.sizes].concat();
         match contestant.program {
@@ -75,7 +75,10 @@ impl Programs {
     }
 
     fn torch(&self, args: &[&str], clock: Clock, n: usize) -> Result<Command> {
-        let python = self.torch.as_ref().context("there is no PyTorch")?;
+        let python = self
+            .torch
+            .as_ref()
+            .context("no Python with PyTorch was given")?;
         let mut command = self.start(python, clock);
         command.arg("scripts/torch_peer.py").envs(MALLOC).args(args);
         command.arg(format!("--n={n}"));
@@ -97,7 +100,7 @@ impl Programs {
 
 impl Line {
     fn last_of(text: &str) -> Result<Self> {
-        let line = text.lines().last().context("it said nothing")?;
+        let line = text.lines().last().context("it printed nothing")?;
         serde_json::from_str(line).with_context(|| format!("in {line:?}"))
     }
 }
@@ -125,7 +128,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn lines_of_both_programs_are_read() {
+    fn lines_of_both_programs_are_parsed() {
         let ours =
             r#"{"work":"step","median_ms":2.0,"cpu_ms":1.0,"peak_mib":1.0,"share_of_peak":null}"#;
         let theirs = r#"{"command": "step", "median_ms": 2.0, "cpu_ms": 1.0, "peak_mib": 1}"#;
@@ -139,7 +142,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_thread_is_pinned_and_pytorch_keeps_its_memory() {
+    fn one_thread_is_pinned_and_pytorch_reuses_its_memory() {
         let programs = Programs {
             s2s: "s2s".into(),
             torch: Some("python".into()),

@@ -1,4 +1,4 @@
-//! Contests: ours and its rivals in turns, and how they compare.
+//! Contests between s2s and its rivals.
 
 use anyhow::Result;
 use s2s_lab::statistics::{median, percentage};
@@ -9,38 +9,38 @@ use super::contest::{Clock, Contest, Contestant};
 use super::process::{Line, Programs};
 use super::setting::{digits, optional};
 
-/// One side of a contest over all rounds.
+/// The measurements of one contestant over all rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Figures {
-    /// The median of the rounds' medians, by the clock of the contest.
+struct Measured {
+    /// Median of the medians of all rounds, by the clock of the contest.
     ms: f64,
-    /// The median.
+    /// Median.
     share_of_peak: Option<f64>,
-    /// The most.
+    /// Maximum.
     peak_mib: Option<f64>,
 }
 
-/// Us and one rival.
+/// s2s and one rival.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Outcome {
     contest: &'static str,
     work: &'static str,
-    ours: Figures,
+    ours: Measured,
     rival: &'static str,
-    theirs: Figures,
+    theirs: Measured,
 }
 
-/// All rounds of a contest, `n` iterations each: a result for each rival that there is.
+/// Runs all rounds of a contest, `n` iterations per process. Returns a result for each available rival.
 ///
-/// Every second round goes backwards, so that nobody always follows the same other.
-pub(super) fn hold(
+/// Every second round is in reverse order, so that no contestant always follows the same one.
+pub(super) fn run(
     contest: &Contest,
     programs: &Programs,
     rounds: usize,
     n: usize,
 ) -> Result<Vec<Outcome>> {
-    let is_here = |rival: &&Contestant| programs.has(rival);
-    let rivals: Vec<&Contestant> = contest.rivals.iter().filter(is_here).collect();
+    let is_available = |rival: &&Contestant| programs.has(rival);
+    let rivals: Vec<&Contestant> = contest.rivals.iter().filter(is_available).collect();
     if rivals.is_empty() {
         return Ok(Vec::new());
     }
@@ -52,21 +52,21 @@ pub(super) fn hold(
             lines[turn].push(programs.measure(all[turn], contest.clock, n * contest.scale)?);
         }
     }
-    let figures: Vec<Figures> = lines
+    let measured: Vec<Measured> = lines
         .iter()
-        .map(|lines| Figures::of(lines, contest.clock))
+        .map(|lines| Measured::of(lines, contest.clock))
         .collect();
-    let outcome = |(rival, theirs): (&&Contestant, &Figures)| Outcome {
+    let outcome = |(rival, theirs): (&&Contestant, &Measured)| Outcome {
         contest: contest.name,
         work: contest.work,
-        ours: figures[0],
+        ours: measured[0],
         rival: rival.name,
         theirs: *theirs,
     };
-    Ok(rivals.iter().zip(&figures[1..]).map(outcome).collect())
+    Ok(rivals.iter().zip(&measured[1..]).map(outcome).collect())
 }
 
-/// Who comes when in a round.
+/// The order of the contestants in a round.
 fn order(n: usize, round: usize) -> Vec<usize> {
     match round % 2 {
         0 => (0..n).collect(),
@@ -74,7 +74,7 @@ fn order(n: usize, round: usize) -> Vec<usize> {
     }
 }
 
-impl Figures {
+impl Measured {
     fn of(lines: &[Line], clock: Clock) -> Self {
         let ms = lines.iter().map(|line| match clock {
             Clock::Cpu => line.cpu_ms,
@@ -93,19 +93,19 @@ impl Figures {
 }
 
 impl Outcome {
-    /// How many times as long the rival takes.
+    /// The rival's time, divided by ours.
     fn ratio(&self) -> f64 {
         self.theirs.ms / self.ours.ms
     }
 
-    /// How many times as much memory the rival holds.
+    /// The rival's memory, divided by ours.
     fn memory_ratio(&self) -> Option<f64> {
         Some(self.theirs.peak_mib? / self.ours.peak_mib?)
     }
 }
 
 pub(super) fn table(results: &[Outcome]) -> Table {
-    let mib = |figures: &Figures| optional(figures.peak_mib, |mib| format!("{mib:.0}"));
+    let mib = |measured: &Measured| optional(measured.peak_mib, |mib| format!("{mib:.0}"));
     let times = |ratio: f64| format!("{ratio:.2}");
     let column =
         |cell: &dyn Fn(&Outcome) -> String| -> Vec<String> { results.iter().map(cell).collect() };
@@ -131,14 +131,14 @@ pub(super) fn table(results: &[Outcome]) -> Table {
         )
 }
 
-/// The page of a race, to be pasted.
+/// The page of a race.
 pub(super) fn page(results: &[Outcome], setting: &str) -> String {
     format!(
         "## Speed\n\n{}\n\
-         Milliseconds of processor time an iteration on one thread, medians, except where wall time \
-         is named; the ratio is the rival's time by ours. The share of the peak is that of the \
-         necessary operations by the processor time, of what a core's multiply-adds could do in the \
-         same process. Memory is the most that the process held.\n\n{setting}",
+         Median milliseconds of processor time per iteration on one thread, or of wall time where \
+         stated. Ratio: the rival's time divided by ours. Share of peak: the necessary operations per \
+         second of processor time, divided by the peak rate of multiply-adds on one core, measured \
+         in the same process. Memory: the peak of the process.\n\n{setting}",
         table(results).markdown(),
     )
 }
@@ -152,26 +152,26 @@ mod tests {
         Outcome {
             contest: "step",
             work: "a step",
-            ours: Figures {
+            ours: Measured {
                 share_of_peak: Some(0.851),
-                ..Figures::of(&[line(ours)], Clock::Cpu)
+                ..Measured::of(&[line(ours)], Clock::Cpu)
             },
             rival: "reference",
-            theirs: Figures::of(&[line(theirs)], Clock::Cpu),
+            theirs: Measured::of(&[line(theirs)], Clock::Cpu),
         }
     }
 
     #[test]
-    fn rounds_are_summed_up_by_the_clock_of_the_contest() {
+    fn rounds_are_summarized_by_the_clock_of_the_contest() {
         let lines = [line(3.0), line(1.0), line(2.0), line(10.0)];
-        assert_eq!(Figures::of(&lines, Clock::Cpu).ms, 2.5);
-        assert_eq!(Figures::of(&lines, Clock::Wall).ms, 5.0);
-        assert_eq!(Figures::of(&lines, Clock::Cpu).peak_mib, Some(10.0));
-        assert_eq!(Figures::of(&lines, Clock::Cpu).share_of_peak, None);
+        assert_eq!(Measured::of(&lines, Clock::Cpu).ms, 2.5);
+        assert_eq!(Measured::of(&lines, Clock::Wall).ms, 5.0);
+        assert_eq!(Measured::of(&lines, Clock::Cpu).peak_mib, Some(10.0));
+        assert_eq!(Measured::of(&lines, Clock::Cpu).share_of_peak, None);
     }
 
     #[test]
-    fn every_second_round_goes_backwards() {
+    fn every_second_round_is_reversed() {
         assert_eq!(order(3, 0), [0, 1, 2]);
         assert_eq!(order(3, 1), [2, 1, 0]);
     }

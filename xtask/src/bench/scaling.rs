@@ -1,12 +1,12 @@
-//! How the time of a training step grows with each size, against what the cost model predicts.
+//! The time of a training step as a function of each size, compared with the cost model.
 //!
 //! ```text
 //! AXES ─> s2s bench step at each value ─> Point: measured ms, necessary operations / peak
 //!      ─> slopes between the two largest values ─> verdict, table, plot
 //! ```
 //!
-//! On logarithmic axes a term of another order is a steeper line: the slope between the two largest
-//! values may not exceed the model's.
+//! On logarithmic axes, a term of higher order is a steeper line. The slope between the two largest
+//! values must not exceed that of the cost model.
 
 use anyhow::{Context, Result};
 use s2s_lab::statistics::percentage;
@@ -17,50 +17,66 @@ use super::contest::{Clock, NOTEBOOK};
 use super::process::{Line, Programs};
 use super::setting::{digits, optional};
 
-/// How much steeper than the model's a measured slope may be: where the larger value of two is twice
-/// the smaller, an error of 15 % in one of the times.
+/// The maximum difference between a measured slope and that of the cost model. For two values that
+/// differ by a factor of 2, it is an error of 15 % in one of the times.
 const TOLERANCE: f64 = 0.2;
 
-/// A size that is varied while the others are as in the notebook.
+/// A size that varies; the others are those of the notebook.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
     name: &'static str,
     values: &'static [usize],
-    /// Arguments of `s2s bench`, with what the value is multiplied by.
-    args: &'static [(&'static str, usize)],
+    args: &'static [ScaledArg],
+}
+
+/// An argument of `s2s bench` that ends in a multiple of the value.
+#[derive(Clone, Copy, Debug)]
+struct ScaledArg {
+    arg: &'static str,
+    factor: usize,
+}
+
+const fn times(factor: usize, arg: &'static str) -> ScaledArg {
+    ScaledArg { arg, factor }
 }
 
 const AXES: [Axis; 5] = [
     Axis {
         name: "batch",
         values: &[16, 32, 64, 128, 256],
-        args: &[("--batch=", 1)],
+        args: &[times(1, "--batch=")],
     },
     Axis {
         name: "length",
         values: &[3, 6, 12, 24, 48],
-        args: &[("--set=data.min_len=", 1), ("--set=data.max_len=", 1)],
+        args: &[
+            times(1, "--set=data.min_len="),
+            times(1, "--set=data.max_len="),
+        ],
     },
     Axis {
         name: "width",
         values: &[16, 32, 64, 128, 256],
         args: &[
-            ("--set=model.embedding=", 1),
-            ("--set=model.hidden=", 2),
-            ("--set=model.decoder=", 4),
-            ("--set=model.attention.units=", 4),
+            times(1, "--set=model.embedding="),
+            times(2, "--set=model.hidden="),
+            times(4, "--set=model.decoder="),
+            times(4, "--set=model.attention.units="),
         ],
     },
     Axis {
         name: "vocabulary",
         values: &[50, 200, 800, 3200],
-        args: &[("--set=data.vocab=", 1)],
+        args: &[times(1, "--set=data.vocab=")],
     },
     Axis {
         name: "layers",
         values: &[1, 2, 4],
-        // Nothing lies between the layers of one.
-        args: &[("--set=model.layers=", 1), ("--set=model.dropout=", 0)],
+        // Dropout between layers is not valid with one layer.
+        args: &[
+            times(1, "--set=model.layers="),
+            times(0, "--set=model.dropout="),
+        ],
     },
 ];
 
@@ -68,21 +84,21 @@ const AXES: [Axis; 5] = [
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Point {
     value: usize,
-    /// Processor time of a step, the median.
+    /// Median processor time of a step.
     measured_ms: f64,
-    /// The necessary operations at the peak of the core, measured in the same process.
+    /// Time of the necessary operations at the peak rate of the core, measured in the same process.
     predicted_ms: f64,
     peak_mib: Option<f64>,
 }
 
-/// The measurements along an axis, in ascending order of the values.
+/// The measurements of an axis, in ascending order of the values.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Curve {
     name: &'static str,
     points: Vec<Point>,
 }
 
-/// Measures all axes, `n` steps at each value.
+/// Measures all axes with `n` steps per value.
 pub(super) fn measure(programs: &Programs, n: usize) -> Result<Vec<Curve>> {
     AXES.iter()
         .map(|axis| {
@@ -99,14 +115,21 @@ pub(super) fn measure(programs: &Programs, n: usize) -> Result<Vec<Curve>> {
         .collect()
 }
 
+/// Exponents of growth: the slopes on logarithmic axes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Slopes {
+    measured: f64,
+    predicted: f64,
+}
+
 impl Axis {
-    /// The notebook's training step with this value.
+    /// Arguments for the notebook's training step with this value.
     fn args(&self, value: usize) -> Vec<String> {
         let fixed = ["step", NOTEBOOK, "--threads=1"].map(str::to_owned);
         let varied = self
             .args
             .iter()
-            .map(|(arg, factor)| format!("{arg}{}", factor * value));
+            .map(|ScaledArg { arg, factor }| format!("{arg}{}", factor * value));
         fixed.into_iter().chain(varied).collect()
     }
 }
@@ -116,7 +139,7 @@ impl Point {
         let (gflop, peak) = line
             .gflop
             .zip(line.peak_gflops)
-            .context("s2s bench does not say how much work a step is")?;
+            .context("s2s bench does not report the operations of a step")?;
         Ok(Self {
             value,
             measured_ms: line.cpu_ms,
@@ -127,20 +150,23 @@ impl Point {
 }
 
 impl Curve {
-    /// Exponents of growth between the two largest values: measured and predicted.
-    fn slopes(&self) -> Option<(f64, f64)> {
+    /// The exponents between the two largest values.
+    fn slopes(&self) -> Option<Slopes> {
         let [.., a, b] = self.points.as_slice() else {
             return None;
         };
         let step = (b.value as f64 / a.value as f64).ln();
         let slope = |of: fn(&Point) -> f64| (of(b) / of(a)).ln() / step;
-        Some((slope(|p| p.measured_ms), slope(|p| p.predicted_ms)))
+        Some(Slopes {
+            measured: slope(|p| p.measured_ms),
+            predicted: slope(|p| p.predicted_ms),
+        })
     }
 
-    /// Whether the time grows no faster than the model's.
+    /// Whether the time grows no faster than predicted.
     pub(super) fn is_as_predicted(&self) -> bool {
         self.slopes()
-            .is_none_or(|(measured, predicted)| measured <= predicted + TOLERANCE)
+            .is_none_or(|slopes| slopes.measured <= slopes.predicted + TOLERANCE)
     }
 }
 
@@ -171,7 +197,7 @@ fn table(curves: &[Curve]) -> Table {
 }
 
 fn verdicts(curves: &[Curve]) -> Table {
-    let slope = |of: fn((f64, f64)) -> f64| -> Vec<String> {
+    let slope = |of: fn(Slopes) -> f64| -> Vec<String> {
         let exponent = |curve: &Curve| curve.slopes().map(of);
         curves
             .iter()
@@ -184,8 +210,8 @@ fn verdicts(curves: &[Curve]) -> Table {
     };
     Table::new()
         .column("varied", curves.iter().map(|curve| curve.name))
-        .column("exponent, measured", slope(|slopes| slopes.0))
-        .column("exponent, predicted", slope(|slopes| slopes.1))
+        .column("exponent, measured", slope(|slopes| slopes.measured))
+        .column("exponent, predicted", slope(|slopes| slopes.predicted))
         .column("grows", curves.iter().map(verdict))
 }
 
@@ -201,7 +227,7 @@ pub(super) fn plot(curves: &[Curve]) -> LineGrid {
         LinePlot {
             title: curve.name.to_owned(),
             x_axis: XAxis::Log,
-            y_label: "ms a step".to_owned(),
+            y_label: "ms per step".to_owned(),
             y_axis: YAxis::Log,
             series: vec![
                 Series::new("predicted", Hue::Gray, line(|point| point.predicted_ms)),
@@ -213,8 +239,8 @@ pub(super) fn plot(curves: &[Curve]) -> LineGrid {
     LineGrid {
         title: "Time of a training step".to_owned(),
         subtitle:
-            "each size varied alone, the others as in the notebook; predicted: the necessary \
-                   operations at the peak of the core"
+            "one size varies, the others are those of the notebook; predicted: the necessary \
+                   operations at the peak rate of the core"
                 .to_owned(),
         panels: curves.iter().map(panel).collect(),
         panels_per_row: 2,
@@ -224,11 +250,12 @@ pub(super) fn plot(curves: &[Curve]) -> LineGrid {
 pub(super) fn page(curves: &[Curve], setting: &str) -> String {
     format!(
         "## Scaling\n\n{}\n{}\n\
-         Milliseconds of processor time a training step on one thread, medians; each size varied alone, \
-         the others as in configs/notebook.toml. The width is that of an embedding; encoder units are \
-         twice, decoder and attention units four times as many. Predicted are the necessary \
-         operations at the peak of the core, measured in the same process. The exponents are those \
-         between the two largest values; a measured one may exceed the predicted by {TOLERANCE}.\n\n\
+         Median milliseconds of processor time per training step on one thread. One size varies, the \
+         others are those of configs/notebook.toml. Width is that of the embedding; encoder units \
+         are twice, decoder and attention units four times as many. Predicted: the time of the \
+         necessary operations at the peak rate of the core, measured in the same process. Exponents \
+         are between the two largest values; a measured one may exceed the predicted one by \
+         {TOLERANCE}.\n\n\
          {setting}",
         verdicts(curves).markdown(),
         table(curves).markdown(),
@@ -253,9 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn a_term_of_another_order_grows_too_fast() {
+    fn a_term_of_higher_order_grows_too_fast() {
         let linear = curve([9.0, 10.0, 20.0]);
-        assert_eq!(linear.slopes(), Some((1.0, 1.0)));
+        let slopes = linear.slopes().unwrap();
+        assert_eq!((slopes.measured, slopes.predicted), (1.0, 1.0));
         assert!(linear.is_as_predicted());
         assert!(curve([9.0, 10.0, 11.0]).is_as_predicted());
         assert!(!curve([2.0, 10.0, 40.0]).is_as_predicted());
@@ -263,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_alone_is_varied() {
+    fn only_one_size_varies() {
         let args = AXES.map(|axis| axis.args(7).join(" "));
         assert_eq!(args[0], format!("step {NOTEBOOK} --threads=1 --batch=7"));
         assert!(

@@ -1,4 +1,4 @@
-//! What the figures hold for, and how they are written.
+//! The conditions of a measurement, and how its numbers are written.
 
 use std::fs;
 use std::time::SystemTime;
@@ -9,8 +9,7 @@ use s2s_lab::utc_date;
 
 use super::process::Programs;
 
-/// Where and by what is measured: date, CPU, versions, and how busy the machine was before and is
-/// after. A line below a table.
+/// Date, CPU, versions, and the load of the machine before and after: a line below a table.
 pub(super) fn line(programs: &Programs, load_before: &str) -> Result<String> {
     let mut parts = vec![
         utc_date(SystemTime::now()),
@@ -36,7 +35,7 @@ fn version(text: &str) -> String {
     text.split(" (").next().unwrap_or(text).to_owned()
 }
 
-/// The CPU's name where the system tells it.
+/// The name of the CPU, if the system reports it.
 pub(crate) fn cpu_name() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text
@@ -46,14 +45,14 @@ pub(crate) fn cpu_name() -> String {
     name.map_or("unknown", |(_, name)| name.trim()).to_owned()
 }
 
-/// How many processes wanted a core in the last minute, where the system tells.
+/// The load average of the last minute, if the system reports it.
 pub(super) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let minute = text.split_whitespace().next();
     minute.unwrap_or("unknown").to_owned()
 }
 
-/// Three digits that count.
+/// Three significant digits.
 pub(super) fn digits(ms: f64) -> String {
     match ms {
         ms if ms < 1.0 => format!("{ms:.3}"),
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_have_three_digits_that_count() {
+    fn times_have_three_significant_digits() {
         assert_eq!(
             [0.12345, 1.2345, 12.345, 1234.5].map(digits),
             ["0.123", "1.23", "12.3", "1234"]
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_goes_without_its_commit() {
+    fn a_version_is_written_without_its_commit() {
         assert_eq!(
             version("rustc 1.95.0 (59807616e 2026-04-14)"),
             "rustc 1.95.0"

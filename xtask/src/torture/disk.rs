@@ -1,23 +1,34 @@
-//! R4, R13: a disk that is full, or fails.
+//! R4, R13: full and failing disks.
 
 use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::{Context, Result, bail};
 use s2s_runlog::{RunRecord, read_json};
 
-use super::process::{Essence, SHORT, end_with, succeed};
+use super::process::{Essence, SHORT, captured, check_success, exit_code, messages, run};
 use super::strace::{self, Call};
 use super::{Bench, Outcome};
 
-/// What the system says, and how it is called in a message.
-const ERRORS: [(&str, &str); 2] = [
-    ("ENOSPC", "No space left on device"),
-    ("EIO", "Input/output error"),
+#[derive(Clone, Copy)]
+struct SystemError {
+    name: &'static str,
+    message: &'static str,
+}
+
+const ERRORS: [SystemError; 2] = [
+    SystemError {
+        name: "ENOSPC",
+        message: "No space left on device",
+    },
+    SystemError {
+        name: "EIO",
+        message: "Input/output error",
+    },
 ];
 
-/// What a run goes on without, by the beginnings of their paths.
+/// Logs that a run can do without, by the start of their paths.
 const LOGS: [&str; 6] = [
     "timing.jsonl",
     "attention.jsonl",
@@ -27,66 +38,61 @@ const LOGS: [&str; 6] = [
     "plots",
 ];
 
+/// A call that fails in a run.
+struct Failure<'a> {
+    dir: &'a Path,
+    call: &'a Call,
+    error: SystemError,
+    output: Output,
+}
+
 pub(super) fn failing_calls(bench: &Bench) -> Result<Outcome> {
-    fail(
-        bench,
-        "failing calls",
-        |call| !is_log(&call.path),
-        |bench, dir, call, error| {
-            let output = call
-                .fault(&format!("error={}", error.0))
-                .inject(bench, dir, SHORT)?;
-            // strace counts the calls of each thread: the message itself is the first thing that the
-            // main one writes.
-            let is_muted = call.name == "write" && call.number == 1;
-            if end_with(&output, &[0, 1])? == 1 && !is_muted {
-                check_says(&output, error.1)?;
-            }
-            Ok(())
-        },
-    )
+    let is_essential = |call: &Call| !is_log(&call.path);
+    fail(bench, "failing calls", is_essential, |failure| {
+        // strace counts the calls of each thread: it also hits the first write of the main thread,
+        // which is the message itself.
+        let is_muted = failure.call.name == "write" && failure.call.number == 1;
+        if exit_code(&failure.output, &[0, 1])? == 1 && !is_muted {
+            check_message(&failure.output, failure.error.message)?;
+        }
+        Ok(())
+    })
 }
 
 pub(super) fn failing_logs(bench: &Bench) -> Result<Outcome> {
-    fail(
-        bench,
-        "failing logs",
-        |call| is_log(&call.path),
-        |bench, dir, call, error| {
-            let output = call
-                .fault(&format!("error={}", error.0))
-                .inject(bench, dir, SHORT)?;
-            end_with(&output, &[0])?;
-            let record: RunRecord = read_json(dir.join("run.json"))?;
-            let name = call.path.trim_start_matches('.');
-            let is_noted = |failure: &s2s_runlog::LogFailure| name.starts_with(&failure.log);
-            if !record.degraded.iter().any(is_noted) {
-                bail!("run.json does not say that {name} failed");
-            }
-            check_says(&output, error.1)
-        },
-    )
+    let is_of_log = |call: &Call| is_log(&call.path);
+    fail(bench, "failing logs", is_of_log, |failure| {
+        check_success(&failure.output)?;
+        let record: RunRecord = read_json(failure.dir.join("run.json"))?;
+        let name = failure.call.path.trim_start_matches('.');
+        let mut degraded = record.degraded.iter();
+        if !degraded.any(|lost| name.starts_with(&lost.log)) {
+            bail!("run.json does not report the failure of {name}");
+        }
+        check_message(&failure.output, failure.error.message)
+    })
 }
 
 fn is_log(path: &str) -> bool {
     LOGS.iter().any(|log| path.starts_with(log))
 }
 
-/// Lets each of these calls fail in a run of its own, goes on without faults, and compares.
+/// Makes each of the selected calls fail, one per run; then resumes the run without faults and
+/// compares.
 fn fail(
     bench: &Bench,
     row: &str,
-    is_meant: impl Fn(&Call) -> bool,
-    disturb: impl Fn(&Bench, &Path, &Call, (&str, &str)) -> Result<()>,
+    is_selected: impl Fn(&Call) -> bool,
+    check: impl Fn(&Failure<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    if let Some(why) = strace::is_missing() {
-        return Ok(Outcome::skipped(&why));
+    if let Some(reason) = strace::is_missing() {
+        return Ok(Outcome::skipped(&reason));
     }
     let whole = bench.undisturbed(&bench.fresh("whole")?, SHORT)?;
     let calls = strace::calls(bench, SHORT, &strace::CHANGING)?;
-    let trials: Vec<(Call, (&str, &str))> = calls
+    let trials: Vec<(Call, SystemError)> = calls
         .into_iter()
-        .filter(is_meant)
+        .filter(is_selected)
         .flat_map(|call| ERRORS.map(|error| (call.clone(), error)))
         .collect();
     let mut outcome = Outcome {
@@ -95,41 +101,45 @@ fn fail(
     };
     for (call, error) in bench.sample(row, trials, 40) {
         let dir = bench.fresh("failing")?;
-        let result = disturb(bench, &dir, &call, error)
-            .and_then(|()| bench.check_resumes(&dir, SHORT, &whole));
-        let Call { name, number, path } = call;
-        outcome.count(
-            &format!("{} at {name} number {number}, {path}", error.0),
-            result,
-        );
+        let fault = call.fault(&format!("error={}", error.name));
+        let output = fault.inject(bench, &dir, SHORT)?;
+        let failure = Failure {
+            dir: &dir,
+            call: &call,
+            error,
+            output,
+        };
+        let result = check(&failure).and_then(|()| bench.check_resumes(&dir, SHORT, &whole));
+        let Call { name, number, path } = &call;
+        let trial = format!("{} at {name} number {number}, {path}", error.name);
+        outcome.count(&trial, result);
     }
     Ok(outcome)
 }
 
-/// That a message says what the system said.
-fn check_says(output: &Output, cause: &str) -> Result<()> {
-    let message = String::from_utf8_lossy(&output.stderr);
-    match message.contains(cause) {
+/// Checks that a message contains the operating system's reason.
+fn check_message(output: &Output, reason: &str) -> Result<()> {
+    let message = messages(output);
+    match message.contains(reason) {
         true => Ok(()),
-        false => bail!("no {cause:?} in {message:?}"),
+        false => bail!("no {reason:?} in {message:?}"),
     }
 }
 
-/// Sizes of a disk, in KiB; a run needs some hundreds.
-const SIZES: std::ops::Range<usize> = 1..250;
+/// Sizes of a disk, in pages. A run needs some hundreds of KiB.
+const PAGES: std::ops::Range<usize> = 1..250;
 
-/// KiB between two sizes: a page.
-const PAGE: usize = 4;
+const PAGE_KIB: usize = 4;
 
 pub(super) fn small_disks(bench: &Bench) -> Result<Outcome> {
     let disk = Disk(bench.fresh("disk")?);
     fs::create_dir_all(&disk.0)?;
-    if disk.mount(&format!("size={PAGE}k")).is_err() {
-        return Ok(Outcome::skipped("the right to mount is missing"));
+    if disk.mount(&format!("size={PAGE_KIB}k")).is_err() {
+        return Ok(Outcome::skipped("no permission to mount"));
     }
     let whole = bench.undisturbed(&bench.fresh("whole")?, SHORT)?;
     let mut outcome = Outcome::default();
-    let sizes: Vec<usize> = SIZES.map(|pages| pages * PAGE).collect();
+    let sizes: Vec<usize> = PAGES.map(|pages| pages * PAGE_KIB).collect();
     let mut n_finished = 0;
     for size in bench.sample("disks", sizes, 25) {
         disk.unmount()?;
@@ -139,45 +149,41 @@ pub(super) fn small_disks(bench: &Bench) -> Result<Outcome> {
         outcome.count(&format!("{size} KiB"), result.map(|_| ()));
     }
     disk.unmount()?;
-    outcome.note = format!("{n_finished} of them had room for the run itself");
+    outcome.note = format!("{n_finished} were large enough for the run itself");
     Ok(outcome)
 }
 
-/// Trains on a disk that is too small, then makes it large enough. Whether the run came to its end
-/// before.
+/// Trains on a small disk, then enlarges it and resumes. Returns whether the run ended before that.
 fn starve(bench: &Bench, disk: &Disk, whole: &Essence) -> Result<bool> {
     let dir = disk.0.join("run");
-    let output = bench.go_on(&dir, SHORT).output()?;
-    let has_ended = end_with(&output, &[0, 1])? == 0;
+    let output = run(&mut bench.train_or_resume(&dir, SHORT))?;
+    let has_ended = exit_code(&output, &[0, 1])? == 0;
     if !has_ended {
-        check_says(&output, "No space left on device")?;
+        check_message(&output, "No space left on device")?;
     }
     disk.mount("remount,size=64m")?;
     bench.check_resumes(&dir, SHORT, whole)?;
     Ok(has_ended)
 }
 
-/// A file system in memory, gone when it is dropped.
-struct Disk(std::path::PathBuf);
+/// A file system in memory, unmounted on drop.
+struct Disk(PathBuf);
 
 impl Disk {
     fn mount(&self, options: &str) -> Result<()> {
-        let mut command = Command::new("mount");
-        command
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&self.0);
-        succeed(&command.output().context("starting mount")?).context("mounting a small disk")
+        let mut mount = captured("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        check_success(&run(mount.arg(&self.0))?).context("mounting a small disk")
     }
 
     fn unmount(&self) -> Result<()> {
-        let output = Command::new("umount").arg(&self.0).output();
-        succeed(&output.context("starting umount")?).context("unmounting a small disk")
+        check_success(&run(captured("umount").arg(&self.0))?).context("unmounting a small disk")
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = self.unmount(); // after a failure in between
+        let _ = self.unmount(); // it is still mounted after an error
     }
 }
 
@@ -188,16 +194,13 @@ pub(super) fn full_streams(bench: &Bench) -> Result<Outcome> {
     let whole = bench.undisturbed(&bench.fresh("whole")?, SHORT)?;
     let mut outcome = Outcome::default();
     let dir = bench.fresh("full")?;
-    let talk = bench
-        .go_on(&dir, SHORT)
-        .stderr(full.try_clone()?)
-        .output()?;
-    let result = succeed(&talk).and_then(|()| whole.check(&dir));
+    let output = run(bench.train_or_resume(&dir, SHORT).stderr(full.try_clone()?))?;
+    let result = check_success(&output).and_then(|()| whole.check(&dir));
     outcome.count("standard error", result);
     let dir = bench.fresh("full")?;
-    let data = bench.go_on(&dir, SHORT).stdout(full).output()?;
-    let result = end_with(&data, &[1])
-        .and_then(|_| check_says(&data, "cannot write to standard output"))
+    let output = run(bench.train_or_resume(&dir, SHORT).stdout(full))?;
+    let result = exit_code(&output, &[1])
+        .and_then(|_| check_message(&output, "standard output"))
         .and_then(|()| bench.check_resumes(&dir, SHORT, &whole));
     outcome.count("standard output", result);
     Ok(outcome)

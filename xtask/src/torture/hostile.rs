@@ -1,40 +1,42 @@
-//! R7, R8: what nobody in their right mind would put into a checkpoint, or write on a line.
+//! R2, R7, R8, R14: damaged and malicious files, changed text, fuzzed input, failing commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use s2s_runlog::{CheckpointName, RunDir, read_checkpoint, write_checkpoint};
 
-use super::process::{Sets, end_with, quiet, succeed};
-use super::{Bench, Outcome, suite};
+use super::process::{SHORT, Setup, captured, check_success, exit_code, messages, run};
+use super::{Bench, Outcome, data, suite};
 use crate::fuzz;
 
-/// As small as a model can be: its checkpoint has ten thousand bytes.
-const SMALLEST: Sets = &[
-    "model.embedding=2",
-    "model.hidden=2",
-    "model.decoder=2",
-    "model.attention.units=2",
-    "train.max_steps=8",
-    "train.eval_every=4",
-];
+/// The smallest model: its checkpoint has ten thousand bytes.
+const SMALLEST: Setup = Setup {
+    sets: &[
+        "model.embedding=2",
+        "model.hidden=2",
+        "model.decoder=2",
+        "model.attention.units=2",
+        "train.max_steps=8",
+        "train.eval_every=4",
+    ],
+    for_numbers: &[],
+};
 
-/// The files of a checkpoint that a run goes on from, in their order.
+/// The files of the checkpoint that `resume` reads, in their order.
 const FILES: [&str; 3] = ["params.safetensors", "moments.safetensors", "state.json"];
 
 const MANIFEST: &str = "manifest.json";
 
-/// What a process that refuses a checkpoint may hold beside it.
-const MAX_SPARE_MIB: f64 = 64.0;
+/// The maximum memory of a process that rejects a checkpoint, beyond the size of the checkpoint.
+const MAX_EXTRA_MIB: f64 = 64.0;
 
-/// Longer than any refusal takes, also on a busy machine: it hashes a file of 256 MiB.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The maximum time to reject a checkpoint, on a busy machine too: hashing 256 MiB takes a while.
+const MAX_TIME: Duration = Duration::from_secs(60);
 
-/// A run that has come to its end but for its record, so that `resume` reads its checkpoint; and
-/// what its last checkpoint holds.
+/// A finished run without its record, so that `resume` reads its last checkpoint; and the content of
+/// that checkpoint.
 struct Victim<'a> {
     bench: &'a Bench,
     dir: PathBuf,
@@ -59,7 +61,7 @@ impl<'a> Victim<'a> {
         })
     }
 
-    /// The checkpoint as it was, or with another file, under a manifest that knows of it.
+    /// Restores the checkpoint, or saves it with one other file and a manifest that matches it.
     fn save(&self, other: Option<(&str, &[u8])>) -> Result<()> {
         if self
             .last
@@ -79,8 +81,8 @@ impl<'a> Victim<'a> {
         Ok(write_checkpoint(&self.last, &files)?)
     }
 
-    /// That these refuse it, in time and within memory.
-    fn check_refused(&self, commands: &[&str]) -> Result<()> {
+    /// Checks that these commands reject the checkpoint, within the limits of time and memory.
+    fn check_rejected(&self, commands: &[&str]) -> Result<()> {
         for command in commands {
             self.check(command, 3)?;
         }
@@ -88,33 +90,35 @@ impl<'a> Victim<'a> {
     }
 
     fn check(&self, command: &str, code: i32) -> Result<()> {
-        let mut process = Command::new(&self.bench.s2s);
-        process.args([command, "-vv", "--threads=1"]).arg(&self.dir);
+        let mut s2s = captured(&self.bench.s2s);
+        s2s.args([command, "-vv", "--threads=1"]).arg(&self.dir);
         if command != "resume" {
-            process.args(["--checkpoint", "last"]);
+            s2s.args(["--checkpoint", "last"]);
         }
         if command == "predict" {
-            process.arg("1");
+            s2s.arg(
+                self.bench
+                    .data
+                    .source(1, &mut self.bench.draws("source", 0)),
+            );
         }
-        quiet(&mut process);
         let started = Instant::now();
-        let output = process.output()?;
-        end_with(&output, &[code]).with_context(|| command.to_owned())?;
-        if started.elapsed() > PATIENCE {
+        let output = run(&mut s2s)?;
+        exit_code(&output, &[code]).with_context(|| command.to_owned())?;
+        if started.elapsed() > MAX_TIME {
             bail!("{command} took {:.0} s", started.elapsed().as_secs_f64());
         }
         let size = self.size()? as f64 / f64::from(1 << 20);
-        let peak = peak_mib(&String::from_utf8_lossy(&output.stderr));
-        match peak {
-            Some(peak) if code != 0 && peak > size + MAX_SPARE_MIB => {
+        match peak_mib(&messages(&output)) {
+            Some(peak) if code != 0 && peak > size + MAX_EXTRA_MIB => {
                 bail!("{command} took {peak:.0} MiB for a checkpoint of {size:.0} MiB")
             }
-            None if cfg!(target_os = "linux") => bail!("{command} does not tell its memory"),
+            None if cfg!(target_os = "linux") => bail!("{command} does not report its memory"),
             _ => Ok(()),
         }
     }
 
-    /// Bytes of all that stands in the checkpoint's folder.
+    /// Bytes of all files in the checkpoint's folder.
     fn size(&self) -> Result<u64> {
         let Ok(entries) = fs::read_dir(&self.last) else {
             return Ok(0);
@@ -124,47 +128,59 @@ impl<'a> Victim<'a> {
     }
 }
 
-/// `12.5 MiB of memory at most`, which is said at the end.
-fn peak_mib(talk: &str) -> Option<f64> {
-    let line = talk
+/// The number before ` MiB` in the last line with ` MiB of memory`, which `-vv` adds.
+fn peak_mib(messages: &str) -> Option<f64> {
+    let line = messages
         .lines()
-        .rev()
-        .find(|line| line.contains(" MiB of memory at most"))?;
+        .rfind(|line| line.contains(" MiB of memory"))?;
     let (before, _) = line.split_once(" MiB of memory")?;
     before.split_whitespace().last()?.parse().ok()
 }
 
-/// Every byte of every file changed, and every length that it may be cut to.
+/// A change to a byte of a file, or a cut there.
+#[derive(Clone, Copy)]
+enum Damage {
+    Changed,
+    Cut,
+}
+
+/// A sample of every byte of every file changed, and of every length to which a file can be cut.
 pub(super) fn cut_or_changed(bench: &Bench) -> Result<Outcome> {
     let victim = Victim::new(bench, "victim")?;
     let mut trials = Vec::new();
     for name in FILES.iter().chain([&MANIFEST]) {
         let len = fs::metadata(victim.last.join(name))?.len() as usize;
-        trials.extend((0..len).flat_map(|at| [(*name, at, true), (*name, at, false)]));
+        let both = |at| [Damage::Cut, Damage::Changed].map(|damage| (*name, at, damage));
+        trials.extend((0..len).flat_map(both));
     }
     let mut outcome = Outcome {
         note: format!("of {}", trials.len()),
         ..Outcome::default()
     };
-    for (name, at, is_cut) in bench.sample("cut or changed", trials, 400) {
+    for (name, at, damage) in bench.sample("cut or changed", trials, 400) {
         let path = victim.last.join(name);
         let whole = fs::read(&path)?;
         let mut bytes = whole.clone();
-        match is_cut {
-            true => bytes.truncate(at),
-            false => bytes[at] ^= 1 << (at % 8),
-        }
+        let how = match damage {
+            Damage::Cut => {
+                bytes.truncate(at);
+                "cut"
+            }
+            Damage::Changed => {
+                bytes[at] ^= 1 << (at % 8);
+                "changed"
+            }
+        };
         fs::write(&path, bytes)?;
-        let result = victim.check_refused(&["eval"]);
+        let result = victim.check_rejected(&["eval"]);
         fs::write(&path, whole)?;
-        let how = if is_cut { "cut" } else { "changed" };
         outcome.count(&format!("{name}, {how} at {at}"), result);
     }
-    outcome.count("as it was", victim.check("eval", 0));
+    outcome.count("undamaged", victim.check("eval", 0));
     Ok(outcome)
 }
 
-/// A file in the place of a checkpoint's.
+/// A file that replaces one of the checkpoint's.
 struct Lie {
     name: String,
     file: &'static str,
@@ -210,7 +226,7 @@ fn lies(victim: &Victim<'_>) -> Result<Vec<Lie>> {
     Ok(lies)
 }
 
-/// Safetensors files that say of themselves what is not so, made from one that does not.
+/// Safetensors files whose headers are wrong, made from a correct one.
 fn headers(whole: &[u8]) -> Result<Vec<(&'static str, Vec<u8>)>> {
     const HUGE: usize = 256 << 20;
     let (len, rest) = whole.split_first_chunk::<8>().context("a length")?;
@@ -237,7 +253,7 @@ fn headers(whole: &[u8]) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let (_, entry) = header.split_once(&quoted).context("a tensor")?;
     let (entry, _) = entry.split_once('}').context("a tensor")?;
     let again = format!("{{{quoted}{entry}}},{quoted}");
-    let last = data.len() - 4;
+    let len_without_last = data.len() - 4;
     let not_finite = |number: f32| [&whole[..whole.len() - 4], &number.to_le_bytes()].concat();
     let long = |len: u64, size: usize| {
         let mut bytes = len.to_le_bytes().to_vec();
@@ -259,54 +275,54 @@ fn headers(whole: &[u8]) -> Result<Vec<(&'static str, Vec<u8>)>> {
         ("the same name twice", changed(&quoted, &again)?),
         ("another name", changed(name, "encoder.other")?),
         ("another type", changed(dtype, "\"I32\"")?),
-        ("a type that is none", changed(dtype, "\"F31\"")?),
+        ("an unknown type", changed(dtype, "\"F31\"")?),
         (
             "a dimension of 2^64 - 1",
             changed("\"shape\":[", "\"shape\":[18446744073709551615,")?,
         ),
         (
-            "an offset behind the end",
+            "an offset beyond the end",
             changed("_offsets\":[0,", "_offsets\":[0,9")?,
         ),
-        ("data that are missing", file(header, &data[..last])),
+        ("missing data", file(header, &data[..len_without_last])),
         ("NaN", not_finite(f32::NAN)),
         ("infinity", not_finite(f32::INFINITY)),
     ])
 }
 
-/// Files under a manifest that knows of them.
+/// Wrong files with a manifest that matches them.
 pub(super) fn lying(bench: &Bench) -> Result<Outcome> {
     let victim = Victim::new(bench, "victim")?;
     let mut outcome = Outcome::default();
     for Lie { name, file, bytes } in lies(&victim)? {
         victim.save(Some((file, &bytes)))?;
         let commands: &[&str] = match file {
-            "moments.safetensors" => &["resume"], // nothing else needs them
+            "moments.safetensors" => &["resume"], // no other command reads them
             _ => &["eval", "predict", "resume"],
         };
-        outcome.count(&name, victim.check_refused(commands));
+        outcome.count(&name, victim.check_rejected(commands));
     }
     victim.save(None)?;
-    outcome.count("as it was", victim.check("resume", 0));
-    outcome.note = format!("with at most {MAX_SPARE_MIB} MiB beside the checkpoint");
+    outcome.count("undamaged", victim.check("resume", 0));
+    outcome.note = format!("with at most {MAX_EXTRA_MIB} MiB beyond the size of the checkpoint");
     Ok(outcome)
 }
 
-/// Makes something at a path.
+/// Creates something at a path.
 type Make = fn(&Path) -> Result<()>;
 
-/// Things that are no files, or no folders, where a checkpoint has them.
+/// Anything but a file, or anything but a folder, in a checkpoint.
 pub(super) fn no_files(bench: &Bench) -> Result<Outcome> {
     let victim = Victim::new(bench, "victim")?;
     let mut outcome = Outcome::default();
     let things: [(&str, Make); 6] = [
         ("a folder", |path| Ok(fs::create_dir(path)?)),
         ("a FIFO", |path| {
-            succeed(&Command::new("mkfifo").arg(path).output()?)
+            check_success(&run(captured("mkfifo").arg(path))?)
         }),
         ("a link to nothing", |path| link("nothing", path)),
         ("a loop of links", |path| link(path, path)),
-        ("a link to a device without an end", |path| {
+        ("a link to an endless device", |path| {
             link("/dev/zero", path)
         }),
         ("a link to a file", |path| link("state.json.bak", path)),
@@ -314,32 +330,27 @@ pub(super) fn no_files(bench: &Bench) -> Result<Outcome> {
     for (thing, make) in things {
         for name in FILES.iter().chain([&MANIFEST, &""]) {
             victim.save(None)?;
-            let path = match *name {
-                "" => victim.last.clone(),
-                name => victim.last.join(name),
+            let (what, path) = match *name {
+                "" => ("the checkpoint", victim.last.clone()),
+                name => (name, victim.last.join(name)),
             };
-            if path.is_dir() {
-                fs::remove_dir_all(&path)?;
-            } else {
-                fs::remove_file(&path)?;
-            }
+            remove(&path)?;
             make(&path)?;
-            let commands: &[&str] = &["eval", "resume"];
-            let result = victim.check_refused(commands);
-            let what = if name.is_empty() {
-                "the checkpoint"
-            } else {
-                name
-            };
-            outcome.count(&format!("{thing} for {what}"), result);
-            if path.symlink_metadata()?.is_dir() {
-                fs::remove_dir_all(&path)?;
-            } else {
-                fs::remove_file(&path)?;
-            }
+            let result = victim.check_rejected(&["eval", "resume"]);
+            outcome.count(&format!("{thing} instead of {what}"), result);
+            remove(&path)?;
         }
     }
     Ok(outcome)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let is_folder = path.symlink_metadata()?.is_dir();
+    let removed = match is_folder {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+    removed.with_context(|| format!("removing {}", path.display()))
 }
 
 #[cfg(unix)]
@@ -349,11 +360,47 @@ fn link(to: impl AsRef<Path>, at: &Path) -> Result<()> {
 
 #[cfg(not(unix))]
 fn link(_: impl AsRef<Path>, _: &Path) -> Result<()> {
-    bail!("links are made on Unix only")
+    bail!("links can be made on Unix only")
 }
 
-/// What `cargo xtask fuzz` has come to, and its inputs once more.
-pub(super) fn fuzzed(_: &Bench) -> Result<Outcome> {
+/// Text that changed since the run started, with and without `corpus.json`, which has its hashes.
+pub(super) fn changed_text(bench: &Bench) -> Result<Outcome> {
+    let dir = bench.fresh("begun")?;
+    let whole = bench.undisturbed(&dir, SHORT)?;
+    let record = RunDir::open(&dir)?.corpus();
+    let (run_record, hashes) = (dir.join("run.json"), fs::read(&record)?);
+    let mut outcome = Outcome::default();
+    for split in ["train", "dev", "test"] {
+        for side in ["src", "trg"] {
+            let path = data::corpus(&bench.folder).join(format!("{split}.{side}"));
+            let text = fs::read_to_string(&path)?;
+            for has_hashes in [true, false] {
+                let _ = fs::remove_file(&run_record); // so that there is something to resume
+                match has_hashes {
+                    true => fs::write(&record, &hashes)?,
+                    false => fs::remove_file(&record)?,
+                }
+                fs::write(&path, text.replacen("green", "grey", 1))?;
+                let output = run(&mut bench.train_or_resume(&dir, SHORT));
+                fs::write(&path, &text)?;
+                let result = exit_code(&output?, &[1, 2, 3]).map(|_| ());
+                let without = if has_hashes {
+                    ""
+                } else {
+                    ", corpus.json deleted"
+                };
+                outcome.count(&format!("{split}.{side} changed{without}"), result);
+            }
+        }
+    }
+    fs::write(&record, &hashes)?;
+    let _ = fs::remove_file(&run_record);
+    outcome.count("unchanged", bench.check_resumes(&dir, SHORT, &whole));
+    Ok(outcome)
+}
+
+/// The totals of `cargo xtask fuzz`, and a test of its inputs.
+pub(super) fn fuzzed() -> Result<Outcome> {
     let report = fuzz::report()?;
     let mut outcome = suite::test(&["--test", "cli"], "fuzzed::")?;
     for (target, tally) in &report.targets {
@@ -366,7 +413,7 @@ pub(super) fn fuzzed(_: &Bench) -> Result<Outcome> {
         }
     }
     outcome.note = match report.targets.is_empty() {
-        true => "the inputs that are kept; `cargo xtask fuzz` finds others".to_owned(),
+        true => "the committed inputs; `cargo xtask fuzz` generates others".to_owned(),
         false => {
             let counts = report.targets.iter();
             let counts =
@@ -381,8 +428,8 @@ fn millions(n: u64) -> String {
     format!("{:.1} million", n as f64 / 1e6)
 }
 
-/// R14: the table of failures.
-pub(super) fn failures(_: &Bench) -> Result<Outcome> {
+/// The table of failing commands.
+pub(super) fn failures() -> Result<Outcome> {
     suite::test(&["--test", "cli"], "failures::")
 }
 
@@ -391,14 +438,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_from_what_is_said_at_the_end() {
-        let talk = "DEBUG a 3\nerror: no\nDEBUG 12.5 MiB of memory at most\n";
-        assert_eq!(peak_mib(talk), Some(12.5));
+    fn memory_is_read_from_the_last_message() {
+        let messages = "DEBUG a 3\nerror: no\nDEBUG 12.5 MiB of memory at most\n";
+        assert_eq!(peak_mib(messages), Some(12.5));
         assert_eq!(peak_mib("12.5 MiB"), None);
     }
 
     #[test]
-    fn headers_lie_and_are_made_from_one_that_does_not() {
+    fn every_wrong_header_differs_from_the_correct_one() {
         let header = br#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
         let mut whole = (header.len() as u64).to_le_bytes().to_vec();
         whole.extend(header);

@@ -1,12 +1,14 @@
-//! Whether a run survives what may happen to it: `s2s` as a process, killed, starved, raced.
+//! Fault injection: `s2s` as a process that is killed, starved of disk space, raced and fed with bad
+//! files.
 //!
 //! ```text
-//! ROWS ─> a row's trials, many processes each ─> Outcome ─> table, report.json
+//! ROWS ─> trials of a row, many processes each ─> Outcome ─> table, report.json
 //! ```
 //!
-//! A row stands for a promise of the README. To add one, add a function `fn(&Bench) -> Result<Outcome>`
-//! and a line to [`ROWS`].
+//! A row tests a promise of the README. To add one, write a function `fn(&Bench) -> Result<Outcome>`
+//! and add it to [`ROWS`]. Rows that train do so on generated numbers and on text.
 
+mod data;
 mod disk;
 mod hostile;
 mod kill;
@@ -32,162 +34,191 @@ use s2s_runlog::{write_file, write_json};
 use s2s_viz::Table;
 use serde::{Deserialize, Serialize};
 
+use self::data::Data;
 use crate::bench::setting::cpu_name;
 use crate::release;
 
-/// Kill, starve and race training, and compare the bytes that it ends with
+/// Kill, starve and race training, and compare the resulting bytes
 ///
-/// Each row of the table is a promise and the trials that it was put to with the release binary.
-/// All that is drawn is keyed by --seed, which the report repeats: a failure names its trial. The
-/// rows that let system calls fail need strace and the right to trace (Debian: apt-get install
-/// strace), the one with small disks the right to mount; without, they are skipped, and the table
-/// says so.
+/// Each row of the table is a promise and the trials that test it with the release binary. --seed
+/// determines all random draws, and the report contains it, so a failed trial can be repeated. Rows
+/// that make system calls fail need strace and permission to trace (Debian: apt-get install strace);
+/// the row with small disks needs permission to mount. Without these, the rows are skipped, and the
+/// table says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask torture                        # some minutes
   cargo xtask torture --only R1 --kills 1000
-  cargo xtask torture --exhaustive           # every system call, every size: an hour and more
+  cargo xtask torture --exhaustive           # every system call, every size: an hour or more
 
-It writes runs/torture/report.md and runs/torture/report.json. The exit code is 1 if a promise was
-broken.")]
+Output: runs/torture/report.md and runs/torture/report.json. The exit code is 1 if a trial failed.")]
 pub(crate) struct Args {
-    /// Processes killed at random times
+    /// Processes to kill at random times, for each kind of data
     #[arg(long, value_name = "N", default_value = "100")]
     kills: NonZeroUsize,
 
-    /// Every system call and every size, not a sample of them
+    /// Test every system call and every size instead of a sample
     #[arg(long)]
     exhaustive: bool,
 
-    /// Only the rows of this promise; may be given several times
+    /// Only the rows of this promise; may be repeated
     #[arg(long, value_name = "PROMISE", value_parser = clap::builder::PossibleValuesParser::new(promises()))]
     only: Vec<String>,
 
-    /// Decides all that is drawn
+    /// Seed of all random draws
     #[arg(long, default_value = "0")]
     seed: u64,
 }
 
-/// A promise, and how it is put to the test.
+/// A promise and its test.
 struct Row {
     promise: &'static str,
     what: &'static str,
-    run: fn(&Bench) -> Result<Outcome>,
+    trials: Trials,
 }
 
-const fn row(promise: &'static str, what: &'static str, run: fn(&Bench) -> Result<Outcome>) -> Row {
-    Row { promise, what, run }
+/// How the trials of a row are made.
+#[derive(Clone, Copy)]
+enum Trials {
+    /// Training runs, on each kind of data.
+    Runs(fn(&Bench) -> Result<Outcome>),
+    /// Training runs on text.
+    TextRuns(fn(&Bench) -> Result<Outcome>),
+    /// Tests of the workspace.
+    Tests(fn() -> Result<Outcome>),
+}
+
+const fn row(promise: &'static str, what: &'static str, trials: Trials) -> Row {
+    Row {
+        promise,
+        what,
+        trials,
+    }
 }
 
 /// In the order of the promises.
-const ROWS: [Row; 23] = [
+const ROWS: [Row; 24] = [
     row(
         "R1",
         "killed at a random time, again and again, then resumed: the same bytes",
-        kill::at_random_times,
+        Trials::Runs(kill::at_random_times),
     ),
     row(
         "R1",
         "killed at a system call on the run folder, then resumed: the same bytes",
-        kill::at_system_calls,
+        Trials::Runs(kill::at_system_calls),
     ),
     row(
         "R1",
-        "the same where the system cannot swap two names in one step",
-        kill::without_swaps,
+        "the same on a system that cannot swap two names in one step",
+        Trials::Runs(kill::without_swaps),
     ),
     row(
         "R2",
-        "stopped at a step or within an evaluation, then resumed: the same bytes",
-        suite::resuming,
+        "stopped at a step or during an evaluation, then resumed: the same bytes",
+        Trials::Tests(suite::resuming),
+    ),
+    row(
+        "R2",
+        "the text changed since the run started: rejected",
+        Trials::TextRuns(hostile::changed_text),
     ),
     row(
         "R3",
-        "states that a loss of power may leave: nothing saved is lost",
-        suite::power_loss,
+        "states that a power loss can leave: no saved data is lost",
+        Trials::Tests(suite::power_loss),
     ),
     row(
         "R4",
         "write, fsync, rename or mkdir fails once: an error with its cause, then the same bytes",
-        disk::failing_calls,
+        Trials::Runs(disk::failing_calls),
     ),
     row(
         "R4",
-        "disks too small for the run, then large enough: the same bytes",
-        disk::small_disks,
+        "a disk too small for the run, then large enough: the same bytes",
+        Trials::Runs(disk::small_disks),
     ),
-    row("R4", "a full standard output or error", disk::full_streams),
+    row(
+        "R4",
+        "a full standard output or error",
+        Trials::Runs(disk::full_streams),
+    ),
     row(
         "R5",
-        "1, 2, 3, 4, 8 threads and ten processes: one hash an architecture",
-        numbers::same_bytes,
+        "1, 2, 3, 4, 8 threads and ten processes: one hash per architecture",
+        Trials::Runs(numbers::same_bytes),
     ),
     row(
         "R6",
-        "batches of 1, 2, 7, 64, 256 and shuffled: the same answers",
-        numbers::same_answers,
+        "batches of 1, 2, 7, 64, 256 and shuffled: the same predictions",
+        Trials::Runs(numbers::same_answers),
     ),
     row(
         "R7",
-        "a checkpoint cut or changed at a byte: refused with exit code 3",
-        hostile::cut_or_changed,
+        "a checkpoint cut or changed at a byte: rejected with exit code 3",
+        Trials::Runs(hostile::cut_or_changed),
     ),
     row(
         "R7",
-        "foreign files, headers and numbers that lie, under a manifest: refused, memory bounded",
-        hostile::lying,
+        "foreign files, wrong headers and wrong numbers, with a matching manifest: rejected, memory \
+         bounded",
+        Trials::Runs(hostile::lying),
     ),
     row(
         "R7",
-        "FIFOs, folders, links and devices in a checkpoint: refused, without waiting",
-        hostile::no_files,
+        "FIFOs, folders, links and devices in a checkpoint: rejected without waiting",
+        Trials::Runs(hostile::no_files),
     ),
     row(
         "R8",
-        "inputs made up by libFuzzer for configuration, checkpoint, corpus, lines and records",
-        hostile::fuzzed,
+        "inputs generated by libFuzzer for configuration, checkpoint, corpus, lines and records",
+        Trials::Tests(hostile::fuzzed),
     ),
     row(
         "R9",
-        "a number that is not finite, planted: named, and in no checkpoint",
-        suite::diverging,
+        "an injected NaN or infinity: named, and in no checkpoint",
+        Trials::Tests(suite::diverging),
     ),
     row(
         "R9",
-        "learning rates that blow up: named, and in no checkpoint",
-        numbers::blown_up,
+        "learning rates that diverge: named, and in no checkpoint",
+        Trials::Runs(numbers::blown_up),
     ),
     row(
         "R10",
-        "SIGINT or SIGTERM at a random time: saved, 130 or 143, and the same bytes",
-        signal::once,
+        "SIGINT or SIGTERM at a random time: saved, exit code 130 or 143, and the same bytes",
+        Trials::Runs(signal::once),
     ),
-    row("R10", "a second signal: stopped at once", signal::twice),
+    row(
+        "R10",
+        "a second signal: ends at once",
+        Trials::Runs(signal::twice),
+    ),
     row(
         "R11",
-        "eight processes in one folder: one works, all others name it",
-        race::one_wins,
+        "eight processes in one folder: one trains, the others name it",
+        Trials::Runs(race::one_wins),
     ),
     row(
         "R12",
-        "metrics of runs killed ten times: no line lost, none twice",
-        kill::metrics,
+        "metrics of runs killed ten times: no line missing, none repeated",
+        Trials::Runs(kill::metrics),
     ),
     row(
         "R13",
-        "a log that cannot be written: the run ends, and says which",
-        disk::failing_logs,
+        "a log that cannot be written: the run finishes and names it",
+        Trials::Runs(disk::failing_logs),
     ),
     row(
         "R14",
-        "commands that fail, and that print to nobody: what they say, and their exit code",
-        hostile::failures,
+        "failing commands and closed outputs: message and exit code",
+        Trials::Tests(hostile::failures),
     ),
     row(
         "unsafe",
-        "tests of kernels and models under the address sanitizer",
-        suite::sanitized,
+        "tests of kernels and models with the address sanitizer",
+        Trials::Tests(suite::sanitized),
     ),
 ];
 
@@ -197,17 +228,19 @@ fn promises() -> Vec<&'static str> {
     promises
 }
 
-/// What a row has to work with.
+/// What trials need.
+#[derive(Clone)]
 struct Bench {
     s2s: PathBuf,
     folder: PathBuf,
     kills: usize,
     is_exhaustive: bool,
     seed: u64,
+    data: Data,
 }
 
 impl Bench {
-    /// A folder of a trial's own, in which there is nothing.
+    /// The path of an absent folder.
     fn fresh(&self, name: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);
         if path.exists() {
@@ -216,40 +249,41 @@ impl Bench {
         Ok(path)
     }
 
-    /// The draws of a trial.
+    /// The random draws of a trial.
     fn draws(&self, row: &str, trial: usize) -> Draws {
-        let key = format!("{} {row} {trial}", self.seed);
-        // FNV-1a: a seed for each key.
+        let key = format!("{} {} {row} {trial}", self.seed, self.data.name());
+        // FNV-1a
         let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         Draws(ChaCha8Rng::seed_from_u64(hash))
     }
 
-    /// All of them, or a sample of `n` that is keyed and in order.
+    /// All items, or a random sample of `n` of them in their order.
     fn sample<T>(&self, row: &str, all: Vec<T>, n: usize) -> Vec<T> {
         if self.is_exhaustive || all.len() <= n {
             return all;
         }
         let mut draws = self.draws(row, 0);
-        let mut left = all.len();
-        let mut wanted = n;
+        let mut n_left = all.len();
+        let mut n_wanted = n;
         let mut chosen = Vec::new();
         for item in all {
-            if draws.below(left) < wanted {
+            if draws.below(n_left) < n_wanted {
                 chosen.push(item);
-                wanted -= 1;
+                n_wanted -= 1;
             }
-            left -= 1;
+            n_left -= 1;
         }
         chosen
     }
 }
 
-/// Numbers that a trial draws.
+/// Random numbers.
 struct Draws(ChaCha8Rng);
 
 impl Draws {
+    /// In [0, n).
     fn below(&mut self, n: usize) -> usize {
         (self.0.next_u64() % n as u64) as usize
     }
@@ -260,29 +294,29 @@ impl Draws {
     }
 }
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Debug, Default)]
 struct Outcome {
     trials: usize,
-    /// A sentence each, with what it takes to repeat the trial.
+    /// One sentence each, with what is necessary to repeat the trial.
     failures: Vec<String>,
-    /// What else the table is to say, such as why a row was skipped.
+    /// A remark for the table, such as why the row was skipped.
     note: String,
 }
 
 impl Outcome {
-    fn skipped(why: &str) -> Self {
+    fn skipped(reason: &str) -> Self {
         Self {
-            note: format!("skipped: {why}"),
+            note: format!("skipped: {reason}"),
             ..Self::default()
         }
     }
 
-    /// Counts a trial; an error says what is broken.
+    /// Counts a trial, and its failure if there is one.
     fn count(&mut self, trial: &str, result: Result<()>) {
         self.trials += 1;
         if let Err(error) = result {
-            eprintln!("  broken: {trial}: {error:#}");
+            eprintln!("  failed: {trial}: {error:#}");
             self.failures.push(format!("{trial}: {error:#}"));
         }
     }
@@ -299,6 +333,8 @@ struct Report {
 struct Line {
     promise: String,
     what: String,
+    /// What the runs were trained on; empty for tests.
+    data: String,
     trials: usize,
     failures: Vec<String>,
     seconds: f64,
@@ -317,29 +353,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         kills: args.kills.get(),
         is_exhaustive: args.exhaustive,
         seed: args.seed,
+        data: Data::Numbers,
     };
-    let mut rows = Vec::new();
+    data::write_text(&bench.folder, &mut bench.draws("text", 0))?;
+    let mut lines = Vec::new();
     for row in &ROWS {
         if args.only.is_empty() || args.only.iter().any(|promise| promise == row.promise) {
-            eprintln!("{}: {}", row.promise, row.what);
-            let started = Instant::now();
-            let outcome =
-                (row.run)(&bench).with_context(|| format!("{}: {}", row.promise, row.what))?;
-            rows.push(Line {
-                promise: row.promise.to_owned(),
-                what: row.what.to_owned(),
-                trials: outcome.trials,
-                failures: outcome.failures,
-                seconds: started.elapsed().as_secs_f64(),
-                note: outcome.note,
-            });
+            lines.extend(run_row(row, &bench)?);
         }
     }
     fs::remove_dir_all(&bench.folder).context("removing the runs")?;
 
     let report = Report {
         setting: setting(args, &bench)?,
-        rows,
+        rows: lines,
     };
     let page = page(&report);
     write_json(Path::new(FOLDER).join("report.json"), &report)?;
@@ -354,9 +381,41 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     )
 }
 
+/// A line of the table for each kind of data.
+fn run_row(row: &Row, bench: &Bench) -> Result<Vec<Line>> {
+    let line = |data: &str, trials: &dyn Fn() -> Result<Outcome>| -> Result<Line> {
+        eprintln!("{}: {} {data}", row.promise, row.what);
+        let started = Instant::now();
+        let outcome = trials().with_context(|| format!("{}: {}", row.promise, row.what))?;
+        Ok(Line {
+            promise: row.promise.to_owned(),
+            what: row.what.to_owned(),
+            data: data.to_owned(),
+            trials: outcome.trials,
+            failures: outcome.failures,
+            seconds: started.elapsed().as_secs_f64(),
+            note: outcome.note,
+        })
+    };
+    let (trials, all): (_, &[Data]) = match row.trials {
+        Trials::Runs(trials) => (trials, &[Data::Numbers, Data::Text]),
+        Trials::TextRuns(trials) => (trials, &[Data::Text]),
+        Trials::Tests(trials) => return Ok(vec![line("", &trials)?]),
+    };
+    let on = |data: &Data| {
+        let data = *data;
+        let bench = Bench {
+            data,
+            ..bench.clone()
+        };
+        line(data.name(), &|| trials(&bench))
+    };
+    all.iter().map(on).collect()
+}
+
 fn setting(args: &Args, bench: &Bench) -> Result<Vec<(String, String)>> {
     let mode = match args.exhaustive {
-        true => "exhaustive",
+        true => "all",
         false => "a sample",
     };
     let setting = [
@@ -374,7 +433,8 @@ fn page(report: &Report) -> String {
     let rows = &report.rows;
     let table = Table::new()
         .column("promise", rows.iter().map(|row| &row.promise))
-        .column("put to the test", rows.iter().map(|row| &row.what))
+        .column("test", rows.iter().map(|row| &row.what))
+        .column("data", rows.iter().map(|row| &row.data))
         .column("trials", rows.iter().map(|row| row.trials))
         .column("failures", rows.iter().map(|row| row.failures.len()))
         .column(
@@ -405,11 +465,12 @@ mod tests {
             kills: 1,
             is_exhaustive,
             seed: 3,
+            data: Data::Numbers,
         }
     }
 
     #[test]
-    fn a_sample_is_keyed_and_in_order() {
+    fn a_sample_depends_on_the_row_and_keeps_the_order() {
         let all: Vec<usize> = (0..100).collect();
         let sample = bench(false).sample("row", all.clone(), 7);
         assert_eq!(sample.len(), 7);
@@ -420,10 +481,11 @@ mod tests {
     }
 
     #[test]
-    fn a_report_has_a_line_a_row_and_says_what_is_broken() {
+    fn a_report_has_a_line_per_row_and_lists_the_failures() {
         let line = |failures: &[&str], note: &str| Line {
             promise: "R1".to_owned(),
             what: "killed".to_owned(),
+            data: "text".to_owned(),
             trials: 9,
             failures: failures
                 .iter()
@@ -442,10 +504,10 @@ mod tests {
         assert_eq!(
             page(&report),
             "\
-| promise | put to the test | trials | failures | seconds |                    |
-| ------- | --------------- | -----: | -------: | ------: | ------------------ |
-| R1      | killed          |      9 |        1 |       1 |                    |
-| R1      | killed          |      9 |        0 |       1 | skipped: no strace |
+| promise | test   | data | trials | failures | seconds |                    |
+| ------- | ------ | ---- | -----: | -------: | ------: | ------------------ |
+| R1      | killed | text |      9 |        1 |       1 |                    |
+| R1      | killed | text |      9 |        0 |       1 | skipped: no strace |
 
 seed: 0
 * R1: trial 3: bytes differ

@@ -1,24 +1,23 @@
-//! R5, R6, R9: what a run computes.
+//! R5, R6, R9: the numbers that a run computes.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use s2s_runlog::{CheckpointName, RunDir, RunRecord, RunStatus, read_checkpoint, read_json};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::process::{Essence, Sets, end_with, quiet, succeed};
+use super::process::{Essence, Setup, captured, check_success, exit_code, messages, run};
 use super::{Bench, Outcome};
 
-/// Large enough for work to be shared among threads.
-const ARCHITECTURES: [(&str, Sets); 13] = [
+/// Models that are large enough for threads to share their work, apart from the attention mechanisms.
+const ARCHITECTURES: [(&str, &[&str]); 6] = [
     (
         "fused",
         &[
             "model.kernels=fused",
-            "train.max_steps=20",
             "model.hidden=64",
             "model.decoder=128",
             "train.batch_size=64",
@@ -28,161 +27,182 @@ const ARCHITECTURES: [(&str, Sets); 13] = [
         "fused, two layers",
         &[
             "model.layers=2",
-            "train.max_steps=20",
             "model.hidden=48",
             "model.dropout=0.2",
             "data.batching=bucketed",
         ],
     ),
-    (
-        "fused, concat bridge",
-        &["model.bridge=concat", "train.max_steps=20"],
-    ),
+    ("fused, concat bridge", &["model.bridge=concat"]),
     (
         "reference",
         &[
             "model.kernels=reference",
-            "train.max_steps=20",
             "model.hidden=64",
             "model.decoder=128",
             "train.batch_size=64",
         ],
     ),
-    (
-        "dot attention",
-        &["model.attention.kind=dot", "train.max_steps=20"],
-    ),
-    (
-        "general attention",
-        &["model.attention.kind=general", "train.max_steps=20"],
-    ),
-    (
-        "location attention",
-        &["model.attention.kind=location", "train.max_steps=20"],
-    ),
-    (
-        "dynamic-convolution attention",
-        &[
-            "model.attention.kind=dynamic-convolution",
-            "train.max_steps=20",
-        ],
-    ),
-    (
-        "ntm attention",
-        &["model.attention.kind=ntm", "train.max_steps=20"],
-    ),
-    (
-        "location-relative attention",
-        &[
-            "model.attention.kind=location-relative",
-            "train.max_steps=20",
-        ],
-    ),
-    (
-        "LSTM",
-        &["model.cell=lstm", "train.max_steps=20", "model.hidden=64"],
-    ),
+    ("LSTM", &["model.cell=lstm", "model.hidden=64"]),
     (
         "LSTM, reference",
-        &[
-            "model.cell=lstm",
-            "model.kernels=reference",
-            "train.max_steps=20",
-        ],
-    ),
-    (
-        "no attention",
-        &["model.attention.kind=none", "train.max_steps=20"],
+        &["model.cell=lstm", "model.kernels=reference"],
     ),
 ];
+
+/// A model and its changes to the configuration.
+struct Architecture {
+    name: String,
+    sets: Vec<String>,
+}
+
+/// The models of [`ARCHITECTURES`], and one for each attention mechanism.
+fn architectures(bench: &Bench) -> Result<Vec<Architecture>> {
+    let mut all: Vec<Architecture> = ARCHITECTURES
+        .iter()
+        .map(|(name, sets)| Architecture {
+            name: (*name).to_owned(),
+            sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+        })
+        .collect();
+    all.extend(
+        attention_kinds(bench)?
+            .into_iter()
+            .map(|kind| Architecture {
+                name: format!("{kind} attention"),
+                sets: vec![format!("model.attention.kind={kind}")],
+            }),
+    );
+    for architecture in &mut all {
+        architecture.sets.push("train.max_steps=20".to_owned());
+    }
+    Ok(all)
+}
+
+/// All attention mechanisms: `s2s` lists them when a configuration names an unknown one.
+fn attention_kinds(bench: &Bench) -> Result<Vec<String>> {
+    let output = run(captured(&bench.s2s).args(["config", "--set=model.attention.kind=?"]))?;
+    exit_code(&output, &[2])?;
+    let message = messages(&output);
+    let kinds = listed_kinds(&message);
+    match kinds.is_empty() {
+        true => bail!("no list of attention mechanisms in {message:?}"),
+        false => Ok(kinds),
+    }
+}
+
+/// `a` and `b` of "expected one of `a`, `b`".
+fn listed_kinds(message: &str) -> Vec<String> {
+    let (_, list) = message.split_once("expected one of ").unwrap_or_default();
+    let list = list.lines().next().unwrap_or_default();
+    let kinds = list.split('`').skip(1).step_by(2);
+    kinds.map(str::to_owned).collect()
+}
 
 const THREADS: [usize; 5] = [1, 2, 3, 4, 8];
 const N_PROCESSES: usize = 10;
 
 pub(super) fn same_bytes(bench: &Bench) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for (name, sets) in ARCHITECTURES {
+    let architectures = architectures(bench)?;
+    for Architecture { name, sets } in &architectures {
         let mut first = None;
         for trial in 0..THREADS.len() + N_PROCESSES {
             let threads = THREADS.get(trial).copied().unwrap_or(2);
             let dir = bench.fresh("computed")?;
-            let mut command = Command::new(&bench.s2s);
-            command
-                .args(["train", "--config", "configs/tiny.toml", "--run-dir"])
-                .arg(&dir)
-                .args(sets.iter().map(|set| format!("--set={set}")))
-                .arg(format!("--threads={threads}"));
-            quiet(&mut command);
-            succeed(&command.output()?)?;
+            let mut command = bench.train(&dir, sets);
+            check_success(&run(command.arg(format!("--threads={threads}")))?)?;
             let essence = Essence::of(&dir)?;
-            let result = match first.get_or_insert_with(|| Essence::of(&dir)) {
-                Ok(first) if *first == essence => Ok(()),
-                _ => Err(anyhow::anyhow!("other bytes than with one thread")),
+            let result = match &first {
+                Some(first) if *first != essence => {
+                    Err(anyhow!("other bytes than with one thread"))
+                }
+                _ => Ok(()),
             };
-            outcome.count(
-                &format!("{name}, process {trial} with {threads} threads"),
-                result,
-            );
+            first.get_or_insert(essence);
+            let name = format!("{name}, process {trial} with {threads} threads");
+            outcome.count(&name, result);
         }
     }
-    outcome.note = format!("{} architectures", ARCHITECTURES.len());
+    outcome.note = format!("{} architectures", architectures.len());
     Ok(outcome)
 }
 
-const N_SEQUENCES: usize = 10_000;
+const N_SEQUENCES: usize = 5000;
 const BATCH_SIZES: [usize; 5] = [1, 2, 7, 64, 256];
 
-/// What is read of an answer.
-type Read = fn(&Value) -> Value;
+/// The longest sequence to predict.
+const MAX_TOKENS: usize = 12;
 
-/// What a model of these kernels says to a sequence: all of it to the bit, or the tokens alone.
-const READERS: [(Sets, Read); 2] = [
-    (&["data.max_len=12"], Value::clone),
-    (
-        &[
-            "data.max_len=12",
-            "model.kernels=reference",
-            "train.max_steps=40",
-        ],
-        tokens,
-    ),
+/// A model, and the part of its predictions that does not depend on the batch.
+struct Reader {
+    setup: Setup,
+    read: fn(&Value) -> Value,
+}
+
+const READERS: [Reader; 2] = [
+    Reader {
+        setup: Setup {
+            sets: &[],
+            for_numbers: &["data.max_len=12"],
+        },
+        read: Value::clone, // every bit
+    },
+    Reader {
+        setup: Setup {
+            sets: &["model.kernels=reference", "train.max_steps=40"],
+            for_numbers: &["data.max_len=12"],
+        },
+        read: tokens,
+    },
 ];
 
-fn tokens(answer: &Value) -> Value {
-    serde_json::json!([answer["prediction"], answer["stopped"]])
+fn tokens(prediction: &Value) -> Value {
+    serde_json::json!([prediction["prediction"], prediction["stopped"]])
+}
+
+/// The order in which sequences are predicted.
+struct Order {
+    name: &'static str,
+    indices: Vec<usize>,
 }
 
 pub(super) fn same_answers(bench: &Bench) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for (sets, read) in READERS {
+    for reader in READERS {
         let dir = bench.fresh("asked")?;
-        bench.undisturbed(&dir, sets)?;
+        bench.undisturbed(&dir, reader.setup)?;
         let mut draws = bench.draws("sequences", 0);
         let sequences: Vec<String> = (0..N_SEQUENCES)
-            .map(|_| {
-                let tokens = (0..1 + draws.below(12)).map(|_| (1 + draws.below(10)).to_string());
-                tokens.collect::<Vec<_>>().join(" ")
-            })
+            .map(|_| bench.data.source(MAX_TOKENS, &mut draws))
             .collect();
-        let order: Vec<usize> = (0..N_SEQUENCES).collect();
-        let mut shuffled = order.clone();
+        let in_order: Vec<usize> = (0..N_SEQUENCES).collect();
+        let mut shuffled = in_order.clone();
         for i in (1..shuffled.len()).rev() {
             shuffled.swap(i, draws.below(i + 1));
         }
-        let alone = ask(bench, &dir, &sequences, &order, BATCH_SIZES[0], read)?;
-        let others = BATCH_SIZES[1..].iter().map(|size| (&order, *size));
-        for (order, size) in others.chain([(&shuffled, 64)]) {
-            let answers = ask(bench, &dir, &sequences, order, size, read)?;
-            let is_shuffled = order[0] != 0 || order[1] != 1;
-            for (i, (answer, alone)) in answers.iter().zip(&alone).enumerate() {
-                let result = match answer == alone {
+        let in_order = Order {
+            name: "in order",
+            indices: in_order,
+        };
+        let shuffled = Order {
+            name: "shuffled",
+            indices: shuffled,
+        };
+        let predict = |order: &Order, batch_size| {
+            predictions(bench, &dir, &sequences, order, batch_size)
+                .map(|predictions| predictions.iter().map(reader.read).collect::<Vec<Value>>())
+        };
+        let alone = predict(&in_order, BATCH_SIZES[0])?;
+        let others = BATCH_SIZES[1..].iter().map(|size| (&in_order, *size));
+        for (order, batch_size) in others.chain([(&shuffled, 64)]) {
+            let predictions = predict(order, batch_size)?;
+            for (i, (prediction, alone)) in predictions.iter().zip(&alone).enumerate() {
+                let result = match prediction == alone {
                     true => Ok(()),
-                    false => Err(anyhow::anyhow!("{answer} and not {alone}")),
+                    false => Err(anyhow!("got {prediction}, expected {alone}")),
                 };
-                let name = format!(
-                    "{:?} in batches of {size}, shuffled {is_shuffled}",
-                    sequences[i]
-                );
+                let sequence = &sequences[i];
+                let name = format!("{sequence:?} in batches of {batch_size}, {}", order.name);
                 outcome.count(&name, result);
             }
         }
@@ -191,39 +211,31 @@ pub(super) fn same_answers(bench: &Bench) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The answers to the sequences, which are asked in this order.
-fn ask(
+/// The predictions for all sequences, which are predicted in this order.
+fn predictions(
     bench: &Bench,
     dir: &Path,
     sequences: &[String],
-    order: &[usize],
+    order: &Order,
     batch_size: usize,
-    read: Read,
 ) -> Result<Vec<Value>> {
     let file = bench.folder.join("sequences");
-    let lines: String = order
-        .iter()
-        .map(|i| format!("{}\n", sequences[*i]))
-        .collect();
-    fs::write(&file, lines)?;
-    let mut command = Command::new(&bench.s2s);
-    command
-        .arg("predict")
-        .arg(dir)
-        .args(["--json", "--file"])
-        .arg(&file);
-    command.arg(format!("--batch-size={batch_size}"));
-    quiet(&mut command);
-    let output = command.output()?;
-    succeed(&output)?;
-    let mut answers = vec![Value::Null; sequences.len()];
-    for (line, i) in String::from_utf8(output.stdout)?.lines().zip(order) {
-        answers[*i] = read(&serde_json::from_str(line).with_context(|| format!("reading {line}"))?);
+    let lines = order.indices.iter().map(|i| format!("{}\n", sequences[*i]));
+    fs::write(&file, lines.collect::<String>())?;
+    let mut predict = captured(&bench.s2s);
+    predict.arg("predict").arg(dir);
+    predict.args(["--json", "--file"]).arg(&file);
+    let output = run(predict.arg(format!("--batch-size={batch_size}")))?;
+    check_success(&output)?;
+    let mut predictions = vec![Value::Null; sequences.len()];
+    let text = String::from_utf8(output.stdout)?;
+    for (line, i) in text.lines().zip(&order.indices) {
+        predictions[*i] = serde_json::from_str(line).with_context(|| format!("reading {line}"))?;
     }
-    Ok(answers)
+    Ok(predictions)
 }
 
-/// Rates with which parameters leave what f32 can hold, sooner or later.
+/// Learning rates with which parameters overflow f32 sooner or later.
 const RATES: [&str; 8] = [
     "1e2", "1e10", "1e19", "1e25", "1e30", "1e38", "1e100", "1e300",
 ];
@@ -238,41 +250,33 @@ pub(super) fn blown_up(bench: &Bench) -> Result<Outcome> {
             "train.eval_every=1",
         ] {
             let dir = bench.fresh("diverging")?;
-            let mut command = Command::new(&bench.s2s);
-            command
-                .args(["train", "--config", "configs/tiny.toml", "--run-dir"])
-                .arg(&dir)
-                .args([
-                    format!("--set=train.learning_rate={rate}"),
-                    format!("--set={set}"),
-                ]);
-            quiet(&mut command);
-            let result = blow_up(&mut command, &dir);
+            let rate = format!("train.learning_rate={rate}");
+            let result = blow_up(&mut bench.train(&dir, [&rate, set]), &dir);
             n_diverged += usize::from(*result.as_ref().unwrap_or(&false));
-            outcome.count(&format!("rate {rate}, {set}"), result.map(|_| ()));
+            outcome.count(&format!("{rate}, {set}"), result.map(|_| ()));
         }
     }
-    outcome.note = format!("{n_diverged} diverged, the others came through");
+    outcome.note = format!("{n_diverged} diverged, the others did not");
     Ok(outcome)
 }
 
-/// Whether it diverged.
+/// Whether the run diverged.
 fn blow_up(command: &mut Command, dir: &Path) -> Result<bool> {
-    let output = command.output()?;
-    let has_diverged = end_with(&output, &[0, 4])? == 4;
+    let output = run(command)?;
+    let has_diverged = exit_code(&output, &[0, 4])? == 4;
     if has_diverged {
-        let message = String::from_utf8_lossy(&output.stderr);
+        let message = messages(&output);
         if !message.contains(" became ") || !message.contains(" at step ") {
-            bail!("it does not say what became of what: {message}");
+            bail!("the message does not name the value and the step: {message}");
         }
         let record: RunRecord = read_json(dir.join("run.json"))?;
         if record.status != RunStatus::Diverged {
-            bail!("run.json says {:?}", record.status);
+            bail!("the status in run.json is {:?}", record.status);
         }
     }
     let (params, moments) = ("params.safetensors", "moments.safetensors");
     for (name, files) in [
-        (CheckpointName::Best, &[params][..]), // only what a run goes on from has moments
+        (CheckpointName::Best, &[params][..]), // it has no moments
         (CheckpointName::Last, &[params, moments]),
     ] {
         let path = RunDir::open(dir)?.checkpoint(name);
@@ -287,7 +291,7 @@ fn blow_up(command: &mut Command, dir: &Path) -> Result<bool> {
     Ok(has_diverged)
 }
 
-/// That all numbers of a safetensors file are finite; they are of 32 bits.
+/// Checks that all numbers of a safetensors file are finite. They must have type f32.
 fn check_finite(bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct Tensor {
@@ -320,7 +324,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_are_not_finite_are_found_in_a_file() {
+    fn attention_mechanisms_are_read_from_the_message_that_lists_them() {
+        let message =
+            "error: unknown variant `?`, expected one of `additive`, `none`\n  try: `x`\n";
+        assert_eq!(listed_kinds(message), ["additive", "none"]);
+        assert!(listed_kinds("error: `x`").is_empty());
+    }
+
+    #[test]
+    fn nan_and_infinity_are_found_in_a_file() {
         let file = |number: f32| {
             let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();

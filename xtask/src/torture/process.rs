@@ -1,22 +1,37 @@
-//! Runs of `s2s`, and what two of them must have in common.
+//! Training runs as processes, and what two equal runs have in common.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use s2s_lab::process;
 use s2s_runlog::{RunDir, RunRecord, read_json};
 
 use super::Bench;
+use super::data::Data;
 
-/// What the tiny configuration is changed by.
-pub(super) type Sets = &'static [&'static str];
+/// Changes to the configuration that runs start from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    /// For every data.
+    pub(super) sets: &'static [&'static str],
+    /// For generated numbers only: a text has the sizes of its files.
+    pub(super) for_numbers: &'static [&'static str],
+}
 
-/// Seven evaluations in a fifth of a second; two of them do not fall on the end of an epoch.
-pub(super) const PLAIN: Sets = &["train.max_steps=45", "train.eval_every=7"];
+const fn setup(sets: &'static [&'static str]) -> Setup {
+    Setup {
+        sets,
+        for_numbers: &[],
+    }
+}
 
-/// With every counter running that a checkpoint has to keep.
-pub(super) const COUNTING: Sets = &[
+/// Seven evaluations in a fifth of a second; two of them are not at the end of an epoch.
+pub(super) const PLAIN: Setup = setup(&["train.max_steps=45", "train.eval_every=7"]);
+
+/// Uses every counter that a checkpoint contains.
+pub(super) const COUNTING: Setup = setup(&[
     "train.max_steps=60",
     "train.eval_every=5",
     "train.warmup_steps=25",
@@ -25,20 +40,20 @@ pub(super) const COUNTING: Sets = &[
     "model.embedding_dropout=0.3",
     "train.schedule={kind=\"plateau\", factor=0.5, patience=1}",
     "train.teacher_forcing={schedule=\"linear\", per=\"sequence\"}",
-];
+]);
 
-/// The reference kernels, which differentiate through candle.
-pub(super) const REFERENCE: Sets = &[
+/// The reference path, differentiated by candle.
+pub(super) const REFERENCE: Setup = setup(&[
     "train.max_steps=20",
     "train.eval_every=4",
     "model.kernels=reference",
-];
+]);
 
-/// Two evaluations: few system calls, of every kind.
-pub(super) const SHORT: Sets = &["train.max_steps=8", "train.eval_every=4"];
+/// Two evaluations: few system calls, but every kind of them.
+pub(super) const SHORT: Setup = setup(&["train.max_steps=8", "train.eval_every=4"]);
 
-/// What two runs of the same configuration have in common to the byte.
-const ESSENCE: [&str; 10] = [
+/// Files that two runs with the same configuration have in common, byte for byte.
+const EQUAL_FILES: [&str; 11] = [
     "checkpoints/last/params.safetensors",
     "checkpoints/last/moments.safetensors",
     "checkpoints/last/state.json",
@@ -47,31 +62,33 @@ const ESSENCE: [&str; 10] = [
     "checkpoints/best/state.json",
     "metrics.jsonl",
     "config.resolved.toml",
+    "corpus.json",
     "attention.jsonl",
     "samples.jsonl",
 ];
 
-/// The files of a run that is to be the same, and its record without times.
+/// What two runs with the same configuration have in common.
 #[derive(Debug, PartialEq)]
 pub(super) struct Essence {
-    files: Vec<Option<Vec<u8>>>, // a log may not be there
-    record: RunRecord,
+    files: Vec<Option<Vec<u8>>>, // `None`: generated numbers have no corpus.json, a log can be lost
+    record: RunRecord,           // without times
 }
 
 impl Essence {
     pub(super) fn of(dir: &Path) -> Result<Self> {
-        let files = ESSENCE.map(|name| fs::read(dir.join(name)).ok()).to_vec();
+        let files = EQUAL_FILES.map(|name| fs::read(dir.join(name)).ok());
         let mut record: RunRecord = read_json(dir.join("run.json"))?;
         record.elapsed_secs = 0.0;
+        let files = files.to_vec();
         Ok(Self { files, record })
     }
 
-    /// That a run ended as this one did, but for the logs that it says it has lost, with nothing
-    /// left of what was only for a time.
+    /// Checks that a run ended like this one, except for the logs that its record says are
+    /// incomplete, and left no temporary files.
     pub(super) fn check(&self, dir: &Path) -> Result<()> {
         let mut other = Self::of(dir)?;
         let lost = std::mem::take(&mut other.record.degraded);
-        for ((name, own), other) in ESSENCE.iter().zip(&self.files).zip(&other.files) {
+        for ((name, own), other) in EQUAL_FILES.iter().zip(&self.files).zip(&other.files) {
             let is_lost = lost.iter().any(|failure| failure.log == *name);
             if own != other && !is_lost {
                 bail!("{name} differs from that of the uninterrupted run");
@@ -80,93 +97,132 @@ impl Essence {
         if self.record != other.record {
             bail!("run.json differs from that of the uninterrupted run");
         }
-        match litter(dir)?.first() {
+        match temporary_files(dir)?.first() {
             Some(path) => bail!("{} was left behind", path.display()),
             None => Ok(()),
         }
     }
 }
 
-/// What a save leaves only when it is killed.
-fn litter(dir: &Path) -> Result<Vec<PathBuf>> {
+fn temporary_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if ending.is_some_and(|ending| ["tmp", "new", "old"].contains(&ending)) {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if extension.is_some_and(|extension| ["tmp", "new", "old"].contains(&extension)) {
             found.push(path);
         } else if path.is_dir() {
-            found.extend(litter(&path)?);
+            found.extend(temporary_files(&path)?);
         }
     }
     Ok(found)
 }
 
 impl Bench {
-    /// Starts a run in a folder, or goes on with the one that is there.
-    pub(super) fn go_on(&self, dir: &Path, sets: Sets) -> Command {
-        let mut command = Command::new(&self.s2s);
-        command.args(self.arguments(dir, sets));
-        quiet(&mut command);
+    /// Starts a run in a folder, or resumes the one in it. One thread.
+    pub(super) fn train_or_resume(&self, dir: &Path, setup: Setup) -> Command {
+        let mut command = captured(&self.s2s);
+        command.args(self.arguments(dir, setup));
         command
     }
 
-    pub(super) fn arguments(&self, dir: &Path, sets: Sets) -> Vec<String> {
-        let dir_text = dir.display().to_string();
+    pub(super) fn arguments(&self, dir: &Path, setup: Setup) -> Vec<String> {
         let mut arguments = match RunDir::open(dir) {
-            Ok(_) => vec!["resume".to_owned(), dir_text],
-            Err(_) => {
-                let mut words = ["train", "--config", "configs/tiny.toml", "--run-dir"]
-                    .map(str::to_owned)
-                    .to_vec();
-                words.push(dir_text);
-                words.extend(sets.iter().map(|set| format!("--set={set}")));
-                words
-            }
+            Ok(_) => vec!["resume".to_owned(), dir.display().to_string()],
+            Err(_) => self.train_arguments(dir, self.sets(setup)),
         };
         arguments.push("--threads=1".to_owned());
         arguments
     }
 
-    /// Trains without any disturbance.
-    pub(super) fn undisturbed(&self, dir: &Path, sets: Sets) -> Result<Essence> {
-        succeed(&self.go_on(dir, sets).output()?)?;
+    /// Starts a run in a folder with these changes to the configuration, on all cores.
+    pub(super) fn train<S: AsRef<str>>(
+        &self,
+        dir: &Path,
+        sets: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = captured(&self.s2s);
+        command.args(self.train_arguments(dir, sets));
+        command
+    }
+
+    fn train_arguments<S: AsRef<str>>(
+        &self,
+        dir: &Path,
+        sets: impl IntoIterator<Item = S>,
+    ) -> Vec<String> {
+        let config = self.data.config(&self.folder);
+        let paths = ["train", "--config"].map(str::to_owned).into_iter();
+        let paths = paths.chain([config.display().to_string(), "--run-dir".to_owned()]);
+        let paths = paths.chain([dir.display().to_string()]);
+        let sets = sets.into_iter();
+        paths
+            .chain(sets.map(|set| format!("--set={}", set.as_ref())))
+            .collect()
+    }
+
+    fn sets(&self, setup: Setup) -> impl Iterator<Item = &'static str> + use<> {
+        let for_data: &[&str] = match self.data {
+            Data::Numbers => setup.for_numbers,
+            Data::Text => &[],
+        };
+        setup.sets.iter().chain(for_data).copied()
+    }
+
+    /// Trains to the end without a disturbance.
+    pub(super) fn undisturbed(&self, dir: &Path, setup: Setup) -> Result<Essence> {
+        check_success(&run(&mut self.train_or_resume(dir, setup))?)?;
         Essence::of(dir)
     }
 
-    /// Goes on, undisturbed, and compares.
-    pub(super) fn check_resumes(&self, dir: &Path, sets: Sets, whole: &Essence) -> Result<()> {
-        succeed(&self.go_on(dir, sets).output()?).context("going on")?;
+    /// Resumes without a disturbance, and compares the result with that of an uninterrupted run.
+    pub(super) fn check_resumes(&self, dir: &Path, setup: Setup, whole: &Essence) -> Result<()> {
+        let output = run(&mut self.train_or_resume(dir, setup))?;
+        check_success(&output).context("resuming")?;
         whole.check(dir)
     }
 }
 
-/// No input, both outputs kept, and no backtraces that a message could be confused with.
-pub(super) fn quiet(command: &mut Command) {
+/// A command whose streams are captured. Its messages have no backtraces and no extra logs.
+pub(super) fn captured(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = process::command(program);
     command
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .env_remove("RUST_LOG")
         .env("RUST_BACKTRACE", "0");
+    command
 }
 
-/// That a process ended with 0.
-pub(super) fn succeed(output: &Output) -> Result<()> {
-    end_with(output, &[0]).map(|_| ())
+/// Runs a process to its end.
+pub(super) fn run(command: &mut Command) -> Result<Output> {
+    Ok(process::output(command)?)
 }
 
-/// That a process ended with one of these codes, by itself and without a panic; which one.
-pub(super) fn end_with(output: &Output, codes: &[i32]) -> Result<i32> {
-    let message = String::from_utf8_lossy(&output.stderr);
-    let last: Vec<&str> = message.lines().rev().take(4).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
+/// What a process wrote to standard error.
+pub(super) fn messages(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Checks that a process ended with exit code 0.
+pub(super) fn check_success(output: &Output) -> Result<()> {
+    exit_code(output, &[0]).map(|_| ())
+}
+
+/// The exit code of a process.
+///
+/// # Errors
+/// If it is not one of `expected`, the process was killed by a signal, or it panicked.
+pub(super) fn exit_code(output: &Output, expected: &[i32]) -> Result<i32> {
+    let message = messages(output);
+    let lines: Vec<&str> = message.lines().collect();
+    let end = lines[lines.len().saturating_sub(4)..].join(" / ");
     if message.contains("panicked") {
-        bail!("it panicked: {}", last.join(" / "));
+        bail!("it panicked: {end}");
     }
     match output.status.code() {
-        Some(code) if codes.contains(&code) => Ok(code),
-        Some(code) => bail!("exit code {code}: {}", last.join(" / ")),
+        Some(code) if expected.contains(&code) => Ok(code),
+        Some(code) => bail!("exit code {code}: {end}"),
         None => bail!("{}", output.status),
     }
 }

@@ -1,92 +1,100 @@
-//! R10: a run that is told to stop.
+//! R10: a run that receives SIGINT or SIGTERM.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Output};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use s2s_lab::process;
 use s2s_runlog::{RunRecord, RunStatus, read_json};
 
-use super::process::{Essence, Sets, end_with, succeed};
-use super::{Bench, Draws, Outcome};
+use super::process::{Essence, Setup, check_success, exit_code, messages, run};
+use super::{Bench, Outcome};
 
-const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
+#[derive(Clone, Copy)]
+struct Signal {
+    name: &'static str,
+    exit_code: i32,
+}
 
-/// Evaluations take most of the time, so that most signals come within one.
-const EVALUATING: Sets = &[
-    "train.max_steps=40",
-    "train.eval_every=5",
-    "train.eval_batch_size=4",
-    "data.val_samples=1000",
-    "data.test_samples=1000",
+const SIGNALS: [Signal; 2] = [
+    Signal {
+        name: "INT",
+        exit_code: 130,
+    },
+    Signal {
+        name: "TERM",
+        exit_code: 143,
+    },
 ];
 
-/// A step takes some seconds.
-const SLOW: Sets = &[
-    "data.max_len=400",
-    "data.min_len=400",
-    "train.batch_size=256",
-    "model.hidden=128",
-    "model.decoder=256",
-];
+/// Evaluations take most of the time, so that most signals arrive during one.
+const EVALUATING: Setup = Setup {
+    sets: &[
+        "train.max_steps=40",
+        "train.eval_every=2",
+        "train.eval_batch_size=4",
+    ],
+    for_numbers: &["data.val_samples=400", "data.test_samples=1000"],
+};
 
-/// What a run may take to stop, beside a step: writing a checkpoint and ending.
+/// A step takes seconds.
+const SLOW: Setup = Setup {
+    sets: &[
+        "train.batch_size=256",
+        "model.hidden=1024",
+        "model.decoder=2048",
+    ],
+    for_numbers: &[],
+};
+
+/// The maximum time from a signal to the end of the process, beyond a step: writing a checkpoint.
 const LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) fn once(bench: &Bench) -> Result<Outcome> {
     let started = Instant::now();
     let whole = bench.undisturbed(&bench.fresh("whole")?, EVALUATING)?;
-    let lifetime = started.elapsed();
+    let duration = started.elapsed();
     let n_trials = if bench.is_exhaustive { 300 } else { 40 };
     let (mut outcome, mut slowest) = (Outcome::default(), Duration::ZERO);
     for trial in 0..n_trials {
         let dir = bench.fresh("signaled")?;
-        let mut draws = bench.draws("signal", trial);
-        let result = stop(
-            bench,
-            &dir,
-            SIGNALS[trial % 2],
-            lifetime,
-            &mut draws,
-            &whole,
-        );
+        let signal = SIGNALS[trial % 2];
+        let delay = duration.mul_f64(bench.draws("signal", trial).share());
+        let result = stop(bench, &dir, signal, delay, &whole);
         slowest = slowest.max(*result.as_ref().unwrap_or(&Duration::ZERO));
-        let name = format!(
-            "SIG{}, run {trial} of seed {}",
-            SIGNALS[trial % 2].0,
-            bench.seed
-        );
+        let name = format!("SIG{}, run {trial} of seed {}", signal.name, bench.seed);
         outcome.count(&name, result.map(|_| ()));
     }
     outcome.note = format!("the slowest took {:.2} s to end", slowest.as_secs_f64());
     Ok(outcome)
 }
 
-/// Stops a run, goes on with it, and compares. How long it took to stop.
+/// Stops a run by a signal some time after its first step, resumes it, and compares. Returns the time
+/// from the signal to the end of the process.
 fn stop(
     bench: &Bench,
     dir: &Path,
-    (signal, code): (&str, i32),
-    lifetime: Duration,
-    draws: &mut Draws,
+    signal: Signal,
+    delay: Duration,
     whole: &Essence,
 ) -> Result<Duration> {
-    let child = Started::new(bench, dir, EVALUATING)?;
-    sleep(lifetime.mul_f64(draws.share()));
+    let started = Started::new(bench, dir, EVALUATING)?;
+    sleep(delay);
     let sent = Instant::now();
-    child.send(signal)?;
-    let output = child.wait()?;
+    started.send(signal)?;
+    let output = started.wait()?;
     let took = sent.elapsed();
-    if end_with(&output, &[0, code])? == code {
-        let message = String::from_utf8_lossy(&output.stderr);
-        if !message.contains("saved; to go on:") || !message.contains(" resume ") {
-            bail!("it does not say how to go on: {message}");
+    if exit_code(&output, &[0, signal.exit_code])? == signal.exit_code {
+        let message = messages(&output);
+        if !message.contains(" resume ") {
+            bail!("the message has no command to resume: {message}");
         }
         let record: RunRecord = read_json(dir.join("run.json"))?;
         if record.status != RunStatus::Interrupted {
-            bail!("run.json says {:?}", record.status);
+            bail!("the status in run.json is {:?}", record.status);
         }
     }
     if took > LIMIT {
@@ -100,69 +108,67 @@ pub(super) fn twice(bench: &Bench) -> Result<Outcome> {
     let n_trials = if bench.is_exhaustive { 20 } else { 6 };
     let mut outcome = Outcome::default();
     for trial in 0..n_trials {
-        let (signal, code) = SIGNALS[trial % 2];
+        let signal = SIGNALS[trial % 2];
         let dir = bench.fresh("signaled")?;
-        let run = || -> Result<()> {
-            let child = Started::new(bench, &dir, SLOW)?;
-            child.send(signal)?;
-            sleep(Duration::from_millis(100));
-            let sent = Instant::now();
-            child.send(signal)?;
-            let output = child.wait()?;
-            end_with(&output, &[code])?;
-            let message = String::from_utf8_lossy(&output.stderr);
-            match sent.elapsed() < LIMIT && !message.contains("saved") {
-                true => Ok(()),
-                false => bail!(
-                    "it went on for {:.1} s: {message}",
-                    sent.elapsed().as_secs_f64()
-                ),
-            }
-        };
-        outcome.count(&format!("SIG{signal}, run {trial}"), run());
+        let result = quit(bench, &dir, signal);
+        outcome.count(&format!("SIG{}, run {trial}", signal.name), result);
     }
     Ok(outcome)
 }
 
-/// A process that has come to its first step, from which on it obeys signals.
+/// Sends a second signal during a step: the process must end at once, without a save.
+fn quit(bench: &Bench, dir: &Path, signal: Signal) -> Result<()> {
+    let started = Started::new(bench, dir, SLOW)?;
+    started.send(signal)?;
+    sleep(Duration::from_millis(100));
+    let sent = Instant::now();
+    started.send(signal)?;
+    let output = started.wait()?;
+    let took = sent.elapsed();
+    exit_code(&output, &[signal.exit_code])?;
+    let message = messages(&output);
+    match took < LIMIT && !message.contains(" resume ") {
+        true => Ok(()),
+        false => bail!("it continued for {:.1} s: {message}", took.as_secs_f64()),
+    }
+}
+
+/// A process after its first step, from which on it handles signals.
 struct Started {
     child: Child,
-    talk: thread::JoinHandle<String>,
+    stderr: thread::JoinHandle<String>,
 }
 
 impl Started {
-    fn new(bench: &Bench, dir: &Path, sets: Sets) -> Result<Self> {
-        let mut child = bench.go_on(dir, sets).spawn().context("starting s2s")?;
+    fn new(bench: &Bench, dir: &Path, setup: Setup) -> Result<Self> {
+        let mut child = process::spawn(&mut bench.train_or_resume(dir, setup))?;
         let mut stderr = BufReader::new(child.stderr.take().context("standard error")?);
         let mut line = String::new();
         while !line.contains("train loss") {
             line.clear();
             if stderr.read_line(&mut line)? == 0 {
-                succeed(&child.wait_with_output()?)?;
+                check_success(&child.wait_with_output()?)?;
                 bail!("it ended before its first step");
             }
         }
-        // Somebody has to read on, or it waits.
-        let talk = thread::spawn(move || {
+        // The process would block if nobody read its messages.
+        let stderr = thread::spawn(move || {
             let mut rest = String::new();
             let _ = stderr.read_to_string(&mut rest);
             rest
         });
-        Ok(Self { child, talk })
+        Ok(Self { child, stderr })
     }
 
-    fn send(&self, signal: &str) -> Result<()> {
-        // That it has ended by then is no failure.
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill")
-            .args([&format!("-{signal}"), &pid])
-            .output();
-        status.context("starting kill").map(|_| ())
+    fn send(&self, signal: Signal) -> Result<()> {
+        // It is not a failure if the process has already ended.
+        let (signal, pid) = (format!("-{}", signal.name), self.child.id().to_string());
+        run(process::command("kill").args([signal, pid])).map(|_| ())
     }
 
     fn wait(self) -> Result<Output> {
         let mut output = self.child.wait_with_output()?;
-        output.stderr = self.talk.join().unwrap_or_default().into_bytes();
+        output.stderr = self.stderr.join().unwrap_or_default().into_bytes();
         Ok(output)
     }
 }

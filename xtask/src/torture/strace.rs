@@ -1,16 +1,16 @@
-//! System calls that are watched, and those that are made to fail.
+//! System calls of a run: observed, and made to fail, by strace.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use anyhow::{Context, Result};
 
 use super::Bench;
-use super::process::{Sets, quiet, succeed};
+use super::process::{Setup, captured, check_success, run};
 
-/// The calls by which a run touches its folder.
+/// The calls by which a run accesses its folder.
 pub(super) const TOUCHING: [&str; 9] = [
     "openat",
     "write",
@@ -23,26 +23,27 @@ pub(super) const TOUCHING: [&str; 9] = [
     "flock",
 ];
 
-/// The calls by which it changes what is there.
+/// The calls by which a run changes its folder.
 pub(super) const CHANGING: [&str; 5] = ["write", "fsync", "rename", "renameat2", "mkdir"];
 
-/// A system call of a run: the n-th of its name in its thread.
+/// A system call of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) name: String,
+    /// Its position among the calls of this name in its thread, from 1.
     pub(super) number: usize,
-    /// What it has to do with, in the run folder; empty for the folder itself.
+    /// The first path in its arguments, relative to the run folder; empty for the folder itself.
     pub(super) path: String,
 }
 
-/// What is to happen at a call.
+/// What happens at a call.
 #[derive(Debug)]
 pub(super) struct Fault {
     expression: String,
 }
 
 impl Call {
-    /// In the words of strace: `signal=SIGKILL`, `error=ENOSPC`.
+    /// A fault at this call, in the syntax of strace: `signal=SIGKILL`, `error=ENOSPC`.
     pub(super) fn fault(&self, what: &str) -> Fault {
         Fault {
             expression: format!("{}:{what}:when={}", self.name, self.number),
@@ -51,60 +52,53 @@ impl Call {
 }
 
 impl Fault {
-    /// Starts a run, or goes on with it, with this fault.
-    pub(super) fn inject(&self, bench: &Bench, dir: &Path, sets: Sets) -> Result<Output> {
-        inject(bench, dir, sets, &[&self.expression])
+    /// Starts or resumes a run with this fault.
+    pub(super) fn inject(&self, bench: &Bench, dir: &Path, setup: Setup) -> Result<Output> {
+        inject(bench, dir, setup, &[&self.expression])
     }
 }
 
-/// Starts a run, or goes on with it, with these faults: `write:error=EIO:when=3`.
-pub(super) fn inject(bench: &Bench, dir: &Path, sets: Sets, faults: &[&str]) -> Result<Output> {
-    let names: Vec<&str> = faults
-        .iter()
-        .filter_map(|fault| fault.split(':').next())
-        .collect();
-    let mut command = Command::new("strace");
-    command
+/// Starts or resumes a run with faults such as `write:error=EIO:when=3`.
+pub(super) fn inject(bench: &Bench, dir: &Path, setup: Setup, faults: &[&str]) -> Result<Output> {
+    let names = faults.iter().filter_map(|fault| fault.split(':').next());
+    let names = names.collect::<Vec<_>>().join(",");
+    let mut strace = captured("strace");
+    strace
         .args(["-f", "-qq", "-o", "/dev/null", "-e"])
-        .arg(format!("trace={}", names.join(",")))
+        .arg(format!("trace={names}"))
         .args(faults.iter().map(|fault| format!("--inject={fault}")))
         .arg(&bench.s2s)
-        .args(bench.arguments(dir, sets));
-    quiet(&mut command);
-    command.output().context("starting strace")
+        .args(bench.arguments(dir, setup));
+    run(&mut strace)
 }
 
-/// Why calls cannot be watched here, if so.
+/// Why calls cannot be traced here; `None` if they can.
 pub(super) fn is_missing() -> Option<String> {
-    match Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "true"])
-        .output()
-    {
+    match run(captured("strace").args(["-qq", "-o", "/dev/null", "true"])) {
         Ok(output) if output.status.success() => None,
-        Ok(_) => Some("strace may not trace here".to_owned()),
-        Err(_) => Some("there is no strace".to_owned()),
+        Ok(_) => Some("no permission to trace".to_owned()),
+        Err(_) => Some("strace is not installed".to_owned()),
     }
 }
 
-/// The calls with these names that have to do with the folder of a run, in their order.
-pub(super) fn calls(bench: &Bench, sets: Sets, names: &[&str]) -> Result<Vec<Call>> {
+/// The calls with these names that access the folder of a run, in their order.
+pub(super) fn calls(bench: &Bench, setup: Setup, names: &[&str]) -> Result<Vec<Call>> {
     let dir = bench.fresh("traced")?;
     let log = bench.folder.join("trace");
-    let mut command = Command::new("strace");
-    command
+    let mut strace = captured("strace");
+    strace
         .args(["-f", "-qq", "-y", "-s", "0", "-e"])
         .arg(format!("trace={}", names.join(",")))
         .arg("-o")
         .arg(&log)
         .arg(&bench.s2s)
-        .args(bench.arguments(&dir, sets));
-    quiet(&mut command);
-    succeed(&command.output().context("starting strace")?)?;
-    let text = fs::read_to_string(&log).context("reading what strace saw")?;
+        .args(bench.arguments(&dir, setup));
+    check_success(&run(&mut strace)?)?;
+    let text = fs::read_to_string(&log).context("reading the log of strace")?;
     Ok(parse(&text, &dir.display().to_string()))
 }
 
-/// The calls of a log whose lines read `<thread> <name>(<arguments>) = <result>`.
+/// The calls in a log with lines of the form `<thread> <name>(<arguments>) = <result>`.
 fn parse(log: &str, dir: &str) -> Vec<Call> {
     let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut calls = Vec::new();
@@ -113,7 +107,7 @@ fn parse(log: &str, dir: &str) -> Vec<Call> {
             continue;
         };
         let Some((name, arguments)) = rest.trim_start().split_once('(') else {
-            continue; // the second half of a call that another thread interrupted
+            continue; // the end of a call that another thread interrupted
         };
         let number = numbers.entry((thread, name)).or_default();
         *number += 1;
@@ -130,7 +124,7 @@ fn parse(log: &str, dir: &str) -> Vec<Call> {
             number: *number,
             path: path.to_owned(),
         };
-        // Of two threads, strace disturbs the one that comes to the number first.
+        // strace injects the fault in the first thread that reaches the number.
         if !calls
             .iter()
             .any(|other: &Call| (&other.name, other.number) == (&call.name, call.number))
@@ -146,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_numbered_by_thread_and_kept_if_they_touch_the_run() {
+    fn calls_are_numbered_per_thread_and_kept_if_they_access_the_run() {
         let log = "\
 17    write(2</dev/pts/0>, \"\"..., 5) = 5
 18    write(7</tmp/run/metrics.jsonl>, \"\"..., 5) = 5

@@ -1,46 +1,48 @@
-//! Rows whose trials are tests of the workspace: what cannot be done to a process from outside.
+//! Rows whose trials are tests of the workspace: disturbances that are not possible from outside a
+//! process.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use s2s_lab::process::{command, output};
 
-use super::{Bench, Outcome};
+use super::Outcome;
 
 /// R2.
-pub(super) fn resuming(_: &Bench) -> Result<Outcome> {
+pub(super) fn resuming() -> Result<Outcome> {
     test(&["--test", "training"], "resuming::")
 }
 
 /// R3.
-pub(super) fn power_loss(_: &Bench) -> Result<Outcome> {
+pub(super) fn power_loss() -> Result<Outcome> {
     test(&["--package", "s2s-runlog", "--lib"], "power_loss::")
 }
 
 /// R9.
-pub(super) fn diverging(_: &Bench) -> Result<Outcome> {
+pub(super) fn diverging() -> Result<Outcome> {
     test(&["--test", "training"], "diverging::")
 }
 
-/// The tests of the kernels, and of the models that are made of them, with every access of our crates
-/// checked by the address sanitizer.
-pub(super) fn sanitized(_: &Bench) -> Result<Outcome> {
+/// The tests of kernels and models with the address sanitizer, which checks every access of the
+/// workspace's crates.
+pub(super) fn sanitized() -> Result<Outcome> {
     if !cfg!(all(target_os = "linux", target_env = "gnu")) {
         return Ok(Outcome::skipped("the sanitizer is used on Linux only"));
     }
     let wrapper = Path::new("xtask/sanitize.sh").canonicalize()?;
-    // s2s-cli is there for the features of what it depends on, or candle would be built anew.
+    // s2s-cli is included for its features of candle, which would be built again without them.
     let packages = ["-p", "s2s-kernels", "-p", "s2s-model", "-p", "s2s-cli"];
     let tests = ["--lib", "--test", "parity", "--test", "model"];
-    let output = Command::new("cargo")
-        .arg("test")
-        .args(packages)
-        .args(tests)
-        .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
-        .env("ASAN_OPTIONS", "detect_leaks=0") // what is never given back is no wrong access
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo test")?;
+    let output = output(
+        command("cargo")
+            .arg("test")
+            .args(packages)
+            .args(tests)
+            .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
+            .env("ASAN_OPTIONS", "detect_leaks=0") // a leak is not a wrong access
+            .stderr(Stdio::inherit()),
+    )?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut outcome = outcome(&text);
     outcome.trials = n_passed(&text) + outcome.failures.len();
@@ -49,7 +51,7 @@ pub(super) fn sanitized(_: &Bench) -> Result<Outcome> {
             .failures
             .push(format!("cargo test: {}", output.status));
     }
-    outcome.note = "tests of kernels and models, at every instruction set of the CPU".to_owned();
+    outcome.note = "tests of kernels and models, with each instruction set of the CPU".to_owned();
     Ok(outcome)
 }
 
@@ -62,21 +64,22 @@ fn n_passed(text: &str) -> usize {
     text.lines().filter_map(passed).sum()
 }
 
-/// Runs the tests with this in their names, of the whole workspace, or cargo would build candle anew
-/// for the features of a part of it. Each says how many trials it made of itself, where they are more
-/// than one.
+/// Runs the tests whose names contain `name`. Tests with more than one trial print their number.
+///
+/// Most targets are run with the whole workspace, because a part of it has other features of candle,
+/// which would be built again.
 pub(super) fn test(target: &[&str], name: &str) -> Result<Outcome> {
     let arguments = match target {
         ["--package", ..] => target.to_vec(),
         _ => [&["--workspace"], target].concat(),
     };
-    let output = Command::new("cargo")
-        .arg("test")
-        .args(&arguments)
-        .args([name, "--", "--nocapture"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo test")?;
+    let output = output(
+        command("cargo")
+            .arg("test")
+            .args(&arguments)
+            .args([name, "--", "--nocapture"])
+            .stderr(Stdio::inherit()),
+    )?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut outcome = outcome(&text);
     let typed = format!("cargo test {} {name}", arguments.join(" "));
@@ -87,11 +90,11 @@ pub(super) fn test(target: &[&str], name: &str) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What the tests said: `torture: 12 trials`, and `test a::b ... FAILED`.
+/// The trials and failures in the output of tests: `torture: 12 trials`, `test a::b ... FAILED`.
 fn outcome(text: &str) -> Outcome {
     let mut outcome = Outcome::default();
     for line in text.lines() {
-        // A test that prints does so behind its own name.
+        // The first line that a test prints follows the name of the test.
         let counted = line.split_once("torture: ").and_then(|(_, rest)| {
             let n: usize = rest.strip_suffix(" trials")?.parse().ok()?;
             Some(n)
