@@ -18,15 +18,13 @@ struct SystemError {
 }
 
 const ERRORS: [SystemError; 2] = [
-    SystemError {
-        name: "ENOSPC",
-        message: "No space left on device",
-    },
-    SystemError {
-        name: "EIO",
-        message: "Input/output error",
-    },
+    system_error("ENOSPC", "No space left on device"),
+    system_error("EIO", "Input/output error"),
 ];
+
+const fn system_error(name: &'static str, message: &'static str) -> SystemError {
+    SystemError { name, message }
+}
 
 /// Logs that a run can do without, by the start of their paths.
 const LOGS: [&str; 6] = [

@@ -7,22 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use s2s_runlog::{CheckpointName, RunDir, read_checkpoint, write_checkpoint};
 
-use super::process::{SHORT, Setup, captured, check_success, exit_code, messages, run};
+use super::process::{SHORT, Setup, captured, check_success, exit_code, messages, run, setup};
 use super::{Bench, Outcome, data, suite};
 use crate::fuzz;
 
 /// The smallest model: its checkpoint has ten thousand bytes.
-const SMALLEST: Setup = Setup {
-    sets: &[
-        "model.embedding=2",
-        "model.hidden=2",
-        "model.decoder=2",
-        "model.attention.units=2",
-        "train.max_steps=8",
-        "train.eval_every=4",
-    ],
-    for_numbers: &[],
-};
+const SMALLEST: Setup = setup(&[
+    "model.embedding=2",
+    "model.hidden=2",
+    "model.decoder=2",
+    "model.attention.units=2",
+    "train.max_steps=8",
+    "train.eval_every=4",
+]);
 
 /// The files of the checkpoint that `resume` reads, in their order.
 const FILES: [&str; 3] = ["params.safetensors", "moments.safetensors", "state.json"];

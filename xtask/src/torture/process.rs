@@ -20,7 +20,7 @@ pub(super) struct Setup {
     pub(super) for_numbers: &'static [&'static str],
 }
 
-const fn setup(sets: &'static [&'static str]) -> Setup {
+pub(super) const fn setup(sets: &'static [&'static str]) -> Setup {
     Setup {
         sets,
         for_numbers: &[],

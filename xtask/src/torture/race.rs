@@ -9,16 +9,13 @@ use anyhow::{Result, bail};
 use s2s_lab::process;
 use s2s_runlog::RunDir;
 
-use super::process::{Setup, exit_code, messages};
+use super::process::{Setup, exit_code, messages, setup};
 use super::{Bench, Outcome};
 
 const N_PROCESSES: usize = 8;
 
 /// Long enough for all processes to start before the first one ends.
-const LONG: Setup = Setup {
-    sets: &["train.max_steps=1500", "train.eval_every=100"],
-    for_numbers: &[],
-};
+const LONG: Setup = setup(&["train.max_steps=1500", "train.eval_every=100"]);
 
 pub(super) fn one_wins(bench: &Bench) -> Result<Outcome> {
     let n_trials = if bench.is_exhaustive { 100 } else { 10 };

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use s2s_lab::process;
 use s2s_runlog::{RunRecord, RunStatus, read_json};
 
-use super::process::{Essence, Setup, check_success, exit_code, messages, run};
+use super::process::{Essence, Setup, check_success, exit_code, messages, run, setup};
 use super::{Bench, Outcome};
 
 #[derive(Clone, Copy)]
@@ -19,16 +19,11 @@ struct Signal {
     exit_code: i32,
 }
 
-const SIGNALS: [Signal; 2] = [
-    Signal {
-        name: "INT",
-        exit_code: 130,
-    },
-    Signal {
-        name: "TERM",
-        exit_code: 143,
-    },
-];
+const SIGNALS: [Signal; 2] = [signal("INT", 130), signal("TERM", 143)];
+
+const fn signal(name: &'static str, exit_code: i32) -> Signal {
+    Signal { name, exit_code }
+}
 
 /// Evaluations take most of the time, so that most signals arrive during one.
 const EVALUATING: Setup = Setup {
@@ -41,14 +36,11 @@ const EVALUATING: Setup = Setup {
 };
 
 /// A step takes seconds.
-const SLOW: Setup = Setup {
-    sets: &[
-        "train.batch_size=256",
-        "model.hidden=1024",
-        "model.decoder=2048",
-    ],
-    for_numbers: &[],
-};
+const SLOW: Setup = setup(&[
+    "train.batch_size=256",
+    "model.hidden=1024",
+    "model.decoder=2048",
+]);
 
 /// The maximum time from a signal to the end of the process, beyond a step: writing a checkpoint.
 const LIMIT: Duration = Duration::from_secs(1);
