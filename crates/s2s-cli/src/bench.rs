@@ -74,6 +74,7 @@ enum Work {
 struct Record {
     work: Work,
     kernels: &'static str,
+    device: String,
     threads: usize,
     batch: usize,
     source_len: usize,
@@ -250,6 +251,7 @@ impl Record {
         Self {
             work,
             kernels: trainer.model().kernels_name(),
+            device: runtime.device_name.clone(),
             threads: runtime.threads,
             batch: sizes.batch,
             source_len: sizes.source_len,

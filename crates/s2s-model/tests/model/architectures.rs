@@ -36,12 +36,22 @@ pub(crate) fn device() -> &'static Device {
         let name = std::env::var("S2S_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
         let device = match name.as_str() {
             "cpu" => Ok(Device::Cpu),
-            "cuda" => Device::new_cuda(0),
+            "cuda" => open_cuda(),
             "metal" => Device::new_metal(0),
             other => panic!("S2S_TEST_DEVICE must be cpu, cuda or metal, got {other}"),
         };
         device.unwrap_or_else(|error| panic!("S2S_TEST_DEVICE = {name}: {error}"))
     })
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda() -> Result<Device> {
+    s2s_kernels::cuda::open_cuda(0)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda() -> Result<Device> {
+    Device::new_cuda(0)
 }
 
 /// A tolerance for sums in single precision, ten times wider off the CPU, where products run in blocks of
