@@ -69,7 +69,7 @@ fn crates_use_only_what_the_table_allows() {
 }
 
 #[test]
-fn light_crates_are_free_of_candle() {
+fn light_crates_do_not_depend_on_candle() {
     for name in WITHOUT_CANDLE {
         let tree = cargo(&[
             "tree",
@@ -105,7 +105,7 @@ fn every_crate_has_the_lints_of_the_workspace() {
 }
 
 #[test]
-fn only_the_kernels_may_be_unsafe() {
+fn only_the_kernels_have_unsafe_code() {
     let excused = sources_with("unsafe_code");
     let elsewhere = excused
         .iter()
@@ -208,12 +208,12 @@ fn disk_accesses(text: &str) -> Vec<&'static str> {
 
 #[test]
 fn no_public_item_is_reachable_by_two_paths() {
-    // A crate's front page gives out the items of its private modules, once; never those of a public
-    // module, which have a path already, nor those of another crate.
+    // lib.rs re-exports items of private modules, but not those of a public module, which have a path
+    // already, and not those of another crate.
     for entry in fs::read_dir(top().join("crates")).unwrap() {
         let front = entry.unwrap().path().join("src/lib.rs");
         let Ok(text) = fs::read_to_string(&front) else {
-            continue; // a binary gives out nothing
+            continue; // a binary exports nothing
         };
         let named = |start: &str, end: char| -> Vec<String> {
             let lines = text.lines().filter_map(|line| line.strip_prefix(start));
@@ -233,9 +233,8 @@ fn no_public_item_is_reachable_by_two_paths() {
 }
 
 #[test]
-fn the_top_holds_nothing_but_what_belongs_there() {
-    // What git does not track (a target folder, runs) is nobody's business; without git, or outside
-    // a repository, there is nothing to look at.
+fn the_top_has_only_known_files_and_folders() {
+    // Only files in the git index count. Without git or outside a repository, nothing is checked.
     let git = Command::new("git")
         .arg("ls-files")
         .current_dir(top())
@@ -252,7 +251,7 @@ fn the_top_holds_nothing_but_what_belongs_there() {
     assert_eq!(strange, None);
 }
 
-/// Every crate of the workspace with all that it depends on, for building and testing too.
+/// Every crate of the workspace with its dependencies, including those of builds and tests.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
@@ -267,7 +266,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// All crates that the table leads to from this one.
+/// All crates that the table allows for this one.
 fn reachable(name: &str) -> BTreeSet<&'static str> {
     let direct = USES.iter().find(|(other, _)| *other == name).unwrap().1;
     let further = direct.iter().flat_map(|used| reachable(used));
@@ -307,7 +306,7 @@ fn folder(name: &str) -> PathBuf {
     }
 }
 
-/// What cargo prints; it asks no registry, since these tests were built without one just before.
+/// The output of cargo. Offline, because these tests have just been built.
 fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(arguments)

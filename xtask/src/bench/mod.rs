@@ -37,7 +37,7 @@ use crate::release;
 #[command(after_help = "\
 Examples:
   cargo xtask bench
-  cargo xtask bench --torch .venv/bin/python      # scripts/torch_peer.py says what to install
+  cargo xtask bench --torch .venv/bin/python      # scripts/torch_peer.py lists its requirements
   cargo xtask bench --only notebook-step --n 3
   cargo xtask bench --only scaling --only overhead
 

@@ -96,14 +96,17 @@ pub(super) fn at_system_calls(bench: &Bench) -> Result<Outcome> {
         .rposition(makes_resumable)
         .map_or(0, |index| index + 1);
     let others = start.split_off(n_start);
-    let mut outcome = Outcome::default();
+    let (mut outcome, mut n_killed) = (Outcome::default(), 0);
     for call in start.into_iter().chain(bench.sample("calls", others, 60)) {
         let dir = bench.fresh("killed")?;
         let result = kill_at(bench, &dir, &call.fault("signal=SIGKILL"), &whole);
+        n_killed += usize::from(*result.as_ref().unwrap_or(&true));
         let Call { name, number, path } = call;
-        outcome.count(&format!("{name} number {number}, {path}"), result);
+        let trial = format!("{name} number {number}, {path}");
+        outcome.count(&trial, result.map(|_| ()));
     }
-    outcome.note = format!("of {n_calls} calls");
+    outcome.note = format!("of {n_calls} calls; {n_killed} runs were killed");
+    outcome.require(n_killed, "killed run");
     Ok(outcome)
 }
 
@@ -141,13 +144,16 @@ pub(super) fn without_swaps(bench: &Bench) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn kill_at(bench: &Bench, dir: &Path, fault: &Fault, whole: &Essence) -> Result<()> {
+/// Kills a run at a call, and resumes it. Returns whether it was killed: threads do not make the same
+/// calls in every run.
+fn kill_at(bench: &Bench, dir: &Path, fault: &Fault, whole: &Essence) -> Result<bool> {
     let output = fault.inject(bench, dir, SHORT)?;
-    // strace ends by the same signal as the run. It has an exit code if the call was never made.
-    if output.status.code().is_some() {
+    let is_killed = output.status.code().is_none(); // strace ends by the same signal as the run
+    if !is_killed {
         check_success(&output)?;
     }
-    bench.check_resumes(dir, SHORT, whole)
+    bench.check_resumes(dir, SHORT, whole)?;
+    Ok(is_killed)
 }
 
 /// Runs that are killed ten times, and the lines of their metrics.

@@ -222,6 +222,9 @@ impl Draws {
     }
 }
 
+/// The start of the note of a skipped row.
+const SKIPPED: &str = "skipped: ";
+
 /// The result of a row.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -235,8 +238,15 @@ struct Outcome {
 impl Outcome {
     fn skipped(reason: &str) -> Self {
         Self {
-            note: format!("skipped: {reason}"),
+            note: format!("{SKIPPED}{reason}"),
             ..Self::default()
+        }
+    }
+
+    /// Fails the row if the disturbance that it tests never happened.
+    fn require(&mut self, n_happened: usize, what: &str) {
+        if n_happened == 0 {
+            self.failures.push(format!("no {what}: nothing was tested"));
         }
     }
 
@@ -314,7 +324,10 @@ fn run_row(row: &Row, bench: &Bench) -> Result<Vec<Line>> {
     let line = |data: &str, trials: &dyn Fn() -> Result<Outcome>| -> Result<Line> {
         eprintln!("{}: {} {data}", row.promise, row.what);
         let started = Instant::now();
-        let outcome = trials().with_context(|| format!("{}: {}", row.promise, row.what))?;
+        let mut outcome = trials().with_context(|| format!("{}: {}", row.promise, row.what))?;
+        if !outcome.note.starts_with(SKIPPED) {
+            outcome.require(outcome.trials, "trial");
+        }
         Ok(Line {
             promise: row.promise.to_owned(),
             what: row.what.to_owned(),
@@ -406,6 +419,19 @@ mod tests {
         assert_eq!(bench(false).sample("row", all.clone(), 7), sample);
         assert_ne!(bench(false).sample("other", all.clone(), 7), sample);
         assert_eq!(bench(true).sample("row", all.clone(), 7), all);
+    }
+
+    #[test]
+    fn a_row_without_a_trial_fails_unless_it_is_skipped() {
+        let row = |trials| row("R1", "nothing", Trials::Tests(trials));
+        let lines = |row| run_row(&row, &bench(false)).unwrap();
+        let empty = lines(row(|| Ok(Outcome::default())));
+        assert_eq!(empty[0].failures, ["no trial: nothing was tested"]);
+        assert!(
+            lines(row(|| Ok(Outcome::skipped("no strace"))))[0]
+                .failures
+                .is_empty()
+        );
     }
 
     #[test]

@@ -231,6 +231,7 @@ pub(super) fn blown_up(bench: &Bench) -> Result<Outcome> {
         }
     }
     outcome.note = format!("{n_diverged} diverged, the others did not");
+    outcome.require(n_diverged, "run that diverged");
     Ok(outcome)
 }
 

@@ -50,36 +50,39 @@ pub(super) fn once(bench: &Bench) -> Result<Outcome> {
     let whole = bench.undisturbed(&bench.fresh("whole")?, EVALUATING)?;
     let duration = started.elapsed();
     let n_trials = if bench.is_exhaustive { 300 } else { 40 };
-    let (mut outcome, mut slowest) = (Outcome::default(), Duration::ZERO);
+    let (mut outcome, mut times) = (Outcome::default(), Vec::new());
     for trial in 0..n_trials {
         let dir = bench.fresh("signaled")?;
         let signal = SIGNALS[trial % 2];
         let delay = duration.mul_f64(bench.draws("signal", trial).share());
         let result = stop(bench, &dir, signal, delay, &whole);
-        slowest = slowest.max(*result.as_ref().unwrap_or(&Duration::ZERO));
+        times.extend(result.as_ref().ok().copied().flatten());
         let name = format!("SIG{}, run {trial} of seed {}", signal.name, bench.seed);
         outcome.count(&name, result.map(|_| ()));
     }
-    outcome.note = format!("the slowest took {:.2} s to end", slowest.as_secs_f64());
+    let slowest = times.iter().max().map_or(0.0, Duration::as_secs_f64);
+    outcome.note = format!("{} stopped; the slowest took {slowest:.2} s", times.len());
+    outcome.require(times.len(), "run that was stopped");
     Ok(outcome)
 }
 
 /// Stops a run by a signal some time after its first step, resumes it, and compares. Returns the time
-/// from the signal to the end of the process.
+/// from the signal to the end of the process; `None` if the run had already ended.
 fn stop(
     bench: &Bench,
     dir: &Path,
     signal: Signal,
     delay: Duration,
     whole: &Essence,
-) -> Result<Duration> {
+) -> Result<Option<Duration>> {
     let started = Started::new(bench, dir, EVALUATING)?;
     sleep(delay);
     let sent = Instant::now();
     started.send(signal)?;
     let output = started.wait()?;
     let took = sent.elapsed();
-    if exit_code(&output, &[0, signal.exit_code])? == signal.exit_code {
+    let is_stopped = exit_code(&output, &[0, signal.exit_code])? != 0;
+    if is_stopped {
         let message = messages(&output);
         if !message.contains(" resume ") {
             bail!("the message has no command to resume: {message}");
@@ -93,7 +96,7 @@ fn stop(
         bail!("it took {:.1} s to stop", took.as_secs_f64());
     }
     bench.check_resumes(dir, EVALUATING, whole)?;
-    Ok(took)
+    Ok(is_stopped.then_some(took))
 }
 
 pub(super) fn twice(bench: &Bench) -> Result<Outcome> {
