@@ -33,18 +33,21 @@ const USES: [(&str, &[&str]); 9] = [
 const WITHOUT_CANDLE: [&str; 5] = ["reverse-data", "s2s-runlog", "s2s-viz", "s2s-lab", "xtask"];
 
 /// All files and folders at the top of the repository, apart from those whose names start with a dot.
-const TOP: [&str; 13] = [
+const TOP: [&str; 16] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CITATION.cff",
     "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
+    "SECURITY.md",
     "clippy.toml",
     "configs",
     "crates",
+    "docs",
     "scripts",
     "xtask",
 ];
