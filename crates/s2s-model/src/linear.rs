@@ -40,7 +40,7 @@ impl Linear {
     /// If the last axis of `x` is not `in` wide.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut dims = x.dims().to_vec();
-        let flat = x.flatten_to(x.rank() - 2)?; // [rows, in]
+        let flat = x.flatten_to(x.rank() - 2)?.contiguous()?; // [rows, in]; CUDA multiplies no other layout
         if let Some(last) = dims.last_mut() {
             *last = self.weight.dim(1)?;
         }

@@ -85,6 +85,9 @@ impl Projection {
 
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.weight)?.broadcast_add(&self.bias)
+        // CUDA multiplies contiguous matrices only.
+        x.contiguous()?
+            .matmul(&self.weight)?
+            .broadcast_add(&self.bias)
     }
 }

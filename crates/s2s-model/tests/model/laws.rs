@@ -758,7 +758,10 @@ fn sequences_too_long_for_a_graph_are_refused_with_the_bound() -> Result<()> {
     for (source, target) in [(&long, &short), (&short, &long)] {
         let batch = Batch::new(source, target, TOKENS)?;
         let error = model.loss(&batch, &Forcing::Always).unwrap_err();
-        assert!(error.to_string().contains("4096 at most"), "{error}");
+        assert!(
+            error.to_string().contains("its maximum is 4096 tokens"),
+            "{error}"
+        );
     }
     Ok(())
 }

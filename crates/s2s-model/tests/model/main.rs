@@ -7,4 +7,5 @@ mod attention;
 mod closeness;
 mod fused;
 mod laws;
+mod operations;
 mod parity;
