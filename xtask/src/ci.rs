@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first failure
 ///
-/// Format, dependencies, advisories, clippy, docs, tests; a warning is a failure. cargo-deny, which
-/// checks the dependencies, is installed into target/tools if it is missing, which takes some
-/// minutes. Advisories are skipped if their database cannot be reached.
+/// Measured tables, format, dependencies, advisories, clippy, docs, tests; a warning is a failure.
+/// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
+/// takes some minutes. Advisories are skipped if their database cannot be reached.
 ///
 /// With --gpu, also clippy and a release build with CUDA, and a check of the Metal build. They need
 /// no GPU: scripts/cuda_env.sh finds or downloads a CUDA toolkit. The first CUDA build takes about
@@ -79,7 +79,8 @@ impl Check {
     }
 }
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
+    "tables",
     "format",
     "dependencies",
     "advisories",
@@ -91,12 +92,13 @@ const NAMES: [&str; 9] = [
     "cuda-build",
 ];
 
-const CHECKS: [Check; 6] = [
-    Check::new(NAMES[0], &["fmt", "--all", "--check"]),
+const CHECKS: [Check; 7] = [
+    Check::new(NAMES[0], &["xtask", "docs", "--check"]),
+    Check::new(NAMES[1], &["fmt", "--all", "--check"]),
     Check {
         tool: Some(DENY),
         ..Check::new(
-            NAMES[1],
+            NAMES[2],
             &[
                 "deny",
                 "--config=xtask/deny.toml",
@@ -111,19 +113,19 @@ const CHECKS: [Check; 6] = [
         tool: Some(DENY),
         needs: Some(&["deny", "--config=xtask/deny.toml", "fetch", "db"]),
         ..Check::new(
-            NAMES[2],
+            NAMES[3],
             &["deny", "--config=xtask/deny.toml", "check", "advisories"],
         )
     },
     Check::new(
-        NAMES[3],
+        NAMES[4],
         &["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"],
     ),
     Check {
         variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
-        ..Check::new(NAMES[4], &["doc", "--workspace", "--no-deps"])
+        ..Check::new(NAMES[5], &["doc", "--workspace", "--no-deps"])
     },
-    Check::new(NAMES[5], &["test", "--workspace"]),
+    Check::new(NAMES[6], &["test", "--workspace"]),
 ];
 
 const APPLE: &str = "aarch64-apple-darwin";
@@ -133,14 +135,14 @@ const GPU_CHECKS: [Check; 3] = [
     Check {
         target: Some(APPLE),
         ..Check::new(
-            NAMES[6],
+            NAMES[7],
             &["check", "-p=s2s-cli", "--features=metal", "--target", APPLE],
         )
     },
     Check {
         uses_cuda: true,
         ..Check::new(
-            NAMES[7],
+            NAMES[8],
             &[
                 "clippy",
                 "--release",
@@ -155,7 +157,7 @@ const GPU_CHECKS: [Check; 3] = [
     Check {
         uses_cuda: true,
         ..Check::new(
-            NAMES[8],
+            NAMES[9],
             &[
                 "build",
                 "--release",
@@ -349,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_printed_command_repeats_a_check() {
-        let docs = CHECKS[4];
+        let docs = CHECKS[5];
         assert_eq!(
             in_words(&docs),
             "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps"

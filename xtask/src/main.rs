@@ -13,6 +13,7 @@
 mod bench;
 mod bless;
 mod ci;
+mod docs;
 mod experiment;
 mod fuzz;
 mod release;
@@ -41,6 +42,7 @@ enum Task {
     Torture(torture::Args),
     Fuzz(fuzz::Args),
     Bless(bless::Args),
+    Docs(docs::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Task::Torture(args) => torture::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bless(args) => bless::run(&args),
+        Task::Docs(args) => docs::run(&args),
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

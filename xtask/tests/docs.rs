@@ -1,0 +1,92 @@
+//! What the documentation claims about the tree.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One mechanism, under the names that code and configurations give it.
+const NAMES: [&str; 2] = ["LocationRelative", "\"location-relative"];
+
+/// The files that declare mechanisms, and the tests and examples that list them.
+const MAY_NAME_A_MECHANISM: [&str; 6] = [
+    "crates/s2s-model/src/attention/",
+    "crates/s2s-kernels/src/attention/",
+    "crates/s2s-kernels/src/slices.rs",
+    "crates/s2s-model/src/lib.rs",
+    "crates/s2s-model/tests/",
+    "xtask/tests/docs.rs",
+];
+
+#[test]
+fn a_mechanism_is_named_only_where_extending_says() {
+    let mut strange = Vec::new();
+    for file in tracked(&["crates", "xtask"], "rs") {
+        let text = fs::read_to_string(top().join(&file)).unwrap();
+        // Unit tests at the end of a file may list mechanisms.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let is_listed = MAY_NAME_A_MECHANISM.iter().any(|may| file.starts_with(may));
+        if !is_listed && NAMES.iter().any(|name| code.contains(name)) {
+            strange.push(file);
+        }
+    }
+    assert_eq!(strange, Vec::<String>::new());
+
+    let page = fs::read_to_string(top().join("docs/extending.md")).unwrap();
+    for file in &MAY_NAME_A_MECHANISM[..4] {
+        assert!(page.contains(file), "docs/extending.md: {file}");
+    }
+}
+
+#[test]
+fn relative_links_lead_to_files() {
+    for page in tracked(&["."], "md") {
+        if page.starts_with("configs/") {
+            continue; // reports: s2s-lab's tests
+        }
+        let text = fs::read_to_string(top().join(&page)).unwrap();
+        let folder = Path::new(&page).parent().unwrap();
+        let inline = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for target in inline.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let path = folder.join(target.split('#').next().unwrap());
+            assert!(top().join(&path).exists(), "{page}: {target}");
+        }
+    }
+}
+
+#[test]
+fn front_pages_are_short() {
+    for (page, most) in [("README.md", 120), ("ARCHITECTURE.md", 150)] {
+        let lines = fs::read_to_string(top().join(page))
+            .unwrap()
+            .lines()
+            .count();
+        assert!(lines <= most, "{page} has {lines} lines, more than {most}");
+    }
+}
+
+/// Files below these folders with this extension, without target folders and runs.
+fn tracked(folders: &[&str], extension: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| top().join(folder)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "runs" {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let path = path.strip_prefix(top()).unwrap();
+                files.push(path.to_string_lossy().trim_start_matches("./").to_owned());
+            }
+        }
+    }
+    files
+}
+
+fn top() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
