@@ -61,7 +61,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     )
 }
 
-/// README.md and the pages in docs.
 fn pages() -> Result<Vec<PathBuf>> {
     let in_docs: Result<Vec<PathBuf>, _> = fs::read_dir("docs")?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -118,12 +117,7 @@ fn render(table: &Table, rows: &[usize]) -> Result<String> {
         );
         text += &line(cells);
     }
-    let Table {
-        command,
-        machine,
-        date,
-        ..
-    } = table;
+    let (command, machine, date) = (&table.command, &table.machine, &table.date);
     Ok(format!("{text}\n`{command}`; {machine}, {date}."))
 }
 

@@ -5,8 +5,9 @@
 //! ROWS ─> trials of a row, many processes each ─> Outcome ─> table, report.json
 //! ```
 //!
-//! A row tests a promise of the README. To add one, write a function `fn(&Bench) -> Result<Outcome>`
-//! and add it to [`ROWS`]. Rows that train do so on generated numbers and on text.
+//! A row tests a promise of docs/reliability.md. To add one, write a function
+//! `fn(&Bench) -> Result<Outcome>` and add it to [`ROWS`]. Rows that train do so on generated numbers
+//! and on text.
 
 mod data;
 mod disk;
