@@ -1,10 +1,10 @@
-//! A vector for each token.
+//! The embedding of tokens.
 
 use candle_core::{Result, Tensor};
 
 use crate::{Init, Scope};
 
-/// A table of token vectors: `weight` is `[V, E]`.
+/// A table with one vector per token: `weight` is `[V, E]`.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     weight: Tensor,
@@ -21,15 +21,15 @@ impl Embedding {
         })
     }
 
-    /// Tokens `[..]` (u32) to vectors `[.., E]`.
+    /// The vectors `[.., E]` of tokens `[..]` (u32).
     ///
     /// # Errors
     /// If a token lies outside the table.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         let mut dims = tokens.dims().to_vec();
         dims.push(self.weight.dim(1)?);
-        self.weight
-            .index_select(&tokens.flatten_all()?, 0)?
-            .reshape(dims)
+        // On CUDA, candle reads the ids as if they were contiguous.
+        let ids = tokens.flatten_all()?.contiguous()?;
+        self.weight.index_select(&ids, 0)?.reshape(dims)
     }
 }

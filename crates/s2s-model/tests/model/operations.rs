@@ -5,7 +5,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::{log_softmax, sigmoid, softmax};
 use rand::Rng;
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, reference};
-use s2s_model::keyed_rng;
+use s2s_model::{Embedding, Params, keyed_rng};
 
 use crate::architectures::device;
 use crate::closeness::distance;
@@ -24,6 +24,7 @@ struct Operands {
     bias: Tensor,   // [W]
     ids: Tensor,    // [B, S] (u32)
     rows: Ragged,
+    embedding: Embedding,
 }
 
 impl Operands {
@@ -34,6 +35,7 @@ impl Operands {
             let numbers: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
             Tensor::from_vec(numbers, shape, device)
         };
+        let mut params = Params::new(0, DType::F32, device);
         let ids = (0..BATCH * LEN).map(|n| (n * 5 % WIDTH) as u32).collect();
         Ok(Self {
             x: draw("x", &[BATCH, LEN, WIDTH])?,
@@ -42,6 +44,7 @@ impl Operands {
             weight: draw("weight", &[WIDTH, WIDTH])?,
             bias: draw("bias", &[WIDTH])?,
             ids: Tensor::from_vec::<_, u32>(ids, (BATCH, LEN), device)?,
+            embedding: Embedding::new(&mut params.root(), WIDTH, WIDTH)?,
             rows: Ragged::new(LENGTHS.to_vec(), LEN, DType::F32, device)?,
         })
     }
@@ -101,6 +104,11 @@ impl Operands {
             (
                 "embedding",
                 self.weight.index_select(&self.ids.flatten_all()?, 0),
+            ),
+            (
+                "embedding of a step",
+                self.embedding
+                    .forward(&self.ids.narrow(1, 2, 1)?.squeeze(1)?),
             ),
             ("argmax", x.argmax(D::Minus1)?.to_dtype(DType::F32)),
             (
