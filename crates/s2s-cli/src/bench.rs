@@ -29,14 +29,14 @@ Examples:
   s2s bench decode --batch 1 --n 100
   s2s bench data --n 1000";
 
-/// Time training steps, greedy decoding or the data
+/// Time training steps, greedy decoding or data preparation
 ///
-/// Each iteration takes a fresh batch of random sequences, all of them max_len long (those of the
-/// training set for `data`); one more warms up before. `step` is the step that `train` takes: batch, masks, forward, backward, clipping,
-/// Adam. `decode` is a whole greedy decoding by an untrained model, ended where a right answer ends,
-/// with the weights packed beforehand. `data` is what a training step does beside
-/// the model: draw a batch and make tensors of it, toss the coins of teacher forcing, count what was
-/// right. On a busy machine compare processor time on one thread.
+/// Each iteration uses a new batch of random sequences of length max_len (for `data`, batches of
+/// the training set), after one warm-up iteration. `step` is a training step as in `train`: batch,
+/// masks, forward, backward, clipping, Adam. `decode` is greedy decoding with an untrained model,
+/// stopped at the length of the target, with weights packed beforehand. `data` is the work of a
+/// training step outside the model: drawing a batch, building its tensors, teacher-forcing
+/// decisions, counting correct tokens. On a busy machine, compare CPU time on one thread.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     work: Work,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Sequences a batch [default: the configuration's for training]
+    /// Sequences per batch [default: train.batch_size]
     #[arg(long, value_name = "N", value_parser = batch_size())]
     batch: Option<NonZeroUsize>,
     /// Iterations to time
@@ -69,7 +69,7 @@ enum Work {
     Data,
 }
 
-/// What was timed, and what it took.
+/// What was timed, and the results.
 #[derive(Serialize)]
 struct Record {
     work: Work,
@@ -80,27 +80,27 @@ struct Record {
     source_len: usize,
     target_len: usize,
     n: u64,
-    /// Wall time of an iteration.
+    /// Median wall time of an iteration.
     median_ms: f64,
     min_ms: f64,
-    /// Processor time of an iteration, all threads together: the median.
+    /// Median CPU time of an iteration, summed over threads.
     cpu_ms: f64,
-    /// By the median of the wall time.
+    /// From the median wall time.
     sequences_per_s: f64,
-    /// The most memory that the process held; absent where the system does not tell.
+    /// Peak memory of the process; absent where the system does not report it.
     peak_mib: Option<f64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     speed: Option<Speed>,
 }
 
-/// How near the work came to what the core can do; of data there are no operations to count.
+/// Throughput relative to the peak of one core; absent for `data`.
 #[derive(Serialize)]
 struct Speed {
-    /// Necessary operations of an iteration, in 10⁹.
+    /// Required operations of an iteration, in 10⁹.
     gflop: f64,
-    /// Those by the processor time.
+    /// Operations divided by CPU time.
     gflops: f64,
-    /// What one core can do, measured between the iterations.
+    /// Peak of one core, measured between the iterations.
     peak_gflops: f64,
     share_of_peak: f64,
 }
@@ -112,19 +112,19 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     }
     if !matches!(args.work, Work::Data) {
         if config.data.is_text() {
-            let what = "bench draws its own sequences; leave data.folder out";
+            let what = "bench step and bench decode use synthetic data; remove data.folder";
             return Err(Usage(what.to_owned()).into());
         }
-        draw_full_lengths(&mut config);
+        use_maximum_lengths(&mut config);
     }
     let runtime = args.machine.runtime()?;
     let mut trainer = Trainer::new(config, runtime.threads, &runtime.device)?;
-    let timing = match args.work {
+    let measured = match args.work {
         Work::Step => step(&mut trainer, args.n)?,
         Work::Decode => decode(&trainer, args.n)?,
         Work::Data => data(&trainer, args.n)?,
     };
-    let record = Record::new(args.work, &trainer, &runtime, &timing);
+    let record = Record::new(args.work, &trainer, &runtime, &measured);
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
     } else {
@@ -133,8 +133,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Endless samples, each as long as they get.
-fn draw_full_lengths(config: &mut ExperimentConfig) {
+/// Sets endless samples of the maximum length.
+fn use_maximum_lengths(config: &mut ExperimentConfig) {
     let data = &mut config.data;
     data.min_len = data.max_len;
     data.train_samples = 0;
@@ -143,30 +143,30 @@ fn draw_full_lengths(config: &mut ExperimentConfig) {
     (config.train.max_steps, config.train.eval_every) = (u64::MAX, u64::MAX);
 }
 
-fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
-    Timing::measure(n, |_| {
+fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
+    Measurement::run(n, |_| {
         trainer.step()?;
         Ok(())
     })
 }
 
-fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
+fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
     let (model, data) = (trainer.model(), trainer.data());
     let mut greedy = Greedy::new(model)?;
-    Timing::measure(n, |index| {
+    Measurement::run(n, |index| {
         let padded = data.source.batch(Split::Train, index);
         let target_len = padded.target_len();
         let (ids, lengths) = (padded.source, padded.source_lengths);
         let source = Source::from_padded(ids, lengths, model.tokens())?;
-        // EOS is forbidden, and each row ended after as many tokens as its target has.
+        // EOS is disabled; each row stops after as many tokens as its target has.
         let stop = Stop::AtSourceLength {
             n_markers: 0,
             growth: target_len,
         };
-        let mut left = padded.target_lengths;
+        let mut remaining = padded.target_lengths;
         greedy.watch(&source, stop, &mut |row, _| {
-            left[row] -= 1;
-            match left[row] {
+            remaining[row] -= 1;
+            match remaining[row] {
                 0 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             }
@@ -175,11 +175,11 @@ fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
     })
 }
 
-fn data(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
+fn data(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
     let (config, data) = (trainer.config(), trainer.data());
     let tokens = trainer.model().tokens();
     let forcing = &config.train.teacher_forcing;
-    Timing::measure(n, |index| {
+    Measurement::run(n, |index| {
         let batch = to_batch(data.source.batch(Split::Train, index), tokens)?;
         let (rows, steps) = (batch.n_rows(), batch.target_len());
         let noise = Noise::new(config.seed, index);
@@ -193,21 +193,21 @@ fn data(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Timing> {
     })
 }
 
-/// The times of every iteration, in milliseconds, and what the core could have done meanwhile.
-struct Timing {
+/// Wall and CPU time of every iteration in milliseconds, and the peak of a core.
+struct Measurement {
     wall_ms: Vec<f64>,
     cpu_ms: Vec<f64>,
     peak_gflops: f64,
 }
 
-impl Timing {
-    /// Runs iteration 0 without looking at the clock, then `n` others.
-    fn measure(
+impl Measurement {
+    /// Runs iteration 0 as warm-up, then times `n` others.
+    fn run(
         n: NonZeroU64,
         mut iterate: impl FnMut(u64) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         iterate(0)?;
-        let mut timing = Self {
+        let mut measured = Self {
             wall_ms: Vec::new(),
             cpu_ms: Vec::new(),
             peak_gflops: fma_peak_gflops(),
@@ -215,16 +215,21 @@ impl Timing {
         for step in 1..=n.get() {
             let (started, spent) = (Instant::now(), usage::cpu_ms()?);
             iterate(step)?;
-            timing.cpu_ms.push(usage::cpu_ms()? - spent);
-            timing.wall_ms.push(1e3 * started.elapsed().as_secs_f64());
-            timing.peak_gflops = timing.peak_gflops.max(fma_peak_gflops());
+            measured.cpu_ms.push(usage::cpu_ms()? - spent);
+            measured.wall_ms.push(1e3 * started.elapsed().as_secs_f64());
+            measured.peak_gflops = measured.peak_gflops.max(fma_peak_gflops());
         }
-        Ok(timing)
+        Ok(measured)
     }
 }
 
 impl Record {
-    fn new(work: Work, trainer: &Trainer<Seq2Seq>, runtime: &Runtime, timing: &Timing) -> Self {
+    fn new(
+        work: Work,
+        trainer: &Trainer<Seq2Seq>,
+        runtime: &Runtime,
+        measured: &Measurement,
+    ) -> Self {
         let batch = trainer.data().source.batch(Split::Train, 0);
         let sizes = Workload {
             batch: batch.n_rows(),
@@ -239,14 +244,14 @@ impl Record {
             Work::Data => None,
         };
         let middle = |ms: &[f64]| median(ms).expect("at least one iteration was timed");
-        let (median_ms, cpu_ms) = (middle(&timing.wall_ms), middle(&timing.cpu_ms));
+        let (median_ms, cpu_ms) = (middle(&measured.wall_ms), middle(&measured.cpu_ms));
         let speed = |flops: f64| {
             let gflops = flops / 1e6 / cpu_ms;
             Speed {
                 gflop: flops / 1e9,
                 gflops,
-                peak_gflops: timing.peak_gflops,
-                share_of_peak: gflops / timing.peak_gflops,
+                peak_gflops: measured.peak_gflops,
+                share_of_peak: gflops / measured.peak_gflops,
             }
         };
         Self {
@@ -257,9 +262,13 @@ impl Record {
             batch: sizes.batch,
             source_len: sizes.source_len,
             target_len: sizes.target_len,
-            n: timing.wall_ms.len() as u64,
+            n: measured.wall_ms.len() as u64,
             median_ms,
-            min_ms: timing.wall_ms.iter().copied().fold(f64::INFINITY, f64::min),
+            min_ms: measured
+                .wall_ms
+                .iter()
+                .copied()
+                .fold(f64::INFINITY, f64::min),
             cpu_ms,
             sequences_per_s: 1e3 * sizes.batch as f64 / median_ms,
             peak_mib: usage::peak_mib(),
@@ -281,8 +290,8 @@ fn table(record: &Record) -> Table {
             format!("{}, {}", record.kernels, record.threads),
         ),
         ("median", format!("{:.3} ms", record.median_ms)),
-        ("least", format!("{:.3} ms", record.min_ms)),
-        ("processor", format!("{:.3} ms", record.cpu_ms)),
+        ("minimum", format!("{:.3} ms", record.min_ms)),
+        ("CPU time", format!("{:.3} ms", record.cpu_ms)),
         (
             "throughput",
             format!("{:.0} sequences/s", record.sequences_per_s),
@@ -291,10 +300,13 @@ fn table(record: &Record) -> Table {
     ];
     if let Some(speed) = &record.speed {
         rows.extend([
-            ("necessary", format!("{:.3} GFLOP", speed.gflop)),
-            ("done", format!("{:.1} GFLOP/s", speed.gflops)),
-            ("possible", format!("{:.1} GFLOP/s", speed.peak_gflops)),
-            ("share", format!("{:.1} %", 100.0 * speed.share_of_peak)),
+            ("required", format!("{:.3} GFLOP", speed.gflop)),
+            ("achieved", format!("{:.1} GFLOP/s", speed.gflops)),
+            ("peak", format!("{:.1} GFLOP/s", speed.peak_gflops)),
+            (
+                "share of peak",
+                format!("{:.1} %", 100.0 * speed.share_of_peak),
+            ),
         ]);
     }
     let title = match record.work {

@@ -1,4 +1,4 @@
-//! The trained model that `eval` and `predict` ask for.
+//! Loads the trained model for `eval` and `predict`.
 
 use std::path::PathBuf;
 
@@ -15,19 +15,19 @@ pub(crate) struct CheckpointArgs {
     /// Folder of the run
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Parameters to use: those with the lowest validation loss, or the latest
+    /// Parameters to use: lowest validation loss (best) or latest (last)
     #[arg(
         long,
         value_name = "WHICH",
         default_value = "best",
-        value_parser = PossibleValuesParser::new(["best", "last"]).map(|name| named(&name))
+        value_parser = PossibleValuesParser::new(["best", "last"]).map(|name| checkpoint_name(&name))
     )]
     checkpoint: CheckpointName,
     #[command(flatten)]
     machine: MachineArgs,
 }
 
-/// A model with what it was trained by.
+/// A trained model with its run.
 pub(crate) struct Loaded {
     pub(crate) dir: RunDir,
     pub(crate) model: Seq2Seq,
@@ -76,7 +76,7 @@ impl CheckpointArgs {
     }
 }
 
-fn named(name: &str) -> CheckpointName {
+fn checkpoint_name(name: &str) -> CheckpointName {
     match name {
         "last" => CheckpointName::Last,
         _ => CheckpointName::Best,

@@ -10,11 +10,11 @@ const EXAMPLES: &str = "\
 Example:
   s2s completions bash > ~/.local/share/bash-completion/completions/s2s";
 
-/// Print a script that completes commands and flags
+/// Print a shell completion script
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Shell to complete in
+    /// Shell
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -1,4 +1,4 @@
-//! `s2s config`, and the options that make a configuration.
+//! `s2s config`, and the options that define a configuration.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
 Examples:
-  s2s config > mine.toml                           every key, with its default
+  s2s config > mine.toml                           all keys with their defaults
   s2s config --config mine.toml --set train.epochs=5";
 
-/// The largest file that is kept as it was given; larger ones are refused when they are read.
+/// Maximum size of a configuration file.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Print the resolved configuration
 ///
-/// That is the defaults, the file over them, and each --set over both, as TOML.
+/// The output is TOML: the defaults, overridden by the file, then by each --set.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -27,13 +27,13 @@ pub(crate) struct Args {
 
 #[derive(clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// Configuration file; it needs to hold only what differs from the defaults
+    /// Configuration file; only needs the keys that differ from the defaults
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Sets one key over the file, such as train.epochs=5; may be repeated
+    /// Override one key, such as train.epochs=5; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The same as --set seed=N
+    /// Same as --set seed=N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     seed: Option<u64>,
 }
@@ -45,7 +45,7 @@ impl ConfigArgs {
         load_config(self.config.as_deref(), &sets)
     }
 
-    /// The text of the file, empty without one.
+    /// The text of the configuration file; empty without one.
     pub(crate) fn given(&self) -> s2s_runlog::Result<String> {
         match &self.config {
             Some(path) => {

@@ -1,11 +1,11 @@
-//! `s2s data`: the samples that a configuration asks for.
+//! `s2s data`.
 
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Subcommand, ValueHint};
 use reverse_data::{BatchSource, Split, Token, corpus_paths};
-use s2s_runlog::Draft;
+use s2s_runlog::{Draft, exists};
 use s2s_train::open_data;
 
 use crate::config::ConfigArgs;
@@ -27,7 +27,7 @@ const SHOW_EXAMPLES: &str = "\
 Example:
   s2s data show --split val -n 3 --set data.task=odds-first";
 
-/// Look at the samples of a configuration, or write them to files
+/// Print the samples of a configuration, or export them to files
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -41,42 +41,43 @@ enum Action {
     Show(Show),
 }
 
-/// Write samples as parallel text: train.src, train.trg, dev.src, dev.trg, test.src, test.trg
+/// Export samples as parallel text: train.src, train.trg, dev.src, dev.trg, test.src, test.trg
 ///
-/// Line i of a .trg file is the target of line i of its .src file; tokens stand between spaces. Each
-/// file appears under its name once it is whole. `data.folder` reads such a folder.
+/// Line i of a .trg file is the target of line i of its .src file; tokens are separated by spaces.
+/// Each file appears under its name only when it is complete. Train on such a folder with
+/// data.folder.
 #[derive(clap::Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
 struct Export {
-    /// Folder of the files
+    /// Output folder
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
-    /// Samples to write
+    /// Split to export
     #[arg(
         long,
         default_value = "all",
         value_parser = PossibleValuesParser::new(["train", "dev", "test", "all"]).map(|name| splits(&name))
     )]
     split: &'static [Split],
-    /// Replaces files that are there
+    /// Replace existing files
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// Print a few samples: source, tab, target
+/// Print samples, one per line: source, tab, target
 #[derive(clap::Args)]
 #[command(after_help = SHOW_EXAMPLES)]
 struct Show {
-    /// Samples to print
+    /// Split to print
     #[arg(
         long,
         default_value = "train",
         value_parser = PossibleValuesParser::new(["train", "val", "test"]).try_map(|name| name.parse::<Split>())
     )]
     split: Split,
-    /// How many
+    /// Number of samples
     #[arg(short, value_name = "N", default_value_t = 10)]
     n: u64,
     #[command(flatten)]
@@ -103,19 +104,18 @@ fn export(args: &Export, ui: &Ui) -> anyhow::Result<u8> {
     let data = open_data(&args.config.load()?)?.source;
     for &split in args.split {
         if data.n_samples(split).is_none() {
-            let what = "the training samples never end: set data.train_samples, or export another \
-                        --split";
+            let what = "the training split is endless (data.train_samples is 0); set \
+                        data.train_samples or choose another --split";
             return Err(Usage(what.to_owned()).into());
         }
-        if let Some(path) = corpus_paths(&args.dir, split)
-            .iter()
-            .find(|path| path.symlink_metadata().is_ok() && !args.force)
-        {
-            let what = format!(
-                "{} exists, and nothing was written; --force replaces it",
-                path.display()
-            );
-            return Err(Usage(what).into());
+        for path in corpus_paths(&args.dir, split) {
+            if !args.force && exists(&path)? {
+                let what = format!(
+                    "{} already exists; nothing was written; use --force to replace it",
+                    path.display()
+                );
+                return Err(Usage(what).into());
+            }
         }
     }
     for &split in args.split {
@@ -126,7 +126,7 @@ fn export(args: &Export, ui: &Ui) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Writes the pair of files of a split, sample by sample.
+/// Writes the source and target file of a split.
 fn write(data: &dyn BatchSource, split: Split, dir: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let paths = corpus_paths(dir, split);
     let [mut sources, mut targets] = [Draft::create(&paths[0])?, Draft::create(&paths[1])?];

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use s2s_lab::{Plan, run_experiment, summary, write_report};
 
-use crate::failure::{Stuck, Usage};
+use crate::failure::{Hinted, Usage};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -36,9 +36,9 @@ Output in the folder of the experiment:
 
 /// Train a grid of configurations over several seeds and compare them in a report
 ///
-/// The file lists the configurations (cells), the seeds, and what to plot and tabulate. Each run is a
-/// process of its own. Finished runs are skipped and interrupted runs are resumed, so the same command
-/// continues an experiment. Nothing is ever deleted.
+/// The file lists the configurations (cells), the seeds, and what to plot and tabulate. Each run is
+/// a process of its own. Finished runs are skipped and interrupted runs are resumed, so the same
+/// command continues an experiment. Nothing is ever deleted.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -57,7 +57,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let folder = folder.unwrap_or_else(|| Plan::default_folder(&args.file));
     let plan = Plan::read(&args.file, folder).map_err(explain)?;
     let s2s = std::env::current_exe().context("cannot find the executable of this process")?;
-    let report = run_experiment(plan, &s2s, args.jobs, &|event| ui.talk(event)).map_err(explain)?;
+    let report =
+        run_experiment(plan, &s2s, args.jobs, &|event| ui.message(event)).map_err(explain)?;
     let path = write_report(&report).map_err(explain)?;
     ui.data(&format!(
         "{}\nreport: {}\n",
@@ -71,9 +72,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 fn explain(error: s2s_lab::Error) -> anyhow::Error {
     match (error.is_usage(), error.hint()) {
         (true, _) => Usage(error.to_string()).into(),
-        (false, Some(hint)) => Stuck {
+        (false, Some(hint)) => Hinted {
             what: error.to_string(),
-            next: hint.to_owned(),
+            hint: hint.to_owned(),
         }
         .into(),
         (false, None) => error.into(),

@@ -1,4 +1,4 @@
-//! What a failed command says, and the exit code it ends with.
+//! Error messages and exit codes.
 //!
 //! ```text
 //! error: what went wrong
@@ -23,22 +23,20 @@ const CHECKPOINT: u8 = 3;
 const DIVERGED: u8 = 4;
 const BUSY: u8 = 5;
 
-/// Wrong usage that only shows once a command runs.
+/// A usage error that is detected after the arguments are parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// Something that cannot be done yet, and what to do before.
+/// An error with a hint.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
-pub(crate) struct Stuck {
+pub(crate) struct Hinted {
     pub(crate) what: String,
-    pub(crate) next: String,
+    pub(crate) hint: String,
 }
 
-/// Shows an error, and returns the exit code of its kind.
-///
-/// That nobody reads any further is no failure.
+/// Prints an error and returns its exit code. A closed pipe on standard output is not an error.
 pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
     if is_closed_pipe(error) {
         return 0;
@@ -50,18 +48,18 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
     }) = config_error(error)
     {
         for problem in problems {
-            ui.talk(invalid(problem, text, ui));
+            ui.message(render_problem(problem, text, ui));
         }
-        let is_of_run = file
+        let is_resolved = file
             .as_ref()
             .is_some_and(|path| path.ends_with("config.resolved.toml"));
-        ui.talk(format!(
+        ui.message(format!(
             "  try: {}",
-            if is_of_run { RESTORE } else { START }
+            if is_resolved { RESTORE } else { START }
         ));
         return USAGE;
     }
-    let (code, hint) = judge(error);
+    let (code, hint) = classify(error);
     let label = console::style("error").red().bold().for_stderr();
     let mut lines = format!("{label}: {error}");
     for cause in error.chain().skip(1) {
@@ -70,7 +68,7 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
     if let Some(hint) = hint {
         lines += &format!("\n  try: {hint}");
     }
-    ui.talk(lines);
+    ui.message(lines);
     code
 }
 
@@ -93,13 +91,13 @@ fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
     }
 }
 
-/// The exit code of an error, and what to do about it where its message does not say.
-fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
+/// The exit code of an error, and a hint if its message does not contain one.
+fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
     if error.is::<Usage>() {
         return (USAGE, None);
     }
-    if let Some(stuck) = error.downcast_ref::<Stuck>() {
-        return (OTHER, Some(stuck.next.clone()));
+    if let Some(error) = error.downcast_ref::<Hinted>() {
+        return (OTHER, Some(error.hint.clone()));
     }
     if let Some(error) = error.downcast_ref::<DeviceError>() {
         return (USAGE, Some(error.remedy().to_owned()));
@@ -108,133 +106,142 @@ fn judge(error: &anyhow::Error) -> (u8, Option<String>) {
         return (USAGE, Some(START.to_owned()));
     }
     if let Some(error) = run_log_error(error) {
-        return judge_run_log(error);
+        return classify_run_log(error);
     }
     match error.downcast_ref::<Error>() {
         Some(Error::Checkpoint { path, .. }) => {
             let run = path.parent().and_then(Path::parent).unwrap_or(path);
             let config = quote(&run.join("config.resolved.toml"));
             let hint = format!(
-                "restore {config}, if it is another than the run was made with, or train anew in \
-                 another folder; `s2s eval --allow-nonfinite` takes numbers that are not finite"
+                "restore the original {config}, or start a new run; \
+                 `s2s eval --allow-nonfinite` accepts values that are not finite"
             );
             (CHECKPOINT, Some(hint))
         }
         Some(Error::Corpus(_)) => {
-            let hint = "a folder with train.src, train.trg, dev.src, dev.trg, test.src and test.trg, \
-                        such as `s2s data export` writes";
+            let hint = "set data.folder to a folder with train.src, train.trg, dev.src, dev.trg, \
+                        test.src and test.trg; `s2s data export` writes an example";
             (OTHER, Some(hint.to_owned()))
         }
         Some(Error::CorpusChanged { .. }) => {
-            let hint = "put the file back as it was, or train anew in another folder";
+            let hint = "restore the original file, or start a new run";
             (OTHER, Some(hint.to_owned()))
         }
         Some(Error::OutOfMemory(_)) => (OTHER, Some(LESS_MEMORY.to_owned())),
         Some(Error::Thread(_)) => (OTHER, Some(FEWER_THREADS.to_owned())),
-        Some(Error::Data(error)) => (OTHER, Some(judge_data(error))),
+        Some(Error::Data(error)) => (OTHER, Some(data_hint(error))),
         Some(Error::Diverged { .. }) => {
-            let hint = "another run with a lower rate, such as --set train.learning_rate=1e-4";
+            let hint =
+                "a new run with a lower learning rate, such as --set train.learning_rate=1e-4";
             (DIVERGED, Some(hint.to_owned()))
         }
-        _ => (
-            OTHER,
-            Some("the same command with -v, which says more".to_owned()),
-        ),
+        _ => (OTHER, error.downcast_ref().and_then(io_hint)),
     }
 }
 
-/// What to do where the system gives no more of them.
-pub(crate) const FEWER_THREADS: &str = "fewer --threads: each reserves 256 MiB of the addresses that `ulimit -v` allows, and counts for \
-     `ulimit -u`";
+/// Hint for a failed read of the input or write to standard output.
+fn io_hint(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => "free disk space, or redirect the output to another disk",
+        io::ErrorKind::IsADirectory => "the path of a regular file",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
 
-/// What to do where the memory of a GPU is too small.
-const LESS_MEMORY: &str = "a new run with a lower train.batch_size, train.eval_batch_size or data.max_len, or with \
-     smaller sizes in [model]; `eval` and `predict` take --batch-size; `resume --device cpu` \
-     continues this run from its last checkpoint";
+/// Hint if the system cannot start more threads.
+pub(crate) const FEWER_THREADS: &str = "fewer --threads: each one reserves 256 MiB of address space (see `ulimit -v`) and counts \
+     toward the limit of `ulimit -u`";
 
-/// Where a configuration begins.
+/// Hint if the memory of a GPU is too small.
+const LESS_MEMORY: &str = "a new run with a lower train.batch_size or train.eval_batch_size, shorter sequences, or \
+     smaller sizes in [model]; a lower --batch-size for `eval` and `predict`; `resume --device cpu` \
+     to continue this run from its last checkpoint";
+
+/// Hint for an invalid configuration.
 const START: &str = "`s2s config > mine.toml` writes a file to start from";
 
-/// What to do about one that a run keeps.
-const RESTORE: &str = "put back the file that the run was made with, or use the s2s that made it";
+/// Hint for an invalid configuration in a run folder.
+const RESTORE: &str =
+    "restore the original config.resolved.toml, or use the version of s2s that created the run";
 
-fn judge_run_log(error: &RunLogError) -> (u8, Option<String>) {
+fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
     let resume = |path: &Path| format!("`{} resume {}`", program(), quote(path));
     let (code, hint) = match error {
         RunLogError::Exists { path } => {
             let hint = match RunDir::open(path) {
                 Ok(_) => format!(
-                    "{} to go on with its run, or another --run-dir",
+                    "{} to resume that run, or choose another --run-dir",
                     resume(path)
                 ),
-                Err(_) => "another --run-dir, which is empty or does not exist".to_owned(),
+                Err(_) => "another --run-dir that is empty or does not exist".to_owned(),
             };
             (USAGE, hint)
         }
         RunLogError::NoRun { .. } | RunLogError::NotARun { .. } => {
-            let hint = "give a folder that `s2s train` made, or make one with --run-dir";
+            let hint = "the folder of a run that `s2s train` created";
             (USAGE, hint.to_owned())
         }
         RunLogError::NoCheckpoint { .. } => {
-            let hint = "`s2s resume` if the run has not ended yet, or train anew in another folder";
+            let hint = "`s2s resume` if the run is not finished, or start a new run";
             (CHECKPOINT, hint.to_owned())
         }
         RunLogError::Damaged { .. } => {
-            let hint = "`eval` and `predict` take --checkpoint best or --checkpoint last";
+            let hint = "the other checkpoint of the run: `eval` and `predict` accept --checkpoint best \
+                        or --checkpoint last";
             (CHECKPOINT, hint.to_owned())
         }
         RunLogError::Busy { .. } => return (BUSY, None),
         RunLogError::Write { .. } => {
-            let hint = "make it writable, or make room; `s2s resume` then goes on with a run from \
-                        its last checkpoint";
+            let hint = "free disk space or fix the permissions, then `s2s resume` continues the run \
+                        from its last checkpoint";
             (OTHER, hint.to_owned())
         }
         RunLogError::Read { path, .. } => {
             let hint = format!(
-                "`ls -ld {}` shows whether it is there, and to whom",
+                "`ls -ld {}` shows whether it exists and who owns it",
                 quote(path)
             );
             (OTHER, hint)
         }
         RunLogError::Line { path, line, .. } => {
-            let hint = format!("`sed -i {line}d {}` leaves that line out", quote(path));
+            let hint = format!("`sed -i {line}d {}` deletes that line", quote(path));
             (OTHER, hint)
         }
         RunLogError::Json { path, .. }
         | RunLogError::NotRegular { path, .. }
         | RunLogError::TooLarge { path, .. } => {
             let hint = format!(
-                "put back what stood there, or move it away: `mv {0} {0}.bad`",
+                "restore the original, or move it away: `mv {0} {0}.bad`",
                 quote(path)
             );
             (OTHER, hint)
         }
         RunLogError::Lock { .. } => {
             let hint =
-                "a --run-dir on a disk of this machine: not every network file system has locks";
+                "a --run-dir on a local disk; some network file systems do not support locks";
             (OTHER, hint.to_owned())
         }
-        _ => (
-            OTHER,
-            "the same command with -v, which says more".to_owned(),
-        ),
+        _ => return (OTHER, None),
     };
     (code, Some(hint))
 }
 
-/// What to do about a text that cannot be learned from.
-fn judge_data(error: &DataError) -> String {
+/// Hint for invalid data.
+fn data_hint(error: &DataError) -> String {
     match error {
         DataError::Line { path, line, .. } => {
             format!("`sed -n {line}p {}` shows the line", quote(path))
         }
-        DataError::NumberOfLines { path, .. } => format!("`wc -l {}` counts them", quote(path)),
+        DataError::NumberOfLines { path, .. } => {
+            format!("`wc -l {}` counts the lines", quote(path))
+        }
         DataError::LineCounts {
             source_path,
             target_path,
             ..
         } => format!(
-            "`paste {} {}` shows where they part",
+            "`paste {} {}` shows where the files differ",
             quote(source_path),
             quote(target_path)
         ),
@@ -242,14 +249,14 @@ fn judge_data(error: &DataError) -> String {
     }
 }
 
-/// One thing that is wrong with a configuration: with the lines around it on a terminal, and on
-/// one line elsewhere.
-fn invalid(problem: &ConfigProblem, text: &str, ui: &Ui) -> String {
+/// Formats a configuration problem: with the surrounding lines on a terminal, otherwise on one
+/// line.
+fn render_problem(problem: &ConfigProblem, text: &str, ui: &Ui) -> String {
     let plain = || format!("error: {problem}");
     let (s2s_train::Origin::File(path), Some(span)) = (&problem.origin, &problem.span) else {
         return plain();
     };
-    if !ui.is_watched() {
+    if !ui.is_terminal() {
         return plain();
     }
     let diagnostic = Diagnostic {
@@ -271,7 +278,7 @@ fn invalid(problem: &ConfigProblem, text: &str, ui: &Ui) -> String {
     }
 }
 
-/// A problem as miette wants it.
+/// A configuration problem in the form that miette renders.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("{message}")]
 struct Diagnostic {

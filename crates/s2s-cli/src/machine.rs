@@ -1,4 +1,4 @@
-//! Where and by what tensors are computed.
+//! Device, threads and batch size.
 
 use std::num::NonZeroUsize;
 
@@ -6,23 +6,23 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use s2s_train::{Runtime, open_device};
 
 use crate::STACK_BYTES;
-use crate::failure::{FEWER_THREADS, Stuck};
+use crate::failure::{FEWER_THREADS, Hinted};
 
-/// Larger batches are slips of the keyboard, and would ask for more memory than there is.
+/// Larger batches are most likely typing errors and would exhaust memory.
 const MAX_BATCH: u64 = 1 << 16;
 
 #[derive(clap::Args)]
 pub(crate) struct MachineArgs {
-    /// Threads to compute with [default: all cores]; no result depends on it
+    /// Number of threads [default: all cores]; does not affect results
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
-    /// Where to compute: cpu, cuda, cuda:N or metal
+    /// Device: cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }
 
 impl MachineArgs {
-    /// Opens the device, and bounds the threads of this process: to be called once.
+    /// Opens the device and sets up the thread pool. Must be called only once per process.
     pub(crate) fn runtime(&self) -> anyhow::Result<Runtime> {
         let device = open_device(&self.device)?;
         let threads = self
@@ -33,9 +33,9 @@ impl MachineArgs {
             .thread_name(|index| format!("worker {index}"))
             .stack_size(STACK_BYTES)
             .build_global()
-            .map_err(|error| Stuck {
-                what: format!("cannot start {threads} threads to compute with: {error}"),
-                next: FEWER_THREADS.to_owned(),
+            .map_err(|error| Hinted {
+                what: format!("cannot start {threads} worker threads: {error}"),
+                hint: FEWER_THREADS.to_owned(),
             })?;
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
         Ok(Runtime {
@@ -47,7 +47,7 @@ impl MachineArgs {
     }
 }
 
-/// How many sequences are computed together.
+/// Parses a batch size.
 pub(crate) fn batch_size() -> impl TypedValueParser<Value = NonZeroUsize> {
     RangedU64ValueParser::<usize>::new()
         .range(1..=MAX_BATCH)

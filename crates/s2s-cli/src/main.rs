@@ -1,6 +1,6 @@
 //! The command line of s2s: train, resume, evaluate, predict, plot.
 //!
-//! Standard output is data, standard error is talk; [`ui`] alone writes to either.
+//! Standard output carries data, standard error carries messages; only [`ui`] writes to them.
 
 mod bench;
 mod checkpoint;
@@ -31,36 +31,37 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::ui::Ui;
 
-/// Weights, gradients and activations in large pages.
+/// Allocates weights, gradients and activations in large pages.
 #[global_allocator]
 static ALLOCATOR: s2s_kernels::LargePages = s2s_kernels::LargePages;
 
-/// Of every thread that may hold a graph: the system's stacks are small.
+/// Stack size of threads that may hold an autograd graph, for which the system's default is too
+/// small.
 const STACK_BYTES: usize = s2s_model::REFERENCE_STACK_BYTES;
 
 const EXAMPLES: &str = "\
 Examples:
-  s2s train                            learn to reverse sequences, with the default configuration
-  s2s predict runs/default-seed0 3 1 4 ask it
-  s2s resume runs/default-seed0        go on after Ctrl-C
+  s2s train                            train with the default configuration
+  s2s predict runs/default-seed0 3 1 4 run the trained model
+  s2s resume runs/default-seed0        resume after Ctrl-C
 
 Exit codes:
-  0  done
-  1  a file, a line of input or something else failed
-  2  wrong usage or configuration
-  3  the checkpoint is missing, damaged or of another shape
+  0  success
+  1  other failures, such as an unreadable file or an invalid line of input
+  2  invalid usage or configuration
+  3  the checkpoint is missing, damaged or does not match the run
   4  training diverged
-  5  another process works in the run folder
-  130, 143  stopped by Ctrl-C or by SIGTERM; `resume` goes on";
+  5  another process is using the run folder
+  130, 143  stopped by Ctrl-C or SIGTERM; `resume` continues the run";
 
-/// Trains sequence-to-sequence models with attention to reverse sequences, and the like.
+/// Train sequence-to-sequence models with attention on synthetic tasks or parallel text
 ///
-/// Results go to standard output, everything else to standard error. NO_COLOR, CLICOLOR and
-/// RUST_LOG are obeyed.
+/// Results go to standard output, everything else to standard error. Respects NO_COLOR, CLICOLOR
+/// and RUST_LOG.
 #[derive(Parser)]
 #[command(name = "s2s", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
-    /// Say more; twice for still more
+    /// More output (-vv for debug)
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
     #[command(subcommand)]
@@ -100,12 +101,12 @@ fn main() -> ExitCode {
     };
     let code = result.unwrap_or_else(|error| failure::report(&error, &ui));
     if let Some(mib) = usage::peak_mib().filter(|_| verbosity > 1) {
-        ui.talk(format!("{mib:.1} MiB of memory at most"));
+        ui.message(format!("peak memory {mib:.1} MiB"));
     }
     ExitCode::from(code)
 }
 
-/// The exit code of a command.
+/// Runs a command and returns its exit code.
 fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
     s2s_kernels::instruction_set().map_err(anyhow::Error::msg)?; // S2S_SIMD may be invalid
     match command {

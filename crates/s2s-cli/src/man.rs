@@ -10,7 +10,7 @@ const EXAMPLES: &str = "\
 Example:
   s2s man > s2s.1 && man ./s2s.1";
 
-/// Print the manual: a page on s2s, then one on each command
+/// Print the manual pages: s2s, then each command
 #[derive(clap::Args)]
 #[command(hide = true, after_help = EXAMPLES)]
 pub(crate) struct Args {}

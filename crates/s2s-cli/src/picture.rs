@@ -1,4 +1,4 @@
-//! Pictures of a run, from its records.
+//! Draws the plots of a run from its records.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,30 @@ use s2s_viz::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::failure::Stuck;
+use crate::failure::Hinted;
 use crate::shell::{program, quote};
 
-/// Longer sequences are not drawn: their cells could not be told apart.
+/// Longer sequences are not drawn: their cells would be too small.
 const MAX_TOKENS: usize = 128;
 
-/// Evaluations whose attention stands side by side.
-const N_MOMENTS: usize = 6;
+/// Number of evaluations shown side by side.
+const N_EVALUATIONS: usize = 6;
 
-/// Draws the curves and heatmaps of a run into its `plots` folder. The run may be under way.
+/// Draws the curves and heatmaps of a run into its `plots` folder. The run may still be training.
 pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     let metrics = || records::<MetricsRecord>(dir.metrics());
     if metrics()?.is_empty() {
-        return Err(Stuck {
+        return Err(Hinted {
             what: format!(
-                "nothing to draw: run {} has not been evaluated yet",
+                "nothing to plot: run {} has no evaluation yet",
                 dir.path().display()
             ),
-            next: format!("`{} resume {}`", program(), quote(dir.path())),
+            hint: format!("`{} resume {}`", program(), quote(dir.path())),
         }
         .into());
     }
     let _lock = dir.lock_plots()?;
-    let metrics = metrics()?; // again: with the lock, whoever reads last draws last
+    let metrics = metrics()?; // read again under the lock, so that the newest records are drawn last
     let mut figures = vec![
         ("loss", loss_plot(&metrics).draw()?),
         ("accuracy", accuracy_plot(&metrics).draw()?),
@@ -49,7 +49,7 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     }
     let probes = drawable(records(dir.attention())?);
     if !probes.is_empty() {
-        let sheet = HeatmapGrid::over_training(&probes, N_MOMENTS)?;
+        let sheet = HeatmapGrid::over_training(&probes, N_EVALUATIONS)?;
         figures.push(("attention-over-training", sheet.draw()?));
     }
 
@@ -85,7 +85,7 @@ fn write(dir: &RunDir, name: &str, figure: &Figure) -> Result<[PathBuf; 2]> {
     Ok([svg, png])
 }
 
-/// The paths of what was drawn and can be found, in order of their names.
+/// The paths of all plots in the folder, sorted by name.
 pub(crate) fn drawn(dir: &RunDir) -> Vec<PathBuf> {
     let names = list_folder(dir.plots()).unwrap_or_default().into_iter();
     let mut paths: Vec<PathBuf> = names.map(|name| dir.plots().join(name)).collect();
@@ -106,7 +106,7 @@ pub(crate) fn attention(record: &AttentionRecord) -> Option<Picture> {
     })
 }
 
-/// The records of a file; none if the run has not come to writing it.
+/// The records of a file; empty if it does not exist yet.
 pub(crate) fn records<T: DeserializeOwned>(path: PathBuf) -> Result<Vec<T>> {
     match read_lines(path) {
         Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

@@ -11,9 +11,9 @@ const EXAMPLES: &str = "\
 Example:
   s2s plot runs/default-seed0";
 
-/// Draw the plots of a run again, from its records
+/// Redraw the plots of a run
 ///
-/// Works while the run goes on, too. The paths of the plots are printed.
+/// Prints the paths of the plots. Also works during training.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

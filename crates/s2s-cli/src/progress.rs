@@ -1,4 +1,4 @@
-//! How far training is: a bar on a terminal, and a line for each evaluation.
+//! Training progress: a bar on a terminal, and a line for each evaluation.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use s2s_train::{EvalEvent, Flow, Observer, Result, StepRecord, Tally};
 
 use crate::ui::Ui;
 
-/// Tells the user about steps and evaluations.
+/// Shows steps and evaluations to the user.
 pub(crate) struct Progress<'a> {
     ui: &'a Ui,
     tally: Tally, // since the last evaluation
@@ -15,9 +15,9 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// For a run of `total_steps`, of which some are done.
+    /// Starts the display for a run of `total_steps` steps, of which `steps_done` are done.
     pub(crate) fn start(ui: &'a Ui, steps_done: u64, total_steps: u64) -> Self {
-        ui.talk(row(COLUMNS.map(|(name, _)| name.to_owned())));
+        ui.message(row(COLUMNS.map(|(name, _)| name.to_owned())));
         ui.show_bar(steps_done, total_steps);
         Self {
             ui,
@@ -50,7 +50,7 @@ impl Observer for Progress<'_> {
     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
         let metrics = event.metrics;
         let epoch = metrics.epoch.map(|epoch| format!("{epoch:.2}"));
-        self.ui.talk(row([
+        self.ui.message(row([
             metrics.step.to_string(),
             epoch.unwrap_or_else(|| "-".to_owned()),
             format!("{:.4}", metrics.train_loss),
@@ -66,7 +66,7 @@ impl Observer for Progress<'_> {
     }
 }
 
-/// The columns of the lines that evaluations write.
+/// Titles and widths of the columns of evaluation lines.
 const COLUMNS: [(&str, usize); 9] = [
     ("step", 6),
     ("epoch", 6),

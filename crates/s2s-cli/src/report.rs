@@ -1,4 +1,4 @@
-//! What a finished run says at its end.
+//! The report of a finished run.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use crate::eval;
 use crate::picture::{drawn, records};
 use crate::shell::{program, quote};
 
-/// The end token, as records write it.
+/// The end token in records.
 const END: &str = "</s>";
 
-/// Tokens of a sequence at most: more of them are no line to be read.
+/// Maximum number of tokens shown of a sequence.
 const MAX_SHOWN: usize = 40;
 
-/// The mark before a source, where it has one.
+/// The start marker of a source in records.
 const START: &str = "<s>";
 
-/// How the run ended, its figures on the test split, predictions, plots, and what to try next.
+/// How the run ended, its test metrics, predictions, plots and next commands.
 pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let samples: Vec<AttentionRecord> = records(dir.samples())?;
     let ending = match record.status {
@@ -30,11 +30,11 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let figures = test.map_or_else(String::new, |test| eval::table(test).text());
     let (program, run) = (program(), quote(dir.path()));
     Ok(format!(
-        "\n{ending} at step {} after {}; the parameters with the lowest validation loss:\n\n\
+        "\n{ending} at step {} after {}; test results of the best checkpoint:\n\n\
          {figures}\n\
          predictions:\n{}\n\
          plots:\n{}\n\
-         try next:\n  {program} predict {run} {}\n  tensorboard --logdir {run}\n",
+         next steps:\n  {program} predict {run} {}\n  tensorboard --logdir {run}\n",
         record.step,
         duration(record.elapsed_secs),
         predictions(&samples),
@@ -53,7 +53,8 @@ fn duration(secs: f64) -> String {
     }
 }
 
-/// A line each: source, prediction with what is wrong in brackets, and what was expected if so.
+/// One line per sample: source, prediction with wrong tokens in brackets, and the reference if
+/// wrong.
 fn predictions(samples: &[AttentionRecord]) -> String {
     let sources: Vec<String> = samples
         .iter()
@@ -62,10 +63,10 @@ fn predictions(samples: &[AttentionRecord]) -> String {
     let width = sources.iter().map(String::len).max().unwrap_or(0);
     let line = |(sample, source): (&AttentionRecord, &String)| {
         let (verdict, expected) = if sample.is_exact {
-            (style("right").green(), String::new())
+            (style("correct").green(), String::new())
         } else {
             (
-                style("wrong").red(),
+                style("wrong  ").red(),
                 format!("  expected {}", shortened(&sample.target)),
             )
         };
@@ -77,8 +78,8 @@ fn predictions(samples: &[AttentionRecord]) -> String {
     samples.iter().zip(&sources).map(line).collect()
 }
 
-/// The predicted tokens, those in brackets that are not what stands there in the reference. The
-/// end is left out where it is right, and dots stand for one that never came.
+/// The predicted tokens, with those that differ from the reference in brackets. A correct end token
+/// is omitted; `[...]` marks a missing one.
 fn marked(sample: &AttentionRecord) -> String {
     let mut expected = sample.target.iter().map(String::as_str).chain([END]);
     let mut words = Vec::new();
@@ -95,7 +96,7 @@ fn marked(sample: &AttentionRecord) -> String {
     shortened(&words)
 }
 
-/// The beginning of a sequence, and how much more there is.
+/// The first tokens of a sequence and the number of the remaining ones.
 fn shortened(words: &[String]) -> String {
     match words.get(..MAX_SHOWN) {
         Some(shown) if words.len() > MAX_SHOWN => {
@@ -105,8 +106,8 @@ fn shortened(words: &[String]) -> String {
     }
 }
 
-/// The longest of the sources that the model got right, or else of all, to be typed: its beginning, if
-/// it is long.
+/// Arguments for an example of `predict`: the longest correctly predicted source, or else the
+/// longest source, truncated.
 fn example(samples: &[AttentionRecord]) -> String {
     let longest = samples
         .iter()
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_the_reference_is_marked() {
+    fn wrong_tokens_are_marked() {
         console::set_colors_enabled(false);
         for (prediction, shown) in [
             ("4 1 3 </s>", "4 1 3"),
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn long_sequences_are_shown_and_typed_by_their_beginning() {
+    fn long_sequences_are_truncated() {
         let long = AttentionRecord {
             source: vec!["7".to_owned(); 500],
             ..sample("")
@@ -163,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn markers_are_not_typed() {
+    fn markers_are_not_part_of_the_example() {
         assert_eq!(example(&[sample("")]), "3 1 4");
         assert_eq!(example(&[]), "");
     }
 
     #[test]
-    fn durations_of_a_minute_or_more_have_minutes() {
+    fn long_durations_are_in_minutes() {
         assert_eq!(duration(59.94), "59.9 s");
         assert_eq!(duration(61.0), "1 min 1 s");
     }

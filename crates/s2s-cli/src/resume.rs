@@ -13,10 +13,10 @@ const EXAMPLES: &str = "\
 Example:
   s2s resume runs/default-seed0";
 
-/// Go on with a run that was stopped, or show the report of one that is finished
+/// Resume an interrupted run
 ///
-/// A resumed run ends with the very bytes of an uninterrupted one. Steps after the last checkpoint
-/// are done again.
+/// A resumed run ends with the same bytes as an uninterrupted one. Steps after the last checkpoint
+/// are repeated. For a finished run, prints its report.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -30,27 +30,25 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
     if let Some(record) = finished(&dir) {
-        // It may have been stopped between its last record and the last of its plots.
+        // The process may have been killed before all plots were drawn.
         if let Err(error) = picture::draw(&dir) {
-            ui.talk(format!("warning: plots are missing: {error:#}"));
+            ui.message(format!("warning: plots are missing: {error:#}"));
         }
-        session::tell_failures(&record, ui);
-        ui.talk(format!(
-            "run {} is finished: nothing to resume",
-            dir.path().display()
-        ));
+        session::warn_degraded(&record, ui);
+        ui.message(format!("run {} is already finished", dir.path().display()));
         ui.data(&report::of(&dir, &record)?)?;
         return Ok(0);
     }
     let runtime = args.machine.runtime()?;
     let run = Run::resume(&args.dir, &runtime)?;
-    for reason in run.passed_over() {
-        ui.talk(format!("passed over: {reason}"));
+    for reason in run.rejected() {
+        ui.message(format!("warning: {reason}; resuming from another copy"));
     }
     session::run(run, &runtime, ui)
 }
 
-/// What became of the run, if it came to its end. A record that cannot be read is written anew.
+/// The record of the run if it is finished. An unreadable record counts as unfinished and is
+/// rewritten.
 fn finished(dir: &RunDir) -> Option<RunRecord> {
     let record: RunRecord = read_json(dir.run()).ok()?;
     record.test.is_some().then_some(record)

@@ -1,4 +1,4 @@
-//! What `train` and `resume` share: a run from its folder to its report.
+//! Training from an open run to its report, shared by `train` and `resume`.
 
 use console::style;
 use reverse_data::Vocabulary;
@@ -11,10 +11,10 @@ use crate::signals::Signals;
 use crate::ui::Ui;
 use crate::{picture, report};
 
-/// Trains until the end or until a signal, and reports. Returns the exit code.
+/// Trains to the end or until a signal, and prints the report. Returns the exit code.
 pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8> {
     let mut signals = Signals::catch(ui)?;
-    ui.talk(introduction(&run, runtime));
+    ui.message(header(&run, runtime));
     let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
     let mut progress = Progress::start(ui, done, total);
     let result = run.train(&mut [&mut progress, &mut signals], picture::attention);
@@ -29,10 +29,10 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
         let reason = format!("{error:#}");
         run.note_failure(&mut record, LogFailure { log, step, reason })?;
     }
-    tell_failures(&record, ui);
+    warn_degraded(&record, ui);
     if record.status == RunStatus::Interrupted {
-        ui.talk(format!(
-            "stopped at step {} of {total}, saved; to go on:\n  {} resume {}",
+        ui.message(format!(
+            "saved at step {} of {total}; to resume:\n  {} resume {}",
             record.step,
             program(),
             quote(dir.path()),
@@ -43,24 +43,24 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
     Ok(0)
 }
 
-/// What is missing beside the run itself, if something is.
-pub(crate) fn tell_failures(record: &RunRecord, ui: &Ui) {
+/// Warns about logs or plots that are incomplete.
+pub(crate) fn warn_degraded(record: &RunRecord, ui: &Ui) {
     for LogFailure { log, step, reason } in &record.degraded {
         let label = style("warning").yellow().bold().for_stderr();
-        ui.talk(format!(
-            "{label}: the run is degraded: {log} lacks something since step {step}\n  \
+        ui.message(format!(
+            "{label}: {log}: incomplete since step {step}; the run itself is not affected\n  \
              caused by: {reason}"
         ));
     }
 }
 
-/// What is trained, on what, by what, and where.
-fn introduction(run: &Run, runtime: &Runtime) -> String {
+/// The lines that describe a run when training starts.
+fn header(run: &Run, runtime: &Runtime) -> String {
     let trainer = run.trainer();
     let (config, step) = (trainer.config(), trainer.state().step);
     let from = match step {
         0 => String::new(),
-        step => format!(", from step {step} on"),
+        step => format!(", resumed at step {step}"),
     };
     let source = &trainer.data().source;
     let report = source.report().to_string();
@@ -69,9 +69,9 @@ fn introduction(run: &Run, runtime: &Runtime) -> String {
          data    {}, seed {}\n\
          {}\n\
          model   {} parameters\n\
-         by      {}, {} kernels, {}",
+         device  {}, {} kernels, {}",
         run.dir().path().display(),
-        samples(config, source.vocabulary()),
+        describe_data(config, source.vocabulary()),
         config.seed,
         indent(&report),
         trainer.model().params().n_elements(),
@@ -84,8 +84,8 @@ fn introduction(run: &Run, runtime: &Runtime) -> String {
     )
 }
 
-/// What is drawn, or read.
-fn samples(config: &ExperimentConfig, vocabulary: &Vocabulary) -> String {
+/// Describes the data.
+fn describe_data(config: &ExperimentConfig, vocabulary: &Vocabulary) -> String {
     let data = &config.data;
     if data.is_text() {
         let (folder, n_words) = (data.folder.display(), vocabulary.words().count());

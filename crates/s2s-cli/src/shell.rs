@@ -1,14 +1,14 @@
-//! Command lines that can be pasted.
+//! Command lines that can be pasted into a shell.
 
 use std::path::Path;
 
-/// The name that this program was called by.
+/// The name under which this program was called.
 pub(crate) fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_else(|| "s2s".into());
     quote(Path::new(&name))
 }
 
-/// A path as a word of a shell: of bash, where it is no text.
+/// Quotes a path for the shell; paths that are not UTF-8 need bash.
 pub(crate) fn quote(path: &Path) -> String {
     let Some(text) = path.to_str() else {
         let bytes = path.as_os_str().as_encoded_bytes();
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_a_shell_would_split_are_quoted() {
+    fn special_characters_are_quoted() {
         for (path, word) in [
             ("runs/default-seed0", "runs/default-seed0"),
             ("my runs/a", "'my runs/a'"),
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_path_that_is_no_text_is_escaped() {
+    fn a_path_that_is_not_utf8_is_escaped() {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(OsStr::from_bytes(b"a\xff'b"));

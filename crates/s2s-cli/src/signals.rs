@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: once to save and stop, twice to stop at once.
+//! Ctrl-C and SIGTERM: the first signal saves and stops, the second one quits at once.
 
 use std::io;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use signal_hook::flag;
 
 use crate::ui::Ui;
 
-/// Stops the run after the step, or within the evaluation, during which a signal comes.
+/// Interrupts the run after the current step or evaluation batch once a signal has arrived.
 pub(crate) struct Signals<'a> {
     received: Arc<AtomicUsize>,
     ui: &'a Ui,
-    is_told: bool,
+    is_announced: bool,
 }
 
 impl<'a> Signals<'a> {
-    /// From here on, the first signal is noted and the second ends the process.
+    /// Installs the handlers: the first signal is recorded, the second one ends the process.
     pub(crate) fn catch(ui: &'a Ui) -> io::Result<Self> {
         let is_second = Arc::new(AtomicBool::new(false));
         let received = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal arms what the second one finds.
+            // The order matters: the first signal must find the flag unset.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_second))?;
             flag::register(signal, Arc::clone(&is_second))?;
             flag::register_usize(signal, Arc::clone(&received), signal as usize)?;
@@ -31,16 +31,16 @@ impl<'a> Signals<'a> {
         Ok(Self {
             received,
             ui,
-            is_told: false,
+            is_announced: false,
         })
     }
 
-    /// Whether to stop.
+    /// Whether a signal has arrived.
     pub(crate) fn is_received(&self) -> bool {
         self.received.load(Ordering::SeqCst) != 0
     }
 
-    /// The exit code of a process that the noted signal ended.
+    /// The exit code for the received signal.
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.received.load(Ordering::SeqCst) as u8
     }
@@ -49,9 +49,10 @@ impl<'a> Signals<'a> {
         if !self.is_received() {
             return Flow::Continue;
         }
-        if !self.is_told {
-            self.ui.talk("stopping; once more to stop at once");
-            self.is_told = true;
+        if !self.is_announced {
+            self.ui
+                .message("Saving and stopping. Press Ctrl-C again to quit now.");
+            self.is_announced = true;
         }
         Flow::Interrupt
     }

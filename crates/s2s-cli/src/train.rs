@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use s2s_runlog::Error as RunLogError;
+use s2s_runlog::{Error as RunLogError, exists};
 use s2s_train::{Error, ExperimentConfig, Result, Run, Runtime};
 
 use crate::config::ConfigArgs;
@@ -18,15 +18,15 @@ Examples:
 
 /// Train a model
 ///
-/// The run gets a folder with its configuration, metrics, TensorBoard log, checkpoints and plots.
-/// Ctrl-C saves and stops; `s2s resume` then goes on to the very bytes of an uninterrupted run. The
-/// report at the end goes to standard output.
+/// Writes configuration, metrics, TensorBoard log, checkpoints and plots to the run folder. Ctrl-C
+/// saves and stops; `s2s resume` then continues to the same bytes as an uninterrupted run. The
+/// final report goes to standard output.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Folder of the run, which must be new or empty [default: a free name in runs/]
+    /// Run folder; must be new or empty [default: an unused name in runs/]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     session::run(run, &runtime, ui)
 }
 
-/// A run under the first free name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
+/// Creates a run with the first unused name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
 fn create_named(
     file: Option<&Path>,
     config: ExperimentConfig,
@@ -56,9 +56,9 @@ fn create_named(
     let mut path = Path::new("runs").join(&name);
     let mut number = 1;
     loop {
-        if !path.exists() {
+        if !exists(&path)? {
             match Run::create(&path, config.clone(), given, runtime) {
-                // Another process was faster.
+                // Another process has just taken this name.
                 Err(Error::RunLog(RunLogError::Exists { .. } | RunLogError::Busy { .. })) => {}
                 result => return result,
             }

@@ -1,7 +1,7 @@
 //! The only module that writes to the standard streams.
 //!
-//! Data go to standard output, talk to standard error: above the progress bar, where there is one.
-//! Standard error may be closed or full, and that is no reason to fail.
+//! Data go to standard output, messages to standard error, above the progress bar if there is one.
+//! Failures to write to standard error are ignored.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How wide lines may be where there is no terminal to ask.
+/// Line width without a terminal.
 const DEFAULT_WIDTH: usize = 100;
 
 /// The streams, and a progress bar that is hidden until [`Ui::show_bar`].
@@ -24,7 +24,7 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    /// Sets up logging to standard error as well: warnings, or more if asked for.
+    /// Also sets up logging to standard error: warnings by default, more with `verbosity`.
     pub(crate) fn start(verbosity: u8) -> Self {
         let ui = Self {
             bar: ProgressBar::hidden(),
@@ -48,7 +48,7 @@ impl Ui {
         ui
     }
 
-    /// Writes data, at once.
+    /// Writes data and flushes.
     pub(crate) fn data(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout
@@ -57,37 +57,37 @@ impl Ui {
             .context("cannot write to standard output")
     }
 
-    /// Writes a line, or lines, for a person to read.
-    pub(crate) fn talk(&self, text: impl Display) {
+    /// Writes a message of one or more lines to standard error.
+    pub(crate) fn message(&self, text: impl Display) {
         self.bar
             .suspend(|| writeln!(io::stderr(), "{text}"))
             .unwrap_or_default();
     }
 
-    /// Whether somebody sees standard error as it is written.
-    pub(crate) fn is_watched(&self) -> bool {
+    /// Whether standard error is a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
         io::stderr().is_terminal()
     }
 
-    /// Columns of standard error.
+    /// Width of standard error in columns.
     pub(crate) fn width(&self) -> usize {
         let size = Term::stderr().size_checked();
         size.map_or(DEFAULT_WIDTH, |(_, columns)| usize::from(columns))
     }
 
-    /// Shows the progress bar on a terminal, `done` steps of `total` long.
+    /// Shows the progress bar on a terminal at `done` of `total` steps.
     pub(crate) fn show_bar(&self, done: u64, total: u64) {
         self.show("{pos}/{len}", done, total);
     }
 
-    /// Shows the progress bar on a terminal, for work of `total` parts that say nothing to a user.
+    /// Shows the progress bar on a terminal in percent of `total` units.
     pub(crate) fn show_percent_bar(&self, total: u64) {
         self.show("{percent} %", 0, total);
     }
 
-    fn show(&self, how_far: &str, done: u64, total: u64) {
+    fn show(&self, counter: &str, done: u64, total: u64) {
         let style = ProgressStyle::with_template(&format!(
-            "{{bar:24.cyan/black.bright}} {how_far}  {{msg}}  {{eta}} left"
+            "{{bar:24.cyan/black.bright}} {counter}  {{msg}}  {{eta}} left"
         ));
         self.bar.set_style(
             style
@@ -101,7 +101,7 @@ impl Ui {
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
-    /// Moves the progress bar, if it is to be seen.
+    /// Updates the progress bar if it is visible.
     pub(crate) fn move_bar(&self, done: u64, message: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(message());
@@ -109,13 +109,13 @@ impl Ui {
         }
     }
 
-    /// Takes the progress bar away.
+    /// Removes the progress bar.
     pub(crate) fn hide_bar(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// For log lines.
+/// Log lines go to standard error above the progress bar.
 impl MakeWriter<'_> for Ui {
     type Writer = Self;
 

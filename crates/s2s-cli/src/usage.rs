@@ -1,6 +1,6 @@
-//! What this process has used of the machine.
+//! Resource usage of this process.
 
-/// Processor time of all threads, in milliseconds.
+/// CPU time of all threads, in milliseconds.
 #[cfg(unix)]
 pub(crate) fn cpu_ms() -> anyhow::Result<f64> {
     use rustix::time::{ClockId, clock_gettime};
@@ -9,13 +9,13 @@ pub(crate) fn cpu_ms() -> anyhow::Result<f64> {
     Ok(1e3 * spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e6)
 }
 
-/// Processor time of all threads, in milliseconds.
+/// CPU time of all threads, in milliseconds.
 #[cfg(not(unix))]
 pub(crate) fn cpu_ms() -> anyhow::Result<f64> {
-    anyhow::bail!("this system does not tell the processor time of a process")
+    anyhow::bail!("CPU time is not available on this system")
 }
 
-/// The most memory that it ever held, where the system tells: on Linux.
+/// Peak memory of the process, on Linux.
 pub(crate) fn peak_mib() -> Option<f64> {
     let status = s2s_runlog::system_file("/proc/self/status")?;
     let line = status

@@ -1,6 +1,6 @@
-//! `s2s eval --lengths` as a user meets it.
+//! Black-box tests of `s2s eval --lengths`.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helper functions of tests may panic")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/tiny.toml");
 
-/// The configuration and the checkpoints of a finished run, to be copied.
+/// A finished run, to be copied.
 static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     let home = TempDir::new().unwrap();
     succeeds(&s2s(
@@ -23,7 +23,7 @@ static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     home
 });
 
-/// A folder with a run of its own.
+/// A folder with a copy of the run.
 fn home() -> TempDir {
     let home = TempDir::new().unwrap();
     copy(&TRAINED.path().join("run"), &home.path().join("run"));
@@ -83,14 +83,14 @@ fn record(home: &Path, name: &str) -> LengthsRecord {
 }
 
 #[test]
-fn each_length_has_its_figures_on_the_screen_and_in_files() {
+fn each_length_is_printed_and_written_to_files() {
     let home = home();
     let args = ["eval", "run", "--lengths", "3..6,20", "--samples", "40"];
     let output = s2s(home.path(), &args);
     let report = succeeds(&output);
     for part in [
         "until EOS",
-        "length told",
+        "oracle length",
         "95 % interval",
         "means over lengths",
         "trained",
@@ -143,7 +143,7 @@ fn each_length_has_its_figures_on_the_screen_and_in_files() {
 }
 
 #[test]
-fn threads_do_not_change_a_byte() {
+fn the_number_of_threads_does_not_change_a_byte() {
     let [one, three] = [(); 2].map(|()| home());
     let args = |threads| {
         let lengths = ["--lengths", "2,5..30", "--step", "5", "--samples", "300"];
@@ -165,7 +165,7 @@ fn threads_do_not_change_a_byte() {
 }
 
 #[test]
-fn another_evaluation_is_never_overwritten() {
+fn a_different_evaluation_is_never_overwritten() {
     let home = home();
     let eval = |args: &[&str]| s2s(home.path(), &[&["eval", "run"], args].concat());
     succeeds(&eval(&["--lengths", "3,4", "--samples", "9"]));
@@ -174,15 +174,15 @@ fn another_evaluation_is_never_overwritten() {
         &eval(&["--lengths", "3..5", "--samples", "9", "--mode", "eos"]),
         2,
         &[
-            "lengths 3..4 there, 3..5 here",
-            "mode eos and oracle there, eos here",
+            "lengths: 3..4 saved, 3..5 requested",
+            "mode: eos and oracle saved, eos requested",
             "--name",
         ],
     );
     fails(
         &eval(&["--lengths", "3,4"]),
         2,
-        &["samples 9 there, 100 here"],
+        &["samples: 9 saved, 100 requested"],
     );
     assert_eq!(
         fs::read(home.path().join("run/lengths.json")).unwrap(),
@@ -202,7 +202,7 @@ fn another_evaluation_is_never_overwritten() {
 
     let again = eval(&["--lengths", "3,4", "--samples", "9"]);
     assert!(succeeds(&again).contains("means over lengths"));
-    assert!(stderr(&again).contains("evaluated before"));
+    assert!(stderr(&again).contains("already evaluated"));
     assert_eq!(
         fs::read(home.path().join("run/lengths.json")).unwrap(),
         kept
@@ -211,23 +211,23 @@ fn another_evaluation_is_never_overwritten() {
 
 #[test]
 #[cfg(unix)]
-fn an_interrupted_evaluation_goes_on_to_the_same_bytes() {
+fn an_interrupted_evaluation_continues_to_the_same_bytes() {
     let [stopped, whole] = [(); 2].map(|()| home());
     let args = ["eval", "run", "--lengths", "60..90", "--samples", "100"];
     let mut child = command(stopped.path(), &args).spawn().unwrap();
-    let mut talk = BufReader::new(child.stderr.take().unwrap());
+    let mut messages = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    talk.read_line(&mut line).unwrap();
+    messages.read_line(&mut line).unwrap();
     assert!(line.starts_with("length 60 eos: "), "{line}");
     let kill = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();
     assert!(kill.unwrap().success());
     let mut rest = String::new();
-    talk.read_to_string(&mut rest).unwrap();
+    messages.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     assert!(
-        rest.contains("kept in run/lengths.json: the same command goes on"),
+        rest.contains("saved in run/lengths.json; run the same command to continue"),
         "{rest}"
     );
     let part = record(stopped.path(), "lengths.json");
@@ -235,12 +235,12 @@ fn an_interrupted_evaluation_goes_on_to_the_same_bytes() {
     assert!((1..62).contains(&part.rows.len()));
     assert!(!stopped.path().join("run/lengths.csv").exists());
 
-    let goes_on = s2s(stopped.path(), &args);
-    succeeds(&goes_on);
+    let resumed = s2s(stopped.path(), &args);
+    succeeds(&resumed);
     assert!(
-        !stderr(&goes_on).contains("length 60 eos"),
+        !stderr(&resumed).contains("length 60 eos"),
         "{}",
-        stderr(&goes_on)
+        stderr(&resumed)
     );
     succeeds(&s2s(whole.path(), &args));
     for file in ["lengths.json", "lengths.csv"] {
@@ -250,12 +250,17 @@ fn an_interrupted_evaluation_goes_on_to_the_same_bytes() {
     let run = RunDir::open(stopped.path().join("run")).unwrap();
     let times: Vec<LengthTiming> = read_lines(run.lengths_timing(None)).unwrap();
     let rows = record(stopped.path(), "lengths.json").rows;
-    assert_eq!(times.len(), rows.len(), "each row has its time once");
-    assert!(times.iter().zip(&rows).all(|(taken, row)| taken.is_of(row)));
+    assert_eq!(times.len(), rows.len(), "each row has one timing");
+    assert!(
+        times
+            .iter()
+            .zip(&rows)
+            .all(|(timing, row)| timing.is_of(row))
+    );
 }
 
 #[test]
-fn a_protocol_says_what_was_trained_otherwise() {
+fn a_protocol_lists_deviations_of_the_training_data() {
     let home = home();
     let args = [
         "eval",
@@ -283,9 +288,9 @@ fn a_protocol_says_what_was_trained_otherwise() {
 }
 
 #[test]
-fn lengths_that_the_split_lacks_are_named_and_left_out() {
+fn lengths_without_samples_are_reported_and_skipped() {
     let home = home();
-    // Of ten symbols, none by itself falls in the test split.
+    // The test split has no sequence of one symbol.
     let output = s2s(
         home.path(),
         &["eval", "run", "--lengths", "1,2", "--mode", "eos"],
@@ -322,7 +327,7 @@ fn mistakes_are_usage_errors() {
         ),
         (
             &["--lengths", "5", "--name", "../x"],
-            "made of a-z, 0-9 and `-`",
+            "characters of a-z, 0-9 and `-`",
         ),
         (
             &["--lengths", "5", "--protocol", "deepmind"],
@@ -353,7 +358,7 @@ fn mistakes_are_usage_errors() {
 }
 
 #[test]
-fn folders_that_cannot_be_written_to_fail_before_anything_is_evaluated() {
+fn invalid_or_busy_run_folders_fail_before_the_evaluation() {
     let home = home();
     let run = home.path().join("run");
     let args = ["eval", "run", "--lengths", "3"];

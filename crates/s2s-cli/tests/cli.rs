@@ -1,6 +1,6 @@
-//! The program as a user meets it: commands in, streams, files and exit codes out.
+//! Black-box tests of the program: commands, streams, files and exit codes.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helper functions of tests may panic")]
 
 #[cfg(unix)]
 #[path = "cli/failures.rs"]
@@ -24,10 +24,10 @@ use tempfile::TempDir;
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/tiny.toml");
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than any step of these tests takes.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A finished run for all tests that only read one, and what training it said.
+/// A finished run for all tests that only read it, and the output of its training.
 static TRAINED: LazyLock<(TempDir, Output)> = LazyLock::new(|| {
     let home = TempDir::new().unwrap();
     let output = s2s(home.path(), ["train", "--config", TINY, "--run-dir", "run"]);
@@ -39,7 +39,7 @@ fn command(home: &Path) -> Command {
     command
         .current_dir(home)
         .env_remove("RUST_LOG")
-        .env("RUST_BACKTRACE", "1") // shows in no message
+        .env("RUST_BACKTRACE", "1") // must not show in any message
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -86,7 +86,8 @@ fn succeeds(output: Output) -> String {
     stdout(&output).to_owned()
 }
 
-/// A failure with this exit code, a message with all of `parts`, and nothing on standard output.
+/// Checks the exit code, that the message contains all of `parts`, and that standard output is
+/// empty.
 #[track_caller]
 fn fails(output: &Output, expected: i32, parts: &[&str]) {
     let message = stderr(output);
@@ -115,15 +116,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the trained model says to a sequence when it is asked for nothing else.
-fn answer_to(tokens: &str) -> String {
+/// The prediction of the trained model for a single sequence.
+fn prediction_of(tokens: &str) -> String {
     let output = s2s(home_of_trained(), ["predict", "run", "--json", tokens]);
     let record: Value = serde_json::from_str(&succeeds(output)).unwrap();
     let tokens = record["prediction"].as_array().unwrap().iter();
     tokens.map(Value::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// A copy of the finished run, to be tampered with.
+/// A copy of the finished run for tests that modify it.
 fn copy_of_trained() -> (TempDir, PathBuf) {
     let home = TempDir::new().unwrap();
     let run = home.path().join("run");
@@ -131,8 +132,8 @@ fn copy_of_trained() -> (TempDir, PathBuf) {
     (home, run)
 }
 
-/// What a run of the same configuration and seed must have in common.
-fn essence(run: &Path) -> Vec<Vec<u8>> {
+/// The files that are identical in two runs of the same configuration and seed.
+fn reproducible_files(run: &Path) -> Vec<Vec<u8>> {
     [
         "checkpoints/last/params.safetensors",
         "checkpoints/last/moments.safetensors",
@@ -150,7 +151,7 @@ fn wait_until(child: &mut Child, is_done: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_done() {
         assert!(child.try_wait().unwrap().is_none(), "it ended too early");
-        assert!(started.elapsed() < PATIENCE, "it takes too long");
+        assert!(started.elapsed() < TIMEOUT, "it takes too long");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -158,7 +159,7 @@ fn wait_until(child: &mut Child, is_done: impl Fn() -> bool) {
 // Training.
 
 #[test]
-fn training_fills_the_run_folder_and_reports() {
+fn training_writes_the_run_folder_and_a_report() {
     let (home, output) = &*TRAINED;
     let report = succeeds(output.clone());
     for part in [
@@ -171,14 +172,14 @@ fn training_fills_the_run_folder_and_reports() {
     ] {
         assert!(report.contains(part), "no {part:?} in:\n{report}");
     }
-    let talk = stderr(output);
+    let messages = stderr(output);
     for part in [
         "leaks train-val 0, train-test 0, val-test 0",
         "14509 parameters",
         "fused kernels",
         "train loss  accuracy  val loss",
     ] {
-        assert!(talk.contains(part), "no {part:?} in:\n{talk}");
+        assert!(messages.contains(part), "no {part:?} in:\n{messages}");
     }
     let n_evaluations = fs::read_to_string(home.path().join("run/metrics.jsonl"))
         .unwrap()
@@ -186,11 +187,14 @@ fn training_fills_the_run_folder_and_reports() {
         .count();
     assert_eq!(n_evaluations, 6);
     assert_eq!(
-        talk.lines().filter(|line| line.contains(" %  ")).count(),
+        messages
+            .lines()
+            .filter(|line| line.contains(" %  "))
+            .count(),
         n_evaluations
     );
     assert_eq!(report.matches("  ->  ").count(), 8);
-    assert!(!talk.contains('\x1b') && !report.contains('\x1b'));
+    assert!(!messages.contains('\x1b') && !report.contains('\x1b'));
 
     let run = home.path().join("run");
     for file in [
@@ -222,7 +226,7 @@ fn training_fills_the_run_folder_and_reports() {
 }
 
 #[test]
-fn runs_without_a_name_get_the_next_free_one() {
+fn runs_without_a_name_get_the_next_unused_one() {
     let home = TempDir::new().unwrap();
     let args = [
         "train",
@@ -249,12 +253,17 @@ fn thread_count_does_not_change_a_byte() {
             run_dir.iter().chain(&["--threads", threads]),
         ));
     }
-    assert!(essence(&home.path().join("1")) == essence(&home.path().join("2")));
-    assert!(essence(&home.path().join("1")) == essence(&home_of_trained().join("run")));
+    assert!(
+        reproducible_files(&home.path().join("1")) == reproducible_files(&home.path().join("2"))
+    );
+    assert!(
+        reproducible_files(&home.path().join("1"))
+            == reproducible_files(&home_of_trained().join("run"))
+    );
 }
 
 #[test]
-fn a_run_folder_with_files_is_left_alone() {
+fn a_run_folder_with_files_is_not_changed() {
     let (home, run) = copy_of_trained();
     let before = fs::read(run.join("config.resolved.toml")).unwrap();
     let output = s2s(home.path(), ["train", "--run-dir", "run", "--seed", "5"]);
@@ -270,7 +279,7 @@ fn a_run_folder_with_files_is_left_alone() {
 }
 
 #[test]
-fn divergence_is_named_and_recorded() {
+fn divergence_is_reported_and_recorded() {
     let home = TempDir::new().unwrap();
     let rate = "train.learning_rate=1e30";
     let output = s2s(
@@ -283,9 +292,9 @@ fn divergence_is_named_and_recorded() {
         &[
             "became",
             "at step 2",
-            "the last finite figures: loss ",
+            "the last finite values were loss ",
             "gradient norm ",
-            "lower rate",
+            "lower learning rate",
         ],
     );
     let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
@@ -314,17 +323,21 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
         fails(
             &output,
             expected,
-            &["stopped at step", "saved", "s2s resume run"],
+            &[
+                "Saving and stopping. Press Ctrl-C again to quit now.",
+                "saved at step",
+                "s2s resume run",
+            ],
         );
         let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
         assert_eq!(record.status, RunStatus::Interrupted);
 
         let output = s2s(home.path(), ["resume", "run"]);
-        assert!(stderr(&output).contains(&format!("from step {} on", record.step)));
+        assert!(stderr(&output).contains(&format!("resumed at step {}", record.step)));
         assert!(succeeds(output).contains("finished at step 120"));
         let uninterrupted = home_of_trained().join("run");
         assert!(
-            essence(&home.path().join("run")) == essence(&uninterrupted),
+            reproducible_files(&home.path().join("run")) == reproducible_files(&uninterrupted),
             "{signal}"
         );
     }
@@ -346,12 +359,12 @@ fn a_killed_run_resumes_to_the_same_bytes() {
         child.wait().unwrap();
     }
     succeeds(s2s(home.path(), ["resume", "run"]));
-    assert!(essence(&run) == essence(&home_of_trained().join("run")));
+    assert!(reproducible_files(&run) == reproducible_files(&home_of_trained().join("run")));
     let left = fs::read_dir(run.join("checkpoints")).unwrap().count();
-    assert_eq!(left, 2, "nothing but best and last");
+    assert_eq!(left, 2, "only best and last");
 }
 
-/// A run that evaluates for minutes, once it comes to that.
+/// Settings with which an evaluation takes minutes.
 #[cfg(unix)]
 const EVALUATING: [&str; 6] = [
     "--set=train.eval_every=1",
@@ -362,7 +375,7 @@ const EVALUATING: [&str; 6] = [
     "--set=data.min_len=100",
 ];
 
-/// Starts it, waits for its first step, and sends it a signal as often as this.
+/// Starts a run with a long evaluation and sends a signal `times` times during it.
 #[cfg(unix)]
 fn signal_in_evaluation(home: &Path, signal: &str, times: usize) -> (Output, Duration) {
     let mut child = command(home)
@@ -376,7 +389,7 @@ fn signal_in_evaluation(home: &Path, signal: &str, times: usize) -> (Output, Dur
             names.any(|name| name.to_string_lossy().starts_with("events.out."))
         })
     });
-    std::thread::sleep(Duration::from_millis(500)); // a step
+    std::thread::sleep(Duration::from_millis(500)); // the first step
     let sent = Instant::now();
     for _ in 0..times {
         let kill = Command::new("kill")
@@ -389,10 +402,10 @@ fn signal_in_evaluation(home: &Path, signal: &str, times: usize) -> (Output, Dur
 
 #[test]
 #[cfg(unix)]
-fn a_signal_within_an_evaluation_is_obeyed_before_its_end() {
+fn a_signal_interrupts_an_evaluation() {
     let home = TempDir::new().unwrap();
     let (output, took) = signal_in_evaluation(home.path(), "INT", 1);
-    fails(&output, 130, &["saved; to go on:", "resume run"]);
+    fails(&output, 130, &["saved at step 1 of", "resume run"]);
     // The evaluation takes minutes.
     assert!(took < Duration::from_secs(20), "{took:?}");
     let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
@@ -405,16 +418,16 @@ fn a_signal_within_an_evaluation_is_obeyed_before_its_end() {
 
 #[test]
 #[cfg(unix)]
-fn a_second_signal_stops_at_once() {
+fn a_second_signal_quits_at_once() {
     let home = TempDir::new().unwrap();
-    // Many, since signals of one kind that wait for each other are one.
+    // Many, since pending signals of the same kind are merged.
     let (output, took) = signal_in_evaluation(home.path(), "TERM", 50);
     assert_eq!(code(&output), 143);
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]
-fn of_processes_that_race_for_a_folder_one_trains() {
+fn only_one_of_several_processes_trains_in_a_folder() {
     let home = TempDir::new().unwrap();
     let start = |_| {
         command(home.path())
@@ -443,11 +456,11 @@ fn of_processes_that_race_for_a_folder_one_trains() {
 }
 
 #[test]
-fn a_run_goes_on_without_its_logs_and_says_so() {
+fn a_run_continues_without_its_logs_and_warns() {
     let home = TempDir::new().unwrap();
     let run = home.path().join("run");
     let train = ["train", "--config", TINY, "--run-dir", "run"];
-    // A run that was begun, and folders where its logs belong.
+    // An interrupted run with obstacles in place of its logs.
     let mut begun = command(home.path()).args(train).spawn().unwrap();
     wait_until(&mut begun, || run.join("config.resolved.toml").exists());
     begun.kill().unwrap();
@@ -460,14 +473,14 @@ fn a_run_goes_on_without_its_logs_and_says_so() {
     fs::write(run.join("plots"), "in the way").unwrap();
 
     let output = s2s(home.path(), ["resume", "run"]);
-    let talk = stderr(&output);
+    let messages = stderr(&output);
     for part in [
-        "timing.jsonl loses records, training goes on",
-        "warning: the run is degraded: timing.jsonl",
+        "cannot write to timing.jsonl; training continues",
+        "warning: timing.jsonl: incomplete since step",
         "is a folder, not a regular file",
-        "warning: the run is degraded: plots",
+        "warning: plots: incomplete since step",
     ] {
-        assert!(talk.contains(part), "no {part:?} in:\n{talk}");
+        assert!(messages.contains(part), "no {part:?} in:\n{messages}");
     }
     succeeds(output.clone());
     let record: RunRecord = read_json(run.join("run.json")).unwrap();
@@ -478,14 +491,14 @@ fn a_run_goes_on_without_its_logs_and_says_so() {
         .map(|lost| lost.log.as_str())
         .collect();
     assert_eq!(logs, ["timing.jsonl", "plots"]);
-    assert!(essence(&run) == essence(&home_of_trained().join("run")));
+    assert!(reproducible_files(&run) == reproducible_files(&home_of_trained().join("run")));
 }
 
 #[test]
 #[cfg(unix)]
-fn a_run_that_cannot_save_fails_and_resumes_once_it_can() {
+fn a_run_that_cannot_save_fails_and_can_be_resumed_later() {
     let home = TempDir::new().unwrap();
-    // No file may be as large as the parameters, which is an error as a full disk is one.
+    // A file-size limit below the size of the parameters acts like a full disk.
     let limited = "trap '' XFSZ; ulimit -f 40; exec \"$@\"";
     let output = Command::new("sh")
         .args(["-c", limited, "sh", env!("CARGO_BIN_EXE_s2s")])
@@ -499,19 +512,19 @@ fn a_run_that_cannot_save_fails_and_resumes_once_it_can() {
         &[
             "cannot write run/checkpoints/best.new/params.safetensors",
             "caused by: File too large",
-            "try: make it writable, or make room; `s2s resume`",
+            "try: free disk space or fix the permissions, then `s2s resume`",
         ],
     );
     let run = home.path().join("run");
     assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);
     succeeds(s2s(home.path(), ["resume", "run"]));
-    assert!(essence(&run) == essence(&home_of_trained().join("run")));
+    assert!(reproducible_files(&run) == reproducible_files(&home_of_trained().join("run")));
 }
 
 #[test]
-fn training_goes_on_without_standard_error() {
+fn training_continues_without_standard_error() {
     let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
-        return; // only Linux has one
+        return; // exists only on Linux
     };
     let home = TempDir::new().unwrap();
     let child = command(home.path())
@@ -519,14 +532,17 @@ fn training_goes_on_without_standard_error() {
         .stderr(full)
         .spawn();
     assert!(child.unwrap().wait_with_output().unwrap().status.success());
-    assert!(essence(&home.path().join("run")) == essence(&home_of_trained().join("run")));
+    assert!(
+        reproducible_files(&home.path().join("run"))
+            == reproducible_files(&home_of_trained().join("run"))
+    );
 }
 
 #[test]
-fn a_finished_run_is_not_resumed_but_shown() {
+fn resuming_a_finished_run_prints_its_report() {
     let before = fs::read(home_of_trained().join("run/run.json")).unwrap();
     let output = s2s(home_of_trained(), ["resume", "run"]);
-    assert!(stderr(&output).contains("run run is finished"));
+    assert!(stderr(&output).contains("run run is already finished"));
     assert_eq!(succeeds(output), stdout(&TRAINED.1));
     assert_eq!(
         fs::read(home_of_trained().join("run/run.json")).unwrap(),
@@ -537,7 +553,7 @@ fn a_finished_run_is_not_resumed_but_shown() {
 // Using a trained model.
 
 #[test]
-fn evaluation_agrees_with_the_report_at_any_batch_size() {
+fn evaluation_agrees_with_the_report_for_any_batch_size() {
     let record: RunRecord = read_json(home_of_trained().join("run/run.json")).unwrap();
     let test = record.test.unwrap();
     for size in ["1", "7", "64"] {
@@ -556,28 +572,28 @@ fn evaluation_agrees_with_the_report_at_any_batch_size() {
 }
 
 #[test]
-fn answers_do_not_depend_on_their_company() {
+fn predictions_do_not_depend_on_the_batch() {
     let sequences: Vec<String> = (0..300)
         .map(|i| {
             let tokens = (0..1 + i % 4).map(|k| (1 + (i * 7 + k * 3) % 10).to_string());
             tokens.collect::<Vec<_>>().join(" ")
         })
         .collect();
-    let ask = |sequences: &[String], batch_size: &str| -> Vec<String> {
+    let predict = |sequences: &[String], batch_size: &str| -> Vec<String> {
         let input = sequences.join("\n");
         let args = ["predict", "run", "--json", "--batch-size", batch_size];
         let answers = succeeds(s2s_reading(home_of_trained(), &args, input.as_bytes()));
         answers.lines().map(str::to_owned).collect()
     };
-    let alone = ask(&sequences, "1");
+    let alone = predict(&sequences, "1");
     for batch_size in ["2", "7", "64", "256"] {
         assert!(
-            ask(&sequences, batch_size) == alone,
+            predict(&sequences, batch_size) == alone,
             "batches of {batch_size}"
         );
     }
     let backwards: Vec<String> = sequences.iter().rev().cloned().collect();
-    let mut answers = ask(&backwards, "64");
+    let mut answers = predict(&backwards, "64");
     answers.reverse();
     assert!(answers == alone, "in another order");
 }
@@ -594,7 +610,7 @@ fn split_and_checkpoint_can_be_chosen() {
 
 #[test]
 fn tokens_may_be_arguments_with_spaces_or_commas() {
-    let answer = answer_to("3 1") + "\n";
+    let answer = prediction_of("3 1") + "\n";
     for args in [&["3", "1"][..], &["3,1"], &["3, 1"], &["3,", "1"]] {
         let output = s2s(home_of_trained(), ["predict", "run"].iter().chain(args));
         assert_eq!(succeeds(output), answer, "{args:?}");
@@ -602,12 +618,12 @@ fn tokens_may_be_arguments_with_spaces_or_commas() {
 }
 
 #[test]
-fn a_file_is_answered_line_by_line() {
+fn a_file_gets_one_prediction_per_line() {
     let home = TempDir::new().unwrap();
     let input = home.path().join("input");
     fs::write(&input, "1 2\n5,6\r\n7").unwrap();
     let answers = ["1 2", "5 6", "7"]
-        .map(|tokens| answer_to(tokens) + "\n")
+        .map(|tokens| prediction_of(tokens) + "\n")
         .concat();
     for batch_size in ["1", "64"] {
         let output = command(home_of_trained())
@@ -620,25 +636,25 @@ fn a_file_is_answered_line_by_line() {
 }
 
 #[test]
-fn each_line_has_its_answer_and_bad_ones_say_why() {
+fn each_line_gets_a_prediction_or_an_error() {
     let too_long = "1 ".repeat(MAX_LEN + 1);
     let endless = "1".repeat(16 * MAX_LEN + 2);
     let lines: [(&[u8], Result<String, &str>); 9] = [
-        (b"1 2", Ok(answer_to("1 2"))),
+        (b"1 2", Ok(prediction_of("1 2"))),
         (b"", Err("no tokens")),
         (
             b"1 99",
             Err("token 99 is outside the vocabulary, expected 1 to 10"),
         ),
         (b"1 x", Err("token \"x\" is not a number")),
-        (b"5 6", Ok(answer_to("5 6"))),
+        (b"5 6", Ok(prediction_of("5 6"))),
         (b"\xff 1", Err("not valid UTF-8")),
         (
             too_long.as_bytes(),
-            Err("too long: 100001 tokens, but at most 100000 tokens are read; split the line"),
+            Err("too long: 100001 tokens, but the limit is 100000 tokens; split the line"),
         ),
         (endless.as_bytes(), Err("too long: 1600003 bytes")),
-        (b"7", Ok(answer_to("7"))),
+        (b"7", Ok(prediction_of("7"))),
     ];
     let input = lines.each_ref().map(|(line, _)| *line).join(&b'\n');
 
@@ -649,17 +665,17 @@ fn each_line_has_its_answer_and_bad_ones_say_why() {
         .map(|(_, answer)| answer.as_deref().unwrap_or(""))
         .collect();
     assert_eq!(stdout(&output).lines().collect::<Vec<_>>(), answers);
-    let mut complaints = stderr(&output).lines();
+    let mut errors = stderr(&output).lines();
     for (index, (_, answer)) in lines.iter().enumerate() {
-        if let Err(why) = answer {
-            let complaint = complaints.next().unwrap();
+        if let Err(expected) = answer {
+            let error = errors.next().unwrap();
             assert!(
-                complaint.starts_with(&format!("error: line {}: {why}", index + 1)),
-                "{complaint}"
+                error.starts_with(&format!("error: line {}: {expected}", index + 1)),
+                "{error}"
             );
         }
     }
-    assert_eq!(complaints.next(), None);
+    assert_eq!(errors.next(), None);
 
     let output = s2s_reading(home_of_trained(), &["predict", "run", "--json"], &input);
     assert_eq!(code(&output), 1);
@@ -677,8 +693,8 @@ fn each_line_has_its_answer_and_bad_ones_say_why() {
 }
 
 #[test]
-fn answers_do_not_depend_on_threads_or_batches() {
-    // Lengths of 1 to 150, in no order, and some lines that cannot be read.
+fn predictions_do_not_depend_on_threads_or_batches() {
+    // Lengths of 1 to 150 in mixed order, and some invalid lines.
     let line = |n: usize| match n % 11 {
         10 => "x\n".to_owned(),
         _ => "7 ".repeat(1 + n * n % 151) + &format!("{}\n", 1 + n % 10),
@@ -699,8 +715,8 @@ fn answers_do_not_depend_on_threads_or_batches() {
 }
 
 #[test]
-fn a_bad_token_among_the_arguments_is_refused() {
-    for (token, says) in [
+fn an_invalid_token_in_the_arguments_is_rejected() {
+    for (token, message) in [
         ("11", "token 11 is outside the vocabulary, expected 1 to 10"),
         ("-3", "token -3 is outside"),
         ("", "no tokens"),
@@ -708,12 +724,12 @@ fn a_bad_token_among_the_arguments_is_refused() {
         let output = s2s(home_of_trained(), ["predict", "run", token]);
         assert_eq!(code(&output), 1);
         assert_eq!(stdout(&output), "\n");
-        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
     }
 }
 
 #[test]
-fn json_has_the_prediction_and_the_weights_if_asked_for() {
+fn json_contains_the_prediction_and_optionally_the_weights() {
     let args = ["predict", "run", "--json", "--attention", "3", "1"];
     let record: Value = serde_json::from_str(&succeeds(s2s(home_of_trained(), args))).unwrap();
     assert_eq!(record["source"], json!([3, 1]));
@@ -742,7 +758,7 @@ fn json_has_the_prediction_and_the_weights_if_asked_for() {
 }
 
 #[test]
-fn attention_is_drawn_beside_the_data() {
+fn attention_is_drawn_on_standard_error() {
     let output = s2s(
         home_of_trained(),
         ["predict", "run", "--attention", "3", "1"],
@@ -752,11 +768,11 @@ fn attention_is_drawn_beside_the_data() {
         "{}",
         stderr(&output)
     );
-    assert_eq!(succeeds(output), answer_to("3 1") + "\n");
+    assert_eq!(succeeds(output), prediction_of("3 1") + "\n");
 }
 
 #[test]
-fn a_line_is_answered_before_the_next_is_written() {
+fn a_line_is_predicted_before_the_next_is_read() {
     let mut child = command(home_of_trained())
         .args(["predict", "run"])
         .stdin(Stdio::piped())
@@ -766,7 +782,7 @@ fn a_line_is_answered_before_the_next_is_written() {
     let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in ["1 2", "5 6"] {
         writeln!(input, "{line}").unwrap();
-        assert_eq!(answers.next().unwrap().unwrap(), answer_to(line));
+        assert_eq!(answers.next().unwrap().unwrap(), prediction_of(line));
     }
     drop(input);
     assert!(answers.next().is_none());
@@ -774,7 +790,7 @@ fn a_line_is_answered_before_the_next_is_written() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let mut child = command(home_of_trained())
         .args(["predict", "run"])
         .stdin(Stdio::piped())
@@ -791,7 +807,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_noticed_while_more_input_is_awaited() {
+fn a_closed_pipe_is_detected_while_waiting_for_input() {
     let mut child = command(home_of_trained())
         .args(["predict", "run"])
         .stdin(Stdio::piped())
@@ -804,7 +820,7 @@ fn a_reader_that_goes_away_is_noticed_while_more_input_is_awaited() {
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status,
-            None => assert!(started.elapsed() < PATIENCE, "it takes too long"),
+            None => assert!(started.elapsed() < TIMEOUT, "it takes too long"),
         }
         std::thread::sleep(Duration::from_millis(5));
     };
@@ -813,7 +829,7 @@ fn a_reader_that_goes_away_is_noticed_while_more_input_is_awaited() {
 }
 
 #[test]
-fn plots_are_drawn_again() {
+fn plots_can_be_redrawn() {
     let (home, run) = copy_of_trained();
     let drawn = fs::read(run.join("plots/attention.svg")).unwrap();
     fs::remove_dir_all(run.join("plots")).unwrap();
@@ -829,7 +845,7 @@ fn plots_are_drawn_again() {
 // Configurations.
 
 #[test]
-fn a_printed_configuration_is_the_same_configuration() {
+fn a_printed_configuration_loads_unchanged() {
     let home = TempDir::new().unwrap();
     let args = [
         "config",
@@ -853,7 +869,7 @@ fn a_printed_configuration_is_the_same_configuration() {
 }
 
 #[test]
-fn bad_configurations_are_refused_with_all_that_is_wrong() {
+fn invalid_configurations_are_rejected_with_all_problems() {
     #[track_caller]
     fn check(text: &[u8], sets: &[&str], parts: &[&str]) {
         let home = TempDir::new().unwrap();
@@ -902,7 +918,7 @@ fn bad_configurations_are_refused_with_all_that_is_wrong() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_named() {
+fn a_missing_configuration_is_named() {
     let home = TempDir::new().unwrap();
     let output = s2s(home.path(), ["config", "--config", "nope.toml"]);
     fails(
@@ -913,7 +929,7 @@ fn a_configuration_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_benchmark_is_one_line_of_positive_figures() {
+fn a_benchmark_prints_one_line_of_positive_numbers() {
     let home = TempDir::new().unwrap();
     for work in ["step", "decode"] {
         let args = ["--batch", "3", "--threads", "1", "--n", "2", "--json"];
@@ -926,8 +942,8 @@ fn a_benchmark_is_one_line_of_positive_figures() {
             ("kernels", json!("fused")),
             ("threads", json!(1)),
             ("batch", json!(3)),
-            ("source_len", json!(4)), // all are as long as sequences get
-            ("target_len", json!(5)), // and EOS
+            ("source_len", json!(4)), // the maximum length
+            ("target_len", json!(5)), // with EOS
             ("n", json!(2)),
         ] {
             assert_eq!(record[key], expected, "{key}");
@@ -958,7 +974,7 @@ fn a_benchmark_is_one_line_of_positive_figures() {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
-// Things that cannot be done.
+// Failures.
 
 #[test]
 fn wrong_paths_and_options_are_usage_errors() {
@@ -1000,7 +1016,7 @@ fn wrong_paths_and_options_are_usage_errors() {
 }
 
 #[test]
-fn input_that_cannot_be_read_is_named() {
+fn unreadable_input_is_named() {
     for (file, part) in [("nope", "No such file"), (".", "cannot read .")] {
         let output = s2s(home_of_trained(), ["predict", "run", "--file", file]);
         fails(&output, 1, &[part]);
@@ -1008,7 +1024,7 @@ fn input_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn bad_checkpoints_are_refused() {
+fn invalid_checkpoints_are_rejected() {
     let (home, run) = copy_of_trained();
     let eval = || s2s(home.path(), ["eval", "run"]);
     let best = run.join("checkpoints/best");
@@ -1049,18 +1065,18 @@ fn bad_checkpoints_are_refused() {
 
     fs::write(&config, text.replace("max_len = 4", "max_len = 5")).unwrap();
     let last = s2s(home.path(), ["predict", "run", "--checkpoint", "last", "1"]);
-    fails(&last, 3, &["was written under another configuration"]);
+    fails(&last, 3, &["saved with a different config.resolved.toml"]);
     fs::remove_file(run.join("run.json")).unwrap();
     let resumed = s2s(home.path(), ["resume", "run"]);
     fails(
         &resumed,
         3,
-        &["another configuration", "config.resolved.toml"],
+        &["saved with a different config.resolved.toml"],
     );
 }
 
 #[test]
-fn a_run_that_another_process_has_is_busy() {
+fn a_run_in_use_by_another_process_is_busy() {
     let (home, run) = copy_of_trained();
     fs::remove_file(run.join("run.json")).unwrap();
     let _lock = RunDir::open(&run).unwrap().lock().unwrap();
@@ -1070,7 +1086,7 @@ fn a_run_that_another_process_has_is_busy() {
 }
 
 #[test]
-fn a_model_without_attention_has_none_to_show() {
+fn attention_of_a_model_without_attention_is_a_usage_error() {
     let home = TempDir::new().unwrap();
     let sets = ["model.attention.kind=none", "train.max_steps=20"];
     let args = ["train", "--config", TINY, "--run-dir", "run"];
@@ -1078,13 +1094,13 @@ fn a_model_without_attention_has_none_to_show() {
     succeeds(s2s(home.path(), args.into_iter().chain(sets)));
     assert!(!home.path().join("run/plots/attention.svg").exists());
     let output = s2s(home.path(), ["predict", "run", "--attention", "1"]);
-    fails(&output, 2, &["no attention to show"]);
+    fails(&output, 2, &["this model has no attention"]);
 }
 
 #[test]
 fn a_full_disk_on_standard_output_is_a_failure() {
     let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
-        return; // only Linux has one
+        return; // exists only on Linux
     };
     let child = command(home_of_trained())
         .args(["predict", "run", "1"])
@@ -1098,7 +1114,7 @@ fn a_full_disk_on_standard_output_is_a_failure() {
     );
 }
 
-// The documents in the program.
+// Help.
 
 #[test]
 fn every_command_has_help_with_an_example() {
@@ -1132,7 +1148,7 @@ fn every_command_has_help_with_an_example() {
 
 // Data.
 
-/// A folder with a corpus of reversed words, and a run that was trained on it.
+/// A folder with a corpus of reversed words and a run trained on it.
 static TRAINED_ON_TEXT: LazyLock<TempDir> = LazyLock::new(|| {
     let home = TempDir::new().unwrap();
     succeeds(s2s(
@@ -1164,7 +1180,7 @@ fn copy_of_trained_on_text() -> TempDir {
 }
 
 #[test]
-fn what_is_exported_is_what_is_shown_and_is_not_overwritten_unasked() {
+fn export_matches_show_and_overwrites_only_with_force() {
     let home = TempDir::new().unwrap();
     let config = ["--config", TINY, "--set", "data.task=duplicate"];
     let paths = succeeds(s2s(
@@ -1190,7 +1206,11 @@ fn what_is_exported_is_what_is_shown_and_is_not_overwritten_unasked() {
     }
 
     let again = ["data", "export", "a/b", "--set", "data.val_samples=3"];
-    fails(&s2s(home.path(), again), 2, &["dev.src exists", "--force"]);
+    fails(
+        &s2s(home.path(), again),
+        2,
+        &["dev.src already exists", "--force"],
+    );
     assert!(!home.path().join("a/b/train.src").exists());
     assert_eq!(read("src"), sources);
     succeeds(s2s(home.path(), again.iter().chain(&["--force"])));
@@ -1202,11 +1222,15 @@ fn what_is_exported_is_what_is_shown_and_is_not_overwritten_unasked() {
         "--set=data.train_samples=0",
         "--set=train.max_steps=9",
     ];
-    fails(&s2s(home.path(), endless), 2, &["never end"]);
+    fails(
+        &s2s(home.path(), endless),
+        2,
+        &["the training split is endless"],
+    );
 }
 
 #[test]
-fn a_model_of_text_answers_in_words_where_its_corpus_is_not() {
+fn a_model_of_text_predicts_words_without_its_corpus() {
     let home = copy_of_trained_on_text();
     fs::remove_dir_all(home.path().join("corpus")).unwrap();
     let input = b"1 drei, 2\n1 neu <unk> 2\n<s>\n";
@@ -1220,15 +1244,18 @@ fn a_model_of_text_answers_in_words_where_its_corpus_is_not() {
     assert!(lines[0]["prediction"][0].is_string(), "{lines:?}");
     assert_eq!(lines[1]["source"], json!(["1", "<unk>", "<unk>", "2"]));
     assert_eq!(lines[2]["line"], 3);
-    for part in ["line 2: 2 unknown", "line 3: token \"<s>\" is reserved"] {
+    for part in [
+        "line 2: 2 tokens are not in the vocabulary and were replaced by <unk>: \"neu\", \"<unk>\"",
+        "line 3: token \"<s>\" is reserved",
+    ] {
         assert!(stderr(&output).contains(part), "{}", stderr(&output));
     }
     let drawn = s2s(home.path(), ["predict", "run", "--attention", "drei,", "1"]);
     assert!(stderr(&drawn).contains("drei,"), "{}", stderr(&drawn));
-    let told = ["predict", "run", "--oracle-length", "1"];
-    fails(&s2s(home.path(), told), 2, &["leave --oracle-length out"]);
+    let oracle = ["predict", "run", "--oracle-length", "1"];
+    fails(&s2s(home.path(), oracle), 2, &["remove --oracle-length"]);
     let missing = [
-        "corpus cannot be read",
+        "cannot read the corpus",
         "corpus/train.src",
         "s2s data export",
     ];
@@ -1236,15 +1263,15 @@ fn a_model_of_text_answers_in_words_where_its_corpus_is_not() {
 }
 
 #[test]
-fn a_corpus_that_has_changed_is_named() {
+fn a_changed_corpus_is_named() {
     let home = copy_of_trained_on_text();
     let path = home.path().join("corpus/test.src");
     let text = fs::read_to_string(&path).unwrap();
     succeeds(s2s(home.path(), ["eval", "run"]));
     fs::write(&path, text.replacen('1', "2", 1)).unwrap();
-    fs::remove_file(home.path().join("run/run.json")).unwrap(); // or there is nothing to resume
+    fs::remove_file(home.path().join("run/run.json")).unwrap(); // so that it is not finished
     for command in ["eval", "resume"] {
-        let parts = ["corpus/test.src is not the file that run run was trained on"];
+        let parts = ["corpus/test.src has changed since run run was trained on it"];
         fails(&s2s(home.path(), [command, "run"]), 1, &parts);
     }
     fs::write(&path, text).unwrap();
@@ -1263,7 +1290,7 @@ fn a_corpus_that_has_changed_is_named() {
 }
 
 #[test]
-fn a_bad_corpus_is_refused_with_its_place() {
+fn an_invalid_corpus_is_rejected_with_its_position() {
     #[track_caller]
     fn check(spoil: impl Fn(&Path), expected: i32, parts: &[&str]) {
         let home = copy_of_trained_on_text();
@@ -1303,12 +1330,12 @@ fn a_bad_corpus_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_model_that_is_told_the_length_is_told_that_of_the_task() {
+fn the_oracle_length_is_the_output_length_of_the_task() {
     let home = TempDir::new().unwrap();
     let sets = ["--set=data.task=duplicate", "--set=train.max_steps=2"];
     let train = ["train", "--config", TINY, "--run-dir", "run"];
     succeeds(s2s(home.path(), train.iter().chain(&sets)));
-    let told = ["predict", "run", "--oracle-length", "3", "1", "4"];
-    let answer = succeeds(s2s(home.path(), told));
+    let oracle = ["predict", "run", "--oracle-length", "3", "1", "4"];
+    let answer = succeeds(s2s(home.path(), oracle));
     assert_eq!(answer.split_whitespace().count(), 6);
 }

@@ -39,7 +39,7 @@ const CELL: &str = "[[cell]]\nname = \"fast\"\nset = [\"train.max_steps=4\", \"t
     [[lengths]]\nname = \"near\"\nlengths = \"1..2\"\nsamples = 4\nmode = \"both\"\n";
 
 #[test]
-fn a_file_is_enough_to_train_evaluate_and_report() {
+fn an_experiment_trains_evaluates_and_reports() {
     let home = home(CELL);
     let output = experiment(home.path(), &["--jobs", "2"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -73,7 +73,7 @@ fn a_file_is_enough_to_train_evaluate_and_report() {
 }
 
 #[test]
-fn mistakes_are_usage_errors_and_conflicts_say_what_to_do() {
+fn mistakes_are_usage_errors_and_conflicts_have_a_hint() {
     #[track_caller]
     fn check(home: &TempDir, code: i32, expected: &[&str]) {
         let output = experiment(home.path(), &["--out", "out"]);

@@ -1,7 +1,8 @@
-//! Evaluation of one length: what the model says, how it ends, and where it looks.
+//! Evaluation of one length: output, kind of error, and alignment of the attention.
 //!
-//! Memory is of the order of the tokens of a batch: attention's weights are summed up as they come
-//! and never kept. Time is in the square of the length, for every step looks at every position.
+//! Memory is proportional to the tokens of a batch: attention weights are reduced as they are
+//! computed and never stored. Time grows with the square of the length, since each step attends to
+//! every position.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,42 +16,46 @@ use crate::Result;
 
 const _: () = assert!(
     MAX_LENGTH == MAX_LEN,
-    "whatever can be drawn can be asked for"
+    "every length that can be generated can be requested"
 );
 
-/// Source positions of a batch at most, or one sequence.
+/// Maximum number of source positions in a batch; a longer sequence is a batch of its own.
 const MAX_BATCH_TOKENS: usize = 1 << 14;
-/// Sequences of a batch at most.
+/// Maximum number of sequences in a batch.
 const MAX_BATCH_ROWS: usize = 256;
 
-/// A model, and the task by which it is judged.
+/// Evaluates a model at single lengths against the task it was trained on.
 #[derive(Debug)]
 pub struct ByLength<'a> {
     model: &'a Seq2Seq,
+    packed: Greedy<'a>, // cloned for each thread; clones share the packed weights
     vocabulary: Vocabulary,
     task: Box<dyn Task>,
     n_markers: usize,
 }
 
 impl<'a> ByLength<'a> {
-    /// For a model of such data.
+    /// Prepares the evaluation of a model trained on `data`; packs its weights once.
     ///
     /// # Errors
-    /// If there is no such vocabulary.
+    /// If the vocabulary is invalid, or the weights cannot be packed.
     pub fn new(model: &'a Seq2Seq, data: &DataConfig) -> Result<Self> {
         Ok(Self {
             model,
+            packed: Greedy::new(model)?,
             vocabulary: Vocabulary::new(data.vocab)?,
             task: data.task(),
             n_markers: if data.source_markers { 2 } else { 0 },
         })
     }
 
-    /// The figures of examples of one length; `None` if `on_step` broke it off.
+    /// The metrics of examples that have the same length; `None` if `on_step` stopped the
+    /// evaluation.
     ///
-    /// `on_step` is told of every step of every sequence, from several threads. No figure depends on
-    /// their number. Batches are cut by length alone and each sequence is summed up by itself, so that
-    /// companions do not matter either: not by a bit on the fused path.
+    /// `on_step` is called for each step of each sequence, from several threads. The result does
+    /// not depend on the number of threads. Batches are split by length alone and each sequence is
+    /// summed separately, so on the fused path the result does not depend on the batch either, not
+    /// even by rounding.
     ///
     /// # Errors
     /// If the device fails.
@@ -74,7 +79,7 @@ impl<'a> ByLength<'a> {
         Ok(Some(sums.record(mode, length, n_positions)))
     }
 
-    /// What each sequence comes to, in their order; `None` if it was broken off.
+    /// The sums of each sequence, in the order of the input; `None` if the evaluation was stopped.
     fn decode_all(
         &self,
         batches: &[&[Example]],
@@ -82,20 +87,20 @@ impl<'a> ByLength<'a> {
         on_step: &(dyn Fn() -> ControlFlow<()> + Sync),
     ) -> Result<Option<Vec<LengthSums>>> {
         let next = AtomicUsize::new(0);
-        let is_broken_off = AtomicBool::new(false);
+        let is_stopped = AtomicBool::new(false);
         let on_step = || {
             if on_step().is_break() {
-                is_broken_off.store(true, Ordering::Relaxed);
+                is_stopped.store(true, Ordering::Relaxed);
             }
-            match is_broken_off.load(Ordering::Relaxed) {
+            match is_stopped.load(Ordering::Relaxed) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         };
         let work = || -> Result<Vec<(usize, Vec<LengthSums>)>> {
-            let mut greedy = Greedy::new(self.model)?;
+            let mut greedy = self.packed.clone();
             let mut done = Vec::new();
-            while !is_broken_off.load(Ordering::Relaxed) {
+            while !is_stopped.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(batch) = batches.get(index) else {
                     break;
@@ -104,7 +109,8 @@ impl<'a> ByLength<'a> {
             }
             Ok(done)
         };
-        // The reference path has threads of its own, and needs the stack of the caller's.
+        // The reference path starts its own threads and needs the large stack of the calling
+        // thread.
         let n_others = match self.model.is_fused() {
             true => self
                 .model
@@ -128,7 +134,7 @@ impl<'a> ByLength<'a> {
         })?;
         parts.sort_by_key(|(index, _)| *index);
         let sequences = parts.into_iter().flat_map(|(_, sums)| sums).collect();
-        Ok((!is_broken_off.load(Ordering::Relaxed)).then_some(sequences))
+        Ok((!is_stopped.load(Ordering::Relaxed)).then_some(sequences))
     }
 
     fn decode(
@@ -138,7 +144,7 @@ impl<'a> ByLength<'a> {
         mode: DecodingMode,
         on_step: &dyn Fn() -> ControlFlow<()>,
     ) -> Result<Vec<LengthSums>> {
-        let read = |example: &Example| match self.n_markers {
+        let with_markers = |example: &Example| match self.n_markers {
             0 => example.source.clone(),
             _ => mark_source(&example.source, &self.vocabulary),
         };
@@ -152,54 +158,56 @@ impl<'a> ByLength<'a> {
                 &[],
             ),
         };
-        let read: Vec<Vec<u32>> = batch.iter().map(read).collect();
+        let sources: Vec<Vec<u32>> = batch.iter().map(with_markers).collect();
         let references: Vec<Vec<u32>> = batch
             .iter()
             .map(|example| [&example.target[..], eos].concat())
             .collect();
-        let source = Source::new(&read, self.model.tokens())?;
+        let source = Source::new(&sources, self.model.tokens())?;
 
         let mut steps = vec![0; batch.len()];
-        let mut looks = vec![LengthSums::default(); batch.len()];
-        let said = greedy.watch(&source, stop, &mut |row, weights| {
+        let mut sums = vec![LengthSums::default(); batch.len()];
+        let outputs = greedy.watch(&source, stop, &mut |row, weights| {
             if self.model.has_attention() {
                 let origin = self.task.origin(batch[row].source.len(), steps[row]);
                 if let Some(origin) = origin.filter(|_| steps[row] < batch[row].target.len()) {
-                    look(&mut looks[row], weights, origin + self.n_markers / 2);
+                    add_attention(&mut sums[row], weights, origin + self.n_markers / 2);
                 }
             }
             steps[row] += 1;
-            // What comes after the reference's last token can change no figure.
+            // Tokens after the last reference token do not affect any metric.
             match on_step().is_break() || steps[row] >= references[row].len() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         })?;
-        for ((sums, said), reference) in looks.iter_mut().zip(&said).zip(&references) {
-            *sums += judge(said, reference, self.vocabulary.eos());
+        for ((sums, output), reference) in sums.iter_mut().zip(&outputs).zip(&references) {
+            *sums += score(output, reference, self.vocabulary.eos());
         }
-        Ok(looks)
+        Ok(sums)
     }
 }
 
-/// What was right, and in what way it went wrong. The reference ends with EOS unless the length was
-/// told.
-fn judge(said: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
-    let end = said.stopped.then_some(&eos);
-    let output: Vec<u32> = said.tokens.iter().chain(end).copied().collect();
+/// Counts the correct tokens and classifies the error. The reference ends with EOS unless the
+/// length is given.
+fn score(decoded: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
+    let end = decoded.stopped.then_some(&eos);
+    let output: Vec<u32> = decoded.tokens.iter().chain(end).copied().collect();
     let pairs = || output.iter().zip(reference);
-    let n_before_error = pairs().take_while(|(said, right)| said == right).count();
+    let n_before_error = pairs()
+        .take_while(|(got, expected)| got == expected)
+        .count();
     let mut sums = LengthSums {
         n_sequences: 1,
         n_tokens: reference.len() as u64,
-        n_right: pairs().filter(|(said, right)| said == right).count() as u64,
+        n_right: pairs().filter(|(got, expected)| got == expected).count() as u64,
         n_before_error: n_before_error as u64,
         ..LengthSums::default()
     };
     let has_end = reference.last() == Some(&eos);
     if n_before_error == reference.len() {
         sums.n_exact = 1;
-    } else if has_end && !said.stopped {
+    } else if has_end && !decoded.stopped {
         sums.n_ran_over = 1;
     } else if has_end && output.len() < reference.len() {
         sums.n_stopped_early = 1;
@@ -209,12 +217,12 @@ fn judge(said: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
     sums
 }
 
-/// Adds a step at which `origin` was the position to look at.
-fn look(sums: &mut LengthSums, weights: &[f32], origin: usize) {
+/// Adds the attention of one step, whose correct source position is `origin`.
+fn add_attention(sums: &mut LengthSums, weights: &[f32], origin: usize) {
     const BLOCK: usize = 64;
     let mut greatest = 0;
     for (index, block) in weights.chunks(BLOCK).enumerate() {
-        // Of a long source, most positions have no weight at all.
+        // In a long source most weights are zero.
         if !block
             .iter()
             .fold(false, |any, weight| any | (*weight != 0.0))
@@ -236,7 +244,7 @@ fn look(sums: &mut LengthSums, weights: &[f32], origin: usize) {
     sums.n_aligned += u64::from(greatest == origin);
 }
 
-/// In what the data that a model was trained on differ from those of a protocol.
+/// How the training data of a model differ from those of a protocol.
 pub fn deviations(protocol: Protocol, data: &DataConfig) -> Vec<String> {
     let mut found = Vec::new();
     if data.task != TaskConfig::Reverse {
@@ -265,11 +273,11 @@ mod tests {
 
     const EOS: u32 = 9;
 
-    /// Judges what was said to the reference `1 2 3`; the class of error, tokens right and before
-    /// the first error.
-    fn judged(tokens: &[u32], mode: DecodingMode) -> (&'static str, u64, u64) {
+    /// Scores an output against the reference `1 2 3`: error class, correct tokens, and tokens
+    /// before the first error.
+    fn scored(tokens: &[u32], mode: DecodingMode) -> (&'static str, u64, u64) {
         let stopped = tokens.last() == Some(&EOS);
-        let said = Decoded {
+        let output = Decoded {
             tokens: tokens
                 .iter()
                 .copied()
@@ -282,7 +290,7 @@ mod tests {
             DecodingMode::Eos => &[1, 2, 3, EOS],
             DecodingMode::Oracle => &[1, 2, 3],
         };
-        let sums = judge(&said, reference, EOS);
+        let sums = score(&output, reference, EOS);
         let classes = [
             ("exact", sums.n_exact),
             ("early", sums.n_stopped_early),
@@ -294,7 +302,7 @@ mod tests {
             .filter(|(_, count)| *count == 1)
             .map(|(name, _)| *name)
             .collect();
-        assert_eq!(class.len(), 1, "{tokens:?} is in {class:?}");
+        assert_eq!(class.len(), 1, "{tokens:?} has classes {class:?}");
         assert_eq!(
             classes.iter().map(|(_, count)| count).sum::<u64>(),
             sums.n_sequences
@@ -303,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_wrong_output_decides_its_class() {
-        let eos = |tokens: &[u32]| judged(tokens, DecodingMode::Eos);
+    fn errors_are_classified_by_the_length_of_the_output() {
+        let eos = |tokens: &[u32]| scored(tokens, DecodingMode::Eos);
         assert_eq!(eos(&[1, 2, 3, EOS]), ("exact", 4, 4));
         assert_eq!(eos(&[EOS]), ("early", 0, 0));
         assert_eq!(eos(&[1, 2, EOS]), ("early", 2, 2));
@@ -312,38 +320,38 @@ mod tests {
         assert_eq!(eos(&[1, 5, 3, EOS]), ("wrong", 3, 1));
         assert_eq!(eos(&[1, 5, EOS]), ("early", 1, 1));
         assert_eq!(eos(&[5, 2, 3, 3]), ("over", 2, 0));
-        let oracle = |tokens: &[u32]| judged(tokens, DecodingMode::Oracle);
+        let oracle = |tokens: &[u32]| scored(tokens, DecodingMode::Oracle);
         assert_eq!(oracle(&[1, 2, 3]), ("exact", 3, 3));
         assert_eq!(oracle(&[1, 2, 2]), ("wrong", 2, 2));
     }
 
     #[test]
-    fn every_output_is_in_one_class_of_its_own() {
+    fn every_output_has_exactly_one_class() {
         for code in 0..4_u32.pow(4) {
-            let digit = |place| code / 4_u32.pow(place) % 4;
+            let digit = |position| code / 4_u32.pow(position) % 4;
             let mut tokens: Vec<u32> = (0..4)
-                .map(|place| [1, 2, 3, EOS][digit(place) as usize])
+                .map(|position| [1, 2, 3, EOS][digit(position) as usize])
                 .collect();
             if let Some(end) = tokens.iter().position(|token| *token == EOS) {
                 tokens.truncate(end + 1);
             }
-            let (class, n_right, n_before_error) = judged(&tokens, DecodingMode::Eos);
+            let (class, n_right, n_before_error) = scored(&tokens, DecodingMode::Eos);
             assert!(n_before_error <= n_right);
             assert_eq!(class == "exact", n_before_error == 4);
         }
     }
 
     #[test]
-    fn a_look_adds_mass_rank_and_entropy() {
+    fn attention_adds_mass_alignment_and_entropy() {
         let mut sums = LengthSums::default();
-        look(&mut sums, &[0.25, 0.5, 0.25, 0.0], 1);
-        look(&mut sums, &[0.0, 0.0, 1.0, 0.0], 0);
+        add_attention(&mut sums, &[0.25, 0.5, 0.25, 0.0], 1);
+        add_attention(&mut sums, &[0.0, 0.0, 1.0, 0.0], 0);
         assert_eq!((sums.n_steps, sums.n_aligned, sums.mass), (2, 1, 0.5));
         assert!((sums.entropy - 1.5 * 2_f64.ln()).abs() < 1e-15);
     }
 
     #[test]
-    fn every_difference_from_a_protocol_is_named() {
+    fn all_deviations_from_a_protocol_are_listed() {
         let data = DataConfig {
             vocab: 3,
             max_len: 40,

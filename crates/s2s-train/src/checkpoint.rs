@@ -1,9 +1,9 @@
-//! The state of a run as the files of a checkpoint, and back.
+//! Converts the state of a run to the files of a checkpoint and back.
 //!
 //! ```text
-//! params.safetensors    the named parameters and nothing else
-//! moments.safetensors   Adam's: first/<name> and second/<name>; only in `last`, which runs go on from
-//! state.json            everything else that decides how the run goes on
+//! params.safetensors    the named parameters, nothing else
+//! moments.safetensors   Adam's first/<name> and second/<name>; only in `last`, from which a run resumes
+//! state.json            all other state that affects later steps
 //! ```
 
 use std::fmt;
@@ -22,15 +22,15 @@ const PARAMS: &str = "params.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const STATE: &str = "state.json";
 
-/// Tokens of a target are fewer.
-const MAX_TARGET: u64 = 1 << 20;
+/// Upper bound on the tokens of one target, for plausibility checks.
+const MAX_TARGET_TOKENS: u64 = 1 << 20;
 
-/// The state of a run as the files of its checkpoints.
+/// The state of a run, serialized as the files of its checkpoints.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Steps taken.
     pub step: u64,
-    /// Whether no evaluation before was better, so that it is to be saved as `best` too.
+    /// Whether this is the best evaluation so far, so that the state is also saved as `best`.
     pub is_best: bool,
     /// The bytes of `params.safetensors`.
     pub params: Vec<u8>,
@@ -45,12 +45,12 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Snapshot")
             .field("step", &self.step)
             .field("is_best", &self.is_best)
-            .finish_non_exhaustive() // the rest are bytes by the million
+            .finish_non_exhaustive() // the files are megabytes
     }
 }
 
 impl Snapshot {
-    /// The files of one of its checkpoints, with their names.
+    /// The names and contents of the files of checkpoint `name`.
     pub fn files(&self, name: CheckpointName) -> Vec<(&'static str, &[u8])> {
         let (params, state) = ((PARAMS, &self.params[..]), (STATE, &self.state[..]));
         match name {
@@ -59,8 +59,8 @@ impl Snapshot {
         }
     }
 
-    /// Becomes that of this state, in the memory that it has.
-    pub(crate) fn renew(
+    /// Replaces the snapshot by the given state and reuses its buffers.
+    pub(crate) fn update(
         &mut self,
         is_best: bool,
         params: &Params,
@@ -84,33 +84,34 @@ impl Snapshot {
     }
 }
 
-/// What the loop remembers between steps, beside parameters and moments.
+/// The state of the training loop between steps, without parameters and moments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainState {
     /// Optimizer steps taken.
     pub step: u64,
-    /// SHA-256 of the resolved configuration that the run has, and of the record of its corpus.
+    /// SHA-256 of the run's resolved configuration and of its corpus record.
     pub config_sha256: String,
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Evaluations since then.
+    /// Evaluations since the best one.
     pub n_stale: u64,
-    /// SHA-256 of samples of the data; empty in checkpoints of older versions, which are not compared.
+    /// SHA-256 of samples of the data; empty in checkpoints of older versions, which skip the
+    /// comparison.
     #[serde(default)]
     pub data_sha256: String,
-    /// Whether the target was reached.
+    /// Whether the target exact match was reached.
     pub is_target_reached: bool,
     /// Whether an observer finished the run.
     #[serde(default)]
     pub is_stopped: bool,
-    /// The plateau schedule's memory.
+    /// State of the plateau schedule.
     pub plateau: Plateau,
-    /// Training figures since the last evaluation.
+    /// Training metrics since the last evaluation.
     pub train: Tally,
     /// Steps since the last evaluation.
     pub n_steps: u64,
-    /// Their gradient norms, summed.
+    /// Sum of the gradient norms of these steps.
     pub grad_norm_sum: f64,
 }
 
@@ -125,9 +126,9 @@ pub struct Best {
 }
 
 impl TrainState {
-    /// The first key with a value that training to a step of `steps`, with batches of `batch_size`,
-    /// cannot have left: counters grow with the steps, and would run over from some values on.
-    fn misfit(&self, steps: u64, batch_size: u64) -> Option<&'static str> {
+    /// The first key whose value is impossible after at most `steps` steps with batches of
+    /// `batch_size`. Without this check, forged counters could overflow.
+    fn implausible_key(&self, steps: u64, batch_size: u64) -> Option<&'static str> {
         let Tally {
             n_tokens,
             n_right,
@@ -135,13 +136,13 @@ impl TrainState {
             n_exact,
             ..
         } = self.train;
-        let max_tokens = n_sequences.saturating_mul(MAX_TARGET);
+        let max_tokens = n_sequences.saturating_mul(MAX_TARGET_TOKENS);
         let keys = [
             ("step", self.step <= steps),
             ("n_steps", self.n_steps <= self.step),
             ("n_stale", self.n_stale <= self.step),
             ("best", self.best.is_none_or(|best| best.step <= self.step)),
-            ("plateau", self.plateau.fits(self.step)),
+            ("plateau", self.plateau.is_plausible(self.step)),
             (
                 "train",
                 n_sequences <= self.n_steps.saturating_mul(batch_size)
@@ -154,7 +155,7 @@ impl TrainState {
     }
 }
 
-/// SHA-256 of a configuration, and of the corpus that it was used with, in hexadecimal.
+/// SHA-256 of a configuration and of its corpus record, in hexadecimal.
 pub(crate) fn fingerprint(
     config: &ExperimentConfig,
     corpus: Option<&CorpusRecord>,
@@ -166,7 +167,7 @@ pub(crate) fn fingerprint(
     Ok(hex(&digest.finalize()))
 }
 
-/// That a checkpoint was written under the configuration with this fingerprint.
+/// Checks that a checkpoint was saved with the configuration that has this fingerprint.
 pub(crate) fn check_config(
     checkpoint: &Checkpoint,
     state: &TrainState,
@@ -175,31 +176,30 @@ pub(crate) fn check_config(
     if state.config_sha256 == fingerprint {
         return Ok(());
     }
-    let reason = "it was written under another configuration than the folder's \
-                  config.resolved.toml, or with another corpus than its corpus.json, one of which \
-                  may have been edited"
+    let reason = "it was saved with a different config.resolved.toml or corpus.json; one of these \
+                  files may have been edited"
         .to_owned();
-    Err(misfit(checkpoint, reason))
+    Err(mismatch(checkpoint, reason))
 }
 
-/// Sets the parameters from a checkpoint, or none of them.
+/// Loads all parameters from a checkpoint; on an error none is changed.
 pub(crate) fn load_params(
     params: &Params,
     checkpoint: &Checkpoint,
     non_finite: NonFinite,
 ) -> Result<()> {
     load_weights(params, checkpoint.file(PARAMS)?, non_finite)
-        .map_err(|e| unfit(checkpoint, PARAMS, &e))
+        .map_err(|e| file_mismatch(checkpoint, PARAMS, &e))
 }
 
-/// The state that a checkpoint holds.
+/// The training state in a checkpoint.
 pub(crate) fn load_state(checkpoint: &Checkpoint) -> Result<TrainState> {
     serde_json::from_slice(checkpoint.file(STATE)?)
-        .map_err(|error| misfit(checkpoint, format!("{STATE}: {error}")))
+        .map_err(|error| mismatch(checkpoint, format!("{STATE}: {error}")))
 }
 
-/// Sets parameters, moments and state from a checkpoint of the same configuration, at a step of
-/// `steps` with batches of `batch_size`.
+/// Loads parameters, moments and state from a checkpoint of the same configuration, after checking
+/// that its counters are possible in a run of `steps` steps with batches of `batch_size`.
 pub(crate) fn load(
     params: &Params,
     optimizer: &mut Adam,
@@ -210,18 +210,18 @@ pub(crate) fn load(
     let loaded = load_state(checkpoint)?;
     check_config(checkpoint, &loaded, &state.config_sha256)?;
     if !loaded.data_sha256.is_empty() && loaded.data_sha256 != state.data_sha256 {
-        let reason = "it was trained on other data than the run has".to_owned();
-        return Err(misfit(checkpoint, reason));
+        let reason = "it was trained on different data".to_owned();
+        return Err(mismatch(checkpoint, reason));
     }
-    if let Some(key) = loaded.misfit(steps, batch_size) {
-        let reason = format!("{STATE}: {key} is not what training to step {steps} may leave");
-        return Err(misfit(checkpoint, reason));
+    if let Some(key) = loaded.implausible_key(steps, batch_size) {
+        let reason = format!("{STATE}: the value of {key} is impossible in a run of {steps} steps");
+        return Err(mismatch(checkpoint, reason));
     }
     let moments = load_moments(params, checkpoint)?;
     load_params(params, checkpoint, NonFinite::Reject)?;
     optimizer
         .set_moments(moments)
-        .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
+        .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
     *state = loaded;
     Ok(())
 }
@@ -241,7 +241,7 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
         })
         .collect();
     let loaded = load_tensors(checkpoint.file(MOMENTS)?, &like, NonFinite::Reject)
-        .map_err(|e| unfit(checkpoint, MOMENTS, &e))?;
+        .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
     Ok(loaded
         .chunks_exact(2)
         .map(|pair| Moments {
@@ -251,11 +251,11 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
         .collect())
 }
 
-fn unfit(checkpoint: &Checkpoint, file: &str, error: &candle_core::Error) -> Error {
-    misfit(checkpoint, format!("{file}: {}", tensor_message(error)))
+fn file_mismatch(checkpoint: &Checkpoint, file: &str, error: &candle_core::Error) -> Error {
+    mismatch(checkpoint, format!("{file}: {}", tensor_message(error)))
 }
 
-fn misfit(checkpoint: &Checkpoint, reason: String) -> Error {
+fn mismatch(checkpoint: &Checkpoint, reason: String) -> Error {
     Error::Checkpoint {
         path: checkpoint.path().to_owned(),
         reason,

@@ -1,4 +1,4 @@
-//! The data of an experiment: drawn, or read from a corpus.
+//! The data of an experiment: synthetic, or read from a corpus.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
 
-/// The largest file of a corpus: 256 MiB, which is held in memory while it is read.
+/// Maximum size of a corpus file, which is read into memory as a whole: 256 MiB.
 const MAX_CORPUS_BYTES: u64 = 256 << 20;
 
-/// Where batches come from, and what a run needs to remember of it.
+/// A source of batches, and the record that a run keeps of it.
 #[derive(Clone, Debug)]
 pub struct Data {
     /// The samples.
     pub source: Arc<dyn BatchSource>,
-    /// Of a corpus, its vocabulary and its files' hashes; none if samples are drawn.
+    /// The vocabulary and file hashes of a corpus; `None` for synthetic data.
     pub corpus: Option<CorpusRecord>,
 }
 
 impl Data {
-    /// Data from code: any source of batches.
+    /// Data from any source of batches.
     pub fn new(source: impl BatchSource + 'static) -> Self {
         Self {
             source: Arc::new(source),
@@ -33,11 +33,11 @@ impl Data {
     }
 }
 
-/// The data that a configuration asks for, in batches for training.
+/// Opens the data of a configuration, in batches for training.
 ///
 /// # Errors
-/// If it cannot be drawn; if a file of the corpus cannot be read, or a line of it cannot be used; if
-/// the corpus asks for more memory than there is.
+/// If the samples cannot be generated, a corpus file cannot be read, one of its lines is invalid,
+/// or the model and batches for the corpus would exceed the memory limits.
 pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
     config.validate()?;
     let batch_size = config.train.batch_size;
@@ -79,16 +79,16 @@ pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
     })
 }
 
-/// The data that a run was trained on, as it was then.
+/// Opens the data that a run was trained on.
 ///
 /// # Errors
-/// Those of [`open_data`]; [`Error::CorpusChanged`] if a file of the corpus is not the same.
+/// Those of [`open_data`]; [`Error::CorpusChanged`] if a corpus file has changed since.
 pub fn reopen_data(dir: &RunDir, config: &ExperimentConfig) -> Result<Data> {
     let data = open_data(config)?;
-    if let Some(now) = &data.corpus {
-        let then: CorpusRecord = read_json(dir.corpus())?;
-        let mut pairs = now.files.iter().zip(&then.files);
-        let changed = pairs.find(|(now, then)| now.sha256 != then.sha256);
+    if let Some(current) = &data.corpus {
+        let recorded: CorpusRecord = read_json(dir.corpus())?;
+        let mut pairs = current.files.iter().zip(&recorded.files);
+        let changed = pairs.find(|(current, recorded)| current.sha256 != recorded.sha256);
         if let Some((file, _)) = changed {
             return Err(Error::CorpusChanged {
                 path: file.path.clone().into(),
@@ -99,8 +99,8 @@ pub fn reopen_data(dir: &RunDir, config: &ExperimentConfig) -> Result<Data> {
     Ok(data)
 }
 
-/// SHA-256 of a data source's vocabulary and of its first samples of each split, in hexadecimal: two
-/// sources with one identity are taken for the same data.
+/// SHA-256 of a source's vocabulary and of the first samples of each split, in hexadecimal. Sources
+/// with the same hash are treated as the same data.
 pub(crate) fn data_identity(source: &dyn BatchSource) -> String {
     const N_SAMPLES: u64 = 16;
     let vocabulary = source.vocabulary();
@@ -126,8 +126,8 @@ pub(crate) fn data_identity(source: &dyn BatchSource) -> String {
     hex(&digest.finalize())
 }
 
-/// What the tokens of a run mean, without its data; and the record of its corpus, if it has one.
-pub(crate) fn remembered(
+/// The vocabulary of a run and its corpus record, if any, from the run directory alone.
+pub(crate) fn recorded_vocabulary(
     dir: &RunDir,
     config: &DataConfig,
 ) -> Result<(Vocabulary, Option<CorpusRecord>)> {
@@ -139,7 +139,7 @@ pub(crate) fn remembered(
     Ok((vocabulary, Some(record)))
 }
 
-/// Links are followed here: a corpus may stand wherever its owner likes.
+/// Follows symbolic links: a corpus may be stored anywhere.
 fn read(path: &Path) -> Result<TextFile> {
     let bytes = read_file(resolve_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
     Ok(TextFile {

@@ -1,4 +1,4 @@
-//! Where tensors live.
+//! Opens the device on which tensors are computed.
 
 use candle_core::Device;
 
@@ -18,17 +18,17 @@ impl DeviceError {
         }
     }
 
-    /// What the user can type to get further.
+    /// What the user can try next.
     pub fn remedy(&self) -> &str {
         &self.remedy
     }
 }
 
-/// The device called `cpu`, `cuda`, `cuda:1` (and so on) or `metal`.
+/// Opens the device named `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
 /// # Errors
-/// If the name is none of these, this binary was built without the device, or the machine has no
-/// such device that works with this binary.
+/// If the name is unknown, the binary was built without support for the device, or the machine has
+/// no such device that works with this binary.
 pub fn open_device(name: &str) -> Result<Device, DeviceError> {
     match (name, name.split_once(':')) {
         ("cpu", _) => Ok(Device::Cpu),
@@ -78,11 +78,14 @@ fn metal() -> Result<Device, DeviceError> {
 fn metal() -> Result<Device, DeviceError> {
     Device::new_metal(0).map_err(|error| {
         let reason = crate::tensor_message(&error);
-        DeviceError::new(format!("Metal does not work: {reason}"), "--device cpu")
+        DeviceError::new(
+            format!("cannot open the Metal device: {reason}"),
+            "--device cpu",
+        )
     })
 }
 
-/// Whether an operation failed because the device's memory ran out.
+/// Whether an error message means that the device ran out of memory.
 pub(crate) fn is_out_of_memory(message: &str) -> bool {
     const SIGNS: [&str; 3] = [
         "CUDA_ERROR_OUT_OF_MEMORY",
@@ -100,8 +103,8 @@ fn built_without(device: &str, feature: &str) -> DeviceError {
     )
 }
 
-/// Those that `scripts/cuda_env.sh` set for the build, if it did: the toolkit's version, as 13000
-/// for 13.0, and the compute capability, as 90 for 9.0.
+/// Set by `scripts/cuda_env.sh` at build time: the toolkit version (13000 means 13.0) and the
+/// compute capability (90 means 9.0).
 #[cfg(feature = "cuda")]
 const BUILT_FOR_CUDA: Option<&str> = option_env!("CUDARC_CUDA_VERSION");
 #[cfg(feature = "cuda")]
@@ -123,14 +126,14 @@ fn no_such_card(index: usize, count: usize) -> DeviceError {
 #[cfg(any(test, feature = "cuda"))]
 fn no_card_visible() -> DeviceError {
     DeviceError::new(
-        "this process sees no CUDA device",
-        "`nvidia-smi -L` lists the machine's; CUDA_VISIBLE_DEVICES hides them if it is set; or \
+        "no CUDA device is visible to this process",
+        "`nvidia-smi -L` to list the GPUs, and unset CUDA_VISIBLE_DEVICES if it hides them; or \
          --device cpu",
     )
 }
 
-/// The driver compiles the kernels when they are loaded, and must know the language of the toolkit
-/// that wrote them.
+/// The driver compiles the kernels when they are loaded, so it must support the PTX version of the
+/// toolkit that built them.
 #[cfg(any(test, feature = "cuda"))]
 fn check_driver(driver: (u32, u32), built_for: Option<&str>) -> Result<(), DeviceError> {
     let Some(built_for) = built_for.and_then(|version| version.parse::<u32>().ok()) else {
@@ -149,7 +152,8 @@ fn check_driver(driver: (u32, u32), built_for: Option<&str>) -> Result<(), Devic
     ))
 }
 
-/// Kernels for 9.0 and above are built for one architecture alone, others for all later ones too.
+/// Kernels for 9.0 and above run on that architecture only, older ones on all later architectures
+/// too.
 #[cfg(any(test, feature = "cuda"))]
 fn check_card(
     index: usize,
@@ -179,7 +183,7 @@ fn check_card(
     ))
 }
 
-/// What an error of the driver means, by the name of its code.
+/// Translates a driver error by the name of its code.
 #[cfg(any(test, feature = "cuda"))]
 fn driver_failed(index: usize, message: &str) -> DeviceError {
     if message.contains("CUDA_ERROR_NO_DEVICE") {
@@ -187,7 +191,7 @@ fn driver_failed(index: usize, message: &str) -> DeviceError {
     }
     if is_out_of_memory(message) {
         return DeviceError::new(
-            format!("the memory of cuda:{index} is full"),
+            format!("cuda:{index} is out of memory"),
             "`nvidia-smi` shows which processes use it; or --device cpu",
         );
     }
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_be_opened_is_named_with_a_remedy() {
+    fn an_unavailable_device_is_named_with_a_remedy() {
         assert!(open_device("cpu").is_ok());
         let error = |name| open_device(name).unwrap_err();
         check(&error("tpu"), "unknown device \"tpu\"", "--device cpu");
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beyond_the_last_card_is_answered_with_how_many_there_are() {
+    fn a_device_number_out_of_range_reports_the_device_count() {
         check(
             &no_such_card(7, 1),
             "no cuda:7: this machine has 1",
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_must_be_as_new_as_the_toolkit_of_the_build() {
+    fn the_driver_must_support_the_toolkit_version_of_the_build() {
         assert_eq!(check_driver((13, 0), Some("13000")), Ok(()));
         assert_eq!(check_driver((13, 1), Some("13000")), Ok(()));
         assert_eq!(check_driver((11, 0), None), Ok(()));
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_fit_the_card_that_they_were_built_for() {
+    fn the_card_must_match_the_compute_capability_of_the_build() {
         let on = |capability, built_for| check_card(0, "a card", capability, built_for);
         assert_eq!(on((9, 0), Some("90")), Ok(()));
         assert_eq!(on((9, 0), Some("80")), Ok(()));
@@ -259,16 +263,16 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_driver_are_told_apart_by_their_code() {
+    fn driver_errors_are_distinguished_by_their_code() {
         let of = |code: &str| driver_failed(1, &format!("DriverError({code}, \"..\")"));
         check(
             &of("CUDA_ERROR_NO_DEVICE"),
-            "sees no CUDA device",
+            "no CUDA device is visible",
             "nvidia-smi",
         );
         check(
             &of("CUDA_ERROR_OUT_OF_MEMORY"),
-            "memory of cuda:1",
+            "cuda:1 is out of memory",
             "nvidia-smi",
         );
         check(

@@ -1,72 +1,73 @@
-//! What can go wrong in a run.
+//! Errors of training and evaluation.
 
 use std::path::PathBuf;
 
 use crate::device::is_out_of_memory;
 
-/// Why a run ended without its result.
+/// Why training, evaluation or loading failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The loss, a gradient or a parameter stopped being finite.
-    #[error("the {what} became {value} at step {step}{}{}", because(culprit.as_deref()), since(*last))]
+    #[error("the {what} became {value} at step {step}{}{}", format_cause(cause.as_deref()), format_last(*last))]
     Diverged {
-        /// Step at which it was seen.
+        /// Step at which it was detected.
         step: u64,
-        /// The training loss, the validation loss, or the gradient, value or moment of a parameter.
+        /// The affected quantity: training loss, validation loss, or the gradient, value or moment
+        /// of a parameter.
         what: String,
-        /// What it became.
+        /// Its value; for a tensor, its norm.
         value: f64,
-        /// What else is not finite: the first such parameter, or else gradient, by its name.
-        culprit: Option<String>,
-        /// What was finite last, if this process made a step before.
+        /// The first parameter or gradient that is not finite and may be the cause, by name.
+        cause: Option<String>,
+        /// The last finite loss and gradient norm, if this process completed a step before.
         last: Option<LastFinite>,
     },
-    /// A checkpoint that does not belong to this run.
-    #[error("the checkpoint {} does not fit: {reason}", path.display())]
+    /// A checkpoint that does not match the run.
+    #[error("checkpoint {} does not match the run: {reason}", path.display())]
     Checkpoint {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// What does not fit.
+        /// What does not match.
         reason: String,
     },
-    /// A file of a corpus that cannot be read.
-    #[error("the corpus cannot be read")]
+    /// A corpus file that cannot be read.
+    #[error("cannot read the corpus")]
     Corpus(#[source] s2s_runlog::Error),
-    /// A file of a corpus that is not as it was when the run was made.
-    #[error("{} is not the file that run {} was trained on", path.display(), run.display())]
+    /// A corpus file that has changed since the run was created.
+    #[error("{} has changed since run {} was trained on it", path.display(), run.display())]
     CorpusChanged {
         /// The file.
         path: PathBuf,
-        /// The run's folder.
+        /// The run directory.
         run: PathBuf,
     },
-    /// A configuration that cannot be used.
+    /// An invalid configuration.
     #[error(transparent)]
     Config(#[from] crate::ConfigError),
-    /// Data that cannot be drawn.
+    /// Data that cannot be generated or parsed.
     #[error(transparent)]
     Data(#[from] reverse_data::Error),
-    /// The run folder.
+    /// A failure to read or write the run directory.
     #[error(transparent)]
     RunLog(#[from] s2s_runlog::Error),
-    /// The thread that a run trains on.
-    #[error("cannot start a thread to train on")]
+    /// The training thread cannot be started.
+    #[error("cannot start the training thread")]
     Thread(#[source] std::io::Error),
-    /// A tensor operation.
+    /// A tensor operation failed.
     #[error("{}", tensor_message(.0))]
     Tensor(candle_core::Error),
-    /// A tensor operation for which the device has no memory left.
+    /// A tensor operation ran out of device memory.
     #[error("the device is out of memory")]
     OutOfMemory(#[source] OutOfMemory),
 }
 
-/// The operation that found no memory.
+/// The operation that ran out of memory.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", tensor_message(.0))]
 pub struct OutOfMemory(candle_core::Error);
 
-/// Figures of the last step that was made.
+/// Loss and gradient norm of the last completed step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LastFinite {
     /// The step.
@@ -77,18 +78,18 @@ pub struct LastFinite {
     pub grad_norm: f64,
 }
 
-fn because(culprit: Option<&str>) -> String {
-    culprit.map_or_else(String::new, |culprit| format!(" ({culprit} is not finite)"))
+fn format_cause(cause: Option<&str>) -> String {
+    cause.map_or_else(String::new, |cause| format!(" ({cause} is not finite)"))
 }
 
-fn since(last: Option<LastFinite>) -> String {
+fn format_last(last: Option<LastFinite>) -> String {
     last.map_or_else(String::new, |last| {
         let LastFinite {
             step,
             loss,
             grad_norm,
         } = last;
-        format!("; the last finite figures: loss {loss:.4e}, gradient norm {grad_norm:.4e} at step {step}")
+        format!("; the last finite values were loss {loss:.4e} and gradient norm {grad_norm:.4e} at step {step}")
     })
 }
 
@@ -101,7 +102,7 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// What a candle error says, without the backtrace that it carries in its own message.
+/// The message of a candle error without the backtrace that candle includes in it.
 pub fn tensor_message(error: &candle_core::Error) -> String {
     use candle_core::Error::{Context, WithBacktrace, WithPath};
     match error {

@@ -43,8 +43,8 @@ impl Evaluation {
 
 /// Evaluates every batch of a split.
 ///
-/// Free-running output has as many steps as the reference has tokens, EOS included: more steps could not
-/// change a metric, so a model that never stops costs no more than one that does.
+/// Free-running output has as many steps as the reference has tokens, EOS included: more steps
+/// could not change a metric, so a model that never stops costs no more than one that does.
 ///
 /// # Errors
 /// If the device fails.
@@ -96,8 +96,8 @@ fn wrong_rows(loss: &BatchLoss, batch: &Batch) -> impl Iterator<Item = usize> {
         .map(|(row, _)| row)
 }
 
-/// Longest source whose attention weights are recorded: their memory grows with the square of the length,
-/// and a larger picture is unreadable.
+/// Longest source whose attention weights are recorded: their memory grows with the square of the
+/// length, and a larger picture is unreadable.
 const MAX_LEN_WITH_WEIGHTS: usize = 128;
 
 /// A model's output and attention for one example.
@@ -111,7 +111,7 @@ pub fn attention_of(
     source_markers: bool,
     step: u64,
 ) -> Result<AttentionRecord> {
-    let source = read(example, vocabulary, source_markers);
+    let source = model_input(example, vocabulary, source_markers);
     let source = Source::new(&[source], model.tokens())?;
     let with_weights = source.max_len() <= MAX_LEN_WITH_WEIGHTS;
     let decoded = model.decode(&source, Stop::AtEos, with_weights)?.remove(0);
@@ -142,7 +142,7 @@ pub fn attention_record(
     let has_weights = decoded.weights.iter().flatten().any(|weight| *weight > 0.0);
     AttentionRecord {
         step,
-        source: texts(&read(example, vocabulary, source_markers)),
+        source: texts(&model_input(example, vocabulary, source_markers)),
         target: texts(&example.target),
         prediction,
         is_exact: decoded.stopped && decoded.tokens == example.target,
@@ -155,7 +155,7 @@ pub fn attention_record(
 }
 
 /// The source as the model reads it.
-fn read(example: &Example, vocabulary: &Vocabulary, source_markers: bool) -> Vec<u32> {
+fn model_input(example: &Example, vocabulary: &Vocabulary, source_markers: bool) -> Vec<u32> {
     if source_markers {
         mark_source(&example.source, vocabulary)
     } else {

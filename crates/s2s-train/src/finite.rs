@@ -1,4 +1,4 @@
-//! What is not finite, and where: for the diagnosis of a run that diverges.
+//! Finds values that are not finite, for the diagnosis of a diverging run.
 
 use std::num::NonZeroUsize;
 
@@ -8,17 +8,17 @@ use s2s_model::Params;
 
 use crate::{Result, global_norm};
 
-/// Something that is not finite.
+/// A quantity that is not finite.
 pub(crate) struct NotFinite {
-    /// What it is.
+    /// Its name.
     pub(crate) what: String,
-    /// What it has become; of a tensor, its norm.
+    /// Its value; for a tensor, its norm.
     pub(crate) value: f64,
-    /// What else is not finite, and may be the reason.
-    pub(crate) culprit: Option<String>,
+    /// Another tensor that is not finite and may be the cause.
+    pub(crate) cause: Option<String>,
 }
 
-/// The loss or the gradients of a step.
+/// Checks the loss and the gradients of a step.
 pub(crate) fn of_step(
     params: &Params,
     gradients: &[Tensor],
@@ -36,18 +36,18 @@ pub(crate) fn of_step(
         NotFinite {
             what,
             value,
-            culprit: parameter,
+            cause: parameter,
         }
     } else {
         NotFinite {
             what: "loss".to_owned(),
             value: loss,
-            culprit: parameter.or_else(|| gradient.map(|(what, _)| what)),
+            cause: parameter.or_else(|| gradient.map(|(what, _)| what)),
         }
     }))
 }
 
-/// A loss on the validation split.
+/// Checks a validation loss.
 pub(crate) fn of_validation(params: &Params, loss: f64) -> Result<Option<NotFinite>> {
     if loss.is_finite() {
         return Ok(None);
@@ -55,11 +55,11 @@ pub(crate) fn of_validation(params: &Params, loss: f64) -> Result<Option<NotFini
     Ok(Some(NotFinite {
         what: "validation loss".to_owned(),
         value: loss,
-        culprit: first_parameter(params)?,
+        cause: first_parameter(params)?,
     }))
 }
 
-/// The parameters and moments that are to be saved.
+/// Checks the parameters and moments before they are saved.
 pub(crate) fn of_state(params: &Params, moments: &[Moments]) -> Result<Option<NotFinite>> {
     for ((name, param), moments) in params.iter().zip(moments) {
         let parts = [
@@ -71,7 +71,7 @@ pub(crate) fn of_state(params: &Params, moments: &[Moments]) -> Result<Option<No
             return Ok(Some(NotFinite {
                 what: format!("{part} {name}"),
                 value,
-                culprit: None,
+                cause: None,
             }));
         }
     }
@@ -83,12 +83,12 @@ fn first_parameter(params: &Params) -> Result<Option<String>> {
     Ok(found.map(|(name, _)| format!("parameter {name}")))
 }
 
-/// The first tensor with a number that is not finite, by its name, with its norm.
+/// Name and norm of the first tensor with a value that is not finite.
 fn first<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<Option<(&'a str, f64)>> {
     for (name, tensor) in tensors {
-        // The sum is in f64, which sums of squares of f32 cannot overflow.
+        // The sum is in f64, where squares of f32 values cannot overflow.
         let norm = global_norm(std::slice::from_ref(tensor), NonZeroUsize::MIN)?;
         if !norm.is_finite() {
             return Ok(Some((name, norm)));

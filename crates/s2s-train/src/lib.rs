@@ -18,11 +18,13 @@
 //! # }
 //! ```
 //!
-//! [`Trainer`] is the loop, with observers to look on; [`Run`] is the loop in a run directory. A run
-//! is a function of configuration and seed: thread count, clock and environment do not change a bit
-//! of it, and one that was stopped goes on to the same bytes.
+//! [`Trainer`] is the training loop, with observers that receive its events; [`Run`] is the loop
+//! with a run directory. The configuration and the seed determine every byte of a run: thread
+//! count, clock and environment have no effect, and a resumed run ends with the same bytes as an
+//! uninterrupted one.
 //!
-//! [`evaluate`] has the figures of a split, [`ByLength`] those of one length, whatever was trained on.
+//! [`evaluate`] computes the metrics of a split, [`ByLength`] those of a single length, including
+//! lengths that were not trained on.
 //!
 //! The crate neither prints nor plots.
 

@@ -1,4 +1,4 @@
-//! Metrics as sums with their counts, which are divided once, at the end.
+//! Metrics as sums and counts; the division happens once, at the end.
 
 use std::ops::AddAssign;
 
@@ -22,13 +22,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Of teacher-forced predictions: each position counts by itself.
+    /// Metrics of teacher-forced predictions: each position counts independently.
     pub fn forced(loss: &BatchLoss, batch: &Batch) -> Self {
         Self::count(loss, batch, |_| false)
     }
 
-    /// Of free-running predictions: the output ends at the first EOS, so every position after an early
-    /// EOS is wrong. Where the reference ends and the output does not, the missing EOS is wrong.
+    /// Metrics of free-running predictions: the output ends at the first EOS, so every position
+    /// after an early EOS is wrong. If the output does not end where the reference does, the
+    /// missing EOS is wrong.
     pub fn free(loss: &BatchLoss, batch: &Batch, eos: u32) -> Self {
         Self::count(loss, batch, |token| token == eos)
     }
@@ -89,7 +90,8 @@ mod tests {
 
     const EOS: u32 = 10;
 
-    /// Of one reference `1 2 3 EOS` in a batch that is two positions wider.
+    /// Teacher-forced and free-running tallies for the reference `1 2 3 EOS` in a batch that is two
+    /// positions wider.
     fn tally(predicted: [u32; 4]) -> (Tally, Tally) {
         let tokens = Tokens {
             size: 11,
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_runs_over_is_wrong_at_the_end() {
+    fn output_without_eos_is_wrong_at_the_last_position() {
         let (_, free) = tally([1, 2, 3, 4]);
         assert_eq!(free.n_right, 3 + 6);
         assert_eq!(free.exact_match(), 0.5);
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn right_output_is_exact() {
+    fn correct_output_is_an_exact_match() {
         let (forced, free) = tally([1, 2, 3, EOS]);
         assert_eq!(forced, free);
         assert_eq!(free.exact_match(), 1.0);

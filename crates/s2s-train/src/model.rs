@@ -1,4 +1,4 @@
-//! What the training loop needs of a model.
+//! The interface between the training loop and a model.
 
 use std::num::NonZeroUsize;
 
@@ -51,8 +51,8 @@ pub trait Model {
         Ok(BatchLoss::of(&output, batch)?.0)
     }
 
-    /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect to
-    /// each parameter, in their order. The next call may overwrite these gradients.
+    /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect
+    /// to each parameter, in their order. The next call may overwrite these gradients.
     ///
     /// # Errors
     /// If the shapes disagree.

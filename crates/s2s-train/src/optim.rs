@@ -10,8 +10,8 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// Adam with decoupled weight decay and clipping by the global norm; see [`s2s_kernels::adam`] for the
-/// equations.
+/// Adam with decoupled weight decay and clipping by the global norm; see [`s2s_kernels::adam`] for
+/// the equations.
 #[derive(Debug)]
 pub struct Adam {
     moments: Vec<Moments>,
@@ -61,8 +61,9 @@ impl Adam {
 
     /// The `update`-th update (counted from 1) of all parameters, in place.
     ///
-    /// `grad_norm` is the [`global_norm`] of the gradients. If it exceeds the bound, all gradients are
-    /// scaled by one factor so that their norm is the bound. Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063.
+    /// `grad_norm` is the [`global_norm`] of the gradients. If it exceeds `clip_norm`, all
+    /// gradients are scaled by the same factor so that their norm is `clip_norm`. Pascanu, Mikolov,
+    /// Bengio (2013), arXiv:1211.5063.
     ///
     /// # Errors
     /// If the shapes disagree.

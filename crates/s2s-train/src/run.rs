@@ -1,4 +1,4 @@
-//! A run in its directory: the loop, what it writes, and the verdict on the test split.
+//! A run in its directory: training, its records, and the evaluation on the test split.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,26 +12,26 @@ use s2s_runlog::{
     settle_checkpoint, system_file, write_file, write_json,
 };
 
-use crate::data::remembered;
-use crate::observer::{Log, beside};
+use crate::data::recorded_vocabulary;
+use crate::observer::{Log, train_in_background};
 use crate::{
     Error, Evaluation, ExperimentConfig, Model, Observer, Render, Result, RunWriter, StopReason,
     Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
 };
 
-/// Samples of the test split whose attention is kept at the end of a run, ...
+/// Samples of the test split that are recorded with their attention at the end of a run.
 const N_SAMPLES: usize = 8;
-/// Of these, the first so many wrong ones are chosen before all others.
+/// How many of these are reserved for the first incorrect samples.
 const N_WRONG_SAMPLES: usize = 4;
 
-/// The device and the threads of a process, and its command line, for the record of a run.
+/// Device, threads and command line of a process, recorded with each run.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     /// The device of all tensors.
     pub device: Device,
     /// Its name, as the user gave it.
     pub device_name: String,
-    /// Threads of the fast path. No result depends on it.
+    /// Threads of the fused kernels. No result depends on it.
     pub threads: usize,
     /// The command line.
     pub command: Vec<String>,
@@ -43,14 +43,14 @@ pub struct Run<M = Seq2Seq> {
     dir: RunDir,
     _lock: RunLock,
     trainer: Trainer<M>,
-    passed_over: Vec<String>,
+    rejected: Vec<String>,
 }
 
 impl Run {
-    /// Starts a run in a folder of its own. `given` is the configuration file as it was given.
+    /// Creates a run in a new or empty directory. `given` is the text of the configuration file.
     ///
     /// # Errors
-    /// If the folder is not empty (nothing in it is changed), or cannot be written.
+    /// If the directory is not empty (nothing in it is changed) or cannot be written.
     pub fn create(
         path: impl Into<PathBuf>,
         config: ExperimentConfig,
@@ -64,8 +64,8 @@ impl Run {
     /// Resumes a run from its last checkpoint, or from its start if it has none.
     ///
     /// # Errors
-    /// If there is no such run, another process has it, its data have changed, or its checkpoint is
-    /// damaged.
+    /// If the run does not exist, is locked by another process, its data have changed, or its
+    /// checkpoint is damaged.
     pub fn resume(path: impl Into<PathBuf>, runtime: &Runtime) -> Result<Self> {
         Self::resume_with(path, |dir, config| {
             let data = reopen_data(dir, &config)?;
@@ -75,10 +75,10 @@ impl Run {
 }
 
 impl<M: Model + Send> Run<M> {
-    /// Starts a run of any model and data: those of `trainer`, which has not taken a step.
+    /// Creates a run with the model and data of `trainer`, which must not have taken a step.
     ///
     /// # Errors
-    /// If the folder is not empty (nothing in it is changed), or cannot be written.
+    /// If the directory is not empty (nothing in it is changed) or cannot be written.
     pub fn create_with(
         path: impl Into<PathBuf>,
         trainer: Trainer<M>,
@@ -102,12 +102,12 @@ impl<M: Model + Send> Run<M> {
             dir,
             _lock: lock,
             trainer,
-            passed_over: Vec::new(),
+            rejected: Vec::new(),
         })
     }
 
-    /// Resumes a run of any model and data. `build` makes the trainer from the run's configuration, as it
-    /// was made for [`create_with`](Self::create_with).
+    /// Resumes a run with any model and data. `build` creates the trainer from the run's
+    /// configuration in the same way as for [`create_with`](Self::create_with).
     ///
     /// # Errors
     /// Those of [`resume`](Run::resume), and those of `build`.
@@ -119,53 +119,55 @@ impl<M: Model + Send> Run<M> {
         let lock = dir.lock()?;
         let config = load_config(Some(&dir.resolved_config()), &[])?;
         let mut trainer = build(&dir, config)?;
-        let mut passed_over = Vec::new();
+        let mut rejected = Vec::new();
         match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
             Ok(checkpoint) => {
                 trainer.restore(&checkpoint)?;
-                passed_over = passed(&checkpoint);
+                rejected = rejected_reasons(&checkpoint);
             }
             Err(RunLogError::NoCheckpoint { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         for name in [CheckpointName::Best, CheckpointName::Last] {
-            settle_checkpoint(dir.checkpoint(name))?; // in case no further save does it
+            settle_checkpoint(dir.checkpoint(name))?; // completes a swap that a crash interrupted
         }
         Ok(Self {
             dir,
             _lock: lock,
             trainer,
-            passed_over,
+            rejected,
         })
     }
 
-    /// The trainer. After [`train`](Self::train) its model is that of the best checkpoint, its state
-    /// that of the last step.
+    /// The trainer. After [`train`](Self::train), its model has the parameters of the best
+    /// checkpoint and its state is that of the last step.
     pub fn trainer(&self) -> &Trainer<M> {
         &self.trainer
     }
 
-    /// The folder.
+    /// The run directory.
     pub fn dir(&self) -> &RunDir {
         &self.dir
     }
 
-    /// What an interrupted save left unusable, passed over for what it left whole: to be shown.
-    pub fn passed_over(&self) -> &[String] {
-        &self.passed_over
+    /// Why copies of the last checkpoint were rejected before a valid one was found, to be shown to
+    /// the user.
+    pub fn rejected(&self) -> &[String] {
+        &self.rejected
     }
 
-    /// Trains to the end, or until an observer stops it; then loads the best checkpoint into the
-    /// trainer's model, evaluates it on the test split, keeps some samples, and writes `run.json`.
+    /// Trains to the end or until an observer stops it. Then loads the best checkpoint into the
+    /// trainer's model, evaluates it on the test split, records samples, and writes `run.json`.
     ///
-    /// It trains on a thread of its own and writes meanwhile, so that observers hear of what need not
-    /// be on disk yet. All of it is on return.
+    /// Training runs in a thread of its own while this thread writes the files, so observers may
+    /// receive events that are not on disk yet. Everything is on disk on return.
     ///
-    /// Logs that cannot be written stop nothing: the record says which of them have lost something.
+    /// Logs that cannot be written do not stop training: `run.json` lists the logs that lost
+    /// records.
     ///
     /// # Errors
-    /// If training fails, or a checkpoint, `metrics.jsonl` or `run.json` cannot be written, or no
-    /// thread is to be had. Where the loss diverged, `run.json` says so.
+    /// If training fails, a checkpoint, `metrics.jsonl` or `run.json` cannot be written, or the
+    /// training thread cannot be started. If training diverged, `run.json` has that status.
     pub fn train(
         &mut self,
         observers: &mut [&mut dyn Observer],
@@ -173,11 +175,11 @@ impl<M: Model + Send> Run<M> {
     ) -> Result<RunRecord> {
         let started = Instant::now();
         let mut record = self.record(RunStatus::Running, started);
-        record.degraded = self.failures_before();
+        record.degraded = self.earlier_failures();
         let config = self.trainer.config().to_toml()?;
         let mut writer = RunWriter::open(self.dir.clone(), record, &config, render)?;
         let trainer = &mut self.trainer;
-        let reason = beside(&mut writer, |records| {
+        let reason = train_in_background(&mut writer, |records| {
             let mut all: Vec<&mut dyn Observer> = vec![records];
             for observer in observers.iter_mut() {
                 all.push(*observer);
@@ -188,7 +190,7 @@ impl<M: Model + Send> Run<M> {
         let status = match &reason {
             Ok(reason) => status_of(*reason),
             Err(Error::Diverged { .. }) => RunStatus::Diverged,
-            Err(_) => RunStatus::Running, // and to be resumed
+            Err(_) => RunStatus::Running, // can be resumed
         };
         let mut record = self.record(status, started);
         record.degraded = writer.failures();
@@ -209,7 +211,7 @@ impl<M: Model + Send> Run<M> {
         Ok(record)
     }
 
-    /// Notes in `run.json` that something has been lost after the end, such as the plots.
+    /// Records in `run.json` a failure after training, such as missing plots.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -218,8 +220,8 @@ impl<M: Model + Send> Run<M> {
         Ok(write_json(self.dir.run(), record)?)
     }
 
-    /// Evaluates the best checkpoint on the test split and keeps samples of it: their log is lost if
-    /// it cannot be written. `None` if an observer stops it.
+    /// Evaluates the best checkpoint on the test split and writes samples. A failure to write the
+    /// samples is returned, not an error. `None` if an observer stops the evaluation.
     fn test(
         &mut self,
         observers: &mut [&mut dyn Observer],
@@ -241,7 +243,8 @@ impl<M: Model + Send> Run<M> {
         )))
     }
 
-    /// The lines of `samples.jsonl`: wrong ones first of all, then the first ones.
+    /// The lines of `samples.jsonl`: up to [`N_WRONG_SAMPLES`] incorrect samples, filled up with
+    /// the first others.
     fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
         let (model, data) = (self.trainer.model(), self.trainer.eval_data());
         let markers = self.trainer.config().data.source_markers;
@@ -262,9 +265,9 @@ impl<M: Model + Send> Run<M> {
         Ok(samples)
     }
 
-    /// What earlier processes lost of logs up to the step that this one goes on from; what they lost
-    /// of later ones is written again.
-    fn failures_before(&self) -> Vec<LogFailure> {
+    /// Log failures of earlier processes up to the resumed step; records of later steps are written
+    /// again.
+    fn earlier_failures(&self) -> Vec<LogFailure> {
         let step = self.trainer.state().step;
         let record: Option<RunRecord> = read_json(self.dir.run()).ok();
         let mut failures = record.map_or_else(Vec::new, |record| record.degraded);
@@ -294,18 +297,17 @@ pub struct Trained<M = Seq2Seq> {
     pub model: M,
     /// The configuration of its run.
     pub config: ExperimentConfig,
-    /// The meaning of its tokens.
+    /// The vocabulary of its tokens.
     pub vocabulary: Vocabulary,
     /// The step of its checkpoint.
     pub step: u64,
 }
 
-/// Loads the model of a checkpoint. The data are not read: the run's folder has everything that is
-/// needed.
+/// Loads the model of a checkpoint from the run directory alone, without the data.
 ///
 /// # Errors
-/// If there is no such run or checkpoint, or it is damaged, of another shape, or has numbers that
-/// `non_finite` rejects.
+/// If the run or checkpoint does not exist, or if the checkpoint is damaged, has other shapes, or
+/// has values that `non_finite` rejects.
 pub fn load_model(
     dir: &RunDir,
     name: CheckpointName,
@@ -320,7 +322,7 @@ pub fn load_model(
     })
 }
 
-/// Loads the checkpoint of any model, which `build` makes from the run's configuration.
+/// Loads the checkpoint of any model. `build` creates the model from the run's configuration.
 ///
 /// # Errors
 /// Those of [`load_model`], and those of `build`.
@@ -331,7 +333,7 @@ pub fn load_model_with<M: Model>(
     build: impl FnOnce(&ExperimentConfig, Tokens) -> Result<M>,
 ) -> Result<Trained<M>> {
     let config = load_config(Some(&dir.resolved_config()), &[])?;
-    let (vocabulary, corpus) = remembered(dir, &config.data)?;
+    let (vocabulary, corpus) = recorded_vocabulary(dir, &config.data)?;
     let model = build(&config, tokens_of(&vocabulary))?;
     let step = load_into(
         model.params(),
@@ -349,7 +351,7 @@ pub fn load_model_with<M: Model>(
     })
 }
 
-/// Sets parameters from a checkpoint, and returns the step of the checkpoint. They are set before the
+/// Loads parameters from a checkpoint and returns its step. The parameters are loaded before the
 /// configuration is compared.
 fn load_into(
     params: &Params,
@@ -363,7 +365,7 @@ fn load_into(
     for reason in found.rejected() {
         tracing::warn!("{reason}; using {}", found.path().display());
     }
-    // Shapes before fingerprints: a message that names a parameter tells more.
+    // Shapes before fingerprints: an error that names a parameter is more specific.
     checkpoint::load_params(params, &found, non_finite)?;
     let state = checkpoint::load_state(&found)?;
     checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
@@ -379,7 +381,7 @@ fn status_of(reason: StopReason) -> RunStatus {
     }
 }
 
-fn passed(checkpoint: &Checkpoint) -> Vec<String> {
+fn rejected_reasons(checkpoint: &Checkpoint) -> Vec<String> {
     checkpoint
         .rejected()
         .iter()
@@ -400,7 +402,7 @@ fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
     }
 }
 
-/// The CPU's name where the system tells it.
+/// The CPU model from /proc/cpuinfo.
 fn cpu_name() -> String {
     system_file("/proc/cpuinfo")
         .and_then(|text| {

@@ -1,16 +1,16 @@
-//! What changes over the steps of a run: the learning rate and the ratio of teacher forcing.
+//! Schedules over the steps of a run: learning rate and teacher-forcing ratio.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ForcingSchedule, ScheduleConfig, TeacherForcingConfig, TrainConfig};
 
-/// What a plateau schedule remembers between evaluations.
+/// State of a plateau schedule between evaluations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plateau {
-    /// What the peak rate is multiplied by.
+    /// Factor on the peak learning rate.
     pub scale: f64,
-    /// Evaluations since the best validation loss or the last cut.
+    /// Evaluations since the best validation loss or the last reduction.
     pub n_stale: u64,
 }
 
@@ -24,12 +24,12 @@ impl Default for Plateau {
 }
 
 impl Plateau {
-    /// Whether so many steps may have left it.
-    pub(crate) fn fits(&self, steps: u64) -> bool {
+    /// Whether this state is possible after `steps` steps.
+    pub(crate) fn is_plausible(&self, steps: u64) -> bool {
         (0.0..=1.0).contains(&self.scale) && self.n_stale <= steps
     }
 
-    /// Takes note of an evaluation.
+    /// Updates the state after an evaluation.
     pub fn observe(&mut self, schedule: &ScheduleConfig, is_best: bool) {
         let ScheduleConfig::Plateau { factor, patience } = schedule else {
             return;
@@ -42,7 +42,7 @@ impl Plateau {
     }
 }
 
-/// The learning rate of `step`, counted from 1, of `total`.
+/// The learning rate at `step` of `total`; steps count from 1.
 pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: u64) -> f64 {
     let peak = config.learning_rate.get();
     let warmup = config.warmup_steps;
@@ -61,7 +61,7 @@ pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: 
     }
 }
 
-/// The chance that the true token is fed at `step`, counted from 1, of `total`.
+/// The probability of feeding the reference token at `step` of `total`; steps count from 1.
 pub fn forcing_ratio(config: &TeacherForcingConfig, step: u64, total: u64) -> f64 {
     let (first, last) = (config.ratio.get(), config.final_ratio.get());
     let done = (step - 1) as f64;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_rises_linearly_then_falls_along_half_a_cosine() {
+    fn the_rate_warms_up_linearly_then_decays_along_half_a_cosine() {
         let config = config(
             "learning_rate = 1.0\nwarmup_steps = 10\nschedule = { kind = \"cosine\", floor = 0.2 }",
         );
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn plateau_cuts_the_rate_after_its_patience_and_starts_to_count_again() {
+    fn a_plateau_reduces_the_rate_after_its_patience_and_restarts_the_count() {
         let config = config("schedule = { kind = \"plateau\", factor = 0.5, patience = 2 }");
         let mut plateau = Plateau::default();
         let scales: Vec<f64> = [true, false, true, false, false, false, false]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn forcing_follows_its_schedule() {
+    fn the_forcing_ratio_follows_its_schedule() {
         let forcing = |text: &str| -> TeacherForcingConfig { toml::from_str(text).unwrap() };
         let constant = forcing("ratio = 0.3");
         assert_eq!(forcing_ratio(&constant, 77, 100), 0.3);

@@ -1,8 +1,8 @@
-//! Event files that TensorBoard reads.
+//! Writes event files for TensorBoard.
 //!
-//! Of `tensorboard-rs`, only the framing of records ([`RecordWriter`]) is used, and the message
-//! types beneath it: its own writer panics on a full disk, truncates a file of the same second, and
-//! has neither text nor histograms.
+//! Of `tensorboard-rs`, only the record framing ([`RecordWriter`]) and the message types below it
+//! are used: its own writer panics on a full disk, truncates a file created in the same second, and
+//! supports neither text nor histograms.
 //!
 //! A file is a sequence of records, each a message with its length and checksums:
 //!
@@ -10,9 +10,9 @@
 //! length u64 | masked CRC-32C of the length u32 | message | masked CRC-32C of the message u32
 //! ```
 //!
-//! Each record is written in one call, so that a killed process leaves whole ones and at most the
-//! beginning of another, which readers skip. Events carry the time of day, the only thing here that
-//! two runs of the same configuration and seed write differently.
+//! Each record is written in one call, so a killed process leaves complete records and at most one
+//! partial record, which readers skip. Events contain the wall time, the only difference between
+//! the event files of two runs with the same configuration and seed.
 
 use protobuf::{Message, RepeatedField, SingularPtrField};
 use s2s_runlog::{Error as RunLogError, GrowingFile, list_folder, system_file};
@@ -30,23 +30,23 @@ use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
 use tensorboard_proto::types::DataType;
 use tensorboard_rs::record_writer::RecordWriter;
 
-/// What every event file's name begins with.
+/// Prefix of the names of event files.
 const PREFIX: &str = "events.out.tfevents.";
 
-/// The format of the events; readers obey a session log from version 2 on.
+/// Format version of the events; readers handle session logs from version 2 on.
 const VERSION: &str = "brain.Event:2";
 
-/// Columns of a histogram: what TensorBoard shows by default.
+/// Buckets of a histogram: TensorBoard's default.
 const BUCKETS: usize = 30;
 
 /// Why an event could not be logged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// There is no event file, or the event is not in it; those before it are.
+    /// The event file cannot be created or written; events before this one are intact.
     #[error(transparent)]
     File(#[from] RunLogError),
-    /// The event has no binary form, which is to say that it is too large for one.
+    /// The event cannot be encoded because it is too large.
     #[error("cannot encode an event for {}", path.display())]
     Encode {
         /// The event file.
@@ -56,19 +56,19 @@ pub enum EventError {
     },
 }
 
-/// An event file that grows while a run goes on.
+/// An event file that is open for appending.
 #[derive(Debug)]
 pub struct EventWriter {
     file: GrowingFile,
 }
 
 impl EventWriter {
-    /// Whether there is an event file in a folder.
-    pub fn stands_in(dir: &Path) -> bool {
+    /// Whether a folder contains an event file.
+    pub fn exists_in(dir: &Path) -> bool {
         list_folder(dir).is_ok_and(|names| names.iter().any(|name| seconds_of(name).is_some()))
     }
 
-    /// Starts an event file in a folder, with a name that readers sort after those already there.
+    /// Creates an event file whose name sorts after those already in the folder.
     ///
     /// # Errors
     /// [`EventError::File`] if the folder cannot be read or written.
@@ -79,8 +79,8 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// Starts another event file for a run that goes on after `step`: readers drop what earlier
-    /// files have of later steps, which would show twice otherwise.
+    /// Creates an event file for a run that resumes after `step`. Readers drop later steps of
+    /// earlier files, which would otherwise appear twice.
     ///
     /// # Errors
     /// As [`EventWriter::create`].
@@ -90,7 +90,7 @@ impl EventWriter {
             status: SessionLog_SessionStatus::START,
             ..SessionLog::default()
         };
-        // Readers drop the step that a start carries and all after it.
+        // Readers drop the step of a session start and all later steps.
         writer.write(step.saturating_add(1), Event_oneof_what::session_log(start))?;
         Ok(writer)
     }
@@ -103,9 +103,9 @@ impl EventWriter {
     /// A point of a curve.
     ///
     /// # Errors
-    /// [`EventError::File`], after which other events may still be written. So for all that follow.
+    /// [`EventError::File`]; later events may still be written.
     pub fn scalar(&mut self, step: u64, tag: &str, value: f64) -> Result<(), EventError> {
-        let value = Summary_Value_oneof_value::simple_value(value as f32); // all that the format has
+        let value = Summary_Value_oneof_value::simple_value(value as f32); // the format has only f32
         self.summary(step, tag, value, None)
     }
 
@@ -136,7 +136,7 @@ impl EventWriter {
         )
     }
 
-    /// A picture: the bytes of a PNG file, and how wide and high it is in pixels.
+    /// An image: the bytes of a PNG file, with its width and height in pixels.
     ///
     /// # Errors
     /// As [`EventWriter::scalar`].
@@ -158,8 +158,8 @@ impl EventWriter {
         self.summary(step, tag, Summary_Value_oneof_value::image(image), None)
     }
 
-    /// How values are distributed, in columns of equal width. Values that are not finite are left
-    /// out; without any that is, nothing is written.
+    /// A histogram with buckets of equal width. Values that are not finite are skipped; if none is
+    /// finite, nothing is written.
     ///
     /// # Errors
     /// As [`EventWriter::scalar`].
@@ -172,7 +172,8 @@ impl EventWriter {
         }
     }
 
-    /// Makes the events survive a loss of power. They survive the end of the process without.
+    /// Makes the events durable across a power loss. They survive the end of the process without
+    /// it.
     ///
     /// # Errors
     /// [`EventError::File`].
@@ -224,15 +225,16 @@ impl EventWriter {
         let mut record = Vec::new();
         RecordWriter::new(&mut record)
             .write(&message)
-            .expect("a vector takes all that is written to it");
+            .expect("writing to a vector cannot fail");
         Ok(self.file.append(&record)?)
     }
 }
 
-/// A file that did not exist before, `events.out.tfevents.<seconds>.<host>.<process>.<number>`.
+/// Creates a new file named `events.out.tfevents.<seconds>.<host>.<process>.<number>`.
 ///
-/// Readers go through the files of a folder by name, and never back: so the seconds are later than
-/// those of each file there, even if a run is resumed at once, or the clock was set back.
+/// Readers process the files of a folder in the order of their names, so the seconds are later than
+/// those of every existing file, even if a run resumes within the same second or the clock was set
+/// back.
 fn create_file(dir: &Path) -> Result<GrowingFile, RunLogError> {
     let names = list_folder(dir)?;
     let others = names.iter().filter_map(seconds_of);
@@ -254,17 +256,17 @@ fn create_file(dir: &Path) -> Result<GrowingFile, RunLogError> {
     }
 }
 
-/// The seconds in an event file's name.
+/// The seconds in the name of an event file.
 fn seconds_of(name: &OsString) -> Option<u64> {
     let rest = name.to_str()?.strip_prefix(PREFIX)?;
     rest.split('.').next()?.parse().ok()
 }
 
-/// The machine's name where the system has it in a file, made of what may stand in a file's name.
+/// The host name, restricted to characters that are safe in a file name.
 fn host() -> String {
     let name = system_file("/proc/sys/kernel/hostname").unwrap_or_default();
-    let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
-    let name: String = name.chars().filter(is_plain).take(64).collect();
+    let is_safe = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    let name: String = name.chars().filter(is_safe).take(64).collect();
     if name.is_empty() {
         "localhost".to_owned()
     } else {
@@ -279,7 +281,7 @@ fn unix_secs() -> f64 {
 }
 
 /// `bucket[i]` values lie between `bucket_limit[i - 1]` (the minimum for the first) and
-/// `bucket_limit[i]`. A single column if all values are one.
+/// `bucket_limit[i]`. A single bucket if all values are equal.
 fn distribution(values: &[f32]) -> Option<HistogramProto> {
     let finite = || {
         values
@@ -293,7 +295,7 @@ fn distribution(values: &[f32]) -> Option<HistogramProto> {
     let width = (max - min) / columns as f64;
     let mut bucket = vec![0.0; columns];
     for value in finite() {
-        let column = ((value - min) / width) as usize; // 0/0 is no number, and is cast to 0
+        let column = ((value - min) / width) as usize; // 0/0 is NaN, which casts to 0
         bucket[column.min(columns - 1)] += 1.0;
     }
     let bucket_limit = (1..=columns).map(|i| {
@@ -321,7 +323,7 @@ mod tests {
     use std::fs;
     use tensorboard_rs::masked_crc32c::masked_crc32c;
 
-    /// The events of a file; fails unless it consists of whole records.
+    /// The events of a file; panics unless it consists of complete records.
     #[track_caller]
     fn events(path: &Path) -> Vec<Event> {
         let bytes = fs::read(path).unwrap();
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_records_and_begins_with_the_version() {
+    fn a_file_consists_of_records_and_starts_with_the_version() {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = EventWriter::create(dir.path()).unwrap();
         writer.scalar(3, "loss/train", 0.5).unwrap();
@@ -390,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_file_starts_after_the_step_that_stays() {
+    fn a_resumed_file_starts_after_the_resumed_step() {
         let dir = tempfile::tempdir().unwrap();
         let writer = EventWriter::resume(dir.path(), 7).unwrap();
         let events = events(writer.path());
@@ -404,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_same_second_sort_in_their_order_of_creation() {
+    fn files_of_the_same_second_sort_in_order_of_creation() {
         let dir = tempfile::tempdir().unwrap();
         let created: Vec<_> = (0..12)
             .map(|_| EventWriter::create(dir.path()).unwrap().path().to_owned())
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_had_is_named() {
+    fn an_unreadable_folder_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = EventWriter::create(file.path()).unwrap_err().to_string();
         assert_eq!(error, format!("cannot read {}", file.path().display()));

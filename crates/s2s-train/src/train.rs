@@ -16,10 +16,11 @@ use crate::{
     to_batch, tokens_of,
 };
 
-/// Tokens of the probe at most, where lengths can be chosen: a picture of more shows less.
+/// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
+/// to read.
 const PROBE_LEN: usize = 24;
 
-/// A model on its way: configuration, data, parameters, optimizer and state.
+/// Configuration, data, model, optimizer and state of a training loop.
 #[derive(Debug)]
 pub struct Trainer<M> {
     config: ExperimentConfig,
@@ -28,10 +29,10 @@ pub struct Trainer<M> {
     model: M,
     optimizer: Adam,
     state: TrainState,
-    snapshot: Arc<Snapshot>, // the last one, in whose memory the next is made
+    snapshot: Arc<Snapshot>, // the last one; the next reuses its buffers if nobody else holds it
     total_steps: u64,
     eval_every: u64,
-    last: Option<LastFinite>, // of this process, for the diagnosis
+    last: Option<LastFinite>, // of this process, for error messages
 }
 
 /// Why a run ended.
@@ -48,16 +49,16 @@ pub enum StopReason {
 }
 
 impl Trainer<Seq2Seq> {
-    /// A model drawn from the configuration's seed, before its first step.
+    /// A new model, initialized from the configuration's seed.
     ///
     /// # Errors
-    /// If there is no such data, or the device fails.
+    /// If the configuration or its data are invalid, or the device fails.
     pub fn new(config: ExperimentConfig, threads: usize, device: &Device) -> Result<Self> {
         let data = open_data(&config)?;
         Self::with_data(config, data, threads, device)
     }
 
-    /// The same, where the data were opened before.
+    /// As [`new`](Self::new), with data that are already open.
     ///
     /// # Errors
     /// If the device fails.
@@ -75,7 +76,7 @@ impl Trainer<Seq2Seq> {
 }
 
 impl<M: Model> Trainer<M> {
-    /// A trainer for any model and data, before the first step.
+    /// A trainer for any model and data, before its first step.
     ///
     /// # Errors
     /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
@@ -102,10 +103,10 @@ impl<M: Model> Trainer<M> {
         })
     }
 
-    /// Goes on from a checkpoint of the same configuration.
+    /// Loads a checkpoint of the same configuration.
     ///
     /// # Errors
-    /// If the checkpoint does not fit; the trainer is then as it was.
+    /// If the checkpoint does not match; the trainer is unchanged then.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let params = self.model.params();
         let bounds = (self.total_steps, self.config.train.batch_size.get() as u64);
@@ -118,38 +119,38 @@ impl<M: Model> Trainer<M> {
         )
     }
 
-    /// Trains until the run ends. The observers look on, in their order; one that stops the run
-    /// within an evaluation has it done anew when the run goes on.
+    /// Trains until the run ends. Events go to the observers in order. If an observer interrupts an
+    /// evaluation, the evaluation is repeated when the run resumes.
     ///
     /// # Errors
-    /// If the loss, a gradient or a parameter stops being finite, an observer fails, or the device
-    /// does.
+    /// If the loss, a gradient or a parameter is not finite, an observer fails, or the device
+    /// fails.
     pub fn run(&mut self, observers: &mut [&mut dyn Observer]) -> Result<StopReason> {
         let mut clock = Clock::start();
         while !self.is_done() {
-            if let Some(reason) = self.ended().filter(|_| !self.is_eval_due()) {
+            if let Some(reason) = self.early_end().filter(|_| !self.is_eval_due()) {
                 return Ok(reason);
             }
             let flow = if self.is_eval_due() {
-                self.watched_eval(&mut clock, observers)?
+                self.observed_eval(&mut clock, observers)?
             } else {
-                self.watched_step(&mut clock, observers)?
+                self.observed_step(&mut clock, observers)?
             };
             match flow {
                 Flow::Interrupt if !self.is_done() => {
-                    return Ok(self.ended().unwrap_or(StopReason::Interrupted));
+                    return Ok(self.early_end().unwrap_or(StopReason::Interrupted));
                 }
                 Flow::Finish => self.state.is_stopped = true,
                 Flow::Interrupt | Flow::Continue => {}
             }
         }
-        Ok(self.ended().unwrap_or(StopReason::Finished))
+        Ok(self.early_end().unwrap_or(StopReason::Finished))
     }
 
     /// One optimizer step.
     ///
     /// # Errors
-    /// If the loss or a gradient is not finite; the parameters are then as they were.
+    /// If the loss or a gradient is not finite; the parameters are unchanged then.
     pub fn step(&mut self) -> Result<StepRecord> {
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
@@ -196,22 +197,22 @@ impl<M: Model> Trainer<M> {
         &self.model
     }
 
-    /// The model, to be evaluated.
+    /// The model, for evaluation.
     pub fn model_mut(&mut self) -> &mut M {
         &mut self.model
     }
 
-    /// The data that it is trained on.
+    /// The data, in batches for training.
     pub fn data(&self) -> &Data {
         &self.data
     }
 
-    /// The same, in batches for evaluation.
+    /// The data, in batches for evaluation.
     pub fn eval_data(&self) -> &dyn BatchSource {
         &*self.eval_data
     }
 
-    /// What the loop remembers.
+    /// The state of the loop.
     pub fn state(&self) -> &TrainState {
         &self.state
     }
@@ -226,13 +227,13 @@ impl<M: Model> Trainer<M> {
         &self.config
     }
 
-    /// The sequence whose attention is looked at in every evaluation: of the validation split, and
-    /// as long as sequences get, or as is good to look at.
+    /// The validation sequence whose attention is recorded at every evaluation: as long as the data
+    /// have, up to 24 tokens where possible.
     pub fn probe(&self) -> Example {
         self.eval_data.probe(PROBE_LEN)
     }
 
-    /// Figures of a split, or none if an observer stops it.
+    /// Metrics of a split; `None` if an observer stops the evaluation.
     pub(crate) fn evaluate(
         &mut self,
         split: Split,
@@ -241,8 +242,8 @@ impl<M: Model> Trainer<M> {
         evaluate_observed(&mut self.model, &*self.eval_data, split, observers)
     }
 
-    /// Why the run is over before its last step, if it is.
-    fn ended(&self) -> Option<StopReason> {
+    /// Why the run ends before its last step, if it does.
+    fn early_end(&self) -> Option<StopReason> {
         let patience = self.config.train.patience;
         let is_stale = patience > 0 && self.state.n_stale >= patience;
         if self.state.is_target_reached {
@@ -258,15 +259,15 @@ impl<M: Model> Trainer<M> {
         self.state.step >= self.total_steps && !self.is_eval_due()
     }
 
-    /// Whether the steps since the last evaluation are to be followed by another.
+    /// Whether an evaluation must precede the next step.
     fn is_eval_due(&self) -> bool {
         let step = self.state.step;
         let is_last = step == self.total_steps || self.state.is_stopped;
         (is_last || step.is_multiple_of(self.eval_every)) && self.state.n_steps > 0
     }
 
-    /// A step, and a checkpoint if an observer stops the run after it.
-    fn watched_step(
+    /// One step; saves a checkpoint if an observer interrupts the run after it.
+    fn observed_step(
         &mut self,
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
@@ -275,16 +276,16 @@ impl<M: Model> Trainer<M> {
         let record = self.step()?;
         clock.train_secs += before.elapsed().as_secs_f64();
         clock.n_tokens += record.tally.n_tokens;
-        let flow = tell(observers, |observer| observer.on_step(&record))?;
+        let flow = notify(observers, |observer| observer.on_step(&record))?;
         match flow {
             Flow::Interrupt => Ok(flow.max(self.checkpoint(IsBest::No, observers)?)),
             Flow::Finish | Flow::Continue => Ok(flow),
         }
     }
 
-    /// An evaluation and its checkpoint; or, if an observer stops the run within it, a checkpoint
-    /// from which it is done anew.
-    fn watched_eval(
+    /// An evaluation and its checkpoint. If an observer interrupts the evaluation, the checkpoint
+    /// is one from which it will be repeated.
+    fn observed_eval(
         &mut self,
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
@@ -293,26 +294,26 @@ impl<M: Model> Trainer<M> {
         let Some(result) = self.evaluate(Split::Val, observers)? else {
             return Ok(Flow::Interrupt.max(self.checkpoint(IsBest::No, observers)?));
         };
-        let (metrics, probe) = self.take_note(&result)?;
+        let (metrics, probe) = self.record_eval(&result)?;
         let timing = clock.read(self.state.step, before);
         let event = EvalEvent {
             metrics: &metrics,
             timing: &timing,
             probe: &probe,
         };
-        let flow = tell(observers, |observer| observer.on_eval(&event))?;
-        self.state.is_stopped |= flow == Flow::Finish; // in this checkpoint already
+        let flow = notify(observers, |observer| observer.on_eval(&event))?;
+        self.state.is_stopped |= flow == Flow::Finish; // before the checkpoint, which stores it
         let is_best = match metrics.is_best {
             true => IsBest::Yes,
             false => IsBest::No,
         };
         let flow = flow.max(self.checkpoint(is_best, observers)?);
-        clock.lap();
+        clock.reset();
         Ok(flow)
     }
 
-    /// Takes note of an evaluation in the state.
-    fn take_note(&mut self, result: &Evaluation) -> Result<(MetricsRecord, AttentionRecord)> {
+    /// Updates the state after an evaluation and returns its metrics and the probe's attention.
+    fn record_eval(&mut self, result: &Evaluation) -> Result<(MetricsRecord, AttentionRecord)> {
         let (step, val_loss) = (self.state.step, result.free.loss());
         for loss in [val_loss, result.forced.loss()] {
             let found = finite::of_validation(self.model.params(), loss)?;
@@ -353,39 +354,36 @@ impl<M: Model> Trainer<M> {
         Ok((metrics, probe))
     }
 
-    /// Has the state saved. What is not finite never gets into it.
+    /// Passes a snapshot of the state to the observers, after checking that all its values are
+    /// finite.
     fn checkpoint(&mut self, is_best: IsBest, observers: &mut [&mut dyn Observer]) -> Result<Flow> {
         let (step, params) = (self.state.step, self.model.params());
         let found = finite::of_state(params, self.optimizer.moments())?;
         self.check(step, found)?;
         if Arc::get_mut(&mut self.snapshot).is_none() {
-            self.snapshot = Arc::default(); // somebody still has the last one
+            self.snapshot = Arc::default(); // an observer still holds it
         }
-        let snapshot = Arc::get_mut(&mut self.snapshot).expect("nobody else has it");
-        snapshot.renew(is_best == IsBest::Yes, params, &self.optimizer, &self.state)?;
-        tell(observers, |observer| observer.on_checkpoint(&self.snapshot))
+        let snapshot = Arc::get_mut(&mut self.snapshot).expect("this is the only reference");
+        snapshot.update(is_best == IsBest::Yes, params, &self.optimizer, &self.state)?;
+        notify(observers, |observer| observer.on_checkpoint(&self.snapshot))
     }
 
-    /// That nothing bad was found, as of a step.
+    /// Fails if a value was not finite at `step`.
     fn check(&self, step: u64, found: Option<NotFinite>) -> Result<()> {
         match found {
             None => Ok(()),
-            Some(NotFinite {
-                what,
-                value,
-                culprit,
-            }) => Err(Error::Diverged {
+            Some(NotFinite { what, value, cause }) => Err(Error::Diverged {
                 step,
                 what,
                 value,
-                culprit,
+                cause,
                 last: self.last,
             }),
         }
     }
 }
 
-/// What is measured between two evaluations.
+/// Measures time and tokens between two evaluations.
 struct Clock {
     started: Instant,
     train_secs: f64,
@@ -401,8 +399,8 @@ impl Clock {
         }
     }
 
-    /// Begins to measure what comes after an evaluation.
-    fn lap(&mut self) {
+    /// Restarts the measurement after an evaluation.
+    fn reset(&mut self) {
         (self.train_secs, self.n_tokens) = (0.0, 0);
     }
 
@@ -417,19 +415,19 @@ impl Clock {
     }
 }
 
-/// Calls every observer, and returns the strongest answer.
-fn tell(
+/// Calls every observer and returns the strongest answer.
+fn notify(
     observers: &mut [&mut dyn Observer],
-    mut message: impl FnMut(&mut dyn Observer) -> Result<Flow>,
+    mut call: impl FnMut(&mut dyn Observer) -> Result<Flow>,
 ) -> Result<Flow> {
     let mut flow = Flow::Continue;
     for observer in observers {
-        flow = flow.max(message(*observer)?);
+        flow = flow.max(call(*observer)?);
     }
     Ok(flow)
 }
 
-/// Whether a checkpoint is that of the best evaluation so far.
+/// Whether a checkpoint belongs to the best evaluation so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IsBest {
     Yes,

@@ -72,7 +72,8 @@ fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     input.split(|byte| *byte == 0)
 }
 
-/// A configuration file and `--set` arguments, separated by zero bytes. An accepted configuration must
+/// A configuration file and `--set` arguments, separated by zero bytes. An accepted configuration
+/// must
 /// survive a round trip through TOML; a small one also trains a step.
 fn config(input: &[u8]) {
     FOLDER.with(|folder| {
@@ -135,7 +136,8 @@ impl Observer for Once {
     }
 }
 
-/// A checkpoint in which the input replaces one file (with a matching manifest) or the manifest. If the
+/// A checkpoint in which the input replaces one file (with a matching manifest) or the manifest. If
+/// the
 /// trainer rejects it, its parameters must not change; if it accepts it, it trains a step.
 fn checkpoint(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else {
@@ -308,7 +310,8 @@ impl Oracle {
             }
             for (_, line) in batch {
                 let parsed = sequence::parse(line, &self.vocabulary, 50, "split it");
-                sources.extend(parsed.ok().filter(|source| source.len() <= MAX_TOKENS));
+                let tokens = parsed.ok().map(|(tokens, _)| tokens);
+                sources.extend(tokens.filter(|source| source.len() <= MAX_TOKENS));
             }
         }
         sources.truncate(2);

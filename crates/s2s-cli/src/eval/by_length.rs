@@ -1,4 +1,4 @@
-//! `s2s eval --lengths`: each length by itself, kept as it goes.
+//! `s2s eval --lengths`: evaluates each length separately and saves results as it goes.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -24,45 +24,47 @@ use crate::signals::Signals;
 use crate::ui::Ui;
 use crate::usage::peak_mib;
 
-/// Sequences of a length, unless said otherwise.
+/// Default number of sequences per length.
 const DEFAULT_SAMPLES: u64 = 100;
 const MAX_SAMPLES: u64 = 1_000_000;
-/// The sequences of a length are drawn together: more symbols than this might not fit the machine.
+/// The sequences of a length are generated together; more symbols than this might exhaust memory.
 const MAX_SYMBOLS: u64 = 100_000_000;
 
-/// What is done is written about so often: a kill costs what came after, and the length at work.
+/// Time between two saves. A killed process loses the results since the last one.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "By length")]
 pub(crate) struct LengthsArgs {
-    /// Lengths to evaluate each by itself, such as 40,80 or 1..500, which holds both its ends
+    /// Evaluate each of these lengths, such as 40,80 or 1..500 (both ends included)
     #[arg(long, value_name = "LIST", group = "which")]
     lengths: Option<String>,
-    /// The lengths and the score of a publication: two symbols, trained on 1 to 40, tested on 41 to
-    /// 500; or 128 symbols, 8 to 64, 65 to 128. What the run was trained on is compared with it
+    /// Use the lengths and the score of a publication; deviations of the run's training data are
+    /// reported
     #[arg(long, value_enum, group = "which")]
     protocol: Option<ProtocolName>,
-    /// Of each range in --lengths, take every K-th length
+    /// Evaluate only every K-th length of each range in --lengths
     #[arg(long, value_name = "K", requires = "lengths", conflicts_with = "protocol", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     step: Option<usize>,
-    /// Sequences of each length, or all that the split has [default: 100]
+    /// Sequences per length, at most as many as the split has [default: 100]
     #[arg(long, value_name = "N", requires = "which", value_parser = RangedU64ValueParser::<u64>::new().range(1..=MAX_SAMPLES))]
     samples: Option<u64>,
-    /// Whether the model ends its output by EOS, or is told the length and cannot say EOS, or one
-    /// after the other [default: both]
+    /// Stop decoding at EOS (eos), at the correct length with EOS disabled (oracle), or evaluate
+    /// both [default: both]
     #[arg(long, value_enum, requires = "which")]
     mode: Option<Mode>,
-    /// Write to lengths-NAME.json and so on [default: the protocol's name]
+    /// Name of the output: lengths-NAME.json and so on [default: the name of the protocol, if any]
     #[arg(long, value_name = "NAME", requires = "which", value_parser = plain_name)]
     name: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ProtocolName {
-    /// Delétang et al. (2023), arXiv:2207.02098: mean token accuracy, the length told
+    /// Delétang et al. (2023), arXiv:2207.02098: two symbols, trained on lengths 1 to 40, tested on
+    /// 41 to 500; mean token accuracy at the correct length
     Deepmind,
-    /// Grefenstette et al. (2015), arXiv:1506.02516: exact match (coarse) and fine accuracy
+    /// Grefenstette et al. (2015), arXiv:1506.02516: 128 symbols, trained on lengths 8 to 64,
+    /// tested on 65 to 128; exact match (coarse) and fine accuracy
     Grefenstette,
 }
 
@@ -73,7 +75,7 @@ enum Mode {
     Both,
 }
 
-/// What is asked for; none if not by length.
+/// The requested evaluation; `None` without --lengths and --protocol.
 pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usage> {
     let by_length = &args.by_length;
     let protocol = by_length.protocol.map(|name| match name {
@@ -90,7 +92,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
     let longest = lengths.iter().last().unwrap_or(1) as u64;
     if samples * longest > MAX_SYMBOLS {
         return Err(Usage(format!(
-            "{samples} sequences of length {longest} are more than {MAX_SYMBOLS} symbols: lower \
+            "{samples} sequences of length {longest} have more than {MAX_SYMBOLS} symbols; lower \
              --samples to at most {}",
             MAX_SYMBOLS / longest
         )));
@@ -124,13 +126,15 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
         saved: Instant::now(),
     };
     for deviation in &evaluation.record.deviations {
-        ui.talk(format!(
-            "note: not what the protocol trains on: {deviation}"
+        ui.message(format!(
+            "note: the training data deviate from the protocol: {deviation}"
         ));
     }
     let shown = quote(&evaluation.path);
     if evaluation.record.is_complete {
-        ui.talk(format!("evaluated before; to do it again, remove {shown}"));
+        ui.message(format!(
+            "already evaluated; to evaluate again, remove {shown}"
+        ));
     } else {
         let signals = Signals::catch(ui)?;
         if evaluation
@@ -141,8 +145,8 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
                 evaluation.record.rows.len(),
                 evaluation.record.missing().len(),
             );
-            ui.talk(format!(
-                "stopped; {done} of {} figures are kept in {shown}: the same command goes on",
+            ui.message(format!(
+                "stopped; {done} of {} results are saved in {shown}; run the same command to continue",
                 done + missing
             ));
             return Ok(signals.exit_code());
@@ -157,23 +161,23 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
     } else {
         ui.data(&tables::of(&evaluation.record, &evaluation.times))?;
         for path in written {
-            ui.talk(format!("wrote {}", quote(&path)));
+            ui.message(format!("wrote {}", quote(&path)));
         }
     }
     Ok(0)
 }
 
-/// A record that grows length by length.
+/// An evaluation in progress.
 struct Evaluation {
     record: LengthsRecord,
     path: PathBuf,
-    /// What each row took, as far as that is known.
+    /// The timings of the rows, as far as they are known.
     times: Vec<LengthTiming>,
     saved: Instant,
 }
 
 impl Evaluation {
-    /// Evaluates what is missing; breaks if a signal stopped it.
+    /// Evaluates the missing rows; `Break` if a signal stopped it.
     fn run(
         &mut self,
         loaded: &Loaded,
@@ -190,8 +194,8 @@ impl Evaluation {
         let lengths = missing.iter().map(|(length, _)| *length);
         let mut progress = Progress::start(ui, lengths, self.record.request.samples);
         let rows = &self.record.rows;
-        let is_kept = |taken: &LengthTiming| rows.iter().any(|row| taken.is_of(row));
-        let mut timing = JsonLines::resume(timing, is_kept)?;
+        let is_saved = |timing: &LengthTiming| rows.iter().any(|row| timing.is_of(row));
+        let mut timing = JsonLines::resume(timing, is_saved)?;
 
         let mut examples: (usize, Vec<Example>) = (0, Vec::new());
         for (length, mode) in missing {
@@ -202,7 +206,7 @@ impl Evaluation {
             progress.begin(length, mode);
             if examples.is_empty() {
                 if !self.record.without_samples.contains(&length) {
-                    ui.talk(format!(
+                    ui.message(format!(
                         "note: the {split} split has no sequence of length {length}"
                     ));
                     self.record.without_samples.push(length);
@@ -224,15 +228,15 @@ impl Evaluation {
             let secs = began.elapsed().as_secs_f64();
             progress.end(&row, secs);
             self.record.rows.push(row);
-            let taken = LengthTiming {
+            let row_timing = LengthTiming {
                 mode,
                 length,
                 secs,
                 threads: loaded.runtime.threads,
                 peak_mib: peak_mib(),
             };
-            timing.append(&taken)?;
-            self.times.push(taken);
+            timing.append(&row_timing)?;
+            self.times.push(row_timing);
             if self.saved.elapsed() > SAVE_EVERY {
                 self.save()?;
             }
@@ -251,18 +255,18 @@ impl Evaluation {
     }
 }
 
-/// What rows of an earlier process took; a log that cannot be read tells nothing.
+/// Timings of rows from earlier processes; empty if the log cannot be read.
 fn times(path: &Path, rows: &[LengthRecord]) -> Vec<LengthTiming> {
     let mut times: Vec<LengthTiming> = read_lines(path).unwrap_or_default();
-    times.retain(|taken| rows.iter().any(|row| taken.is_of(row)));
+    times.retain(|timing| rows.iter().any(|row| timing.is_of(row)));
     times
 }
 
-/// What there is of the evaluation that is asked for: nothing, a part or all of it.
+/// The requested evaluation with the rows that were saved before, if any.
 fn begin(path: &Path, request: LengthsRequest, loaded: &Loaded) -> anyhow::Result<LengthsRecord> {
     let data = &loaded.config.data;
     let protocol = request.protocol;
-    let asked = LengthsRecord {
+    let requested = LengthsRecord {
         step: loaded.step,
         min_trained: data.min_len,
         max_trained: data.max_len,
@@ -275,25 +279,24 @@ fn begin(path: &Path, request: LengthsRequest, loaded: &Loaded) -> anyhow::Resul
     };
     let found: LengthsRecord = match read_json(path) {
         Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(asked);
+            return Ok(requested);
         }
         found => found?,
     };
-    let differences = differences(&found, &asked);
+    let differences = differences(&found, &requested);
     if differences.is_empty() {
         return Ok(found);
     }
     Err(Usage(format!(
-        "{} holds another evaluation ({}): to keep both, name this one with --name; to lose it, \
-         remove it",
+        "{} contains a different evaluation ({}); choose another --name, or remove the file",
         path.display(),
         differences.join("; ")
     ))
     .into())
 }
 
-/// In what a kept evaluation is another one.
-fn differences(found: &LengthsRecord, asked: &LengthsRecord) -> Vec<String> {
+/// How a saved evaluation differs from the requested one.
+fn differences(found: &LengthsRecord, requested: &LengthsRecord) -> Vec<String> {
     let describe = |record: &LengthsRecord| {
         let request = &record.request;
         let modes: Vec<String> = request.modes.iter().map(ToString::to_string).collect();
@@ -310,19 +313,23 @@ fn differences(found: &LengthsRecord, asked: &LengthsRecord) -> Vec<String> {
             ("step", record.step.to_string()),
         ]
     };
-    let pairs = describe(found).into_iter().zip(describe(asked));
+    let pairs = describe(found).into_iter().zip(describe(requested));
     pairs
-        .filter(|(found, asked)| found != asked)
-        .map(|((what, found), (_, asked))| {
-            format!("{what} {} there, {} here", brief(&found), brief(&asked))
+        .filter(|(found, requested)| found != requested)
+        .map(|((what, found), (_, requested))| {
+            format!(
+                "{what}: {} saved, {} requested",
+                brief(&found),
+                brief(&requested)
+            )
         })
         .collect()
 }
 
-/// A list that fits into a message.
+/// Shortens a list for a message.
 fn brief(list: &str) -> String {
-    const MOST: usize = 40;
-    match list.char_indices().nth(MOST) {
+    const MAX_CHARS: usize = 40;
+    match list.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}...", &list[..end]),
         None => list.to_owned(),
     }
@@ -332,6 +339,6 @@ fn plain_name(name: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     match !name.is_empty() && name.len() <= 64 && name.chars().all(is_plain) {
         true => Ok(name.to_owned()),
-        false => Err("a name is part of a file's, and made of a-z, 0-9 and `-`".to_owned()),
+        false => Err("a name has 1 to 64 characters of a-z, 0-9 and `-`".to_owned()),
     }
 }

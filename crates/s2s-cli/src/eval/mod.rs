@@ -26,36 +26,37 @@ Examples:
   s2s eval runs/default-seed0 --lengths 1..12,20..500 --step 20 --samples 50 --name far
   s2s eval runs/deepmind-seed0 --protocol deepmind";
 
-/// Evaluate a trained model on a split or by length, running free
+/// Evaluate a trained model on a split or by length
 ///
-/// The model is fed its own output, as in use. Token accuracy is the share of the reference's tokens
-/// (the end included) predicted right; exact match the share of sequences right as a whole.
+/// Decoding is free-running: the model is fed its own output. Token accuracy is the share of
+/// reference tokens (EOS included) that are predicted correctly; exact match is the share of
+/// sequences that are correct as a whole.
 ///
-/// With --lengths or --protocol, each length is evaluated by itself, also beyond those of training,
-/// on sequences that no training set contains. The figures go to lengths.json, lengths.csv and
-/// plots/lengths.* in the run folder. Stopped by Ctrl-C, the same command goes on; an evaluation
-/// that asked for something else is never overwritten. Wrong sequences are counted as early (EOS too
-/// soon), over (no EOS where it belongs) or wrong (the right length, a wrong token). The time for a
-/// length grows with its square, the memory with the length.
+/// With --lengths or --protocol, each length is evaluated separately, also beyond the training
+/// lengths, on sequences that no training set contains. Results go to lengths.json, lengths.csv and
+/// plots/lengths.* in the run folder. After Ctrl-C, the same command continues; an existing
+/// evaluation with other options is never overwritten. Errors are classified as early (EOS too
+/// soon), over (EOS missing) or wrong (correct length, wrong token). Time grows with the square of
+/// the length, memory linearly.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// Samples to evaluate on
+    /// Split to evaluate
     #[arg(
         long,
         default_value = "test",
         value_parser = PossibleValuesParser::new(["val", "test"]).try_map(|name| name.parse::<Split>())
     )]
     split: Split,
-    /// Sequences at a time [default: the configuration's]; figures depend on it by rounding alone
+    /// Sequences per batch [default: train.eval_batch_size]; affects results by rounding only
     #[arg(long, value_name = "N", value_parser = batch_size(), conflicts_with = "which")]
     batch_size: Option<NonZeroUsize>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    /// Take a checkpoint whose parameters are not all finite, to see what is left of it
+    /// Accept a checkpoint with parameters that are not finite
     #[arg(long, conflicts_with = "which")]
     allow_nonfinite: bool,
     #[command(flatten)]
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The figures of a split as a table of one row.
+/// The metrics of a split as a table with one row.
 pub(crate) fn table(record: &EvalRecord) -> Table {
     Table::new()
         .column("split", [&record.split])

@@ -1,4 +1,4 @@
-//! How far an evaluation by length is: a bar on a terminal, a line for each length elsewhere.
+//! Progress of an evaluation by length: a bar on a terminal, otherwise a line for each length.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,24 +7,24 @@ use s2s_runlog::{DecodingMode, LengthRecord};
 
 use crate::ui::Ui;
 
-/// Moves of the bar over the whole of an evaluation.
-const N_MOVES: u64 = 1000;
+/// Updates of the bar over the whole evaluation.
+const N_UPDATES: u64 = 1000;
 
-/// Counts positions looked at, which is what time is spent on: as many as the source has, at every
-/// step of every sequence.
+/// Counts attended positions, which dominate the time: every source position at each step of each
+/// sequence.
 pub(super) struct Progress<'a> {
     ui: &'a Ui,
     n_samples: u64,
     length: u64,
     label: String,
     done: AtomicU64,
-    /// What the lengths before this one were reckoned with; some of it may not have been needed.
-    before: u64,
+    /// Estimated cost of the finished lengths; the actual cost may be lower.
+    finished: u64,
     tick: u64,
 }
 
 impl<'a> Progress<'a> {
-    /// For so many sequences of each of these lengths.
+    /// Starts the display for `n_samples` sequences of each length.
     pub(super) fn start(ui: &'a Ui, lengths: impl Iterator<Item = usize>, n_samples: u64) -> Self {
         let total: u64 = lengths.map(|length| cost(length as u64, n_samples)).sum(); // below 2^61
         ui.show_percent_bar(total);
@@ -34,18 +34,18 @@ impl<'a> Progress<'a> {
             length: 0,
             label: String::new(),
             done: AtomicU64::new(0),
-            before: 0,
-            tick: total.div_ceil(N_MOVES).max(1),
+            finished: 0,
+            tick: total.div_ceil(N_UPDATES).max(1),
         }
     }
 
     pub(super) fn begin(&mut self, length: usize, mode: DecodingMode) {
         self.length = length as u64;
         self.label = format!("length {length} {mode}");
-        self.ui.move_bar(self.before, || self.label.clone());
+        self.ui.move_bar(self.finished, || self.label.clone());
     }
 
-    /// A step of a sequence.
+    /// Counts a step of a sequence.
     pub(super) fn advance(&self) {
         let before = self.done.fetch_add(self.length, Ordering::Relaxed);
         let now = before + self.length;
@@ -55,10 +55,10 @@ impl<'a> Progress<'a> {
     }
 
     pub(super) fn end(&mut self, row: &LengthRecord, secs: f64) {
-        self.before += cost(self.length, self.n_samples);
-        self.done.store(self.before, Ordering::Relaxed);
-        if !self.ui.is_watched() {
-            self.ui.talk(format!(
+        self.finished += cost(self.length, self.n_samples);
+        self.done.store(self.finished, Ordering::Relaxed);
+        if !self.ui.is_terminal() {
+            self.ui.message(format!(
                 "{}: exact match {}, token accuracy {}, {secs:.1} s",
                 self.label,
                 percent(row.exact_match),
@@ -74,7 +74,7 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// Positions that are looked at for a length.
+/// Attended positions for a length.
 fn cost(length: u64, n_samples: u64) -> u64 {
     length * length * n_samples
 }

@@ -1,19 +1,19 @@
-//! An evaluation by length as tables for a person.
+//! Prints an evaluation by length as tables.
 
 use s2s_lab::statistics::percent;
 use s2s_runlog::{DecodingMode, LengthRecord, LengthTiming, LengthsMean, LengthsRecord, Protocol};
 use s2s_viz::Table;
 
-/// What stands where there is no figure.
-const NOTHING: &str = "-";
+/// Placeholder for a missing value.
+const MISSING: &str = "-";
 
-/// A table for each way of decoding, the means over lengths, and the protocol's score.
+/// A table for each decoding mode, the means over lengths, and the score of the protocol.
 pub(super) fn of(record: &LengthsRecord, times: &[LengthTiming]) -> String {
     let mut parts = Vec::new();
     for mode in &record.request.modes {
         let title = match mode {
             DecodingMode::Eos => "until EOS",
-            DecodingMode::Oracle => "length told, EOS ignored",
+            DecodingMode::Oracle => "oracle length, EOS disabled",
         };
         parts.push(format!(
             "{title}\n{}",
@@ -32,7 +32,7 @@ fn by_length(record: &LengthsRecord, mode: DecodingMode, times: &[LengthTiming])
     let rows = || record.rows.iter().filter(|row| row.mode == mode);
     let figure = |value: fn(&LengthRecord) -> f64| rows().map(move |row| percent(value(row)));
     let share = |value: fn(&LengthRecord) -> Option<f64>| {
-        rows().map(move |row| value(row).map_or(NOTHING.to_owned(), |value| format!("{value:.3}")))
+        rows().map(move |row| value(row).map_or(MISSING.to_owned(), |value| format!("{value:.3}")))
     };
     let interval = |row: &LengthRecord| {
         let (low, high) = (row.exact_match_low, row.exact_match_high);
@@ -61,8 +61,8 @@ fn by_length(record: &LengthsRecord, mode: DecodingMode, times: &[LengthTiming])
         return table;
     }
     let secs = |row: &LengthRecord| {
-        let taken = times.iter().find(|taken| taken.is_of(row));
-        taken.map_or(NOTHING.to_owned(), |taken| format!("{:.2}", taken.secs))
+        let timing = times.iter().find(|timing| timing.is_of(row));
+        timing.map_or(MISSING.to_owned(), |timing| format!("{:.2}", timing.secs))
     };
     table.column("seconds", rows().map(secs))
 }
@@ -79,7 +79,7 @@ fn means(means: &[LengthsMean]) -> Table {
         .column("fine", figure(|mean| mean.fine_accuracy))
 }
 
-/// The figures that the protocol's publication reports.
+/// The metrics that the publication of the protocol reports.
 fn score(record: &LengthsRecord) -> Option<String> {
     let protocol = record.request.protocol?;
     let rows = |mode| record.rows.iter().filter(move |row| row.mode == mode);
@@ -88,19 +88,19 @@ fn score(record: &LengthsRecord) -> Option<String> {
         let sum: f64 = rows(mode).map(value).sum();
         (n > 0).then(|| percent(sum / n as f64))
     };
-    let said = |mode, value| mean(mode, value).unwrap_or_else(|| NOTHING.to_owned());
+    let shown = |mode, value| mean(mode, value).unwrap_or_else(|| MISSING.to_owned());
     let score = match protocol {
         Protocol::Deepmind => format!(
-            "mean token accuracy over lengths {}: {} with the length told, {} until EOS",
+            "mean token accuracy over lengths {}: {} with oracle length, {} until EOS",
             record.request.lengths,
-            said(DecodingMode::Oracle, |row| row.token_accuracy),
-            said(DecodingMode::Eos, |row| row.token_accuracy),
+            shown(DecodingMode::Oracle, |row| row.token_accuracy),
+            shown(DecodingMode::Eos, |row| row.token_accuracy),
         ),
         Protocol::Grefenstette => format!(
             "over lengths {}: coarse {}, fine {}",
             record.request.lengths,
-            said(DecodingMode::Eos, |row| row.exact_match),
-            said(DecodingMode::Eos, |row| row.fine_accuracy),
+            shown(DecodingMode::Eos, |row| row.exact_match),
+            shown(DecodingMode::Eos, |row| row.fine_accuracy),
         ),
     };
     let differs = match record.deviations.is_empty() {

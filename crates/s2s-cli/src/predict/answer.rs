@@ -1,4 +1,4 @@
-//! From lines to answers.
+//! Decodes lines of input and formats the output.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,21 +11,21 @@ use serde::{Serialize, Serializer};
 
 use super::Args;
 use super::lines::Line;
-use super::sequence::parse;
+use super::sequence::{Parsed, parse};
 use crate::checkpoint::Loaded;
 use crate::ui::Ui;
 
-/// Sequences longer than this have more weights than anybody looks at.
+/// Maximum length with --attention: the weights grow with the square of the length.
 const MAX_LEN_WITH_WEIGHTS: usize = 1024;
 
-/// Tokens of a batch, padding included: more do not make it faster, only larger.
+/// Maximum number of tokens in a batch, padding included; larger batches are not faster.
 const MAX_BATCH_TOKENS: usize = 1 << 14;
 
 /// A line of output with --json.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Record<'a> {
-    Answer {
+    Prediction {
         source: Words<'a>,
         prediction: Words<'a>,
         log_prob: f64,
@@ -33,13 +33,13 @@ enum Record<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         weights: Option<&'a [Vec<f32>]>,
     },
-    Refused {
+    Invalid {
         line: u64,
         error: &'a str,
     },
 }
 
-/// Tokens as JSON: numbers where symbols are numbers, and else words.
+/// Tokens as JSON: numbers for synthetic symbols, words for text.
 struct Words<'a>(&'a Vocabulary, &'a [Token]);
 
 impl Serialize for Words<'_> {
@@ -52,47 +52,48 @@ impl Serialize for Words<'_> {
     }
 }
 
-/// What is to be written for some lines, in order.
+/// The output for some lines, in order.
 #[derive(Default)]
-pub(super) struct Answers {
-    pub(super) said: Vec<Said>,
-    /// Whether one of the lines could not be read.
-    pub(super) is_refused: bool,
+pub(super) struct Outputs {
+    pub(super) parts: Vec<Part>,
+    /// Whether one of the lines was invalid.
+    pub(super) has_invalid: bool,
 }
 
-pub(super) enum Said {
+/// Text for one of the streams.
+pub(super) enum Part {
     Data(String),
-    Talk(String),
+    Message(String),
 }
 
-impl Answers {
+impl Outputs {
     /// Adds a line of data.
     fn data(&mut self, line: &str) {
-        if !matches!(self.said.last(), Some(Said::Data(_))) {
-            self.said.push(Said::Data(String::new()));
+        if !matches!(self.parts.last(), Some(Part::Data(_))) {
+            self.parts.push(Part::Data(String::new()));
         }
-        if let Some(Said::Data(text)) = self.said.last_mut() {
+        if let Some(Part::Data(text)) = self.parts.last_mut() {
             text.push_str(line);
             text.push('\n');
         }
     }
 
-    fn talk(&mut self, line: String) {
-        self.said.push(Said::Talk(line));
+    fn message(&mut self, line: String) {
+        self.parts.push(Part::Message(line));
     }
 }
 
-/// A model that several threads may ask at once.
-pub(super) struct Oracle<'a> {
+/// A model that several threads can use at once.
+pub(super) struct Predictor<'a> {
     loaded: &'a Loaded,
     args: &'a Args,
     ui: &'a Ui,
     packed: Greedy<'a>,
-    /// Clones of it that nobody uses just then: with the memory that they have grown.
+    /// Idle clones of `packed`, which keep their buffers for reuse.
     idle: Mutex<Vec<Greedy<'a>>>,
 }
 
-impl<'a> Oracle<'a> {
+impl<'a> Predictor<'a> {
     pub(super) fn new(loaded: &'a Loaded, args: &'a Args, ui: &'a Ui) -> s2s_train::Result<Self> {
         Ok(Self {
             loaded,
@@ -103,51 +104,56 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    /// An answer for each line.
-    pub(super) fn answer(&self, lines: Vec<Line>) -> Result<Answers> {
-        let parsed: Vec<(u64, Result<Vec<Token>, String>)> = lines
+    /// Predicts each line.
+    pub(super) fn predict(&self, lines: Vec<Line>) -> Result<Outputs> {
+        let parsed: Vec<(u64, Result<Parsed, String>)> = lines
             .into_iter()
             .map(|(number, line)| (number, self.parse(line)))
             .collect();
         let sources: Vec<&[Token]> = parsed
             .iter()
-            .filter_map(|(_, source)| source.as_deref().ok())
+            .filter_map(|(_, parsed)| Some(&parsed.as_ref().ok()?.0[..]))
             .collect();
         let mut decoded = self.decode(&sources)?.into_iter();
-        let mut answers = Answers::default();
-        for (number, source) in &parsed {
-            match source {
-                Ok(source) => {
+        let mut outputs = Outputs::default();
+        for (number, parsed) in &parsed {
+            match parsed {
+                Ok((tokens, unknown)) => {
                     let decoded = decoded.next().expect("each source is decoded");
-                    self.warn_of_unknown(*number, source, &mut answers);
-                    self.say(source, decoded, &mut answers)?;
+                    if !unknown.is_empty() {
+                        outputs.message(unknown_words(*number, unknown));
+                    }
+                    self.write(tokens, decoded, &mut outputs)?;
                 }
-                Err(error) => self.refuse(*number, error, &mut answers)?,
+                Err(error) => self.report_invalid(*number, error, &mut outputs)?,
             }
         }
-        Ok(answers)
+        Ok(outputs)
     }
 
-    /// The sequence of a line.
-    fn parse(&self, line: Result<Vec<u8>, u64>) -> Result<Vec<Token>, String> {
+    /// Parses the sequence of a line.
+    fn parse(&self, line: Result<Vec<u8>, u64>) -> Result<Parsed, String> {
         let (max, advice) = match (self.args.attention, self.loaded.model.is_fused()) {
-            (true, _) => (MAX_LEN_WITH_WEIGHTS, "leave --attention out"),
+            (true, _) => (MAX_LEN_WITH_WEIGHTS, "remove --attention"),
             (false, true) => (MAX_LEN, "split the line"),
-            (false, false) => (MAX_REFERENCE_LEN - 2, "split the line"), // with its marks
+            (false, false) => (MAX_REFERENCE_LEN - 2, "split the line"), // without its markers
         };
         parse(line, &self.loaded.vocabulary, max, advice)
     }
 
-    /// What the model says to each source.
+    /// Decodes each source.
     fn decode(&self, sources: &[&[Token]]) -> s2s_train::Result<Vec<Decoded>> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = idle().pop();
-        let mut greedy = waiting.unwrap_or_else(|| self.packed.clone());
+        let idle_clone = idle().pop();
+        let mut greedy = idle_clone.unwrap_or_else(|| self.packed.clone());
         let lengths: Vec<usize> = sources.iter().map(|source| source.len()).collect();
         let mut all = vec![Decoded::default(); sources.len()];
         for batch in batches(&lengths) {
-            let read: Vec<Vec<Token>> = batch.iter().map(|&i| self.read(sources[i])).collect();
-            let source = Source::new(&read, self.loaded.model.tokens())?;
+            let inputs: Vec<Vec<Token>> = batch
+                .iter()
+                .map(|&i| self.model_input(sources[i]))
+                .collect();
+            let source = Source::new(&inputs, self.loaded.model.tokens())?;
             let decoded = greedy.decode(&source, self.stop(), self.args.attention)?;
             for (index, decoded) in batch.into_iter().zip(decoded) {
                 all[index] = decoded;
@@ -169,63 +175,50 @@ impl<'a> Oracle<'a> {
     }
 
     /// A source as the model reads it.
-    fn read(&self, source: &[Token]) -> Vec<Token> {
+    fn model_input(&self, source: &[Token]) -> Vec<Token> {
         match self.loaded.config.data.source_markers {
             true => mark_source(source, &self.loaded.vocabulary),
             false => source.to_vec(),
         }
     }
 
-    fn say(&self, source: &[Token], decoded: Decoded, answers: &mut Answers) -> Result<()> {
+    fn write(&self, source: &[Token], decoded: Decoded, outputs: &mut Outputs) -> Result<()> {
         let vocabulary = &self.loaded.vocabulary;
         if self.args.json {
-            let record = Record::Answer {
+            let record = Record::Prediction {
                 source: Words(vocabulary, source),
                 prediction: Words(vocabulary, &decoded.tokens),
                 log_prob: decoded.log_prob(),
                 stopped: decoded.stopped,
                 weights: self.args.attention.then_some(&decoded.weights),
             };
-            answers.data(&serde_json::to_string(&record)?);
+            outputs.data(&serde_json::to_string(&record)?);
             return Ok(());
         }
         let text = |token: &Token| vocabulary.text(*token);
         let words: Vec<String> = decoded.tokens.iter().map(text).collect();
-        answers.data(&words.join(" "));
+        outputs.data(&words.join(" "));
         if self.args.attention {
-            answers.talk(self.draw(source, decoded));
+            outputs.message(self.draw(source, decoded));
         }
         Ok(())
     }
 
-    /// Says how many tokens of a line are read as the unknown word.
-    fn warn_of_unknown(&self, line: u64, source: &[Token], answers: &mut Answers) {
-        let unknown = self.loaded.vocabulary.unknown();
-        let is_unknown = |token: &&Token| unknown == Some(**token);
-        match source.iter().filter(is_unknown).count() {
-            0 => {}
-            n => answers.talk(format!(
-                "warning: line {line}: {n} unknown to the model, read as <unk>"
-            )),
-        }
-    }
-
-    fn refuse(&self, line: u64, error: &str, answers: &mut Answers) -> Result<()> {
-        answers.is_refused = true;
+    fn report_invalid(&self, line: u64, error: &str, outputs: &mut Outputs) -> Result<()> {
+        outputs.has_invalid = true;
         if self.args.json {
-            answers.data(&serde_json::to_string(&Record::Refused { line, error })?);
+            outputs.data(&serde_json::to_string(&Record::Invalid { line, error })?);
         } else {
-            answers.data("");
+            outputs.data("");
         }
-        answers.talk(match self.args.tokens.is_empty() {
+        outputs.message(match self.args.tokens.is_empty() {
             true => format!("error: line {line}: {error}"),
             false => format!("error: {error}"),
         });
         Ok(())
     }
 
-    /// Draws the attention, with what the task would not have answered marked; nobody knows that of
-    /// a text.
+    /// Draws the attention and marks wrong tokens; for text, the correct output is not known.
     fn draw(&self, source: &[Token], decoded: Decoded) -> String {
         let data = &self.loaded.config.data;
         let example = Example {
@@ -244,13 +237,33 @@ impl<'a> Oracle<'a> {
         };
         match terminal_heatmap(&record, self.ui.width(), ink) {
             Ok(lines) => lines.trim_end().to_owned(),
-            Err(error) => format!("the attention cannot be drawn: {error}"),
+            Err(error) => format!("cannot draw the attention: {error}"),
         }
     }
 }
 
-/// Which of the sources are decoded together, by their lengths: the short ones first. No batch has
-/// more than [`MAX_BATCH_TOKENS`] or, for the most part, is padding; but each has a source.
+/// The warning about words that are not in the vocabulary.
+fn unknown_words(line: u64, words: &[String]) -> String {
+    const MAX_SHOWN: usize = 10;
+    let shown: Vec<String> = words
+        .iter()
+        .take(MAX_SHOWN)
+        .map(|word| format!("{word:?}"))
+        .collect();
+    let were = match words.len() {
+        1 => "token is not in the vocabulary and was",
+        _ => "tokens are not in the vocabulary and were",
+    };
+    let more = if words.len() > MAX_SHOWN { ", ..." } else { "" };
+    format!(
+        "warning: line {line}: {} {were} replaced by <unk>: {}{more}",
+        words.len(),
+        shown.join(", ")
+    )
+}
+
+/// Groups sources into batches by length, shortest first; returns their indices. A batch has at
+/// most [`MAX_BATCH_TOKENS`] and is at most half padding, unless it is a single source.
 fn batches(lengths: &[usize]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| lengths[index]);
@@ -276,14 +289,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_of_like_lengths_are_decoded_together() {
+    fn sources_of_similar_length_share_a_batch() {
         assert_eq!(batches(&[]), Vec::<Vec<usize>>::new());
         assert_eq!(batches(&[5, 3, 4, 5]), [vec![1, 2, 0, 3]]);
         assert_eq!(batches(&[1, 900, 1, 2, 1000]), [vec![0, 2, 3], vec![1, 4]]);
     }
 
     #[test]
-    fn a_batch_is_bounded_by_its_tokens() {
+    fn the_tokens_of_a_batch_are_limited() {
         let third = MAX_BATCH_TOKENS / 3;
         assert_eq!(batches(&[third; 5]), [vec![0, 1, 2], vec![3, 4]]);
         assert_eq!(batches(&[MAX_LEN, MAX_LEN]), [[0], [1]]);

@@ -1,14 +1,15 @@
-//! Lines of input, as many at a time as are there.
+//! Reads lines of input in batches of those that are available.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Bytes that are read at once: thousands of short lines.
+/// Size of the read buffer: thousands of short lines.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// A line, counted from 1: its bytes without the line end, or how many they are if too many to keep.
+/// A line number (from 1) and the bytes of the line without its end, or their number if the line is
+/// too long.
 pub(super) type Line = (u64, Result<Vec<u8>, u64>);
 
-/// Reads lines without waiting for more of them than it must.
+/// Reads lines without waiting for more than one.
 pub(super) struct Lines<R> {
     input: BufReader<R>,
     max_bytes: u64,
@@ -25,8 +26,8 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Waits for a line, and takes up to `max_lines` in all of those that have arrived with it, but
-    /// none after `max_bytes`. Empty at the end of the input.
+    /// Waits for a line and adds lines that have already arrived, up to `max_lines` in all and none
+    /// after `max_bytes`. Empty at the end of the input.
     pub(super) fn next_batch(
         &mut self,
         max_lines: usize,
@@ -66,7 +67,7 @@ impl<R: Read> Lines<R> {
 mod tests {
     use super::*;
 
-    /// Gives its pieces one at a time, as a pipe does.
+    /// Returns its pieces one at a time, like a pipe.
     struct Pipe(Vec<&'static str>);
 
     impl Read for Pipe {
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_arrived_is_answered_without_waiting() {
+    fn available_lines_are_returned_without_waiting() {
         check(
             &["1\n2\n3", "4\n", "5\n"],
             &[
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_no_more_lines_than_asked_for() {
+    fn the_lines_of_a_batch_are_limited() {
         check(
             &["1\n2\n3\n4\n"],
             &[&[(1, Ok("1")), (2, Ok("2")), (3, Ok("3"))], &[(4, Ok("4"))]],
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_ends_with_the_line_that_fills_it() {
+    fn the_bytes_of_a_batch_are_limited() {
         check(
             &["12345\n678\n9\n"],
             &[&[(1, Ok("12345")), (2, Ok("678"))], &[(3, Ok("9"))]],
@@ -119,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn empty_lines_count_and_the_last_needs_no_end() {
+    fn empty_lines_count_and_the_last_line_needs_no_newline() {
         check(&["\n\n7"], &[&[(1, Ok("")), (2, Ok(""))], &[(3, Ok("7"))]]);
     }
 
     #[test]
-    fn a_line_too_long_is_passed_over() {
+    fn a_line_that_is_too_long_is_skipped() {
         check(
             &["12345\n123456", "789\n1\n"],
             &[&[(1, Ok("12345"))], &[(2, Err(10)), (3, Ok("1"))]],

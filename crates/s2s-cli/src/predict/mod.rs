@@ -1,7 +1,7 @@
 //! `s2s predict`.
 //!
 //! ```text
-//! input ─> Lines ─> batches of lines ─> Oracle, one batch a worker ─> Answers, in order ─> output
+//! input ─> Lines ─> batches of lines ─> Predictor, one batch per worker ─> Outputs, in order ─> output
 //! ```
 
 mod answer;
@@ -20,7 +20,7 @@ use clap::ValueHint;
 use reverse_data::{MAX_LEN, Vocabulary};
 use s2s_runlog::open_stream;
 
-use self::answer::{Answers, Oracle, Said};
+use self::answer::{Outputs, Part, Predictor};
 use self::lines::{Line, Lines};
 use self::pipeline::in_order;
 use crate::checkpoint::CheckpointArgs;
@@ -34,47 +34,47 @@ Examples:
   s2s predict runs/default-seed0 --attention 3,1,4,1,5
   s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl";
 
-/// Bytes for a token on a line, more than any has.
+/// Maximum bytes per token of a line.
 const TOKEN_BYTES: u64 = 16;
 
-/// Bytes of lines after which a batch takes no further one.
+/// Bytes after which a batch takes no further line.
 const MAX_BATCH_BYTES: usize = 1 << 16;
-/// The same where weights are kept: they take memory in the square of a line's length.
+/// The same with --attention, whose memory grows with the square of the length.
 const MAX_BATCH_BYTES_WITH_WEIGHTS: usize = 1 << 13;
 
-/// Batches that are read ahead, and batches that are answered but not yet written, for each thread:
-/// so many short ones keep the others busy while one of them is at a long one.
+/// Per thread, batches that are read ahead and batches that are decoded but not yet written: enough
+/// to keep all threads busy while one decodes a long batch.
 const AHEAD: usize = 4;
 
-/// Ask a trained model
+/// Run a trained model on your input
 ///
-/// Reads one sequence from the arguments, or one a line from a file or standard input, its tokens
-/// separated by spaces or commas (of a model of text, by spaces alone; words that it does not know are
-/// read as the unknown word). Answers each with a line, in order and as soon as it can; many lines at a time, on
-/// all threads. A line that cannot be read is answered with an empty one (with --json, by one that
-/// says why) and a message; the exit code is then 1.
+/// Reads one sequence from the arguments, or one per line from a file or standard input. Tokens are
+/// separated by spaces or commas (by spaces only for a model of text, where unknown words become
+/// `<unk>`). Prints one line per sequence, in order and as soon as possible, decoding many lines at
+/// once on all threads. For an invalid line, prints an empty line (with --json, a line with the
+/// error) and a message; the exit code is then 1.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// The sequence; without any, standard input is read
+    /// The sequence [default: read sequences from standard input]
     #[arg(value_name = "TOKENS", allow_negative_numbers = true)]
     tokens: Vec<String>,
-    /// Reads sequences from a file
+    /// Read sequences from a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "tokens")]
     file: Option<PathBuf>,
-    /// Sequences at a time at most, for each thread
+    /// Maximum number of sequences per batch
     #[arg(long, value_name = "N", default_value = "64", value_parser = batch_size())]
     batch_size: NonZeroUsize,
-    /// Print a line of JSON each: source, prediction, log_prob, and whether it stopped by itself
+    /// Print JSON lines: source, prediction, log_prob, and whether decoding stopped at EOS
     #[arg(long)]
     json: bool,
-    /// Add attention weights to the JSON, a row for each predicted token and one for the end; or
-    /// else draw them on standard error
+    /// Draw the attention weights on standard error; with --json, add them to the output, a row per
+    /// predicted token and one for EOS
     #[arg(long)]
     attention: bool,
-    /// Tell the model how long the answer is, instead of letting it stop by itself
+    /// Stop at the correct output length instead of at EOS
     #[arg(long)]
     oracle_length: bool,
 }
@@ -82,16 +82,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut loaded = args.checkpoint.load()?;
     if args.attention && !loaded.model.has_attention() {
-        let what = "this model has no attention to show; leave --attention out";
+        let what = "this model has no attention; remove --attention";
         return Err(Usage(what.to_owned()).into());
     }
     if args.oracle_length && loaded.config.data.is_text() {
-        let what = "the length of an answer is not known to a model of text; leave --oracle-length \
-                    out";
+        let what = "the correct output length is not known for text; remove --oracle-length";
         return Err(Usage(what.to_owned()).into());
     }
     let ahead = AHEAD * loaded.runtime.threads;
-    loaded.model.set_threads(1); // of each batch: there are as many batches at once as threads
+    loaded.model.set_threads(1); // per batch; as many batches run in parallel as there are threads
     let name = match &args.file {
         Some(path) => path.display().to_string(),
         None => "standard input".to_owned(),
@@ -100,21 +99,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let input = open(args, &loaded.vocabulary, ui)?;
     let batches = read(input, args, ahead)?;
 
-    let oracle = Oracle::new(&loaded, args, ui)?;
-    let work = |lines: io::Result<Vec<Line>>| oracle.answer(lines.with_context(reading)?);
-    let mut is_refused = false;
-    in_order(&batches, ahead, work, |answers: anyhow::Result<Answers>| {
-        let answers = answers?;
-        is_refused |= answers.is_refused;
-        answers.said.iter().try_for_each(|said| match said {
-            Said::Data(text) => ui.data(text),
-            Said::Talk(text) => {
-                ui.talk(text);
+    let predictor = Predictor::new(&loaded, args, ui)?;
+    let work = |lines: io::Result<Vec<Line>>| predictor.predict(lines.with_context(reading)?);
+    let mut has_invalid = false;
+    in_order(&batches, ahead, work, |outputs: anyhow::Result<Outputs>| {
+        let outputs = outputs?;
+        has_invalid |= outputs.has_invalid;
+        outputs.parts.iter().try_for_each(|part| match part {
+            Part::Data(text) => ui.data(text),
+            Part::Message(text) => {
+                ui.message(text);
                 Ok(())
             }
         })
     })?;
-    Ok(u8::from(is_refused))
+    Ok(u8::from(has_invalid))
 }
 
 fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> s2s_runlog::Result<Box<dyn Read + Send>> {
@@ -130,15 +129,18 @@ fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> s2s_runlog::Result<Box
             None => format!("symbols from 1 to {}", vocabulary.n_symbols()),
             Some(_) => "words".to_owned(),
         };
-        ui.talk(format!("type {what} with spaces between them; Ctrl-D ends"));
+        ui.message(format!(
+            "type {what}, separated by spaces; press Ctrl-D to end"
+        ));
     }
     Ok(Box::new(io::stdin()))
 }
 
-/// Reads batches of lines, `ahead` of them, until the input ends or fails or nobody wants more.
+/// Reads up to `ahead` batches of lines in advance, until the input ends or fails or the receiver
+/// is dropped.
 ///
-/// Its thread is left alone, since it may wait for input that nobody needs any more: it ends with
-/// the process at the latest.
+/// The thread is detached because it may block on input that is no longer needed; it ends with the
+/// process at the latest.
 fn read(
     input: Box<dyn Read + Send>,
     args: &Args,

@@ -1,14 +1,14 @@
-//! Work shared among threads whose results are taken in order.
+//! Parallel work with results in order.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-/// Works on jobs in rayon's pool, and gives the results to `take` on the caller's thread, in the
-/// order of the jobs and as soon as they are there.
+/// Runs jobs in rayon's pool and passes the results to `take` on the calling thread, in the order
+/// of the jobs and as soon as they are available.
 ///
-/// At most `ahead` jobs are begun of which no result has been taken, so that a job that takes long
-/// does not let the results of all later ones pile up. What `take` fails with ends it. The caller's
-/// thread is none of the pool's: it waits.
+/// At most `ahead` jobs are started whose results have not been taken, so the results of later jobs
+/// cannot accumulate behind a slow one. An error of `take` ends the function. The calling thread
+/// must not belong to the pool, since it blocks.
 pub(super) fn in_order<J: Send, R: Send, E>(
     jobs: &Receiver<J>,
     ahead: usize,
@@ -26,14 +26,14 @@ pub(super) fn in_order<J: Send, R: Send, E>(
                 };
                 let Ok(job) = job else { break };
                 let (sender, result) = sync_channel(1);
-                // Nobody waits for it any more if `take` has failed.
+                // The receiver is gone if `take` has failed.
                 scope.spawn_fifo(move |_| sender.send(work(job)).unwrap_or_default());
                 pending.push_back(result);
             }
             let Some(oldest) = pending.pop_front() else {
                 return Ok(());
             };
-            // It has no result if the work panicked: the scope then passes the panic on.
+            // There is no result if the work panicked; the scope then propagates the panic.
             let Ok(result) = oldest.recv() else {
                 return Ok(());
             };
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn results_come_in_the_order_of_the_jobs() {
+    fn results_are_in_the_order_of_the_jobs() {
         for ahead in [1, 2, 12] {
             let mut taken = Vec::new();
             let take = |job| -> Result<(), ()> {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_job_does_not_let_the_others_run_away() {
+    fn a_slow_job_limits_the_jobs_in_flight() {
         let (begun, mut taken) = (AtomicUsize::new(0), 0);
         let work = |job| {
             begun.fetch_add(1, Ordering::SeqCst);
@@ -82,7 +82,7 @@ mod tests {
         };
         let take = |()| {
             let begun = begun.load(Ordering::SeqCst);
-            assert!(begun <= taken + 4, "{begun} begun, {taken} taken");
+            assert!(begun <= taken + 4, "{begun} started, {taken} taken");
             taken += 1;
             Ok::<_, ()>(())
         };
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_ends_it() {
+    fn an_error_ends_the_work() {
         let mut taken = 0;
         let take = |job| {
             taken += 1;

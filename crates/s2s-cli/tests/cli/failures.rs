@@ -1,5 +1,5 @@
-//! Everything that a user can get wrong, or that goes wrong around them: each row of [`table`] is a
-//! command, how it ends, and what its message says.
+//! User errors and failures of the environment: each row of [`TABLE`] is a command with its exit
+//! code and message.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ use crate::{
     TINY, TRAINED_ON_TEXT, command, copy, copy_of_trained, home_of_trained, stderr, succeeds,
 };
 
-/// A row: what is special about it, what is done before, the command, its exit code; then what
-/// failed and where, why, and what to type next, a piece of the message each.
+/// A row: name, preparation, command, exit code, and three parts of the message: what failed, why,
+/// and the hint.
 type Row = (
     &'static str,
     fn(&Path),
@@ -26,11 +26,11 @@ type Row = (
 
 const START: &str = "try: `s2s config > mine.toml`";
 const HELP: &str = "try '--help'";
-const ANOTHER: &str = "try: give a folder that `s2s train` made";
-const CHECKPOINT: &str = "take --checkpoint best or --checkpoint last";
+const ANOTHER: &str = "try: the folder of a run that `s2s train` created";
+const CHECKPOINT: &str = "accept --checkpoint best or --checkpoint last";
 
-/// In a home with `run`, which is finished, `begun`, which is not, and a `corpus` that `text.toml`
-/// names.
+/// Each command runs in a folder with `run`, which is finished, `begun`, which is not, and a
+/// `corpus` that `text.toml` refers to.
 #[rustfmt::skip] // three lines a row: what and before, command and code, message
 const TABLE: &[Row] = &[
     // Options.
@@ -90,8 +90,8 @@ const TABLE: &[Row] = &[
         ["--lengths: \"3..x\"", "is not a length", "such as 40 or 1..500"]),
     ("more than fits", nothing,
         "eval run --lengths 1..100000 --samples 1000000", 2,
-        ["1000000 sequences of length 100000", "more than 100000000 symbols", "lower --samples to at most 1000"]),
-    ("samples of what", nothing,
+        ["1000000 sequences of length 100000", "have more than 100000000 symbols", "lower --samples to at most 1000"]),
+    ("samples without lengths", nothing,
         "eval run --samples 3", 2,
         ["--lengths", "were not provided", HELP]),
     // Configurations.
@@ -113,13 +113,13 @@ const TABLE: &[Row] = &[
     ("too large", |home| write(home, "c", &[b'#'; (1 << 20) + 1]),
         "config --config c", 2,
         ["reading the configuration c", "1048577 bytes; the limit is 1048576", START]),
-    ("bytes that are no text", |home| write(home, "c", b"seed = \xff\xfe"),
+    ("invalid UTF-8", |home| write(home, "c", b"seed = \xff\xfe"),
         "train --config c", 2,
         ["reading the configuration c", "utf-8", START]),
     ("a NUL", |home| write(home, "c", b"seed = 1\0"),
         "train --config c", 2,
         ["c:1:", "expected literal string", START]),
-    ("no TOML", |home| write(home, "c", b"seed 3\n"),
+    ("invalid TOML", |home| write(home, "c", b"seed 3\n"),
         "train --config c", 2,
         ["c:1:", "expected", START]),
     ("a key twice", |home| write(home, "c", b"seed = 1\nseed = 2\n"),
@@ -137,19 +137,19 @@ const TABLE: &[Row] = &[
     ("a key of another kind", |home| write(home, "c", b"[model.attention]\nkind = \"dot\"\nunits = 3\n"),
         "train --config c", 2,
         ["c:3:1", "units", START]),
-    ("a table that is none", |home| write(home, "c", b"model = 3\n"),
+    ("a number for a table", |home| write(home, "c", b"model = 3\n"),
         "train --config c", 2,
         ["c:1:1: model", "expected a table", START]),
     ("a word for a number", nothing,
         "train --set data.vocab=x", 2,
         ["--set data.vocab=x: data.vocab", "string \"x\", expected a whole number", START]),
-    ("not a number at all", nothing,
+    ("NaN", nothing,
         "train --set train.learning_rate=nan", 2,
         ["train.learning_rate", "finite number above 0, got NaN", START]),
     ("out of its bounds", nothing,
         "train --set model.embedding_dropout=1", 2,
         ["model.embedding_dropout", "must lie in [0, 1), got 1", START]),
-    ("a width of nothing", nothing,
+    ("a width of zero", nothing,
         "train --set model.hidden=0", 2,
         ["model.hidden", "expected a whole number above 0", START]),
     ("a huge width", nothing,
@@ -157,17 +157,17 @@ const TABLE: &[Row] = &[
         ["model.hidden", "at most 16384, got 1000000", START]),
     ("huge together", nothing,
         "train --set model.hidden=16384 --set model.decoder=16384", 2,
-        ["model", "parameters, at most", "lower the number of symbols"]),
+        ["model", "parameters; the limit is", "lower the widths in [model]"]),
     ("too long", nothing,
         "train --set data.max_len=100001", 2,
         ["data.max_len", "100000", START]),
     ("too long for a graph", nothing,
         "train --set data.max_len=4095 --set model.kernels=reference --set train.batch_size=1 --set train.eval_batch_size=1", 2,
-        ["model.kernels: \"reference\"", "sequences of 4094 tokens at most, got 4095", "set kernels = \"fused\""]),
+        ["model.kernels: \"reference\"", "at most 4094 tokens, got 4095", "set kernels = \"fused\""]),
     ("no key", nothing,
         "train --set 3", 2,
         ["--set 3", "expected key=value", "for example --set train.epochs=3"]),
-    ("without an end", nothing,
+    ("an endless run", nothing,
         "train --set train.epochs=0", 2,
         ["train.max_steps", "would never end", "for example 1000"]),
     ("two things at once", nothing,
@@ -188,14 +188,14 @@ const TABLE: &[Row] = &[
         ["file/run", "Not a directory", "try: "]),
     ("nowhere to write", nothing,
         "train --run-dir /proc/run", 1,
-        ["cannot write /proc/run", "caused by: ", "try: make it writable"]),
+        ["cannot write /proc/run", "caused by: ", "try: free disk space or fix the permissions"]),
     ("no such run", nothing,
         "resume nope", 2,
         ["run folder nope does not exist", "", ANOTHER]),
-    ("no run to draw", nothing,
+    ("no run for plot", nothing,
         "plot nope", 2,
         ["run folder nope does not exist", "", ANOTHER]),
-    ("no run to ask", nothing,
+    ("no run for predict", nothing,
         "predict nope 1", 2,
         ["run folder nope does not exist", "", ANOTHER]),
     ("an empty folder", |home| fs::create_dir(home.join("empty")).unwrap(),
@@ -206,18 +206,18 @@ const TABLE: &[Row] = &[
         ["file is not a run folder", "it has no config.resolved.toml", ANOTHER]),
     ("a run of a later version", |home| { append(home, "begun/config.resolved.toml", "\n[model.memory]\nslots = 3\n") },
         "resume begun", 2,
-        ["begun/config.resolved.toml:", "unknown key \"memory\" in [model]", "try: put back the file that the run was made with"]),
+        ["begun/config.resolved.toml:", "unknown key \"memory\" in [model]", "try: restore the original config.resolved.toml"]),
     ("a damaged configuration", |home| write(home, "begun/config.resolved.toml", b"\x00"),
         "resume begun", 2,
-        ["begun/config.resolved.toml:1:", "", "try: put back the file that the run was made with"]),
-    ("another process has it", nothing,
+        ["begun/config.resolved.toml:1:", "", "try: restore the original config.resolved.toml"]),
+    ("in use by another process", nothing,
         "resume begun", 5,
         ["run folder begun is in use", "by process", "wait for it, or stop it"]),
     // Checkpoints.
     ("no checkpoint", |home| remove(home, "run/checkpoints"),
         "eval run", 3,
         ["checkpoint run/checkpoints/best does not exist", "stopped before it saved one", "try: `s2s resume`"]),
-    ("a cut checkpoint", |home| { change(home, "run/checkpoints/best/params.safetensors", |bytes| { bytes.truncate(100) }) },
+    ("a truncated checkpoint", |home| { change(home, "run/checkpoints/best/params.safetensors", |bytes| { bytes.truncate(100) }) },
         "eval run", 3,
         ["checkpoint run/checkpoints/best is damaged", "params.safetensors has 100 bytes; the manifest lists", CHECKPOINT]),
     ("a flipped bit", |home| { change(home, "run/checkpoints/best/params.safetensors", |bytes| { bytes[5000] ^= 1 }) },
@@ -234,82 +234,82 @@ const TABLE: &[Row] = &[
         ["run/checkpoints/best is damaged", "params.safetensors is a FIFO", CHECKPOINT]),
     ("a checkpoint of another model", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "hidden = 16", "hidden = 15") }) },
         "eval run", 3,
-        ["the checkpoint run/checkpoints/best does not fit", "is F32 [48, 16] in the file, expected F32 [45, 16]", "restore run/config.resolved.toml"]),
+        ["checkpoint run/checkpoints/best does not match the run", "is F32 [48, 16] in the file, expected F32 [45, 16]", "restore the original run/config.resolved.toml"]),
     ("a checkpoint of other data", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "max_len = 4", "max_len = 5") }) },
         "eval run", 3,
-        ["the checkpoint run/checkpoints/best does not fit", "was written under another configuration", "restore run/config.resolved.toml"]),
-    ("numbers that are none", |home| spoil(home, "run/checkpoints/best"),
+        ["checkpoint run/checkpoints/best does not match the run", "saved with a different config.resolved.toml", "restore the original run/config.resolved.toml"]),
+    ("a NaN in a checkpoint", |home| spoil(home, "run/checkpoints/best"),
         "predict run 1", 3,
-        ["the checkpoint run/checkpoints/best does not fit", "numbers that are not finite", "`s2s eval --allow-nonfinite`"]),
-    ("numbers to go on from that are none", |home| spoil(home, "begun/checkpoints/last"),
+        ["checkpoint run/checkpoints/best does not match the run", "numbers that are not finite", "`s2s eval --allow-nonfinite`"]),
+    ("a NaN in a checkpoint to resume from", |home| spoil(home, "begun/checkpoints/last"),
         "resume begun", 3,
-        ["the checkpoint begun/checkpoints/last does not fit", "numbers that are not finite", "train anew in another folder"]),
+        ["checkpoint begun/checkpoints/last does not match the run", "numbers that are not finite", "start a new run"]),
     // Records.
     ("a run not yet evaluated", |home| remove(home, "begun/metrics.jsonl"),
         "plot begun", 1,
-        ["nothing to draw: run begun", "has not been evaluated yet", "resume begun`"]),
-    ("a line that is no record", |home| change(home, "run/metrics.jsonl", |bytes| bytes[0] = b'x'),
+        ["nothing to plot: run begun", "has no evaluation yet", "resume begun`"]),
+    ("an invalid record", |home| change(home, "run/metrics.jsonl", |bytes| bytes[0] = b'x'),
         "plot run", 1,
         ["line 1 of run/metrics.jsonl", "expected value at line 1", "try: `sed -i 1d run/metrics.jsonl`"]),
-    ("a line that is no record, to go on from", |home| change(home, "begun/metrics.jsonl", |bytes| bytes[0] = b'x'),
+    ("an invalid record in a run to resume", |home| change(home, "begun/metrics.jsonl", |bytes| bytes[0] = b'x'),
         "resume begun", 1,
         ["line 1 of begun/metrics.jsonl", "expected value at line 1", "try: `sed -i 1d begun/metrics.jsonl`"]),
     ("a folder for records", |home| { remove(home, "run/metrics.jsonl"); fs::create_dir(home.join("run/metrics.jsonl")).unwrap() },
         "plot run", 1,
-        ["run/metrics.jsonl", "is a folder, not a regular file", "try: put back what stood there"]),
-    ("lengths that are none", |home| write(home, "run/lengths.json", b"<html>"),
+        ["run/metrics.jsonl", "is a folder, not a regular file", "try: restore the original"]),
+    ("an invalid lengths.json", |home| write(home, "run/lengths.json", b"<html>"),
         "eval run --lengths 3", 1,
         ["run/lengths.json is not a valid record", "expected value", "mv run/lengths.json run/lengths.json.bad"]),
     // Texts.
     ("no corpus", |home| remove(home, "corpus"),
         "train --config text.toml", 1,
-        ["corpus/train.src", "No such file", "such as `s2s data export` writes"]),
+        ["corpus/train.src", "No such file", "`s2s data export` writes an example"]),
     ("an empty text", |home| write(home, "corpus/dev.src", b""),
         "train --config text.toml", 1,
         ["corpus/dev.src has 0 lines", "expected 1 to", "`wc -l corpus/dev.src`"]),
-    ("texts that are no pair", |home| write(home, "corpus/dev.trg", b"1\n"),
+    ("texts of different length", |home| write(home, "corpus/dev.trg", b"1\n"),
         "train --config text.toml", 1,
         ["corpus/dev.src has 60 lines", "corpus/dev.trg has 1", "`paste corpus/dev.src corpus/dev.trg`"]),
-    ("a line of bytes", |home| write(home, "corpus/train.trg", b"1\n2 \xff\n"),
+    ("a line of invalid UTF-8", |home| write(home, "corpus/train.trg", b"1\n2 \xff\n"),
         "train --config text.toml", 1,
         ["corpus/train.trg, line 2", "byte 3 of the line is not UTF-8", "`sed -n 2p corpus/train.trg`"]),
     ("an empty line", |home| write(home, "corpus/test.src", b"1\n\n"),
         "train --config text.toml", 1,
         ["corpus/test.src, line 2", "the line is empty", "`sed -n 2p corpus/test.src`"]),
-    ("the name of a mark", |home| write(home, "corpus/train.src", b"</s>\n"),
+    ("a reserved token", |home| write(home, "corpus/train.src", b"</s>\n"),
         "train --config text.toml", 1,
         ["corpus/train.src, line 1", "is reserved", "rename it"]),
-    ("a corpus in the way", nothing,
+    ("an existing corpus", nothing,
         "data export corpus", 2,
-        ["corpus/train.src exists", "nothing was written", "--force replaces it"]),
-    ("samples without an end", nothing,
+        ["corpus/train.src already exists", "nothing was written", "use --force to replace it"]),
+    ("an endless split", nothing,
         "data export c --set data.train_samples=0 --set train.max_steps=9", 2,
-        ["the training samples", "never end", "set data.train_samples"]),
+        ["the training split", "is endless", "set data.train_samples"]),
     // Input.
     ("no input", nothing,
         "predict run --file nope", 1,
         ["cannot read nope", "No such file", "try: `ls -ld nope`"]),
     ("a folder of input", nothing,
         "predict run --file corpus", 1,
-        ["cannot read corpus", "Is a directory", "try: "]),
-    ("a token that is none", nothing,
+        ["cannot read corpus", "Is a directory", "try: the path of a regular file"]),
+    ("a token outside the vocabulary", nothing,
         "predict run 1 99", 1,
         ["error: token 99", "outside the vocabulary", "expected 1 to 10"]),
     ("a word", nothing,
         "predict run drei", 1,
         ["error: token \"drei\"", "is not a number", "expected 1 to 10"]),
-    ("a line of bytes, to answer", |home| write(home, "in", b"1\n\xff\n"),
+    ("input of invalid UTF-8", |home| write(home, "in", b"1\n\xff\n"),
         "predict run --file in", 1,
         ["error: line 2", "not valid UTF-8", ""]),
-    ("a NUL, to answer", |home| write(home, "in", b"1\0\n"),
+    ("a NUL in the input", |home| write(home, "in", b"1\0\n"),
         "predict run --file in", 1,
         ["error: line 1: token \"1\\0\"", "is not a number", "expected 1 to 10"]),
     ("an endless line", |home| write(home, "in", &[b'1'; 3_000_000]),
         "predict run --file in", 1,
-        ["error: line 1", "too long: 3000000 bytes, but at most 100000 tokens", "split the line"]),
-    ("too long to look at", |home| write(home, "in", "1 ".repeat(1025).as_bytes()),
+        ["error: line 1", "too long: 3000000 bytes, but the limit is 100000 tokens", "split the line"]),
+    ("too long for attention", |home| write(home, "in", "1 ".repeat(1025).as_bytes()),
         "predict run --attention --file in", 1,
-        ["error: line 1", "too long: 1025 tokens, but at most 1024 tokens", "leave --attention out"]),
+        ["error: line 1", "too long: 1025 tokens, but the limit is 1024 tokens", "remove --attention"]),
 ];
 
 fn nothing(_: &Path) {}
@@ -353,7 +353,7 @@ fn link(to: &str, at: &Path) {
     std::os::unix::fs::symlink(to, at).unwrap();
 }
 
-/// Makes the last number of the parameters NaN, under a manifest that knows of it.
+/// Makes the last parameter NaN and adjusts the manifest.
 fn spoil(home: &Path, checkpoint: &str) {
     let path = home.join(checkpoint);
     let read = s2s_runlog::read_checkpoint(&path).unwrap();
@@ -371,7 +371,7 @@ fn spoil(home: &Path, checkpoint: &str) {
     write_checkpoint(path, &files).unwrap();
 }
 
-/// A home as [`TABLE`] has it.
+/// The folder in which each row of [`TABLE`] runs.
 fn home() -> TempDir {
     let (home, run) = copy_of_trained();
     copy(&run, &home.path().join("begun"));
@@ -390,7 +390,7 @@ fn home() -> TempDir {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn every_failure_says_what_where_why_and_what_to_type_next() {
+fn every_failure_has_its_exit_code_message_and_hint() {
     assert!(TABLE.len() >= 40);
     check(TABLE);
     println!("torture: {} trials", TABLE.len());
@@ -398,14 +398,14 @@ fn every_failure_says_what_where_why_and_what_to_type_next() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_is_forbidden_fails_alike() {
+fn missing_permissions_have_their_exit_code_message_and_hint() {
     let home = TempDir::new().unwrap();
     let mut command = command(home.path());
     if is_root() {
         drop_rights(home.path(), &mut command);
     }
     if command.arg("--version").output().is_err() {
-        return; // nobody may come to where this program was built
+        return; // the user `nobody` cannot reach the program
     }
     check(FORBIDDEN);
     println!("torture: {} trials", FORBIDDEN.len());
@@ -424,7 +424,7 @@ fn check(table: &[Row]) {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Nobody.
+/// User id of `nobody`.
 const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {
@@ -432,7 +432,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
-/// Gives the home to nobody, who is to run the command in it.
+/// Changes the owner of the folder to `nobody` and runs the command as that user.
 fn drop_rights(home: &Path, command: &mut Command) {
     use std::os::unix::fs::lchown;
     use std::os::unix::process::CommandExt;
@@ -450,7 +450,7 @@ fn drop_rights(home: &Path, command: &mut Command) {
     command.uid(NOBODY).gid(NOBODY);
 }
 
-/// What is wrong with a row, if something is.
+/// Runs a row and describes how it deviates, if it does.
 fn broken((name, prepare, typed, code, says): &Row) -> Option<String> {
     let home = home();
     prepare(home.path());
@@ -478,9 +478,9 @@ fn broken((name, prepare, typed, code, says): &Row) -> Option<String> {
     })
 }
 
-// What is no failure.
+// Not failures.
 
-/// Every command that prints, in a home as the table has it.
+/// Every command that prints, run in the same folder as the rows.
 const PRINTING: [&str; 15] = [
     "--help",
     "--version",
@@ -508,7 +508,7 @@ fn printed_to(stdout: Stdio, typed: &str) -> Output {
 }
 
 #[test]
-fn a_closed_pipe_is_no_failure_whatever_prints() {
+fn a_closed_pipe_is_not_a_failure_for_any_command() {
     for typed in PRINTING {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
@@ -521,13 +521,13 @@ fn a_closed_pipe_is_no_failure_whatever_prints() {
 }
 
 #[test]
-fn a_full_disk_is_a_failure_whatever_prints() {
+fn a_full_disk_is_a_failure_for_every_command() {
     for typed in PRINTING
         .iter()
         .filter(|typed| !typed.contains("--help") && !typed.contains("--version"))
     {
         let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
-            return; // only Linux has one
+            return; // exists only on Linux
         };
         let output = printed_to(full.into(), typed);
         let message = stderr(&output);
@@ -539,7 +539,7 @@ fn a_full_disk_is_a_failure_whatever_prints() {
 }
 
 #[test]
-fn files_as_editors_of_other_systems_write_them_are_read() {
+fn byte_order_marks_and_crlf_are_accepted() {
     let home = TempDir::new().unwrap();
     let plain = succeeds(crate::s2s(home.path(), ["config", "--seed", "3"]));
     for text in [
@@ -556,36 +556,36 @@ fn files_as_editors_of_other_systems_write_them_are_read() {
     assert_eq!(empty, succeeds(crate::s2s(home.path(), ["config"])));
 }
 
-/// As [`TABLE`], of what somebody may not do; for whom nothing is forbidden, somebody else does it.
+/// As [`TABLE`], for missing permissions. If the tests run as root, the command runs as `nobody`.
 #[rustfmt::skip] // three lines a row: what and before, command and code, message
 const FORBIDDEN: &[Row] = &[
-    ("a file that is not ours", |home| forbid(&home.join("text.toml"), 0o000),
+    ("an unreadable configuration", |home| forbid(&home.join("text.toml"), 0o000),
         "config --config text.toml", 2,
         ["reading the configuration text.toml", "Permission denied", START]),
-    ("a run that is not ours", |home| forbid(&home.join("run"), 0o000),
+    ("an unreadable run", |home| forbid(&home.join("run"), 0o000),
         "eval run", 1,
         ["cannot read run", "Permission denied", "try: `ls -ld run"]),
-    ("a run that may not be written", |home| forbid(&home.join("begun"), 0o555),
+    ("a read-only run", |home| forbid(&home.join("begun"), 0o555),
         "resume begun", 1,
         ["begun/", "Permission denied", "try: "]),
-    ("records that may not be drawn", |home| forbid(&home.join("run/plots"), 0o555),
+    ("a read-only plots folder", |home| forbid(&home.join("run/plots"), 0o555),
         "plot run", 1,
         ["run/plots/", "Permission denied", "try: "]),
-    ("nowhere to train", |home| forbid(home, 0o555),
+    ("a read-only working directory", |home| forbid(home, 0o555),
         "train --run-dir new", 1,
-        ["cannot write new", "Permission denied", "try: make it writable"]),
-    ("a checkpoint that is not ours", |home| forbid(&home.join("run/checkpoints/best/params.safetensors"), 0o000),
+        ["cannot write new", "Permission denied", "try: free disk space or fix the permissions"]),
+    ("an unreadable checkpoint", |home| forbid(&home.join("run/checkpoints/best/params.safetensors"), 0o000),
         "predict run 1", 3,
         ["run/checkpoints/best is damaged", "params.safetensors cannot be read: Permission denied", CHECKPOINT]),
-    ("records that are not ours", |home| forbid(&home.join("run/metrics.jsonl"), 0o000),
+    ("unreadable records", |home| forbid(&home.join("run/metrics.jsonl"), 0o000),
         "plot run", 1,
         ["cannot read run/metrics.jsonl", "Permission denied", "try: `ls -ld run/metrics.jsonl`"]),
-    ("input that is not ours", |home| forbid(&home.join("text.toml"), 0o000),
+    ("unreadable input", |home| forbid(&home.join("text.toml"), 0o000),
         "predict run --file text.toml", 1,
         ["cannot read text.toml", "Permission denied", "try: `ls -ld text.toml`"]),
-    ("a text that is not ours", |home| forbid(&home.join("corpus/dev.trg"), 0o000),
+    ("an unreadable corpus", |home| forbid(&home.join("corpus/dev.trg"), 0o000),
         "train --config text.toml --run-dir run/new", 1,
-        ["corpus/dev.trg", "Permission denied", "such as `s2s data export` writes"]),
+        ["corpus/dev.trg", "Permission denied", "`s2s data export` writes an example"]),
 ];
 
 fn forbid(path: &Path, mode: u32) {
@@ -594,7 +594,7 @@ fn forbid(path: &Path, mode: u32) {
 }
 
 #[test]
-fn numbers_that_are_not_finite_can_be_looked_at_if_asked_for() {
+fn a_checkpoint_with_nan_can_be_evaluated_on_request() {
     let home = home();
     spoil(home.path(), "run/checkpoints/best");
     let looked = ["eval", "run", "--allow-nonfinite", "--json"];
@@ -604,7 +604,7 @@ fn numbers_that_are_not_finite_can_be_looked_at_if_asked_for() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_path_need_not_be_text() {
+fn paths_need_not_be_utf8() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let home = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! The inputs that `cargo xtask fuzz` begins with, and those that broke something once.
+//! Runs the fuzz targets on their seed inputs and on inputs that once failed.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +9,14 @@ mod targets;
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xtask/fuzz/corpus");
 
 #[test]
-fn every_target_returns_whatever_its_input_is() {
+fn every_target_returns_for_every_input() {
     for (name, target) in targets::ALL {
         let mut n_inputs = 0;
         for entry in fs::read_dir(Path::new(CORPUS).join(name)).unwrap() {
             let path = entry.unwrap().path();
             let input = fs::read(path).unwrap();
             target(&input);
-            // And what is left of it when it is cut.
+            // And truncated inputs.
             for part in 1..8 {
                 target(&input[..input.len() * part / 8]);
             }

@@ -1,7 +1,8 @@
-//! Reading a configuration: a file, and keys set over it, checked as a whole.
+//! Loads a configuration: the defaults, a file, and keys set on the command line.
 //!
-//! All that is wrong is reported at once. For that each key is tried on its own against the
-//! default configuration, before the merged whole is; the default is also the list of known keys.
+//! All problems are reported at once. To that end each key is first deserialized alone on top of
+//! the default configuration, which also defines the known keys; then the merged configuration is
+//! checked.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,19 +14,19 @@ use toml::{Spanned, Table, Value};
 
 use super::ExperimentConfig;
 
-/// The key that says which variant of a table stands there.
+/// The key that selects the variant of a table.
 const TAG: &str = "kind";
 
-/// So many things that are wrong are told; who wrote a file with more did not write a configuration.
+/// Maximum number of problems reported; a file with more is not a configuration.
 const MAX_PROBLEMS: usize = 100;
 
-/// The largest file that is read as a configuration.
+/// Maximum size of a configuration file.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Reads a configuration: the defaults, `file` over them, and `sets` (each `key=value`) over both.
+/// Loads a configuration: the defaults, overridden by `file`, then by `sets` (each `key=value`).
 ///
 /// # Errors
-/// If the file cannot be read, or with everything that is wrong in it and in `sets`.
+/// If the file cannot be read, or with all problems in it and in `sets`.
 pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
     let mut layers = Vec::new();
     let mut problems = Vec::new();
@@ -56,14 +57,14 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
         );
         merge(&mut merged, &clean);
     }
-    // What is left is right key by key, so that keys can be checked against each other even if
-    // others were refused.
+    // The remaining keys are individually valid, so rules across keys can be checked even if other
+    // keys were rejected.
     let config = merged
         .try_into::<ExperimentConfig>()
         .map_err(|error| ConfigError::of(&error))?;
-    let is_refused = !problems.is_empty();
+    let has_rejected = !problems.is_empty();
     problems.extend(cross_check(&config, &layers));
-    if !is_refused && problems.is_empty() {
+    if !has_rejected && problems.is_empty() {
         return Ok(config);
     }
     let has_more = problems.len() >= MAX_PROBLEMS;
@@ -74,7 +75,7 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
             origin: Origin::Default,
             span: None,
             position: None,
-            message: format!("and more: these are the first {MAX_PROBLEMS}"),
+            message: format!("only the first {MAX_PROBLEMS} problems are shown"),
             help: None,
         });
     }
@@ -90,12 +91,12 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
 }
 
 impl ExperimentConfig {
-    /// Checks every rule that involves more than one value, as [`load_config`] does. A configuration from
-    /// code must pass this before it is used; [`Trainer`](crate::Trainer) and
-    /// [`open_data`](crate::open_data) call it.
+    /// Checks every rule that involves more than one value, as [`load_config`] does.
+    /// [`Trainer`](crate::Trainer) and [`open_data`](crate::open_data) call it, so configurations
+    /// built in code are checked too.
     ///
     /// # Errors
-    /// With everything that is wrong.
+    /// With all problems.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let problems = cross_check(self, &[]);
         if problems.is_empty() {
@@ -116,18 +117,18 @@ pub enum Origin {
     File(PathBuf),
     /// On the command line, as `key=value`.
     Set(String),
-    /// Nowhere: the default.
+    /// Not written: the default.
     Default,
 }
 
-/// One thing that is wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// Where the value was written.
     pub origin: Origin,
-    /// Its place in the file, in bytes; absent unless the origin is the file.
+    /// Byte range in the file; absent unless the origin is the file.
     pub span: Option<Range<usize>>,
-    /// Line and column of that place, counted from 1.
+    /// Line and column of its start, counted from 1.
     pub position: Option<(usize, usize)>,
     /// What is wrong, with the key, the value and the bound.
     pub message: String,
@@ -153,7 +154,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// Why there is no configuration.
+/// Why a configuration cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -162,17 +163,17 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The configuration was read, and cannot be used.
+    /// The configuration is invalid.
     #[error("{}", listed(problems))]
     Invalid {
         /// The file, if there was one.
         file: Option<PathBuf>,
-        /// What stood in it.
+        /// The text of the file.
         text: String,
-        /// Everything that is wrong, in the order of the file.
+        /// All problems, in the order of the file.
         problems: Vec<ConfigProblem>,
     },
 }
@@ -208,7 +209,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| failed(error.into()))
 }
 
-/// The values of one origin, with the places where they stand.
+/// The values of one origin with their byte ranges.
 struct Layer {
     origin: Origin,
     text: String,
@@ -235,7 +236,7 @@ impl Layer {
         }
         match parsed {
             Ok(table) => layer.table = table,
-            // What is TOML may have a value that this program cannot hold.
+            // Valid TOML may contain a value that does not fit our types, such as a large number.
             Err(error) if is_toml => {
                 problems.push(layer.problem(error.span(), one_line(error.message()), None));
             }
@@ -244,7 +245,7 @@ impl Layer {
         layer
     }
 
-    /// `key=value`, the value as TOML, or else as a bare string.
+    /// Parses `key=value`; the value is TOML, or a bare string if it is not valid TOML.
     fn parse_set(set: &str, problems: &mut Vec<ConfigProblem>) -> Self {
         let origin = Origin::Set(set.to_owned());
         let Some((key, value)) = set.split_once('=') else {
@@ -254,7 +255,8 @@ impl Layer {
             return layer;
         };
         let as_toml = format!("{key} = {value}");
-        // A number that TOML cannot hold stays one, and is refused as such.
+        // A number that TOML cannot represent is still parsed as a number, so that the error says
+        // so.
         let is_number = value.trim().parse::<f64>().is_ok_and(f64::is_finite);
         let is_one_line = !set.contains('\n');
         if is_one_line && (is_number || as_toml.parse::<Table>().is_ok()) {
@@ -306,7 +308,7 @@ fn collect_spans(
     }
 }
 
-/// From the key to the end of a value on the same assignment; a table header is marked by its key.
+/// The range from a key to the end of its value; for a table, the range of the key.
 fn spanned<K>(key: &Spanned<K>, value: &Spanned<DeValue<'_>>) -> Range<usize> {
     let (key, end) = (key.span(), value.span().end);
     match value.get_ref() {
@@ -325,7 +327,7 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
     )
 }
 
-/// Tries every key of a layer on its own; those that fail are reported and taken out of `table`.
+/// Checks every key of a layer on its own; keys that fail are reported and removed from `table`.
 fn check_table(
     layer: &Layer,
     schema: &Table,
@@ -376,7 +378,7 @@ fn check_table(
     }
 }
 
-/// Tries the kind of a tagged table, then each of its other keys beside that kind.
+/// Checks the kind of a tagged table, then each other key together with that kind.
 fn check_tagged(
     layer: &Layer,
     kind: Option<Value>,
@@ -385,26 +387,26 @@ fn check_tagged(
     problems: &mut Vec<ConfigProblem>,
 ) {
     let tag = kind.map(|kind| (TAG.to_owned(), kind));
-    let mut try_beside = |key: &str, value: &Value| {
+    let mut try_with_kind = |key: &str, value: &Value| {
         if problems.len() >= MAX_PROBLEMS {
             return false;
         }
         let pair = (key.to_owned(), value.clone());
-        let beside = Table::from_iter(tag.clone().into_iter().chain([pair]));
-        let refused = try_alone(path, &Value::Table(beside)).err();
-        if let Some(message) = &refused {
+        let table = Table::from_iter(tag.clone().into_iter().chain([pair]));
+        let error = try_alone(path, &Value::Table(table)).err();
+        if let Some(message) = &error {
             path.push(key.to_owned());
             problems.push(wrong_value(layer, path, message));
             path.pop();
         }
-        refused.is_none()
+        error.is_none()
     };
     if let Some(kind) = table.get(TAG).cloned()
-        && !try_beside(TAG, &kind)
+        && !try_with_kind(TAG, &kind)
     {
         table.clear();
     }
-    table.retain(|key, value| key == TAG || try_beside(key, value));
+    table.retain(|key, value| key == TAG || try_with_kind(key, value));
 }
 
 /// Deserializes the default configuration with one value changed.
@@ -421,9 +423,10 @@ fn try_alone(path: &[String], value: &Value) -> Result<(), String> {
 
 fn wrong_value(layer: &Layer, path: &[String], message: &str) -> ConfigProblem {
     let mut names = message.split('`').skip(1).step_by(2);
-    let blamed = names.next().unwrap_or_default();
+    let rejected = names.next().unwrap_or_default();
     let expected: Vec<&str> = names.collect();
-    let help = nearest(blamed, expected.into_iter()).map(|name| format!("did you mean {name:?}?"));
+    let help =
+        nearest(rejected, expected.into_iter()).map(|name| format!("did you mean {name:?}?"));
     layer.problem(
         layer.span_of(path),
         format!("{}: {message}", path.join(".")),
@@ -448,18 +451,18 @@ fn unknown_key(path: &[String], schema: &Table) -> (String, Option<String>) {
     (message, Some(help))
 }
 
-/// The candidate that is most like `name`, if one is like it at all.
+/// The candidate most similar to `name`, if it is similar enough.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Jaro-Winkler similarity below this links words that no one would call misspelled.
-    const ALIKE: f64 = 0.75;
+    // Below this Jaro-Winkler similarity, words are not plausible misspellings of each other.
+    const MIN_SIMILARITY: f64 = 0.75;
     candidates
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= ALIKE)
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }
 
-/// Puts `over` over `base`, key by key.
+/// Overrides the values of `base` by those of `over`, key by key.
 fn merge(base: &mut Table, over: &Table) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
@@ -474,7 +477,7 @@ fn merge(base: &mut Table, over: &Table) {
     }
 }
 
-/// As [`merge`], but another kind takes none of the options of the kind before.
+/// As [`merge`], but a different kind discards the options of the previous kind.
 fn merge_tagged(base: &mut Table, over: &Table) {
     if over
         .get(TAG)
@@ -485,7 +488,7 @@ fn merge_tagged(base: &mut Table, over: &Table) {
     base.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
 }
 
-/// Checks values against each other, now that each is right by itself.
+/// Checks rules across keys; each value is individually valid.
 fn cross_check(config: &ExperimentConfig, layers: &[Layer]) -> Vec<ConfigProblem> {
     let problem = |(key, message, help): (String, String, Option<String>)| {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
@@ -508,7 +511,7 @@ fn cross_check(config: &ExperimentConfig, layers: &[Layer]) -> Vec<ConfigProblem
     config.problems().into_iter().map(problem).collect()
 }
 
-/// A message of serde's in the words of a configuration file.
+/// Rewrites a serde message in terms of the configuration file.
 fn plain(message: &str) -> String {
     [
         ("invalid type: ", ""),

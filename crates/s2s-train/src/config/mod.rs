@@ -1,4 +1,4 @@
-//! The configuration of an experiment: everything that, with the binary, decides its result.
+//! The configuration of an experiment. Together with the binary it determines the result.
 
 mod load;
 
@@ -14,13 +14,13 @@ pub use load::{ConfigError, ConfigProblem, Origin, load_config};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExperimentConfig {
-    /// Decides every draw: data, parameters, dropout, teacher forcing.
+    /// Seed of all random numbers: data, initialization, dropout, teacher forcing.
     pub seed: u64,
-    /// What is learned from.
+    /// The training data.
     pub data: DataConfig,
-    /// What learns.
+    /// The architecture.
     pub model: ModelConfig,
-    /// How it learns.
+    /// Optimization and evaluation.
     pub train: TrainConfig,
 }
 
@@ -28,19 +28,19 @@ pub struct ExperimentConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Passes over the training set; 0 leaves the end to `max_steps`.
+    /// Passes over the training set; 0 means that only `max_steps` ends the run.
     pub epochs: u64,
-    /// Optimizer steps at most; 0 leaves the end to `epochs`.
+    /// Maximum number of optimizer steps; 0 means that only `epochs` ends the run.
     pub max_steps: u64,
-    /// Sequences a training step.
+    /// Sequences per training step.
     pub batch_size: NonZeroUsize,
-    /// Sequences evaluated at a time; no figure depends on it beyond rounding.
+    /// Sequences per evaluation batch; metrics depend on it by rounding only.
     pub eval_batch_size: NonZeroUsize,
     /// Peak learning rate of Adam.
     pub learning_rate: Positive,
-    /// Steps over which the rate rises from 0 to its peak.
+    /// Steps of linear warm-up from 0 to the peak rate.
     pub warmup_steps: u64,
-    /// What the rate does after that.
+    /// Learning-rate schedule after warm-up.
     pub schedule: ScheduleConfig,
     /// Bound on the global norm of the gradient; 0 turns clipping off.
     pub clip_norm: NonNegative,
@@ -48,11 +48,12 @@ pub struct TrainConfig {
     pub weight_decay: NonNegative,
     /// Steps between evaluations; 0 evaluates after each epoch.
     pub eval_every: u64,
-    /// Evaluations without a better validation loss after which the run ends; 0 never ends it.
+    /// Evaluations without a better validation loss after which the run stops; 0 turns early
+    /// stopping off.
     pub patience: u64,
-    /// Validation exact match at which the run ends; 0 never ends it.
+    /// Validation exact match at which the run stops; 0 turns this off.
     pub target_exact_match: Share,
-    /// What the decoder is fed.
+    /// How often the decoder is fed the reference token.
     pub teacher_forcing: TeacherForcingConfig,
 }
 
@@ -81,21 +82,21 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ScheduleConfig {
-    /// The peak rate to the end.
+    /// The peak rate throughout.
     Constant {},
     /// Half a cosine from the peak down to `floor` times the peak at the last step.
     Cosine {
-        /// Share of the peak that is left at the end.
+        /// Final rate as a fraction of the peak.
         #[serde(default = "ScheduleConfig::default_floor")]
         floor: Share,
     },
     /// The peak rate, multiplied by `factor` after `patience` evaluations without a better
     /// validation loss.
     Plateau {
-        /// What a plateau multiplies the rate by.
+        /// Factor on the rate at each plateau.
         #[serde(default = "ScheduleConfig::default_factor")]
         factor: Share,
-        /// Evaluations without improvement that make a plateau.
+        /// Evaluations without improvement that count as a plateau.
         #[serde(default = "ScheduleConfig::default_patience")]
         patience: NonZeroU64,
     },
@@ -123,21 +124,21 @@ impl ScheduleConfig {
     }
 }
 
-/// The `[train.teacher_forcing]` table: how often the decoder is fed the true token.
+/// The `[train.teacher_forcing]` table: how often the decoder is fed the reference token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeacherForcingConfig {
     /// How the ratio changes over the steps.
     pub schedule: ForcingSchedule,
-    /// Chance of the true token: at every step where constant, else at the first.
+    /// Probability of the reference token: at every step if `constant`, otherwise at the first.
     pub ratio: Share,
-    /// Where the other schedules end.
+    /// Final probability of the other schedules.
     pub final_ratio: Share,
-    /// Steps that `linear` takes from `ratio` to `final_ratio`; 0 takes the whole run.
+    /// Steps in which `linear` goes from `ratio` to `final_ratio`; 0 means the whole run.
     pub steps: u64,
-    /// The constant k of `inverse-sigmoid`: half way is reached at step k ln k.
+    /// The constant k of `inverse-sigmoid`: the halfway point is step k ln k.
     pub k: Positive,
-    /// Who shares a coin at a step.
+    /// Which tokens share one random decision.
     pub per: CoinScope,
 }
 
@@ -166,41 +167,42 @@ pub enum ForcingSchedule {
     InverseSigmoid,
 }
 
-/// Widths beyond this are a slip of the keyboard, and would ask for more memory than there is.
+/// Maximum width; larger values are most likely typing errors and would exhaust memory.
 const MAX_WIDTH: usize = 1 << 14;
 
-/// Likewise for layers and for the rows of a batch.
+/// Maximum number of layers and of sequences in a batch, for the same reason.
 const MAX_LAYERS: usize = 16;
 const MAX_BATCH: usize = 1 << 16;
 
-/// Numbers that a model may have: a gigabyte, and four times that with gradients and moments.
+/// Maximum number of parameters: 1 GiB as f32, and four times that with gradients and moments.
 const MAX_PARAMETERS: usize = 1 << 28;
 
-/// Numbers that a layer may say to a batch: four gigabytes.
+/// Maximum number of activations of a layer for a batch: 4 GiB as f32.
 const MAX_ACTIVATIONS: usize = 1 << 30;
 
 impl ExperimentConfig {
-    /// The whole configuration as TOML, every key with its value, but for those of `[data]` that mean
-    /// nothing where a corpus is read.
+    /// The configuration as TOML with every key, except the keys of `[data]` that have no effect
+    /// with a corpus.
     ///
     /// # Errors
-    /// If a number is too large for TOML, which no configuration that was loaded holds.
+    /// If a number is too large for TOML, which is impossible for a loaded configuration.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
-        let refused = |error: toml::ser::Error| ConfigError::of(&error);
+        let failed = |error: toml::ser::Error| ConfigError::of(&error);
         if !self.data.is_text() {
-            return toml::to_string(self).map_err(refused);
+            return toml::to_string(self).map_err(failed);
         }
-        let mut table = toml::Table::try_from(self).map_err(refused)?;
+        let mut table = toml::Table::try_from(self).map_err(failed)?;
         if let Some(toml::Value::Table(data)) = table.get_mut("data") {
             data.retain(|key, _| !DataConfig::SYNTHETIC_KEYS.contains(&key));
         }
-        toml::to_string(&table).map_err(refused)
+        toml::to_string(&table).map_err(failed)
     }
 
-    /// That a model for so many tokens, and for lines of so many, fits into memory.
+    /// Checks the memory limits for a vocabulary of `n_tokens` tokens and sequences of up to
+    /// `longest`.
     ///
     /// # Errors
-    /// If it does not.
+    /// If the model or its batches exceed a limit.
     pub(crate) fn check_memory(&self, n_tokens: usize, longest: usize) -> Result<(), ConfigError> {
         let mut problems = self.memory_problems(n_tokens, longest).into_iter();
         match problems.next() {
@@ -212,7 +214,7 @@ impl ExperimentConfig {
         }
     }
 
-    /// Optimizer steps of the whole run, given the steps of an epoch (none for fresh samples).
+    /// Optimizer steps of the whole run, given the steps per epoch (`None` for endless samples).
     pub fn total_steps(&self, steps_per_epoch: Option<u64>) -> u64 {
         let by_epochs = match (steps_per_epoch, self.train.epochs) {
             (Some(steps), epochs) if epochs > 0 => steps.saturating_mul(epochs),
@@ -225,7 +227,7 @@ impl ExperimentConfig {
         by_epochs.min(by_steps)
     }
 
-    /// Steps between evaluations, given the steps of an epoch.
+    /// Steps between evaluations, given the steps per epoch.
     pub fn eval_every(&self, steps_per_epoch: Option<u64>) -> u64 {
         match (self.train.eval_every, steps_per_epoch) {
             (0, Some(steps)) => steps,
@@ -234,7 +236,7 @@ impl ExperimentConfig {
         }
     }
 
-    /// Every combination of values that cannot be run: key, message, help.
+    /// All rules across values that are broken: key, message, help.
     fn problems(&self) -> Vec<(String, String, Option<String>)> {
         let mut problems = Vec::new();
         for problem in self.data.validate() {
@@ -273,14 +275,14 @@ impl ExperimentConfig {
         );
         problems.extend(self.train.problems(&self.data));
         if problems.is_empty() && !self.data.is_text() {
-            // Each size is bounded by now.
+            // All sizes are bounded here, so the products cannot overflow.
             let longest = self.data.max_len * self.data.task().growth();
             problems = self.memory_problems(self.data.vocab as usize + 2, longest);
         }
         problems
     }
 
-    /// Sizes that are right one by one, and together ask for more memory than there is.
+    /// Limits on the memory that the sizes need together: key, message, help.
     fn memory_problems(
         &self,
         vocab: usize,
@@ -290,12 +292,19 @@ impl ExperimentConfig {
         let model = &self.model;
         let (embedding, both) = (model.embedding.get(), 2 * model.hidden.get());
         let decoder = model.decoder.get();
+        let (fewer_tokens, shorter) = match self.data.is_text() {
+            true => (
+                "limit the vocabulary with data.vocab_file",
+                "remove the longest lines of the corpus",
+            ),
+            false => ("data.vocab", "lower data.max_len"),
+        };
         let AttentionSizes {
             units,
             filters,
             width,
         } = model.attention.sizes();
-        // Every weight matrix, none smaller than it is.
+        // Upper bounds on all weight matrices.
         let tables = vocab * (2 * embedding + decoder + both);
         let gates = model.cell.gates();
         let first = gates * (both * (embedding + both) + decoder * (embedding + both + decoder));
@@ -306,23 +315,22 @@ impl ExperimentConfig {
         if n_parameters > MAX_PARAMETERS {
             problems.push((
                 "model".to_owned(),
-                format!("about {n_parameters} parameters, at most {MAX_PARAMETERS} are trained"),
-                Some(
-                    "lower the number of symbols, data.vocab, or the widths of the model"
-                        .to_owned(),
+                format!(
+                    "the model has about {n_parameters} parameters; the limit is {MAX_PARAMETERS}"
                 ),
+                Some(format!("lower the widths in [model] or {fewer_tokens}")),
             ));
         }
-        // A target has its end, or a source its marks.
+        // Two more for EOS in the target or the markers in the source.
         if model.kernels == Kernels::Reference && longest + 2 > MAX_REFERENCE_LEN {
             problems.push((
                 "model.kernels".to_owned(),
                 format!(
-                    "\"reference\" keeps a graph of every step and takes sequences of {} tokens at \
-                     most, got {longest}",
+                    "\"reference\" stores the graph of every step and supports sequences of at most \
+                     {} tokens, got {longest}",
                     MAX_REFERENCE_LEN - 2
                 ),
-                Some("set kernels = \"fused\", or lower data.max_len".to_owned()),
+                Some(format!("set kernels = \"fused\", or {shorter}")),
             ));
         }
         let features = (2 * filters).max(width);
@@ -337,10 +345,10 @@ impl ExperimentConfig {
                 problems.push((
                     key.to_owned(),
                     format!(
-                        "{rows} sequences of {longest} tokens, {widest} numbers each, are {n} numbers \
-                         at once, at most {MAX_ACTIVATIONS} are computed"
+                        "{rows} sequences of {longest} tokens with {widest} activations each are {n} \
+                         activations; the limit is {MAX_ACTIVATIONS}"
                     ),
-                    Some(format!("lower {key} or the length of sequences, data.max_len")),
+                    Some(format!("lower {key}, or {shorter}")),
                 ));
             }
         }
@@ -351,26 +359,26 @@ impl ExperimentConfig {
 impl TrainConfig {
     fn problems(&self, data: &DataConfig) -> Vec<(String, String, Option<String>)> {
         let mut problems = Vec::new();
-        let mut refuse = |key: &str, message: String, help: &str| {
+        let mut report = |key: &str, message: String, help: &str| {
             problems.push((format!("train.{key}"), message, Some(help.to_owned())));
         };
         let is_endless = data.train_samples == 0;
         if self.max_steps == 0 && (is_endless || self.epochs == 0) {
             let why = if is_endless {
-                "fresh samples have no epochs"
+                "endless samples have no epochs"
             } else {
-                "epochs is 0 too"
+                "so is epochs"
             };
-            refuse(
+            report(
                 "max_steps",
                 format!("the run would never end: max_steps is 0, and {why}"),
                 "set max_steps, for example 1000",
             );
         }
         if self.eval_every == 0 && is_endless {
-            refuse(
+            report(
                 "eval_every",
-                "fresh samples have no epochs after which to evaluate".to_owned(),
+                "eval_every is 0, but endless samples have no epochs".to_owned(),
                 "set eval_every, for example 100",
             );
         }

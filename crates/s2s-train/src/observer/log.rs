@@ -1,12 +1,12 @@
-//! Logs: what training writes for those who watch it, and goes on without.
+//! Optional logs: training continues if they cannot be written.
 
 use std::error::Error;
 use std::iter::successors;
 
 use s2s_runlog::LogFailure;
 
-/// Something to write records to. A record that cannot be written is lost, which is told once, kept
-/// for the end, and no reason to stop training; the next one is tried again.
+/// An optional log. A record that cannot be written is dropped; the first failure is logged and
+/// kept for `run.json`. Later records are still attempted.
 #[derive(Debug)]
 pub(crate) struct Log<W> {
     name: &'static str,
@@ -15,7 +15,7 @@ pub(crate) struct Log<W> {
 }
 
 impl<W> Log<W> {
-    /// A log that was opened at a step, or that could not be.
+    /// Wraps the result of opening a log at `step`.
     pub(crate) fn open<E: Error + 'static>(
         name: &'static str,
         step: u64,
@@ -28,12 +28,12 @@ impl<W> Log<W> {
         };
         match opened {
             Ok(writer) => log.writer = Some(writer),
-            Err(error) => log.note(step, &error),
+            Err(error) => log.fail(step, &error),
         }
         log
     }
 
-    /// Writes what belongs to a step, if the log is open.
+    /// Writes the records of a step if the log is open.
     pub(crate) fn write<E: Error + 'static>(
         &mut self,
         step: u64,
@@ -42,16 +42,16 @@ impl<W> Log<W> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = write(writer)
         {
-            self.note(step, &error);
+            self.fail(step, &error);
         }
     }
 
-    /// The first record that was lost.
+    /// The first failure, if any.
     pub(crate) fn failure(&self) -> Option<&LogFailure> {
         self.failure.as_ref()
     }
 
-    fn note(&mut self, step: u64, error: &(dyn Error + 'static)) {
+    fn fail(&mut self, step: u64, error: &(dyn Error + 'static)) {
         if self.failure.is_some() {
             return;
         }
@@ -60,7 +60,10 @@ impl<W> Log<W> {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(": ");
-        tracing::warn!("{} loses records, training goes on: {reason}", self.name);
+        tracing::warn!(
+            "cannot write to {}; training continues: {reason}",
+            self.name
+        );
         self.failure = Some(LogFailure {
             log: self.name.to_owned(),
             step,
@@ -75,7 +78,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn a_failure_is_noted_once_and_the_next_record_is_tried() {
+    fn the_first_failure_is_kept_and_later_records_are_attempted() {
         let opened: Result<_, io::Error> = Ok(Vec::new());
         let mut log = Log::open("timing.jsonl", 0, opened);
         for step in 1..=4 {
@@ -93,12 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_opened_takes_nothing() {
+    fn a_log_that_cannot_be_opened_ignores_records() {
         let opened: Result<Vec<u64>, _> = Err(io::Error::other("no room"));
         let mut log = Log::open("timing.jsonl", 7, opened);
-        log.write(8, |_| -> io::Result<()> {
-            panic!("there is nothing to write to")
-        });
+        log.write(8, |_| -> io::Result<()> { panic!("the log is not open") });
         assert_eq!(log.failure().map(|failure| failure.step), Some(7));
     }
 }

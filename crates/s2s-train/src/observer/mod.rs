@@ -12,7 +12,7 @@ use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 use crate::{Result, Snapshot, Tally};
 
 pub(crate) use log::Log;
-pub(crate) use relay::beside;
+pub(crate) use relay::train_in_background;
 pub use run_writer::RunWriter;
 pub use tensorboard::{Picture, Render};
 
@@ -20,7 +20,7 @@ pub use tensorboard::{Picture, Render};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub enum Flow {
-    /// Go on.
+    /// Continue training.
     Continue,
     /// Evaluate, save and end: the run is finished, as with early stopping.
     Finish,
@@ -28,7 +28,7 @@ pub enum Flow {
     Interrupt,
 }
 
-/// Callbacks for the events of a run, called on the thread that trains. By default, each does nothing.
+/// Callbacks for the events of a run, called on the training thread. The defaults do nothing.
 ///
 /// With several observers, the strongest answer counts: `Interrupt` over `Finish` over `Continue`.
 pub trait Observer: Send {
@@ -40,8 +40,8 @@ pub trait Observer: Send {
         Ok(Flow::Continue)
     }
 
-    /// Before each batch of an evaluation. `Interrupt` abandons the evaluation; `Finish` has no effect
-    /// here.
+    /// Before each batch of an evaluation. `Interrupt` abandons the evaluation; `Finish` has no
+    /// effect here.
     ///
     /// # Errors
     /// Any error ends the run.
@@ -57,7 +57,7 @@ pub trait Observer: Send {
         Ok(Flow::Continue)
     }
 
-    /// When the state is to be saved. It is not on disk yet.
+    /// When a checkpoint is due. The snapshot is not on disk yet.
     ///
     /// # Errors
     /// Any error ends the run.
@@ -73,28 +73,28 @@ pub struct StepRecord {
     pub step: u64,
     /// Steps of the whole run.
     pub total_steps: u64,
-    /// Figures of this step's batch, in training mode.
+    /// Metrics of this step's batch, in training mode.
     pub tally: Tally,
     /// Learning rate.
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
-    /// Chance that the true token was fed.
+    /// Probability of feeding the reference token.
     pub teacher_forcing_ratio: f64,
 }
 
 /// One evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct EvalEvent<'a> {
-    /// Its figures.
+    /// The metrics.
     pub metrics: &'a MetricsRecord,
-    /// How long it took.
+    /// The timings.
     pub timing: &'a TimingRecord,
     /// The attention of the probe sequence.
     pub probe: &'a AttentionRecord,
 }
 
-/// Keeps all records, for tests and for callers who want no run directory.
+/// Collects all records in memory, for tests and for training without a run directory.
 #[derive(Debug, Default)]
 pub struct Collector {
     /// Every step.
@@ -103,7 +103,7 @@ pub struct Collector {
     pub metrics: Vec<MetricsRecord>,
     /// The attention of the probe at every evaluation.
     pub probes: Vec<AttentionRecord>,
-    /// The last snapshot that was the best, if one was.
+    /// The snapshot of the best evaluation, if any.
     pub best: Option<Arc<Snapshot>>,
     /// The last snapshot.
     pub last: Option<Arc<Snapshot>>,

@@ -1,5 +1,5 @@
-//! What a loop tells an observer, told on another thread: what that does on disk takes no time from
-//! training.
+//! Relays the events of the training loop to an observer on another thread, so that writing to disk
+//! does not delay training.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 use super::{EvalEvent, Flow, Observer, Snapshot, StepRecord};
 use crate::{Error, Result};
 
-/// Does `work` on a thread of its own, and tells `observer` on the caller's what happens, in the same
-/// order. The work goes on meanwhile, and waits with a checkpoint only where the one before is still
-/// being saved: no more than two are ever held. All has been told on return.
+/// Runs `work` on a new thread and calls `observer` on the calling thread, with the same events in
+/// the same order. `work` continues meanwhile; it waits with a checkpoint only while the previous
+/// one is being saved, so at most two snapshots exist. All events are delivered on return.
 ///
-/// The observer listens only: what it would break goes on. Where it fails, the work's own observer
-/// breaks at the next event.
+/// The `Flow` that the observer returns is ignored. If the observer fails, `work` receives
+/// [`Flow::Interrupt`] at its next event.
 ///
 /// # Errors
-/// If the observer fails, whatever the work returns; or if no thread is to be had.
+/// If the observer fails, whatever `work` returns, or if the thread cannot be started.
 ///
 /// # Panics
-/// If the work does, once the observer was told what had happened by then; or if the observer does.
-pub(crate) fn beside<T: Send>(
+/// If `work` panics, after its events are delivered, or if the observer panics.
+pub(crate) fn train_in_background<T: Send>(
     observer: &mut dyn Observer,
     work: impl FnOnce(&mut dyn Observer) -> T + Send,
 ) -> Result<T> {
-    let (events, inbox) = channel();
+    let (events, receiver) = channel();
     let (saved, is_saved) = channel();
-    let mut messenger = Messenger {
+    let mut sender = EventSender {
         unsent: Vec::new(),
         events,
         is_saved,
@@ -40,32 +40,32 @@ pub(crate) fn beside<T: Send>(
         let worker = Builder::new()
             .name("training".to_owned())
             .stack_size(REFERENCE_STACK_BYTES)
-            .spawn_scoped(scope, move || work(&mut messenger))
+            .spawn_scoped(scope, move || work(&mut sender))
             .map_err(Error::Thread)?;
-        let told = tell_all(inbox, &saved, observer);
-        drop(saved); // or the work would wait for it
+        let delivered = deliver_all(receiver, &saved, observer);
+        drop(saved); // otherwise `work` could wait for it forever
         match worker.join() {
-            Ok(done) => told.map(|()| done),
+            Ok(done) => delivered.map(|()| done),
             Err(panic) => resume_unwind(panic),
         }
     })
 }
 
-/// What an observer is told, to be kept.
+/// An owned copy of an event.
 enum Event {
     Step(StepRecord),
     Eval(Box<(MetricsRecord, TimingRecord, AttentionRecord)>),
     Checkpoint(Arc<Snapshot>),
 }
 
-/// Tells of all events until there are no more, or the observer fails.
-fn tell_all(
-    inbox: Receiver<Vec<Event>>,
+/// Delivers events until the sender is dropped or the observer fails.
+fn deliver_all(
+    receiver: Receiver<Vec<Event>>,
     saved: &Sender<()>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    for event in inbox.into_iter().flatten() {
-        let _only_listens = match event {
+    for event in receiver.into_iter().flatten() {
+        let _ignored = match event {
             Event::Step(record) => observer.on_step(&record)?,
             Event::Eval(records) => {
                 let (metrics, timing, probe) = &*records;
@@ -78,7 +78,7 @@ fn tell_all(
             Event::Checkpoint(snapshot) => {
                 let flow = observer.on_checkpoint(&snapshot)?;
                 drop(snapshot);
-                let _ = saved.send(()); // nobody waits after the last
+                let _ = saved.send(()); // after the last checkpoint, nobody receives it
                 flow
             }
         };
@@ -86,23 +86,24 @@ fn tell_all(
     Ok(())
 }
 
-/// Events that are sent together, if no checkpoint comes before: to wake another thread takes longer
-/// than to tell it something.
-const N_TOGETHER: usize = 50;
+/// Events per message, unless a checkpoint comes first: waking the other thread costs more than
+/// handling an event.
+const EVENTS_PER_MESSAGE: usize = 50;
 
-/// Sends all events to where they are told. It breaks where nobody listens any more.
-struct Messenger {
+/// Sends all events to the observer's thread. Returns [`Flow::Interrupt`] once the receiver is
+/// gone.
+struct EventSender {
     unsent: Vec<Event>,
     events: Sender<Vec<Event>>,
     is_saved: Receiver<()>,
     is_saving: bool,
 }
 
-impl Messenger {
+impl EventSender {
     fn add(&mut self, event: Event) -> Flow {
         self.unsent.push(event);
-        match self.unsent.len() < N_TOGETHER {
-            true => self.hear(),
+        match self.unsent.len() < EVENTS_PER_MESSAGE {
+            true => self.poll_saved(),
             false => self.send(),
         }
     }
@@ -114,8 +115,8 @@ impl Messenger {
         }
     }
 
-    /// Whether a checkpoint has been saved, without waiting for it.
-    fn hear(&mut self) -> Flow {
+    /// Checks without waiting whether the checkpoint has been saved.
+    fn poll_saved(&mut self) -> Flow {
         match self.is_saved.try_recv() {
             Ok(()) => self.is_saving = false,
             Err(TryRecvError::Empty) => {}
@@ -125,13 +126,13 @@ impl Messenger {
     }
 }
 
-impl Drop for Messenger {
+impl Drop for EventSender {
     fn drop(&mut self) {
-        let _ = self.send(); // what was told before an error, and not yet sent
+        let _ = self.send(); // events before an error
     }
 }
 
-impl Observer for Messenger {
+impl Observer for EventSender {
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         Ok(self.add(Event::Step(*record)))
     }
@@ -183,7 +184,7 @@ mod tests {
         })
     }
 
-    fn tell_eval(observer: &mut dyn Observer, step: u64) -> Result<Flow> {
+    fn send_eval(observer: &mut dyn Observer, step: u64) -> Result<Flow> {
         observer.on_eval(&EvalEvent {
             metrics: &MetricsRecord {
                 step,
@@ -219,25 +220,25 @@ mod tests {
         })
     }
 
-    /// Keeps what it is told, and breaks each time; a checkpoint waits until it may go on, and fails
-    /// where it should.
+    /// Records its events and always returns `Interrupt`. A checkpoint waits for the gate, and
+    /// fails at step `fails_at`.
     #[derive(Default)]
-    struct Witness {
-        told: Vec<(&'static str, u64)>,
+    struct Recorder {
+        events: Vec<(&'static str, u64)>,
         gate: Option<Receiver<()>>,
         fails_at: Option<u64>,
     }
 
-    impl Observer for Witness {
+    impl Observer for Recorder {
         fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
-            self.told.push(("step", record.step));
+            self.events.push(("step", record.step));
             Ok(Flow::Interrupt)
         }
 
         fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
             let steps = [event.metrics.step, event.timing.step, event.probe.step];
             assert_eq!(steps, [steps[0]; 3]);
-            self.told.push(("eval", steps[0]));
+            self.events.push(("eval", steps[0]));
             Ok(Flow::Interrupt)
         }
 
@@ -245,7 +246,7 @@ mod tests {
             if let Some(gate) = &self.gate {
                 let _ = gate.recv();
             }
-            self.told.push(("checkpoint", snapshot.step));
+            self.events.push(("checkpoint", snapshot.step));
             match self.fails_at == Some(snapshot.step) {
                 true => Err(TensorError::Msg("no room".to_owned()).into()),
                 false => Ok(Flow::Interrupt),
@@ -254,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_told_in_order_before_it_returns() -> Result<()> {
-        let mut witness = Witness::default();
-        let n = 3 * N_TOGETHER as u64 + 7;
-        let done = beside(&mut witness, |observer| -> Result<&str> {
+    fn all_events_are_delivered_in_order_before_it_returns() -> Result<()> {
+        let mut recorder = Recorder::default();
+        let n = 3 * EVENTS_PER_MESSAGE as u64 + 7;
+        let done = train_in_background(&mut recorder, |observer| -> Result<&str> {
             for at in 1..=n {
                 assert_eq!(observer.on_step(&step(at))?, Flow::Continue);
                 if at.is_multiple_of(70) {
-                    assert!(tell_eval(observer, at)? == Flow::Continue);
+                    assert!(send_eval(observer, at)? == Flow::Continue);
                     assert!(observer.on_checkpoint(&snapshot(at))? == Flow::Continue);
                 }
             }
@@ -275,48 +276,48 @@ mod tests {
                 .into_iter()
                 .chain(rest.into_iter().filter(move |_| is_eval))
         });
-        assert_eq!(witness.told, expected.collect::<Vec<_>>());
+        assert_eq!(recorder.events, expected.collect::<Vec<_>>());
         Ok(())
     }
 
     #[test]
-    fn work_goes_on_while_a_checkpoint_is_saved_and_waits_before_the_next() -> Result<()> {
+    fn work_continues_while_a_checkpoint_is_saved_and_waits_before_the_next() -> Result<()> {
         let (open, gate) = sync_channel(2);
-        let mut witness = Witness {
+        let mut recorder = Recorder {
             gate: Some(gate),
-            ..Witness::default()
+            ..Recorder::default()
         };
-        beside(&mut witness, move |observer| -> Result<()> {
+        train_in_background(&mut recorder, move |observer| -> Result<()> {
             let first = snapshot(1);
-            let _ = observer.on_checkpoint(&first)?; // returns, though the gate is shut
+            let _ = observer.on_checkpoint(&first)?; // returns although the gate is closed
             let _ = observer.on_step(&step(2))?;
-            assert_eq!(Arc::strong_count(&first), 2, "it is still held");
+            assert_eq!(Arc::strong_count(&first), 2, "it is still being saved");
             let _ = open.send(());
             let _ = observer.on_checkpoint(&snapshot(3))?;
-            assert_eq!(Arc::strong_count(&first), 1, "it has been dealt with");
+            assert_eq!(Arc::strong_count(&first), 1, "it has been saved");
             let _ = open.send(());
             Ok(())
         })??;
         assert_eq!(
-            witness.told,
+            recorder.events,
             [("checkpoint", 1), ("step", 2), ("checkpoint", 3)]
         );
         Ok(())
     }
 
     #[test]
-    fn a_failure_ends_the_work_and_is_what_comes_of_it() {
+    fn an_observer_failure_ends_the_work_and_is_returned() {
         for has_second in [false, true] {
-            let mut witness = Witness {
+            let mut recorder = Recorder {
                 fails_at: Some(1),
-                ..Witness::default()
+                ..Recorder::default()
             };
-            let result = beside(&mut witness, |observer| -> Result<()> {
+            let result = train_in_background(&mut recorder, |observer| -> Result<()> {
                 let _ = observer.on_checkpoint(&snapshot(1))?;
                 if has_second {
                     assert!(observer.on_checkpoint(&snapshot(2))? == Flow::Interrupt);
                 }
-                // It breaks as soon as the failure is known, which this would wait for without end.
+                // Without the interrupt this loop would never end.
                 while observer.on_step(&step(3))? == Flow::Continue {
                     thread::yield_now();
                 }
@@ -324,26 +325,28 @@ mod tests {
             });
             let error = result.expect_err("nothing was saved").to_string();
             assert!(error.contains("no room"), "{error}");
-            assert_eq!(witness.told, [("checkpoint", 1)]);
+            assert_eq!(recorder.events, [("checkpoint", 1)]);
         }
     }
 
     #[test]
-    fn an_error_or_a_panic_of_the_work_comes_after_what_it_told() -> Result<()> {
-        let mut witness = Witness::default();
-        let result = beside(&mut witness, |observer| -> Result<()> {
+    fn events_are_delivered_before_an_error_or_a_panic_of_the_work() -> Result<()> {
+        let mut recorder = Recorder::default();
+        let result = train_in_background(&mut recorder, |observer| -> Result<()> {
             let _ = observer.on_step(&step(1))?;
             Err(TensorError::Msg("diverged".to_owned()).into())
         })?;
         assert!(result.is_err());
         let work = |observer: &mut dyn Observer| -> Result<()> {
             let _ = observer.on_step(&step(2))?;
-            panic!("as it should");
+            panic!("on purpose");
         };
-        let caught = catch_unwind(AssertUnwindSafe(|| beside(&mut witness, work)));
-        let panic = caught.expect_err("the panic goes on");
-        assert_eq!(panic.downcast_ref(), Some(&"as it should"));
-        assert_eq!(witness.told, [("step", 1), ("step", 2)]);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            train_in_background(&mut recorder, work)
+        }));
+        let panic = caught.expect_err("the panic is propagated");
+        assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+        assert_eq!(recorder.events, [("step", 1), ("step", 2)]);
         Ok(())
     }
 }

@@ -12,11 +12,11 @@ use super::tensorboard::{Render, TensorBoard};
 use super::{EvalEvent, Flow, Observer, StepRecord};
 use crate::{Result, Snapshot};
 
-/// Writes what a run leaves behind while it goes on.
+/// Writes the files of a run directory during training.
 ///
-/// `metrics.jsonl` and the checkpoints are the run: where they cannot be written, it stops.
-/// `timing.jsonl`, `attention.jsonl` and the TensorBoard file are logs: it goes on without, and
-/// `run.json` says which of them have lost records.
+/// `metrics.jsonl` and the checkpoints are required: if they cannot be written, the run stops.
+/// `timing.jsonl`, `attention.jsonl` and the TensorBoard file are optional logs: if they cannot be
+/// written, the run continues and `run.json` lists the logs that lost records.
 #[derive(Debug)]
 pub struct RunWriter {
     dir: RunDir,
@@ -25,13 +25,13 @@ pub struct RunWriter {
     attention: Log<JsonLines<AttentionRecord>>,
     tensorboard: TensorBoard,
     record: RunRecord,
-    before: Vec<LogFailure>, // of the processes that the run had before this one
+    earlier_failures: Vec<LogFailure>, // of earlier processes of this run
 }
 
 impl RunWriter {
-    /// Goes on from a record, whose step is that of the checkpoint that the run goes on from (0 for a
-    /// new run): what is told of later steps goes, since it will be written again. `config` is for
-    /// TensorBoard, in TOML.
+    /// Opens the files of a run at the step of `record`, which is the step of the checkpoint it
+    /// resumes from (0 for a new run). Records of later steps are removed, since they will be
+    /// written again. `config` is the configuration as TOML, for TensorBoard.
     ///
     /// # Errors
     /// If a file of the run cannot be read or written.
@@ -47,15 +47,15 @@ impl RunWriter {
             timing: Log::open("timing.jsonl", step, timing),
             attention: Log::open("attention.jsonl", step, attention),
             tensorboard: TensorBoard::open(dir.path(), step, config, render),
-            before: record.degraded.clone(),
+            earlier_failures: record.degraded.clone(),
             record,
             dir,
         })
     }
 
-    /// The logs that have lost records, in this process and in those before.
+    /// The logs that lost records, in this process and in earlier ones.
     pub fn failures(&self) -> Vec<LogFailure> {
-        let mut failures = self.before.clone();
+        let mut failures = self.earlier_failures.clone();
         let logs = [
             self.timing.failure(),
             self.attention.failure(),
@@ -69,9 +69,9 @@ impl RunWriter {
         failures
     }
 
-    /// Notes in `run.json` what has been lost, before a checkpoint after which nobody would write it
-    /// again.
-    fn note_failures(&mut self) -> Result<()> {
+    /// Updates the failures in `run.json` before a checkpoint, since the lost records are not
+    /// written again after it.
+    fn record_failures(&mut self) -> Result<()> {
         let failures = self.failures();
         if failures != self.record.degraded {
             self.record.degraded = failures;
@@ -104,14 +104,14 @@ impl Observer for RunWriter {
     }
 
     fn on_checkpoint(&mut self, snapshot: &Arc<Snapshot>) -> Result<Flow> {
-        // The records first: after a resume from this checkpoint they are not written again.
+        // Records before the checkpoint: a run resumed from it does not write them again.
         let step = snapshot.step;
         self.metrics.sync()?;
         self.timing.write(step, |lines| lines.sync());
         self.attention.write(step, |lines| lines.sync());
         self.tensorboard.sync(step);
-        self.note_failures()?;
-        // `best` before `last`, from which it would not be saved again.
+        self.record_failures()?;
+        // `best` before `last`: a run resumed from `last` does not save this `best` again.
         if snapshot.is_best {
             self.save(CheckpointName::Best, snapshot)?;
         }

@@ -1,4 +1,4 @@
-//! A TensorBoard file of a run.
+//! Writes the TensorBoard log of a run.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::log::Log;
 use super::{EvalEvent, StepRecord};
 use crate::EventWriter;
 
-/// The log's name, without what differs from process to process.
+/// Name of the log, without the part that differs between processes.
 const NAME: &str = "events.out.tfevents";
 
-/// Steps between two writes of what is told at every step.
+/// Steps between two writes of the per-step scalars.
 const EVERY: u64 = 10;
 
 /// A PNG with its size.
@@ -25,7 +25,7 @@ pub struct Picture {
     pub height: u32,
 }
 
-/// Draws the attention of a sequence, or nothing if there is nothing to draw.
+/// Draws the attention of a sequence; `None` if it cannot be drawn.
 pub type Render = fn(&AttentionRecord) -> Option<Picture>;
 
 /// Writes scalars, the configuration as text and the probe's attention as an image.
@@ -36,10 +36,10 @@ pub(crate) struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// A file in `dir`. The first has `config` as text; where one stands there, readers drop what it
-    /// says of steps after `step`, and show the text that it has.
+    /// Opens an event file in `dir`. The first file contains `config` as text. A later file makes
+    /// readers drop the steps after `step` of earlier files.
     pub(crate) fn open(dir: &Path, step: u64, config: &str, render: Render) -> Self {
-        let is_first = !EventWriter::stands_in(dir);
+        let is_first = !EventWriter::exists_in(dir);
         let opened = if is_first {
             EventWriter::create(dir)
         } else {
@@ -53,12 +53,12 @@ impl TensorBoard {
         Self { events, render }
     }
 
-    /// What was lost, if anything was.
+    /// The first failure, if any.
     pub(crate) fn failure(&self) -> Option<&LogFailure> {
         self.events.failure()
     }
 
-    /// Writes what is told at a step, at some of them.
+    /// Writes the scalars of a step, every [`EVERY`] steps.
     pub(crate) fn step(&mut self, record: &StepRecord) {
         let step = record.step;
         if !step.is_multiple_of(EVERY) && step != record.total_steps {
@@ -97,7 +97,7 @@ impl TensorBoard {
         });
     }
 
-    /// Makes all of it survive a loss of power.
+    /// Makes all events durable across a power loss.
     pub(crate) fn sync(&mut self, step: u64) {
         self.events.write(step, |events| events.flush());
     }

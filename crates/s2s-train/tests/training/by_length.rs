@@ -20,33 +20,33 @@ fn evaluate(
 ) -> Result<LengthRecord> {
     let by_length = ByLength::new(model, data)?;
     let record = by_length.evaluate(examples, mode, &|| ControlFlow::Continue(()))?;
-    Ok(record.expect("nobody broke it off"))
+    Ok(record.expect("the evaluation was not stopped"))
 }
 
-fn drawn(trainer: &Trainer<Seq2Seq>) -> Synthetic {
+fn synthetic(trainer: &Trainer<Seq2Seq>) -> Synthetic {
     let config = trainer.config();
-    Synthetic::new(&config.data, config.seed, config.train.batch_size).expect("it trains on it")
+    Synthetic::new(&config.data, config.seed, config.train.batch_size).expect("valid data")
 }
 
-/// A model that has learned little, with sequences of a length beyond its own.
+/// A model after eight steps, and test sequences longer than its training data.
 fn half_trained(sets: &[&str]) -> Result<(Trainer<Seq2Seq>, Vec<Example>)> {
     let mut trainer = trainer(&tiny(sets));
     for _ in 0..8 {
         trainer.step()?;
     }
-    let examples = drawn(&trainer).of_length(Split::Test, 6, 300); // more than one batch
+    let examples = synthetic(&trainer).of_length(Split::Test, 6, 300); // more than one batch
     assert_eq!(examples.len(), 300);
     Ok((trainer, examples))
 }
 
 #[test]
-fn neither_threads_nor_companions_change_a_figure() -> Result<()> {
+fn metrics_do_not_depend_on_threads_or_batches() -> Result<()> {
     let (mut trainer, examples) = half_trained(&[])?;
     let data = trainer.config().data.clone();
     for mode in MODES {
-        let alone = evaluate(trainer.model(), &data, &examples, mode)?;
+        let together = evaluate(trainer.model(), &data, &examples, mode)?;
         trainer.model_mut().set_threads(3);
-        assert_eq!(evaluate(trainer.model(), &data, &examples, mode)?, alone);
+        assert_eq!(evaluate(trainer.model(), &data, &examples, mode)?, together);
 
         let mut sum = [0; 6];
         let mut mass = 0.0;
@@ -66,23 +66,23 @@ fn neither_threads_nor_companions_change_a_figure() -> Result<()> {
             mass += one.n_steps as f64 * one.alignment_mass.unwrap_or(0.0);
         }
         let counts = [
-            alone.n_sequences,
-            alone.n_tokens,
-            alone.n_exact,
-            alone.n_stopped_early,
-            alone.n_ran_over,
-            alone.n_wrong_token,
+            together.n_sequences,
+            together.n_tokens,
+            together.n_exact,
+            together.n_stopped_early,
+            together.n_ran_over,
+            together.n_wrong_token,
         ];
         assert_eq!(sum, counts);
-        let expected = alone.alignment_mass.expect("it has attention");
-        // The same weights to the bit, their sums divided and multiplied again.
-        assert!((mass / alone.n_steps as f64 - expected).abs() < 1e-12);
+        let expected = together.alignment_mass.expect("it has attention");
+        // The weights are bit-identical; the sums were divided and multiplied again.
+        assert!((mass / together.n_steps as f64 - expected).abs() < 1e-12);
     }
     Ok(())
 }
 
 #[test]
-fn fused_and_reference_look_at_the_same_positions() -> Result<()> {
+fn fused_and_reference_agree_on_attention() -> Result<()> {
     let record = |kernels: &str, markers: &str| -> Result<LengthRecord> {
         let (trainer, examples) = half_trained(&[kernels, markers])?;
         let data = trainer.config().data.clone();
@@ -102,8 +102,8 @@ fn fused_and_reference_look_at_the_same_positions() -> Result<()> {
             (fused.attention_entropy, reference.attention_entropy),
         ];
         for (fused, reference) in pairs {
-            let (fused, reference) = (fused.expect("a figure"), reference.expect("a figure"));
-            // Eight steps of training on either path lie between.
+            let (fused, reference) = (fused.expect("attention"), reference.expect("attention"));
+            // The two models were trained for eight steps on different paths.
             assert!((fused - reference).abs() < 1e-3, "{fused} {reference}");
         }
     }
@@ -111,7 +111,7 @@ fn fused_and_reference_look_at_the_same_positions() -> Result<()> {
 }
 
 #[test]
-fn a_perfect_model_needs_not_be_told_the_length() -> Result<()> {
+fn a_perfect_model_scores_the_same_with_and_without_the_length() -> Result<()> {
     let sets = [
         "data.vocab=4",
         "data.train_samples=0",
@@ -132,13 +132,13 @@ fn a_perfect_model_needs_not_be_told_the_length() -> Result<()> {
     for _ in 0..600 {
         trainer.step()?;
     }
-    let examples = drawn(&trainer).of_length(Split::Train, 4, 100);
+    let examples = synthetic(&trainer).of_length(Split::Train, 4, 100);
     let [eos, oracle] = [0, 1].map(|i| evaluate(trainer.model(), &data, &examples, MODES[i]));
     let (eos, oracle) = (eos?, oracle?);
     assert_eq!((eos.exact_match, oracle.exact_match), (1.0, 1.0));
     assert_eq!((eos.token_accuracy, oracle.token_accuracy), (1.0, 1.0));
     assert_eq!((eos.fine_accuracy, oracle.fine_accuracy), (1.0, 1.0));
-    // It says the same and looks at the same, to the bit; only EOS is one token more.
+    // Outputs and attention are bit-identical; EOS adds one token per sequence.
     assert_eq!(eos.n_tokens, oracle.n_tokens + oracle.n_sequences);
     assert_eq!(eos.n_steps, oracle.n_steps);
     assert_eq!(eos.alignment_mass, oracle.alignment_mass);
@@ -147,7 +147,7 @@ fn a_perfect_model_needs_not_be_told_the_length() -> Result<()> {
 }
 
 #[test]
-fn no_step_is_made_after_the_last_that_can_count() -> Result<()> {
+fn decoding_stops_at_the_end_of_the_reference() -> Result<()> {
     let (trainer, examples) = half_trained(&[])?;
     let data = trainer.config().data.clone();
     let by_length = ByLength::new(trainer.model(), &data)?;
@@ -164,7 +164,7 @@ fn no_step_is_made_after_the_last_that_can_count() -> Result<()> {
 }
 
 #[test]
-fn what_is_broken_off_has_no_figures() -> Result<()> {
+fn a_stopped_evaluation_returns_no_record() -> Result<()> {
     let (trainer, examples) = half_trained(&[])?;
     let data = trainer.config().data.clone();
     let by_length = ByLength::new(trainer.model(), &data)?;
@@ -174,7 +174,7 @@ fn what_is_broken_off_has_no_figures() -> Result<()> {
 }
 
 #[test]
-fn without_attention_or_a_map_of_positions_nothing_is_said_of_where_it_looks() -> Result<()> {
+fn a_model_without_attention_has_no_alignment() -> Result<()> {
     let (trainer, examples) = half_trained(&["model.attention.kind=none"])?;
     let data = trainer.config().data.clone();
     let record = evaluate(trainer.model(), &data, &examples[..3], DecodingMode::Eos)?;

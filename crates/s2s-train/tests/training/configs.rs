@@ -1,4 +1,4 @@
-//! Configurations: those that come with the project, and what is said of wrong ones.
+//! The configurations of the project, and the errors of invalid ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
 }
 
-/// What is wrong with a file of this text and with these keys set over it.
+/// The problems of a file with this text and these keys set.
 fn problems(text: &str, sets: &[&str]) -> Vec<ConfigProblem> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("experiment.toml");
@@ -42,14 +42,14 @@ fn default_file_is_the_built_in_default() {
     let path = configs().join("default.toml");
     let loaded = load_config(Some(&path), &[]).expect("the default loads");
     assert_eq!(loaded, ExperimentConfig::default());
-    // And it holds every key, so that a reader finds them all there.
+    // It contains every key, as documentation.
     let table: toml::Table = fs::read_to_string(path).unwrap().parse().unwrap();
     let whole = toml::Table::try_from(ExperimentConfig::default()).unwrap();
     assert_eq!(table, whole);
 }
 
 #[test]
-fn default_file_says_what_every_attention_begins_with() {
+fn default_file_lists_the_default_options_of_every_attention() {
     let text = fs::read_to_string(configs().join("default.toml")).unwrap();
     let unknown = problems("", &["model.attention.kind=?"]).remove(0).message;
     let kinds: Vec<&str> = unknown.split('`').skip(1).step_by(2).skip(1).collect();
@@ -64,13 +64,13 @@ fn default_file_says_what_every_attention_begins_with() {
         let config = load_config(None, &sets).expect("an attention has defaults");
         let options = toml::to_string(&config.model.attention).unwrap();
         let line = format!("# {}\n", options.trim().replace('\n', ", "));
-        let is_said = text.contains(&line) || text.contains(&line.replace('\n', "; "));
-        assert!(is_said, "default.toml does not say {line}");
+        let is_listed = text.contains(&line) || text.contains(&line.replace('\n', "; "));
+        assert!(is_listed, "default.toml lacks {line}");
     }
 }
 
 #[test]
-fn everything_wrong_is_reported_at_once_with_its_place() {
+fn all_problems_are_reported_at_once_with_their_position() {
     let text = "seed = 1\n\
                 [data]\n\
                 vocab = 1\n\
@@ -101,14 +101,14 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
         (None, "did you mean \"train\"?"),
         (None, "expected key=value"),
     ];
-    for (position, says) in expected {
+    for (position, part) in expected {
         let found = problems
             .iter()
             .zip(&all)
-            .any(|(problem, text)| problem.position == position && text.contains(says));
+            .any(|(problem, text)| problem.position == position && text.contains(part));
         assert!(
             found,
-            "{position:?} {says:?} is not in:\n{}",
+            "{position:?} {part:?} is not in:\n{}",
             all.join("\n")
         );
     }
@@ -116,7 +116,7 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
 }
 
 #[test]
-fn values_that_do_not_go_together_are_named_where_they_are_written() {
+fn conflicting_values_are_reported_at_their_position() {
     let endless = problems(
         "[data]\ntrain_samples = 0\n[train]\nmax_steps = 0\neval_every = 0\n",
         &[],
@@ -145,7 +145,7 @@ fn values_that_do_not_go_together_are_named_where_they_are_written() {
 
     let table = problems("", &["data.vocab=1000000", "model.embedding=16384"]);
     assert!(
-        table[0].message.contains("parameters, at most"),
+        table[0].message.contains("parameters; the limit is"),
         "{table:?}"
     );
     let batch = problems("", &["data.max_len=20000", "train.batch_size=65536"]);
@@ -156,7 +156,7 @@ fn values_that_do_not_go_together_are_named_where_they_are_written() {
 }
 
 #[test]
-fn every_key_of_a_tagged_table_is_tried_by_itself() {
+fn every_key_of_a_tagged_table_is_checked_separately() {
     let text = "[train.schedule]\nkind = \"plateau\"\nfactor = 2.0\npatience = 0\nfloor = 0.1\n\
                 [model.attention]\nunits = 0\n";
     let found = problems(text, &["model.attention=none"]);
@@ -171,7 +171,7 @@ fn every_key_of_a_tagged_table_is_tried_by_itself() {
 }
 
 #[test]
-fn syntax_error_has_its_line() {
+fn a_syntax_error_has_its_line() {
     let problems = problems("[data]\nvocab = \n", &[]);
     assert_eq!(
         problems[0].position.map(|(line, _)| line),
@@ -181,7 +181,7 @@ fn syntax_error_has_its_line() {
 }
 
 #[test]
-fn set_replaces_one_option_of_a_kind_or_the_kind_as_a_whole() {
+fn set_replaces_one_option_or_the_whole_kind() {
     let set = |sets: &[&str]| {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         load_config(None, &sets).expect("a valid configuration")
@@ -199,7 +199,7 @@ fn set_replaces_one_option_of_a_kind_or_the_kind_as_a_whole() {
     let cosine = set(&["train.schedule.kind=cosine", "train.schedule.floor=0.1"]);
     let text = toml::to_string(&cosine.train.schedule).unwrap();
     assert_eq!(text, "kind = \"cosine\"\nfloor = 0.1\n");
-    // A bare word is a string where TOML would want quotes.
+    // A bare word is a string, although TOML requires quotes.
     assert_eq!(
         set(&["model.bridge=zero"]).model.bridge,
         s2s_model::BridgeKind::Zero
@@ -207,7 +207,7 @@ fn set_replaces_one_option_of_a_kind_or_the_kind_as_a_whole() {
 }
 
 #[test]
-fn file_that_cannot_be_read_is_named() {
+fn an_unreadable_file_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let missing = folder.path().join("missing.toml");
     let binary = folder.path().join("binary.toml");
@@ -221,7 +221,7 @@ fn file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn of_a_file_in_which_everything_is_wrong_the_beginning_is_told() {
+fn at_most_100_problems_are_reported() {
     let keys = |from: usize| (from..from + 20_000).map(|i| format!("k{i} = {i}\n"));
     let unknown: String = keys(0).collect();
     let nested = format!(

@@ -1,4 +1,4 @@
-//! What is not finite stops training at its step, is named, and reaches no checkpoint.
+//! A value that is not finite stops training at its step, is named, and is never saved.
 
 use candle_core::{DType, Device, Tensor, safetensors::load_buffer};
 use rand_chacha::ChaCha8Rng;
@@ -12,24 +12,24 @@ use s2s_train::{Error, Model, Result, RunWriter, Trainer};
 
 use crate::{StopAt, beginning, tiny, trainer};
 
-/// What is spoiled, at which step.
+/// Which value is overwritten, and at which step.
 #[derive(Clone, Copy, Debug)]
 struct Poison {
     step: u64,
-    place: Place,
+    target: Target,
     value: f32,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Target {
     Loss,
-    /// A number of the gradient of the parameter with this index.
+    /// An element of the gradient of the parameter with this index.
     Gradient(usize, usize),
-    /// A number of that parameter itself, after its gradient was taken.
+    /// An element of that parameter itself, after its gradient was computed.
     Parameter(usize, usize),
 }
 
-/// A model with one number spoiled.
+/// A model with one value overwritten.
 struct Poisoned {
     model: Seq2Seq,
     poison: Poison,
@@ -37,7 +37,7 @@ struct Poisoned {
 }
 
 impl Poisoned {
-    fn spoiled(&self, tensor: &Tensor, index: usize) -> candle_core::Result<Tensor> {
+    fn overwrite(&self, tensor: &Tensor, index: usize) -> candle_core::Result<Tensor> {
         let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
         let index = index % values.len();
         values[index] = self.poison.value;
@@ -80,14 +80,14 @@ impl Model for Poisoned {
         let (mut loss, mut gradients) = self.model.gradients(batch, forcing, noise)?;
         self.step += 1;
         if self.step == self.poison.step {
-            match self.poison.place {
-                Place::Loss => loss.loss_sum = f64::from(self.poison.value),
-                Place::Gradient(param, index) => {
-                    gradients[param] = self.spoiled(&gradients[param], index)?;
+            match self.poison.target {
+                Target::Loss => loss.loss_sum = f64::from(self.poison.value),
+                Target::Gradient(param, index) => {
+                    gradients[param] = self.overwrite(&gradients[param], index)?;
                 }
-                Place::Parameter(param, index) => {
+                Target::Parameter(param, index) => {
                     let (_, var) = self.params().iter().nth(param).expect("a parameter");
-                    var.set(&self.spoiled(&var.as_detached_tensor(), index)?)?;
+                    var.set(&self.overwrite(&var.as_detached_tensor(), index)?)?;
                 }
             }
         }
@@ -95,8 +95,8 @@ impl Model for Poisoned {
     }
 }
 
-/// Trains in a folder until the poison stops it.
-fn spoil(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, Error)> {
+/// Trains in a run directory until the poisoned value stops it.
+fn train_poisoned(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, Error)> {
     let config = tiny(&["train.eval_every=3"]);
     let whole = trainer(&config);
     let (data, tokens) = (whole.data().clone(), whole.model().tokens());
@@ -114,8 +114,7 @@ fn spoil(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, Error)> {
     Ok((dir, error))
 }
 
-#[track_caller]
-/// Only what a run goes on from has moments.
+/// Only `last` has moments.
 fn tensor_files(name: CheckpointName) -> &'static [&'static str] {
     match name {
         CheckpointName::Best => &["params.safetensors"],
@@ -123,6 +122,7 @@ fn tensor_files(name: CheckpointName) -> &'static [&'static str] {
     }
 }
 
+#[track_caller]
 fn check_finite(dir: &RunDir, name: CheckpointName, context: &dyn std::fmt::Debug) {
     let checkpoint = read_checkpoint(dir.checkpoint(name)).expect("a checkpoint");
     for file in tensor_files(name) {
@@ -152,15 +152,15 @@ fn a_number_that_is_not_finite_stops_its_step_and_reaches_no_checkpoint() -> Res
         let (param, index) = (below(names.len()), below(1 << 16));
         let poison = Poison {
             step: 1 + below(15) as u64,
-            place: match trial % 4 {
-                0 => Place::Loss,
-                1 => Place::Parameter(param, index),
-                _ => Place::Gradient(param, index),
+            target: match trial % 4 {
+                0 => Target::Loss,
+                1 => Target::Parameter(param, index),
+                _ => Target::Gradient(param, index),
             },
             value: [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][below(3)],
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (dir, error) = spoil(poison, folder.path())?;
+        let (dir, error) = train_poisoned(poison, folder.path())?;
         let message = error.to_string();
         let Error::Diverged {
             step, last, what, ..
@@ -168,14 +168,14 @@ fn a_number_that_is_not_finite_stops_its_step_and_reaches_no_checkpoint() -> Res
         else {
             panic!("{poison:?}: {message}")
         };
-        match poison.place {
-            Place::Loss => assert_eq!((step, what.as_str()), (poison.step, "loss"), "{poison:?}"),
-            Place::Gradient(..) => {
+        match poison.target {
+            Target::Loss => assert_eq!((step, what.as_str()), (poison.step, "loss"), "{poison:?}"),
+            Target::Gradient(..) => {
                 assert_eq!(step, poison.step, "{poison:?}");
                 assert_eq!(what, format!("gradient of {}", names[param]));
             }
-            // A parameter is used in the next step, or saved before it.
-            Place::Parameter(..) => {
+            // A parameter is detected in the next step, or earlier when it is saved.
+            Target::Parameter(..) => {
                 assert!(
                     (poison.step..=poison.step + 1).contains(&step),
                     "{poison:?}"
@@ -184,10 +184,10 @@ fn a_number_that_is_not_finite_stops_its_step_and_reaches_no_checkpoint() -> Res
             }
         }
         if step > 1 {
-            let last = last.expect("a step before");
+            let last = last.expect("an earlier step");
             assert!(last.loss.is_finite() && last.grad_norm.is_finite());
             assert!(
-                message.contains("the last finite figures: loss "),
+                message.contains("the last finite values were loss "),
                 "{message}"
             );
         }
@@ -204,7 +204,8 @@ fn a_number_that_is_not_finite_stops_its_step_and_reaches_no_checkpoint() -> Res
 
 #[test]
 fn an_interrupted_run_saves_no_parameter_that_is_not_finite() -> Result<()> {
-    // The rate leaves parameters that are finite once, and infinite after the second update.
+    // With this rate the parameters are finite after the first update and infinite after the
+    // second.
     for (sets, step) in [
         (&["train.learning_rate=3e38", "train.clip_norm=0"][..], 1),
         (&["train.learning_rate=3e38", "train.clip_norm=0"], 2),

@@ -1,4 +1,4 @@
-//! Checkpoints that nobody wrote: they are refused, and the model is as it was.
+//! Corrupted and forged checkpoints are rejected, and the model is unchanged then.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{StopAt, tiny, trainer};
 
-/// As small as a model can be: its checkpoint has ten thousand bytes.
+/// A minimal model, whose checkpoint has ten thousand bytes.
 fn smallest() -> ExperimentConfig {
     tiny(&[
         "model.embedding=2",
@@ -20,7 +20,7 @@ fn smallest() -> ExperimentConfig {
     ])
 }
 
-/// Its files after some steps.
+/// The files of its checkpoint after three steps.
 fn files(config: &ExperimentConfig) -> Vec<(&'static str, Vec<u8>)> {
     let mut seen = Collector::default();
     let mut observers: [&mut dyn Observer; 2] = [&mut seen, &mut StopAt(3)];
@@ -30,7 +30,7 @@ fn files(config: &ExperimentConfig) -> Vec<(&'static str, Vec<u8>)> {
     files.map(|(name, bytes)| (name, bytes.to_vec())).collect()
 }
 
-/// A folder on a disk that is memory, where there is one: thousands of saves need not be durable.
+/// A folder in memory where possible: thousands of saves need not be durable.
 fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
@@ -60,17 +60,17 @@ fn bits(trainer: &Trainer<Seq2Seq>) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn a_checkpoint_that_is_cut_or_changed_anywhere_is_refused() {
+fn a_truncated_or_modified_checkpoint_is_rejected() {
     let folder = folder();
     let path = folder.path().join("last");
     save(&path, &files(&smallest()));
     let mut n_trials = 0;
     let mut check = |file: &Path, bytes: &[u8], what: &str| {
         fs::write(file, bytes).expect("there is room");
-        let refused = read_checkpoint(&path).expect_err("it is not as it was written");
+        let error = read_checkpoint(&path).expect_err("it was modified");
         assert!(
-            matches!(refused, RunLogError::Damaged { .. }),
-            "{what}: {refused}"
+            matches!(error, RunLogError::Damaged { .. }),
+            "{what}: {error}"
         );
         n_trials += 1;
     };
@@ -83,21 +83,25 @@ fn a_checkpoint_that_is_cut_or_changed_anywhere_is_refused() {
         let file = path.join(name);
         let whole = fs::read(&file).expect("a file of a checkpoint");
         for index in 0..whole.len() {
-            check(&file, &whole[..index], &format!("{name}, cut at {index}"));
+            check(
+                &file,
+                &whole[..index],
+                &format!("{name}, truncated at {index}"),
+            );
             let mut changed = whole.clone();
             changed[index] ^= 1 << (index % 8);
-            check(&file, &changed, &format!("{name}, changed at {index}"));
+            check(&file, &changed, &format!("{name}, modified at {index}"));
         }
         fs::write(&file, whole).expect("there is room");
     }
-    read_checkpoint(&path).expect("it is whole again");
+    read_checkpoint(&path).expect("it is restored");
     println!("torture: {n_trials} trials");
 }
 
-/// Cuts and changes each byte of a file under a manifest that knows of it, as somebody may who wants
-/// to do harm. Numbers may then be others, but nothing else may come of it.
+/// Truncates and modifies each file at every byte and adjusts the manifest, as an attacker could.
+/// Numbers may change, but nothing else may go wrong.
 #[test]
-fn a_checkpoint_that_lies_is_refused_or_finite() {
+fn a_forged_checkpoint_is_rejected_or_finite() {
     let config = smallest();
     let (folder, whole) = (folder(), files(&config));
     let path = folder.path().join("last");
@@ -111,12 +115,15 @@ fn a_checkpoint_that_lies_is_refused_or_finite() {
                 let mut files = whole.clone();
                 files[index].1 = bytes;
                 save(&path, &files);
-                let checkpoint = read_checkpoint(&path).expect("its manifest knows of it");
+                let checkpoint = read_checkpoint(&path).expect("its manifest is consistent");
                 let before = bits(&trainer);
                 match trainer.restore(&checkpoint) {
                     Ok(()) => n_taken += 1,
                     Err(Error::Checkpoint { .. }) => {
-                        assert!(bits(&trainer) == before, "{name} left a trace at {at}");
+                        assert!(
+                            bits(&trainer) == before,
+                            "{name} at {at}: the model changed"
+                        );
                     }
                     Err(error) => panic!("{name} at {at}: {error}"),
                 }
@@ -129,11 +136,11 @@ fn a_checkpoint_that_lies_is_refused_or_finite() {
             }
         }
     }
-    assert!(n_taken < n_trials, "none was refused");
+    assert!(n_taken < n_trials, "none was rejected");
     println!("torture: {n_trials} trials");
 }
 
-/// The beginnings of files of other kinds.
+/// The first bytes of files of other formats.
 const FOREIGN: [(&str, &[u8]); 10] = [
     ("nothing", b""),
     (
@@ -160,7 +167,7 @@ const FOREIGN: [(&str, &[u8]); 10] = [
 ];
 
 #[test]
-fn files_of_other_kinds_are_refused() {
+fn files_of_other_formats_are_rejected() {
     let config = smallest();
     let (folder, whole) = (folder(), files(&config));
     let path = folder.path().join("last");
@@ -168,26 +175,29 @@ fn files_of_other_kinds_are_refused() {
     let before = bits(&trainer);
     for (kind, foreign) in FOREIGN {
         for (index, (name, bytes)) in whole.iter().enumerate() {
-            // As it is, and as long as the file whose place it takes.
+            // As is, and padded to the length of the file that it replaces.
             for len in [foreign.len(), bytes.len().max(foreign.len())] {
                 let mut files = whole.clone();
                 files[index].1 = foreign.to_vec();
                 files[index].1.resize(len, 0);
                 save(&path, &files);
-                let checkpoint = read_checkpoint(&path).expect("its manifest knows of it");
-                let refused = trainer.restore(&checkpoint).expect_err(kind);
-                let Error::Checkpoint { reason, .. } = refused else {
-                    panic!("{kind} as {name}: {refused}");
+                let checkpoint = read_checkpoint(&path).expect("its manifest is consistent");
+                let error = trainer.restore(&checkpoint).expect_err(kind);
+                let Error::Checkpoint { reason, .. } = error else {
+                    panic!("{kind} as {name}: {error}");
                 };
                 assert!(reason.starts_with(name), "{kind} as {name}: {reason}");
-                assert!(bits(&trainer) == before, "{kind} as {name} left a trace");
+                assert!(
+                    bits(&trainer) == before,
+                    "{kind} as {name}: the model changed"
+                );
             }
         }
         save(&path, &whole);
         fs::write(path.join("manifest.json"), foreign).expect("there is room");
-        let refused = read_checkpoint(&path).expect_err(kind);
-        let RunLogError::Damaged { damage, .. } = refused else {
-            panic!("{kind} as a manifest: {refused}");
+        let error = read_checkpoint(&path).expect_err(kind);
+        let RunLogError::Damaged { damage, .. } = error else {
+            panic!("{kind} as a manifest: {error}");
         };
         assert!(
             matches!(damage, Damage::Manifest { .. }),
@@ -197,13 +207,13 @@ fn files_of_other_kinds_are_refused() {
 }
 
 #[test]
-fn states_that_no_training_leaves_are_refused() {
+fn impossible_states_are_rejected() {
     let config = smallest();
     let (folder, whole) = (folder(), files(&config));
     let path = folder.path().join("last");
     let state = String::from_utf8(whole[2].1.clone()).expect("JSON");
     let mut trainer = trainer(&config);
-    for (from, to, says) in [
+    for (from, to, part) in [
         ("\"step\": 3", "\"step\": 18446744073709551615", "step"),
         ("\"step\": 3", "\"step\": 99", "step"),
         (
@@ -237,9 +247,9 @@ fn states_that_no_training_leaves_are_refused() {
         let mut files = whole.clone();
         files[2].1 = state.replace(from, to).into_bytes();
         save(&path, &files);
-        let checkpoint = read_checkpoint(&path).expect("its manifest knows of it");
+        let checkpoint = read_checkpoint(&path).expect("its manifest is consistent");
         match trainer.restore(&checkpoint) {
-            Err(Error::Checkpoint { reason, .. }) => assert!(reason.contains(says), "{reason}"),
+            Err(Error::Checkpoint { reason, .. }) => assert!(reason.contains(part), "{reason}"),
             other => panic!("{to}: {other:?}"),
         }
         assert_eq!(trainer.state().step, 0);

@@ -1,4 +1,4 @@
-//! Learning, the end of a run, and models and data from code.
+//! Learning, the end of a run, and models and data defined in code.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use s2s_train::{
     StopReason, Trainer, evaluate, load_model, load_model_with, open_data, to_batch,
 };
 
-use crate::{essence, finished, runtime, tiny, trained, trainer, variants};
+use crate::{finished, reproducible_files, runtime, tiny, trained, trainer, variants};
 
 #[test]
-fn loss_before_training_is_that_of_a_guess() -> Result<()> {
-    // All logits near 0: -log(1/V) with V = 8 + 2 tokens. The output layer's weights lie within
-    // 1/√17 and its features within 1, so that logits stray by some tenths.
+fn the_initial_loss_is_that_of_a_uniform_guess() -> Result<()> {
+    // All logits near 0: -log(1/V) with V = 8 + 2 tokens. The output weights are at most
+    // 1/√17 and the features at most 1, so the logits deviate by a few tenths.
     let mut trainer = trainer(&tiny(&["model.embedding_dropout=0"]));
     let first = trainer.step()?;
     let guess = 10.0_f64.ln();
@@ -29,7 +29,7 @@ fn loss_before_training_is_that_of_a_guess() -> Result<()> {
 }
 
 #[test]
-fn one_batch_is_learned_by_heart() -> Result<()> {
+fn one_batch_can_be_overfitted() -> Result<()> {
     for [cell, kernels] in variants() {
         let config = tiny(&[
             "data.train_samples=8",
@@ -77,11 +77,11 @@ fn check_fifty_steps(cell: &str) -> Result<()> {
     let (fused, reference) = (losses("fused")?, losses("reference")?);
     assert_eq!(fused.len(), 50);
     for (step, (fused, reference)) in fused.iter().zip(reference).enumerate() {
-        // The two differ by rounding, 1e-6 of a gradient, which fifty steps of Adam carry on; where
-        // an argmax is nearly a tie they might part for good, which these seeds do not.
-        let apart = (fused - reference).abs() / reference;
+        // The gradients differ by rounding, about 1e-6, which fifty steps of Adam accumulate. A
+        // near tie in an argmax could make the runs diverge, but does not with these seeds.
+        let difference = (fused - reference).abs() / reference;
         assert!(
-            apart < 1e-4,
+            difference < 1e-4,
             "{cell}, step {step}: {fused} against {reference}"
         );
     }
@@ -89,7 +89,7 @@ fn check_fifty_steps(cell: &str) -> Result<()> {
 }
 
 #[test]
-fn losses_fall_and_free_running_is_reported_beside_forced() -> Result<()> {
+fn losses_decrease_and_the_exposure_gap_is_reported() -> Result<()> {
     let metrics = trained(&tiny(&["train.epochs=12", "train.learning_rate=0.01"]))?.metrics;
     let (first, last) = (&metrics[0], &metrics[metrics.len() - 1]);
     assert!(last.train_loss < first.train_loss);
@@ -120,7 +120,7 @@ fn targets_and_patience_end_a_run() -> Result<()> {
     ])?;
     assert_eq!(ended, StopReason::TargetReached);
     assert!(step < 2000);
-    // A rate of nearly nothing after the first evaluation: no better loss will come.
+    // With a rate near zero the validation loss does not improve after the first evaluation.
     let (ended, _) = reason(&[
         "train.epochs=50",
         "train.learning_rate=1e-30",
@@ -132,7 +132,7 @@ fn targets_and_patience_end_a_run() -> Result<()> {
 }
 
 #[test]
-fn loss_that_is_not_finite_stops_before_the_update() -> Result<()> {
+fn a_loss_that_is_not_finite_stops_before_the_update() -> Result<()> {
     for kernels in ["fused", "reference"] {
         let mut trainer = trainer(&tiny(&[&format!("model.kernels={kernels}")]));
         trainer.step()?;
@@ -166,13 +166,13 @@ fn logits_of_a_split_do_not_depend_on_the_batch_size() -> Result<()> {
     }
     for tally in &tallies[1..] {
         assert_eq!((tally.0, tally.1), (tallies[0].0, tallies[0].1));
-        // Each row's loss has the same bits; their sum is taken in another order, in f64.
+        // The loss of each row has the same bits; the f64 sum has another order.
         assert!((tally.2 - tallies[0].2).abs() < 1e-12);
     }
     Ok(())
 }
 
-/// A model of the caller's own, trained through the same loop by autograd alone.
+/// A custom model, trained by the same loop through autograd alone.
 struct Wrapped(s2s_model::Seq2Seq);
 
 impl Model for Wrapped {
@@ -201,7 +201,7 @@ impl Model for Wrapped {
 }
 
 #[test]
-fn loop_trains_any_model_through_autograd() -> Result<()> {
+fn the_loop_trains_any_model_through_autograd() -> Result<()> {
     let config = tiny(&["train.epochs=6", "train.learning_rate=0.01"]);
     let reference = trainer(&tiny(&["model.kernels=reference"]));
     let data = reference.data().clone();
@@ -230,8 +230,8 @@ fn loop_trains_any_model_through_autograd() -> Result<()> {
 }
 
 #[test]
-fn validation_loss_that_is_not_finite_is_divergence_too() {
-    // The first update leaves parameters so large that the evaluation after it overflows.
+fn a_validation_loss_that_is_not_finite_is_divergence() {
+    // The first update makes the parameters so large that the next evaluation overflows.
     let mut trainer = trainer(&tiny(&["train.learning_rate=1e38", "train.eval_every=1"]));
     let mut collector = Collector::default();
     match trainer.run(&mut [&mut collector]) {
@@ -242,7 +242,7 @@ fn validation_loss_that_is_not_finite_is_divergence_too() {
 }
 
 #[test]
-fn probe_is_no_longer_than_can_be_looked_at() {
+fn the_length_of_the_probe_is_limited() {
     let probe_len = |sets: &[&str]| trainer(&tiny(sets)).probe().source.len();
     assert_eq!(probe_len(&[]), 4);
     assert_eq!(probe_len(&["data.max_len=500"]), 24);
@@ -250,7 +250,7 @@ fn probe_is_no_longer_than_can_be_looked_at() {
 }
 
 #[test]
-fn the_best_checkpoint_is_what_is_tested() -> Result<()> {
+fn the_test_split_is_evaluated_with_the_best_checkpoint() -> Result<()> {
     let config = tiny(&["train.eval_every=1", "train.learning_rate=0.3"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (dir, record) = finished(&folder.path().join("run"), &config)?;
@@ -267,7 +267,7 @@ fn the_best_checkpoint_is_what_is_tested() -> Result<()> {
     Ok(())
 }
 
-/// Ends a run in one way after a step.
+/// Returns a flow after a step.
 struct EndAt(u64, Flow);
 
 impl Observer for EndAt {
@@ -295,7 +295,7 @@ fn an_observer_can_finish_a_run_or_interrupt_it() -> Result<()> {
     assert_eq!(finished.status, RunStatus::StoppedEarly);
     assert_eq!((finished.step, finished.best_step), (2, Some(2)));
     assert!(finished.test.is_some(), "the test split was not evaluated");
-    // It stays finished.
+    // A resumed run stays finished.
     let mut run = Run::resume(folder.path().join("finished"), &runtime())?;
     assert_eq!(run.train(&mut [], |_| None)?.step, 2);
     Ok(())
@@ -310,13 +310,13 @@ fn a_configuration_from_code_is_checked_like_one_from_a_file() {
         open_data(&config).err(),
         config.validate().err().map(Error::from),
     ] {
-        let error = error.expect("a run without an end is refused").to_string();
+        let error = error.expect("an endless run is rejected").to_string();
         assert!(error.contains("max_steps"), "{error}");
     }
 }
 
 #[test]
-fn a_checkpoint_of_other_data_is_refused() -> Result<()> {
+fn a_checkpoint_of_different_data_is_rejected() -> Result<()> {
     #[derive(Debug)]
     struct Copy;
     impl reverse_data::Task for Copy {
@@ -334,13 +334,13 @@ fn a_checkpoint_of_other_data_is_refused() -> Result<()> {
     let batch_size = config.train.batch_size;
     let copy = Synthetic::with_task(&config.data, task, config.seed, batch_size)?;
     let mut other = Trainer::with_data(config, Data::new(copy), 1, &Device::Cpu)?;
-    let error = other.restore(&checkpoint).expect_err("it is of other data");
-    assert!(error.to_string().contains("other data"), "{error}");
+    let error = other.restore(&checkpoint).expect_err("the data differ");
+    assert!(error.to_string().contains("different data"), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_run_of_any_model_has_a_folder_and_resumes() -> Result<()> {
+fn a_run_of_a_custom_model_resumes() -> Result<()> {
     let config = tiny(&[
         "train.max_steps=6",
         "train.eval_every=2",
@@ -358,14 +358,14 @@ fn a_run_of_any_model_has_a_folder_and_resumes() -> Result<()> {
     let (whole, path) = (folder.path().join("whole"), folder.path().join("run"));
     let mut run = Run::create_with(&whole, build(config.clone())?, "", &runtime())?;
     run.train(&mut [], |_| None)?;
-    let whole = essence(run.dir());
+    let whole = reproducible_files(run.dir());
 
     let mut run = Run::create_with(&path, build(config)?, "", &runtime())?;
     run.train(&mut [&mut EndAt(3, Flow::Interrupt)], |_| None)?;
     drop(run);
     let mut run = Run::resume_with(&path, |_, config| build(config))?;
     run.train(&mut [], |_| None)?;
-    assert_eq!(essence(run.dir()), whole);
+    assert_eq!(reproducible_files(run.dir()), whole);
     let trained = load_model_with(
         run.dir(),
         CheckpointName::Best,

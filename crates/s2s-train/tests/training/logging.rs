@@ -1,4 +1,4 @@
-//! What is written beside a run: logs that may fail, and what TensorBoard is told.
+//! Logs that may fail, and the TensorBoard events of interrupted runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use s2s_runlog::{RunDir, RunRecord, RunStatus, list_folder, read_json};
 use s2s_train::{Observer, Result, Run};
 use tensorboard_proto::event::{Event, Event_oneof_what, SessionLog_SessionStatus};
 
-use crate::{StopAt, StopInEval, essence, finished, runtime, tiny};
+use crate::{StopAt, StopInEval, finished, reproducible_files, runtime, tiny};
 
-/// How often each step of each tag is shown, as TensorBoard reads a folder: file by file in the
-/// order of their names, and at a session's start without what came before of its step or later.
+/// How often each step of each tag appears when TensorBoard reads a folder: files in the order of
+/// their names, and a session start drops earlier events of its step or later.
 fn shown(dir: &Path) -> BTreeMap<(String, i64), usize> {
     let mut shown = BTreeMap::new();
     for name in list_folder(dir).expect("a folder") {
@@ -59,17 +59,17 @@ fn tensorboard_shows_each_step_of_a_resumed_run_once() -> Result<()> {
     stops.extend([1, 1, 2, 1].map(|n| Box::new(StopInEval(n)) as Box<dyn Observer>));
     for mut stop in stops {
         run.train(&mut [stop.as_mut()], |_| None)?;
-        drop(run); // the lock goes with it
+        drop(run); // releases the lock
         run = Run::resume(&path, &runtime())?;
     }
     run.train(&mut [], |_| None)?;
     assert_eq!(shown(&path), expected);
-    assert!(essence(run.dir()) == essence(&whole));
+    assert!(reproducible_files(run.dir()) == reproducible_files(&whole));
     Ok(())
 }
 
 #[test]
-fn tensorboard_forgets_what_came_after_the_checkpoint_of_a_killed_run() -> Result<()> {
+fn tensorboard_drops_steps_after_the_checkpoint_of_a_killed_run() -> Result<()> {
     let config = tiny(&["train.eval_every=4", "train.epochs=8"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, _) = finished(&folder.path().join("whole"), &config)?;
@@ -79,21 +79,21 @@ fn tensorboard_forgets_what_came_after_the_checkpoint_of_a_killed_run() -> Resul
     drop(run);
     let checkpoints = path.join("checkpoints");
     let aside = folder.path().join("aside");
-    fs::rename(&checkpoints, &aside).expect("no checkpoint: as if it was killed before the first");
+    fs::rename(&checkpoints, &aside).expect("a run killed before its first checkpoint");
     for _ in 0..2 {
         let mut run = Run::resume(&path, &runtime())?;
         run.train(&mut [&mut StopAt(11)], |_| None)?;
         drop(run);
         fs::remove_dir_all(&checkpoints).expect("killed again");
     }
-    fs::rename(&aside, &checkpoints).expect("as if it was killed later");
+    fs::rename(&aside, &checkpoints).expect("a run killed later");
     Run::resume(&path, &runtime())?.train(&mut [], |_| None)?;
     assert_eq!(shown(&path), shown(whole.path()));
     Ok(())
 }
 
 #[test]
-fn a_run_whose_logs_cannot_be_written_goes_on_and_says_so() -> Result<()> {
+fn a_run_whose_logs_cannot_be_written_continues_and_records_it() -> Result<()> {
     let config = tiny(&[]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, record) = finished(&folder.path().join("whole"), &config)?;
@@ -101,7 +101,7 @@ fn a_run_whose_logs_cannot_be_written_goes_on_and_says_so() -> Result<()> {
 
     let path = folder.path().join("degraded");
     let mut run = Run::create(&path, config, "", &runtime())?;
-    // A folder stands where each log belongs.
+    // A folder is in the place of each log.
     for log in [
         "timing.jsonl",
         "attention.jsonl",
@@ -112,7 +112,7 @@ fn a_run_whose_logs_cannot_be_written_goes_on_and_says_so() -> Result<()> {
     let first = run.train(&mut [&mut StopAt(7)], |_| None)?;
     assert_eq!(first.status, RunStatus::Interrupted);
     drop(run);
-    // The next process can write one of them, which then lacks what the first one lost.
+    // The next process can write one of them, which then lacks the records of the first process.
     fs::remove_dir(path.join("timing.jsonl")).expect("an empty folder");
     let record = Run::resume(&path, &runtime())?.train(&mut [], |_| None)?;
 
@@ -161,6 +161,6 @@ fn a_run_whose_metrics_cannot_be_written_stops_and_can_be_resumed() -> Result<()
     fs::remove_dir(path.join("metrics.jsonl")).expect("an empty folder");
     let mut run = Run::resume(&path, &runtime())?;
     run.train(&mut [], |_| None)?;
-    assert!(essence(run.dir()) == essence(&whole));
+    assert!(reproducible_files(run.dir()) == reproducible_files(&whole));
     Ok(())
 }

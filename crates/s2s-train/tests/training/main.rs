@@ -1,4 +1,4 @@
-//! The laws of training. One binary, since each that links candle weighs a hundred megabytes.
+//! Tests of training. One binary, since each binary that links candle takes a hundred megabytes.
 
 mod by_length;
 mod configs;
@@ -15,7 +15,7 @@ use s2s_train::{
     load_config,
 };
 
-/// A small experiment with these keys set over it.
+/// A small experiment with these keys set.
 fn tiny(sets: &[&str]) -> ExperimentConfig {
     let small = [
         "data.vocab=8",
@@ -43,7 +43,7 @@ fn tiny(sets: &[&str]) -> ExperimentConfig {
     load_config(None, &sets).expect("a valid configuration")
 }
 
-/// Every cell with every implementation of the operators, as keys to set.
+/// Every combination of cell and kernels, as keys to set.
 fn variants() -> Vec<[String; 2]> {
     let of = |cell| {
         ["fused", "reference"].map(|kernels| {
@@ -60,14 +60,14 @@ fn trainer(config: &ExperimentConfig) -> Trainer<s2s_model::Seq2Seq> {
     Trainer::new(config.clone(), 1, &Device::Cpu).expect("data and model")
 }
 
-/// Trains to the end and gives what was seen.
+/// Trains to the end and returns the collected records.
 fn trained(config: &ExperimentConfig) -> Result<Collector> {
     let mut collector = Collector::default();
     trainer(config).run(&mut [&mut collector])?;
     Ok(collector)
 }
 
-/// Stops a run after a step.
+/// Interrupts a run after a step.
 struct StopAt(u64);
 
 impl Observer for StopAt {
@@ -80,7 +80,7 @@ impl Observer for StopAt {
     }
 }
 
-/// Stops a run within an evaluation, before its `n`-th batch.
+/// Interrupts a run before its `n`-th evaluation batch.
 struct StopInEval(usize);
 
 impl Observer for StopInEval {
@@ -102,7 +102,7 @@ fn runtime() -> Runtime {
     }
 }
 
-/// The record of a run that has just begun, for a writer of its folder.
+/// The record of a run before its first step.
 fn beginning() -> RunRecord {
     RunRecord {
         status: RunStatus::Running,
@@ -116,8 +116,8 @@ fn beginning() -> RunRecord {
     }
 }
 
-/// What two runs of the same configuration have in common to the byte.
-fn essence(dir: &RunDir) -> Vec<Vec<u8>> {
+/// The files that are identical in two runs of the same configuration.
+fn reproducible_files(dir: &RunDir) -> Vec<Vec<u8>> {
     let last = dir.checkpoint(CheckpointName::Last);
     let best = dir.checkpoint(CheckpointName::Best);
     [
@@ -133,7 +133,7 @@ fn essence(dir: &RunDir) -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-/// A run in a folder of its own, to its end.
+/// Trains a new run to its end.
 fn finished(path: &std::path::Path, config: &ExperimentConfig) -> Result<(RunDir, RunRecord)> {
     let mut run = Run::create(path, config.clone(), "", &runtime())?;
     let record = run.train(&mut [], |_| None)?;

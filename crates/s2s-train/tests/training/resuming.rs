@@ -1,10 +1,12 @@
-//! A run that was stopped goes on to the same bytes.
+//! A resumed run ends with the same bytes as an uninterrupted one.
 
 use s2s_runlog::{Checkpoint, CheckpointName, RunStatus, read_checkpoint, write_checkpoint};
 use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason};
 use tempfile::TempDir;
 
-use crate::{StopAt, StopInEval, essence, finished, runtime, tiny, trained, trainer, variants};
+use crate::{
+    StopAt, StopInEval, finished, reproducible_files, runtime, tiny, trained, trainer, variants,
+};
 
 /// A snapshot's `last` on disk.
 fn on_disk(snapshot: &Snapshot) -> (TempDir, Checkpoint) {
@@ -20,8 +22,8 @@ fn last(collector: &Collector) -> &Snapshot {
     collector.last.as_deref().expect("a snapshot")
 }
 
-/// Stops after `step`, goes on in another trainer, and compares everything with a run that was
-/// never stopped.
+/// Interrupts after `step`, resumes in another trainer, and compares everything with an
+/// uninterrupted run.
 fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> {
     let mut first = Collector::default();
     let mut stop = StopAt(step);
@@ -37,7 +39,7 @@ fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> 
     check_same(&first, resumed_from(config, &checkpoint)?, whole, step)
 }
 
-/// What a trainer sees that goes on from a checkpoint.
+/// The records of a trainer that resumes from a checkpoint.
 fn resumed_from(config: &ExperimentConfig, checkpoint: &Checkpoint) -> Result<Collector> {
     let mut resumed = trainer(config);
     resumed.restore(checkpoint)?;
@@ -46,7 +48,7 @@ fn resumed_from(config: &ExperimentConfig, checkpoint: &Checkpoint) -> Result<Co
     Ok(collector)
 }
 
-/// That two processes together saw what one saw that was never stopped.
+/// Checks that the records of two processes together equal those of an uninterrupted run.
 fn check_same(first: &Collector, second: Collector, whole: &Collector, step: u64) -> Result<()> {
     let losses = |collector: &Collector| -> Vec<(u64, f64)> {
         collector
@@ -89,7 +91,7 @@ fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
             "train.learning_rate=0.02",
         ]);
         let whole = trained(&config)?;
-        // The first step, within warm-up, mid-epoch, at an evaluation, the last but one, the last.
+        // The first step, during warm-up, mid-epoch, at an evaluation, the last two steps.
         let steps = [1, 2, 3, 4, 5, 7, 8, 11, 14, 15];
         for step in steps {
             check(&config, &whole, step)?;
@@ -100,8 +102,8 @@ fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn a_run_stopped_while_it_loses_patience_stops_as_early() -> Result<()> {
-    // Nothing improves after the first evaluation, so that the counter runs from then on.
+fn early_stopping_is_unaffected_by_an_interruption() -> Result<()> {
+    // Nothing improves after the first evaluation, so the counter increases from then on.
     let sets = [
         "train.epochs=50",
         "train.eval_every=3",
@@ -121,10 +123,10 @@ fn a_run_stopped_while_it_loses_patience_stops_as_early() -> Result<()> {
 }
 
 #[test]
-fn an_evaluation_that_is_interrupted_is_done_anew() -> Result<()> {
+fn an_interrupted_evaluation_is_repeated() -> Result<()> {
     let config = tiny(&["train.eval_every=4", "train.eval_batch_size=5"]);
     let whole = trained(&config)?;
-    // Three batches an evaluation, four evaluations.
+    // Three batches per evaluation, four evaluations.
     for n in 1..=12 {
         let mut first = Collector::default();
         let mut stop = StopInEval(n);
@@ -142,7 +144,7 @@ fn an_evaluation_that_is_interrupted_is_done_anew() -> Result<()> {
 }
 
 #[test]
-fn a_test_that_is_interrupted_is_done_anew() -> Result<()> {
+fn an_interrupted_test_evaluation_is_repeated() -> Result<()> {
     let config = tiny(&["train.eval_batch_size=5"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, record) = finished(&folder.path().join("whole"), &config)?;
@@ -155,12 +157,12 @@ fn a_test_that_is_interrupted_is_done_anew() -> Result<()> {
     let mut run = Run::resume(&path, &runtime())?;
     let resumed = run.train(&mut [], |_| None)?;
     assert_eq!((resumed.status, resumed.test), (record.status, record.test));
-    assert!(essence(run.dir()) == essence(&whole));
+    assert!(reproducible_files(run.dir()) == reproducible_files(&whole));
     Ok(())
 }
 
 #[test]
-fn weights_alone_would_not_resume_the_run() -> Result<()> {
+fn parameters_alone_do_not_resume_a_run() -> Result<()> {
     let config = tiny(&[]);
     let whole = trained(&config)?;
     let mut first = Collector::default();
@@ -177,10 +179,7 @@ fn weights_alone_would_not_resume_the_run() -> Result<()> {
     resumed.restore(&checkpoint)?;
     let mut second = Collector::default();
     resumed.run(&mut [&mut second])?;
-    assert!(
-        last(&second) != last(&whole),
-        "other moments end in the same bytes"
-    );
+    assert!(last(&second) != last(&whole), "the moments have no effect");
     Ok(())
 }
 
@@ -217,22 +216,22 @@ fn another_seed_gives_another_run() -> Result<()> {
 }
 
 #[test]
-fn checkpoint_that_does_not_fit_is_refused_and_nothing_changes() -> Result<()> {
+fn a_mismatched_checkpoint_is_rejected_and_nothing_changes() -> Result<()> {
     let snapshot_of = |sets: &[&str]| -> Result<Snapshot> {
         let collector = trained(&tiny(sets))?;
         Ok(last(&collector).clone())
     };
     let mut other_shape = snapshot_of(&["model.hidden=6"])?;
     let own = snapshot_of(&[])?;
-    // Same configuration by its hash, parameters of another shape.
+    // Same configuration hash, parameters of another shape.
     other_shape.state = own.state.clone();
     let mut garbled = own.clone();
     garbled.state = b"{\"step\": 3}".to_vec();
     let mut truncated = own.clone();
     truncated.params.truncate(own.params.len() / 2);
 
-    for (snapshot, says) in [
-        (snapshot_of(&["seed=7"])?, "another configuration"),
+    for (snapshot, part) in [
+        (snapshot_of(&["seed=7"])?, "different config.resolved.toml"),
         (other_shape, "moments.safetensors: first/encoder"),
         (garbled, "state.json"),
         (truncated, "params.safetensors"),
@@ -240,8 +239,8 @@ fn checkpoint_that_does_not_fit_is_refused_and_nothing_changes() -> Result<()> {
         let (_folder, checkpoint) = on_disk(&snapshot);
         let mut trainer = trainer(&tiny(&[]));
         match trainer.restore(&checkpoint) {
-            Err(Error::Checkpoint { reason, .. }) => assert!(reason.contains(says), "{reason}"),
-            other => panic!("expected a refusal that says {says}, got {other:?}"),
+            Err(Error::Checkpoint { reason, .. }) => assert!(reason.contains(part), "{reason}"),
+            other => panic!("expected an error with {part:?}, got {other:?}"),
         }
         assert_eq!(trainer.state().step, 0);
         let fresh = trained(&tiny(&[]))?;
@@ -249,7 +248,7 @@ fn checkpoint_that_does_not_fit_is_refused_and_nothing_changes() -> Result<()> {
         trainer.run(&mut [&mut collector])?;
         assert_eq!(
             collector.metrics, fresh.metrics,
-            "the refused checkpoint left a trace: {says}"
+            "the rejected checkpoint changed the model: {part}"
         );
     }
     Ok(())
