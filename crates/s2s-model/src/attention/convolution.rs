@@ -11,5 +11,5 @@ pub(super) fn windows(weights: &Tensor, width: usize) -> Result<Tensor> {
     let taps = (0..width)
         .map(|tap| padded.narrow(1, tap, source_len))
         .collect::<Result<Vec<_>>>()?;
-    Tensor::stack(&taps, 2)
+    Tensor::stack(&taps, 2)?.contiguous() // CUDA multiplies contiguous matrices only
 }
