@@ -222,8 +222,8 @@ fn impossible_states_are_rejected() {
             "n_steps",
         ),
         (
-            "\"n_stale\": 0,\n  \"is",
-            "\"n_stale\": 18446744073709551615,\n  \"is",
+            "\"n_stale\": 0,\n  \"data",
+            "\"n_stale\": 18446744073709551615,\n  \"data",
             "n_stale",
         ),
         ("\"scale\": 1.0", "\"scale\": 1e300", "plateau"),
