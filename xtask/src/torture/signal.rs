@@ -38,8 +38,8 @@ const EVALUATING: Setup = Setup {
 /// A step takes seconds.
 const SLOW: Setup = setup(&[
     "train.batch_size=256",
-    "model.hidden=1024",
-    "model.decoder=2048",
+    "model.hidden=512",
+    "model.decoder=1024",
 ]);
 
 /// The maximum time from a signal to the end of the process, beyond a step: writing a checkpoint.
