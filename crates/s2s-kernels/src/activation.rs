@@ -144,7 +144,7 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 }
 
 multiversion! {
-    /// [`tanh`] of every element.
+    /// The hyperbolic tangent of every element, with an absolute error below 4.7e-7.
     pub fn tanh_in_place(values: &mut [f32]) {
         for value in values {
             *value = tanh(*value);

@@ -9,8 +9,8 @@ use crate::matrix::{Epilogue, Matrix};
 
 /// A floating-point type with its activation functions and matrix products.
 ///
-/// `f32` uses [`gemm`] and [`activation`]. `f64` uses naive loops and the standard library, so that
-/// the derivatives of a kernel can be compared with central differences.
+/// `f32` uses vectorized kernels. `f64` uses naive loops and the standard library, so that the
+/// derivatives of a kernel can be compared with central differences.
 pub trait Real:
     Copy
     + Debug
@@ -67,7 +67,7 @@ pub trait Real:
     ) -> Vec<impl FnOnce() + Send>;
     /// Packs the transpose of `weight [N, K]`.
     fn pack_transposed(packed: &mut Self::Packed, weight: &[Self], inner: usize, cols: usize);
-    /// `C[M,N] = A[M,K] · B[K,N]`; see [`gemm::multiply`].
+    /// `C[M,N] = A[M,K] · B[K,N]`, finished by the epilogue. Rows of C are `c_stride` apart.
     fn multiply(
         c: &mut [Self],
         c_stride: usize,
@@ -75,7 +75,7 @@ pub trait Real:
         b: &Self::Packed,
         epilogue: Epilogue<'_, Self>,
     );
-    /// `C[N,K] = D[M,N]ᵀ · X[M,K]`; see [`gemm::multiply_transposed`].
+    /// `C[N,K] = D[M,N]ᵀ · X[M,K]`, finished by the epilogue. Rows of C are `c_stride` apart.
     fn multiply_transposed(
         c: &mut [Self],
         c_stride: usize,

@@ -89,13 +89,27 @@ impl<T: Real> Team<T> {
         if pairs.len() == 0 {
             return task(work, scratch);
         }
-        rayon::scope(|scope| {
-            for (work, scratch) in pairs {
-                scope.spawn(move |_| task(work, scratch));
+        let others = pairs.map(|(work, scratch)| -> Box<dyn FnOnce() + Send + '_> {
+            Box::new(move || task(work, scratch))
+        });
+        let mut own = Some((work, scratch));
+        in_parallel(others.collect(), &mut || {
+            if let Some((work, scratch)) = own.take() {
+                task(work, scratch);
             }
-            task(work, scratch);
         });
     }
+}
+
+/// Runs `own` on the calling thread while other threads run the others. It is not generic, so that
+/// rayon's code is compiled once and not for each kernel.
+fn in_parallel(others: Vec<Box<dyn FnOnce() + Send + '_>>, own: &mut (dyn FnMut() + Send)) {
+    rayon::scope(|scope| {
+        for other in others {
+            scope.spawn(move |_| other());
+        }
+        own();
+    });
 }
 
 /// Runs `work` on a thread of rayon's pool if there are several threads. From a pool thread, a [`Team`]
@@ -104,7 +118,11 @@ impl<T: Real> Team<T> {
 pub fn in_pool<R: Send>(threads: NonZeroUsize, work: impl FnOnce() -> R + Send) -> R {
     match threads {
         NonZeroUsize::MIN => work(),
-        _ => rayon::scope(|_| work()),
+        _ => {
+            let (mut work, mut result) = (Some(work), None);
+            in_parallel(Vec::new(), &mut || result = work.take().map(|work| work()));
+            result.expect("in_parallel runs the work")
+        }
     }
 }
 

@@ -241,7 +241,7 @@ unsafe fn all_rows<V: Vector, const PANELS: usize>(block: &Block, tiles: &Tiles,
             ($($rows:literal)*) => {
                 match height {
                     // SAFETY: the tile's rows and panels exist.
-                    $($rows if $rows * PANELS <= V::SUMS => unsafe {
+                    $($rows if const { $rows * PANELS <= V::SUMS } => unsafe {
                         tile::<V, $rows, PANELS>(block, row, panel, &mut ahead);
                     },)*
                     _ => unreachable!("a tile of {height} rows by {PANELS} panels"),
