@@ -125,13 +125,10 @@ impl<'a> Victim<'a> {
     }
 }
 
-/// The number before ` MiB` in the last line with ` MiB of memory`, which `-vv` adds.
+/// The number of `peak memory 12.5 MiB`, which `-vv` adds at the end.
 fn peak_mib(messages: &str) -> Option<f64> {
-    let line = messages
-        .lines()
-        .rfind(|line| line.contains(" MiB of memory"))?;
-    let (before, _) = line.split_once(" MiB of memory")?;
-    before.split_whitespace().last()?.parse().ok()
+    let (_, after) = messages.rsplit_once("peak memory ")?;
+    after.split_once(" MiB")?.0.parse().ok()
 }
 
 /// A change to a byte of a file, or a cut there.
@@ -436,7 +433,7 @@ mod tests {
 
     #[test]
     fn memory_is_read_from_the_last_message() {
-        let messages = "DEBUG a 3\nerror: no\nDEBUG 12.5 MiB of memory at most\n";
+        let messages = "DEBUG a 3 MiB\nerror: no\npeak memory 12.5 MiB\n";
         assert_eq!(peak_mib(messages), Some(12.5));
         assert_eq!(peak_mib("12.5 MiB"), None);
     }
