@@ -44,7 +44,7 @@ Output in the folder of the experiment:
 pub(crate) struct Args {
     /// Experiment file, in TOML
     file: PathBuf,
-    /// Folder for the runs and the report [default: runs/experiments/<name of the file>]
+    /// Folder for the runs and the report [default: runs/experiments/NAME, after the file]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Runs at a time; a single run uses all cores, parallel runs use one thread each
