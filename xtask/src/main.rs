@@ -19,9 +19,9 @@ mod fuzz;
 mod release;
 mod torture;
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{env, fmt};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -80,13 +80,6 @@ fn enter_repository() -> Result<()> {
 }
 
 /// The command line or a file must change. Exit code 2, like clap's.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}

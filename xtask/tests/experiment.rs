@@ -78,7 +78,7 @@ fn an_experiment_is_found_by_its_name_and_can_be_published() {
 #[test]
 fn usage_errors_have_exit_code_2_and_conflicts_1() {
     let repository = repository(EXPERIMENT);
-    check_fails(&repository, "width", 2, "did you mean \"widths\"?");
+    check_fails(&repository, "width", 2, "/: widths");
     experiment(&repository, "widths").assert().success();
     let file = repository.path().join("configs/experiments/widths.toml");
     fs::write(&file, EXPERIMENT.replace("512", "256")).unwrap();

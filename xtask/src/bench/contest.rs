@@ -44,18 +44,21 @@ pub(super) enum Program {
 }
 
 const fn s2s(name: &'static str, args: &'static [&'static str]) -> Contestant {
-    Contestant {
-        name,
-        program: Program::S2s,
-        args,
-        sizes: &[],
-    }
+    contestant(name, Program::S2s, args)
 }
 
 const fn torch(name: &'static str, args: &'static [&'static str]) -> Contestant {
+    contestant(name, Program::Torch, args)
+}
+
+const fn contestant(
+    name: &'static str,
+    program: Program,
+    args: &'static [&'static str],
+) -> Contestant {
     Contestant {
         name,
-        program: Program::Torch,
+        program,
         args,
         sizes: &[],
     }
@@ -75,65 +78,28 @@ const SMALL_TORCH: [&str; 1] = [
     r#"--config={"embedding":32,"hidden":64,"decoder":128,"layers":1,"attention":{"kind":"additive","units":64}}"#,
 ];
 
+#[rustfmt::skip] // a few lines per contest
 pub(super) const CONTESTS: [Contest; 6] = [
-    Contest {
-        name: "notebook-step",
-        work: "training step, notebook sizes, batch 128",
+    Contest { name: "notebook-step", work: "training step, notebook sizes, batch 128", clock: Clock::Cpu, scale: 1,
         ours: s2s("fused", &["step", NOTEBOOK, "--threads=1"]),
         rivals: &[
-            s2s(
-                "reference",
-                &[
-                    "step",
-                    NOTEBOOK,
-                    "--threads=1",
-                    "--set=model.kernels=reference",
-                ],
-            ),
+            s2s("reference", &["step", NOTEBOOK, "--threads=1", "--set=model.kernels=reference"]),
             torch("PyTorch, literal", &["step", "--variant=literal"]),
             torch("PyTorch, tuned", &["step", "--variant=tuned"]),
-        ],
-        clock: Clock::Cpu,
-        scale: 1,
-    },
-    Contest {
-        name: "small-step",
-        work: "training step, small sizes, batch 32",
+        ] },
+    Contest { name: "small-step", work: "training step, small sizes, batch 32", clock: Clock::Cpu, scale: 10,
         ours: s2s("fused", &["step", NOTEBOOK, "--threads=1", "--batch=32"]).with(&SMALL),
-        rivals: &[torch("PyTorch, tuned", &["step", "--batch=32"]).with(&SMALL_TORCH)],
-        clock: Clock::Cpu,
-        scale: 10,
-    },
-    Contest {
-        name: "notebook-decode",
-        work: "greedy decoding, notebook sizes, batch 256",
+        rivals: &[torch("PyTorch, tuned", &["step", "--batch=32"]).with(&SMALL_TORCH)] },
+    Contest { name: "notebook-decode", work: "greedy decoding, notebook sizes, batch 256", clock: Clock::Cpu, scale: 1,
         ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=256"]),
-        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=256"])],
-        clock: Clock::Cpu,
-        scale: 1,
-    },
-    Contest {
-        name: "notebook-one",
-        work: "greedy decoding, notebook sizes, one sequence",
+        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=256"])] },
+    Contest { name: "notebook-one", work: "greedy decoding, notebook sizes, one sequence", clock: Clock::Cpu, scale: 10,
         ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]),
-        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"])],
-        clock: Clock::Cpu,
-        scale: 10,
-    },
-    Contest {
-        name: "small-one",
-        work: "greedy decoding, small sizes, one sequence",
+        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"])] },
+    Contest { name: "small-one", work: "greedy decoding, small sizes, one sequence", clock: Clock::Cpu, scale: 10,
         ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]).with(&SMALL),
-        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"]).with(&SMALL_TORCH)],
-        clock: Clock::Cpu,
-        scale: 10,
-    },
-    Contest {
-        name: "threads",
-        work: "training step, notebook sizes, two threads (wall time)",
+        rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"]).with(&SMALL_TORCH)] },
+    Contest { name: "threads", work: "training step, notebook sizes, two threads (wall time)", clock: Clock::Wall, scale: 1,
         ours: s2s("fused, 2 threads", &["step", NOTEBOOK, "--threads=2"]),
-        rivals: &[s2s("fused, 1 thread", &["step", NOTEBOOK, "--threads=1"])],
-        clock: Clock::Wall,
-        scale: 1,
-    },
+        rivals: &[s2s("fused, 1 thread", &["step", NOTEBOOK, "--threads=1"])] },
 ];

@@ -46,18 +46,12 @@ struct Case {
     train: &'static [&'static str],
 }
 
+#[rustfmt::skip] // a line or two per case
 const CASES: [Case; 2] = [
-    Case {
-        name: "default",
-        config: &[],
-        train: &["--set=train.max_steps=1000"],
-    },
-    Case {
-        name: "notebook",
-        config: &[NOTEBOOK],
-        // One epoch has 125 steps.
-        train: &["--set=train.max_steps=251", "--set=train.eval_every=125"],
-    },
+    Case { name: "default", config: &[], train: &["--set=train.max_steps=1000"] },
+    // One epoch has 125 steps.
+    Case { name: "notebook", config: &[NOTEBOOK],
+        train: &["--set=train.max_steps=251", "--set=train.eval_every=125"] },
 ];
 
 /// The time of a run, in seconds.

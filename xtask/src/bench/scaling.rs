@@ -40,44 +40,20 @@ const fn times(factor: usize, arg: &'static str) -> ScaledArg {
     ScaledArg { arg, factor }
 }
 
+#[rustfmt::skip] // two lines per axis
 const AXES: [Axis; 5] = [
-    Axis {
-        name: "batch",
-        values: &[16, 32, 64, 128, 256],
-        args: &[times(1, "--batch=")],
-    },
-    Axis {
-        name: "length",
-        values: &[3, 6, 12, 24, 48],
-        args: &[
-            times(1, "--set=data.min_len="),
-            times(1, "--set=data.max_len="),
-        ],
-    },
-    Axis {
-        name: "width",
-        values: &[16, 32, 64, 128, 256],
-        args: &[
-            times(1, "--set=model.embedding="),
-            times(2, "--set=model.hidden="),
-            times(4, "--set=model.decoder="),
-            times(4, "--set=model.attention.units="),
-        ],
-    },
-    Axis {
-        name: "vocabulary",
-        values: &[50, 200, 800, 3200],
-        args: &[times(1, "--set=data.vocab=")],
-    },
-    Axis {
-        name: "layers",
-        values: &[1, 2, 4],
-        // Dropout between layers is not valid with one layer.
-        args: &[
-            times(1, "--set=model.layers="),
-            times(0, "--set=model.dropout="),
-        ],
-    },
+    Axis { name: "batch", values: &[16, 32, 64, 128, 256],
+        args: &[times(1, "--batch=")] },
+    Axis { name: "length", values: &[3, 6, 12, 24, 48],
+        args: &[times(1, "--set=data.min_len="), times(1, "--set=data.max_len=")] },
+    Axis { name: "width", values: &[16, 32, 64, 128, 256],
+        args: &[times(1, "--set=model.embedding="), times(2, "--set=model.hidden="),
+            times(4, "--set=model.decoder="), times(4, "--set=model.attention.units=")] },
+    Axis { name: "vocabulary", values: &[50, 200, 800, 3200],
+        args: &[times(1, "--set=data.vocab=")] },
+    // Dropout between layers is not valid with one layer.
+    Axis { name: "layers", values: &[1, 2, 4],
+        args: &[times(1, "--set=model.layers="), times(0, "--set=model.dropout=")] },
 ];
 
 /// One measurement.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use s2s_runlog::{RunRecord, read_json};
 
 use super::process::{Essence, SHORT, captured, check_success, exit_code, messages, run};
@@ -64,9 +64,11 @@ pub(super) fn failing_logs(bench: &Bench) -> Result<Outcome> {
         let record: RunRecord = read_json(failure.dir.join("run.json"))?;
         let name = failure.call.path.trim_start_matches('.');
         let mut degraded = record.degraded.iter();
-        if !degraded.any(|lost| name.starts_with(&lost.log)) {
-            bail!("run.json does not report the failure of {name}");
-        }
+        let is_reported = degraded.any(|lost| name.starts_with(&lost.log));
+        ensure!(
+            is_reported,
+            "run.json does not report the failure of {name}"
+        );
         check_message(&failure.output, failure.error.message)
     })
 }
@@ -118,10 +120,8 @@ fn fail(
 /// Checks that a message contains the operating system's reason.
 fn check_message(output: &Output, reason: &str) -> Result<()> {
     let message = messages(output);
-    match message.contains(reason) {
-        true => Ok(()),
-        false => bail!("no {reason:?} in {message:?}"),
-    }
+    ensure!(message.contains(reason), "no {reason:?} in {message:?}");
+    Ok(())
 }
 
 /// Sizes of a disk, in pages. A run needs some hundreds of KiB.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use s2s_lab::process;
 
 use super::process::{COUNTING, Essence, PLAIN, REFERENCE, SHORT, Setup, check_success, run};
@@ -174,8 +174,9 @@ fn kill_ten_times(bench: &Bench, trial: usize, whole: &Uninterrupted, lines: &[u
     let mut draws = bench.draws("metrics", trial);
     kill_repeatedly(bench, &dir, whole, &mut draws, 10)?;
     check_success(&run(&mut bench.train_or_resume(&dir, whole.setup))?)?;
-    match fs::read(dir.join("metrics.jsonl"))? == lines {
-        true => Ok(()),
-        false => bail!("metrics.jsonl differs"),
-    }
+    ensure!(
+        fs::read(dir.join("metrics.jsonl"))? == lines,
+        "metrics.jsonl differs"
+    );
+    Ok(())
 }

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use s2s_runlog::{CheckpointName, RunDir, RunRecord, RunStatus, read_checkpoint, read_json};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::process::{Essence, Setup, captured, check_success, exit_code, messages, run};
+use super::process::{
+    Essence, Setup, captured, check_success, exit_code, messages, run, split_safetensors,
+};
 use super::{Bench, Outcome};
 
 /// Models that are large enough for threads to share their work, apart from the attention mechanisms.
@@ -58,10 +60,8 @@ fn attention_kinds(bench: &Bench) -> Result<Vec<String>> {
     exit_code(&output, &[2])?;
     let message = messages(&output);
     let kinds = listed_kinds(&message);
-    match kinds.is_empty() {
-        true => bail!("no list of attention mechanisms in {message:?}"),
-        false => Ok(kinds),
-    }
+    ensure!(!kinds.is_empty(), "no attention mechanisms in {message:?}");
+    Ok(kinds)
 }
 
 /// `a` and `b` of "expected one of `a`, `b`".
@@ -113,22 +113,15 @@ struct Reader {
     read: fn(&Value) -> Value,
 }
 
+#[rustfmt::skip] // two lines per reader
 const READERS: [Reader; 2] = [
-    Reader {
-        setup: Setup {
-            sets: &[],
-            for_numbers: &["data.max_len=12"],
-        },
-        read: Value::clone, // every bit
-    },
-    Reader {
-        setup: Setup {
-            sets: &["model.kernels=reference", "train.max_steps=40"],
-            for_numbers: &["data.max_len=12"],
-        },
-        read: tokens,
-    },
+    Reader { read: Value::clone, // every bit
+        setup: Setup { sets: &[], for_numbers: &["data.max_len=12"] } },
+    Reader { read: tokens,
+        setup: Setup { sets: REFERENCE, for_numbers: &["data.max_len=12"] } },
 ];
+
+const REFERENCE: &[&str] = &["model.kernels=reference", "train.max_steps=40"];
 
 fn tokens(prediction: &Value) -> Value {
     serde_json::json!([prediction["prediction"], prediction["stopped"]])
@@ -149,19 +142,14 @@ pub(super) fn same_answers(bench: &Bench) -> Result<Outcome> {
         let sequences: Vec<String> = (0..N_SEQUENCES)
             .map(|_| bench.data.source(MAX_TOKENS, &mut draws))
             .collect();
-        let in_order: Vec<usize> = (0..N_SEQUENCES).collect();
-        let mut shuffled = in_order.clone();
-        for i in (1..shuffled.len()).rev() {
-            shuffled.swap(i, draws.below(i + 1));
+        let order = |name| Order {
+            name,
+            indices: (0..N_SEQUENCES).collect(),
+        };
+        let (in_order, mut shuffled) = (order("in order"), order("shuffled"));
+        for i in (1..N_SEQUENCES).rev() {
+            shuffled.indices.swap(i, draws.below(i + 1));
         }
-        let in_order = Order {
-            name: "in order",
-            indices: in_order,
-        };
-        let shuffled = Order {
-            name: "shuffled",
-            indices: shuffled,
-        };
         let predict = |order: &Order, batch_size| {
             predictions(bench, &dir, &sequences, order, batch_size)
                 .map(|predictions| predictions.iter().map(reader.read).collect::<Vec<Value>>())
@@ -273,10 +261,7 @@ fn check_finite(bytes: &[u8]) -> Result<()> {
         dtype: String,
         data_offsets: [usize; 2],
     }
-    let (len, rest) = bytes.split_first_chunk::<8>().context("no length")?;
-    let (header, data) = rest
-        .split_at_checked(u64::from_le_bytes(*len) as usize)
-        .context("no header")?;
+    let (header, data) = split_safetensors(bytes)?;
     let header: serde_json::Map<String, Value> = serde_json::from_slice(header)?;
     for (name, value) in header
         .into_iter()
@@ -296,6 +281,7 @@ fn check_finite(bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::process::join_safetensors;
     use super::*;
 
     #[test]
@@ -310,11 +296,8 @@ mod tests {
     fn nan_and_infinity_are_found_in_a_file() {
         let file = |number: f32| {
             let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-            bytes.extend(header);
-            bytes.extend(1.0_f32.to_le_bytes());
-            bytes.extend(number.to_le_bytes());
-            bytes
+            let data = [1.0, number].map(f32::to_le_bytes).concat();
+            join_safetensors(header, &data)
         };
         assert!(check_finite(&file(2.0)).is_ok());
         assert!(check_finite(&file(f32::NAN)).is_err());

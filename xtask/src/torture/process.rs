@@ -1,5 +1,6 @@
 //! Training runs as processes, and what two equal runs have in common.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -136,7 +137,7 @@ impl Bench {
     }
 
     /// Starts a run in a folder with these changes to the configuration, on all cores.
-    pub(super) fn train<S: AsRef<str>>(
+    pub(super) fn train<S: Display>(
         &self,
         dir: &Path,
         sets: impl IntoIterator<Item = S>,
@@ -146,19 +147,17 @@ impl Bench {
         command
     }
 
-    fn train_arguments<S: AsRef<str>>(
+    fn train_arguments<S: Display>(
         &self,
         dir: &Path,
         sets: impl IntoIterator<Item = S>,
     ) -> Vec<String> {
         let config = self.data.config(&self.folder);
-        let paths = ["train", "--config"].map(str::to_owned).into_iter();
-        let paths = paths.chain([config.display().to_string(), "--run-dir".to_owned()]);
-        let paths = paths.chain([dir.display().to_string()]);
-        let sets = sets.into_iter();
-        paths
-            .chain(sets.map(|set| format!("--set={}", set.as_ref())))
-            .collect()
+        let mut arguments = vec!["train".to_owned()];
+        arguments.push(format!("--config={}", config.display()));
+        arguments.push(format!("--run-dir={}", dir.display()));
+        arguments.extend(sets.into_iter().map(|set| format!("--set={set}")));
+        arguments
     }
 
     fn sets(&self, setup: Setup) -> impl Iterator<Item = &'static str> + use<> {
@@ -197,6 +196,18 @@ pub(super) fn captured(program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// Runs a process to its end.
 pub(super) fn run(command: &mut Command) -> Result<Output> {
     Ok(process::output(command)?)
+}
+
+/// A safetensors file: its header and its data.
+pub(super) fn split_safetensors(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<8>().context("no length")?;
+    let len = u64::from_le_bytes(*len) as usize;
+    rest.split_at_checked(len).context("no header")
+}
+
+/// A safetensors file of a header and data.
+pub(super) fn join_safetensors(header: &[u8], data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header, data].concat()
 }
 
 /// What a process wrote to standard error.

@@ -6,7 +6,7 @@ use std::process::{Child, Output};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use s2s_lab::process;
 use s2s_runlog::{RunRecord, RunStatus, read_json};
 
@@ -84,13 +84,16 @@ fn stop(
     let is_stopped = exit_code(&output, &[0, signal.exit_code])? != 0;
     if is_stopped {
         let message = messages(&output);
-        if !message.contains(" resume ") {
-            bail!("the message has no command to resume: {message}");
-        }
-        let record: RunRecord = read_json(dir.join("run.json"))?;
-        if record.status != RunStatus::Interrupted {
-            bail!("the status in run.json is {:?}", record.status);
-        }
+        let is_explained = message.contains(" resume ");
+        ensure!(
+            is_explained,
+            "the message has no command to resume: {message}"
+        );
+        let RunRecord { status, .. } = read_json(dir.join("run.json"))?;
+        ensure!(
+            status == RunStatus::Interrupted,
+            "the status in run.json is {status:?}"
+        );
     }
     if took > LIMIT {
         bail!("it took {:.1} s to stop", took.as_secs_f64());
