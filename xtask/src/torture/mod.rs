@@ -44,8 +44,8 @@ use crate::release;
 /// Each row of the table is a promise and the trials that test it with the release binary. --seed
 /// determines all random draws, and the report contains it, so a failed trial can be repeated. Rows
 /// that make system calls fail need strace and permission to trace (Debian: apt-get install strace);
-/// the row with small disks needs permission to mount. Without these, the rows are skipped, and the
-/// table says so.
+/// the row with small disks needs permission to mount. Without these, the
+/// table marks the rows as skipped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
