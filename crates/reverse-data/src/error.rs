@@ -1,8 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::corpus::MAX_LINES;
-use crate::{MAX_LEN, MAX_VOCAB, Problem, Token};
+use crate::{MAX_LEN, MAX_LINES, MAX_VOCAB, Problem, Split, Token};
 
 /// Invalid configurations and input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,11 +74,34 @@ pub enum Error {
         /// Its number of lines.
         n_targets: usize,
     },
-    /// Synthetic data were requested from the configuration of a corpus.
-    #[error("synthetic data need an empty data.folder, got {}", folder.display())]
+    /// A split of a table without pairs.
+    #[error(
+        "{}: none of its {n_rows} pairs falls in the {split} split; raise its share in data.split",
+        path.display()
+    )]
+    EmptySplit {
+        /// The table.
+        path: PathBuf,
+        /// The empty split.
+        split: Split,
+        /// Number of pairs in the table.
+        n_rows: usize,
+    },
+    /// A table without a configured column.
+    #[error("{}: no column {name:?} in the header; its columns are {}", path.display(), quoted(header))]
+    NoColumn {
+        /// The table.
+        path: PathBuf,
+        /// The configured name.
+        name: String,
+        /// The names in the header.
+        header: Vec<String>,
+    },
+    /// Synthetic data were requested from the configuration of text.
+    #[error("synthetic data need empty data.folder and data.file, got {}", path.display())]
     NotSynthetic {
-        /// The folder of the corpus.
-        folder: PathBuf,
+        /// The folder or file of the text.
+        path: PathBuf,
     },
     /// An invalid configuration.
     #[error("{}", join(problems))]
@@ -109,6 +131,20 @@ pub enum LineProblem {
         /// The token.
         text: String,
     },
+    /// A row of a table has too few fields.
+    Columns {
+        /// Number of fields that the configured columns need.
+        expected: usize,
+        /// Number of fields found.
+        n_fields: usize,
+        /// What separates fields, in the plural.
+        separators: &'static str,
+    },
+    /// A row is not valid CSV.
+    NotCsv {
+        /// What the reader of CSV reports.
+        message: String,
+    },
     /// A line of a vocabulary file has several tokens.
     NotOneToken,
     /// A line of a vocabulary file occurs twice.
@@ -125,6 +161,15 @@ impl fmt::Display for LineProblem {
             Self::TooLong { len } => write!(f, "{len} tokens; the limit is {MAX_LEN}"),
             Self::NotUtf8 { byte } => write!(f, "byte {byte} of the line is not UTF-8"),
             Self::Reserved { text } => write!(f, "token {text:?} is reserved; rename it"),
+            Self::Columns {
+                expected,
+                n_fields,
+                separators,
+            } => write!(
+                f,
+                "expected at least {expected} fields separated by {separators}, found {n_fields}"
+            ),
+            Self::NotCsv { message } => write!(f, "not valid CSV: {message}"),
             Self::NotOneToken => f.write_str("expected one token"),
             Self::Repeated { first } => write!(f, "duplicate of line {first}"),
         }
@@ -134,4 +179,9 @@ impl fmt::Display for LineProblem {
 fn join(problems: &[Problem]) -> String {
     let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
     lines.join("; ")
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    names.join(", ")
 }

@@ -20,12 +20,11 @@
 //!
 //! A batch is a pure function of configuration, seed and step.
 //!
-//! This crate deliberately has no tensors, no loader state, and no I/O: a [`Corpus`] is parsed from
-//! bytes, and nothing is printed.
+//! This crate deliberately has no tensors, no loader state, and no I/O: the [`Pairs`] of a [`Corpus`]
+//! are parsed from bytes, and nothing is printed.
 
 mod batch_source;
 mod config;
-mod corpus;
 mod error;
 mod order;
 mod padded;
@@ -36,16 +35,19 @@ mod splits;
 mod symbols;
 mod synthetic;
 mod task;
+mod text;
 mod vocab;
 
 pub use batch_source::BatchSource;
 pub use config::{Batching, DataConfig, MAX_LEN, Problem};
-pub use corpus::{Corpus, MAX_LINES, TextFile, corpus_paths};
 pub use error::{Error, LineProblem};
 pub use padded::{PaddedBatch, mark_source};
-pub use report::{Leaks, SplitCount, SplitReport};
+pub use report::{Leaks, SplitCount, SplitReport, TokenReport};
 pub use splits::Split;
 pub use symbols::SymbolsConfig;
 pub use synthetic::Synthetic;
 pub use task::{Example, Task, TaskConfig};
+pub use text::{
+    Corpus, MAX_LINES, Pairs, TextFile, TokenCounts, Tokenization, corpus_paths, strip_line_end,
+};
 pub use vocab::{MAX_VOCAB, PAD, Token, Vocabulary};

@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Shuffle { epoch: u64 },
     /// The order of the batches in a window.
     Window { epoch: u64, window: u64 },
+    /// The tokens that are read as unknown; one stream per sample.
+    Unknown { epoch: u64 },
 }
 
 impl Purpose {
@@ -32,6 +34,7 @@ impl Purpose {
             Self::BatchLen { step } => (b"onelen  ", [step, 0]),
             Self::Shuffle { epoch } => (b"shuffle ", [epoch, 0]),
             Self::Window { epoch, window } => (b"window  ", [epoch, window]),
+            Self::Unknown { epoch } => (b"unknown ", [epoch, 0]),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::splits::hash;
-use crate::{Split, Token};
+use foldhash::fast::FixedState;
+
+use crate::{Split, Tokenization};
 
 /// Duplicates and leaks among the samples of the three splits.
 ///
@@ -31,8 +32,32 @@ pub struct SplitCount {
     /// Number of samples of the split, more than `counted` if only the first ones were counted; `None`
     /// if it is unlimited.
     pub n_samples: Option<u64>,
-    /// Number of source and target tokens that are not in the vocabulary; 0 for synthetic data.
+    /// The tokens of text; `None` for synthetic data.
+    pub text: Option<TokenReport>,
+}
+
+/// The tokens of a split of text, sources and targets together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenReport {
+    /// What a token is.
+    pub tokenization: Tokenization,
+    /// Number of tokens.
+    pub n_tokens: u64,
+    /// Number of tokens that are not in the vocabulary.
     pub n_unknown: u64,
+    /// Number of distinct tokens.
+    pub n_distinct: u64,
+    /// Number of distinct tokens that occur at most once in sources and once in targets.
+    pub n_single: u64,
+    /// Number of pairs that were dropped because they are too long.
+    pub n_dropped: u64,
+}
+
+impl TokenReport {
+    /// Share of the tokens that are not in the vocabulary.
+    pub fn unknown_share(&self) -> f64 {
+        self.n_unknown as f64 / self.n_tokens.max(1) as f64
+    }
 }
 
 impl SplitCount {
@@ -60,33 +85,44 @@ pub struct Leaks {
 
 /// The samples of one split to count.
 pub(crate) struct Samples<I> {
-    pub(crate) sources: I,
+    /// The hash of each source.
+    pub(crate) hashes: I,
     /// Number of samples of the split; `None` if it is unlimited.
     pub(crate) n_samples: Option<u64>,
-    /// Number of tokens that are not in the vocabulary.
-    pub(crate) n_unknown: u64,
+    /// The tokens of text.
+    pub(crate) text: Option<TokenReport>,
 }
+
+/// A set of hashes.
+type Hashes = HashSet<u64, FixedState>;
+
+/// Shares above which [`SplitReport::warnings`] speaks.
+const MAX_UNKNOWN: f64 = 0.01;
+const MAX_SINGLE: f64 = 0.9;
+
+/// Number of distinct words below which their counts say nothing about the text.
+const MIN_DISTINCT: u64 = 50;
 
 impl SplitReport {
     /// Counts the samples of train, val and test.
-    pub(crate) fn count<I: Iterator<Item = Vec<Token>>>(splits: [Samples<I>; 3]) -> Self {
+    pub(crate) fn count<I: Iterator<Item = u64>>(splits: [Samples<I>; 3]) -> Self {
         let [train, val, test] = splits.map(|samples| {
-            let (mut counted, mut hashes) = (0, HashSet::new());
-            for source in samples.sources {
+            let (mut counted, mut hashes) = (0, Hashes::default());
+            for hash in samples.hashes {
                 counted += 1;
-                hashes.insert(hash(&source));
+                hashes.insert(hash);
             }
             (
                 SplitCount {
                     counted,
                     distinct: hashes.len() as u64,
                     n_samples: samples.n_samples,
-                    n_unknown: samples.n_unknown,
+                    text: samples.text,
                 },
                 hashes,
             )
         });
-        let leaks = |a: &HashSet<u64>, b: &HashSet<u64>| a.intersection(b).count() as u64;
+        let leaks = |a: &Hashes, b: &Hashes| a.intersection(b).count() as u64;
         Self {
             leaks: Leaks {
                 train_val: leaks(&train.1, &val.1),
@@ -97,6 +133,68 @@ impl SplitReport {
             val: val.0,
             test: test.0,
         }
+    }
+
+    /// What would make metrics misleading, each with its numbers and a remedy. Only text can have such
+    /// problems.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let splits = [
+            (Split::Train, self.train),
+            (Split::Val, self.val),
+            (Split::Test, self.test),
+        ];
+        let Leaks {
+            train_val,
+            train_test,
+            ..
+        } = self.leaks;
+        for ((split, count), n_shared) in splits[1..].iter().zip([train_val, train_test]) {
+            if n_shared > 0 {
+                warnings.push(format!(
+                    "{n_shared} of the {} distinct sources in {split} also occur in train, so its \
+                     metrics overstate generalization; remove them, or let data.file split the pairs",
+                    count.distinct
+                ));
+            }
+        }
+        for (split, count) in splits {
+            let Some(text) = count.text.filter(|text| text.unknown_share() > MAX_UNKNOWN) else {
+                continue;
+            };
+            let remedy = match text.tokenization {
+                Tokenization::Words => {
+                    "set data.tokens = \"chars\", add training pairs, or lower data.min_count"
+                }
+                Tokenization::Chars | Tokenization::Bytes => {
+                    "set data.tokens = \"bytes\", add training pairs, or lower data.min_count"
+                }
+            };
+            warnings.push(format!(
+                "{:.1} % of the tokens in {split} ({} of {}) are not in the vocabulary and never count \
+                 as correct; {remedy}",
+                100.0 * text.unknown_share(),
+                text.n_unknown,
+                text.n_tokens
+            ));
+        }
+        let rare = self.train.text.filter(|text| {
+            text.tokenization == Tokenization::Words
+                && text.n_distinct >= MIN_DISTINCT
+                && text.n_single as f64 > MAX_SINGLE * text.n_distinct as f64
+        });
+        if let Some(TokenReport {
+            n_single,
+            n_distinct,
+            ..
+        }) = rare
+        {
+            warnings.push(format!(
+                "{n_single} of the {n_distinct} distinct words in train occur only once, so little can \
+                 be learned about them; set data.tokens = \"chars\""
+            ));
+        }
+        warnings
     }
 }
 
@@ -114,10 +212,15 @@ impl fmt::Display for SplitReport {
             }
             let (distinct, duplicates) = (count.distinct, count.duplicates());
             write!(f, ", {distinct} distinct, {duplicates} duplicates")?;
-            match count.n_unknown {
-                0 => writeln!(f)?,
-                unknown => writeln!(f, ", {unknown} unknown tokens")?,
+            if let Some(text) = count.text {
+                if text.n_unknown > 0 {
+                    write!(f, ", {} unknown tokens", text.n_unknown)?;
+                }
+                if text.n_dropped > 0 {
+                    write!(f, ", {} longer pairs dropped", text.n_dropped)?;
+                }
             }
+            writeln!(f)?;
         }
         let Leaks {
             train_val,
@@ -135,21 +238,64 @@ impl fmt::Display for SplitReport {
 mod tests {
     use super::*;
 
+    fn text(n_tokens: u64, n_unknown: u64) -> TokenReport {
+        TokenReport {
+            tokenization: Tokenization::Words,
+            n_tokens,
+            n_unknown,
+            n_distinct: 60,
+            n_single: 54,
+            n_dropped: 0,
+        }
+    }
+
+    #[test]
+    fn warnings_name_their_numbers_and_a_remedy() {
+        let report = |hashes: [&[u64]; 3], text: [TokenReport; 3]| {
+            let mut splits = hashes.into_iter().zip(text);
+            SplitReport::count([(); 3].map(|()| {
+                let (hashes, text) = splits.next().unwrap();
+                Samples {
+                    hashes: hashes.iter().copied(),
+                    n_samples: Some(hashes.len() as u64),
+                    text: Some(text),
+                }
+            }))
+        };
+        let fine = report([&[1, 2], &[3], &[4, 3]], [text(100, 1); 3]);
+        assert_eq!(fine.warnings(), Vec::<String>::new());
+        let single = TokenReport {
+            n_single: 55,
+            ..text(100, 0)
+        };
+        let bad = report(
+            [&[1, 2], &[1, 2, 2], &[9]],
+            [single, text(100, 0), text(200, 3)],
+        );
+        assert_eq!(
+            bad.warnings(),
+            [
+                "2 of the 2 distinct sources in val also occur in train, so its metrics overstate \
+                 generalization; remove them, or let data.file split the pairs",
+                "1.5 % of the tokens in test (3 of 200) are not in the vocabulary and never count as \
+                 correct; set data.tokens = \"chars\", add training pairs, or lower data.min_count",
+                "55 of the 60 distinct words in train occur only once, so little can be learned about \
+                 them; set data.tokens = \"chars\"",
+            ]
+        );
+    }
+
     #[test]
     fn duplicates_and_leaks_are_counted() {
-        let samples = |sources: &[&[Token]], n_samples, n_unknown| Samples {
-            sources: sources
-                .iter()
-                .map(|source| source.to_vec())
-                .collect::<Vec<_>>()
-                .into_iter(),
+        let samples = |hashes: &[u64], n_samples, n_unknown| Samples {
+            hashes: hashes.iter().copied(),
             n_samples,
-            n_unknown,
+            text: Some(text(100, n_unknown)),
         };
         let report = SplitReport::count([
-            samples(&[&[1], &[1, 1], &[2], &[1]], None, 0),
-            samples(&[&[1], &[3], &[3], &[3]], Some(9), 0),
-            samples(&[&[2], &[1, 1], &[3], &[4]], Some(4), 5),
+            samples(&[1, 11, 2, 1], None, 0),
+            samples(&[1, 3, 3, 3], Some(9), 0),
+            samples(&[2, 11, 3, 4], Some(4), 5),
         ]);
         assert_eq!(
             report.leaks,

@@ -5,13 +5,15 @@
 //! PAD    symbols       BOS   EOS
 //! ```
 //!
-//! The text of a symbol is its number or, in the vocabulary of a corpus, its word. Symbol 1 of a corpus
-//! is `<unk>`, the token for all words outside the vocabulary.
+//! The text of a symbol is its number or, in the vocabulary of text, its word, character or byte.
+//! Symbol 1 of text is `<unk>`, the token for everything outside the vocabulary.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::Error;
+use foldhash::fast::FixedState;
+
+use crate::{Error, Tokenization};
 
 /// A token ID.
 pub type Token = u32;
@@ -24,6 +26,7 @@ pub const MAX_VOCAB: u32 = 1_000_000;
 
 /// The text of the unknown token, in input and output.
 pub(crate) const UNKNOWN: &str = "<unk>";
+const UNKNOWN_SYMBOL: Token = 1;
 
 const PAD_TEXT: &str = "<pad>";
 const BOS_TEXT: &str = "<s>";
@@ -41,11 +44,12 @@ pub struct Vocabulary {
     words: Option<Arc<WordTable>>,
 }
 
-/// The words of symbols 1, 2, ... of a corpus.
-#[derive(Debug, PartialEq, Eq)]
+/// The texts of symbols 1, 2, ... and how a line is divided into them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct WordTable {
     texts: Vec<String>,
-    symbols: HashMap<String, Token>, // never iterated, so its order does not matter
+    symbols: HashMap<String, Token, FixedState>, // never iterated, so its order does not matter
+    tokenization: Tokenization,
 }
 
 impl Vocabulary {
@@ -61,7 +65,7 @@ impl Vocabulary {
         }
     }
 
-    /// The vocabulary of a corpus: symbol 1 is `<unk>`, followed by these words, which must be distinct.
+    /// The vocabulary of text: symbol 1 is `<unk>`, followed by these words, which must be distinct.
     ///
     /// # Errors
     /// If there are too many words.
@@ -69,22 +73,35 @@ impl Vocabulary {
         let texts: Vec<String> = [UNKNOWN.to_owned()].into_iter().chain(words).collect();
         let vocab = u32::try_from(texts.len() + 1).unwrap_or(u32::MAX);
         let symbols = texts.iter().cloned().zip(1..).collect();
-        let words = Some(Arc::new(WordTable { texts, symbols }));
+        let words = Some(Arc::new(WordTable {
+            texts,
+            symbols,
+            tokenization: Tokenization::Words,
+        }));
         Ok(Self {
             words,
             ..Self::new(vocab)?
         })
     }
 
-    /// The words of a corpus, without `<unk>`; empty if symbols are numbers.
+    /// The same vocabulary for tokens of another kind; without effect if symbols are numbers.
+    #[must_use]
+    pub fn with_tokenization(mut self, tokenization: Tokenization) -> Self {
+        if let Some(words) = &mut self.words {
+            Arc::make_mut(words).tokenization = tokenization;
+        }
+        self
+    }
+
+    /// The words of text, without `<unk>`; empty if symbols are numbers.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let texts = self.words.iter().flat_map(|words| &words.texts[1..]);
         texts.map(String::as_str)
     }
 
-    /// The symbol `<unk>` of a corpus; `None` if symbols are numbers.
+    /// The symbol `<unk>` of text; `None` if symbols are numbers.
     pub fn unknown(&self) -> Option<Token> {
-        self.words.as_ref().map(|_| 1)
+        self.words.as_ref().map(|_| UNKNOWN_SYMBOL)
     }
 
     /// BOS, the first input of the decoder.
@@ -126,7 +143,34 @@ impl Vocabulary {
         }
     }
 
-    /// The symbol with this text. In the vocabulary of a corpus, other words are
+    /// How a line of text is divided into tokens; `None` if symbols are numbers.
+    pub fn tokenization(&self) -> Option<Tokenization> {
+        self.words.as_ref().map(|words| words.tokenization)
+    }
+
+    /// The texts of the tokens in a line. Numbers are separated by white space or commas.
+    pub fn split<'a>(&self, line: &'a str) -> Vec<&'a str> {
+        match self.tokenization() {
+            Some(tokenization) => tokenization.tokens(line).collect(),
+            None => {
+                let parts = line.split(|c: char| c == ',' || c.is_whitespace());
+                parts.filter(|part| !part.is_empty()).collect()
+            }
+        }
+    }
+
+    /// The line with these tokens: the inverse of [`split`](Self::split).
+    pub fn join<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> String {
+        self.tokenization().unwrap_or_default().join(texts)
+    }
+
+    /// The line with these tokens.
+    pub fn line(&self, tokens: &[Token]) -> String {
+        let texts: Vec<String> = tokens.iter().map(|token| self.text(*token)).collect();
+        self.join(texts.iter().map(String::as_str))
+    }
+
+    /// The symbol with this text. In the vocabulary of text, everything else is
     /// [`<unk>`](Self::unknown).
     ///
     /// # Errors
@@ -134,10 +178,11 @@ impl Vocabulary {
     /// they are words and this is the text of a special token.
     pub fn parse(&self, text: &str) -> Result<Token, Error> {
         if let Some(words) = &self.words {
-            let text = text.to_owned();
-            return match words.symbols.get(&text) {
-                None if is_special(&text) => Err(Error::Reserved { text }),
-                symbol => Ok(symbol.copied().unwrap_or(1)),
+            return match words.symbols.get(text) {
+                None if is_special(text) => Err(Error::Reserved {
+                    text: text.to_owned(),
+                }),
+                symbol => Ok(symbol.copied().unwrap_or(UNKNOWN_SYMBOL)),
             };
         }
         let symbol = text.parse().ok().filter(|&token| self.is_symbol(token));

@@ -11,7 +11,7 @@ use s2s_lab::statistics::median;
 use s2s_model::{
     BatchLoss, Greedy, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
 };
-use s2s_train::{ExperimentConfig, Runtime, Tally, Trainer, to_batch};
+use s2s_train::{ExperimentConfig, Runtime, Scoring, Tally, Trainer, to_batch};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -112,7 +112,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     }
     if !matches!(args.work, Work::Data) {
         if config.data.is_text() {
-            let what = "bench step and bench decode use synthetic data; remove data.folder";
+            let what =
+                "bench step and bench decode use synthetic data; remove data.file or data.folder";
             return Err(Usage(what.to_owned()).into());
         }
         use_maximum_lengths(&mut config);
@@ -140,7 +141,7 @@ fn use_maximum_lengths(config: &mut ExperimentConfig) {
     data.train_samples = 0;
     // Not read, but a configuration needs samples in every split and an end.
     (data.val_samples, data.test_samples) = (1, 1);
-    (config.train.max_steps, config.train.eval_every) = (u64::MAX, u64::MAX);
+    (config.train.max_steps, config.train.eval_every) = (u64::MAX, u64::MAX.into());
 }
 
 fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
@@ -188,7 +189,8 @@ fn data(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement
             loss_sum: 0.0,
             predictions: batch.target_out().to_vec(),
         };
-        black_box((Tally::forced(&loss, &batch), batch, coins));
+        let scoring = Scoring::new(trainer.codec());
+        black_box((Tally::forced(&loss, &batch, &scoring), batch, coins));
         Ok(())
     })
 }

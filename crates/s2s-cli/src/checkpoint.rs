@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use reverse_data::Vocabulary;
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{ExperimentConfig, Runtime, Trained, load_model};
+use s2s_train::{Codec, ExperimentConfig, Runtime, Trained, load_model};
 
 use crate::machine::MachineArgs;
 
@@ -32,7 +31,7 @@ pub(crate) struct Loaded {
     pub(crate) dir: RunDir,
     pub(crate) model: Seq2Seq,
     pub(crate) config: ExperimentConfig,
-    pub(crate) vocabulary: Vocabulary,
+    pub(crate) codec: Codec,
     pub(crate) step: u64,
     pub(crate) runtime: Runtime,
 }
@@ -48,7 +47,7 @@ impl CheckpointArgs {
         let Trained {
             model,
             config,
-            vocabulary,
+            codec,
             step,
         } = load_model(
             &dir,
@@ -61,7 +60,7 @@ impl CheckpointArgs {
             dir,
             model,
             config,
-            vocabulary,
+            codec,
             step,
             runtime,
         })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Subcommand, ValueHint};
-use reverse_data::{BatchSource, Split, Token, corpus_paths};
+use reverse_data::{BatchSource, Split, corpus_paths};
 use s2s_runlog::{Draft, exists};
 use s2s_train::open_data;
 
@@ -132,8 +132,8 @@ fn write(data: &dyn BatchSource, split: Split, dir: &Path) -> anyhow::Result<[Pa
     let [mut sources, mut targets] = [Draft::create(&paths[0])?, Draft::create(&paths[1])?];
     for index in 0..data.n_samples(split).unwrap_or(0) {
         let example = data.example(split, index);
-        sources.write((text(data, &example.source) + "\n").as_bytes())?;
-        targets.write((text(data, &example.target) + "\n").as_bytes())?;
+        sources.write((data.vocabulary().line(&example.source) + "\n").as_bytes())?;
+        targets.write((data.vocabulary().line(&example.target) + "\n").as_bytes())?;
     }
     sources.publish()?;
     targets.publish()?;
@@ -144,14 +144,9 @@ fn show(args: &Show, ui: &Ui) -> anyhow::Result<u8> {
     let data = open_data(&args.config.load()?)?.source;
     for index in 0..args.n.min(data.n_samples(args.split).unwrap_or(u64::MAX)) {
         let example = data.example(args.split, index);
-        let (source, target) = (text(&*data, &example.source), text(&*data, &example.target));
+        let [source, target] =
+            [&example.source, &example.target].map(|tokens| data.vocabulary().line(tokens));
         ui.data(&format!("{source}\t{target}\n"))?;
     }
     Ok(0)
-}
-
-fn text(data: &dyn BatchSource, tokens: &[Token]) -> String {
-    let vocabulary = data.vocabulary();
-    let words: Vec<String> = tokens.iter().map(|token| vocabulary.text(*token)).collect();
-    words.join(" ")
 }

@@ -119,9 +119,18 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             (CHECKPOINT, Some(hint))
         }
         Some(Error::Corpus(_)) => {
-            let hint = "set data.folder to a folder with train.src, train.trg, dev.src, dev.trg, \
-                        test.src and test.trg; `s2s data export` writes an example";
+            let hint = "set data.file to a table of pairs, or data.folder to a folder with train.src, \
+                        train.trg, dev.src, dev.trg, test.src and test.trg; `s2s data export` writes \
+                        an example";
             (OTHER, Some(hint.to_owned()))
+        }
+        Some(Error::Compressed { path, .. }) => {
+            let hint = format!("`gzip -t {}` tests the file", quote(path));
+            (OTHER, Some(hint))
+        }
+        Some(Error::AllDropped { .. }) => {
+            let hint = "raise these limits, or remove them for no limit";
+            (USAGE, Some(hint.to_owned()))
         }
         Some(Error::CorpusChanged { .. }) => {
             let hint = "restore the original file, or start a new run";
@@ -245,6 +254,12 @@ fn data_hint(error: &DataError) -> String {
             quote(source_path),
             quote(target_path)
         ),
+        DataError::EmptySplit { .. } => {
+            "--set data.split=[0.6,0.2,0.2], or a table with more pairs".to_owned()
+        }
+        DataError::NoColumn { path, .. } => {
+            format!("`head -n 1 {}` shows the header", quote(path))
+        }
         _ => START.to_owned(),
     }
 }

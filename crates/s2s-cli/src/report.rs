@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use console::style;
+use reverse_data::Tokenization;
 use s2s_runlog::{AttentionRecord, RunDir, RunRecord, RunStatus};
+use s2s_train::load_config;
 
 use crate::eval;
 use crate::picture::{drawn, records};
@@ -21,13 +23,19 @@ const START: &str = "<s>";
 /// How the run ended, its test metrics, predictions, plots and next commands.
 pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let samples: Vec<AttentionRecord> = records(dir.samples())?;
+    let data = load_config(Some(&dir.resolved_config()), &[])?.data;
+    let tokenization = if data.is_text() {
+        data.tokens
+    } else {
+        Tokenization::Words
+    };
     let ending = match record.status {
         RunStatus::TargetReached => "reached its target",
         RunStatus::StoppedEarly => "stopped early",
         _ => "finished",
     };
     let test = record.test.as_ref();
-    let figures = test.map_or_else(String::new, |test| eval::table(test).text());
+    let figures = test.map_or_else(String::new, eval::table);
     let (program, run) = (program(), quote(dir.path()));
     Ok(format!(
         "\n{ending} at step {} after {}; test results of the best checkpoint:\n\n\
@@ -37,12 +45,12 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
          next steps:\n  {program} predict {run} {}\n  tensorboard --logdir {run}\n",
         record.step,
         duration(record.elapsed_secs),
-        predictions(&samples),
+        predictions(&samples, tokenization),
         drawn(dir)
             .iter()
             .map(|path| format!("  {}\n", quote(path)))
             .collect::<String>(),
-        example(&samples),
+        example(&samples, tokenization),
     ))
 }
 
@@ -55,10 +63,10 @@ fn duration(secs: f64) -> String {
 
 /// One line per sample: source, prediction with wrong tokens in brackets, and the reference if
 /// wrong.
-fn predictions(samples: &[AttentionRecord]) -> String {
+fn predictions(samples: &[AttentionRecord], tokenization: Tokenization) -> String {
     let sources: Vec<String> = samples
         .iter()
-        .map(|sample| shortened(&sample.source))
+        .map(|sample| shortened(&sample.source, tokenization))
         .collect();
     let width = sources.iter().map(String::len).max().unwrap_or(0);
     let line = |(sample, source): (&AttentionRecord, &String)| {
@@ -67,12 +75,12 @@ fn predictions(samples: &[AttentionRecord]) -> String {
         } else {
             (
                 style("wrong  ").red(),
-                format!("  expected {}", shortened(&sample.target)),
+                format!("  expected {}", shortened(&sample.target, tokenization)),
             )
         };
         format!(
             "  {verdict}  {source:<width$}  ->  {}{expected}\n",
-            marked(sample)
+            marked(sample, tokenization)
         )
     };
     samples.iter().zip(&sources).map(line).collect()
@@ -80,7 +88,7 @@ fn predictions(samples: &[AttentionRecord]) -> String {
 
 /// The predicted tokens, with those that differ from the reference in brackets. A correct end token
 /// is omitted; `[...]` marks a missing one.
-fn marked(sample: &AttentionRecord) -> String {
+fn marked(sample: &AttentionRecord, tokenization: Tokenization) -> String {
     let mut expected = sample.target.iter().map(String::as_str).chain([END]);
     let mut words = Vec::new();
     for token in &sample.prediction {
@@ -93,31 +101,36 @@ fn marked(sample: &AttentionRecord) -> String {
     if sample.prediction.last().is_none_or(|last| last != END) {
         words.push(style("[...]").red().to_string());
     }
-    shortened(&words)
+    shortened(&words, tokenization)
 }
 
 /// The first tokens of a sequence and the number of the remaining ones.
-fn shortened(words: &[String]) -> String {
-    match words.get(..MAX_SHOWN) {
-        Some(shown) if words.len() > MAX_SHOWN => {
-            format!("{} ... ({} more)", shown.join(" "), words.len() - MAX_SHOWN)
-        }
-        _ => words.join(" "),
+fn shortened(words: &[String], tokenization: Tokenization) -> String {
+    let n_shown = words.len().min(MAX_SHOWN);
+    let shown = tokenization.join(words[..n_shown].iter().map(String::as_str));
+    match words.len() - n_shown {
+        0 => shown,
+        more => format!("{shown} ... ({more} more)"),
     }
 }
 
 /// Arguments for an example of `predict`: the longest correctly predicted source, or else the
 /// longest source, truncated.
-fn example(samples: &[AttentionRecord]) -> String {
+fn example(samples: &[AttentionRecord], tokenization: Tokenization) -> String {
     let longest = samples
         .iter()
         .max_by_key(|sample| (sample.is_exact, sample.target.len()));
     let source = longest.map_or(&[][..], |sample| &sample.source);
-    let symbols = source
-        .iter()
-        .filter(|token| ![START, END].contains(&token.as_str()));
-    let words = symbols.map(|token| quote(Path::new(token)));
-    let words: Vec<String> = words.take(MAX_SHOWN).collect();
+    let symbols = source.iter().map(String::as_str);
+    let symbols = symbols
+        .filter(|token| ![START, END].contains(token))
+        .take(MAX_SHOWN);
+    let words: Vec<String> = match tokenization {
+        Tokenization::Words => symbols.map(|token| quote(Path::new(token))).collect(),
+        Tokenization::Chars | Tokenization::Bytes => {
+            vec![quote(Path::new(&tokenization.join(symbols)))]
+        }
+    };
     let is_option = words.iter().any(|word| word.starts_with('-'));
     format!("{}{}", if is_option { "-- " } else { "" }, words.join(" "))
 }
@@ -148,7 +161,7 @@ mod tests {
             ("4 1 3 3 </s>", "4 1 3 [3] [</s>]"),
             ("4 1 3", "4 1 3 [...]"),
         ] {
-            assert_eq!(marked(&sample(prediction)), shown);
+            assert_eq!(marked(&sample(prediction), Tokenization::Words), shown);
         }
     }
 
@@ -158,15 +171,18 @@ mod tests {
             source: vec!["7".to_owned(); 500],
             ..sample("")
         };
-        let shown = predictions(std::slice::from_ref(&long));
+        let shown = predictions(std::slice::from_ref(&long), Tokenization::Words);
         assert!(shown.contains("7 ... (460 more)  ->"), "{shown}");
-        assert_eq!(example(&[long]).split(' ').count(), MAX_SHOWN);
+        assert_eq!(
+            example(&[long], Tokenization::Words).split(' ').count(),
+            MAX_SHOWN
+        );
     }
 
     #[test]
     fn markers_are_not_part_of_the_example() {
-        assert_eq!(example(&[sample("")]), "3 1 4");
-        assert_eq!(example(&[]), "");
+        assert_eq!(example(&[sample("")], Tokenization::Words), "3 1 4");
+        assert_eq!(example(&[], Tokenization::Words), "");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Training from an open run to its report, shared by `train` and `resume`.
 
-use console::style;
-use reverse_data::Vocabulary;
+use reverse_data::{SplitReport, Vocabulary};
 use s2s_runlog::{LogFailure, RunRecord, RunStatus};
 use s2s_train::{ExperimentConfig, Run, Runtime};
 
@@ -14,7 +13,11 @@ use crate::{picture, report};
 /// Trains to the end or until a signal, and prints the report. Returns the exit code.
 pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8> {
     let mut signals = Signals::catch(ui)?;
-    ui.message(header(&run, runtime));
+    let report = run.trainer().data().source.report();
+    ui.message(header(&run, runtime, &report));
+    for warning in report.warnings() {
+        ui.warning(&warning);
+    }
     let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
     let mut progress = Progress::start(ui, done, total);
     let result = run.train(&mut [&mut progress, &mut signals], picture::attention);
@@ -46,24 +49,22 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
 /// Warns about logs or plots that are incomplete.
 pub(crate) fn warn_degraded(record: &RunRecord, ui: &Ui) {
     for LogFailure { log, step, reason } in &record.degraded {
-        let label = style("warning").yellow().bold().for_stderr();
-        ui.message(format!(
-            "{label}: {log}: incomplete since step {step}; the run itself is not affected\n  \
+        ui.warning(&format!(
+            "{log}: incomplete since step {step}; the run itself is not affected\n  \
              caused by: {reason}"
         ));
     }
 }
 
 /// The lines that describe a run when training starts.
-fn header(run: &Run, runtime: &Runtime) -> String {
+fn header(run: &Run, runtime: &Runtime, report: &SplitReport) -> String {
     let trainer = run.trainer();
     let (config, step) = (trainer.config(), trainer.state().step);
     let from = match step {
         0 => String::new(),
         step => format!(", resumed at step {step}"),
     };
-    let source = &trainer.data().source;
-    let report = source.report().to_string();
+    let vocabulary = &trainer.codec().vocabulary;
     format!(
         "run     {}{from}\n\
          data    {}, seed {}\n\
@@ -71,9 +72,9 @@ fn header(run: &Run, runtime: &Runtime) -> String {
          model   {} parameters\n\
          device  {}, {} kernels, {}",
         run.dir().path().display(),
-        describe_data(config, source.vocabulary()),
+        describe_data(config, vocabulary),
         config.seed,
-        indent(&report),
+        indent(&report.to_string()),
         trainer.model().params().n_elements(),
         runtime.device_name,
         trainer.model().kernels_name(),
@@ -88,8 +89,8 @@ fn header(run: &Run, runtime: &Runtime) -> String {
 fn describe_data(config: &ExperimentConfig, vocabulary: &Vocabulary) -> String {
     let data = &config.data;
     if data.is_text() {
-        let (folder, n_words) = (data.folder.display(), vocabulary.words().count());
-        return format!("{folder}, {n_words} words");
+        let (path, n_words) = (data.text_path().display(), vocabulary.words().count());
+        return format!("{path}, {n_words} {}", data.tokens.name());
     }
     let n_symbols = vocabulary.n_symbols();
     match (data.min_len, data.max_len) {

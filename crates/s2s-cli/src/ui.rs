@@ -64,6 +64,12 @@ impl Ui {
             .unwrap_or_default();
     }
 
+    /// Writes a warning to standard error.
+    pub(crate) fn warning(&self, text: &str) {
+        let label = console::style("warning").yellow().bold().for_stderr();
+        self.message(format!("{label}: {text}"));
+    }
+
     /// Whether standard error is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         io::stderr().is_terminal()

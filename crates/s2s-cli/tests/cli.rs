@@ -7,6 +7,11 @@
 mod failures;
 #[path = "cli/fuzzed.rs"]
 mod fuzzed;
+#[cfg(unix)]
+#[path = "cli/guide.rs"]
+mod guide;
+#[path = "cli/text.rs"]
+mod text;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -1145,37 +1150,6 @@ fn every_command_has_help_with_an_example() {
 
 // Data.
 
-/// A folder with a corpus of reversed words and a run trained on it.
-static TRAINED_ON_TEXT: LazyLock<TempDir> = LazyLock::new(|| {
-    let home = TempDir::new().unwrap();
-    succeeds(s2s(
-        home.path(),
-        ["data", "export", "corpus", "--config", TINY],
-    ));
-    for side in ["src", "trg"] {
-        for split in ["train", "dev", "test"] {
-            let path = home.path().join(format!("corpus/{split}.{side}"));
-            let words = fs::read_to_string(&path).unwrap().replace('3', "drei,");
-            fs::write(path, words).unwrap();
-        }
-    }
-    let text = fs::read_to_string(TINY).unwrap();
-    let (before, model) = text.split_once("[data]").unwrap();
-    let (_, model) = model.split_once("[model]").unwrap();
-    let config = format!("{before}[data]\nfolder = \"corpus\"\n[model]{model}");
-    fs::write(home.path().join("text.toml"), config).unwrap();
-    let train = ["train", "--config", "text.toml", "--run-dir", "run"];
-    let report = succeeds(s2s(home.path(), train));
-    assert!(report.contains("drei,"), "{report}");
-    home
-});
-
-fn copy_of_trained_on_text() -> TempDir {
-    let home = TempDir::new().unwrap();
-    copy(TRAINED_ON_TEXT.path(), home.path());
-    home
-}
-
 #[test]
 fn export_matches_show_and_overwrites_only_with_force() {
     let home = TempDir::new().unwrap();
@@ -1224,106 +1198,6 @@ fn export_matches_show_and_overwrites_only_with_force() {
         2,
         &["the training split is endless"],
     );
-}
-
-#[test]
-fn a_model_of_text_predicts_words_without_its_corpus() {
-    let home = copy_of_trained_on_text();
-    fs::remove_dir_all(home.path().join("corpus")).unwrap();
-    let input = b"1 drei, 2\n1 neu <unk> 2\n<s>\n";
-    let output = s2s_reading(home.path(), &["predict", "run", "--json"], input);
-    assert_eq!(code(&output), 1);
-    let lines: Vec<Value> = stdout(&output)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(lines[0]["source"], json!(["1", "drei,", "2"]));
-    assert!(lines[0]["prediction"][0].is_string(), "{lines:?}");
-    assert_eq!(lines[1]["source"], json!(["1", "<unk>", "<unk>", "2"]));
-    assert_eq!(lines[2]["line"], 3);
-    for part in [
-        "line 2: 2 tokens are not in the vocabulary and were replaced by <unk>: \"neu\", \"<unk>\"",
-        "line 3: token \"<s>\" is reserved",
-    ] {
-        assert!(stderr(&output).contains(part), "{}", stderr(&output));
-    }
-    let drawn = s2s(home.path(), ["predict", "run", "--attention", "drei,", "1"]);
-    assert!(stderr(&drawn).contains("drei,"), "{}", stderr(&drawn));
-    let oracle = ["predict", "run", "--oracle-length", "1"];
-    fails(&s2s(home.path(), oracle), 2, &["remove --oracle-length"]);
-    let missing = [
-        "cannot read the corpus",
-        "corpus/train.src",
-        "s2s data export",
-    ];
-    fails(&s2s(home.path(), ["eval", "run"]), 1, &missing);
-}
-
-#[test]
-fn a_changed_corpus_is_named() {
-    let home = copy_of_trained_on_text();
-    let path = home.path().join("corpus/test.src");
-    let text = fs::read_to_string(&path).unwrap();
-    succeeds(s2s(home.path(), ["eval", "run"]));
-    fs::write(&path, text.replacen('1', "2", 1)).unwrap();
-    fs::remove_file(home.path().join("run/run.json")).unwrap(); // so that it is not finished
-    for command in ["eval", "resume"] {
-        let parts = ["corpus/test.src has changed since run run was trained on it"];
-        fails(&s2s(home.path(), [command, "run"]), 1, &parts);
-    }
-    fs::write(&path, text).unwrap();
-    assert!(succeeds(s2s(home.path(), ["resume", "run"])).contains("finished at step 120"));
-
-    let record = home.path().join("run/corpus.json");
-    let other = fs::read_to_string(&record)
-        .unwrap()
-        .replace("drei,", "vier,");
-    fs::write(record, other).unwrap();
-    fails(
-        &s2s(home.path(), ["predict", "run", "1"]),
-        3,
-        &["corpus.json"],
-    );
-}
-
-#[test]
-fn an_invalid_corpus_is_rejected_with_its_position() {
-    #[track_caller]
-    fn check(spoil: impl Fn(&Path), expected: i32, parts: &[&str]) {
-        let home = copy_of_trained_on_text();
-        spoil(&home.path().join("corpus"));
-        let output = s2s(home.path(), ["data", "show", "--config", "text.toml"]);
-        fails(&output, expected, parts);
-    }
-    let write = |name: &'static str, bytes: &'static [u8]| {
-        move |corpus: &Path| fs::write(corpus.join(name), bytes).unwrap()
-    };
-    check(write("dev.src", b""), 1, &["dev.src has 0 lines"]);
-    check(
-        write("dev.trg", b"1\n"),
-        1,
-        &["dev.src has 60 lines, but", "dev.trg has 1"],
-    );
-    check(
-        write("train.trg", b"1\n2 \xff"),
-        1,
-        &["train.trg, line 2: byte 3 of the line is not UTF-8"],
-    );
-    check(
-        write("test.src", b"1\n\n"),
-        1,
-        &["test.src, line 2: the line is empty"],
-    );
-    check(
-        |corpus| fs::remove_file(corpus.join("test.trg")).unwrap(),
-        1,
-        &["cannot read corpus/test.trg", "No such file"],
-    );
-    let output = s2s(
-        TRAINED_ON_TEXT.path(),
-        ["config", "--config", "text.toml", "--set=data.vocab=9"],
-    );
-    fails(&output, 2, &["vocab has no effect with folder"]);
 }
 
 #[test]

@@ -169,6 +169,7 @@ pub(crate) mod fixtures {
                 forced_loss: loss,
                 token_accuracy: exact_match,
                 exact_match,
+                text: None,
             }),
             degraded: Vec::new(),
         };

@@ -404,6 +404,7 @@ mod tests {
         let text = CorpusRecord {
             files: Vec::new(),
             vocabulary: Vec::new(),
+            longest: [1, 1],
         };
         for corpus in [None, Some(&text)] {
             let start = |path: &Path| -> crate::Result<()> {

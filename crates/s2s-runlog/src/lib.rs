@@ -59,7 +59,7 @@ pub use read::{
 };
 pub use record::{
     AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, LogFailure, MetricsRecord,
-    RunRecord, RunStatus, TimingRecord,
+    RunRecord, RunStatus, TextScores, TimingRecord,
 };
 pub use write::{
     GrowingFile, JsonLines, open_log, settle_checkpoint, write_checkpoint, write_csv, write_file,

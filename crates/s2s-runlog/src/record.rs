@@ -99,6 +99,32 @@ pub struct EvalRecord {
     pub token_accuracy: f64,
     /// Share of sequences with every token correct, EOS included, free-running.
     pub exact_match: f64,
+    /// Further metrics of text; `None` for synthetic data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextScores>,
+}
+
+/// Metrics of text: greedy outputs compared with their references.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextScores {
+    /// Share of the reference tokens that are not in the vocabulary, and therefore never correct.
+    pub unknown_tokens: f64,
+    /// Number of outputs that were cut at the maximum length, without EOS.
+    pub n_truncated: u64,
+    /// Share of sources whose output equals a reference, or one of several.
+    pub exact_match: f64,
+    /// Number of sources; fewer than pairs if pairs with the same source count as several references.
+    pub n_sources: u64,
+    /// Edit distance of tokens between output and closest reference, divided by the number of tokens of
+    /// the references.
+    pub token_error_rate: f64,
+    /// The same for characters.
+    pub char_error_rate: f64,
+    /// BLEU as sacreBLEU computes it by default, in [0, 100].
+    pub bleu: f64,
+    /// chrF2 as sacreBLEU computes it by default, in [0, 100].
+    pub chrf: f64,
 }
 
 /// Machine, program and command line of a run. Written to `environment.json`.
@@ -130,8 +156,12 @@ pub struct Environment {
 pub struct CorpusRecord {
     /// The files of the corpus.
     pub files: Vec<CorpusFile>,
-    /// The words of the vocabulary, in the order of their token IDs, without `<unk>`.
+    /// The words, characters or bytes of the vocabulary, in the order of their token IDs, without
+    /// `<unk>`.
     pub vocabulary: Vec<String>,
+    /// Number of tokens of the longest source and of the longest target in training, which limit the
+    /// length of an output.
+    pub longest: [usize; 2],
 }
 
 /// A file of a corpus.

@@ -699,6 +699,7 @@ fn eval_record() -> impl Strategy<Value = EvalRecord> {
             forced_loss: x[1],
             token_accuracy: x[2],
             exact_match: x[3],
+            text: None,
         })
 }
 

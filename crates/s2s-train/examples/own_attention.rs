@@ -69,7 +69,7 @@ impl Attention for MultiHead {
 fn main() -> s2s_train::Result<()> {
     let mut config = ExperimentConfig::default();
     (config.data.vocab, config.data.max_len) = (10, 5);
-    (config.train.max_steps, config.train.eval_every) = (150, 50);
+    (config.train.max_steps, config.train.eval_every) = (150, 50.into());
     config.train.eval_batch_size = config.train.batch_size;
     (config.data.val_samples, config.data.test_samples) = (200, 200);
 

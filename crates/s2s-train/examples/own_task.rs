@@ -40,7 +40,7 @@ fn data(config: &ExperimentConfig) -> Result<Data> {
 fn main() -> Result<()> {
     let mut config = ExperimentConfig::default();
     (config.data.vocab, config.data.max_len) = (10, 6);
-    (config.train.max_steps, config.train.eval_every) = (300, 100);
+    (config.train.max_steps, config.train.eval_every) = (300, 100.into());
     (config.data.val_samples, config.data.test_samples) = (200, 200);
 
     let runtime = Runtime {
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
         &Device::Cpu,
     )?;
     let source = data(&trained.config)?.source;
-    let result = evaluate(&mut trained.model, &*source, Split::Val)?;
+    let result = evaluate(&mut trained.model, &*source, Split::Val, &trained.codec)?;
     println!("validation exact match: {:.3}", result.free.exact_match());
     let _ = std::fs::remove_dir_all(&folder);
     Ok(())

@@ -15,7 +15,7 @@ fn main() -> s2s_train::Result<()> {
     config.data.vocab = 10;
     config.data.max_len = 6;
     config.train.max_steps = 300;
-    config.train.eval_every = 100;
+    config.train.eval_every = 100.into();
 
     let mut trainer = Trainer::new(config, 1, &Device::Cpu)?;
     let mut collector = Collector::default();
@@ -29,7 +29,7 @@ fn main() -> s2s_train::Result<()> {
 
     let model = trainer.model();
     let source = Source::new(&[vec![3, 1, 4, 1, 5]], model.tokens())?;
-    let output = greedy(model, &source, Stop::AtEos, true)?.remove(0);
+    let output = greedy(model, &source, Stop::default(), true)?.remove(0);
     println!("3 1 4 1 5 -> {:?}", output.tokens);
     println!("attention at the first step: {:.2?}", output.weights[0]);
     Ok(())

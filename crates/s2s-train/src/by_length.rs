@@ -149,7 +149,7 @@ impl<'a> ByLength<'a> {
             _ => mark_source(&example.source, &self.vocabulary),
         };
         let (stop, eos): (Stop, &[u32]) = match mode {
-            DecodingMode::Eos => (Stop::AtEos, &[self.vocabulary.eos()]),
+            DecodingMode::Eos => (Stop::default(), &[self.vocabulary.eos()]),
             DecodingMode::Oracle => (
                 Stop::AtSourceLength {
                     n_markers: self.n_markers,

@@ -1,17 +1,19 @@
-//! The data of an experiment: synthetic, or read from a corpus.
+//! The data of an experiment: synthetic, or read from files of text.
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use flate2::read::MultiGzDecoder;
 use reverse_data::{
-    BatchSource, Corpus, DataConfig, Split, Synthetic, TextFile, Vocabulary, corpus_paths,
+    BatchSource, Corpus, DataConfig, Pairs, Split, Synthetic, TextFile, Vocabulary, corpus_paths,
 };
 use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_file, read_json, resolve_links};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
 
-/// Maximum size of a corpus file, which is read into memory as a whole: 256 MiB.
+/// Maximum size of a file of text, which is read into memory as a whole: 256 MiB.
 const MAX_CORPUS_BYTES: u64 = 256 << 20;
 
 /// A source of batches, and the record that a run keeps of it.
@@ -19,7 +21,7 @@ const MAX_CORPUS_BYTES: u64 = 256 << 20;
 pub struct Data {
     /// The samples.
     pub source: Arc<dyn BatchSource>,
-    /// The vocabulary and file hashes of a corpus; `None` for synthetic data.
+    /// The vocabulary and file hashes of text; `None` for synthetic data.
     pub corpus: Option<CorpusRecord>,
 }
 
@@ -36,8 +38,8 @@ impl Data {
 /// Opens the data of a configuration, in batches for training.
 ///
 /// # Errors
-/// If the samples cannot be generated, a corpus file cannot be read, one of its lines is invalid,
-/// or the model and batches for the corpus would exceed the memory limits.
+/// If the samples cannot be generated, a file of text cannot be read, one of its lines is invalid,
+/// or the model and batches for the text would exceed the memory limits.
 pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
     config.validate()?;
     let batch_size = config.train.batch_size;
@@ -47,31 +49,24 @@ pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
             corpus: None,
         });
     }
-    let [train, val, test] = Split::ALL.map(|split| corpus_paths(&config.data.folder, split));
-    let pair = |[source, target]: [std::path::PathBuf; 2]| -> Result<[TextFile; 2]> {
-        Ok([read(&source)?, read(&target)?])
+    let mut files = Vec::new();
+    let mut read = |path: &Path| -> Result<TextFile> {
+        let (file, record) = read(path)?;
+        files.push(record);
+        Ok(file)
     };
-    let files = [pair(train)?, pair(val)?, pair(test)?];
-    let vocab_file = match config.data.vocab_file.as_path() {
+    let splits = read_splits(&config.data, &mut read)?;
+    let vocabulary = match config.data.vocab_file.as_path() {
         path if path.as_os_str().is_empty() => None,
-        path => Some(read(path)?),
+        path => Some(Vocabulary::from_file(&read(path)?, config.data.tokens)?),
     };
-    let corpus = Corpus::parse(
-        &files,
-        vocab_file.as_ref(),
-        &config.data,
-        config.seed,
-        batch_size,
-    )?;
-    config.check_memory(corpus.vocabulary().size(), corpus.longest())?;
+    let corpus = Corpus::new(splits, vocabulary, &config.data, config.seed, batch_size)?;
+    let longest = Split::ALL.iter().flat_map(|split| corpus.longest(*split));
+    config.check_memory(corpus.vocabulary().size(), longest.max().unwrap_or(0))?;
     let record = CorpusRecord {
-        files: files
-            .iter()
-            .flatten()
-            .chain(&vocab_file)
-            .map(hashed)
-            .collect(),
+        files,
         vocabulary: corpus.vocabulary().words().map(str::to_owned).collect(),
+        longest: corpus.longest(Split::Train),
     };
     Ok(Data {
         source: Arc::new(corpus),
@@ -79,10 +74,35 @@ pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
     })
 }
 
+/// The pairs of all splits.
+fn read_splits(
+    config: &DataConfig,
+    read: &mut impl FnMut(&Path) -> Result<TextFile>,
+) -> Result<[Pairs; 3]> {
+    let [train, val, test] = if config.file.as_os_str().is_empty() {
+        let mut splits: [Pairs; 3] = Default::default();
+        for split in Split::ALL {
+            let [source, target] = corpus_paths(&config.folder, split);
+            splits[split as usize] =
+                Pairs::parallel(&read(&source)?, &read(&target)?, config.tokens)?;
+        }
+        splits
+    } else {
+        Pairs::split_table(&read(&config.file)?, config)?
+    };
+    let n_train = train.len();
+    let max_lens = [config.max_source_len, config.max_target_len];
+    let train = train.at_most(max_lens);
+    if train.is_empty() {
+        return Err(Error::AllDropped { n_train, max_lens });
+    }
+    Ok([train, val, test])
+}
+
 /// Opens the data that a run was trained on.
 ///
 /// # Errors
-/// Those of [`open_data`]; [`Error::CorpusChanged`] if a corpus file has changed since.
+/// Those of [`open_data`]; [`Error::CorpusChanged`] if a file of text has changed since.
 pub fn reopen_data(dir: &RunDir, config: &ExperimentConfig) -> Result<Data> {
     let data = open_data(config)?;
     if let Some(current) = &data.corpus {
@@ -136,24 +156,37 @@ pub(crate) fn recorded_vocabulary(
     }
     let record: CorpusRecord = read_json(dir.corpus())?;
     let vocabulary = Vocabulary::from_words(record.vocabulary.iter().cloned())?;
-    Ok((vocabulary, Some(record)))
+    Ok((vocabulary.with_tokenization(config.tokens), Some(record)))
 }
 
-/// Follows symbolic links: a corpus may be stored anywhere.
-fn read(path: &Path) -> Result<TextFile> {
-    let bytes = read_file(resolve_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
-    Ok(TextFile {
-        path: path.to_owned(),
-        bytes,
-    })
-}
-
-fn hashed(file: &TextFile) -> CorpusFile {
-    CorpusFile {
-        path: file.path.display().to_string(),
-        n_bytes: file.bytes.len() as u64,
-        sha256: hex(&Sha256::digest(&file.bytes)),
+/// A file of text and the record of it. Follows symbolic links, since text may be stored anywhere, and
+/// decompresses files whose name ends with `.gz`.
+fn read(path: &Path) -> Result<(TextFile, CorpusFile)> {
+    let mut bytes = read_file(resolve_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
+    let record = CorpusFile {
+        path: path.display().to_string(),
+        n_bytes: bytes.len() as u64,
+        sha256: hex(&Sha256::digest(&bytes)),
+    };
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        bytes = decompress(&bytes).map_err(|source| Error::Compressed {
+            path: path.to_owned(),
+            source,
+        })?;
     }
+    let path = path.to_owned();
+    Ok((TextFile { path, bytes }, record))
+}
+
+fn decompress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut reader = MultiGzDecoder::new(bytes).take(MAX_CORPUS_BYTES + 1);
+    reader.read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_CORPUS_BYTES {
+        let message = format!("decompressed, it has more than {MAX_CORPUS_BYTES} bytes");
+        return Err(io::Error::other(message));
+    }
+    Ok(text)
 }
 
 /// Bytes in hexadecimal.

@@ -31,10 +31,30 @@ pub enum Error {
         /// What does not match.
         reason: String,
     },
-    /// A corpus file that cannot be read.
-    #[error("cannot read the corpus")]
+    /// A file of text that cannot be read.
+    #[error("cannot read the text")]
     Corpus(#[source] s2s_runlog::Error),
-    /// A corpus file that has changed since the run was created.
+    /// A file of text that cannot be decompressed.
+    #[error("cannot decompress {}", path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// No training pair is short enough.
+    #[error(
+        "all {n_train} training pairs are longer than data.max_source_len = {} or \
+         data.max_target_len = {}",
+        max_lens[0], max_lens[1]
+    )]
+    AllDropped {
+        /// Number of training pairs.
+        n_train: usize,
+        /// The configured limits of source and target.
+        max_lens: [usize; 2],
+    },
+    /// A file of text that has changed since the run was created.
     #[error("{} has changed since run {} was trained on it", path.display(), run.display())]
     CorpusChanged {
         /// The file.

@@ -1,10 +1,13 @@
 //! Evaluation of a split, free-running and teacher-forced.
 
-use reverse_data::{BatchSource, Example, Split, Vocabulary, mark_source};
-use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source, Stop};
-use s2s_runlog::{AttentionRecord, EvalRecord};
+use std::collections::HashMap;
 
-use crate::{Flow, Model, Observer, Result, Tally, to_batch};
+use reverse_data::{BatchSource, Example, Split};
+use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source};
+use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
+
+use crate::text::{Scored, TextTally};
+use crate::{Codec, Flow, Model, Observer, Result, Scoring, Tally, to_batch};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
@@ -37,6 +40,7 @@ impl Evaluation {
             forced_loss: self.forced.loss(),
             token_accuracy: self.free.token_accuracy(),
             exact_match: self.free.exact_match(),
+            text: None,
         }
     }
 }
@@ -52,8 +56,9 @@ pub fn evaluate(
     model: &mut impl Model,
     data: &dyn BatchSource,
     split: Split,
+    codec: &Codec,
 ) -> Result<Evaluation> {
-    let result = evaluate_observed(model, data, split, &mut [])?;
+    let result = evaluate_observed(model, data, split, codec, &mut [])?;
     Ok(result.expect("there is no observer to stop it"))
 }
 
@@ -62,38 +67,128 @@ pub(crate) fn evaluate_observed(
     model: &mut impl Model,
     data: &dyn BatchSource,
     split: Split,
+    codec: &Codec,
     observers: &mut [&mut dyn Observer],
 ) -> Result<Option<Evaluation>> {
     let tokens = model.tokens();
+    let scoring = Scoring::new(codec);
     let mut evaluation = Evaluation::default();
     for step in 0..data.n_batches(split).unwrap_or(0) {
-        for observer in observers.iter_mut() {
-            if observer.on_eval_batch()? == Flow::Interrupt {
-                return Ok(None);
-            }
+        if is_interrupted(observers)? {
+            return Ok(None);
         }
         let batch = to_batch(data.batch(split, step), tokens)?;
         let free = model.loss(&batch, &Forcing::Never)?;
         let first = evaluation.free.n_sequences;
         let room = N_WRONG - evaluation.wrong.len();
-        let wrong = wrong_rows(&free, &batch).map(|row| first + row as u64);
+        let wrong = wrong_rows(&free, &batch, &scoring).map(|row| first + row as u64);
         evaluation.wrong.extend(wrong.take(room));
-        evaluation.free += Tally::free(&free, &batch, tokens.eos);
+        evaluation.free += Tally::free(&free, &batch, &scoring);
         let forced = model.loss(&batch, &Forcing::Always)?;
-        evaluation.forced += Tally::forced(&forced, &batch);
+        evaluation.forced += Tally::forced(&forced, &batch, &scoring);
     }
     Ok(Some(evaluation))
 }
 
-/// The rows whose predictions differ from the target, EOS included.
-fn wrong_rows(loss: &BatchLoss, batch: &Batch) -> impl Iterator<Item = usize> {
-    let width = batch.target_len();
-    let predictions = loss.predictions.chunks_exact(width);
-    let targets = batch.target_out().chunks_exact(width);
-    let rows = predictions.zip(targets).zip(batch.target_lengths());
-    rows.enumerate()
-        .filter(|(_, ((predicted, target), len))| predicted[..**len] != target[..**len])
-        .map(|(row, _)| row)
+/// Whether an observer interrupts an evaluation.
+fn is_interrupted(observers: &mut [&mut dyn Observer]) -> Result<bool> {
+    for observer in observers.iter_mut() {
+        if observer.on_eval_batch()? == Flow::Interrupt {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The rows that are not exact.
+fn wrong_rows(loss: &BatchLoss, batch: &Batch, scoring: &Scoring) -> impl Iterator<Item = usize> {
+    let is_exact: Vec<bool> = scoring.exact_rows(loss, batch).collect();
+    let rows = is_exact.into_iter().enumerate();
+    rows.filter(|(_, is_exact)| !is_exact).map(|(row, _)| row)
+}
+
+/// How outputs of text are compared with references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum References {
+    /// Each pair has one reference.
+    One,
+    /// The targets of all pairs with the same source are references of one output.
+    OfEqualSources,
+}
+
+/// Decodes every source of a split of text greedily and compares the outputs with the references.
+/// `None` if an observer interrupts it.
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn score_text_observed(
+    model: &impl Model,
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+    references: References,
+    observers: &mut [&mut dyn Observer],
+) -> Result<Option<TextScores>> {
+    /// Sources decoded at once.
+    const BATCH: usize = 256;
+    let vocabulary = &codec.vocabulary;
+    let mut groups: Vec<(Vec<u32>, Vec<Vec<u32>>)> = Vec::new();
+    let mut group_of: HashMap<Vec<u32>, usize> = HashMap::new();
+    for index in 0..data.n_samples(split).unwrap_or(0) {
+        let Example { source, target } = data.example(split, index);
+        let new = groups.len();
+        let group = match references {
+            References::One => new,
+            References::OfEqualSources => *group_of.entry(source.clone()).or_insert(new),
+        };
+        match groups.get_mut(group) {
+            Some((_, targets)) => targets.push(target),
+            None => groups.push((source, vec![target])),
+        }
+    }
+    // Sources of similar length share a batch; sums do not depend on their order.
+    groups.sort_by_key(|(source, _)| source.len());
+    let mut tally = TextTally::default();
+    for batch in groups.chunks(BATCH) {
+        if is_interrupted(observers)? {
+            return Ok(None);
+        }
+        let inputs: Vec<Vec<u32>> = batch
+            .iter()
+            .map(|(source, _)| codec.model_input(source))
+            .collect();
+        let inputs = Source::new(&inputs, model.tokens())?;
+        let decoded = model.decode(&inputs, codec.stop(), false)?;
+        for ((_, references), decoded) in batch.iter().zip(&decoded) {
+            let line = |tokens: &[u32]| vocabulary.line(tokens);
+            tally.add(
+                &Scored {
+                    output: &decoded.tokens,
+                    line: &line(&decoded.tokens),
+                    stopped: decoded.stopped,
+                    references,
+                    lines: &Vec::from_iter(references.iter().map(|tokens| line(tokens))),
+                },
+                vocabulary.unknown(),
+            );
+        }
+    }
+    Ok(Some(tally.scores()))
+}
+
+/// Decodes every source of a split of text greedily and compares the outputs with the references.
+///
+/// # Errors
+/// If the device fails.
+pub fn score_text(
+    model: &impl Model,
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+    references: References,
+) -> Result<TextScores> {
+    let scores = score_text_observed(model, data, split, codec, references, &mut [])?;
+    Ok(scores.expect("there is no observer to stop it"))
 }
 
 /// Longest source whose attention weights are recorded: their memory grows with the square of the
@@ -107,31 +202,23 @@ const MAX_LEN_WITH_WEIGHTS: usize = 128;
 pub fn attention_of(
     model: &impl Model,
     example: &Example,
-    vocabulary: &Vocabulary,
-    source_markers: bool,
+    codec: &Codec,
     step: u64,
 ) -> Result<AttentionRecord> {
-    let source = model_input(example, vocabulary, source_markers);
-    let source = Source::new(&[source], model.tokens())?;
+    let source = Source::new(&[codec.model_input(&example.source)], model.tokens())?;
     let with_weights = source.max_len() <= MAX_LEN_WITH_WEIGHTS;
-    let decoded = model.decode(&source, Stop::AtEos, with_weights)?.remove(0);
-    Ok(attention_record(
-        decoded,
-        example,
-        vocabulary,
-        source_markers,
-        step,
-    ))
+    let decoded = model.decode(&source, codec.stop(), with_weights)?.remove(0);
+    Ok(attention_record(decoded, example, codec, step))
 }
 
 /// The record of an example that a model decoded after `step` training steps.
 pub fn attention_record(
     decoded: Decoded,
     example: &Example,
-    vocabulary: &Vocabulary,
-    source_markers: bool,
+    codec: &Codec,
     step: u64,
 ) -> AttentionRecord {
+    let vocabulary = &codec.vocabulary;
     let texts = |tokens: &[u32]| -> Vec<String> {
         tokens.iter().map(|token| vocabulary.text(*token)).collect()
     };
@@ -142,10 +229,14 @@ pub fn attention_record(
     let has_weights = decoded.weights.iter().flatten().any(|weight| *weight > 0.0);
     AttentionRecord {
         step,
-        source: texts(&model_input(example, vocabulary, source_markers)),
+        source: texts(&codec.model_input(&example.source)),
         target: texts(&example.target),
         prediction,
-        is_exact: decoded.stopped && decoded.tokens == example.target,
+        is_exact: decoded.stopped
+            && decoded.tokens == example.target
+            && vocabulary
+                .unknown()
+                .is_none_or(|unknown| !example.target.contains(&unknown)),
         weights: if has_weights {
             decoded.weights
         } else {
@@ -154,18 +245,9 @@ pub fn attention_record(
     }
 }
 
-/// The source as the model reads it.
-fn model_input(example: &Example, vocabulary: &Vocabulary, source_markers: bool) -> Vec<u32> {
-    if source_markers {
-        mark_source(&example.source, vocabulary)
-    } else {
-        example.source.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use s2s_model::Tokens;
+    use s2s_model::{OutputLimit, Tokens};
 
     use super::*;
 
@@ -183,6 +265,14 @@ mod tests {
             loss_sum: 0.0,
             predictions: vec![1, 2, 7, 3, eos, 7, 4, 4, eos],
         };
-        assert_eq!(wrong_rows(&loss, &batch).collect::<Vec<_>>(), [0, 2]);
+        let scoring = Scoring {
+            eos,
+            unknown: None,
+            limit: OutputLimit::default(),
+        };
+        assert_eq!(
+            wrong_rows(&loss, &batch, &scoring).collect::<Vec<_>>(),
+            [0, 2]
+        );
     }
 }

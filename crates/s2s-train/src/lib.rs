@@ -7,7 +7,7 @@
 //! # fn main() -> s2s_train::Result<()> {
 //! let mut config = ExperimentConfig::default();
 //! config.train.max_steps = 2;
-//! config.train.eval_every = 1;
+//! config.train.eval_every = 1.into();
 //! (config.data.val_samples, config.data.max_len) = (10, 3);
 //!
 //! let mut trainer = Trainer::new(config, 0, &Device::Cpu)?;
@@ -31,6 +31,7 @@
 mod batch;
 mod by_length;
 mod checkpoint;
+mod codec;
 mod config;
 mod data;
 mod device;
@@ -44,22 +45,24 @@ mod optim;
 mod run;
 mod schedule;
 mod tensorboard;
+mod text;
 mod train;
 
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
 pub use checkpoint::{Best, Snapshot, TrainState};
+pub use codec::Codec;
 pub use config::{
-    ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,
-    ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
+    Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin,
+    Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
 };
 pub(crate) use data::data_identity;
 pub use data::{Data, open_data, reopen_data};
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;
-pub use evaluate::{Evaluation, attention_of, attention_record, evaluate};
-pub use metrics::Tally;
+pub use evaluate::{Evaluation, References, attention_of, attention_record, evaluate, score_text};
+pub use metrics::{Scoring, Tally};
 pub use model::Model;
 pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
 pub use optim::{Adam, global_norm};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use reverse_data::{Split, Vocabulary};
+use reverse_data::Split;
 use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
 use s2s_runlog::{
     Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
@@ -13,10 +13,11 @@ use s2s_runlog::{
 };
 
 use crate::data::recorded_vocabulary;
+use crate::evaluate::score_text_observed;
 use crate::observer::{Log, train_in_background};
 use crate::{
-    Error, Evaluation, ExperimentConfig, Model, Observer, Render, Result, RunWriter, StopReason,
-    Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
+    Codec, Error, Evaluation, ExperimentConfig, Model, Observer, References, Render, Result,
+    RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
 };
 
 /// Samples of the test split that are recorded with their attention at the end of a run.
@@ -234,20 +235,26 @@ impl<M: Model + Send> Run<M> {
         let Some(result) = result else {
             return Ok(None);
         };
+        let mut record = result.record(Split::Test, step);
+        if self.trainer.config().data.is_text() {
+            let (model, data) = (self.trainer.model(), self.trainer.eval_data());
+            let (codec, one) = (self.trainer.codec(), References::One);
+            let scores = score_text_observed(model, data, Split::Test, codec, one, observers)?;
+            let Some(scores) = scores else {
+                return Ok(None);
+            };
+            record.text = Some(scores);
+        }
         let samples = self.samples(&result, step)?;
         let mut log = Log::open("samples.jsonl", step, Ok::<_, RunLogError>(()));
         log.write(step, |()| write_file(self.dir.samples(), &samples));
-        Ok(Some((
-            result.record(Split::Test, step),
-            log.failure().cloned(),
-        )))
+        Ok(Some((record, log.failure().cloned())))
     }
 
     /// The lines of `samples.jsonl`: up to [`N_WRONG_SAMPLES`] incorrect samples, filled up with
     /// the first others.
     fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
         let (model, data) = (self.trainer.model(), self.trainer.eval_data());
-        let markers = self.trainer.config().data.source_markers;
         let mut chosen: Vec<u64> = result.wrong.iter().copied().take(N_WRONG_SAMPLES).collect();
         let others = (0..data.n_samples(Split::Test).unwrap_or(0))
             .filter(|index| !result.wrong.contains(index));
@@ -257,8 +264,7 @@ impl<M: Model + Send> Run<M> {
         let mut samples = Vec::new();
         for index in chosen {
             let example = data.example(Split::Test, index);
-            let vocabulary = data.vocabulary();
-            let record = attention_of(model, &example, vocabulary, markers, step)?;
+            let record = attention_of(model, &example, self.trainer.codec(), step)?;
             serde_json::to_writer(&mut samples, &record).map_err(candle_core::Error::wrap)?;
             samples.push(b'\n');
         }
@@ -297,8 +303,8 @@ pub struct Trained<M = Seq2Seq> {
     pub model: M,
     /// The configuration of its run.
     pub config: ExperimentConfig,
-    /// The vocabulary of its tokens.
-    pub vocabulary: Vocabulary,
+    /// The vocabulary, the form of the input and the maximum length of the output.
+    pub codec: Codec,
     /// The step of its checkpoint.
     pub step: u64,
 }
@@ -343,10 +349,11 @@ pub fn load_model_with<M: Model>(
         &config,
         corpus.as_ref(),
     )?;
+    let codec = Codec::of_record(&config, vocabulary, corpus.as_ref());
     Ok(Trained {
         model,
         config,
-        vocabulary,
+        codec,
         step,
     })
 }

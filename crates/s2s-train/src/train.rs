@@ -10,10 +10,10 @@ use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use crate::finite::{self, NotFinite};
 use crate::{
-    Adam, Best, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
-    Observer, Result, Snapshot, StepRecord, Tally, TrainState, attention_of, checkpoint,
-    data_identity, evaluate_observed, forcing_ratio, global_norm, learning_rate, open_data,
-    to_batch, tokens_of,
+    Adam, Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite,
+    Model, Observer, Result, Scoring, Snapshot, StepRecord, Tally, TrainState, attention_of,
+    checkpoint, data_identity, evaluate_observed, forcing_ratio, global_norm, learning_rate,
+    open_data, to_batch, tokens_of,
 };
 
 /// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
@@ -26,6 +26,7 @@ pub struct Trainer<M> {
     config: ExperimentConfig,
     data: Data,
     eval_data: Arc<dyn BatchSource>,
+    codec: Codec,
     model: M,
     optimizer: Adam,
     state: TrainState,
@@ -80,7 +81,9 @@ impl<M: Model> Trainer<M> {
     ///
     /// # Errors
     /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
-    pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+    pub fn with_model(mut config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+        let source = &data.source;
+        config.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         config.validate()?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
         let train = &config.train;
@@ -97,6 +100,7 @@ impl<M: Model> Trainer<M> {
             },
             snapshot: Arc::default(),
             last: None,
+            codec: Codec::new(&config, &data),
             config,
             data,
             model,
@@ -164,7 +168,7 @@ impl<M: Model> Trainer<M> {
 
         let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
         let grad_norm = global_norm(&gradients, self.model.threads())?;
-        let tally = Tally::forced(&loss, &batch);
+        let tally = Tally::forced(&loss, &batch, &Scoring::new(&self.codec));
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;
 
@@ -212,6 +216,11 @@ impl<M: Model> Trainer<M> {
         &*self.eval_data
     }
 
+    /// The vocabulary, the form of the input and the maximum length of the output.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     /// The state of the loop.
     pub fn state(&self) -> &TrainState {
         &self.state
@@ -239,7 +248,13 @@ impl<M: Model> Trainer<M> {
         split: Split,
         observers: &mut [&mut dyn Observer],
     ) -> Result<Option<Evaluation>> {
-        evaluate_observed(&mut self.model, &*self.eval_data, split, observers)
+        evaluate_observed(
+            &mut self.model,
+            &*self.eval_data,
+            split,
+            &self.codec,
+            observers,
+        )
     }
 
     /// Why the run ends before its last step, if it does.
@@ -348,9 +363,7 @@ impl<M: Model> Trainer<M> {
         state.plateau.observe(&self.config.train.schedule, is_best);
         (state.train, state.n_steps, state.grad_norm_sum) = (Tally::default(), 0, 0.0);
 
-        let (probe, vocabulary) = (self.probe(), self.data.source.vocabulary());
-        let markers = self.config.data.source_markers;
-        let probe = attention_of(&self.model, &probe, vocabulary, markers, step)?;
+        let probe = attention_of(&self.model, &self.probe(), &self.codec, step)?;
         Ok((metrics, probe))
     }
 

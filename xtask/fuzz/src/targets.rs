@@ -14,7 +14,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device};
-use reverse_data::{BatchSource, Corpus, DataConfig, Split, TextFile, Vocabulary};
+use reverse_data::{
+    BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
+};
 use s2s_model::{Greedy, Seq2Seq, Source, Stop};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
@@ -251,8 +253,26 @@ fn corpus(input: &[u8]) {
     let files = [[next(), next()], [next(), next()], [next(), next()]];
     let vocabulary = parts.next();
     let batch_size = NonZeroUsize::MIN.saturating_add(2);
-    let config = DataConfig::default();
-    let Ok(corpus) = Corpus::parse(&files, vocabulary.as_ref(), &config, 0, batch_size) else {
+    let config = DataConfig {
+        tokens: match input.len() % 3 {
+            0 => Tokenization::Words,
+            1 => Tokenization::Chars,
+            _ => Tokenization::Bytes,
+        },
+        unknown_rate: 0.5,
+        ..DataConfig::default()
+    };
+    let tokens = config.tokens;
+    let pairs = files.map(|[source, target]| Pairs::parallel(&source, &target, tokens));
+    let [Ok(train), Ok(val), Ok(test)] = pairs else {
+        return;
+    };
+    let vocabulary = vocabulary.map(|file| Vocabulary::from_file(&file, tokens));
+    let Ok(vocabulary) = vocabulary.transpose() else {
+        return;
+    };
+    let splits = [train.at_most([40, 0]), val, test];
+    let Ok(corpus) = Corpus::new(splits, vocabulary, &config, 0, batch_size) else {
         return;
     };
     for split in Split::ALL {
@@ -261,7 +281,18 @@ fn corpus(input: &[u8]) {
             assert!(batch.n_rows() > 0);
         }
     }
-    let _ = corpus.report().to_string();
+    let report = corpus.report();
+    let _ = (report.to_string(), report.warnings());
+    // The same bytes as a table.
+    let table = TextFile {
+        path: PathBuf::from(if input.len().is_multiple_of(2) {
+            "t.csv"
+        } else {
+            "t.tsv"
+        }),
+        bytes: input.to_vec(),
+    };
+    let _ = Pairs::split_table(&table, &config);
 }
 
 /// Lines to predict, which arrive in pieces. The first byte selects a model of numbers or of words.
@@ -310,7 +341,11 @@ impl Oracle {
             }
             for (_, line) in batch {
                 let parsed = sequence::parse(line, &self.vocabulary, 50, "split it");
-                let tokens = parsed.ok().map(|(tokens, _)| tokens);
+                let tokens = parsed.ok().map(|parsed| {
+                    assert_eq!(parsed.texts.len(), parsed.tokens.len());
+                    assert!(parsed.unknown(&self.vocabulary).len() <= parsed.tokens.len());
+                    parsed.tokens
+                });
                 sources.extend(tokens.filter(|source| source.len() <= MAX_TOKENS));
             }
         }
@@ -320,7 +355,7 @@ impl Oracle {
         }
         let source = Source::new(&sources, self.model.tokens()).expect("what was parsed");
         let mut greedy = Greedy::new(&self.model).expect("a small model");
-        let answers = greedy.decode(&source, Stop::AtEos, true);
+        let answers = greedy.decode(&source, Stop::default(), true);
         assert_eq!(answers.expect("an answer").len(), sources.len());
     }
 }

@@ -5,17 +5,17 @@ mod validate;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Vocabulary};
+use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Tokenization, Vocabulary};
 
 /// Maximum `max_len`, which bounds the memory of attention.
 pub const MAX_LEN: usize = 100_000;
 
-/// The `[data]` table: synthetic data or, if `folder` is set, a corpus. With `folder`, only
-/// `vocab_file`, `source_markers` and `batching` apply; all other keys must keep their defaults.
+/// The `[data]` table: synthetic data or, if `file` or `folder` is set, text. Keys that apply to the
+/// other kind of data only must keep their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
@@ -44,10 +44,39 @@ pub struct DataConfig {
     pub source_markers: bool,
     /// How training samples are grouped into batches.
     pub batching: Batching,
-    /// Folder of a corpus, see [`corpus_paths`](crate::corpus_paths); empty for synthetic data.
+    /// Folder of parallel text, see [`corpus_paths`](crate::corpus_paths).
     pub folder: PathBuf,
-    /// Vocabulary file of the corpus, one token per line; empty to use the tokens of the training files.
+    /// Vocabulary file of text, one token per line; empty to use the tokens of the training split.
     pub vocab_file: PathBuf,
+    /// A table of pairs of text: fields separated by tabs or, if the name ends with `.csv`, by commas;
+    /// compressed if it ends with `.gz`.
+    pub file: PathBuf,
+    /// Name of the source column in the header of `file`; empty for the first column. A table separated
+    /// by tabs has a header only if a column is named.
+    pub source_column: String,
+    /// Name of the target column; empty for the second column.
+    pub target_column: String,
+    /// Shares of the pairs of `file` for training, validation and test. Pairs with the same source are in
+    /// the same split.
+    pub split: [f64; 3],
+    /// Seed of the division of `file` into splits. It is not the seed of the run, so that runs with other
+    /// seeds have the same test pairs.
+    pub split_seed: u64,
+    /// What a token of text is.
+    pub tokens: Tokenization,
+    /// Tokens that occur less often in the training split are not in the vocabulary.
+    pub min_count: u64,
+    /// Maximum number of tokens in the vocabulary, the most frequent ones; 0 for no limit.
+    pub max_tokens: usize,
+    /// Training pairs with more source tokens are dropped; 0 for no limit. Validation and test pairs are
+    /// never dropped, since metrics must cover them.
+    pub max_source_len: usize,
+    /// The same for target tokens.
+    pub max_target_len: usize,
+    /// Probability that a token which occurs at most once in the sources and once in the targets of the
+    /// training split is read as `<unk>` in training, so that the model learns what to do with unknown
+    /// tokens.
+    pub unknown_rate: f64,
 }
 
 /// How training samples are grouped into batches.
@@ -80,6 +109,17 @@ impl Default for DataConfig {
             batching: Batching::Mixed,
             folder: PathBuf::new(),
             vocab_file: PathBuf::new(),
+            file: PathBuf::new(),
+            source_column: String::new(),
+            target_column: String::new(),
+            split: [0.9, 0.05, 0.05],
+            split_seed: 0,
+            tokens: Tokenization::Words,
+            min_count: 1,
+            max_tokens: 0,
+            max_source_len: 0,
+            max_target_len: 0,
+            unknown_rate: 0.1,
         }
     }
 }
@@ -117,9 +157,41 @@ impl DataConfig {
         "test_samples",
     ];
 
-    /// Whether the data are a corpus.
+    /// The keys that apply to text only, apart from `folder` and `file`.
+    pub const TEXT_KEYS: [&str; 11] = [
+        "vocab_file",
+        "source_column",
+        "target_column",
+        "split",
+        "split_seed",
+        "tokens",
+        "min_count",
+        "max_tokens",
+        "max_source_len",
+        "max_target_len",
+        "unknown_rate",
+    ];
+
+    /// Whether the data are text.
     pub fn is_text(&self) -> bool {
-        !self.folder.as_os_str().is_empty()
+        !self.text_path().as_os_str().is_empty()
+    }
+
+    /// Whether the resolved configuration has a key: not if it applies to the other kind of data only.
+    /// `folder` and `vocab_file` are always there.
+    pub fn is_resolved(&self, key: &str) -> bool {
+        match self.is_text() {
+            true => !Self::SYNTHETIC_KEYS.contains(&key),
+            false => key == "vocab_file" || key != "file" && !Self::TEXT_KEYS.contains(&key),
+        }
+    }
+
+    /// The file or folder of text; empty for synthetic data.
+    pub fn text_path(&self) -> &Path {
+        match self.file.as_os_str().is_empty() {
+            true => &self.folder,
+            false => &self.file,
+        }
     }
 
     /// The configured task.

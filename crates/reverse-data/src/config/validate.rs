@@ -2,14 +2,23 @@
 
 use crate::splits::Capacity;
 use crate::symbols::MAX_EXPONENT;
-use crate::{Batching, DataConfig, MAX_LEN, Problem, Split, TaskConfig, Vocabulary};
+use crate::{Batching, DataConfig, MAX_LEN, Problem, Split, TaskConfig, Tokenization, Vocabulary};
+
+/// The listed keys whose values differ from the default.
+macro_rules! changed {
+    ($config:expr; $($key:ident)*) => {{
+        let default = DataConfig::default();
+        let changed = [$((stringify!($key), $config.$key != default.$key)),*];
+        changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key)
+    }};
+}
 
 impl DataConfig {
     /// All problems: values out of range, keys that have no effect, and more samples than distinct
     /// sequences. Empty if the configuration is valid.
     pub fn validate(&self) -> Vec<Problem> {
         if self.is_text() {
-            return self.corpus_problems();
+            return self.text_problems();
         }
         let Self {
             vocab,
@@ -83,44 +92,72 @@ impl DataConfig {
                 ),
             });
         }
-        if !self.vocab_file.as_os_str().is_empty() {
-            problems.push(Problem {
-                key: "vocab_file",
-                message: "vocab_file has no effect without folder".into(),
-                help: Some("set folder or remove vocab_file".into()),
-            });
-        }
+        let of_text = changed!(self; vocab_file source_column target_column split split_seed tokens
+            min_count max_tokens max_source_len max_target_len unknown_rate);
+        problems.extend(of_text.map(|key| Problem {
+            key,
+            message: format!("{key} has no effect without file or folder"),
+            help: Some(format!("set data.file or data.folder, or remove {key}")),
+        }));
         problems
     }
 
-    /// Problems of the configuration of a corpus.
-    fn corpus_problems(&self) -> Vec<Problem> {
-        let default = Self::default();
-        let is_changed = [
-            self.task != default.task,
-            self.block != default.block,
-            self.vocab != default.vocab,
-            self.symbols != default.symbols,
-            self.zipf_exponent != default.zipf_exponent,
-            self.min_len != default.min_len,
-            self.max_len != default.max_len,
-            self.train_samples != default.train_samples,
-            self.val_samples != default.val_samples,
-            self.test_samples != default.test_samples,
-        ];
-        let changed = Self::SYNTHETIC_KEYS.into_iter().zip(is_changed);
-        let changed = changed.filter(|(_, is_changed)| *is_changed);
-        let mut problems: Vec<Problem> = changed
-            .map(|(key, _)| Problem {
-                key,
-                message: format!("{key} has no effect with folder"),
-                help: Some(format!("remove {key} or folder")),
-            })
+    /// Problems of the configuration of text.
+    fn text_problems(&self) -> Vec<Problem> {
+        let source = match self.file.as_os_str().is_empty() {
+            true => "folder",
+            false => "file",
+        };
+        let without_effect = |key, reason: &str, other: &str| Problem {
+            key,
+            message: format!("{key} has no effect {reason}"),
+            help: Some(format!("remove {key} or {other}")),
+        };
+        let of_synthetic = changed!(self; task block vocab symbols zipf_exponent min_len max_len
+            train_samples val_samples test_samples);
+        let mut problems: Vec<Problem> = of_synthetic
+            .map(|key| without_effect(key, &format!("with {source}"), source))
             .collect();
+        if source == "folder" {
+            let of_file = changed!(self; source_column target_column split split_seed);
+            problems.extend(of_file.map(|key| without_effect(key, "with folder", "folder")));
+        } else if !self.folder.as_os_str().is_empty() {
+            problems.push(without_effect("folder", "with file", "file"));
+        }
+        let has_vocab_file = !self.vocab_file.as_os_str().is_empty();
+        let reason = match (has_vocab_file, self.tokens) {
+            (_, Tokenization::Bytes) => Some(("with tokens = \"bytes\"", "set tokens = \"chars\"")),
+            (true, _) => Some(("with vocab_file", "remove vocab_file")),
+            (false, _) => None,
+        };
+        if let Some((reason, help)) = reason {
+            let mut of_counts: Vec<_> = changed!(self; min_count max_tokens).collect();
+            if has_vocab_file && self.tokens == Tokenization::Bytes {
+                of_counts.push("vocab_file");
+            }
+            problems.extend(of_counts.into_iter().map(|key| Problem {
+                key,
+                message: format!("{key} has no effect {reason}"),
+                help: Some(format!("remove {key}, or {help}")),
+            }));
+        }
+        let is_share = |share: &f64| *share > 0.0 && *share < 1.0;
+        let sum: f64 = self.split.iter().sum();
+        if !self.split.iter().all(is_share) || (sum - 1.0).abs() > 1e-9 {
+            let message = format!(
+                "split must be three shares above 0 with sum 1, for train, val and test, got {:?}",
+                self.split
+            );
+            problems.push(problem("split", message));
+        }
+        if !(0.0..=1.0).contains(&self.unknown_rate) {
+            let message = format!("unknown_rate must lie in [0, 1], got {}", self.unknown_rate);
+            problems.push(problem("unknown_rate", message));
+        }
         if self.batching == Batching::EqualLength {
             problems.push(Problem {
                 key: "batching",
-                message: "batching = \"equal-length\" is not available with folder".into(),
+                message: "batching = \"equal-length\" is not available for text".into(),
                 help: Some("set batching = \"bucketed\"".into()),
             });
         }
@@ -324,7 +361,10 @@ mod tests {
         );
         check_rejected(
             "vocab_file = \"v\"",
-            &["vocab_file has no effect without folder: set folder or remove vocab_file"],
+            &[
+                "vocab_file has no effect without file or folder: set data.file or data.folder, or \
+                 remove vocab_file",
+            ],
         );
     }
 
@@ -336,9 +376,7 @@ mod tests {
         );
         check_rejected(
             "folder = \"f\"\nbatching = \"equal-length\"",
-            &[
-                "batching = \"equal-length\" is not available with folder: set batching = \"bucketed\"",
-            ],
+            &["batching = \"equal-length\" is not available for text: set batching = \"bucketed\""],
         );
         let all = "folder = \"f\"\ntask = \"copy\"\nblock = 2\nvocab = 9\nsymbols = \"zipf\"\n\
                    zipf_exponent = 0.5\nmin_len = 2\nmax_len = 9\ntrain_samples = 1\n\
@@ -349,12 +387,63 @@ mod tests {
             config.validate()[0].to_string(),
             "task has no effect with folder: remove task or folder"
         );
-        // Every other key applies to a corpus.
+        // Every key is of synthetic data, of text, or of both.
         let all = toml::Table::try_from(DataConfig::default()).unwrap();
-        let of_corpus = ["source_markers", "batching", "folder", "vocab_file"];
-        assert_eq!(
-            all.len(),
-            DataConfig::SYNTHETIC_KEYS.len() + of_corpus.len()
+        let of_both = ["source_markers", "batching", "folder", "file"];
+        let known = [
+            &DataConfig::SYNTHETIC_KEYS[..],
+            &DataConfig::TEXT_KEYS,
+            &of_both,
+        ]
+        .concat();
+        assert_eq!(all.len(), known.len());
+        assert!(known.iter().all(|key| all.contains_key(*key)));
+    }
+
+    #[test]
+    fn keys_of_text_without_effect_are_rejected() {
+        let all = "vocab_file = \"v\"\nsource_column = \"s\"\ntarget_column = \"t\"\n\
+                   split = [0.5, 0.25, 0.25]\nsplit_seed = 1\ntokens = \"chars\"\nmin_count = 2\n\
+                   max_tokens = 9\nmax_source_len = 9\nmax_target_len = 9\nunknown_rate = 0.5";
+        let config: DataConfig = toml::from_str(all).unwrap();
+        assert_eq!(keys(&config), DataConfig::TEXT_KEYS);
+        check_rejected(
+            "folder = \"f\"\nsplit_seed = 1",
+            &["split_seed has no effect with folder: remove split_seed or folder"],
+        );
+        check_rejected(
+            "folder = \"f\"\nfile = \"g\"",
+            &["folder has no effect with file: remove folder or file"],
+        );
+        check_rejected(
+            "file = \"f\"\nvocab_file = \"v\"\nmin_count = 2",
+            &["min_count has no effect with vocab_file: remove min_count, or remove vocab_file"],
+        );
+        check_rejected(
+            "file = \"f\"\nvocab_file = \"v\"\ntokens = \"bytes\"",
+            &[
+                "vocab_file has no effect with tokens = \"bytes\": remove vocab_file, or set tokens = \
+                 \"chars\"",
+            ],
+        );
+        for split in [
+            "[0.9, 0.1, 0.0]",
+            "[0.5, 0.2, 0.2]",
+            "[1.5, -0.4, -0.1]",
+            "[nan, 0.5, 0.5]",
+        ] {
+            let config: DataConfig =
+                toml::from_str(&format!("file = \"f\"\nsplit = {split}")).unwrap();
+            assert_eq!(keys(&config), ["split"], "{split}");
+        }
+        check_rejected(
+            "file = \"f\"\nunknown_rate = 1.5",
+            &["unknown_rate must lie in [0, 1], got 1.5"],
+        );
+        check_rejected(
+            all.replace("vocab_file = \"v\"\n", "file = \"f\"\n")
+                .as_str(),
+            &[],
         );
     }
 

@@ -16,7 +16,7 @@ use rand::Rng;
 use crate::order::Order;
 use crate::random::{Purpose, generator};
 use crate::report::Samples;
-use crate::splits::nonempty_lens;
+use crate::splits::{hash, nonempty_lens};
 use crate::symbols::Symbols;
 use crate::{
     BatchSource, Batching, DataConfig, Error, Example, PaddedBatch, Split, SplitReport, Task,
@@ -46,7 +46,7 @@ impl Synthetic {
     ///
     /// # Errors
     /// [`Error::Config`] if [`DataConfig::validate`] finds problems; [`Error::NotSynthetic`] if the
-    /// configuration describes a corpus.
+    /// configuration describes text.
     pub fn new(config: &DataConfig, seed: u64, batch_size: NonZeroUsize) -> Result<Self, Error> {
         Self::with_task(config, config.task(), seed, batch_size)
     }
@@ -64,7 +64,7 @@ impl Synthetic {
     ) -> Result<Self, Error> {
         if config.is_text() {
             return Err(Error::NotSynthetic {
-                folder: config.folder.clone(),
+                path: config.text_path().to_owned(),
             });
         }
         let vocabulary = config.check()?;
@@ -159,9 +159,9 @@ impl BatchSource for Synthetic {
             let n_samples = self.n_samples(split);
             let counted = n_samples.map_or(max, |n_samples| n_samples.min(max));
             Samples {
-                sources: (0..counted).map(move |index| self.source(split, index)),
+                hashes: (0..counted).map(move |index| hash(&self.source(split, index))),
                 n_samples,
-                n_unknown: 0,
+                text: None,
             }
         }))
     }

@@ -9,12 +9,13 @@ use std::num::NonZeroUsize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
-use s2s_model::NonFinite;
+use s2s_model::{NonFinite, OutputLimit};
 use s2s_runlog::EvalRecord;
-use s2s_train::{evaluate, reopen_data};
+use s2s_train::{References, evaluate, reopen_data, score_text};
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
+use crate::failure::Usage;
 use crate::machine::batch_size;
 use crate::ui::Ui;
 
@@ -30,7 +31,8 @@ Examples:
 ///
 /// Decoding is free-running: the model is fed its own output. Token accuracy is the share of
 /// reference tokens (EOS included) that are predicted correctly; exact match is the share of
-/// sequences that are correct as a whole.
+/// sequences that are correct as a whole. For text, a second table compares greedy outputs with their
+/// references: edit distance of tokens and characters as a share of the references, chrF and BLEU.
 ///
 /// With --lengths or --protocol, each length is evaluated separately, also beyond the training
 /// lengths, on sequences that no training set contains. Results go to lengths.json, lengths.csv and
@@ -59,6 +61,13 @@ pub(crate) struct Args {
     /// Accept a checkpoint with parameters that are not finite
     #[arg(long, conflicts_with = "which")]
     allow_nonfinite: bool,
+    /// Maximum number of output tokens of text, EOS included [default: from the lengths in training]
+    #[arg(long, value_name = "N", conflicts_with = "which")]
+    max_len: Option<NonZeroUsize>,
+    /// Count pairs with the same source as several references: an output is correct if it equals one of
+    /// them, and the closest one counts for error rates
+    #[arg(long, conflicts_with = "which")]
+    references: bool,
     #[command(flatten)]
     by_length: by_length::LengthsArgs,
 }
@@ -71,33 +80,78 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         dir,
         mut model,
         config,
+        mut codec,
         step,
         ..
     } = args.checkpoint.load_with(match args.allow_nonfinite {
         true => NonFinite::Accept,
         false => NonFinite::Reject,
     })?;
+    let is_text = config.data.is_text();
+    for (option, is_set) in [
+        ("--max-len", args.max_len.is_some()),
+        ("--references", args.references),
+    ] {
+        if is_set && !is_text {
+            return Err(Usage(format!("{option} applies to text only; remove it")).into());
+        }
+    }
+    if let Some(n_tokens) = args.max_len {
+        codec.limit = OutputLimit::fixed(n_tokens);
+    }
+    let references = match args.references {
+        true => References::OfEqualSources,
+        false => References::One,
+    };
     let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
     let data = reopen_data(&dir, &config)?
         .source
         .with_batch_size(batch_size);
-    let record = evaluate(&mut model, &*data, args.split)?.record(args.split, step);
+    let mut record = evaluate(&mut model, &*data, args.split, &codec)?.record(args.split, step);
+    if is_text {
+        record.text = Some(score_text(&model, &*data, args.split, &codec, references)?);
+    }
+    warn_truncated(&record, ui);
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
     } else {
-        ui.data(&table(&record).text())?;
+        ui.data(&table(&record))?;
     }
     Ok(0)
 }
 
-/// The metrics of a split as a table with one row.
-pub(crate) fn table(record: &EvalRecord) -> Table {
-    Table::new()
+/// Warns about outputs that were cut.
+pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
+    if let Some(text) = record.text.filter(|text| text.n_truncated > 0) {
+        ui.warning(&format!(
+            "{} of {} outputs were cut before their end and count as wrong; `s2s eval --max-len N` \
+             allows N tokens",
+            text.n_truncated, text.n_sources
+        ));
+    }
+}
+
+/// The metrics of a split as a table with one row, and a second one for text.
+pub(crate) fn table(record: &EvalRecord) -> String {
+    let table = Table::new()
         .column("split", [&record.split])
         .column("sequences", [record.n_sequences])
         .column("loss", [format!("{:.4}", record.loss)])
         .column("forced loss", [format!("{:.4}", record.forced_loss)])
         .column("token accuracy", [percent(record.token_accuracy)])
         .column("exact match", [percent(record.exact_match)])
-        .column("step", [record.step])
+        .column("step", [record.step]);
+    let Some(text) = &record.text else {
+        return table.text();
+    };
+    let of_text = Table::new()
+        .column("sources", [text.n_sources])
+        .column("correct", [percent(text.exact_match)])
+        .column("token errors", [percent(text.token_error_rate)])
+        .column("character errors", [percent(text.char_error_rate)])
+        .column("chrF", [format!("{:.1}", text.chrf)])
+        .column("BLEU", [format!("{:.1}", text.bleu)])
+        .column("unknown tokens", [percent(text.unknown_tokens)])
+        .column("cut", [text.n_truncated]);
+    format!("{}\n{}", table.text(), of_text.text())
 }

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use reverse_data::{Example, MAX_LEN, Token, Vocabulary, mark_source};
-use s2s_model::{Decoded, Greedy, MAX_REFERENCE_LEN, Source, Stop};
+use reverse_data::{Example, MAX_LEN, Token};
+use s2s_model::{Decoded, Greedy, MAX_REFERENCE_LEN, OutputLimit, Source, Stop};
 use s2s_train::attention_record;
 use s2s_viz::{Ink, terminal_heatmap};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Args;
 use super::lines::Line;
@@ -28,7 +28,12 @@ enum Record<'a> {
     Prediction {
         source: Words<'a>,
         prediction: Words<'a>,
+        /// The prediction as a line of text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
         log_prob: f64,
+        /// The probability of each output token, and of EOS if it was produced.
+        probabilities: Vec<f32>,
         stopped: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         weights: Option<&'a [Vec<f32>]>,
@@ -39,17 +44,12 @@ enum Record<'a> {
     },
 }
 
-/// Tokens as JSON: numbers for synthetic symbols, words for text.
-struct Words<'a>(&'a Vocabulary, &'a [Token]);
-
-impl Serialize for Words<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(vocabulary, tokens) = self;
-        match vocabulary.unknown() {
-            None => tokens.serialize(serializer),
-            Some(_) => serializer.collect_seq(tokens.iter().map(|token| vocabulary.text(*token))),
-        }
-    }
+/// Tokens as JSON: numbers for synthetic symbols, texts for text.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Words<'a> {
+    Numbers(&'a [Token]),
+    Texts(&'a [String]),
 }
 
 /// The output for some lines, in order.
@@ -64,6 +64,8 @@ pub(super) struct Outputs {
 pub(super) enum Part {
     Data(String),
     Message(String),
+    /// A message that is shown once, with the first line that it is about.
+    FirstMessage(String),
 }
 
 impl Outputs {
@@ -112,18 +114,16 @@ impl<'a> Predictor<'a> {
             .collect();
         let sources: Vec<&[Token]> = parsed
             .iter()
-            .filter_map(|(_, parsed)| Some(&parsed.as_ref().ok()?.0[..]))
+            .filter_map(|(_, parsed)| Some(&parsed.as_ref().ok()?.tokens[..]))
             .collect();
         let mut decoded = self.decode(&sources)?.into_iter();
         let mut outputs = Outputs::default();
         for (number, parsed) in &parsed {
             match parsed {
-                Ok((tokens, unknown)) => {
+                Ok(parsed) => {
                     let decoded = decoded.next().expect("each source is decoded");
-                    if !unknown.is_empty() {
-                        outputs.message(unknown_words(*number, unknown));
-                    }
-                    self.write(tokens, decoded, &mut outputs)?;
+                    self.warn(*number, parsed, &decoded, &mut outputs);
+                    self.write(parsed, decoded, &mut outputs)?;
                 }
                 Err(error) => self.report_invalid(*number, error, &mut outputs)?,
             }
@@ -133,12 +133,15 @@ impl<'a> Predictor<'a> {
 
     /// Parses the sequence of a line.
     fn parse(&self, line: Result<Vec<u8>, u64>) -> Result<Parsed, String> {
-        let (max, advice) = match (self.args.attention, self.loaded.model.is_fused()) {
-            (true, _) => (MAX_LEN_WITH_WEIGHTS, "remove --attention"),
+        let (max, advice) = match (self.args.with_weights(), self.loaded.model.is_fused()) {
+            (true, _) => (
+                MAX_LEN_WITH_WEIGHTS,
+                "remove --attention and --replace-unknown",
+            ),
             (false, true) => (MAX_LEN, "split the line"),
             (false, false) => (MAX_REFERENCE_LEN - 2, "split the line"), // without its markers
         };
-        parse(line, &self.loaded.vocabulary, max, advice)
+        parse(line, &self.loaded.codec.vocabulary, max, advice)
     }
 
     /// Decodes each source.
@@ -151,10 +154,10 @@ impl<'a> Predictor<'a> {
         for batch in batches(&lengths) {
             let inputs: Vec<Vec<Token>> = batch
                 .iter()
-                .map(|&i| self.model_input(sources[i]))
+                .map(|&i| self.loaded.codec.model_input(sources[i]))
                 .collect();
             let source = Source::new(&inputs, self.loaded.model.tokens())?;
-            let decoded = greedy.decode(&source, self.stop(), self.args.attention)?;
+            let decoded = greedy.decode(&source, self.stop(), self.args.with_weights())?;
             for (index, decoded) in batch.into_iter().zip(decoded) {
                 all[index] = decoded;
             }
@@ -170,36 +173,95 @@ impl<'a> Predictor<'a> {
                 n_markers: 2 * usize::from(data.source_markers),
                 growth: data.task().growth(),
             },
-            false => Stop::AtEos,
+            false => Stop::AtEos(match self.args.max_len {
+                Some(n_tokens) => OutputLimit::fixed(n_tokens),
+                None => self.loaded.codec.limit,
+            }),
         }
     }
 
-    /// A source as the model reads it.
-    fn model_input(&self, source: &[Token]) -> Vec<Token> {
-        match self.loaded.config.data.source_markers {
-            true => mark_source(source, &self.loaded.vocabulary),
-            false => source.to_vec(),
+    /// Warns about what makes an output less reliable than a metric suggests.
+    fn warn(&self, line: u64, parsed: &Parsed, decoded: &Decoded, outputs: &mut Outputs) {
+        let codec = &self.loaded.codec;
+        let unknown = parsed.unknown(&codec.vocabulary);
+        if !unknown.is_empty() {
+            outputs.message(unknown_words(line, &unknown));
+        }
+        let (len, longest) = (parsed.tokens.len(), codec.longest_source);
+        if let Some(longest) = longest.filter(|longest| len > *longest) {
+            outputs.parts.push(Part::FirstMessage(format!(
+                "warning: line {line} has {len} tokens; the longest source in training has {longest}"
+            )));
+        }
+        if !decoded.stopped && !self.args.oracle_length {
+            outputs.message(format!(
+                "warning: line {line}: the output was cut after {} tokens, before its end; \
+                 --max-len N allows N",
+                decoded.tokens.len()
+            ));
         }
     }
 
-    fn write(&self, source: &[Token], decoded: Decoded, outputs: &mut Outputs) -> Result<()> {
-        let vocabulary = &self.loaded.vocabulary;
+    /// The texts of the output. With --replace-unknown, `<unk>` becomes the text of the source token
+    /// that has the greatest attention weight.
+    fn texts(&self, parsed: &Parsed, decoded: &Decoded) -> Vec<String> {
+        let codec = &self.loaded.codec;
+        let n_before = usize::from(codec.source_markers);
+        let text = |(step, token): (usize, &Token)| {
+            let is_replaced =
+                self.args.replace_unknown && codec.vocabulary.unknown() == Some(*token);
+            let weights = decoded.weights.get(step).filter(|_| is_replaced);
+            let attended = weights.and_then(|weights| {
+                let of_source = weights[n_before..].iter().take(parsed.texts.len());
+                // The last of equal weights.
+                of_source
+                    .enumerate()
+                    .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            });
+            match attended {
+                Some((index, _)) => parsed.texts[index].clone(),
+                None => codec.vocabulary.text(*token),
+            }
+        };
+        decoded.tokens.iter().enumerate().map(text).collect()
+    }
+
+    fn write(&self, parsed: &Parsed, decoded: Decoded, outputs: &mut Outputs) -> Result<()> {
+        let vocabulary = &self.loaded.codec.vocabulary;
+        let texts = self.texts(parsed, &decoded);
+        let line = vocabulary.join(texts.iter().map(String::as_str));
         if self.args.json {
+            let (source, prediction, text) = match vocabulary.unknown() {
+                None => (
+                    Words::Numbers(&parsed.tokens),
+                    Words::Numbers(&decoded.tokens),
+                    None,
+                ),
+                Some(_) => (
+                    Words::Texts(&parsed.texts),
+                    Words::Texts(&texts),
+                    Some(line),
+                ),
+            };
             let record = Record::Prediction {
-                source: Words(vocabulary, source),
-                prediction: Words(vocabulary, &decoded.tokens),
+                source,
+                prediction,
+                text,
                 log_prob: decoded.log_prob(),
+                probabilities: decoded
+                    .log_probs
+                    .iter()
+                    .map(|log_prob| log_prob.exp())
+                    .collect(),
                 stopped: decoded.stopped,
                 weights: self.args.attention.then_some(&decoded.weights),
             };
             outputs.data(&serde_json::to_string(&record)?);
             return Ok(());
         }
-        let text = |token: &Token| vocabulary.text(*token);
-        let words: Vec<String> = decoded.tokens.iter().map(text).collect();
-        outputs.data(&words.join(" "));
+        outputs.data(&line);
         if self.args.attention {
-            outputs.message(self.draw(source, decoded));
+            outputs.message(self.draw(&parsed.tokens, decoded));
         }
         Ok(())
     }
@@ -228,8 +290,7 @@ impl<'a> Predictor<'a> {
                 false => data.task().target(source),
             },
         };
-        let (vocabulary, markers) = (&self.loaded.vocabulary, data.source_markers);
-        let record = attention_record(decoded, &example, vocabulary, markers, self.loaded.step);
+        let record = attention_record(decoded, &example, &self.loaded.codec, self.loaded.step);
         let ink = if console::colors_enabled_stderr() {
             Ink::Color
         } else {
@@ -243,7 +304,7 @@ impl<'a> Predictor<'a> {
 }
 
 /// The warning about words that are not in the vocabulary.
-fn unknown_words(line: u64, words: &[String]) -> String {
+fn unknown_words(line: u64, words: &[&str]) -> String {
     const MAX_SHOWN: usize = 10;
     let shown: Vec<String> = words
         .iter()

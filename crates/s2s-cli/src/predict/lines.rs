@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use reverse_data::strip_line_end;
+
 /// Size of the read buffer: thousands of short lines.
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -59,6 +61,7 @@ impl<R: Read> Lines<R> {
             let n_skipped = self.input.skip_until(b'\n')? as u64;
             return Ok(Some((self.number, Err(limit + n_skipped))));
         }
+        let line = strip_line_end(&line, self.number == 1).to_vec();
         Ok(Some((self.number, Ok(line))))
     }
 }
@@ -122,6 +125,14 @@ mod tests {
     #[test]
     fn empty_lines_count_and_the_last_line_needs_no_newline() {
         check(&["\n\n7"], &[&[(1, Ok("")), (2, Ok(""))], &[(3, Ok("7"))]]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_carriage_returns_are_not_part_of_a_line() {
+        check(
+            &["\u{feff}1\r\n\r\n2"],
+            &[&[(1, Ok("1")), (2, Ok(""))], &[(3, Ok("2"))]],
+        );
     }
 
     #[test]

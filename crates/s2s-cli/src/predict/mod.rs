@@ -17,7 +17,7 @@ use std::thread;
 
 use anyhow::Context;
 use clap::ValueHint;
-use reverse_data::{MAX_LEN, Vocabulary};
+use reverse_data::{MAX_LEN, Tokenization, Vocabulary};
 use s2s_runlog::open_stream;
 
 use self::answer::{Outputs, Part, Predictor};
@@ -32,7 +32,8 @@ const EXAMPLES: &str = "\
 Examples:
   s2s predict runs/default-seed0 3 1 4 1 5
   s2s predict runs/default-seed0 --attention 3,1,4,1,5
-  s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl";
+  s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl
+  s2s predict runs/dates-seed0 'March 3, 2024'";
 
 /// Maximum bytes per token of a line.
 const TOKEN_BYTES: u64 = 16;
@@ -49,8 +50,8 @@ const AHEAD: usize = 4;
 /// Run a trained model on your input
 ///
 /// Reads one sequence from the arguments, or one per line from a file or standard input. Tokens are
-/// separated by spaces or commas (by spaces only for a model of text, where unknown words become
-/// `<unk>`). Prints one line per sequence, in order and as soon as possible, decoding many lines at
+/// separated by spaces or commas; a model of text reads lines of text, in which unknown tokens become
+/// `<unk>`. Prints one line per sequence, in order and as soon as possible, decoding many lines at
 /// once on all threads. For an invalid line, prints an empty line (with --json, a line with the
 /// error) and a message; the exit code is then 1.
 #[derive(clap::Args)]
@@ -67,7 +68,8 @@ pub(crate) struct Args {
     /// Maximum number of sequences per batch
     #[arg(long, value_name = "N", default_value = "64", value_parser = batch_size())]
     batch_size: NonZeroUsize,
-    /// Print JSON lines: source, prediction, log_prob, and whether decoding stopped at EOS
+    /// Print JSON lines: source, prediction, log_prob, the probability of each token, and whether
+    /// decoding stopped at EOS
     #[arg(long)]
     json: bool,
     /// Draw the attention weights on standard error; with --json, add them to the output, a row per
@@ -77,12 +79,33 @@ pub(crate) struct Args {
     /// Stop at the correct output length instead of at EOS
     #[arg(long)]
     oracle_length: bool,
+    /// Maximum number of output tokens, EOS included [default: from the lengths in training]
+    #[arg(long, value_name = "N", conflicts_with = "oracle_length")]
+    max_len: Option<NonZeroUsize>,
+    /// Replace each `<unk>` in the output by the source word with the greatest attention weight
+    #[arg(long)]
+    replace_unknown: bool,
+}
+
+impl Args {
+    /// Whether decoding returns attention weights.
+    fn with_weights(&self) -> bool {
+        self.attention || self.replace_unknown
+    }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut loaded = args.checkpoint.load()?;
-    if args.attention && !loaded.model.has_attention() {
-        let what = "this model has no attention; remove --attention";
+    for (option, is_set) in [
+        ("--attention", args.attention),
+        ("--replace-unknown", args.replace_unknown),
+    ] {
+        if is_set && !loaded.model.has_attention() {
+            return Err(Usage(format!("this model has no attention; remove {option}")).into());
+        }
+    }
+    if args.replace_unknown && loaded.codec.vocabulary.unknown().is_none() {
+        let what = "symbols that are numbers are never unknown; remove --replace-unknown";
         return Err(Usage(what.to_owned()).into());
     }
     if args.oracle_length && loaded.config.data.is_text() {
@@ -96,12 +119,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         None => "standard input".to_owned(),
     };
     let reading = || format!("cannot read {name}");
-    let input = open(args, &loaded.vocabulary, ui)?;
+    let input = open(args, &loaded.codec.vocabulary, ui)?;
     let batches = read(input, args, ahead)?;
 
     let predictor = Predictor::new(&loaded, args, ui)?;
     let work = |lines: io::Result<Vec<Line>>| predictor.predict(lines.with_context(reading)?);
-    let mut has_invalid = false;
+    let (mut has_invalid, mut has_first) = (false, false);
     in_order(&batches, ahead, work, |outputs: anyhow::Result<Outputs>| {
         let outputs = outputs?;
         has_invalid |= outputs.has_invalid;
@@ -109,6 +132,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             Part::Data(text) => ui.data(text),
             Part::Message(text) => {
                 ui.message(text);
+                Ok(())
+            }
+            Part::FirstMessage(text) => {
+                if !std::mem::replace(&mut has_first, true) {
+                    ui.message(text);
+                }
                 Ok(())
             }
         })
@@ -125,13 +154,15 @@ fn open(args: &Args, vocabulary: &Vocabulary, ui: &Ui) -> s2s_runlog::Result<Box
         return Ok(Box::new(open_stream(path)?));
     }
     if io::stdin().is_terminal() {
-        let what = match vocabulary.unknown() {
-            None => format!("symbols from 1 to {}", vocabulary.n_symbols()),
-            Some(_) => "words".to_owned(),
+        let what = match vocabulary.tokenization() {
+            None => format!(
+                "symbols from 1 to {}, separated by spaces",
+                vocabulary.n_symbols()
+            ),
+            Some(Tokenization::Words) => "words, separated by spaces".to_owned(),
+            Some(Tokenization::Chars | Tokenization::Bytes) => "lines of text".to_owned(),
         };
-        ui.message(format!(
-            "type {what}, separated by spaces; press Ctrl-D to end"
-        ));
+        ui.message(format!("type {what}; press Ctrl-D to end"));
     }
     Ok(Box::new(io::stdin()))
 }
@@ -147,7 +178,7 @@ fn read(
     ahead: usize,
 ) -> io::Result<Receiver<io::Result<Vec<Line>>>> {
     let max_lines = args.batch_size.get();
-    let max_bytes = match args.attention {
+    let max_bytes = match args.with_weights() {
         true => MAX_BATCH_BYTES_WITH_WEIGHTS,
         false => MAX_BATCH_BYTES,
     };

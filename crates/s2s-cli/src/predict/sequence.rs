@@ -5,8 +5,22 @@ use reverse_data::{Token, Vocabulary};
 /// Maximum length of an error message, which may quote the input.
 const MAX_MESSAGE: usize = 200;
 
-/// The sequence of a line, and its words that are not in the vocabulary.
-pub(super) type Parsed = (Vec<Token>, Vec<String>);
+/// The sequence of a line.
+pub(super) struct Parsed {
+    /// The texts of the tokens, as given.
+    pub(super) texts: Vec<String>,
+    /// The tokens.
+    pub(super) tokens: Vec<Token>,
+}
+
+impl Parsed {
+    /// The texts that are not in the vocabulary.
+    pub(super) fn unknown(&self, vocabulary: &Vocabulary) -> Vec<&str> {
+        let pairs = self.texts.iter().zip(&self.tokens);
+        let unknown = pairs.filter(|(_, token)| vocabulary.unknown() == Some(**token));
+        unknown.map(|(text, _)| text.as_str()).collect()
+    }
+}
 
 /// Parses the sequence of a line. If it has more than `max` tokens, the error contains `advice`.
 pub(super) fn parse(
@@ -19,15 +33,10 @@ pub(super) fn parse(
         |len: String| format!("too long: {len}, but the limit is {max} tokens; {advice}");
     let line = line.map_err(|n_bytes| too_long(format!("{n_bytes} bytes")))?;
     let text = str::from_utf8(&line).map_err(|_| "not valid UTF-8")?;
-    // In text, a comma may be a word.
-    let is_number = vocabulary.unknown().is_none();
-    let words: Vec<&str> = text
-        .split(|c: char| is_number && c == ',' || c.is_whitespace())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let tokens: Vec<Token> = words
+    let texts = vocabulary.split(text);
+    let tokens: Vec<Token> = texts
         .iter()
-        .map(|word| vocabulary.parse(word))
+        .map(|text| vocabulary.parse(text))
         .collect::<Result<_, _>>()
         .map_err(|error| {
             error
@@ -39,13 +48,9 @@ pub(super) fn parse(
     match tokens.len() {
         0 => Err("no tokens".to_owned()),
         len if len > max => Err(too_long(format!("{len} tokens"))),
-        _ => {
-            let pairs = words.into_iter().zip(&tokens);
-            let unknown = pairs
-                .filter(|(_, token)| vocabulary.unknown() == Some(**token))
-                .map(|(word, _)| word.to_owned())
-                .collect();
-            Ok((tokens, unknown))
-        }
+        _ => Ok(Parsed {
+            texts: texts.into_iter().map(str::to_owned).collect(),
+            tokens,
+        }),
     }
 }

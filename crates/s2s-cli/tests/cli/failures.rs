@@ -10,9 +10,8 @@ use std::thread;
 use s2s_runlog::{RunDir, write_checkpoint};
 use tempfile::TempDir;
 
-use crate::{
-    TINY, TRAINED_ON_TEXT, command, copy, copy_of_trained, home_of_trained, stderr, succeeds,
-};
+use crate::text::TRAINED_ON_TEXT;
+use crate::{TINY, command, copy, copy_of_trained, home_of_trained, stderr, succeeds};
 
 /// A row: name, preparation, command, exit code, and three parts of the message: what failed, why,
 /// and the hint.

@@ -148,7 +148,7 @@ fn reference(
 /// A bias on the logits `[V]` that excludes EOS, if the output length is fixed.
 fn forbid_eos(stop: Stop, eos: u32, vocab_size: usize, device: &Device) -> Result<Option<Tensor>> {
     match stop {
-        Stop::AtEos => Ok(None),
+        Stop::AtEos(_) => Ok(None),
         Stop::AtSourceLength { .. } => {
             let mut bias = vec![0.0_f32; vocab_size];
             bias[eos as usize] = -1e30;

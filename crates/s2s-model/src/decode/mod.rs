@@ -1,5 +1,6 @@
 //! Decoding: the model generates an output for a source.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 mod greedy;
@@ -9,9 +10,8 @@ pub use greedy::{Greedy, greedy};
 /// When decoding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// At EOS, or at a limit tied to the length of each row's own source:
-    /// [`Stop::limit`] tokens.
-    AtEos,
+    /// At EOS, or at the limit for the length of the row's own source.
+    AtEos(OutputLimit),
     /// After exactly `growth` times as many tokens as the row's source has, markers not counted. EOS is
     /// excluded.
     AtSourceLength {
@@ -28,10 +28,70 @@ impl Stop {
     /// It depends on the row alone, so that other rows of a batch cannot change the output.
     pub fn limit(self, source_len: usize) -> usize {
         match self {
-            Self::AtEos => 2 * source_len + 10,
+            Self::AtEos(limit) => limit.tokens(source_len),
             Self::AtSourceLength { n_markers, growth } => {
                 growth * source_len.saturating_sub(n_markers)
             }
+        }
+    }
+}
+
+impl Default for Stop {
+    /// At EOS, with the default limit.
+    fn default() -> Self {
+        Self::AtEos(OutputLimit::default())
+    }
+}
+
+/// Maximum number of output tokens, EOS included: `max(least, ⌈growth · S⌉) + slack` for a source of S
+/// tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimit {
+    least: usize,
+    growth: (usize, NonZeroUsize), // as a fraction
+    slack: usize,
+}
+
+/// Tokens beyond the longest output that is expected, so that outputs that run over are seen to.
+const SLACK: usize = 10;
+
+impl OutputLimit {
+    /// The same number of tokens for every source.
+    pub const fn fixed(n_tokens: NonZeroUsize) -> Self {
+        Self {
+            least: n_tokens.get(),
+            growth: (0, NonZeroUsize::MIN),
+            slack: 0,
+        }
+    }
+
+    /// The limit for a model that was trained on sources and targets of at most these lengths: the
+    /// longest target, in proportion if the source is longer than any in training, plus 10.
+    pub fn of_training(longest_source: NonZeroUsize, longest_target: usize) -> Self {
+        Self {
+            least: longest_target,
+            growth: (longest_target, longest_source),
+            slack: SLACK,
+        }
+    }
+
+    /// Maximum number of tokens for a source of `source_len` tokens.
+    pub fn tokens(self, source_len: usize) -> usize {
+        let (numerator, denominator) = self.growth;
+        let scaled = numerator
+            .saturating_mul(source_len)
+            .div_ceil(denominator.get());
+        self.least.max(scaled).saturating_add(self.slack)
+    }
+}
+
+impl Default for OutputLimit {
+    /// Twice the source, plus 10.
+    fn default() -> Self {
+        Self {
+            least: 0,
+            growth: (2, NonZeroUsize::MIN),
+            slack: SLACK,
         }
     }
 }
@@ -69,5 +129,24 @@ impl Decoded {
     /// Log-probability of the whole output in nats.
     pub fn log_prob(&self) -> f64 {
         self.log_probs.iter().map(|p| f64::from(*p)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_limit_follows_the_training_data() {
+        let size = |n| NonZeroUsize::new(n).unwrap();
+        let limit = |limit: OutputLimit| [1, 3, 4, 6].map(|len| limit.tokens(len));
+        assert_eq!(limit(OutputLimit::default()), [12, 16, 18, 22]);
+        assert_eq!(
+            limit(OutputLimit::of_training(size(4), 9)),
+            [19, 19, 19, 24]
+        );
+        assert_eq!(limit(OutputLimit::fixed(size(5))), [5; 4]);
+        let huge = OutputLimit::of_training(size(1), usize::MAX);
+        assert_eq!(huge.tokens(usize::MAX), usize::MAX);
     }
 }

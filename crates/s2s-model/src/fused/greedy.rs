@@ -63,7 +63,7 @@ impl<C: Cell> Fused<C> {
 fn most_likely(logits: &[f32], stop: Stop, eos: u32) -> (u32, f32) {
     let mut without_eos = Vec::new();
     let logits = match stop {
-        Stop::AtEos => logits,
+        Stop::AtEos(_) => logits,
         Stop::AtSourceLength { .. } => {
             without_eos.extend_from_slice(logits);
             without_eos[eos as usize] = f32::NEG_INFINITY;

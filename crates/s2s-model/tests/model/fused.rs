@@ -256,7 +256,7 @@ fn companions_change_no_bit(model: &Seq2Seq) -> Result<()> {
         let source = Source::new(rows, TOKENS)?;
         greedy.decode(&source, stop, true)
     };
-    for stop in [Stop::AtEos, FIXED_LENGTH] {
+    for stop in [Stop::default(), FIXED_LENGTH] {
         let together = decoded(&rows, stop)?;
         for (row, together) in rows.iter().zip(&together) {
             // Tokens, log-probabilities and weights, every bit of them.
@@ -279,7 +279,7 @@ fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
     let packed = Greedy::new(&model)?;
     let decode = |mut greedy: Greedy<'_>| -> Result<Vec<Decoded>> {
         let source = Source::new(&rows, TOKENS)?;
-        greedy.decode(&source, Stop::AtEos, true)
+        greedy.decode(&source, Stop::default(), true)
     };
     let alone = decode(packed.clone())?;
     std::thread::scope(|scope| {
@@ -301,7 +301,7 @@ fn fused_decoding_says_what_the_reference_says() -> Result<()> {
 
 fn decoding_says_what_the_reference_says(text: &str) -> Result<()> {
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
-    for stop in [Stop::AtEos, FIXED_LENGTH] {
+    for stop in [Stop::default(), FIXED_LENGTH] {
         let said = |kernels| -> Result<Vec<Decoded>> {
             let source = Source::new(&rows, TOKENS)?;
             greedy(&model(text, kernels)?, &source, stop, true)

@@ -118,7 +118,7 @@ fn loss_and_gradients_are_finite_at_extreme_logits() -> Result<()> {
         for gradient in gradients {
             assert!(largest(&gradient)?.is_finite(), "{config:?}");
         }
-        for decoded in decode(&model, batch.source(), Stop::AtEos)? {
+        for decoded in decode(&model, batch.source(), Stop::default())? {
             assert!(decoded.log_prob().is_finite(), "{config:?}");
         }
     }
@@ -225,7 +225,7 @@ fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
     turned.reverse();
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
-        for stop in [Stop::AtEos, FIXED_LENGTH] {
+        for stop in [Stop::default(), FIXED_LENGTH] {
             let together = decode(&model, &source(&sources)?, stop)?;
             let mut reversed = decode(&model, &source(&turned)?, stop)?;
             reversed.reverse();
@@ -450,7 +450,7 @@ fn coins_of_another_shape_are_refused() -> Result<()> {
 fn greedy_has_the_log_probs_of_a_forced_pass_over_what_it_said() -> Result<()> {
     for config in architectures(HIDDEN) {
         let mut model = decisive(&config, 0)?;
-        let said = decode(&model, &source(&sources())?, Stop::AtEos)?;
+        let said = decode(&model, &source(&sources())?, Stop::default())?;
         let targets: Vec<Vec<u32>> = said.iter().map(|row| row.tokens.clone()).collect();
         let batch = Batch::new(&sources(), &targets, TOKENS)?;
         let logits = logits(&mut model, &batch)?;
@@ -489,7 +489,7 @@ fn greedy_says_as_much_as_it_is_told_and_no_end() -> Result<()> {
                 assert!(!decoded.stopped, "{config:?}");
             }
         }
-        for decoded in decode(&model, &source, Stop::AtEos)? {
+        for decoded in decode(&model, &source, Stop::default())? {
             assert!(decoded.stopped && decoded.tokens.is_empty(), "{config:?}");
         }
     }
@@ -501,9 +501,9 @@ fn greedy_stops_each_row_at_its_own_limit() -> Result<()> {
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
         favor(&model, TOKENS.eos, -100.0)?;
-        let rows = decode(&model, &source(&sources())?, Stop::AtEos)?;
+        let rows = decode(&model, &source(&sources())?, Stop::default())?;
         for (decoded, source) in rows.iter().zip(sources()) {
-            let limit = Stop::AtEos.limit(source.len());
+            let limit = Stop::default().limit(source.len());
             assert_eq!(decoded.tokens.len(), limit, "{config:?}");
             assert!(!decoded.stopped, "{config:?}");
             for weights in &decoded.weights {
@@ -553,14 +553,22 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
     let source = source(&sources())?;
     for config in architectures(HIDDEN) {
         let (from, to) = (decisive(&config, 0)?, fresh(&config, 1)?);
-        let expected = decode(&from, &source, Stop::AtEos)?;
-        assert_ne!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
+        let expected = decode(&from, &source, Stop::default())?;
+        assert_ne!(
+            decode(&to, &source, Stop::default())?,
+            expected,
+            "{config:?}"
+        );
         load_weights(
             to.params(),
             &save_weights(from.params())?,
             NonFinite::Reject,
         )?;
-        assert_eq!(decode(&to, &source, Stop::AtEos)?, expected, "{config:?}");
+        assert_eq!(
+            decode(&to, &source, Stop::default())?,
+            expected,
+            "{config:?}"
+        );
     }
     Ok(())
 }
@@ -741,7 +749,7 @@ fn a_graph_needs_no_more_stack_than_is_said() -> Result<()> {
             let batch = Batch::new(&sequence, &sequence, TOKENS)?;
             model.gradients(&batch, &Forcing::Never, &Noise::new(0, 1))?;
             let source = Source::new(&sequence, TOKENS)?;
-            greedy(&model, &source, Stop::AtEos, false)?;
+            greedy(&model, &source, Stop::default(), false)?;
             Ok(())
         };
         let thread = std::thread::Builder::new().stack_size(REFERENCE_STACK_BYTES / SHARE);

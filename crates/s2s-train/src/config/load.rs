@@ -59,9 +59,12 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
     }
     // The remaining keys are individually valid, so rules across keys can be checked even if other
     // keys were rejected.
-    let config = merged
+    let mut config = merged
         .try_into::<ExperimentConfig>()
         .map_err(|error| ConfigError::of(&error))?;
+    if !config.data.is_text() {
+        config.resolve(None, None); // the size of text is not known yet
+    }
     let has_rejected = !problems.is_empty();
     problems.extend(cross_check(&config, &layers));
     if !has_rejected && problems.is_empty() {

@@ -1,5 +1,6 @@
 //! The configuration of an experiment. Together with the binary it determines the result.
 
+mod auto;
 mod load;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -8,6 +9,7 @@ use reverse_data::DataConfig;
 use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConfig};
 use serde::{Deserialize, Serialize};
 
+pub use auto::Auto;
 pub use load::{ConfigError, ConfigProblem, Origin, load_config};
 
 /// A whole configuration file.
@@ -29,7 +31,8 @@ pub struct ExperimentConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Passes over the training set; 0 means that only `max_steps` ends the run.
-    pub epochs: u64,
+    /// [`resolve`](ExperimentConfig::resolve) replaces `"auto"`.
+    pub epochs: Auto,
     /// Maximum number of optimizer steps; 0 means that only `epochs` ends the run.
     pub max_steps: u64,
     /// Sequences per training step.
@@ -47,7 +50,8 @@ pub struct TrainConfig {
     /// Decoupled weight decay; 0 turns it off.
     pub weight_decay: NonNegative,
     /// Steps between evaluations; 0 evaluates after each epoch.
-    pub eval_every: u64,
+    /// [`resolve`](ExperimentConfig::resolve) replaces `"auto"`.
+    pub eval_every: Auto,
     /// Evaluations without a better validation loss after which the run stops; 0 turns early
     /// stopping off.
     pub patience: u64,
@@ -61,7 +65,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         let size = |n| NonZeroUsize::new(n).expect("a literal above zero");
         Self {
-            epochs: 3,
+            epochs: Auto::Auto,
             max_steps: 0,
             batch_size: size(64),
             eval_batch_size: size(250),
@@ -70,7 +74,7 @@ impl Default for TrainConfig {
             schedule: ScheduleConfig::default(),
             clip_norm: NonNegative(1.0),
             weight_decay: NonNegative(0.0),
-            eval_every: 125,
+            eval_every: Auto::Auto,
             patience: 0,
             target_exact_match: Share(0.0),
             teacher_forcing: TeacherForcingConfig::default(),
@@ -167,6 +171,13 @@ pub enum ForcingSchedule {
     InverseSigmoid,
 }
 
+/// Minimum length of a run on text: with fewer steps, small sets of pairs are not learned.
+const MIN_TEXT_STEPS: u64 = 2000;
+const MIN_TEXT_EPOCHS: u64 = 5;
+
+/// Steps between evaluations, at least.
+const DEFAULT_EVAL_EVERY: u64 = 125;
+
 /// Maximum width; larger values are most likely typing errors and would exhaust memory.
 const MAX_WIDTH: usize = 1 << 14;
 
@@ -181,21 +192,26 @@ const MAX_PARAMETERS: usize = 1 << 28;
 const MAX_ACTIVATIONS: usize = 1 << 30;
 
 impl ExperimentConfig {
-    /// The configuration as TOML with every key, except the keys of `[data]` that have no effect
-    /// with a corpus.
+    /// The configuration as TOML with every key, except the keys of `[data]` that have no effect.
     ///
     /// # Errors
     /// If a number is too large for TOML, which is impossible for a loaded configuration.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         let failed = |error: toml::ser::Error| ConfigError::of(&error);
-        if !self.data.is_text() {
-            return toml::to_string(self).map_err(failed);
+        let text = toml::to_string(self).map_err(failed)?;
+        // A key that has no effect has its default, which takes one line.
+        let mut kept = String::new();
+        let mut table = "";
+        for line in text.split_inclusive('\n') {
+            if line.starts_with('[') {
+                table = line.trim_end();
+            }
+            let key = line.split(" = ").next().unwrap_or(line);
+            if table != "[data]" || self.data.is_resolved(key) {
+                kept.push_str(line);
+            }
         }
-        let mut table = toml::Table::try_from(self).map_err(failed)?;
-        if let Some(toml::Value::Table(data)) = table.get_mut("data") {
-            data.retain(|key, _| !DataConfig::SYNTHETIC_KEYS.contains(&key));
-        }
-        toml::to_string(&table).map_err(failed)
+        Ok(kept)
     }
 
     /// Checks the memory limits for a vocabulary of `n_tokens` tokens and sequences of up to
@@ -214,10 +230,36 @@ impl ExperimentConfig {
         }
     }
 
+    /// Replaces `"auto"` by numbers. Synthetic data have 3 epochs and an evaluation every 125 steps. For
+    /// text with these numbers of pairs, the epochs are at least 5 and as many as 2,000 steps need, and
+    /// evaluations take about a tenth of the time.
+    pub fn resolve(&mut self, n_train: Option<u64>, n_val: Option<u64>) {
+        let is_text = self.data.is_text();
+        let train = &mut self.train;
+        let batch_size = train.batch_size.get() as u64;
+        let steps_per_epoch = n_train.unwrap_or(0).div_ceil(batch_size).max(1);
+        let epochs = match (is_text, train.max_steps) {
+            (false, _) => 3,
+            (true, 0) => MIN_TEXT_STEPS
+                .div_ceil(steps_per_epoch)
+                .max(MIN_TEXT_EPOCHS),
+            (true, _) => 0, // the number of steps is given
+        };
+        // Evaluating a pair takes about two thirds of the time of training on it.
+        let pairs_per_eval = n_val.unwrap_or(0).saturating_mul(7);
+        let eval_every = match is_text {
+            false => DEFAULT_EVAL_EVERY,
+            true => pairs_per_eval.div_ceil(batch_size).max(DEFAULT_EVAL_EVERY),
+        };
+        train.epochs = train.epochs.or(epochs);
+        train.eval_every = train.eval_every.or(eval_every);
+    }
+
     /// Optimizer steps of the whole run, given the steps per epoch (`None` for endless samples).
+    /// `"auto"` must have been resolved.
     pub fn total_steps(&self, steps_per_epoch: Option<u64>) -> u64 {
         let by_epochs = match (steps_per_epoch, self.train.epochs) {
-            (Some(steps), epochs) if epochs > 0 => steps.saturating_mul(epochs),
+            (Some(steps), Auto::Value(epochs)) if epochs > 0 => steps.saturating_mul(epochs),
             _ => u64::MAX,
         };
         let by_steps = match self.train.max_steps {
@@ -227,12 +269,12 @@ impl ExperimentConfig {
         by_epochs.min(by_steps)
     }
 
-    /// Steps between evaluations, given the steps per epoch.
+    /// Steps between evaluations, given the steps per epoch. `"auto"` must have been resolved.
     pub fn eval_every(&self, steps_per_epoch: Option<u64>) -> u64 {
         match (self.train.eval_every, steps_per_epoch) {
-            (0, Some(steps)) => steps,
-            (0, None) => u64::MAX,
-            (every, _) => every,
+            (Auto::Value(0), Some(steps)) => steps,
+            (Auto::Value(0) | Auto::Auto, _) => u64::MAX,
+            (Auto::Value(every), _) => every,
         }
     }
 
@@ -294,10 +336,10 @@ impl ExperimentConfig {
         let decoder = model.decoder.get();
         let (fewer_tokens, shorter) = match self.data.is_text() {
             true => (
-                "limit the vocabulary with data.vocab_file",
-                "remove the longest lines of the corpus",
+                "set data.max_tokens",
+                "remove the longest lines of the text (data.max_source_len drops training pairs)",
             ),
-            false => ("data.vocab", "lower data.max_len"),
+            false => ("lower data.vocab", "lower data.max_len"),
         };
         let AttentionSizes {
             units,
@@ -318,7 +360,7 @@ impl ExperimentConfig {
                 format!(
                     "the model has about {n_parameters} parameters; the limit is {MAX_PARAMETERS}"
                 ),
-                Some(format!("lower the widths in [model] or {fewer_tokens}")),
+                Some(format!("lower the widths in [model], or {fewer_tokens}")),
             ));
         }
         // Two more for EOS in the target or the markers in the source.
@@ -362,8 +404,8 @@ impl TrainConfig {
         let mut report = |key: &str, message: String, help: &str| {
             problems.push((format!("train.{key}"), message, Some(help.to_owned())));
         };
-        let is_endless = data.train_samples == 0;
-        if self.max_steps == 0 && (is_endless || self.epochs == 0) {
+        let is_endless = data.train_samples == 0 && !data.is_text();
+        if self.max_steps == 0 && (is_endless || self.epochs == Auto::Value(0)) {
             let why = if is_endless {
                 "endless samples have no epochs"
             } else {
@@ -375,7 +417,7 @@ impl TrainConfig {
                 "set max_steps, for example 1000",
             );
         }
-        if self.eval_every == 0 && is_endless {
+        if self.eval_every == Auto::Value(0) && is_endless {
             report(
                 "eval_every",
                 "eval_every is 0, but endless samples have no epochs".to_owned(),

@@ -157,11 +157,12 @@ fn logits_of_a_split_do_not_depend_on_the_batch_size() -> Result<()> {
         trainer.step()?;
     }
     let mut tallies = Vec::new();
+    let codec = trainer.codec().clone();
     for size in [1, 5, 12] {
         let size = std::num::NonZeroUsize::new(size).expect("a size");
         let data = trainer.eval_data().with_batch_size(size);
         let split = reverse_data::Split::Val;
-        let result = s2s_train::evaluate(trainer.model_mut(), &*data, split)?;
+        let result = s2s_train::evaluate(trainer.model_mut(), &*data, split, &codec)?;
         tallies.push((result.free.n_right, result.free.n_exact, result.free.loss()));
     }
     for tally in &tallies[1..] {
@@ -259,7 +260,7 @@ fn the_test_split_is_evaluated_with_the_best_checkpoint() -> Result<()> {
     let data = data.with_batch_size(config.train.eval_batch_size);
     let tested = |name| -> Result<_> {
         let mut trained = load_model(&dir, name, NonFinite::Reject, 1, &Device::Cpu)?;
-        let result = evaluate(&mut trained.model, &*data, Split::Test)?;
+        let result = evaluate(&mut trained.model, &*data, Split::Test, &trained.codec)?;
         Ok(Some(result.record(Split::Test, trained.step)))
     };
     assert_eq!(record.test, tested(CheckpointName::Best)?);
@@ -304,7 +305,7 @@ fn an_observer_can_finish_a_run_or_interrupt_it() -> Result<()> {
 #[test]
 fn a_configuration_from_code_is_checked_like_one_from_a_file() {
     let mut config = tiny(&[]);
-    (config.train.epochs, config.train.max_steps) = (0, 0);
+    (config.train.epochs, config.train.max_steps) = (0.into(), 0);
     for error in [
         Trainer::new(config.clone(), 1, &Device::Cpu).err(),
         open_data(&config).err(),

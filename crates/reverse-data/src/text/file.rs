@@ -1,0 +1,109 @@
+//! Files of text and their lines. Training text, vocabularies and input for prediction are read with
+//! the same rules: UTF-8, with or without a byte order mark; lines end with LF or CR LF.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, LineProblem, Split};
+
+/// Maximum number of lines of a file.
+pub const MAX_LINES: usize = 10_000_000;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Paths of the source file and the target file of a split in a corpus folder.
+pub fn corpus_paths(folder: &Path, split: Split) -> [PathBuf; 2] {
+    let stem = match split {
+        Split::Train => "train",
+        Split::Val => "dev",
+        Split::Test => "test",
+    };
+    ["src", "trg"].map(|side| folder.join(format!("{stem}.{side}")))
+}
+
+/// Path and content of a file.
+#[derive(Clone, Debug)]
+pub struct TextFile {
+    /// Its path, for error messages.
+    pub path: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// A line without its CR, and without the byte order mark if it is the first.
+pub fn strip_line_end(line: &[u8], is_first: bool) -> &[u8] {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) if is_first => rest,
+        _ => line,
+    }
+}
+
+impl TextFile {
+    /// The content without the byte order mark.
+    pub(super) fn content(&self) -> &[u8] {
+        let bytes = &self.bytes[..];
+        bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+    }
+
+    /// The number and the text of every line.
+    pub(super) fn lines(&self) -> Result<impl Iterator<Item = Result<(u64, &str), Error>>, Error> {
+        let bytes = self.content();
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let n_lines = match self.bytes.len() {
+            0 => 0,
+            _ => 1 + bytes.iter().filter(|byte| **byte == b'\n').count(),
+        };
+        self.check_n_lines(n_lines)?;
+        let lines = (1..).zip(bytes.split(|byte| *byte == b'\n'));
+        Ok(lines.map(|(number, line)| {
+            let line = strip_line_end(line, false);
+            Ok((number, self.utf8(number, line)?))
+        }))
+    }
+
+    pub(super) fn check_n_lines(&self, n_lines: usize) -> Result<(), Error> {
+        match n_lines {
+            1..=MAX_LINES => Ok(()),
+            _ => Err(Error::NumberOfLines {
+                path: self.path.clone(),
+                n_lines,
+            }),
+        }
+    }
+
+    /// Text of a line.
+    pub(super) fn utf8<'a>(&self, line: u64, bytes: &'a [u8]) -> Result<&'a str, Error> {
+        str::from_utf8(bytes).map_err(|error| {
+            let byte = error.valid_up_to() + 1;
+            self.error(line, LineProblem::NotUtf8 { byte })
+        })
+    }
+
+    pub(super) fn error(&self, line: u64, problem: LineProblem) -> Error {
+        Error::Line {
+            path: self.path.clone(),
+            line,
+            problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_no_end_and_no_mark() {
+        let file = TextFile {
+            path: "f".into(),
+            bytes: "\u{feff}a b\r\n\r\n\u{feff}c\n".into(),
+        };
+        let lines: Vec<_> = file.lines().unwrap().map(Result::unwrap).collect();
+        assert_eq!(lines, [(1, "a b"), (2, ""), (3, "\u{feff}c")]);
+        assert_eq!(strip_line_end("\u{feff}a\r".as_bytes(), true), b"a");
+        assert_eq!(
+            strip_line_end("\u{feff}a".as_bytes(), false),
+            "\u{feff}a".as_bytes()
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! Text: pairs of source and target lines, from parallel files or from one table.
+//!
+//! ```text
+//! data.folder   train.src train.trg   line i of the source belongs to line i of the target
+//!               dev.src   dev.trg
+//!               test.src  test.trg
+//! data.file     pairs.tsv             one pair per line, split by the hash of the source
+//! ```
+//!
+//! Source and target share one vocabulary. It consists of the tokens of the training split, sorted by
+//! descending frequency and then by bytes, or of the lines of a vocabulary file. All other tokens are
+//! read as `<unk>`.
+//!
+//! The lines are stored as text and tokenized when a sample is read: a million pairs take little more
+//! memory than their files. Files are passed as bytes; this module does no I/O.
+
+mod corpus;
+mod counts;
+mod file;
+mod pairs;
+mod table;
+mod tokenization;
+
+pub use corpus::Corpus;
+pub use counts::TokenCounts;
+pub use file::{MAX_LINES, TextFile, corpus_paths, strip_line_end};
+pub use pairs::Pairs;
+pub use tokenization::Tokenization;

@@ -1,0 +1,351 @@
+//! A table of pairs in one file, and its division into splits.
+
+use csv::{ByteRecord, ReaderBuilder};
+
+use super::{Pairs, TextFile, Tokenization};
+use crate::random::mix;
+use crate::{DataConfig, Error, LineProblem, Split};
+
+/// The columns of source and target.
+#[derive(Clone, Copy, Debug)]
+struct Columns([usize; 2]);
+
+/// The format of a table, chosen by the extension of its file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// Fields separated by tabs, without quoting: a field is the text between two tabs.
+    Tsv,
+    /// RFC 4180: fields separated by commas, quoted where necessary. The first row is the header.
+    Csv,
+}
+
+impl Pairs {
+    /// Divides the pairs of a table into train, val and test by the hash of their source, so that equal
+    /// sources never fall in two splits.
+    ///
+    /// # Errors
+    /// If the table has no rows or too many, lacks a column, or has a field that [`Pairs::parallel`]
+    /// would reject as a line; or if a split is empty.
+    pub fn split_table(file: &TextFile, config: &DataConfig) -> Result<[Self; 3], Error> {
+        let mut splits: [Self; 3] = Default::default();
+        let mut n_rows = 0;
+        read_rows(file, config, |line, pair| {
+            n_rows += 1;
+            let split = split_of(pair[0], config);
+            splits[split as usize].push(file, line, pair, config.tokens)
+        })?;
+        file.check_n_lines(n_rows)?;
+        for split in Split::ALL {
+            if splits[split as usize].is_empty() {
+                let path = file.path.clone();
+                return Err(Error::EmptySplit {
+                    path,
+                    split,
+                    n_rows,
+                });
+            }
+        }
+        Ok(splits)
+    }
+
+    /// All pairs of a table.
+    ///
+    /// # Errors
+    /// Those of [`split_table`](Self::split_table), except for empty splits.
+    pub fn table(file: &TextFile, config: &DataConfig) -> Result<Self, Error> {
+        let mut pairs = Self::default();
+        read_rows(file, config, |line, pair| {
+            pairs.push(file, line, pair, config.tokens)
+        })?;
+        file.check_n_lines(pairs.len())?;
+        Ok(pairs)
+    }
+}
+
+/// The split of a pair. Tokens are hashed, not bytes: white space between words does not count.
+fn split_of(source: &str, config: &DataConfig) -> Split {
+    let hash = hash_tokens(source, config.tokens, config.split_seed);
+    let position = (hash >> 11) as f64 / (1u64 << 53) as f64;
+    let [train, val, _] = config.split;
+    match position {
+        p if p < train => Split::Train,
+        p if p < train + val => Split::Val,
+        _ => Split::Test,
+    }
+}
+
+/// A 64-bit hash of the tokens of a line, equal on every machine.
+pub(super) fn hash_tokens(line: &str, tokenization: Tokenization, seed: u64) -> u64 {
+    let mut state = mix(seed ^ 0x9e37_79b9_7f4a_7c15);
+    for token in tokenization.tokens(line) {
+        for chunk in token.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            state = mix(state ^ u64::from_le_bytes(word));
+        }
+        state = mix(state.wrapping_add(token.len() as u64));
+    }
+    state
+}
+
+/// Calls `push` with the line number and the two fields of each row.
+fn read_rows(
+    file: &TextFile,
+    config: &DataConfig,
+    mut push: impl FnMut(u64, [&str; 2]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match format(file) {
+        Format::Tsv => {
+            let names = [&config.source_column, &config.target_column];
+            let has_header = names.iter().any(|name| !name.is_empty());
+            let mut columns = None;
+            for line in file.lines()? {
+                let (number, text) = line?;
+                let fields = || text.split('\t');
+                match columns {
+                    None if has_header => columns = Some(Columns::named(file, config, fields())?),
+                    _ => {
+                        let columns = *columns.get_or_insert(Columns([0, 1]));
+                        push(number, columns.pick(file, number, "tabs", fields())?)?;
+                    }
+                }
+            }
+        }
+        Format::Csv => {
+            let mut reader = ReaderBuilder::new()
+                .has_headers(false)
+                .flexible(true)
+                .from_reader(file.content());
+            let (mut record, mut columns) = (ByteRecord::new(), None);
+            let failed = |error: csv::Error| {
+                let line = error.position().map_or(0, csv::Position::line);
+                let message = error.to_string();
+                file.error(line, LineProblem::NotCsv { message })
+            };
+            while reader.read_byte_record(&mut record).map_err(failed)? {
+                let number = record.position().map_or(0, csv::Position::line);
+                let fields = record.iter().map(|field| file.utf8(number, field));
+                let fields: Vec<&str> = fields.collect::<Result<_, _>>()?;
+                match columns {
+                    None => columns = Some(Columns::named(file, config, fields.into_iter())?),
+                    Some(columns) => {
+                        push(
+                            number,
+                            columns.pick(file, number, "commas", fields.into_iter())?,
+                        )?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// CSV if the name ends with `.csv` or `.csv.gz`, else TSV.
+fn format(file: &TextFile) -> Format {
+    let name = file.path.to_string_lossy().to_lowercase();
+    match name.strip_suffix(".gz").unwrap_or(&name).ends_with(".csv") {
+        true => Format::Csv,
+        false => Format::Tsv,
+    }
+}
+
+impl Columns {
+    /// The configured columns of a header; without a name, the first and the second column.
+    fn named<'a>(
+        file: &TextFile,
+        config: &DataConfig,
+        header: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, Error> {
+        let header: Vec<&str> = header.map(str::trim).collect();
+        let find = |name: &str, default: usize| match name {
+            "" => Ok(default),
+            name => header
+                .iter()
+                .position(|column| *column == name)
+                .ok_or_else(|| Error::NoColumn {
+                    path: file.path.clone(),
+                    name: name.to_owned(),
+                    header: header.iter().map(|column| (*column).to_owned()).collect(),
+                }),
+        };
+        let columns = [
+            find(&config.source_column, 0)?,
+            find(&config.target_column, 1)?,
+        ];
+        Ok(Self(columns))
+    }
+
+    /// The two fields of a row.
+    fn pick<'a>(
+        self,
+        file: &TextFile,
+        line: u64,
+        separators: &'static str,
+        fields: impl Iterator<Item = &'a str>,
+    ) -> Result<[&'a str; 2], Error> {
+        let (mut picked, mut n_fields) = ([None; 2], 0);
+        for field in fields {
+            for (slot, column) in picked.iter_mut().zip(self.0) {
+                if n_fields == column {
+                    *slot = Some(field);
+                }
+            }
+            n_fields += 1;
+        }
+        match picked {
+            [Some(source), Some(target)] => Ok([source, target]),
+            _ => {
+                let expected = 1 + self.0[0].max(self.0[1]);
+                let problem = LineProblem::Columns {
+                    expected,
+                    n_fields,
+                    separators,
+                };
+                Err(file.error(line, problem))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn table(path: &str, text: &str, config: &DataConfig) -> Result<Vec<[String; 2]>, String> {
+        let file = TextFile {
+            path: path.into(),
+            bytes: text.into(),
+        };
+        let pairs = Pairs::table(&file, config).map_err(|error| error.to_string())?;
+        let columns = pairs.sources.iter().zip(pairs.targets.iter());
+        Ok(columns
+            .map(|(source, target)| [source.to_owned(), target.to_owned()])
+            .collect())
+    }
+
+    fn named(source: &str, target: &str) -> DataConfig {
+        DataConfig {
+            source_column: source.to_owned(),
+            target_column: target.to_owned(),
+            ..DataConfig::default()
+        }
+    }
+
+    #[test]
+    fn tabs_separate_fields_and_quotes_are_text() {
+        let config = DataConfig::default();
+        assert_eq!(
+            table("p.tsv", "\u{feff}a b\t\"c\"\r\n\"\td\tignored\n", &config).unwrap(),
+            [["a b", "\"c\""], ["\"", "d"]]
+        );
+        assert_eq!(
+            table("p.tsv", "in\tid\tout\nx\t1\ty\n", &named("in", "out")).unwrap(),
+            [["x", "y"]]
+        );
+        assert_eq!(
+            table("p.tsv", "a\tb\nc\n", &config).unwrap_err(),
+            "p.tsv, line 2: expected at least 2 fields separated by tabs, found 1"
+        );
+        assert_eq!(
+            table("p.tsv", "a\tb\nc\t\n", &config).unwrap_err(),
+            "p.tsv, line 2: the line is empty"
+        );
+    }
+
+    #[test]
+    fn csv_has_a_header_and_quoted_fields() {
+        let text = "id,to,from\n1,\"y, z\",\"x \"\"q\"\"\"\n";
+        assert_eq!(
+            table("p.CSV.gz", text, &named("from", "to")).unwrap(),
+            [["x \"q\"", "y, z"]]
+        );
+        assert_eq!(
+            table("p.csv", text, &named("", "")).unwrap(),
+            [["1", "y, z"]]
+        );
+        assert_eq!(
+            table("p.csv", text, &named("form", "to")).unwrap_err(),
+            "p.csv: no column \"form\" in the header; its columns are \"id\", \"to\", \"from\""
+        );
+        assert_eq!(
+            table("p.csv", "a,b\n", &named("", "")).unwrap_err(),
+            "p.csv has 0 lines, expected 1 to 10000000"
+        );
+    }
+
+    #[test]
+    fn equal_sources_share_a_split_and_shares_are_as_configured() {
+        let rows: String = (0..4000)
+            .map(|i| format!("w{}  x\tt{i}\n", i / 2))
+            .collect();
+        let file = TextFile {
+            path: "p.tsv".into(),
+            bytes: rows.into(),
+        };
+        let split = |seed| {
+            let config = DataConfig {
+                split: [0.5, 0.25, 0.25],
+                split_seed: seed,
+                ..DataConfig::default()
+            };
+            Pairs::split_table(&file, &config).unwrap()
+        };
+        let splits = split(0);
+        let sources = splits.each_ref().map(|pairs| {
+            pairs
+                .sources
+                .iter()
+                .map(str::to_owned)
+                .collect::<HashSet<String>>()
+        });
+        assert!(sources[0].is_disjoint(&sources[1]) && sources[0].is_disjoint(&sources[2]));
+        assert!(sources[1].is_disjoint(&sources[2]));
+        for (set, share) in sources.iter().zip([0.5, 0.25, 0.25]) {
+            // Four standard deviations of 2,000 draws.
+            assert!(
+                (set.len() as f64 / 2000.0 - share).abs() < 0.045,
+                "{}",
+                set.len()
+            );
+        }
+        let other = split(1);
+        assert_ne!(other[0].len(), splits[0].len());
+    }
+
+    #[test]
+    fn white_space_between_words_does_not_change_the_split() {
+        let hash = |text, tokens| hash_tokens(text, tokens, 7);
+        assert_eq!(
+            hash("a b", Tokenization::Words),
+            hash(" a\t b ", Tokenization::Words)
+        );
+        assert_ne!(
+            hash("a b", Tokenization::Words),
+            hash("ab", Tokenization::Words)
+        );
+        assert_ne!(
+            hash("a b", Tokenization::Chars),
+            hash("a  b", Tokenization::Chars)
+        );
+        // Golden: a change moves pairs between splits.
+        assert_eq!(hash("a b", Tokenization::Words), 16_430_845_591_197_691_014);
+    }
+
+    #[test]
+    fn an_empty_split_is_an_error() {
+        let file = TextFile {
+            path: "p.tsv".into(),
+            bytes: "a\tb\n".into(),
+        };
+        let error = Pairs::split_table(&file, &DataConfig::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("p.tsv: none of its 1 pairs falls in the"),
+            "{error}"
+        );
+    }
+}

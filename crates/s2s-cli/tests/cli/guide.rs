@@ -1,0 +1,67 @@
+//! The commands of docs/guide.md that a reader is told to run.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::{copy, stderr, stdout};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// What precedes a block of commands.
+const RUN: &str = "<!-- run -->\n```sh\n";
+
+/// Runs each command of the marked blocks in a folder with the repository's scripts and
+/// configurations, and returns the commands with their output.
+fn run_marked_blocks(page: &str) -> Vec<(String, String)> {
+    let home = TempDir::new().unwrap();
+    for folder in ["scripts", "configs"] {
+        copy(&Path::new(ROOT).join(folder), &home.path().join(folder));
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_s2s")).parent().unwrap();
+    let path = env::join_paths(
+        [program.to_owned()]
+            .into_iter()
+            .chain(env::split_paths(&env::var_os("PATH").unwrap())),
+    );
+    let path = path.unwrap();
+    let text = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+    let blocks = text
+        .split(RUN)
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let commands = blocks.flat_map(str::lines);
+    let run = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", line])
+            .current_dir(home.path())
+            .env("PATH", &path);
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{line}\n{}", stderr(&output));
+        (line.to_owned(), stdout(&output).to_owned())
+    };
+    commands.map(run).collect()
+}
+
+#[test]
+fn the_chapter_about_text_leads_to_a_model_that_reads_dates() {
+    let outputs = run_marked_blocks("docs/guide.md");
+    let of = |part: &str| {
+        let found = outputs.iter().find(|(line, _)| line.contains(part));
+        found
+            .unwrap_or_else(|| panic!("no command with {part:?}"))
+            .1
+            .as_str()
+    };
+    assert!(
+        of("s2s train").contains("reached its target"),
+        "{}",
+        of("s2s train")
+    );
+    assert_eq!(of("March 3, 2024\""), "2024-03-03\n");
+    assert!(of("s2s eval").contains("character errors"));
+}

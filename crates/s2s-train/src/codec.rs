@@ -1,0 +1,61 @@
+//! How sequences enter a model, and when its output ends.
+
+use std::num::NonZeroUsize;
+
+use reverse_data::{Vocabulary, mark_source};
+use s2s_model::{OutputLimit, Stop};
+use s2s_runlog::CorpusRecord;
+
+use crate::{Data, ExperimentConfig};
+
+/// The vocabulary of a model, the form of its input, and the maximum length of its output.
+#[derive(Clone, Debug)]
+pub struct Codec {
+    /// The vocabulary of sources and targets.
+    pub vocabulary: Vocabulary,
+    /// Whether a source has BOS in front and EOS at the end.
+    pub source_markers: bool,
+    /// The maximum length of an output.
+    pub limit: OutputLimit,
+    /// Number of tokens of the longest source in training; `None` for synthetic data.
+    pub longest_source: Option<usize>,
+}
+
+impl Codec {
+    /// The codec of a configuration and its data.
+    pub fn new(config: &ExperimentConfig, data: &Data) -> Self {
+        let vocabulary = data.source.vocabulary().clone();
+        Self::of_record(config, vocabulary, data.corpus.as_ref())
+    }
+
+    /// The codec of a configuration, a vocabulary, and the record of text.
+    pub(crate) fn of_record(
+        config: &ExperimentConfig,
+        vocabulary: Vocabulary,
+        corpus: Option<&CorpusRecord>,
+    ) -> Self {
+        let limit = corpus.and_then(|corpus| {
+            let [source, target] = corpus.longest;
+            Some(OutputLimit::of_training(NonZeroUsize::new(source)?, target))
+        });
+        Self {
+            vocabulary,
+            source_markers: config.data.source_markers,
+            limit: limit.unwrap_or_default(),
+            longest_source: corpus.map(|corpus| corpus.longest[0]),
+        }
+    }
+
+    /// The source as the model reads it.
+    pub fn model_input(&self, source: &[u32]) -> Vec<u32> {
+        match self.source_markers {
+            true => mark_source(source, &self.vocabulary),
+            false => source.to_vec(),
+        }
+    }
+
+    /// Decoding ends at EOS or at the maximum length.
+    pub fn stop(&self) -> Stop {
+        Stop::AtEos(self.limit)
+    }
+}

@@ -1,0 +1,211 @@
+//! Metrics of text: outputs compared with one or more references.
+
+mod bleu;
+mod chrf;
+
+use s2s_runlog::TextScores;
+use strsim::generic_levenshtein;
+
+use bleu::Bleu;
+use chrf::Chrf;
+
+/// An output and its references, as texts of tokens and as lines.
+pub(crate) struct Scored<'a> {
+    /// The output's tokens.
+    pub(crate) output: &'a [u32],
+    /// The output as a line.
+    pub(crate) line: &'a str,
+    /// Whether the output ended by itself.
+    pub(crate) stopped: bool,
+    /// The tokens of each reference, at least one.
+    pub(crate) references: &'a [Vec<u32>],
+    /// The references as lines.
+    pub(crate) lines: &'a [String],
+}
+
+/// Sums over outputs, from which the scores follow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TextTally {
+    n_sources: u64,
+    n_exact: u64,
+    n_truncated: u64,
+    n_tokens: u64,
+    n_unknown: u64,
+    tokens: Edits,
+    chars: Edits,
+    bleu: Bleu,
+    chrf: Chrf,
+}
+
+/// Edit operations, and the length of the references that they lead to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Edits {
+    distance: u64,
+    n_reference: u64,
+}
+
+impl Edits {
+    /// Adds the distance to the closest reference, relative to its length.
+    fn add<T: PartialEq>(&mut self, output: Vec<T>, references: impl Iterator<Item = Vec<T>>) {
+        let distances = references.map(|reference| Edits {
+            distance: generic_levenshtein(&output, &reference) as u64,
+            n_reference: reference.len() as u64,
+        });
+        if let Some(closest) = distances.min_by(|a, b| a.rate().total_cmp(&b.rate())) {
+            self.distance += closest.distance;
+            self.n_reference += closest.n_reference;
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        self.distance as f64 / self.n_reference.max(1) as f64
+    }
+}
+
+impl TextTally {
+    /// Adds an output. Reference tokens that equal `unknown` are never correct.
+    pub(crate) fn add(&mut self, scored: &Scored<'_>, unknown: Option<u32>) {
+        /// A reference token that no output token equals.
+        const NEVER: u32 = u32::MAX;
+        let is_unknown = |token: u32| unknown == Some(token);
+        let references = || {
+            scored.references.iter().map(|reference| -> Vec<u32> {
+                let tokens = reference.iter().copied();
+                tokens
+                    .map(|token| if is_unknown(token) { NEVER } else { token })
+                    .collect()
+            })
+        };
+        self.n_sources += 1;
+        let is_exact = scored.stopped && references().any(|reference| reference == scored.output);
+        self.n_exact += u64::from(is_exact);
+        self.n_truncated += u64::from(!scored.stopped);
+        for reference in scored.references {
+            self.n_tokens += reference.len() as u64;
+            self.n_unknown += reference.iter().filter(|token| is_unknown(**token)).count() as u64;
+        }
+        self.tokens.add(scored.output.to_vec(), references());
+        let chars = |line: &str| -> Vec<char> { line.chars().collect() };
+        let lines = scored.lines.iter();
+        self.chars
+            .add(chars(scored.line), lines.map(|line| chars(line)));
+        self.bleu.add(scored.line, scored.lines);
+        self.chrf.add(scored.line, scored.lines);
+    }
+
+    pub(crate) fn scores(&self) -> TextScores {
+        TextScores {
+            unknown_tokens: self.n_unknown as f64 / self.n_tokens.max(1) as f64,
+            n_truncated: self.n_truncated,
+            exact_match: self.n_exact as f64 / self.n_sources.max(1) as f64,
+            n_sources: self.n_sources,
+            token_error_rate: self.tokens.rate(),
+            char_error_rate: self.chars.rate(),
+            bleu: self.bleu.score(),
+            chrf: self.chrf.score(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tokens of a sequence, and its line.
+    type Sequence<'a> = (&'a [u32], &'a str);
+
+    /// The scores of outputs: sequence, whether it stopped, references.
+    fn scores(cases: &[(Sequence<'_>, bool, &[Sequence<'_>])]) -> TextScores {
+        let mut tally = TextTally::default();
+        for ((output, line), stopped, references) in cases {
+            let (tokens, lines): (Vec<Vec<u32>>, Vec<String>) = references
+                .iter()
+                .map(|(tokens, line)| (tokens.to_vec(), (*line).to_owned()))
+                .unzip();
+            let scored = Scored {
+                output,
+                line,
+                stopped: *stopped,
+                references: &tokens,
+                lines: &lines,
+            };
+            tally.add(&scored, Some(1));
+        }
+        tally.scores()
+    }
+
+    #[test]
+    fn an_output_is_compared_with_its_closest_reference() {
+        let long: Sequence<'_> = (&[2, 2, 2, 2], "b b b b");
+        let scores = scores(&[
+            ((&[2, 3], "b c"), true, &[long, (&[2, 3], "b c")]),
+            (
+                (&[2], "b"),
+                true,
+                &[(&[2, 3], "b c"), (&[4, 3, 3], "d c c")],
+            ),
+        ]);
+        assert_eq!((scores.n_sources, scores.exact_match), (2, 0.5));
+        assert_eq!(scores.token_error_rate, 1.0 / 4.0);
+        assert_eq!(scores.char_error_rate, 2.0 / 6.0);
+    }
+
+    #[test]
+    fn bleu_and_chrf_equal_those_of_sacrebleu() {
+        let cases = [
+            (
+                "the cat sat on the mat",
+                ["the cat is on the mat", "a cat sat on the mat today"],
+            ),
+            ("2024-03-03", ["2024-03-03", "2024-03-04"]),
+            (
+                "a quick brown fox, jumps.",
+                ["the quick brown fox jumps.", "a quick fox, jumps over."],
+            ),
+            ("", ["not empty", "none"]),
+            ("x y z w v", ["x y z w v", "x y"]),
+            ("naïve café 漢字", ["naive café 漢字 !", "naïve cafe"]),
+        ];
+        #[track_caller]
+        fn check(cases: &[(&str, &[&str])], bleu: f64, chrf: f64) {
+            let (mut of_bleu, mut of_chrf) = (Bleu::default(), Chrf::default());
+            for (output, references) in cases {
+                let references: Vec<String> =
+                    references.iter().map(|line| (*line).to_owned()).collect();
+                of_bleu.add(output, &references);
+                of_chrf.add(output, &references);
+            }
+            // Both sum a few logarithms or quotients of doubles in another order.
+            assert!((of_bleu.score() - bleu).abs() < 1e-9, "{}", of_bleu.score());
+            assert!((of_chrf.score() - chrf).abs() < 1e-9, "{}", of_chrf.score());
+        }
+        // Recorded from sacreBLEU 2.6.0.
+        let all: Vec<_> = cases
+            .iter()
+            .map(|(line, lines)| (*line, &lines[..]))
+            .collect();
+        check(&all, 77.305_517_569_394_55, 70.530_534_885_474_42);
+        let first: Vec<_> = cases
+            .iter()
+            .map(|(line, lines)| (*line, &lines[..1]))
+            .collect();
+        check(&first, 53.312_909_464_625_6, 67.157_849_818_019_03);
+        check(&[("a b", &["a b"])], 0.0, 100.0);
+        check(
+            &[("a b c d e", &["a x c y e"])],
+            14.058_533_129_758_727,
+            12.0,
+        );
+    }
+
+    #[test]
+    fn unknown_tokens_are_errors_and_truncated_outputs_are_not_exact() {
+        let scores = scores(&[
+            ((&[1, 2], "<unk> b"), true, &[(&[1, 2], "x b")]),
+            ((&[2], "b"), false, &[(&[2], "b")]),
+        ]);
+        assert_eq!((scores.exact_match, scores.n_truncated), (0.0, 1));
+        assert_eq!(scores.unknown_tokens, 1.0 / 3.0);
+        assert_eq!(scores.token_error_rate, 1.0 / 3.0);
+    }
+}
