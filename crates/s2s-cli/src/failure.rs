@@ -11,10 +11,10 @@ use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 use reverse_data::Error as DataError;
-use s2s_runlog::{Error as RunLogError, RunDir};
+use s2s_runlog::{Error as RunLogError, RunDir, Whereabouts, exists};
 use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
 
-use crate::shell::{program, quote};
+use crate::shell::{command_line, program, quote};
 use crate::ui::Ui;
 
 const OTHER: u8 = 1;
@@ -192,6 +192,7 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
             (CHECKPOINT, hint.to_owned())
         }
         RunLogError::Busy { .. } => return (BUSY, None),
+        RunLogError::Lost { path, now } => return (OTHER, lost_hint(path, now)),
         RunLogError::Write { .. } => {
             let hint = "free disk space or fix the permissions, then `s2s resume` continues the run \
                         from its last checkpoint";
@@ -225,6 +226,33 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
         _ => return (OTHER, None),
     };
     (code, Some(hint))
+}
+
+/// Hint if a run folder was deleted or moved: how to continue, as far as that is possible.
+fn lost_hint(path: &Path, now: &Whereabouts) -> Option<String> {
+    let continues = |path: &Path| {
+        let last = path.join("checkpoints/last");
+        let from = match exists(&last) {
+            Ok(true) => format!("its last checkpoint, {}", quote(&last)),
+            _ => "its start, since it has no checkpoint yet".to_owned(),
+        };
+        format!(
+            "`{} resume {}` continues it from {from}",
+            program(),
+            quote(path)
+        )
+    };
+    match now {
+        Whereabouts::MovedTo(path) => Some(continues(path)),
+        Whereabouts::Deleted if RunDir::open(path).is_ok() => Some(continues(path)),
+        Whereabouts::Deleted if std::env::args_os().any(|word| word == "train") => Some(format!(
+            "its checkpoints are gone too; `{}` starts again",
+            command_line()
+        )),
+        Whereabouts::Deleted | Whereabouts::Unknown => {
+            Some("the run folder from a backup, or a new run".to_owned())
+        }
+    }
 }
 
 /// Hint for invalid data.

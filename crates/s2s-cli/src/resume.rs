@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use s2s_runlog::{RunDir, RunRecord, read_json};
-use s2s_train::Run;
+use s2s_train::{Run, check_unchanged};
 
 use crate::machine::MachineArgs;
 use crate::ui::Ui;
@@ -30,6 +30,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
     if let Some(record) = finished(&dir) {
+        check_unchanged(&dir)?;
         // The process may have been killed before all plots were drawn.
         if let Err(error) = picture::draw(&dir) {
             ui.message(format!("warning: plots are missing: {error:#}"));

@@ -7,6 +7,8 @@
 mod failures;
 #[path = "cli/fuzzed.rs"]
 mod fuzzed;
+#[path = "cli/lifecycle.rs"]
+mod lifecycle;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,9 +1,9 @@
 //! The names of a run's files, and the locks that protect them.
 
-use crate::atomic::{create_dirs, replace_file, writing};
+use crate::atomic::{create_dir, create_dirs, replace_file, writing};
 use crate::fs::File;
 use crate::write::encode_pretty;
-use crate::{CorpusRecord, Environment, Error, Result, fs};
+use crate::{CorpusRecord, Environment, Error, Result, Whereabouts, fs};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,37 @@ pub enum CheckpointName {
 /// process ends, whichever comes first.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File, // the operating system releases the lock when the file is closed
+    folder: PathBuf,
+    path: PathBuf,
+    file: File, // the operating system releases the lock when the file is closed
+}
+
+impl RunLock {
+    /// Checks that the folder at the run's path is still the one that was locked. Call it before each
+    /// write: a run must not write into a folder that took the place of its own.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the folder or its lock file was deleted, moved or replaced;
+    /// [`Error::Lock`] if the system does not say.
+    pub fn check(&self) -> Result<()> {
+        let failed = |source| Error::Lock {
+            path: self.path.clone(),
+            source,
+        };
+        if fs::is_at(&self.file, &self.path).map_err(failed)? {
+            return Ok(());
+        }
+        let path = self.folder.clone();
+        if fs::is_deleted(&self.file).map_err(failed)? {
+            return Err(Error::Lost {
+                path,
+                now: Whereabouts::Deleted,
+            });
+        }
+        let now = fs::path_of(&self.file).and_then(|path| Some(path.parent()?.to_owned()));
+        let now = now.map_or(Whereabouts::Unknown, Whereabouts::MovedTo);
+        Err(Error::Lost { path, now })
+    }
 }
 
 impl RunDir {
@@ -94,7 +124,7 @@ impl RunDir {
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match fs::kind_at(&path).map_err(reading(&path))? {
-            None => create_dirs(&path)?,
+            None => {}
             Some(_) if fs::is_dir(&path) => {
                 let names = fs::names(&path).map_err(reading(&path))?;
                 let is_locked = names.iter().any(|name| name == LOCK);
@@ -110,6 +140,7 @@ impl RunDir {
             }
             Some(_) => return Err(Error::Exists { path }),
         }
+        create_dirs(&path)?; // makes a folder durable that a killed process created
         Ok(Self { path })
     }
 
@@ -171,14 +202,18 @@ impl RunDir {
     /// `run.lock` only tells other processes who holds it.
     ///
     /// # Errors
-    /// [`Error::Busy`], with the holder's process number, if another process holds the lock.
+    /// [`Error::Busy`], with the holder's process number, if another process holds the lock;
+    /// [`Error::Lost`] if the folder is removed meanwhile.
     pub fn lock(&self) -> Result<RunLock> {
         let file = self.claim()?;
         // Durable before any other file: it marks the files of this folder as a run's.
         fs::overwrite(&file, format!("{}\n", std::process::id()).as_bytes())
             .and_then(|()| fs::sync_dir(&self.path))
             .map_err(writing(&self.path.join(LOCK)))?;
-        Ok(RunLock { _file: file })
+        let (folder, path) = (self.path.clone(), self.path.join(LOCK));
+        let lock = RunLock { folder, path, file };
+        lock.check()?; // it may have been replaced before it was locked
+        Ok(lock)
     }
 
     /// Claims `plots/`; waits while another process holds it.
@@ -189,11 +224,11 @@ impl RunDir {
     /// # Errors
     /// If the folder cannot be written.
     pub fn lock_plots(&self) -> Result<RunLock> {
-        create_dirs(&self.plots())?;
-        let path = self.plots().join(".lock");
+        create_dir(&self.plots())?;
+        let (folder, path) = (self.path.clone(), self.plots().join(".lock"));
         let file = open_lock(&path)?;
         match fs::lock(&file) {
-            Ok(()) => Ok(RunLock { _file: file }),
+            Ok(()) => Ok(RunLock { folder, path, file }),
             Err(source) => Err(Error::Lock { path, source }),
         }
     }

@@ -46,7 +46,7 @@ mod record;
 mod write;
 
 pub use draft::Draft;
-pub use error::{Damage, Error, Result};
+pub use error::{Damage, Error, Result, Whereabouts};
 pub use interval::wilson;
 pub use layout::{CheckpointName, RunDir, RunLock, RunStart};
 pub use lengths::{
@@ -62,8 +62,8 @@ pub use record::{
     RunRecord, RunStatus, TimingRecord,
 };
 pub use write::{
-    GrowingFile, JsonLines, open_log, settle_checkpoint, write_checkpoint, write_csv, write_file,
-    write_json,
+    GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,
+    write_csv, write_file, write_json,
 };
 
 /// Maximum size of all files of one checkpoint together: 16 GiB.

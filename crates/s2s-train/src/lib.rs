@@ -63,7 +63,7 @@ pub use metrics::Tally;
 pub use model::Model;
 pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
 pub use optim::{Adam, global_norm};
-pub use run::{Run, Runtime, Trained, load_model, load_model_with};
+pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};

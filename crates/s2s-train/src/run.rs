@@ -13,7 +13,7 @@ use s2s_runlog::{
 };
 
 use crate::data::recorded_vocabulary;
-use crate::observer::{Log, train_in_background};
+use crate::observer::{Guarded, Log, train_in_background};
 use crate::{
     Error, Evaluation, ExperimentConfig, Model, Observer, Render, Result, RunWriter, StopReason,
     Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
@@ -41,7 +41,7 @@ pub struct Runtime {
 #[derive(Debug)]
 pub struct Run<M = Seq2Seq> {
     dir: RunDir,
-    _lock: RunLock,
+    lock: RunLock,
     trainer: Trainer<M>,
     rejected: Vec<String>,
 }
@@ -100,7 +100,7 @@ impl<M: Model + Send> Run<M> {
         })?;
         Ok(Self {
             dir,
-            _lock: lock,
+            lock,
             trainer,
             rejected: Vec::new(),
         })
@@ -133,7 +133,7 @@ impl<M: Model + Send> Run<M> {
         }
         Ok(Self {
             dir,
-            _lock: lock,
+            lock,
             trainer,
             rejected,
         })
@@ -167,8 +167,21 @@ impl<M: Model + Send> Run<M> {
     ///
     /// # Errors
     /// If training fails, a checkpoint, `metrics.jsonl` or `run.json` cannot be written, or the
-    /// training thread cannot be started. If training diverged, `run.json` has that status.
+    /// training thread cannot be started. If training diverged, `run.json` has that status. If the
+    /// run folder was deleted, moved or replaced, [`s2s_runlog::Error::Lost`], whatever failed first.
     pub fn train(
+        &mut self,
+        observers: &mut [&mut dyn Observer],
+        render: Render,
+    ) -> Result<RunRecord> {
+        let result = self.train_to_end(observers, render);
+        if result.is_err() {
+            self.lock.check()?;
+        }
+        result
+    }
+
+    fn train_to_end(
         &mut self,
         observers: &mut [&mut dyn Observer],
         render: Render,
@@ -178,8 +191,12 @@ impl<M: Model + Send> Run<M> {
         record.degraded = self.earlier_failures();
         let config = self.trainer.config().to_toml()?;
         let mut writer = RunWriter::open(self.dir.clone(), record, &config, render)?;
+        let mut guarded = Guarded {
+            lock: &self.lock,
+            writer: &mut writer,
+        };
         let trainer = &mut self.trainer;
-        let reason = train_in_background(&mut writer, |records| {
+        let reason = train_in_background(&mut guarded, |records| {
             let mut all: Vec<&mut dyn Observer> = vec![records];
             for observer in observers.iter_mut() {
                 all.push(*observer);
@@ -195,9 +212,11 @@ impl<M: Model + Send> Run<M> {
         let mut record = self.record(status, started);
         record.degraded = writer.failures();
         if status == RunStatus::Diverged {
+            self.lock.check()?;
             write_json(self.dir.run(), &record)?;
         }
         if reason? != StopReason::Interrupted {
+            self.lock.check()?;
             match self.test(observers)? {
                 Some((test, lost)) => {
                     record.test = Some(test);
@@ -207,8 +226,15 @@ impl<M: Model + Send> Run<M> {
             }
         }
         record.elapsed_secs = started.elapsed().as_secs_f64();
+        self.lock.check()?;
         write_json(self.dir.run(), &record)?;
+        self.lock.check()?; // otherwise the last records may be in a folder that is gone
         Ok(record)
+    }
+
+    /// The lock of the run directory. [Check](RunLock::check) it before writing to the directory.
+    pub fn lock(&self) -> &RunLock {
+        &self.lock
     }
 
     /// Records in `run.json` a failure after training, such as missing plots.
@@ -216,6 +242,7 @@ impl<M: Model + Send> Run<M> {
     /// # Errors
     /// If it cannot be written.
     pub fn note_failure(&self, record: &mut RunRecord, failure: LogFailure) -> Result<()> {
+        self.lock.check()?;
         record.degraded.push(failure);
         Ok(write_json(self.dir.run(), record)?)
     }
@@ -236,6 +263,7 @@ impl<M: Model + Send> Run<M> {
         };
         let samples = self.samples(&result, step)?;
         let mut log = Log::open("samples.jsonl", step, Ok::<_, RunLogError>(()));
+        self.lock.check()?;
         log.write(step, |()| write_file(self.dir.samples(), &samples));
         Ok(Some((
             result.record(Split::Test, step),
@@ -349,6 +377,27 @@ pub fn load_model_with<M: Model>(
         vocabulary,
         step,
     })
+}
+
+/// Checks that the configuration and the corpus record of a run are those that its checkpoints were
+/// saved with, without loading a model. Every command that uses a run must agree on this;
+/// [`load_model`] and [`Run::resume`] check it too.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if one of the files was changed; those of reading them. A missing or damaged
+/// checkpoint is not an error here.
+pub fn check_unchanged(dir: &RunDir) -> Result<()> {
+    let config = load_config(Some(&dir.resolved_config()), &[])?;
+    let (_, corpus) = recorded_vocabulary(dir, &config.data)?;
+    let fingerprint = checkpoint::fingerprint(&config, corpus.as_ref())?;
+    for name in [CheckpointName::Best, CheckpointName::Last] {
+        let found = match read_checkpoint(dir.checkpoint(name)) {
+            Err(RunLogError::NoCheckpoint { .. } | RunLogError::Damaged { .. }) => continue,
+            found => found?,
+        };
+        checkpoint::check_config(&found, &checkpoint::load_state(&found)?, &fingerprint)?;
+    }
+    Ok(())
 }
 
 /// Loads parameters from a checkpoint and returns its step. The parameters are loaded before the
