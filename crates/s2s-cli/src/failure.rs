@@ -123,6 +123,25 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
                         test.src and test.trg; `s2s data export` writes an example";
             (OTHER, Some(hint.to_owned()))
         }
+        Some(Error::Unchangeable { .. }) => {
+            let hint = "`s2s train --from RUN --set KEY=VALUE` starts a new run from the weights of this one";
+            (USAGE, Some(hint.to_owned()))
+        }
+        Some(Error::ScheduleLength { schedule, .. }) => {
+            let hint = format!(
+                "`{0} --keep-schedule` keeps its final value for the new steps; \
+                 `{0} --set {schedule}` stretches it over the new length",
+                command_line()
+            );
+            (USAGE, Some(hint))
+        }
+        Some(Error::TooShort { done, .. }) => {
+            (USAGE, Some(format!("a number of steps above {done}")))
+        }
+        Some(Error::Start { .. }) => {
+            let hint = "the same values in [model]; without --config, they come from that run";
+            (USAGE, Some(hint.to_owned()))
+        }
         Some(Error::CorpusChanged { .. }) => {
             let hint = "restore the original file, or start a new run";
             (OTHER, Some(hint.to_owned()))
@@ -143,6 +162,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
 fn io_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull => "free disk space, or redirect the output to another disk",
+        io::ErrorKind::FileTooLarge => "a higher limit of file sizes: see `ulimit -f`",
         io::ErrorKind::IsADirectory => "the path of a regular file",
         _ => return None,
     };
@@ -193,11 +213,7 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
         }
         RunLogError::Busy { .. } => return (BUSY, None),
         RunLogError::Lost { path, now } => return (OTHER, lost_hint(path, now)),
-        RunLogError::Write { .. } => {
-            let hint = "free disk space or fix the permissions, then `s2s resume` continues the run \
-                        from its last checkpoint";
-            (OTHER, hint.to_owned())
-        }
+        RunLogError::Write { source, .. } => (OTHER, write_hint(source)),
         RunLogError::Read { path, .. } => {
             let hint = format!(
                 "`ls -ld {}` shows whether it exists and who owns it",
@@ -218,11 +234,7 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
             );
             (OTHER, hint)
         }
-        RunLogError::Lock { .. } => {
-            let hint =
-                "a --run-dir on a local disk; some network file systems do not support locks";
-            (OTHER, hint.to_owned())
-        }
+        RunLogError::Lock { path, source } => (OTHER, lock_hint(path, source)),
         _ => return (OTHER, None),
     };
     (code, Some(hint))
@@ -254,6 +266,44 @@ fn lost_hint(path: &Path, now: &Whereabouts) -> Option<String> {
         }
     }
 }
+
+/// Hint for a run folder that cannot be locked.
+fn lock_hint(path: &Path, error: &io::Error) -> String {
+    let run = path.parent().unwrap_or(path);
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            let copy = run.file_name().unwrap_or_default();
+            let copy = std::env::temp_dir().join(copy);
+            format!(
+                "`cp -r {} {}` copies the run to a disk that accepts writes",
+                quote(run),
+                quote(&copy)
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("`ls -ld {0} {0}/run.lock` shows who owns them", quote(run))
+        }
+        _ => "a run folder on a local disk; some network file systems do not support locks"
+            .to_owned(),
+    }
+}
+
+/// Hint for a file of a run that cannot be written.
+fn write_hint(error: &io::Error) -> String {
+    let (remedy, then) = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => return ANOTHER_DISK.to_owned(),
+        io::ErrorKind::FileTooLarge => ("raise the limit of file sizes, see `ulimit -f`", RESUMES),
+        io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull => ("free disk space", RESUMES),
+        io::ErrorKind::PermissionDenied => ("fix the permissions", RESUMES),
+        _ => ("free disk space or fix the permissions", RESUMES),
+    };
+    format!("{remedy}, then {then}")
+}
+
+/// Hint for a disk that does not accept writes at all.
+const ANOTHER_DISK: &str = "a copy of the run on another disk, or --run-dir on one for a new run";
+
+const RESUMES: &str = "`s2s resume` continues the run from its last checkpoint";
 
 /// Hint for invalid data.
 fn data_hint(error: &DataError) -> String {

@@ -514,7 +514,7 @@ fn a_run_that_cannot_save_fails_and_can_be_resumed_later() {
         &[
             "cannot write run/checkpoints/best.new/params.safetensors",
             "caused by: File too large",
-            "try: free disk space or fix the permissions, then `s2s resume`",
+            "try: raise the limit of file sizes, see `ulimit -f`, then `s2s resume`",
         ],
     );
     let run = home.path().join("run");

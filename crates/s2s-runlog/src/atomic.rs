@@ -216,8 +216,8 @@ fn nameless(path: &Path) -> Error {
 mod tests {
     use crate::fs::fault::{Plan, during};
     use crate::{
-        CheckpointName, CorpusRecord, Environment, Error, RunDir, RunStart, read_checkpoint,
-        settle_checkpoint, write_checkpoint, write_file,
+        CheckpointName, CorpusRecord, Environment, Error, Identity, RunDir, RunStart,
+        read_checkpoint, settle_checkpoint, write_checkpoint, write_file,
     };
     use std::fs;
     use std::path::Path;
@@ -408,6 +408,12 @@ mod tests {
             kernels: String::new(),
             command: Vec::new(),
         };
+        let identity = Identity {
+            id: String::new(),
+            name: String::new(),
+            tags: Vec::new(),
+            parent: None,
+        };
         let text = CorpusRecord {
             files: Vec::new(),
             vocabulary: Vec::new(),
@@ -420,6 +426,7 @@ mod tests {
                     config: "",
                     corpus,
                     environment: &environment,
+                    identity: &identity,
                     resolved_config: "seed = 0",
                 })
             };
@@ -437,7 +444,7 @@ mod tests {
                     start(&path).unwrap();
                 }
                 let run = RunDir::open(&path).unwrap();
-                assert!(run.config().exists() && run.environment().exists());
+                assert!(run.config().exists() && run.identity().exists());
                 assert_eq!(run.corpus().exists(), corpus.is_some());
                 assert!(matches!(
                     read_checkpoint(run.checkpoint(CheckpointName::Last)),

@@ -78,11 +78,11 @@ pub enum Error {
         kind: &'static str,
     },
     /// A file is too large to read.
-    #[error("{} has {size} bytes; the limit is {max}", path.display())]
+    #[error("{} has at least {size} bytes; the limit is {max}", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Its size in bytes, as far as it was read.
         size: u64,
         /// The limit in bytes.
         max: u64,

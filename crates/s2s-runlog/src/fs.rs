@@ -92,16 +92,29 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
+/// Reads a file of any kind but a folder, of at most `max` bytes. Follows links; may block.
+pub(crate) fn read_any(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(Refusal::NotRegular(FOLDER));
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        size if size <= max => Ok(bytes),
+        // A device has no size, and a pipe is not read to its end.
+        size => Err(Refusal::TooLarge {
+            size: size.max(metadata.len()),
+            max,
+        }),
+    }
+}
+
 /// Opens a file of any kind for reading; follows links.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     fault::before(Op::Read)?;
     File::open(path)
-}
-
-/// The path with all links resolved.
-pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
-    fault::before(Op::Read)?;
-    fs::canonicalize(path)
 }
 
 /// When a file was last written; links are followed.

@@ -3,7 +3,7 @@
 use crate::atomic::{create_dir, create_dirs, replace_file, writing};
 use crate::fs::File;
 use crate::write::encode_pretty;
-use crate::{CorpusRecord, Environment, Error, Result, Whereabouts, fs};
+use crate::{CorpusRecord, Environment, Error, Identity, Result, Whereabouts, fs};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,15 @@ use std::time::Duration;
 const CONFIG: &str = "config.toml";
 const CORPUS: &str = "corpus.json";
 const ENVIRONMENT: &str = "environment.json";
+const IDENTITY: &str = "identity.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
 const LOCK: &str = "run.lock";
 
 /// The files that [`RunDir::write_start`] writes, in this order. The last one makes the folder a run.
-const START_FILES: [&str; 4] = [CONFIG, CORPUS, ENVIRONMENT, RESOLVED_CONFIG];
+const START_FILES: [&str; 5] = [CONFIG, CORPUS, ENVIRONMENT, IDENTITY, RESOLVED_CONFIG];
+
+/// The checkpoint that a run starts from, if any; it is written before [`START_FILES`].
+const START: &str = "start";
 
 /// If a lock is taken but its holder's process number is not readable yet, try again this often.
 const LOCK_ATTEMPTS: usize = 40;
@@ -30,8 +34,11 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   config.toml            the configuration as given
 ///   corpus.json            vocabulary and file hashes of the training text; absent for synthetic data
 ///   environment.json       machine, program and command line
+///   identity.json          id, name, tags, and the run that this one started from
+///   start/                 the weights of that run, as a checkpoint at step 0
 ///   config.resolved.toml   the configuration with all defaults filled in; written after the files
 ///                          above, and its presence makes the folder a run
+///   history.jsonl          changes of the configuration, one line per change
 ///   metrics.jsonl          one line per evaluation
 ///   timing.jsonl           wall times, one line per evaluation
 ///   attention.jsonl        attention of one fixed sequence, one line per evaluation
@@ -61,6 +68,8 @@ pub struct RunStart<'a> {
     pub corpus: Option<&'a CorpusRecord>,
     /// Machine and program, for `environment.json`.
     pub environment: &'a Environment,
+    /// Name and origin, for `identity.json`.
+    pub identity: &'a Identity,
     /// The configuration with all defaults filled in, for `config.resolved.toml`.
     pub resolved_config: &'a str,
 }
@@ -72,6 +81,19 @@ pub enum CheckpointName {
     Best,
     /// The state to resume from.
     Last,
+    /// The weights that the run started from, at step 0; only if they came from another run.
+    Start,
+}
+
+impl CheckpointName {
+    /// `best`, `last` or `start`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Last => "last",
+            Self::Start => START,
+        }
+    }
 }
 
 /// Exclusive right to write to a run folder, or to its plots. It ends when it is dropped or when its
@@ -186,6 +208,7 @@ impl RunDir {
             Some(start.config.into()),
             corpus.transpose()?,
             Some(encode_pretty(&self.environment(), start.environment)?),
+            Some(encode_pretty(&self.identity(), start.identity)?),
             Some(start.resolved_config.into()),
         ];
         for (name, bytes) in START_FILES.iter().zip(contents) {
@@ -277,6 +300,16 @@ impl RunDir {
         self.path.join(ENVIRONMENT)
     }
 
+    /// `identity.json`: an [`Identity`].
+    pub fn identity(&self) -> PathBuf {
+        self.path.join(IDENTITY)
+    }
+
+    /// `history.jsonl`: lines of [`ConfigChange`](crate::ConfigChange).
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.jsonl")
+    }
+
     /// `corpus.json`: a [`CorpusRecord`].
     pub fn corpus(&self) -> PathBuf {
         self.path.join(CORPUS)
@@ -350,12 +383,12 @@ impl RunDir {
         self.path.join("checkpoints")
     }
 
-    /// `checkpoints/best/` or `checkpoints/last/`.
+    /// `checkpoints/best/`, `checkpoints/last/` or `start/`.
     pub fn checkpoint(&self, name: CheckpointName) -> PathBuf {
-        self.checkpoints().join(match name {
-            CheckpointName::Best => "best",
-            CheckpointName::Last => "last",
-        })
+        match name {
+            CheckpointName::Best | CheckpointName::Last => self.checkpoints().join(name.name()),
+            CheckpointName::Start => self.path.join(START),
+        }
     }
 
     /// `plots/`.
@@ -383,7 +416,7 @@ pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
 }
 
 /// Whether a process that was killed before the folder became a run may have left this file: the
-/// lock, one of [`START_FILES`], or the temporary file of one of them.
+/// lock, one of [`START_FILES`] or its temporary file, or the checkpoint that a run starts from.
 fn is_early(name: &OsStr) -> bool {
     let is_temporary = |name: &str| {
         let target = name
@@ -393,7 +426,8 @@ fn is_early(name: &OsStr) -> bool {
     };
     name.to_str().is_some_and(|name| {
         let is_complete = name != RESOLVED_CONFIG && START_FILES.contains(&name);
-        name == LOCK || is_complete || is_temporary(name)
+        let is_start = name == START || name.strip_prefix(START) == Some(".new");
+        name == LOCK || is_complete || is_start || is_temporary(name)
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Split, Synthetic, TextFile, Vocabulary, corpus_paths,
 };
-use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_file, read_json, resolve_links};
+use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_input, read_json};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
@@ -139,9 +139,9 @@ pub(crate) fn recorded_vocabulary(
     Ok((vocabulary, Some(record)))
 }
 
-/// Follows symbolic links: a corpus may be stored anywhere.
+/// Reads a file of any kind: a corpus may be stored anywhere.
 fn read(path: &Path) -> Result<TextFile> {
-    let bytes = read_file(resolve_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
+    let bytes = read_input(path, MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
     Ok(TextFile {
         path: path.to_owned(),
         bytes,

@@ -30,6 +30,7 @@
 
 mod batch;
 mod by_length;
+mod change;
 mod checkpoint;
 mod config;
 mod data;
@@ -45,13 +46,15 @@ mod run;
 mod schedule;
 mod tensorboard;
 mod train;
+mod transfer;
 
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
+pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
 pub use config::{
     ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin, Positive,
-    ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
+    ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config, load_given_config,
 };
 pub(crate) use data::data_identity;
 pub use data::{Data, open_data, reopen_data};
@@ -63,7 +66,8 @@ pub use metrics::Tally;
 pub use model::Model;
 pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
 pub use optim::{Adam, global_norm};
-pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with};
+pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};
+pub use transfer::Transfer;

@@ -1,18 +1,21 @@
 //! A run in its directory: training, its records, and the evaluation on the test split.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use candle_core::{DType, Device};
 use reverse_data::{Split, Vocabulary};
 use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
 use s2s_runlog::{
-    Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
-    LogFailure, RunDir, RunLock, RunRecord, RunStart, RunStatus, read_checkpoint, read_json,
-    settle_checkpoint, system_file, write_file, write_json,
+    Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
+    EvalRecord, Identity, LogFailure, Parent, RunDir, RunLock, RunRecord, RunStart, RunStatus,
+    exists, read_checkpoint, read_json, read_lines, settle_checkpoint, system_file,
+    write_checkpoint, write_file, write_json,
 };
+use sha2::{Digest, Sha256};
 
-use crate::data::recorded_vocabulary;
+use crate::checkpoint::Fingerprints;
+use crate::data::{hex, recorded_vocabulary};
 use crate::observer::{Guarded, Log, train_in_background};
 use crate::{
     Error, Evaluation, ExperimentConfig, Model, Observer, Render, Result, RunWriter, StopReason,
@@ -85,6 +88,24 @@ impl<M: Model + Send> Run<M> {
         given: &str,
         runtime: &Runtime,
     ) -> Result<Self> {
+        let path = path.into();
+        let identity = new_identity(&path);
+        Self::create_as(path, trainer, given, runtime, &identity)
+    }
+
+    /// As [`create_with`](Self::create_with), with an identity. If it has a parent, the weights of
+    /// `trainer` are stored in the directory, so that the run can be resumed before its first
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`create_with`](Self::create_with).
+    pub fn create_as(
+        path: impl Into<PathBuf>,
+        trainer: Trainer<M>,
+        given: &str,
+        runtime: &Runtime,
+        identity: &Identity,
+    ) -> Result<Self> {
         let dir = RunDir::create(path)?;
         let lock = dir.lock()?;
         if RunDir::open(dir.path()).is_ok() {
@@ -92,8 +113,13 @@ impl<M: Model + Send> Run<M> {
             let path = dir.path().to_owned();
             return Err(RunLogError::Exists { path }.into());
         }
+        if identity.parent.is_some() {
+            let name = CheckpointName::Start;
+            write_checkpoint(dir.checkpoint(name), &trainer.snapshot()?.files(name))?;
+        }
         dir.write_start(&RunStart {
             config: given,
+            identity,
             corpus: trainer.data().corpus.as_ref(),
             environment: &environment(trainer.model(), runtime),
             resolved_config: &trainer.config().to_toml()?,
@@ -118,15 +144,31 @@ impl<M: Model + Send> Run<M> {
         let dir = RunDir::open(path)?;
         let lock = dir.lock()?;
         let config = load_config(Some(&dir.resolved_config()), &[])?;
-        let mut trainer = build(&dir, config)?;
+        let trainer = build(&dir, config)?;
+        let changes = history(&dir)?;
+        Self::restored(dir, lock, trainer, &changes)
+    }
+
+    /// Restores a new trainer from the run's last checkpoint, or from its start.
+    pub(crate) fn restored(
+        dir: RunDir,
+        lock: RunLock,
+        mut trainer: Trainer<M>,
+        changes: &[ConfigChange],
+    ) -> Result<Self> {
+        let current = trainer.state().config_sha256.clone();
+        let fingerprints = Fingerprints::with_history(current, changes);
         let mut rejected = Vec::new();
-        match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
-            Ok(checkpoint) => {
-                trainer.restore(&checkpoint)?;
-                rejected = rejected_reasons(&checkpoint);
+        let found = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
+            Err(RunLogError::NoCheckpoint { .. }) if parent(&dir)?.is_some() => {
+                Some(read_checkpoint(dir.checkpoint(CheckpointName::Start))?)
             }
-            Err(RunLogError::NoCheckpoint { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(RunLogError::NoCheckpoint { .. }) => None,
+            found => Some(found?),
+        };
+        if let Some(checkpoint) = found {
+            trainer.restore_with(&checkpoint, &fingerprints)?;
+            rejected = rejected_reasons(&checkpoint);
         }
         for name in [CheckpointName::Best, CheckpointName::Last] {
             settle_checkpoint(dir.checkpoint(name))?; // completes a swap that a crash interrupted
@@ -143,6 +185,10 @@ impl<M: Model + Send> Run<M> {
     /// checkpoint and its state is that of the last step.
     pub fn trainer(&self) -> &Trainer<M> {
         &self.trainer
+    }
+
+    pub(crate) fn trainer_mut(&mut self) -> &mut Trainer<M> {
+        &mut self.trainer
     }
 
     /// The run directory.
@@ -389,13 +435,13 @@ pub fn load_model_with<M: Model>(
 pub fn check_unchanged(dir: &RunDir) -> Result<()> {
     let config = load_config(Some(&dir.resolved_config()), &[])?;
     let (_, corpus) = recorded_vocabulary(dir, &config.data)?;
-    let fingerprint = checkpoint::fingerprint(&config, corpus.as_ref())?;
+    let fingerprints = fingerprints(dir, &config, corpus.as_ref())?;
     for name in [CheckpointName::Best, CheckpointName::Last] {
         let found = match read_checkpoint(dir.checkpoint(name)) {
             Err(RunLogError::NoCheckpoint { .. } | RunLogError::Damaged { .. }) => continue,
             found => found?,
         };
-        checkpoint::check_config(&found, &checkpoint::load_state(&found)?, &fingerprint)?;
+        checkpoint::check_config(&found, &checkpoint::load_state(&found)?, &fingerprints)?;
     }
     Ok(())
 }
@@ -417,8 +463,52 @@ fn load_into(
     // Shapes before fingerprints: an error that names a parameter is more specific.
     checkpoint::load_params(params, &found, non_finite)?;
     let state = checkpoint::load_state(&found)?;
-    checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
+    checkpoint::check_config(&found, &state, &fingerprints(dir, config, corpus)?)?;
     Ok(state.step)
+}
+
+/// The fingerprints that the checkpoints of a run may have.
+fn fingerprints(
+    dir: &RunDir,
+    config: &ExperimentConfig,
+    corpus: Option<&CorpusRecord>,
+) -> Result<Fingerprints> {
+    let current = checkpoint::fingerprint(config, corpus)?;
+    Ok(Fingerprints::with_history(current, &history(dir)?))
+}
+
+/// The changes of a run's configuration, oldest first.
+pub(crate) fn history(dir: &RunDir) -> Result<Vec<ConfigChange>> {
+    match exists(dir.history())? {
+        true => Ok(read_lines(dir.history())?),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The run whose weights a run started from. Runs of older versions have no identity.
+fn parent(dir: &RunDir) -> Result<Option<Parent>> {
+    if !exists(dir.identity())? {
+        return Ok(None);
+    }
+    let identity: Identity = read_json(dir.identity())?;
+    Ok(identity.parent)
+}
+
+/// An identity named after the folder.
+pub fn new_identity(path: &Path) -> Identity {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let unique = format!("{name} {} {}", since.as_nanos(), std::process::id());
+    let mut id = hex(&Sha256::digest(unique));
+    id.truncate(16);
+    Identity {
+        id,
+        name: name.into_owned(),
+        tags: Vec::new(),
+        parent: None,
+    }
 }
 
 fn status_of(reason: StopReason) -> RunStatus {
