@@ -213,7 +213,7 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
         }
         RunLogError::Busy { .. } => return (BUSY, None),
         RunLogError::Lost { path, now } => return (OTHER, lost_hint(path, now)),
-        RunLogError::Write { source, .. } => (OTHER, write_hint(source)),
+        RunLogError::Write { path, source } => (OTHER, write_hint(path, source)),
         RunLogError::Read { path, .. } => {
             let hint = format!(
                 "`ls -ld {}` shows whether it exists and who owns it",
@@ -288,22 +288,26 @@ fn lock_hint(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// Hint for a file of a run that cannot be written.
-fn write_hint(error: &io::Error) -> String {
-    let (remedy, then) = match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => return ANOTHER_DISK.to_owned(),
-        io::ErrorKind::FileTooLarge => ("raise the limit of file sizes, see `ulimit -f`", RESUMES),
-        io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull => ("free disk space", RESUMES),
-        io::ErrorKind::PermissionDenied => ("fix the permissions", RESUMES),
-        _ => ("free disk space or fix the permissions", RESUMES),
+/// Hint for a file that cannot be written.
+fn write_hint(path: &Path, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            return "a folder on a disk that accepts writes".to_owned();
+        }
+        io::ErrorKind::FileTooLarge => "raise the limit of file sizes, see `ulimit -f`",
+        io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull => "free disk space",
+        io::ErrorKind::PermissionDenied => "fix the permissions",
+        _ => "free disk space or fix the permissions",
     };
-    format!("{remedy}, then {then}")
+    match path.ancestors().find(|path| RunDir::open(path).is_ok()) {
+        Some(run) => format!(
+            "{remedy}, then `{} resume {}` continues the run from its last checkpoint",
+            program(),
+            quote(run)
+        ),
+        None => format!("{remedy}, or choose another folder"),
+    }
 }
-
-/// Hint for a disk that does not accept writes at all.
-const ANOTHER_DISK: &str = "a copy of the run on another disk, or --run-dir on one for a new run";
-
-const RESUMES: &str = "`s2s resume` continues the run from its last checkpoint";
 
 /// Hint for invalid data.
 fn data_hint(error: &DataError) -> String {

@@ -514,7 +514,8 @@ fn a_run_that_cannot_save_fails_and_can_be_resumed_later() {
         &[
             "cannot write run/checkpoints/best.new/params.safetensors",
             "caused by: File too large",
-            "try: raise the limit of file sizes, see `ulimit -f`, then `s2s resume`",
+            "try: raise the limit of file sizes, see `ulimit -f`, then `",
+            "resume run` continues",
         ],
     );
     let run = home.path().join("run");

@@ -30,20 +30,23 @@ impl Trainer<Seq2Seq> {
     pub fn start_from(&mut self, parent: &Trained, run: &Path) -> Result<Transfer> {
         let own = self.data().source.vocabulary().clone();
         let rows = matched_rows(&own, &parent.vocabulary);
-        let params = self.model().params();
+        let (params, others) = (self.model().params(), parent.model.params());
+        let misfit = |name: &str| -> Result<Error> {
+            let (run, reason) = (run.to_owned(), self.misfit(name, parent)?);
+            Ok(Error::Start { run, reason })
+        };
+        if let Some((name, _)) = others.iter().find(|(name, _)| params.get(name).is_none()) {
+            return Err(misfit(name)?);
+        }
         let mut values = Vec::new();
         for (name, var) in params.iter() {
-            let found = parent.model.params().get(name);
+            let found = others.get(name);
             let value = found.map(|found| match TOKEN_PARAMETERS.contains(&name) {
                 true => with_rows(var, found, &rows),
                 false => Ok((var.dims() == found.dims()).then(|| found.as_tensor().clone())),
             });
             let Some(value) = value.transpose()?.flatten() else {
-                let reason = self.misfit(name, parent)?;
-                return Err(Error::Start {
-                    run: run.to_owned(),
-                    reason,
-                });
+                return Err(misfit(name)?);
             };
             values.push(value);
         }

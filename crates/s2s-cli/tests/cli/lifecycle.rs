@@ -389,11 +389,8 @@ fn every_command_stops_on_sigterm_as_process_1() {
     if !is_possible.is_ok_and(|output| output.status.success()) {
         return; // the system does not allow a process namespace
     }
-    let home = home_of_trained();
-    for typed in [
-        "predict run",
-        "eval run --lengths 1..1000 --samples 1000 --name pid1",
-    ] {
+    let (home, _) = copy_of_trained();
+    for typed in ["predict run", "eval run --lengths 1..1000 --samples 1000"] {
         let mut child = Command::new("unshare")
             .args([
                 "-rpf",
@@ -437,7 +434,8 @@ fn a_limit_of_file_sizes_is_an_error_and_not_a_death() {
         &[
             "cannot write run/checkpoints/best.new/params.safetensors",
             "caused by: File too large",
-            "try: raise the limit of file sizes, see `ulimit -f`, then `s2s resume`",
+            "try: raise the limit of file sizes, see `ulimit -f`, then `",
+            "resume run` continues",
         ],
     );
     succeeds(s2s(home.path(), ["resume", "run"]));
