@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn duplicates_and_leaks_are_counted() {
-        let samples = |hashes: &[u64], n_samples, n_unknown| Samples {
+        let samples = |hashes: &'static [u64], n_samples, n_unknown| Samples {
             hashes: hashes.iter().copied(),
             n_samples,
             text: Some(text(100, n_unknown)),

@@ -68,10 +68,7 @@ impl CheckpointArgs {
 
     /// `best` or `last`.
     pub(crate) fn name(&self) -> &'static str {
-        match self.checkpoint {
-            CheckpointName::Best => "best",
-            CheckpointName::Last => "last",
-        }
+        self.checkpoint.name()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use s2s_runlog::read_file;
-use s2s_train::{ConfigError, ExperimentConfig, load_config};
+use s2s_runlog::RunDir;
+use s2s_train::{ConfigError, ExperimentConfig, load_given_config};
 
 use crate::ui::Ui;
 
@@ -11,9 +11,6 @@ const EXAMPLES: &str = "\
 Examples:
   s2s config > mine.toml                           all keys with their defaults
   s2s config --config mine.toml --set train.epochs=5";
-
-/// Maximum size of a configuration file.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Print the resolved configuration
 ///
@@ -40,20 +37,26 @@ pub(crate) struct ConfigArgs {
 
 impl ConfigArgs {
     pub(crate) fn load(&self) -> Result<ExperimentConfig, ConfigError> {
-        let seed = self.seed.map(|seed| format!("seed={seed}"));
-        let sets: Vec<String> = self.set.iter().cloned().chain(seed).collect();
-        load_config(self.config.as_deref(), &sets)
+        Ok(self.load_with_text()?.0)
     }
 
-    /// The text of the configuration file; empty without one.
-    pub(crate) fn given(&self) -> s2s_runlog::Result<String> {
-        match &self.config {
-            Some(path) => {
-                let bytes = read_file(path, MAX_CONFIG_BYTES)?;
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            None => Ok(String::new()),
-        }
+    /// The configuration, and the text of its file, which may be a pipe and is read only once.
+    pub(crate) fn load_with_text(&self) -> Result<(ExperimentConfig, String), ConfigError> {
+        load_given_config(self.config.as_deref(), &self.sets())
+    }
+
+    /// The configuration of a run with these changes, and its text.
+    pub(crate) fn load_over(
+        &self,
+        run: &RunDir,
+    ) -> Result<(ExperimentConfig, String), ConfigError> {
+        load_given_config(Some(&run.resolved_config()), &self.sets())
+    }
+
+    /// All changes, as `key=value`.
+    pub(crate) fn sets(&self) -> Vec<String> {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        self.set.iter().cloned().chain(seed).collect()
     }
 }
 

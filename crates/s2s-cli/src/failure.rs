@@ -11,10 +11,10 @@ use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 use reverse_data::Error as DataError;
-use s2s_runlog::{Error as RunLogError, RunDir};
+use s2s_runlog::{Error as RunLogError, RunDir, Whereabouts, exists};
 use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
 
-use crate::shell::{program, quote};
+use crate::shell::{command_line, program, quote};
 use crate::ui::Ui;
 
 const OTHER: u8 = 1;
@@ -132,6 +132,25 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "raise these limits, or remove them for no limit";
             (USAGE, Some(hint.to_owned()))
         }
+        Some(Error::Unchangeable { .. }) => {
+            let hint = "`s2s train --from RUN --set KEY=VALUE` starts a new run from the weights of this one";
+            (USAGE, Some(hint.to_owned()))
+        }
+        Some(Error::ScheduleLength { schedule, .. }) => {
+            let hint = format!(
+                "`{0} --keep-schedule` keeps its final value for the new steps; \
+                 `{0} --set {schedule}` stretches it over the new length",
+                command_line()
+            );
+            (USAGE, Some(hint))
+        }
+        Some(Error::TooShort { done, .. }) => {
+            (USAGE, Some(format!("a number of steps above {done}")))
+        }
+        Some(Error::Start { .. }) => {
+            let hint = "the same values in [model]; without --config, they come from that run";
+            (USAGE, Some(hint.to_owned()))
+        }
         Some(Error::CorpusChanged { .. }) => {
             let hint = "restore the original file, or start a new run";
             (OTHER, Some(hint.to_owned()))
@@ -152,6 +171,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
 fn io_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull => "free disk space, or redirect the output to another disk",
+        io::ErrorKind::FileTooLarge => "a higher limit of file sizes: see `ulimit -f`",
         io::ErrorKind::IsADirectory => "the path of a regular file",
         _ => return None,
     };
@@ -201,11 +221,8 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
             (CHECKPOINT, hint.to_owned())
         }
         RunLogError::Busy { .. } => return (BUSY, None),
-        RunLogError::Write { .. } => {
-            let hint = "free disk space or fix the permissions, then `s2s resume` continues the run \
-                        from its last checkpoint";
-            (OTHER, hint.to_owned())
-        }
+        RunLogError::Lost { path, now } => return (OTHER, lost_hint(path, now)),
+        RunLogError::Write { path, source } => (OTHER, write_hint(path, source)),
         RunLogError::Read { path, .. } => {
             let hint = format!(
                 "`ls -ld {}` shows whether it exists and who owns it",
@@ -226,14 +243,79 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
             );
             (OTHER, hint)
         }
-        RunLogError::Lock { .. } => {
-            let hint =
-                "a --run-dir on a local disk; some network file systems do not support locks";
-            (OTHER, hint.to_owned())
-        }
+        RunLogError::Lock { path, source } => (OTHER, lock_hint(path, source)),
         _ => return (OTHER, None),
     };
     (code, Some(hint))
+}
+
+/// Hint if a run folder was deleted or moved: how to continue, as far as that is possible.
+fn lost_hint(path: &Path, now: &Whereabouts) -> Option<String> {
+    let continues = |path: &Path| {
+        let last = path.join("checkpoints/last");
+        let from = match exists(&last) {
+            Ok(true) => format!("its last checkpoint, {}", quote(&last)),
+            _ => "its start, since it has no checkpoint yet".to_owned(),
+        };
+        format!(
+            "`{} resume {}` continues it from {from}",
+            program(),
+            quote(path)
+        )
+    };
+    match now {
+        Whereabouts::MovedTo(path) => Some(continues(path)),
+        Whereabouts::Deleted if RunDir::open(path).is_ok() => Some(continues(path)),
+        Whereabouts::Deleted if std::env::args_os().any(|word| word == "train") => Some(format!(
+            "its checkpoints are gone too; `{}` starts again",
+            command_line()
+        )),
+        Whereabouts::Deleted | Whereabouts::Unknown => {
+            Some("the run folder from a backup, or a new run".to_owned())
+        }
+    }
+}
+
+/// Hint for a run folder that cannot be locked.
+fn lock_hint(path: &Path, error: &io::Error) -> String {
+    let run = path.parent().unwrap_or(path);
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            let copy = run.file_name().unwrap_or_default();
+            let copy = std::env::temp_dir().join(copy);
+            format!(
+                "`cp -r {} {}` copies the run to a disk that accepts writes",
+                quote(run),
+                quote(&copy)
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("`ls -ld {0} {0}/run.lock` shows who owns them", quote(run))
+        }
+        _ => "a run folder on a local disk; some network file systems do not support locks"
+            .to_owned(),
+    }
+}
+
+/// Hint for a file that cannot be written.
+fn write_hint(path: &Path, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            return "a folder on a disk that accepts writes".to_owned();
+        }
+        io::ErrorKind::FileTooLarge => "raise the limit of file sizes, see `ulimit -f`",
+        io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull => "free disk space",
+        io::ErrorKind::PermissionDenied => "fix the permissions",
+        _ => "free disk space or fix the permissions",
+    };
+    match path.ancestors().find(|path| RunDir::open(path).is_ok()) {
+        Some(run) => format!(
+            "{remedy}, then `{} resume {}` continues the run from its last checkpoint",
+            program(),
+            quote(run)
+        ),
+        None => format!("{remedy}, or choose another folder"),
+    }
 }
 
 /// Hint for invalid data.

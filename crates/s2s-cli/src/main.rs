@@ -52,7 +52,7 @@ Exit codes:
   3  the checkpoint is missing, damaged or does not match the run
   4  training diverged
   5  another process is using the run folder
-  130, 143  stopped by Ctrl-C or SIGTERM; `resume` continues the run";
+  129, 130, 138, 143  stopped by SIGHUP, Ctrl-C, SIGUSR1 or SIGTERM; `resume` continues the run";
 
 /// Train sequence-to-sequence models with attention on synthetic tasks or parallel text
 ///
@@ -108,6 +108,7 @@ fn main() -> ExitCode {
 
 /// Runs a command and returns its exit code.
 fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
+    signals::prepare()?;
     s2s_kernels::instruction_set().map_err(anyhow::Error::msg)?; // S2S_SIMD may be invalid
     match command {
         Command::Train(args) => train::run(args, ui),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use s2s_runlog::RunDir;
+use s2s_train::check_unchanged;
 
 use crate::picture;
 use crate::ui::Ui;
@@ -24,6 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
+    check_unchanged(&dir)?;
     picture::draw(&dir)?;
     let paths = picture::drawn(&dir);
     let lines = paths.iter().map(|path| format!("{}\n", path.display()));

@@ -3,44 +3,78 @@
 use std::path::PathBuf;
 
 use s2s_runlog::{RunDir, RunRecord, read_json};
-use s2s_train::Run;
+use s2s_train::{Change, Run, check_unchanged};
 
 use crate::machine::MachineArgs;
 use crate::ui::Ui;
 use crate::{picture, report, session};
 
 const EXAMPLES: &str = "\
-Example:
-  s2s resume runs/default-seed0";
+Examples:
+  s2s resume runs/default-seed0
+  s2s resume runs/default-seed0 --set train.epochs=6 --set train.schedule.kind=cosine
+  s2s resume runs/default-seed0 --set train.epochs=6 --keep-schedule";
 
-/// Resume an interrupted run
+/// Resume an interrupted run, or extend a finished one
 ///
 /// A resumed run ends with the same bytes as an uninterrupted one. Steps after the last checkpoint
 /// are repeated. For a finished run, prints its report.
+///
+/// With --set, the run continues with a changed configuration, even if it is finished: keys of
+/// [train] except batch_size. If its number of steps changes and a schedule spans the whole run,
+/// choose: --keep-schedule keeps the length of the schedule, so that the learning rate stays at its
+/// final value; setting the schedule, even to itself, stretches it over the new length.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Folder of the run
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Change one key, such as train.epochs=20; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Keep the length of schedules that span the whole run
+    #[arg(long, requires = "set")]
+    keep_schedule: bool,
     #[command(flatten)]
     machine: MachineArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
-    if let Some(record) = finished(&dir) {
+    let change = Change {
+        sets: &args.set,
+        keeps_schedule: args.keep_schedule,
+    };
+    let change = (!args.set.is_empty()).then_some(change);
+    run_dir(&dir, change, &args.machine, ui)
+}
+
+/// Resumes a run, or prints its report if it is finished and does not change.
+pub(crate) fn run_dir(
+    dir: &RunDir,
+    change: Option<Change<'_>>,
+    machine: &MachineArgs,
+    ui: &Ui,
+) -> anyhow::Result<u8> {
+    if change.is_none()
+        && let Some(record) = finished(dir)
+    {
+        check_unchanged(dir)?;
         // The process may have been killed before all plots were drawn.
-        if let Err(error) = picture::draw(&dir) {
+        if let Err(error) = picture::draw(dir) {
             ui.message(format!("warning: plots are missing: {error:#}"));
         }
         session::warn_degraded(&record, ui);
         ui.message(format!("run {} is already finished", dir.path().display()));
-        ui.data(&report::of(&dir, &record)?)?;
+        ui.data(&report::of(dir, &record)?)?;
         return Ok(0);
     }
-    let runtime = args.machine.runtime()?;
-    let run = Run::resume(&args.dir, &runtime)?;
+    let runtime = machine.runtime()?;
+    let run = match change {
+        Some(change) => Run::resume_changed(dir.path(), &change, &runtime)?,
+        None => Run::resume(dir.path(), &runtime)?,
+    };
     for reason in run.rejected() {
         ui.message(format!("warning: {reason}; resuming from another copy"));
     }

@@ -25,6 +25,7 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
     let mut record = result?;
 
     let dir = run.dir();
+    run.lock().check()?;
     if record.status != RunStatus::Interrupted
         && let Err(error) = picture::draw(dir)
     {

@@ -8,6 +8,12 @@ pub(crate) fn program() -> String {
     quote(Path::new(&name))
 }
 
+/// The command line of this process.
+pub(crate) fn command_line() -> String {
+    let words = std::env::args_os().map(|word| quote(Path::new(&word)));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Quotes a path for the shell; paths that are not UTF-8 need bash.
 pub(crate) fn quote(path: &Path) -> String {
     let Some(text) = path.to_str() else {

@@ -2,25 +2,35 @@
 
 use std::path::{Path, PathBuf};
 
-use s2s_runlog::{Error as RunLogError, exists};
-use s2s_train::{Error, ExperimentConfig, Result, Run, Runtime};
+use s2s_model::NonFinite;
+use s2s_runlog::{
+    CheckpointName, Error as RunLogError, Identity, Parent, RunDir, exists, read_json,
+};
+use s2s_train::{
+    Difference, Error, ExperimentConfig, Result, Run, Runtime, Trained, Trainer, load_config,
+    load_model, new_identity,
+};
 
 use crate::config::ConfigArgs;
+use crate::failure::Usage;
 use crate::machine::MachineArgs;
-use crate::session;
+use crate::shell::{program, quote};
 use crate::ui::Ui;
+use crate::{resume, session};
 
 const EXAMPLES: &str = "\
 Examples:
   s2s train
   s2s train --config configs/tiny.toml --run-dir runs/first
-  s2s train --seed 1 --set model.hidden=128 --set train.teacher_forcing.ratio=1.0";
+  s2s train --seed 1 --set model.hidden=128 --set train.teacher_forcing.ratio=1.0
+  s2s train --from runs/first --set train.learning_rate=1e-4   start from trained weights
+  s2s train --run-dir runs/job --resume-or-start               for a job script that is repeated";
 
 /// Train a model
 ///
-/// Writes configuration, metrics, TensorBoard log, checkpoints and plots to the run folder. Ctrl-C
-/// saves and stops; `s2s resume` then continues to the same bytes as an uninterrupted run. The
-/// final report goes to standard output.
+/// Writes configuration, metrics, TensorBoard log, checkpoints and plots to the run folder. Ctrl-C,
+/// SIGTERM, SIGHUP and SIGUSR1 save and stop; `s2s resume` then continues to the same bytes as an
+/// uninterrupted run. The final report goes to standard output.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -29,41 +39,208 @@ pub(crate) struct Args {
     /// Run folder; must be new or empty [default: an unused name in runs/]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    /// Start from the weights of a trained run, with a fresh optimizer; without --config, also from
+    /// its configuration. Tokens are matched by their text
+    #[arg(long, value_name = "RUN[@best|last]")]
+    from: Option<PathBuf>,
+    /// Resume the run of this folder if it exists and is not finished, do nothing if it is finished,
+    /// otherwise start it. The configuration must be the same
+    #[arg(long)]
+    resume_or_start: bool,
     #[command(flatten)]
     machine: MachineArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let config = args.config.load()?;
-    let given = args.config.given()?;
-    let runtime = args.machine.runtime()?;
-    let run = match &args.run_dir {
-        Some(dir) => Run::create(dir, config, &given, &runtime)?,
-        None => create_named(args.config.config.as_deref(), config, &given, &runtime)?,
+    let from = args.from.as_deref().map(Source::open).transpose()?;
+    let (config, given) = match &from {
+        Some(source) if args.config.config.is_none() => args.config.load_over(&source.dir)?,
+        _ => args.config.load_with_text()?,
     };
-    session::run(run, &runtime, ui)
+    let folder = args.run_dir.clone();
+    if args.resume_or_start {
+        let folder = folder
+            .clone()
+            .unwrap_or_else(|| default_folder(args, &config));
+        match RunDir::open(&folder) {
+            Ok(dir) => {
+                check_same(&dir, &config)?;
+                return resume::run_dir(&dir, None, &args.machine, ui);
+            }
+            Err(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let runtime = args.machine.runtime()?;
+    let mut start = Start {
+        config,
+        given,
+        from,
+        runtime,
+    };
+    let run = match folder {
+        Some(folder) => start.create(&folder, ui)?,
+        None => start.create_named(default_folder(args, &start.config), ui)?,
+    };
+    session::run(run, &start.runtime, ui)
 }
 
-/// Creates a run with the first unused name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
-fn create_named(
-    file: Option<&Path>,
-    config: ExperimentConfig,
-    given: &str,
-    runtime: &Runtime,
-) -> Result<Run> {
-    let stem = file.and_then(Path::file_stem).unwrap_or("default".as_ref());
-    let name = format!("{}-seed{}", stem.to_string_lossy(), config.seed);
-    let mut path = Path::new("runs").join(&name);
-    let mut number = 1;
-    loop {
-        if !exists(&path)? {
-            match Run::create(&path, config.clone(), given, runtime) {
-                // Another process has just taken this name.
-                Err(Error::RunLog(RunLogError::Exists { .. } | RunLogError::Busy { .. })) => {}
-                result => return result,
-            }
-        }
-        number += 1;
-        path.set_file_name(format!("{name}-{number}"));
+/// Checks that a run has the configuration that was requested.
+fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
+    let found = load_config(Some(&dir.resolved_config()), &[])?;
+    let differences = Difference::between(&found, wanted)?;
+    if differences.is_empty() {
+        return Ok(());
     }
+    let list: Vec<String> = differences
+        .iter()
+        .map(|pair| {
+            let [found, wanted] = &pair.values;
+            format!("{} is {found} in the run, {wanted} was requested", pair.key)
+        })
+        .collect();
+    let mut what = format!(
+        "run {} has another configuration: {}",
+        dir.path().display(),
+        list.join("; ")
+    );
+    if differences.iter().all(Difference::is_resumable) {
+        let sets = differences.iter().map(|pair| {
+            format!(
+                " --set {}",
+                quote(Path::new(&format!("{}={}", pair.key, pair.values[1])))
+            )
+        });
+        what += &format!(
+            "\n  try: `{} resume {}{}` changes the run",
+            program(),
+            quote(dir.path()),
+            sets.collect::<String>()
+        );
+    }
+    Err(Usage(what).into())
+}
+
+/// `runs/tiny-seed0`, after the configuration file and the seed.
+fn default_folder(args: &Args, config: &ExperimentConfig) -> PathBuf {
+    let stem = args.config.config.as_deref().and_then(Path::file_stem);
+    let stem = stem.unwrap_or("default".as_ref()).to_string_lossy();
+    Path::new("runs").join(format!("{stem}-seed{}", config.seed))
+}
+
+/// A run whose weights another run starts from.
+struct Source {
+    dir: RunDir,
+    checkpoint: CheckpointName,
+}
+
+impl Source {
+    /// Parses `RUN`, `RUN@best` or `RUN@last`. A folder whose name ends like that takes precedence.
+    fn open(text: &Path) -> s2s_runlog::Result<Self> {
+        let name = text.to_str().filter(|_| RunDir::open(text).is_err());
+        let (path, checkpoint) = match name.and_then(|name| name.rsplit_once('@')) {
+            Some((path, "best")) => (Path::new(path), CheckpointName::Best),
+            Some((path, "last")) => (Path::new(path), CheckpointName::Last),
+            _ => (text, CheckpointName::Best),
+        };
+        let dir = RunDir::open(path)?;
+        Ok(Self { dir, checkpoint })
+    }
+}
+
+/// What a new run starts with.
+struct Start {
+    config: ExperimentConfig,
+    given: String,
+    from: Option<Source>,
+    runtime: Runtime,
+}
+
+impl Start {
+    fn create(&mut self, folder: &Path, ui: &Ui) -> Result<Run> {
+        let (threads, device) = (self.runtime.threads, &self.runtime.device);
+        let mut trainer = Trainer::new(self.config.clone(), threads, device)?;
+        let mut identity = new_identity(folder);
+        if let Some(source) = &self.from {
+            let reject = NonFinite::Reject;
+            let trained = load_model(&source.dir, source.checkpoint, reject, threads, device)?;
+            identity.parent = Some(start_from(&mut trainer, source, &trained, ui)?);
+        }
+        Run::create_as(folder, trainer, &self.given, &self.runtime, &identity)
+    }
+
+    /// Creates a run with the first unused name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
+    fn create_named(&mut self, first: PathBuf, ui: &Ui) -> Result<Run> {
+        let name = first
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut path = first;
+        let mut number = 1;
+        loop {
+            if !exists(&path)? {
+                match self.create(&path, ui) {
+                    // Another process has just taken this name.
+                    Err(Error::RunLog(RunLogError::Exists { .. } | RunLogError::Busy { .. })) => {}
+                    result => return result,
+                }
+            }
+            number += 1;
+            path.set_file_name(format!("{name}-{number}"));
+        }
+    }
+}
+
+/// Copies the weights of a run, and reports the tokens that do not match.
+fn start_from(
+    trainer: &mut Trainer<s2s_model::Seq2Seq>,
+    source: &Source,
+    trained: &Trained,
+    ui: &Ui,
+) -> Result<Parent> {
+    let dir = &source.dir;
+    let transfer = trainer.start_from(trained, dir.path())?;
+    let n_tokens = trainer.data().source.vocabulary().size();
+    ui.message(format!(
+        "from    {}, checkpoint {}, step {}; {} of {n_tokens} tokens have weights",
+        dir.path().display(),
+        source.checkpoint.name(),
+        trained.step,
+        transfer.n_matched,
+    ));
+    for (what, words) in [
+        ("not in that run, they start untrained", &transfer.new),
+        (
+            "only in that run, their weights are not used",
+            &transfer.unused,
+        ),
+    ] {
+        if !words.is_empty() {
+            ui.message(format!("        {} {what}: {}", words.len(), listed(words)));
+        }
+    }
+    let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
+    let identity: Option<Identity> = read_json(dir.identity()).ok();
+    Ok(Parent {
+        path: path.display().to_string(),
+        id: identity.map(|identity| identity.id),
+        checkpoint: source.checkpoint.name().to_owned(),
+        step: trained.step,
+        n_matched: transfer.n_matched,
+        n_new: transfer.new.len() as u64,
+        n_unused: transfer.unused.len() as u64,
+    })
+}
+
+/// The first words of a list, quoted.
+fn listed(words: &[String]) -> String {
+    const MAX_SHOWN: usize = 10;
+    let shown: Vec<String> = words
+        .iter()
+        .take(MAX_SHOWN)
+        .map(|word| format!("{word:?}"))
+        .collect();
+    let more = if words.len() > MAX_SHOWN { ", ..." } else { "" };
+    shown.join(", ") + more
 }

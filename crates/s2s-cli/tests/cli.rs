@@ -10,6 +10,8 @@ mod fuzzed;
 #[cfg(unix)]
 #[path = "cli/guide.rs"]
 mod guide;
+#[path = "cli/lifecycle.rs"]
+mod lifecycle;
 #[path = "cli/text.rs"]
 mod text;
 
@@ -517,7 +519,8 @@ fn a_run_that_cannot_save_fails_and_can_be_resumed_later() {
         &[
             "cannot write run/checkpoints/best.new/params.safetensors",
             "caused by: File too large",
-            "try: free disk space or fix the permissions, then `s2s resume`",
+            "try: raise the limit of file sizes, see `ulimit -f`, then `",
+            "resume run` continues",
         ],
     );
     let run = home.path().join("run");

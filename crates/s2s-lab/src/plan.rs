@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use s2s_runlog::{read_file, resolve_links};
+use s2s_runlog::read_input;
 use serde::Deserialize;
 
 use crate::lengths::{LengthGroup, Published};
@@ -120,7 +120,7 @@ impl Plan {
 }
 
 fn read(path: &Path) -> Result<Experiment, String> {
-    let bytes = read_file(resolve_links(path), MAX_BYTES).map_err(|error| match error {
+    let bytes = read_input(path, MAX_BYTES).map_err(|error| match error {
         s2s_runlog::Error::Read { source, .. } => source.to_string(),
         error => error.to_string(),
     })?;

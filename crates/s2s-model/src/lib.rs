@@ -62,5 +62,7 @@ pub use linear::Linear;
 pub use loss::BatchLoss;
 pub use params::{Init, Params, Scope};
 pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};
-pub use seq2seq::{Builder, ForwardOutput, MAX_REFERENCE_LEN, REFERENCE_STACK_BYTES, Seq2Seq};
+pub use seq2seq::{
+    Builder, ForwardOutput, MAX_REFERENCE_LEN, REFERENCE_STACK_BYTES, Seq2Seq, TOKEN_PARAMETERS,
+};
 pub use weights::{NonFinite, load_tensors, load_weights, save_tensors, save_weights};

@@ -44,6 +44,14 @@ pub struct Seq2Seq {
     fused: Option<Box<dyn FusedModel>>,
 }
 
+/// The parameters of [`Seq2Seq`] with one row per token of the vocabulary.
+pub const TOKEN_PARAMETERS: [&str; 4] = [
+    "encoder.embedding.weight",
+    "decoder.embedding.weight",
+    "decoder.output.weight",
+    "decoder.output.bias",
+];
+
 /// The output of a model for a batch with known targets.
 #[derive(Clone, Debug)]
 pub struct ForwardOutput {

@@ -36,10 +36,9 @@ use std::io;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::path::{Path, PathBuf};
 
-/// Replaces a file, or creates it with its parent folders.
+/// Replaces a file, or creates it. Its folder must exist.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = temporary(path)?;
-    create_dirs(parent(path))?;
     let write = || -> io::Result<()> {
         if fs::kind_at(&temporary)?.is_some() {
             fs::remove_file(&temporary)?;
@@ -54,7 +53,8 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Replaces a folder by one with these files. They are written in order; the last one makes the
-/// folder valid.
+/// folder valid. Creates the parent of the folder if necessary, but not the one above: that is a run
+/// folder, which nobody recreates.
 ///
 /// `is_valid` returns whether a reader would accept a folder.
 pub(crate) fn replace_dir(
@@ -66,7 +66,7 @@ pub(crate) fn replace_dir(
     let [_, new, old] = candidates(path);
     // If the folder exists, its parents were made durable by the save that created it.
     if fs::kind_at(path).map_err(writing(path))?.is_none() {
-        create_dirs(parent(path))?;
+        create_dir(parent(path))?;
     }
     settle(path, is_valid).map_err(writing(path))?;
     let discard = |_: &Error| drop(fs::remove_dir(&new)); // if this fails too, the next save settles
@@ -125,6 +125,13 @@ pub(crate) fn candidates(path: &Path) -> [PathBuf; 3] {
 pub(crate) fn create_dirs(path: &Path) -> Result<()> {
     if !fs::is_dir(path) {
         create_dirs(parent(path))?;
+    }
+    create_dir(path)
+}
+
+/// Creates a folder and makes it durable. Its parent must exist and be durable.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    if !fs::is_dir(path) {
         match fs::create_dir(path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::is_dir(path) => {}
             result => result.map_err(writing(path))?,
@@ -209,8 +216,8 @@ fn nameless(path: &Path) -> Error {
 mod tests {
     use crate::fs::fault::{Plan, during};
     use crate::{
-        CheckpointName, CorpusRecord, Environment, Error, RunDir, RunStart, read_checkpoint,
-        settle_checkpoint, write_checkpoint, write_file,
+        CheckpointName, CorpusRecord, Environment, Error, Identity, RunDir, RunStart,
+        read_checkpoint, settle_checkpoint, write_checkpoint, write_file,
     };
     use std::fs;
     use std::path::Path;
@@ -401,6 +408,12 @@ mod tests {
             kernels: String::new(),
             command: Vec::new(),
         };
+        let identity = Identity {
+            id: String::new(),
+            name: String::new(),
+            tags: Vec::new(),
+            parent: None,
+        };
         let text = CorpusRecord {
             files: Vec::new(),
             vocabulary: Vec::new(),
@@ -414,6 +427,7 @@ mod tests {
                     config: "",
                     corpus,
                     environment: &environment,
+                    identity: &identity,
                     resolved_config: "seed = 0",
                 })
             };
@@ -431,7 +445,7 @@ mod tests {
                     start(&path).unwrap();
                 }
                 let run = RunDir::open(&path).unwrap();
-                assert!(run.config().exists() && run.environment().exists());
+                assert!(run.config().exists() && run.identity().exists());
                 assert_eq!(run.corpus().exists(), corpus.is_some());
                 assert!(matches!(
                     read_checkpoint(run.checkpoint(CheckpointName::Last)),

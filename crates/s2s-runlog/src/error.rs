@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -36,6 +37,14 @@ pub enum Error {
         /// Process number of the holder, if known.
         pid: Option<u32>,
     },
+    /// The run folder is no longer the one that this process locked.
+    #[error("run folder {} {now} while this process used it", path.display())]
+    Lost {
+        /// The path of the run folder.
+        path: PathBuf,
+        /// What became of the folder.
+        now: Whereabouts,
+    },
     /// The lock operation failed, for example on a file system without locks.
     #[error("cannot lock {}", path.display())]
     Lock {
@@ -69,11 +78,11 @@ pub enum Error {
         kind: &'static str,
     },
     /// A file is too large to read.
-    #[error("{} has {size} bytes; the limit is {max}", path.display())]
+    #[error("{} has at least {size} bytes; the limit is {max}", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Its size in bytes, as far as it was read.
         size: u64,
         /// The limit in bytes.
         max: u64,
@@ -140,6 +149,27 @@ pub enum Error {
         /// The name.
         name: String,
     },
+}
+
+/// What became of a run folder that is no longer at its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It, or its lock file, was deleted.
+    Deleted,
+    /// It was moved.
+    MovedTo(PathBuf),
+    /// It was moved, and the system does not say where to.
+    Unknown,
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deleted => f.write_str("or its run.lock was deleted"),
+            Self::MovedTo(path) => write!(f, "was moved to {}", path.display()),
+            Self::Unknown => f.write_str("was moved"),
+        }
+    }
 }
 
 /// What is wrong with a checkpoint.

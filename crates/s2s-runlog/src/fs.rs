@@ -92,16 +92,29 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
+/// Reads a file of any kind but a folder, of at most `max` bytes. Follows links; may block.
+pub(crate) fn read_any(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(Refusal::NotRegular(FOLDER));
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        size if size <= max => Ok(bytes),
+        // A device has no size, and a pipe is not read to its end.
+        size => Err(Refusal::TooLarge {
+            size: size.max(metadata.len()),
+            max,
+        }),
+    }
+}
+
 /// Opens a file of any kind for reading; follows links.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     fault::before(Op::Read)?;
     File::open(path)
-}
-
-/// The path with all links resolved.
-pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
-    fault::before(Op::Read)?;
-    fs::canonicalize(path)
 }
 
 /// When a file was last written; links are followed.
@@ -160,6 +173,60 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether this open file is the one at `path`. Always true on systems without file numbers.
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match fs::symlink_metadata(path) {
+            Ok(there) => Ok(number(there) == number(file.metadata()?)),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        Ok(true)
+    }
+}
+
+/// Whether no name of this open file is left.
+pub(crate) fn is_deleted(file: &File) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok(file.metadata()?.nlink() == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        Ok(false)
+    }
+}
+
+/// The present path of an open file, on Linux.
+pub(crate) fn path_of(file: &File) -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        None
     }
 }
 

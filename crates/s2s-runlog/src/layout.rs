@@ -1,9 +1,9 @@
 //! The names of a run's files, and the locks that protect them.
 
-use crate::atomic::{create_dirs, replace_file, writing};
+use crate::atomic::{create_dir, create_dirs, replace_file, writing};
 use crate::fs::File;
 use crate::write::encode_pretty;
-use crate::{CorpusRecord, Environment, Error, Result, fs};
+use crate::{CorpusRecord, Environment, Error, Identity, Result, Whereabouts, fs};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,15 @@ use std::time::Duration;
 const CONFIG: &str = "config.toml";
 const CORPUS: &str = "corpus.json";
 const ENVIRONMENT: &str = "environment.json";
+const IDENTITY: &str = "identity.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
 const LOCK: &str = "run.lock";
 
 /// The files that [`RunDir::write_start`] writes, in this order. The last one makes the folder a run.
-const START_FILES: [&str; 4] = [CONFIG, CORPUS, ENVIRONMENT, RESOLVED_CONFIG];
+const START_FILES: [&str; 5] = [CONFIG, CORPUS, ENVIRONMENT, IDENTITY, RESOLVED_CONFIG];
+
+/// The checkpoint that a run starts from, if any; it is written before [`START_FILES`].
+const START: &str = "start";
 
 /// If a lock is taken but its holder's process number is not readable yet, try again this often.
 const LOCK_ATTEMPTS: usize = 40;
@@ -30,8 +34,11 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   config.toml            the configuration as given
 ///   corpus.json            vocabulary and file hashes of the training text; absent for synthetic data
 ///   environment.json       machine, program and command line
+///   identity.json          id, name, tags, and the run that this one started from
+///   start/                 the weights of that run, as a checkpoint at step 0
 ///   config.resolved.toml   the configuration with all defaults filled in; written after the files
 ///                          above, and its presence makes the folder a run
+///   history.jsonl          changes of the configuration, one line per change
 ///   metrics.jsonl          one line per evaluation
 ///   timing.jsonl           wall times, one line per evaluation
 ///   attention.jsonl        attention of one fixed sequence, one line per evaluation
@@ -61,6 +68,8 @@ pub struct RunStart<'a> {
     pub corpus: Option<&'a CorpusRecord>,
     /// Machine and program, for `environment.json`.
     pub environment: &'a Environment,
+    /// Name and origin, for `identity.json`.
+    pub identity: &'a Identity,
     /// The configuration with all defaults filled in, for `config.resolved.toml`.
     pub resolved_config: &'a str,
 }
@@ -72,13 +81,56 @@ pub enum CheckpointName {
     Best,
     /// The state to resume from.
     Last,
+    /// The weights that the run started from, at step 0; only if they came from another run.
+    Start,
+}
+
+impl CheckpointName {
+    /// `best`, `last` or `start`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Last => "last",
+            Self::Start => START,
+        }
+    }
 }
 
 /// Exclusive right to write to a run folder, or to its plots. It ends when it is dropped or when its
 /// process ends, whichever comes first.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File, // the operating system releases the lock when the file is closed
+    folder: PathBuf,
+    path: PathBuf,
+    file: File, // the operating system releases the lock when the file is closed
+}
+
+impl RunLock {
+    /// Checks that the folder at the run's path is still the one that was locked. Call it before each
+    /// write: a run must not write into a folder that took the place of its own.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the folder or its lock file was deleted, moved or replaced;
+    /// [`Error::Lock`] if the system does not say.
+    pub fn check(&self) -> Result<()> {
+        let failed = |source| Error::Lock {
+            path: self.path.clone(),
+            source,
+        };
+        if fs::is_at(&self.file, &self.path).map_err(failed)? {
+            return Ok(());
+        }
+        let path = self.folder.clone();
+        if fs::is_deleted(&self.file).map_err(failed)? {
+            return Err(Error::Lost {
+                path,
+                now: Whereabouts::Deleted,
+            });
+        }
+        let now = fs::path_of(&self.file).and_then(|path| Some(path.parent()?.to_owned()));
+        let now = now.map_or(Whereabouts::Unknown, Whereabouts::MovedTo);
+        Err(Error::Lost { path, now })
+    }
 }
 
 impl RunDir {
@@ -94,7 +146,7 @@ impl RunDir {
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match fs::kind_at(&path).map_err(reading(&path))? {
-            None => create_dirs(&path)?,
+            None => {}
             Some(_) if fs::is_dir(&path) => {
                 let names = fs::names(&path).map_err(reading(&path))?;
                 let is_locked = names.iter().any(|name| name == LOCK);
@@ -110,6 +162,7 @@ impl RunDir {
             }
             Some(_) => return Err(Error::Exists { path }),
         }
+        create_dirs(&path)?; // makes a folder durable that a killed process created
         Ok(Self { path })
     }
 
@@ -155,6 +208,7 @@ impl RunDir {
             Some(start.config.into()),
             corpus.transpose()?,
             Some(encode_pretty(&self.environment(), start.environment)?),
+            Some(encode_pretty(&self.identity(), start.identity)?),
             Some(start.resolved_config.into()),
         ];
         for (name, bytes) in START_FILES.iter().zip(contents) {
@@ -171,14 +225,18 @@ impl RunDir {
     /// `run.lock` only tells other processes who holds it.
     ///
     /// # Errors
-    /// [`Error::Busy`], with the holder's process number, if another process holds the lock.
+    /// [`Error::Busy`], with the holder's process number, if another process holds the lock;
+    /// [`Error::Lost`] if the folder is removed meanwhile.
     pub fn lock(&self) -> Result<RunLock> {
         let file = self.claim()?;
         // Durable before any other file: it marks the files of this folder as a run's.
         fs::overwrite(&file, format!("{}\n", std::process::id()).as_bytes())
             .and_then(|()| fs::sync_dir(&self.path))
             .map_err(writing(&self.path.join(LOCK)))?;
-        Ok(RunLock { _file: file })
+        let (folder, path) = (self.path.clone(), self.path.join(LOCK));
+        let lock = RunLock { folder, path, file };
+        lock.check()?; // it may have been replaced before it was locked
+        Ok(lock)
     }
 
     /// Claims `plots/`; waits while another process holds it.
@@ -189,11 +247,11 @@ impl RunDir {
     /// # Errors
     /// If the folder cannot be written.
     pub fn lock_plots(&self) -> Result<RunLock> {
-        create_dirs(&self.plots())?;
-        let path = self.plots().join(".lock");
+        create_dir(&self.plots())?;
+        let (folder, path) = (self.path.clone(), self.plots().join(".lock"));
         let file = open_lock(&path)?;
         match fs::lock(&file) {
-            Ok(()) => Ok(RunLock { _file: file }),
+            Ok(()) => Ok(RunLock { folder, path, file }),
             Err(source) => Err(Error::Lock { path, source }),
         }
     }
@@ -240,6 +298,16 @@ impl RunDir {
     /// `environment.json`: an [`Environment`].
     pub fn environment(&self) -> PathBuf {
         self.path.join(ENVIRONMENT)
+    }
+
+    /// `identity.json`: an [`Identity`].
+    pub fn identity(&self) -> PathBuf {
+        self.path.join(IDENTITY)
+    }
+
+    /// `history.jsonl`: lines of [`ConfigChange`](crate::ConfigChange).
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.jsonl")
     }
 
     /// `corpus.json`: a [`CorpusRecord`].
@@ -315,12 +383,12 @@ impl RunDir {
         self.path.join("checkpoints")
     }
 
-    /// `checkpoints/best/` or `checkpoints/last/`.
+    /// `checkpoints/best/`, `checkpoints/last/` or `start/`.
     pub fn checkpoint(&self, name: CheckpointName) -> PathBuf {
-        self.checkpoints().join(match name {
-            CheckpointName::Best => "best",
-            CheckpointName::Last => "last",
-        })
+        match name {
+            CheckpointName::Best | CheckpointName::Last => self.checkpoints().join(name.name()),
+            CheckpointName::Start => self.path.join(START),
+        }
     }
 
     /// `plots/`.
@@ -348,7 +416,7 @@ pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
 }
 
 /// Whether a process that was killed before the folder became a run may have left this file: the
-/// lock, one of [`START_FILES`], or the temporary file of one of them.
+/// lock, one of [`START_FILES`] or its temporary file, or the checkpoint that a run starts from.
 fn is_early(name: &OsStr) -> bool {
     let is_temporary = |name: &str| {
         let target = name
@@ -358,7 +426,8 @@ fn is_early(name: &OsStr) -> bool {
     };
     name.to_str().is_some_and(|name| {
         let is_complete = name != RESOLVED_CONFIG && START_FILES.contains(&name);
-        name == LOCK || is_complete || is_temporary(name)
+        let is_start = name == START || name.strip_prefix(START) == Some(".new");
+        name == LOCK || is_complete || is_start || is_temporary(name)
     })
 }
 

@@ -24,8 +24,8 @@
 //!
 //! A file under its final name is always complete: files and checkpoints are written under a
 //! temporary name, made durable, and then renamed. SHA-256 hashes cover every byte of a checkpoint.
-//! Reading never blocks on a FIFO, never follows a symbolic link, and uses no more memory than the
-//! files are large.
+//! Reading a run never blocks on a FIFO, never follows a symbolic link, and uses no more memory than
+//! the files are large. Files that a user names may be of any kind ([`read_input`], [`open_stream`]).
 //!
 //! This crate deliberately does not know tensors (checkpoint files are bytes) or configurations (they
 //! are text). It does not detect a checkpoint that was modified together with its hashes, and it does
@@ -46,7 +46,7 @@ mod record;
 mod write;
 
 pub use draft::Draft;
-pub use error::{Damage, Error, Result};
+pub use error::{Damage, Error, Result, Whereabouts};
 pub use interval::wilson;
 pub use layout::{CheckpointName, RunDir, RunLock, RunStart};
 pub use lengths::{
@@ -54,16 +54,16 @@ pub use lengths::{
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use read::{
-    Checkpoint, exists, list_folder, modified, open_stream, read_checkpoint, read_file, read_json,
-    read_lines, resolve_links, system_file,
+    Checkpoint, exists, list_folder, modified, open_stream, read_checkpoint, read_file, read_input,
+    read_json, read_lines, system_file,
 };
 pub use record::{
-    AttentionRecord, CorpusFile, CorpusRecord, Environment, EvalRecord, LogFailure, MetricsRecord,
-    RunRecord, RunStatus, TextScores, TimingRecord,
+    AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment, EvalRecord, Identity,
+    LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, TextScores, TimingRecord,
 };
 pub use write::{
-    GrowingFile, JsonLines, open_log, settle_checkpoint, write_checkpoint, write_csv, write_file,
-    write_json,
+    GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,
+    write_csv, write_file, write_json,
 };
 
 /// Maximum size of all files of one checkpoint together: 16 GiB.

@@ -104,6 +104,16 @@ pub fn read_file(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
     fs::read(path, max).map_err(|refusal| refused(path, refusal))
 }
 
+/// Reads a file that the user named, of any kind: links are followed, and a pipe or a descriptor such as
+/// `/dev/stdin` is read to its end, which may block. Such a file can be read only once.
+///
+/// # Errors
+/// [`Error::NotRegular`] for a folder; [`Error::TooLarge`] beyond `max` bytes; [`Error::Read`].
+pub fn read_input(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    fs::read_any(path, max).map_err(|refusal| refused(path, refusal))
+}
+
 /// Opens a file of any kind, such as a FIFO, for sequential reading. Reads may block. Use it for user
 /// input, not for files of a run.
 ///
@@ -112,12 +122,6 @@ pub fn read_file(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
 pub fn open_stream(path: impl AsRef<Path>) -> Result<File> {
     let path = path.as_ref();
     fs::open(path).map_err(reading(path))
-}
-
-/// The path with all symbolic links resolved; unchanged if it does not exist.
-pub fn resolve_links(path: impl AsRef<Path>) -> PathBuf {
-    let path = path.as_ref();
-    fs::canonical(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The content of a file such as `/proc/cpuinfo`; `None` if it cannot be read.

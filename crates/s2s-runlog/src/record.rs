@@ -149,6 +149,56 @@ pub struct Environment {
     pub command: Vec<String>,
 }
 
+/// What identifies a run wherever its folder is. Written to `identity.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// 16 hexadecimal digits that no other run has.
+    pub id: String,
+    /// The name that the user gave, or the default one.
+    pub name: String,
+    /// Labels that the user gave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The run whose weights this run started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The checkpoint that a run started from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// The run's folder at that time.
+    pub path: String,
+    /// The run's [`Identity::id`]; `None` for a run without one.
+    pub id: Option<String>,
+    /// `best` or `last`.
+    pub checkpoint: String,
+    /// Optimizer steps of the checkpoint.
+    pub step: u64,
+    /// Tokens of the vocabulary that the parent has too.
+    pub n_matched: u64,
+    /// Tokens that the parent does not have; they start untrained.
+    pub n_new: u64,
+    /// Tokens of the parent that this run does not have.
+    pub n_unused: u64,
+}
+
+/// A change of a run's configuration by `resume`: a line of `history.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigChange {
+    /// Steps taken before the change.
+    pub step: u64,
+    /// The changed keys, as `key=value`.
+    pub set: Vec<String>,
+    /// SHA-256 of the configuration and corpus record before, as in checkpoints.
+    pub before: String,
+    /// The same after the change.
+    pub after: String,
+}
+
 /// The text that a run was trained on. Written to `corpus.json`, so that a trained model can be used
 /// without the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,16 @@ use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// Writes a file atomically and durably; creates missing parent folders.
+/// Creates a folder and its parents, durably. An existing folder is not changed.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn create_folder(path: impl AsRef<Path>) -> Result<()> {
+    atomic::create_dirs(path.as_ref())
+}
+
+/// Writes a file atomically and durably. Its folder must exist: a folder that another process removed
+/// is not created again.
 ///
 /// Only one process at a time may write a file: hold the [`RunLock`](crate::RunLock).
 ///
@@ -55,7 +64,8 @@ pub fn write_csv<T: Serialize>(path: impl AsRef<Path>, records: &[T]) -> Result<
 ///
 /// At any time, [`read_checkpoint`](crate::read_checkpoint) finds either the previous checkpoint or
 /// this one, complete. When this function returns, it finds this one, even after a power loss. Other
-/// files in the folder are removed.
+/// files in the folder are removed. Creates the folder above `path` if necessary, such as
+/// `checkpoints`, but not the one above that.
 ///
 /// Only one process at a time may write a checkpoint: hold the [`RunLock`](crate::RunLock).
 ///
@@ -117,7 +127,6 @@ impl GrowingFile {
     /// [`Error::Write`], also if the file exists; an existing file is unchanged.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        atomic::create_dirs(parent(&path))?;
         let file = fs::create_new(&path).map_err(writing(&path))?;
         fs::sync_dir(parent(&path)).map_err(writing(&path))?;
         Ok(Self {

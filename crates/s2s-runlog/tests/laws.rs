@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use s2s_runlog::{
     AttentionRecord, CheckpointName, Damage, Environment, Error, EvalRecord, JsonLines, LogFailure,
-    MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord, read_checkpoint, read_file,
-    read_json, read_lines, write_checkpoint, write_csv, write_file, write_json,
+    MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord, Whereabouts, read_checkpoint,
+    read_file, read_json, read_lines, write_checkpoint, write_csv, write_file, write_json,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -509,12 +509,70 @@ fn resuming_removes_later_and_partial_lines() {
 #[test]
 fn resuming_creates_a_missing_file() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("deep/timing.jsonl");
+    let path = folder.path().join("timing.jsonl");
     JsonLines::<u64>::resume(&path, |_| true)
         .unwrap()
         .append(&1)
         .unwrap();
     assert_eq!(read_lines::<u64>(&path).unwrap(), [1]);
+}
+
+#[test]
+fn a_run_folder_that_was_removed_is_not_created_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path().join("run")).unwrap();
+    let lock = run.lock().unwrap();
+    lock.check().unwrap();
+    fs::remove_dir_all(run.path()).unwrap();
+    let results = [
+        write_file(run.samples(), b""),
+        write_json(run.run(), &1),
+        write_csv(run.path().join("lengths.csv"), &[1]),
+        write_checkpoint(run.checkpoint(CheckpointName::Last), &[]),
+        JsonLines::<u64>::create(run.metrics()).map(drop),
+        JsonLines::<u64>::resume(run.timing(), |_| true).map(drop),
+        run.lock_plots().map(drop),
+    ];
+    for result in results {
+        assert!(matches!(result, Err(Error::Write { .. })), "{result:?}");
+    }
+    assert!(!run.path().exists());
+    let lost = lock.check();
+    assert!(
+        matches!(
+            &lost,
+            Err(Error::Lost {
+                now: Whereabouts::Deleted,
+                ..
+            })
+        ),
+        "{lost:?}"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lock_knows_where_its_folder_was_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let run = RunDir::create(root.join("run")).unwrap();
+    let lock = run.lock().unwrap();
+    fs::rename(run.path(), root.join("moved")).unwrap();
+    // Another run takes its place.
+    let other = RunDir::create(run.path()).unwrap();
+    let _other = other.lock().unwrap();
+    match lock.check() {
+        Err(Error::Lost {
+            now: Whereabouts::MovedTo(path),
+            ..
+        }) => {
+            assert_eq!(path, root.join("moved"));
+        }
+        result => panic!("{result:?}"),
+    }
+    fs::remove_dir_all(run.path()).unwrap();
+    fs::rename(root.join("moved"), run.path()).unwrap();
+    lock.check().unwrap();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fmt;
 use candle_core::Tensor;
 use s2s_kernels::Moments;
 use s2s_model::{NonFinite, Params, load_tensors, load_weights, save_tensors};
-use s2s_runlog::{Checkpoint, CheckpointName, CorpusRecord};
+use s2s_runlog::{Checkpoint, CheckpointName, ConfigChange, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -55,7 +55,9 @@ impl Snapshot {
         let (params, state) = ((PARAMS, &self.params[..]), (STATE, &self.state[..]));
         match name {
             CheckpointName::Best => vec![params, state],
-            CheckpointName::Last => vec![params, (MOMENTS, &self.moments), state],
+            CheckpointName::Last | CheckpointName::Start => {
+                vec![params, (MOMENTS, &self.moments), state]
+            }
         }
     }
 
@@ -167,13 +169,47 @@ pub(crate) fn fingerprint(
     Ok(hex(&digest.finalize()))
 }
 
-/// Checks that a checkpoint was saved with the configuration that has this fingerprint.
+/// The fingerprints with which the checkpoints of a run may have been saved.
+#[derive(Clone, Debug)]
+pub(crate) struct Fingerprints {
+    /// Of the present configuration.
+    pub(crate) current: String,
+    /// Of the configurations that `resume` changed into the present one.
+    earlier: Vec<String>,
+}
+
+impl Fingerprints {
+    /// Only the present configuration.
+    pub(crate) fn only(current: String) -> Self {
+        Self {
+            current,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// The present configuration and those that these changes, oldest first, turned into it.
+    pub(crate) fn with_history(current: String, changes: &[ConfigChange]) -> Self {
+        let mut all = Self::only(current);
+        for change in changes.iter().rev() {
+            if all.contains(&change.after) {
+                all.earlier.push(change.before.clone());
+            }
+        }
+        all
+    }
+
+    fn contains(&self, fingerprint: &String) -> bool {
+        self.current == *fingerprint || self.earlier.contains(fingerprint)
+    }
+}
+
+/// Checks that a checkpoint was saved with one of these configurations.
 pub(crate) fn check_config(
     checkpoint: &Checkpoint,
     state: &TrainState,
-    fingerprint: &str,
+    fingerprints: &Fingerprints,
 ) -> Result<()> {
-    if state.config_sha256 == fingerprint {
+    if fingerprints.contains(&state.config_sha256) {
         return Ok(());
     }
     let reason = "it was saved with a different config.resolved.toml or corpus.json; one of these \
@@ -205,10 +241,11 @@ pub(crate) fn load(
     optimizer: &mut Adam,
     state: &mut TrainState,
     checkpoint: &Checkpoint,
+    fingerprints: &Fingerprints,
     (steps, batch_size): (u64, u64),
 ) -> Result<()> {
     let loaded = load_state(checkpoint)?;
-    check_config(checkpoint, &loaded, &state.config_sha256)?;
+    check_config(checkpoint, &loaded, fingerprints)?;
     if !loaded.data_sha256.is_empty() && loaded.data_sha256 != state.data_sha256 {
         let reason = "it was trained on different data".to_owned();
         return Err(mismatch(checkpoint, reason));
@@ -222,7 +259,11 @@ pub(crate) fn load(
     optimizer
         .set_moments(moments)
         .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
-    *state = loaded;
+    let config_sha256 = fingerprints.current.clone();
+    *state = TrainState {
+        config_sha256,
+        ..loaded
+    };
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, Synthetic, TextFile, Vocabulary, corpus_paths,
 };
-use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_file, read_json, resolve_links};
+use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_input, read_json};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
@@ -159,10 +159,10 @@ pub(crate) fn recorded_vocabulary(
     Ok((vocabulary.with_tokenization(config.tokens), Some(record)))
 }
 
-/// A file of text and the record of it. Follows symbolic links, since text may be stored anywhere, and
+/// A file of text and the record of it. Accepts any kind of file, since text may be stored anywhere, and
 /// decompresses files whose name ends with `.gz`.
 fn read(path: &Path) -> Result<(TextFile, CorpusFile)> {
-    let mut bytes = read_file(resolve_links(path), MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
+    let mut bytes = read_input(path, MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
     let record = CorpusFile {
         path: path.display().to_string(),
         n_bytes: bytes.len() as u64,

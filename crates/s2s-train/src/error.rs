@@ -62,6 +62,40 @@ pub enum Error {
         /// The run directory.
         run: PathBuf,
     },
+    /// A change of keys that a resumed run cannot change.
+    #[error("{} cannot change in a resumed run: the model or the data depend on {}", keys.join(", "), if keys.len() == 1 { "it" } else { "them" })]
+    Unchangeable {
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// A change of the number of steps that would move a schedule over the whole run.
+    #[error(
+        "the schedule {schedule} spans the whole run, whose length changes from {before} to {after} steps"
+    )]
+    ScheduleLength {
+        /// The schedule, as `key=value`.
+        schedule: &'static str,
+        /// Steps of the run before.
+        before: u64,
+        /// Steps of the run after the change.
+        after: u64,
+    },
+    /// A change to fewer steps than the run has.
+    #[error("the run has taken {done} steps; it cannot end after {total}")]
+    TooShort {
+        /// The requested steps.
+        total: u64,
+        /// Steps taken.
+        done: u64,
+    },
+    /// Weights that do not fit the model that they should start.
+    #[error("the weights of run {} do not fit: {reason}", run.display())]
+    Start {
+        /// The run with the weights.
+        run: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// An invalid configuration.
     #[error(transparent)]
     Config(#[from] crate::ConfigError),

@@ -30,6 +30,7 @@
 
 mod batch;
 mod by_length;
+mod change;
 mod checkpoint;
 mod codec;
 mod config;
@@ -47,14 +48,17 @@ mod schedule;
 mod tensorboard;
 mod text;
 mod train;
+mod transfer;
 
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
+pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
 pub use codec::Codec;
 pub use config::{
     Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin,
     Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
+    load_given_config,
 };
 pub(crate) use data::data_identity;
 pub use data::{Data, open_data, reopen_data};
@@ -66,7 +70,8 @@ pub use metrics::{Scoring, Tally};
 pub use model::Model;
 pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
 pub use optim::{Adam, global_norm};
-pub use run::{Run, Runtime, Trained, load_model, load_model_with};
+pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};
+pub use transfer::Transfer;

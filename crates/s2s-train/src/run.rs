@@ -1,20 +1,23 @@
 //! A run in its directory: training, its records, and the evaluation on the test split.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use candle_core::{DType, Device};
 use reverse_data::Split;
 use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
 use s2s_runlog::{
-    Checkpoint, CheckpointName, CorpusRecord, Environment, Error as RunLogError, EvalRecord,
-    LogFailure, RunDir, RunLock, RunRecord, RunStart, RunStatus, read_checkpoint, read_json,
-    settle_checkpoint, system_file, write_file, write_json,
+    Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
+    EvalRecord, Identity, LogFailure, Parent, RunDir, RunLock, RunRecord, RunStart, RunStatus,
+    exists, read_checkpoint, read_json, read_lines, settle_checkpoint, system_file,
+    write_checkpoint, write_file, write_json,
 };
+use sha2::{Digest, Sha256};
 
-use crate::data::recorded_vocabulary;
+use crate::checkpoint::Fingerprints;
+use crate::data::{hex, recorded_vocabulary};
 use crate::evaluate::score_text_observed;
-use crate::observer::{Log, train_in_background};
+use crate::observer::{Guarded, Log, train_in_background};
 use crate::{
     Codec, Error, Evaluation, ExperimentConfig, Model, Observer, References, Render, Result,
     RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
@@ -42,7 +45,7 @@ pub struct Runtime {
 #[derive(Debug)]
 pub struct Run<M = Seq2Seq> {
     dir: RunDir,
-    _lock: RunLock,
+    lock: RunLock,
     trainer: Trainer<M>,
     rejected: Vec<String>,
 }
@@ -86,6 +89,24 @@ impl<M: Model + Send> Run<M> {
         given: &str,
         runtime: &Runtime,
     ) -> Result<Self> {
+        let path = path.into();
+        let identity = new_identity(&path);
+        Self::create_as(path, trainer, given, runtime, &identity)
+    }
+
+    /// As [`create_with`](Self::create_with), with an identity. If it has a parent, the weights of
+    /// `trainer` are stored in the directory, so that the run can be resumed before its first
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`create_with`](Self::create_with).
+    pub fn create_as(
+        path: impl Into<PathBuf>,
+        trainer: Trainer<M>,
+        given: &str,
+        runtime: &Runtime,
+        identity: &Identity,
+    ) -> Result<Self> {
         let dir = RunDir::create(path)?;
         let lock = dir.lock()?;
         if RunDir::open(dir.path()).is_ok() {
@@ -93,15 +114,20 @@ impl<M: Model + Send> Run<M> {
             let path = dir.path().to_owned();
             return Err(RunLogError::Exists { path }.into());
         }
+        if identity.parent.is_some() {
+            let name = CheckpointName::Start;
+            write_checkpoint(dir.checkpoint(name), &trainer.snapshot()?.files(name))?;
+        }
         dir.write_start(&RunStart {
             config: given,
+            identity,
             corpus: trainer.data().corpus.as_ref(),
             environment: &environment(trainer.model(), runtime),
             resolved_config: &trainer.config().to_toml()?,
         })?;
         Ok(Self {
             dir,
-            _lock: lock,
+            lock,
             trainer,
             rejected: Vec::new(),
         })
@@ -119,22 +145,38 @@ impl<M: Model + Send> Run<M> {
         let dir = RunDir::open(path)?;
         let lock = dir.lock()?;
         let config = load_config(Some(&dir.resolved_config()), &[])?;
-        let mut trainer = build(&dir, config)?;
+        let trainer = build(&dir, config)?;
+        let changes = history(&dir)?;
+        Self::restored(dir, lock, trainer, &changes)
+    }
+
+    /// Restores a new trainer from the run's last checkpoint, or from its start.
+    pub(crate) fn restored(
+        dir: RunDir,
+        lock: RunLock,
+        mut trainer: Trainer<M>,
+        changes: &[ConfigChange],
+    ) -> Result<Self> {
+        let current = trainer.state().config_sha256.clone();
+        let fingerprints = Fingerprints::with_history(current, changes);
         let mut rejected = Vec::new();
-        match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
-            Ok(checkpoint) => {
-                trainer.restore(&checkpoint)?;
-                rejected = rejected_reasons(&checkpoint);
+        let found = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
+            Err(RunLogError::NoCheckpoint { .. }) if parent(&dir)?.is_some() => {
+                Some(read_checkpoint(dir.checkpoint(CheckpointName::Start))?)
             }
-            Err(RunLogError::NoCheckpoint { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(RunLogError::NoCheckpoint { .. }) => None,
+            found => Some(found?),
+        };
+        if let Some(checkpoint) = found {
+            trainer.restore_with(&checkpoint, &fingerprints)?;
+            rejected = rejected_reasons(&checkpoint);
         }
         for name in [CheckpointName::Best, CheckpointName::Last] {
             settle_checkpoint(dir.checkpoint(name))?; // completes a swap that a crash interrupted
         }
         Ok(Self {
             dir,
-            _lock: lock,
+            lock,
             trainer,
             rejected,
         })
@@ -144,6 +186,10 @@ impl<M: Model + Send> Run<M> {
     /// checkpoint and its state is that of the last step.
     pub fn trainer(&self) -> &Trainer<M> {
         &self.trainer
+    }
+
+    pub(crate) fn trainer_mut(&mut self) -> &mut Trainer<M> {
+        &mut self.trainer
     }
 
     /// The run directory.
@@ -168,8 +214,21 @@ impl<M: Model + Send> Run<M> {
     ///
     /// # Errors
     /// If training fails, a checkpoint, `metrics.jsonl` or `run.json` cannot be written, or the
-    /// training thread cannot be started. If training diverged, `run.json` has that status.
+    /// training thread cannot be started. If training diverged, `run.json` has that status. If the
+    /// run folder was deleted, moved or replaced, [`s2s_runlog::Error::Lost`], whatever failed first.
     pub fn train(
+        &mut self,
+        observers: &mut [&mut dyn Observer],
+        render: Render,
+    ) -> Result<RunRecord> {
+        let result = self.train_to_end(observers, render);
+        if result.is_err() {
+            self.lock.check()?;
+        }
+        result
+    }
+
+    fn train_to_end(
         &mut self,
         observers: &mut [&mut dyn Observer],
         render: Render,
@@ -179,8 +238,12 @@ impl<M: Model + Send> Run<M> {
         record.degraded = self.earlier_failures();
         let config = self.trainer.config().to_toml()?;
         let mut writer = RunWriter::open(self.dir.clone(), record, &config, render)?;
+        let mut guarded = Guarded {
+            lock: &self.lock,
+            writer: &mut writer,
+        };
         let trainer = &mut self.trainer;
-        let reason = train_in_background(&mut writer, |records| {
+        let reason = train_in_background(&mut guarded, |records| {
             let mut all: Vec<&mut dyn Observer> = vec![records];
             for observer in observers.iter_mut() {
                 all.push(*observer);
@@ -196,9 +259,11 @@ impl<M: Model + Send> Run<M> {
         let mut record = self.record(status, started);
         record.degraded = writer.failures();
         if status == RunStatus::Diverged {
+            self.lock.check()?;
             write_json(self.dir.run(), &record)?;
         }
         if reason? != StopReason::Interrupted {
+            self.lock.check()?;
             match self.test(observers)? {
                 Some((test, lost)) => {
                     record.test = Some(test);
@@ -208,8 +273,15 @@ impl<M: Model + Send> Run<M> {
             }
         }
         record.elapsed_secs = started.elapsed().as_secs_f64();
+        self.lock.check()?;
         write_json(self.dir.run(), &record)?;
+        self.lock.check()?; // otherwise the last records may be in a folder that is gone
         Ok(record)
+    }
+
+    /// The lock of the run directory. [Check](RunLock::check) it before writing to the directory.
+    pub fn lock(&self) -> &RunLock {
+        &self.lock
     }
 
     /// Records in `run.json` a failure after training, such as missing plots.
@@ -217,6 +289,7 @@ impl<M: Model + Send> Run<M> {
     /// # Errors
     /// If it cannot be written.
     pub fn note_failure(&self, record: &mut RunRecord, failure: LogFailure) -> Result<()> {
+        self.lock.check()?;
         record.degraded.push(failure);
         Ok(write_json(self.dir.run(), record)?)
     }
@@ -247,6 +320,7 @@ impl<M: Model + Send> Run<M> {
         }
         let samples = self.samples(&result, step)?;
         let mut log = Log::open("samples.jsonl", step, Ok::<_, RunLogError>(()));
+        self.lock.check()?;
         log.write(step, |()| write_file(self.dir.samples(), &samples));
         Ok(Some((record, log.failure().cloned())))
     }
@@ -358,6 +432,27 @@ pub fn load_model_with<M: Model>(
     })
 }
 
+/// Checks that the configuration and the corpus record of a run are those that its checkpoints were
+/// saved with, without loading a model. Every command that uses a run must agree on this;
+/// [`load_model`] and [`Run::resume`] check it too.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if one of the files was changed; those of reading them. A missing or damaged
+/// checkpoint is not an error here.
+pub fn check_unchanged(dir: &RunDir) -> Result<()> {
+    let config = load_config(Some(&dir.resolved_config()), &[])?;
+    let (_, corpus) = recorded_vocabulary(dir, &config.data)?;
+    let fingerprints = fingerprints(dir, &config, corpus.as_ref())?;
+    for name in [CheckpointName::Best, CheckpointName::Last] {
+        let found = match read_checkpoint(dir.checkpoint(name)) {
+            Err(RunLogError::NoCheckpoint { .. } | RunLogError::Damaged { .. }) => continue,
+            found => found?,
+        };
+        checkpoint::check_config(&found, &checkpoint::load_state(&found)?, &fingerprints)?;
+    }
+    Ok(())
+}
+
 /// Loads parameters from a checkpoint and returns its step. The parameters are loaded before the
 /// configuration is compared.
 fn load_into(
@@ -375,8 +470,52 @@ fn load_into(
     // Shapes before fingerprints: an error that names a parameter is more specific.
     checkpoint::load_params(params, &found, non_finite)?;
     let state = checkpoint::load_state(&found)?;
-    checkpoint::check_config(&found, &state, &checkpoint::fingerprint(config, corpus)?)?;
+    checkpoint::check_config(&found, &state, &fingerprints(dir, config, corpus)?)?;
     Ok(state.step)
+}
+
+/// The fingerprints that the checkpoints of a run may have.
+fn fingerprints(
+    dir: &RunDir,
+    config: &ExperimentConfig,
+    corpus: Option<&CorpusRecord>,
+) -> Result<Fingerprints> {
+    let current = checkpoint::fingerprint(config, corpus)?;
+    Ok(Fingerprints::with_history(current, &history(dir)?))
+}
+
+/// The changes of a run's configuration, oldest first.
+pub(crate) fn history(dir: &RunDir) -> Result<Vec<ConfigChange>> {
+    match exists(dir.history())? {
+        true => Ok(read_lines(dir.history())?),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The run whose weights a run started from. Runs of older versions have no identity.
+fn parent(dir: &RunDir) -> Result<Option<Parent>> {
+    if !exists(dir.identity())? {
+        return Ok(None);
+    }
+    let identity: Identity = read_json(dir.identity())?;
+    Ok(identity.parent)
+}
+
+/// An identity named after the folder.
+pub fn new_identity(path: &Path) -> Identity {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let unique = format!("{name} {} {}", since.as_nanos(), std::process::id());
+    let mut id = hex(&Sha256::digest(unique));
+    id.truncate(16);
+    Identity {
+        id,
+        name: name.into_owned(),
+        tags: Vec::new(),
+        parent: None,
+    }
 }
 
 fn status_of(reason: StopReason) -> RunStatus {

@@ -51,9 +51,10 @@ pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: 
     }
     match &config.schedule {
         ScheduleConfig::Constant {} => peak,
-        ScheduleConfig::Cosine { floor } => {
+        ScheduleConfig::Cosine { floor, steps } => {
             let floor = floor.get();
-            let done = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
+            let end = if *steps == 0 { total } else { *steps };
+            let done = (step - warmup) as f64 / end.saturating_sub(warmup).max(1) as f64;
             let half_cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
             peak * (floor + (1.0 - floor) * half_cosine)
         }

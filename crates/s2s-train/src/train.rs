@@ -8,6 +8,7 @@ use reverse_data::{BatchSource, Example, Split};
 use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
+use crate::checkpoint::Fingerprints;
 use crate::finite::{self, NotFinite};
 use crate::{
     Adam, Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite,
@@ -112,6 +113,16 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// If the checkpoint does not match; the trainer is unchanged then.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let fingerprints = Fingerprints::only(self.state.config_sha256.clone());
+        self.restore_with(checkpoint, &fingerprints)
+    }
+
+    /// Loads a checkpoint that was saved with one of several configurations.
+    pub(crate) fn restore_with(
+        &mut self,
+        checkpoint: &Checkpoint,
+        fingerprints: &Fingerprints,
+    ) -> Result<()> {
         let params = self.model.params();
         let bounds = (self.total_steps, self.config.train.batch_size.get() as u64);
         checkpoint::load(
@@ -119,8 +130,24 @@ impl<M: Model> Trainer<M> {
             &mut self.optimizer,
             &mut self.state,
             checkpoint,
+            fingerprints,
             bounds,
         )
+    }
+
+    /// The state as files of a checkpoint.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        snapshot.update(false, self.model.params(), &self.optimizer, &self.state)?;
+        Ok(snapshot)
+    }
+
+    /// Lets a run continue that has ended early. Evaluations without improvement count anew.
+    pub(crate) fn reopen(&mut self) {
+        if self.early_end().is_some() {
+            (self.state.is_stopped, self.state.is_target_reached) = (false, false);
+            self.state.n_stale = 0;
+        }
     }
 
     /// Trains until the run ends. Events go to the observers in order. If an observer interrupts an

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use s2s_runlog::write_file;
+use s2s_runlog::{create_folder, write_file};
 
 use super::Draws;
 
@@ -63,6 +63,7 @@ pub(super) fn corpus(folder: &Path) -> PathBuf {
 /// [`TINY`].
 pub(super) fn write_text(folder: &Path, draws: &mut Draws) -> Result<()> {
     let corpus = corpus(folder);
+    create_folder(&corpus)?;
     for (split, n_lines) in SPLITS {
         let (mut sources, mut targets) = (String::new(), String::new());
         for _ in 0..n_lines {

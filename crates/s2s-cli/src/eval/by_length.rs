@@ -10,7 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use reverse_data::{Example, Split, Synthetic};
 use s2s_runlog::{
     DecodingMode, Error, JsonLines, LengthRecord, LengthTiming, Lengths, LengthsRecord,
-    LengthsRequest, Protocol, read_json, read_lines, write_csv, write_json,
+    LengthsRequest, Protocol, RunLock, read_json, read_lines, write_csv, write_json,
 };
 use s2s_train::{ByLength, deviations};
 
@@ -113,7 +113,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
 
 pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyhow::Result<u8> {
     let loaded = args.checkpoint.load()?;
-    let _lock = loaded.dir.lock()?;
+    let lock = loaded.dir.lock()?;
     let by_default = request.protocol.map(Protocol::name);
     let name = args.by_length.name.as_deref().or(by_default);
     let path = loaded.dir.lengths(name);
@@ -123,6 +123,7 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
         times: times(&timing, &record.rows),
         record,
         path,
+        lock,
         saved: Instant::now(),
     };
     for deviation in &evaluation.record.deviations {
@@ -153,6 +154,7 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
         }
     }
     let table = evaluation.path.with_extension("csv");
+    evaluation.lock.check()?;
     write_csv(&table, &evaluation.record.rows)?;
     let mut written = vec![evaluation.path.clone(), table];
     written.extend(picture::draw_lengths(&loaded.dir, &evaluation.path)?);
@@ -173,6 +175,7 @@ struct Evaluation {
     path: PathBuf,
     /// The timings of the rows, as far as they are known.
     times: Vec<LengthTiming>,
+    lock: RunLock,
     saved: Instant,
 }
 
@@ -248,6 +251,7 @@ impl Evaluation {
 
     fn save(&mut self) -> anyhow::Result<()> {
         if self.record.is_complete || !self.record.rows.is_empty() {
+            self.lock.check()?;
             write_json(&self.path, &self.record)?;
         }
         self.saved = Instant::now();

@@ -9,7 +9,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
-use s2s_runlog::{write_csv, write_file};
+use s2s_runlog::{create_folder, write_csv, write_file};
 use s2s_viz::Figure;
 
 use crate::report::Report;
@@ -25,6 +25,7 @@ const ABSENT: &str = "–";
 /// [`Error::Plot`], [`Error::RunLog`].
 pub fn write_report(report: &Report) -> Result<PathBuf> {
     let folder = &report.plan.folder;
+    create_folder(folder.join("plots"))?;
     for (name, figure) in figures(report)? {
         let path = folder.join("plots").join(name);
         write_file(path.with_extension("svg"), figure.svg().as_bytes())?;
@@ -44,6 +45,7 @@ pub fn write_report(report: &Report) -> Result<PathBuf> {
 /// # Errors
 /// [`Error::Plot`], [`Error::RunLog`].
 pub fn publish_report(report: &Report, folder: &Path) -> Result<PathBuf> {
+    create_folder(folder.join("plots"))?;
     for (name, figure) in figures(report)? {
         let path = folder.join("plots").join(name).with_extension("svg");
         write_file(path, figure.svg().as_bytes())?;

@@ -28,10 +28,34 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// # Errors
 /// If the file cannot be read, or with all problems in it and in `sets`.
 pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
+    let read_strictly = |path| text_of(path, s2s_runlog::read_file(path, MAX_CONFIG_BYTES));
+    let text = file.map(read_strictly).transpose()?;
+    merged(file.zip(text), sets)
+}
+
+/// As [`load_config`], for a file that the user names, which may be a link, a pipe or a descriptor.
+/// Also returns the text of the file; it is empty without a file.
+///
+/// # Errors
+/// Those of [`load_config`].
+pub fn load_given_config(
+    file: Option<&Path>,
+    sets: &[String],
+) -> Result<(ExperimentConfig, String), ConfigError> {
+    let read = |path| text_of(path, s2s_runlog::read_input(path, MAX_CONFIG_BYTES));
+    let text = file.map(read).transpose()?;
+    let config = merged(file.zip(text.clone()), sets)?;
+    Ok((config, text.unwrap_or_default()))
+}
+
+/// The configuration of a file with its text, overridden by `sets`.
+fn merged(file: Option<(&Path, String)>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
+    let default =
+        Table::try_from(ExperimentConfig::default()).map_err(|error| ConfigError::of(&error))?;
     let mut layers = Vec::new();
     let mut problems = Vec::new();
-    if let Some(path) = file {
-        let text = read(path)?;
+    let path = file.as_ref().map(|(path, _)| path.to_path_buf());
+    if let Some((path, text)) = file {
         layers.push(Layer::parse(
             Origin::File(path.to_owned()),
             text,
@@ -39,11 +63,8 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
         ));
     }
     for set in sets {
-        layers.push(Layer::parse_set(set, &mut problems));
+        layers.push(Layer::parse_set(set, &default, &mut problems));
     }
-
-    let default =
-        Table::try_from(ExperimentConfig::default()).map_err(|error| ConfigError::of(&error))?;
     let mut merged = default.clone();
     for layer in &layers {
         let mut clean = layer.table.clone();
@@ -87,7 +108,7 @@ pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentCon
         .map(|layer| layer.text.clone())
         .unwrap_or_default();
     Err(ConfigError::Invalid {
-        file: file.map(Path::to_owned),
+        file: path,
         text,
         problems,
     })
@@ -202,13 +223,12 @@ fn listed(problems: &[ConfigProblem]) -> String {
     lines.join("\n")
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+fn text_of(path: &Path, read: s2s_runlog::Result<Vec<u8>>) -> Result<String, ConfigError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Read {
         path: path.to_owned(),
         source,
     };
-    let bytes =
-        s2s_runlog::read_file(path, MAX_CONFIG_BYTES).map_err(|error| failed(error.into()))?;
+    let bytes = read.map_err(|error| failed(error.into()))?;
     String::from_utf8(bytes).map_err(|error| failed(error.into()))
 }
 
@@ -248,8 +268,9 @@ impl Layer {
         layer
     }
 
-    /// Parses `key=value`; the value is TOML, or a bare string if it is not valid TOML.
-    fn parse_set(set: &str, problems: &mut Vec<ConfigProblem>) -> Self {
+    /// Parses `key=value`; the value is TOML, or a bare string if it is not valid TOML or if the key
+    /// expects a string.
+    fn parse_set(set: &str, default: &Table, problems: &mut Vec<ConfigProblem>) -> Self {
         let origin = Origin::Set(set.to_owned());
         let Some((key, value)) = set.split_once('=') else {
             let layer = Self::parse(origin, String::new(), problems);
@@ -262,7 +283,13 @@ impl Layer {
         // so.
         let is_number = value.trim().parse::<f64>().is_ok_and(f64::is_finite);
         let is_one_line = !set.contains('\n');
-        if is_one_line && (is_number || as_toml.parse::<Table>().is_ok()) {
+        let expects_text = value_at(default, key).is_some_and(Value::is_str);
+        let is_text = |value: &Value| value.is_str();
+        let is_toml = match as_toml.parse::<Table>() {
+            Ok(table) => !expects_text || value_at(&table, key).is_some_and(is_text),
+            Err(_) => is_number && !expects_text,
+        };
+        if is_one_line && is_toml {
             return Self::parse(origin, as_toml, problems);
         }
         Self::parse(
@@ -294,6 +321,13 @@ impl Layer {
             help,
         }
     }
+}
+
+/// The value of a dotted key.
+fn value_at<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    let mut parts = key.split('.').map(str::trim);
+    let first = table.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
 }
 
 fn collect_spans(

@@ -10,7 +10,7 @@ use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConf
 use serde::{Deserialize, Serialize};
 
 pub use auto::Auto;
-pub use load::{ConfigError, ConfigProblem, Origin, load_config};
+pub use load::{ConfigError, ConfigProblem, Origin, load_config, load_given_config};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,6 +93,9 @@ pub enum ScheduleConfig {
         /// Final rate as a fraction of the peak.
         #[serde(default = "ScheduleConfig::default_floor")]
         floor: Share,
+        /// Steps until the rate is at its floor, where it stays; 0 means the whole run.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        steps: u64,
     },
     /// The peak rate, multiplied by `factor` after `patience` evaluations without a better
     /// validation loss.
@@ -110,8 +113,18 @@ impl Default for ScheduleConfig {
     fn default() -> Self {
         Self::Cosine {
             floor: Self::default_floor(),
+            steps: 0,
         }
     }
+}
+
+/// Whether a number has no effect and is not written.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl ScheduleConfig {

@@ -1,5 +1,6 @@
 //! Callbacks during training.
 
+mod guarded;
 mod log;
 mod relay;
 mod run_writer;
@@ -11,6 +12,7 @@ use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
 
 use crate::{Result, Snapshot, Tally};
 
+pub(crate) use guarded::Guarded;
 pub(crate) use log::Log;
 pub(crate) use relay::train_in_background;
 pub use run_writer::RunWriter;

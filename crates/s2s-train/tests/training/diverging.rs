@@ -118,7 +118,9 @@ fn train_poisoned(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, E
 fn tensor_files(name: CheckpointName) -> &'static [&'static str] {
     match name {
         CheckpointName::Best => &["params.safetensors"],
-        CheckpointName::Last => &["params.safetensors", "moments.safetensors"],
+        CheckpointName::Last | CheckpointName::Start => {
+            &["params.safetensors", "moments.safetensors"]
+        }
     }
 }
 

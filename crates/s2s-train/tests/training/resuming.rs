@@ -1,7 +1,15 @@
 //! A resumed run ends with the same bytes as an uninterrupted one.
 
-use s2s_runlog::{Checkpoint, CheckpointName, RunStatus, read_checkpoint, write_checkpoint};
-use s2s_train::{Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason};
+use candle_core::Device;
+use s2s_model::NonFinite;
+use s2s_runlog::{
+    Checkpoint, CheckpointName, ConfigChange, JsonLines, MetricsRecord, Parent, RunStatus,
+    read_checkpoint, read_lines, write_checkpoint,
+};
+use s2s_train::{
+    Change, Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason,
+    check_unchanged, load_model, new_identity,
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -158,6 +166,261 @@ fn an_interrupted_test_evaluation_is_repeated() -> Result<()> {
     let resumed = run.train(&mut [], |_| None)?;
     assert_eq!((resumed.status, resumed.test), (record.status, record.test));
     assert!(reproducible_files(run.dir()) == reproducible_files(&whole));
+    Ok(())
+}
+
+/// Extends a finished run and returns its directory.
+fn extended(
+    path: &std::path::Path,
+    config: &ExperimentConfig,
+    sets: &[&str],
+    keeps_schedule: bool,
+) -> Result<s2s_runlog::RunDir> {
+    finished(path, config)?;
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let change = Change {
+        sets: &sets,
+        keeps_schedule,
+    };
+    let mut run = Run::resume_changed(path, &change, &runtime())?;
+    let record = run.train(&mut [], |_| None)?;
+    assert_eq!(record.status, RunStatus::Finished);
+    Ok(run.dir().clone())
+}
+
+#[test]
+fn an_extended_run_equals_a_longer_one_bit_for_bit() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    // A constant schedule does not depend on the length.
+    let dir = extended(
+        &path("a"),
+        &tiny(&["train.epochs=2"]),
+        &["train.epochs=5"],
+        false,
+    )?;
+    let (whole, _) = finished(&path("b"), &tiny(&["train.epochs=5"]))?;
+    assert!(reproducible_files(&dir) == reproducible_files(&whole));
+    // A schedule that keeps its length equals one that always had it.
+    let cosine = "train.schedule={kind=\"cosine\", floor=0.1}";
+    let short = tiny(&["train.epochs=2", cosine]);
+    let dir = extended(&path("c"), &short, &["train.epochs=5"], true)?;
+    let cosine = "train.schedule={kind=\"cosine\", floor=0.1, steps=10}";
+    let (whole, _) = finished(&path("d"), &tiny(&["train.epochs=5", cosine]))?;
+    assert!(reproducible_files(&dir) == reproducible_files(&whole));
+    let lines: Vec<MetricsRecord> = read_lines(dir.metrics()).expect("metrics");
+    let rates: Vec<f64> = lines.iter().map(|line| line.learning_rate).collect();
+    assert_eq!(rates[1..], [1e-4; 4]);
+    // All of them are recorded.
+    let changes: Vec<ConfigChange> = read_lines(dir.history()).expect("a history");
+    assert_eq!((changes.len(), changes[0].step), (1, 10));
+    check_unchanged(&dir)?;
+    load_model(
+        &dir,
+        CheckpointName::Best,
+        NonFinite::Reject,
+        1,
+        &Device::Cpu,
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_run_extended_twice_equals_one_extended_once() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a");
+    let once = extended(
+        &folder.path().join("b"),
+        &tiny(&["train.epochs=1"]),
+        &["train.epochs=3"],
+        false,
+    )?;
+    extended(
+        &path,
+        &tiny(&["train.epochs=1"]),
+        &["train.epochs=2"],
+        false,
+    )?;
+    let sets = ["train.epochs=3".to_owned()];
+    let change = Change {
+        sets: &sets,
+        keeps_schedule: false,
+    };
+    let mut run = Run::resume_changed(&path, &change, &runtime())?;
+    run.train(&mut [], |_| None)?;
+    assert!(reproducible_files(run.dir()) == reproducible_files(&once));
+    Ok(())
+}
+
+#[test]
+fn a_change_that_is_not_allowed_changes_nothing() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("run");
+    let cosine = "train.schedule={kind=\"cosine\", floor=0.1}";
+    let (dir, _) = finished(&path, &tiny(&[cosine]))?;
+    let state = || {
+        let files = [
+            dir.run(),
+            dir.resolved_config(),
+            dir.checkpoint(CheckpointName::Last).join("state.json"),
+        ];
+        files.map(|file| std::fs::read(file).expect("a file of a run"))
+    };
+    let before = state();
+    for (sets, part) in [
+        (
+            &["model.hidden=6"][..],
+            "model.hidden cannot change in a resumed run",
+        ),
+        (
+            &["seed=3", "data.vocab=9", "train.batch_size=4"],
+            "data.vocab, seed, train.batch_size cannot change",
+        ),
+        (
+            &["train.epochs=5"],
+            "spans the whole run, whose length changes from 15 to 25 steps",
+        ),
+        (
+            &["train.max_steps=7", cosine],
+            "the run has taken 15 steps; it cannot end after 7",
+        ),
+        (&["train.epochs=x"], "expected a whole number"),
+    ] {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let change = Change {
+            sets: &sets,
+            keeps_schedule: false,
+        };
+        let error = Run::resume_changed(&path, &change, &runtime()).expect_err(part);
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!dir.history().exists());
+        assert!(state() == before, "{part}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_change_interrupted_between_two_files_leaves_a_usable_run() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("run");
+    let dir = extended(
+        &path,
+        &tiny(&["train.epochs=1"]),
+        &["train.epochs=2"],
+        false,
+    )?;
+    // The history has another change, but the configuration was not replaced.
+    let mut lines = JsonLines::resume(dir.history(), |_: &ConfigChange| true)?;
+    let last: Vec<ConfigChange> = read_lines(dir.history())?;
+    lines.append(&ConfigChange {
+        step: 10,
+        set: vec!["train.epochs=9".to_owned()],
+        before: last[0].after.clone(),
+        after: "0".repeat(64),
+    })?;
+    check_unchanged(&dir)?;
+    Run::resume(&path, &runtime())?;
+    Ok(())
+}
+
+#[test]
+fn weights_of_another_run_are_matched_by_token() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (dir, _) = finished(&folder.path().join("parent"), &tiny(&[]))?;
+    let parent = load_model(
+        &dir,
+        CheckpointName::Best,
+        NonFinite::Reject,
+        1,
+        &Device::Cpu,
+    )?;
+    let config = tiny(&["data.vocab=10", "seed=5"]);
+    let mut own = trainer(&config);
+    let fresh = trainer(&config);
+    let transfer = own.start_from(&parent, dir.path())?;
+    // PAD, BOS, EOS and the symbols 1 to 7.
+    assert_eq!(
+        (transfer.n_matched, transfer.new, transfer.unused),
+        (10, vec!["8".to_owned(), "9".to_owned()], vec![])
+    );
+    let rows = |params: &s2s_model::Params, name: &str| -> Vec<Vec<f32>> {
+        let var = params.get(name).expect("a parameter");
+        var.to_vec2().expect("a matrix")
+    };
+    for name in [
+        "encoder.embedding.weight",
+        "decoder.embedding.weight",
+        "decoder.output.weight",
+    ] {
+        let [own, fresh, parent] = [
+            own.model().params(),
+            fresh.model().params(),
+            parent.model.params(),
+        ]
+        .map(|params| rows(params, name));
+        assert_eq!(own[..8], parent[..8], "{name}: PAD and symbols");
+        assert_eq!(own[8..10], fresh[8..10], "{name}: new symbols");
+        assert_eq!(own[10..], parent[8..], "{name}: BOS and EOS");
+    }
+    for (name, var) in own
+        .model()
+        .params()
+        .iter()
+        .filter(|(name, _)| name.contains("rnn"))
+    {
+        let flat = |var: &candle_core::Var| var.flatten_all().and_then(|var| var.to_vec1::<f32>());
+        let other = parent.model.params().get(name).expect("a parameter");
+        assert_eq!(flat(var)?, flat(other)?, "{name}");
+    }
+    assert_eq!(own.state().step, 0);
+
+    let error = trainer(&tiny(&["model.hidden=6"]))
+        .start_from(&parent, dir.path())
+        .expect_err("another width");
+    assert!(
+        error
+            .to_string()
+            .contains("model.hidden is 6 here and 5 there"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_run_from_weights_resumes_before_its_first_checkpoint() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (dir, _) = finished(&folder.path().join("parent"), &tiny(&[]))?;
+    let parent = load_model(
+        &dir,
+        CheckpointName::Best,
+        NonFinite::Reject,
+        1,
+        &Device::Cpu,
+    )?;
+    let create = |name: &str| -> Result<Run> {
+        let path = folder.path().join(name);
+        let mut trainer = trainer(&tiny(&["seed=5"]));
+        let transfer = trainer.start_from(&parent, dir.path())?;
+        let mut identity = new_identity(&path);
+        identity.parent = Some(Parent {
+            path: dir.path().display().to_string(),
+            id: None,
+            checkpoint: "best".to_owned(),
+            step: parent.step,
+            n_matched: transfer.n_matched,
+            n_new: 0,
+            n_unused: 0,
+        });
+        Run::create_as(path, trainer, "", &runtime(), &identity)
+    };
+    let mut whole = create("whole")?;
+    whole.train(&mut [], |_| None)?;
+    drop(create("killed")?);
+    let mut resumed = Run::resume(folder.path().join("killed"), &runtime())?;
+    resumed.train(&mut [], |_| None)?;
+    assert!(reproducible_files(resumed.dir()) == reproducible_files(whole.dir()));
+    let (fresh, _) = finished(&folder.path().join("fresh"), &tiny(&["seed=5"]))?;
+    assert!(reproducible_files(&fresh) != reproducible_files(whole.dir()));
     Ok(())
 }
 

@@ -1,0 +1,446 @@
+//! A run outlives a process: its folder may disappear, its configuration may be edited.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use s2s_runlog::{
+    CheckpointName, ConfigChange, Identity, RunDir, RunRecord, RunStatus, read_json, read_lines,
+};
+use tempfile::TempDir;
+
+use crate::{
+    TINY, code, command, copy, copy_of_trained, fails, home_of_trained, reproducible_files, s2s,
+    stderr, stdout, succeeds, wait_until,
+};
+
+/// Starts a run that would take minutes and waits for its first checkpoint.
+fn long_run(home: &Path) -> Child {
+    let mut child = command(home)
+        .args(["train", "--config", TINY, "--run-dir", "run"])
+        .args(["--set", "train.max_steps=100000000"])
+        .spawn()
+        .unwrap();
+    let last = home.join("run/checkpoints/last");
+    wait_until(&mut child, || last.exists());
+    child
+}
+
+/// The paths of all files below a folder, with their contents.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push((path.clone(), fs::read(path).unwrap())),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The command between the first two backquotes after `try:`.
+fn suggested(output: &Output) -> String {
+    let (_, hint) = stderr(output).split_once("try: ").unwrap();
+    hint.split('`').nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn a_deleted_run_folder_is_reported_and_not_created_again() {
+    let home = TempDir::new().unwrap();
+    let child = long_run(home.path());
+    // The run may write into the folder while it is being removed.
+    while fs::remove_dir_all(home.path().join("run")).is_err() {}
+    let output = child.wait_with_output().unwrap();
+    let what = "run folder run or its run.lock was deleted while this process used it";
+    fails(
+        &output,
+        1,
+        &[what, "its checkpoints are gone too", "--run-dir run"],
+    );
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_moved_run_folder_is_found_and_can_be_resumed() {
+    let home = TempDir::new().unwrap();
+    let (run, other) = (home.path().join("run"), home.path().join("other"));
+    let child = long_run(home.path());
+    fs::rename(&run, &other).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let moved = format!("run folder run was moved to {}", other.display());
+    fails(&output, 1, &[&moved, "checkpoints/last"]);
+    assert!(!run.exists());
+    assert!(suggested(&output).ends_with(&format!("resume {}", other.display())));
+    succeeds(s2s(home.path(), ["eval", "other"]));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_never_writes_into_a_folder_that_took_the_place_of_its_own() {
+    let (home, finished) = copy_of_trained();
+    fs::rename(&finished, home.path().join("finished")).unwrap();
+    let child = long_run(home.path());
+    let run = home.path().join("run");
+    fs::rename(&run, home.path().join("moved")).unwrap();
+    copy(&home.path().join("finished"), &run);
+    let before = contents(&run);
+    let output = child.wait_with_output().unwrap();
+    fails(
+        &output,
+        1,
+        &["run folder run was moved to", "moved` continues it"],
+    );
+    assert!(contents(&run) == before);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_without_its_lock_file_stops_since_another_process_could_take_the_folder() {
+    let home = TempDir::new().unwrap();
+    let child = long_run(home.path());
+    fs::remove_file(home.path().join("run/run.lock")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    fails(
+        &output,
+        1,
+        &["its run.lock was deleted", "resume run` continues it"],
+    );
+}
+
+#[test]
+fn all_commands_reject_a_run_with_an_edited_configuration() {
+    let (home, run) = copy_of_trained();
+    let config = run.join("config.resolved.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("max_steps = 120", "max_steps = 121")).unwrap();
+    for args in [
+        &["resume", "run"][..],
+        &["eval", "run"],
+        &["eval", "run", "--lengths", "3"],
+        &["predict", "run", "1"],
+        &["plot", "run"],
+    ] {
+        let output = s2s(home.path(), args);
+        fails(&output, 3, &["saved with a different config.resolved.toml"]);
+    }
+    // A comment changes nothing.
+    fs::write(&config, format!("# mine\n{text}")).unwrap();
+    let output = s2s(home.path(), ["resume", "run"]);
+    assert_eq!(code(&output), 0);
+    succeeds(s2s(home.path(), ["eval", "run"]));
+}
+
+// Extending.
+
+#[test]
+fn a_finished_run_can_be_extended() {
+    let (home, run) = copy_of_trained();
+    let longer = "train.max_steps=200";
+    let undecided = s2s(home.path(), ["resume", "run", "--set", longer]);
+    let what = "the schedule train.schedule.kind=cosine spans the whole run, whose length changes from 120 to 200";
+    fails(
+        &undecided,
+        2,
+        &[what, "--keep-schedule` keeps", "stretches it"],
+    );
+    succeeds(s2s(home.path(), ["eval", "run"]));
+
+    let output = s2s(
+        home.path(),
+        ["resume", "run", "--set", longer, "--keep-schedule"],
+    );
+    assert!(stderr(&output).contains("resumed at step 120"));
+    assert!(succeeds(output).contains("finished at step 200"));
+    let config = fs::read_to_string(run.join("config.resolved.toml")).unwrap();
+    assert!(
+        config.contains("max_steps = 200") && config.contains("steps = 120"),
+        "{config}"
+    );
+    let changes: Vec<ConfigChange> = read_lines(run.join("history.jsonl")).unwrap();
+    assert_eq!(
+        (changes[0].step, &changes[0].set[..]),
+        (120, &[longer.to_owned()][..])
+    );
+    for args in [
+        &["eval", "run"][..],
+        &["predict", "run", "1"],
+        &["plot", "run"],
+        &["resume", "run"],
+    ] {
+        succeeds(s2s(home.path(), args));
+    }
+    // The same command again changes nothing.
+    let again = s2s(home.path(), ["resume", "run", "--set", longer]);
+    assert!(succeeds(again).contains("finished at step 200"));
+    assert_eq!(
+        read_lines::<ConfigChange>(run.join("history.jsonl"))
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_key_of_the_model_cannot_change_in_a_resumed_run() {
+    let (home, run) = copy_of_trained();
+    let before = contents(&run);
+    let sets = ["--set", "model.hidden=20", "--set", "data.max_len=3"];
+    let output = s2s(home.path(), ["resume", "run"].iter().chain(&sets));
+    fails(
+        &output,
+        2,
+        &[
+            "data.max_len, model.hidden cannot change",
+            "s2s train --from RUN",
+        ],
+    );
+    let changed: Vec<_> = contents(&run)
+        .into_iter()
+        .filter(|file| !before.contains(file))
+        .collect();
+    assert!(
+        changed.iter().all(|(path, _)| path.ends_with("run.lock")),
+        "{changed:?}"
+    );
+}
+
+// Starting from weights.
+
+#[test]
+fn a_run_starts_from_the_weights_of_another() {
+    let (home, _) = copy_of_trained();
+    let from = [
+        "train",
+        "--from",
+        "run@last",
+        "--run-dir",
+        "new",
+        "--seed",
+        "4",
+    ];
+    let sets = ["--set", "data.vocab=12", "--set", "train.max_steps=40"];
+    let output = s2s(home.path(), from.iter().chain(&sets));
+    let message = stderr(&output).to_owned();
+    for part in [
+        "from    run, checkpoint last, step 120; 13 of 14 tokens have weights",
+        "1 not in that run, they start untrained: \"11\"",
+    ] {
+        assert!(message.contains(part), "no {part:?} in {message}");
+    }
+    assert!(succeeds(output).contains("finished at step 40"));
+    let identity: Identity = read_json(home.path().join("new/identity.json")).unwrap();
+    let parent = identity.parent.unwrap();
+    assert_eq!(
+        (parent.step, parent.n_new, parent.checkpoint.as_str()),
+        (120, 1, "last")
+    );
+    let origin: Identity = read_json(home.path().join("run/identity.json")).unwrap();
+    assert_eq!(parent.id, Some(origin.id));
+    // The model of the parent, since no configuration was given.
+    let config = fs::read_to_string(home.path().join("new/config.resolved.toml")).unwrap();
+    assert!(
+        config.contains("hidden = 16") && config.contains("seed = 4"),
+        "{config}"
+    );
+
+    let wider = [
+        "train",
+        "--from",
+        "run",
+        "--run-dir",
+        "wide",
+        "--set",
+        "model.hidden=20",
+    ];
+    let output = s2s(home.path(), wider);
+    fails(
+        &output,
+        2,
+        &[
+            "the weights of run run do not fit",
+            "model.hidden is 20 here and 16 there",
+        ],
+    );
+    assert!(!home.path().join("wide").exists());
+}
+
+// Job scripts.
+
+#[test]
+fn one_command_starts_resumes_and_does_nothing() {
+    let home = TempDir::new().unwrap();
+    let run = home.path().join("run");
+    let args = [
+        "train",
+        "--config",
+        TINY,
+        "--run-dir",
+        "run",
+        "--resume-or-start",
+    ];
+    let mut child = command(home.path()).args(args).spawn().unwrap();
+    wait_until(&mut child, || run.join("checkpoints/last").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let resumed = s2s(home.path(), args);
+    assert!(
+        stderr(&resumed).contains("resumed at step"),
+        "{}",
+        stderr(&resumed)
+    );
+    assert!(succeeds(resumed).contains("finished at step 120"));
+    assert!(reproducible_files(&run) == reproducible_files(&home_of_trained().join("run")));
+
+    let before = fs::read(run.join("run.json")).unwrap();
+    let done = s2s(home.path(), args);
+    assert!(stderr(&done).contains("run run is already finished"));
+    succeeds(done);
+    assert_eq!(fs::read(run.join("run.json")).unwrap(), before);
+
+    let other = s2s(
+        home.path(),
+        args.iter().chain(&["--set", "train.max_steps=130"]),
+    );
+    let what = "train.max_steps is 120 in the run, 130 was requested";
+    fails(
+        &other,
+        2,
+        &[
+            what,
+            "resume run --set train.max_steps=130` changes the run",
+        ],
+    );
+    let other = s2s(home.path(), args.iter().chain(&["--seed", "9"]));
+    fails(&other, 2, &["seed is 0 in the run, 9 was requested"]);
+}
+
+// Signals.
+
+#[cfg(unix)]
+fn send(signal: &str, child: &Child) {
+    let kill = Command::new("kill")
+        .args([&format!("-{signal}"), &child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn signals_of_batch_systems_and_terminals_save_and_stop() {
+    for (signal, expected) in [("USR1", 138), ("HUP", 129)] {
+        let home = TempDir::new().unwrap();
+        let child = long_run(home.path());
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        fails(
+            &output,
+            expected,
+            &["Saving and stopping", "saved at step", "s2s resume run"],
+        );
+        let run = RunDir::open(home.path().join("run")).unwrap();
+        let record: RunRecord = read_json(run.run()).unwrap();
+        assert_eq!(record.status, RunStatus::Interrupted);
+        assert!(run.checkpoint(CheckpointName::Last).exists());
+    }
+}
+
+/// A command of a shell that runs `s2s train` with these arguments.
+#[cfg(unix)]
+fn shell(home: &Path, script: &str, sets: &[&str]) -> Child {
+    Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_s2s")])
+        .args(["train", "--config", TINY, "--run-dir", "run"])
+        .args(sets)
+        .current_dir(home)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    for signal in ["HUP", "INT"] {
+        let home = TempDir::new().unwrap();
+        // As `nohup` and `command &` in a script do.
+        let script = format!("trap '' {signal}; exec \"$@\"");
+        let mut child = shell(home.path(), &script, &[]);
+        let log = home.path().join("run/metrics.jsonl");
+        wait_until(&mut child, || log.exists());
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{signal}: {}", stderr(&output));
+        assert!(stdout(&output).contains("finished at step 120"));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn every_command_stops_on_sigterm_as_process_1() {
+    let is_possible = Command::new("unshare").args(["-rpf", "true"]).output();
+    if !is_possible.is_ok_and(|output| output.status.success()) {
+        return; // the system does not allow a process namespace
+    }
+    let (home, _) = copy_of_trained();
+    for typed in ["predict run", "eval run --lengths 1..1000 --samples 1000"] {
+        let mut child = Command::new("unshare")
+            .args([
+                "-rpf",
+                "sh",
+                "-c",
+                "echo $$; exec \"$@\"",
+                "sh",
+                env!("CARGO_BIN_EXE_s2s"),
+            ])
+            .args(typed.split_whitespace())
+            .current_dir(home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        // The child of `unshare` is process 1 of its namespace.
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let inner = fs::read_to_string(children).unwrap();
+        let kill = Command::new("kill").args(["-TERM", inner.trim()]).status();
+        assert!(kill.unwrap().success());
+        let started = std::time::Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < crate::TIMEOUT, "{typed}: still running");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_limit_of_file_sizes_is_an_error_and_not_a_death() {
+    let home = TempDir::new().unwrap();
+    let output = shell(home.path(), "ulimit -f 40; exec \"$@\"", &[])
+        .wait_with_output()
+        .unwrap();
+    fails(
+        &output,
+        1,
+        &[
+            "cannot write run/checkpoints/best.new/params.safetensors",
+            "caused by: File too large",
+            "try: raise the limit of file sizes, see `ulimit -f`, then `",
+            "resume run` continues",
+        ],
+    );
+    succeeds(s2s(home.path(), ["resume", "run"]));
+    assert!(
+        reproducible_files(&home.path().join("run"))
+            == reproducible_files(&home_of_trained().join("run"))
+    );
+}

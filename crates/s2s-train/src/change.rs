@@ -1,0 +1,221 @@
+//! Changes the configuration of a run between two processes: more steps, another learning rate.
+
+use std::path::PathBuf;
+
+use reverse_data::Split;
+use s2s_model::Seq2Seq;
+use s2s_runlog::{
+    CheckpointName, ConfigChange, Error as RunLogError, JsonLines, RunDir, RunRecord, RunStatus,
+    read_checkpoint, read_json, write_file, write_json,
+};
+use toml::{Table, Value};
+
+use crate::config::{ForcingSchedule, ScheduleConfig};
+use crate::run::history;
+use crate::{
+    Error, ExperimentConfig, Result, Run, Runtime, Trainer, check_unchanged, checkpoint,
+    load_config, reopen_data,
+};
+
+/// What `resume` changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The keys, as `key=value`.
+    pub sets: &'a [String],
+    /// Whether schedules over the whole run keep their length.
+    pub keeps_schedule: bool,
+}
+
+/// A key that two configurations have with different values, as TOML; a missing value is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key, such as `train.epochs`.
+    pub key: String,
+    /// Its values.
+    pub values: [String; 2],
+}
+
+impl Difference {
+    /// All keys that differ, sorted.
+    ///
+    /// # Errors
+    /// If a configuration cannot be written as TOML.
+    pub fn between(a: &ExperimentConfig, b: &ExperimentConfig) -> Result<Vec<Self>> {
+        let [a, b] = [leaves(a)?, leaves(b)?];
+        let mut keys: Vec<&String> = a.iter().chain(&b).map(|(key, _)| key).collect();
+        keys.sort();
+        keys.dedup();
+        let value = |leaves: &[(String, String)], key: &String| {
+            let found = leaves.iter().find(|(other, _)| other == key);
+            found.map_or_else(String::new, |(_, value)| value.clone())
+        };
+        let pairs = keys.into_iter().map(|key| Self {
+            key: key.clone(),
+            values: [value(&a, key), value(&b, key)],
+        });
+        Ok(pairs
+            .filter(|pair| pair.values[0] != pair.values[1])
+            .collect())
+    }
+
+    /// Whether `resume` may change the key: neither the model nor the data depend on it.
+    pub fn is_resumable(&self) -> bool {
+        self.key.starts_with("train.") && self.key != "train.batch_size"
+    }
+}
+
+impl Run<Seq2Seq> {
+    /// Resumes a run, which may be finished, with a changed configuration. The change is recorded in
+    /// `history.jsonl` and `config.resolved.toml`.
+    ///
+    /// # Errors
+    /// [`Error::Unchangeable`] for keys that would change the model or the data;
+    /// [`Error::ScheduleLength`] if the change would silently move a schedule over the whole run;
+    /// [`Error::TooShort`] if the run has more steps already; those of [`Run::resume`]. Nothing is
+    /// changed then.
+    pub fn resume_changed(
+        path: impl Into<PathBuf>,
+        change: &Change<'_>,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        let dir = RunDir::open(path)?;
+        let lock = dir.lock()?;
+        check_unchanged(&dir)?;
+        let old = load_config(Some(&dir.resolved_config()), &[])?;
+        let data = reopen_data(&dir, &old)?;
+        let steps_per_epoch = data.source.n_batches(Split::Train);
+        let mut new = changed(&dir, &old, change, steps_per_epoch)?;
+        let source = &data.source;
+        new.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
+        if new == old {
+            drop(lock);
+            return Self::resume(dir.path(), runtime);
+        }
+        let done = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
+            Err(RunLogError::NoCheckpoint { .. }) => 0,
+            found => checkpoint::load_state(&found?)?.step,
+        };
+        let total = new.total_steps(steps_per_epoch);
+        if total < done {
+            return Err(Error::TooShort { total, done });
+        }
+        let entry = ConfigChange {
+            step: done,
+            set: change.sets.to_vec(),
+            before: checkpoint::fingerprint(&old, data.corpus.as_ref())?,
+            after: checkpoint::fingerprint(&new, data.corpus.as_ref())?,
+        };
+        let trainer = Trainer::with_data(new.clone(), data, runtime.threads, &runtime.device)?;
+        let mut changes = history(&dir)?;
+        changes.push(entry.clone());
+        let mut run = Self::restored(dir, lock, trainer, &changes)?;
+        run.record_change(&entry, &new)?;
+        run.trainer_mut().reopen();
+        Ok(run)
+    }
+
+    /// Makes a change durable. A process that is killed in between leaves a run with the old
+    /// configuration or with the new one, and all its checkpoints belong to both.
+    fn record_change(&self, entry: &ConfigChange, new: &ExperimentConfig) -> Result<()> {
+        let dir = self.dir();
+        self.lock().check()?;
+        let mut lines = JsonLines::resume(dir.history(), |_: &ConfigChange| true)?;
+        lines.append(entry)?;
+        lines.sync()?;
+        if let Ok(record) = read_json::<RunRecord>(dir.run()) {
+            // Otherwise the run would still count as finished.
+            let record = RunRecord {
+                status: RunStatus::Interrupted,
+                test: None,
+                ..record
+            };
+            write_json(dir.run(), &record)?;
+        }
+        Ok(write_file(
+            dir.resolved_config(),
+            new.to_toml()?.as_bytes(),
+        )?)
+    }
+}
+
+/// The configuration after a change, if the change is allowed.
+fn changed(
+    dir: &RunDir,
+    old: &ExperimentConfig,
+    change: &Change<'_>,
+    steps_per_epoch: Option<u64>,
+) -> Result<ExperimentConfig> {
+    let mut new = load_config(Some(&dir.resolved_config()), change.sets)?;
+    let differences = Difference::between(old, &new)?;
+    let keys: Vec<String> = differences
+        .into_iter()
+        .filter(|difference| !difference.is_resumable())
+        .map(|difference| difference.key)
+        .collect();
+    if !keys.is_empty() {
+        return Err(Error::Unchangeable { keys });
+    }
+    let [before, after] = [old, &new].map(|config| config.total_steps(steps_per_epoch));
+    if before == after {
+        return Ok(new);
+    }
+    let is_set = |key: &str| {
+        change
+            .sets
+            .iter()
+            .any(|set| set.trim_start().starts_with(key))
+    };
+    if let ScheduleConfig::Cosine { steps, .. } = &mut new.train.schedule
+        && *steps == 0
+    {
+        match (change.keeps_schedule, is_set("train.schedule")) {
+            (true, _) => *steps = before,
+            (false, true) => {}
+            (false, false) => return Err(undecided("train.schedule.kind=cosine", before, after)),
+        }
+    }
+    let forcing = &mut new.train.teacher_forcing;
+    if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
+        match (change.keeps_schedule, is_set("train.teacher_forcing")) {
+            (true, _) => forcing.steps = before,
+            (false, true) => {}
+            (false, false) => {
+                return Err(undecided(
+                    "train.teacher_forcing.schedule=linear",
+                    before,
+                    after,
+                ));
+            }
+        }
+    }
+    Ok(new)
+}
+
+fn undecided(schedule: &'static str, before: u64, after: u64) -> Error {
+    Error::ScheduleLength {
+        schedule,
+        before,
+        after,
+    }
+}
+
+/// The keys of a configuration with their values.
+fn leaves(config: &ExperimentConfig) -> Result<Vec<(String, String)>> {
+    let table: Table = config
+        .to_toml()?
+        .parse()
+        .map_err(candle_core::Error::wrap)?;
+    let mut leaves = Vec::new();
+    collect(&table, "", &mut leaves);
+    Ok(leaves)
+}
+
+fn collect(table: &Table, prefix: &str, leaves: &mut Vec<(String, String)>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => collect(inner, &format!("{key}."), leaves),
+            value => leaves.push((key, value.to_string())),
+        }
+    }
+}
