@@ -7,7 +7,7 @@ use s2s_train::Run;
 
 use crate::machine::MachineArgs;
 use crate::ui::Ui;
-use crate::{picture, report, session};
+use crate::{page, picture, report, session};
 
 const EXAMPLES: &str = "\
 Example:
@@ -30,9 +30,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
     if let Some(record) = finished(&dir) {
-        // The process may have been killed before all plots were drawn.
+        // The process may have been killed before these were written.
         if let Err(error) = picture::draw(&dir) {
             ui.message(format!("warning: plots are missing: {error:#}"));
+        }
+        if let Err(error) = page::write(&dir) {
+            ui.message(format!("warning: report.html is missing: {error:#}"));
         }
         session::warn_degraded(&record, ui);
         ui.message(format!("run {} is already finished", dir.path().display()));

@@ -4,7 +4,7 @@ use reverse_data::{BatchSource, Example, Split, Vocabulary, mark_source};
 use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source, Stop};
 use s2s_runlog::{AttentionRecord, EvalRecord};
 
-use crate::{Flow, Model, Observer, Result, Tally, to_batch};
+use crate::{Failures, Flow, Model, Observer, Result, Tally, to_batch};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
@@ -18,6 +18,8 @@ pub struct Evaluation {
     pub forced: Tally,
     /// Indices in the split of the first samples that were not exact free-running.
     pub wrong: Vec<u64>,
+    /// The errors free-running; counted for the test split only.
+    pub failures: Failures,
 }
 
 impl Evaluation {
@@ -78,6 +80,9 @@ pub(crate) fn evaluate_observed(
         let room = N_WRONG - evaluation.wrong.len();
         let wrong = wrong_rows(&free, &batch).map(|row| first + row as u64);
         evaluation.wrong.extend(wrong.take(room));
+        if split == Split::Test {
+            evaluation.failures.add(&free, &batch, tokens.eos, first);
+        }
         evaluation.free += Tally::free(&free, &batch, tokens.eos);
         let forced = model.loss(&batch, &Forcing::Always)?;
         evaluation.forced += Tally::forced(&forced, &batch);
