@@ -175,7 +175,7 @@ impl Playground {
                 let run = self.runs.get(asked.run);
                 let run = run.ok_or_else(|| Refusal::new(400, "there is no such run"));
                 match run.and_then(|run| run.decode(&asked, &self.runtime)) {
-                    Ok(value) => send(request, 200, "application/json", value.to_string()),
+                    Ok(answer) => send(request, 200, "application/json", answer),
                     Err(refusal) => refuse(request, &refusal),
                 }
             }

@@ -1,5 +1,6 @@
 //! The runs of a playground, which may still be training.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use s2s_model::{NonFinite, TraceStep, trace};
 use s2s_runlog::{CheckpointName, RunDir, exists, modified};
 use s2s_train::{Runtime, Trained, load_model};
 use s2s_viz::PageRun;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::call::{DecodeRequest, Refusal};
@@ -99,7 +101,7 @@ impl WatchedRun {
         &self,
         request: &DecodeRequest,
         runtime: &Runtime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<String, Refusal> {
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error: &dyn std::fmt::Display| Refusal::new(500, error.to_string());
         let name = page::checkpoint(&self.dir);
@@ -120,10 +122,11 @@ impl WatchedRun {
         let steps = trace(seq2seq, &request.source, &request.changes())
             .map_err(|error| Refusal::new(400, s2s_train::tensor_message(&error)))?;
         let eos = seq2seq.tokens().eos;
-        Ok(json!({
-            "stopped": steps.last().is_some_and(|step| step.token == eos),
-            "steps": steps.iter().map(step_json).collect::<Vec<_>>(),
-        }))
+        let answer = Answer {
+            stopped: steps.last().is_some_and(|step| step.token == eos),
+            steps: steps.iter().map(AnswerStep::of).collect(),
+        };
+        serde_json::to_string(&answer).map_err(|error| failed(&error))
     }
 }
 
@@ -137,23 +140,44 @@ fn load(dir: &RunDir, name: CheckpointName, runtime: &Runtime) -> s2s_train::Res
     )
 }
 
-fn step_json(step: &TraceStep) -> Value {
-    let mut tokens: Vec<usize> = (0..step.probabilities.len()).collect();
-    tokens.sort_by(|a, b| {
-        let [a, b] = [a, b].map(|token| step.probabilities[*token]);
-        b.total_cmp(&a)
-    });
-    let top = tokens
-        .iter()
-        .take(N_TOP)
-        .map(|token| json!({ "token": token, "probability": step.probabilities[*token] }));
-    json!({
-        "token": step.token,
-        "probability": step.probabilities[step.token as usize],
-        "top": top.collect::<Vec<_>>(),
-        "weights": step.weights,
-        "controls": step.controls,
-    })
+/// The answer to `POST /decode`.
+#[derive(Serialize)]
+struct Answer<'a> {
+    stopped: bool,
+    steps: Vec<AnswerStep<'a>>,
+}
+
+#[derive(Serialize)]
+struct AnswerStep<'a> {
+    token: u32,
+    probability: f32,
+    top: Vec<Candidate>,
+    weights: &'a [f32],
+    controls: &'a BTreeMap<&'static str, Vec<f32>>,
+}
+
+#[derive(Serialize)]
+struct Candidate {
+    token: usize,
+    probability: f32,
+}
+
+impl<'a> AnswerStep<'a> {
+    fn of(step: &'a TraceStep) -> Self {
+        let all = step.probabilities.iter().enumerate();
+        let mut top: Vec<Candidate> = all
+            .map(|(token, &probability)| Candidate { token, probability })
+            .collect();
+        top.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        top.truncate(N_TOP);
+        Self {
+            token: step.token,
+            probability: step.probabilities[step.token as usize],
+            top,
+            weights: &step.weights,
+            controls: &step.controls,
+        }
+    }
 }
 
 /// When the files that change during a run were last written.

@@ -1,7 +1,7 @@
 // A line chart with a cursor.
 
 import { h, onResize, svg } from "./dom.mjs";
-import { percent, short } from "./format.mjs";
+import { integer, percent, short } from "./format.mjs";
 
 const CHART_HEIGHT = 220;
 const MARGIN = { top: 10, right: 14, bottom: 34, left: 52 };
@@ -165,12 +165,12 @@ export class Chart {
       const point = x === undefined ? points.at(-1) : points.find(([other]) => other === x);
       return point ? `${name} ${this.format(point[1])}` : null;
     });
-    const place = x === undefined ? "last" : `${this.xLabel} ${short(x)}`;
+    const place = x === undefined ? "last" : `${this.xLabel} ${integer(x)}`;
     this.readout.textContent = `${place}: ${values.filter(Boolean).join(" · ")}`;
   }
 
   format(y) {
-    return this.scale === "share" ? percent(y, 2) : short(y);
+    return this.scale === "share" ? percent(y, 2) : String(Number(y.toPrecision(3)));
   }
 
   summary() {

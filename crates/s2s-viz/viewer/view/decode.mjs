@@ -61,6 +61,15 @@ export class DecodeView {
     this.heatmap = new Heatmap("Attention", (cell) => this.describe(cell));
     this.cell = h("p", { class: "readout", "aria-live": "polite" });
     this.detail = new StepDetail((step, token) => this.force(step, token));
+    this.blind = h("p", {}, "This model has no attention: the decoder knows the source by its first state only.");
+    this.attention = h(
+      "div",
+      {},
+      h("div", { class: "pair" }, this.heatmap.element, this.links.element),
+      this.cell,
+      this.scale(),
+      this.changes(),
+    );
     this.blocked = h("div", { class: "notice", hidden: true });
     this.body = h(
       "div",
@@ -78,13 +87,7 @@ export class DecodeView {
       h(
         "div",
         { class: "columns" },
-        card(
-          "Attention",
-          h("div", { class: "pair" }, this.heatmap.element, this.links.element),
-          this.cell,
-          this.scale(),
-          this.changes(),
-        ),
+        card("Attention", this.blind, this.attention),
         card(null, this.detail.element),
       ),
     );
@@ -126,6 +129,8 @@ export class DecodeView {
       return;
     }
     this.vocabulary = new Vocabulary(run);
+    this.attention.hidden = run.config.model.attention.kind === "none";
+    this.blind.hidden = !this.attention.hidden;
     this.showHelp();
     const examples = this.exampleSources();
     this.examples.replaceChildren(

@@ -30,6 +30,11 @@ export function card(title, ...children) {
   return h("section", { class: "card" }, title && h("h2", {}, title), ...children);
 }
 
+/** Text for screen readers only. */
+export function hidden(text) {
+  return h("span", { class: "hidden" }, text);
+}
+
 let count = 0;
 
 /** An id that no other element has. */

@@ -109,7 +109,7 @@ export class FailuresView {
     return card(
       `Confusions${title}`,
       rows.length
-        ? table("Confusions between tokens", ["expected", "predicted", "count"], rows, { numeric: [2] })
+        ? table(`Confusions between tokens${title}`, ["expected", "predicted", "count"], rows, { numeric: [2] })
         : h("p", {}, "No token was taken for another: the outputs end too early."),
     );
   }
@@ -131,11 +131,11 @@ export class FailuresView {
       const rows = chosen.slice(0, N_SHOWN).map(({ source, target, prediction }) => [
         h("span", { class: "tokens" }, source.map(visible).join(" ")),
         marked(prediction, target),
-        button("Open in Decode", { "aria-label": `Open ${source.slice(0, 8).join(" ")} in Decode` }, () => this.openInDecode(run, source)),
+        button("Open in Decode", { "aria-label": `Open in Decode: ${source.slice(0, 8).map(visible).join(" ")}` }, () => this.openInDecode(run, source)),
       ]);
       list.replaceChildren(
         h("p", { class: "muted", role: "status" }, `${integer(chosen.length)} of the first ${integer(wrong.length)} wrong outputs`),
-        table("Wrong outputs", ["source", "output (wrong tokens marked, expected below)", ""], rows),
+        table(`Wrong outputs${title}`, ["source", "output (wrong tokens marked, expected below)", "explore"], rows),
       );
     };
     show();

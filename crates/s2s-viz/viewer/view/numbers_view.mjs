@@ -48,7 +48,7 @@ export class NumbersView {
       "Test metrics",
       table(
         "Test metrics",
-        ["", ...runs.map(({ name }) => name)],
+        ["metric", ...runs.map(({ name }) => name)],
         rows.map(([name, value]) => [name, ...runs.map(value)]),
       ),
       h("p", { class: "muted" }, "Free-running unless it says otherwise; brackets: 95 % Wilson interval."),
@@ -99,7 +99,7 @@ export class NumbersView {
     ];
     return card(
       "Environment",
-      table("Environment", ["", ...runs.map(({ name }) => name)], rows.map(([name, value]) => [name, ...runs.map((run) => String(value(run) ?? "unknown"))])),
+      table("Environment", ["item", ...runs.map(({ name }) => name)], rows.map(([name, value]) => [name, ...runs.map((run) => String(value(run) ?? "unknown"))])),
     );
   }
 
@@ -108,7 +108,7 @@ export class NumbersView {
     return card(
       `Reproduce ${run.name}`,
       run.commands.map(({ purpose, line }) =>
-        h("div", { class: "command" }, h("p", {}, purpose), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": purpose }, h("code", {}, visibleText(line))), copyButton(line, purpose)),
+        h("div", { class: "command" }, h("p", {}, purpose), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${purpose} (${run.name})` }, h("code", {}, visibleText(line))), copyButton(line, `${purpose} (${run.name})`)),
       ),
     );
   }

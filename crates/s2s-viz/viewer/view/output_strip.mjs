@@ -1,6 +1,6 @@
 // The output as buttons, one per step, with the probability of each token.
 
-import { button, h } from "./dom.mjs";
+import { button, h, hidden } from "./dom.mjs";
 import { percent, visible } from "./format.mjs";
 
 export class OutputStrip {
@@ -16,17 +16,19 @@ export class OutputStrip {
       ...steps.map(({ token, probability }, t) => {
         const text = token === vocabulary.eos ? "end" : visible(vocabulary.text(token));
         const isForced = forced.has(t);
-        const notes = [verdicts?.[t] === false && "wrong", isForced && "forced"].filter(Boolean);
+        const isWrong = verdicts?.[t] === false;
+        const classes = ["token", isWrong && "wrong", isForced && "forced", t > active && "later"];
         return button(
           [
-            h("span", {}, text),
+            hidden(`step ${t + 1}: `),
+            h("span", { class: "text" }, text),
             h("span", { class: "bar", style: { "--p": probability } }),
             h("small", {}, isForced ? "forced" : percent(probability, probability < 0.9995 ? 1 : 0)),
+            isWrong ? hidden(" wrong") : null,
           ],
           {
-            class: ["token", ...notes, t > active && "later"].filter(Boolean).join(" "),
+            class: classes.filter(Boolean).join(" "),
             "aria-current": t === active ? "step" : null,
-            "aria-label": [`step ${t + 1}: ${text}`, percent(probability), ...notes].join(", "),
           },
           () => this.onStep(t),
         );

@@ -1,6 +1,6 @@
 // One step: the candidates, and what attention computed.
 
-import { button, field, h } from "./dom.mjs";
+import { button, field, h, hidden } from "./dom.mjs";
 import { decimal, percent, visible } from "./format.mjs";
 
 export class StepDetail {
@@ -28,15 +28,12 @@ export class StepDetail {
             {},
             button(
               [
+                hidden("force "),
                 h("span", { class: "name" }, name(token)),
                 h("span", { class: "bar", style: { "--p": probability } }),
                 h("span", { class: "number" }, percent(probability, probability < 0.001 ? 3 : 1)),
               ],
-              {
-                class: "candidate",
-                "aria-pressed": String(token === step.token),
-                "aria-label": `force ${name(token)}, ${percent(probability)}`,
-              },
+              { class: "candidate", "aria-pressed": String(token === step.token) },
               () => this.onForce(active, token),
             ),
           ),

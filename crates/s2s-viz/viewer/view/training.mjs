@@ -109,13 +109,13 @@ export class TrainingView {
       isExact ? "✓" : "✗",
       h("span", { class: "tokens" }, source.filter(isSymbol).map(visible).join(" ")),
       marked(prediction, target),
-      button("Open", { "aria-label": `Open ${source.slice(0, 8).join(" ")} in Decode` }, () =>
+      button("Open", { "aria-label": `Open in Decode: ${source.slice(0, 8).map(visible).join(" ")}` }, () =>
         this.openInDecode(run, source.filter(isSymbol)),
       ),
     ]);
     this.samples.replaceChildren(
       rows.length
-        ? table("Samples", ["", "source", "output (wrong tokens marked, expected below)", ""], rows)
+        ? table("Samples", ["exact", "source", "output (wrong tokens marked, expected below)", "explore"], rows)
         : h("p", { class: "muted" }, "samples.jsonl is written at the end of a run."),
     );
   }
