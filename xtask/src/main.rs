@@ -12,6 +12,7 @@
 
 mod bench;
 mod bless;
+mod browser_test;
 mod ci;
 mod docs;
 mod experiment;
@@ -42,6 +43,7 @@ enum Task {
     Torture(torture::Args),
     Fuzz(fuzz::Args),
     Bless(bless::Args),
+    BrowserTest(browser_test::Args),
     Docs(docs::Args),
 }
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::Torture(args) => torture::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bless(args) => bless::run(&args),
+        Task::BrowserTest(args) => browser_test::run(&args),
         Task::Docs(args) => docs::run(&args),
     });
     done.unwrap_or_else(|error| {

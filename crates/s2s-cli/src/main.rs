@@ -12,11 +12,14 @@ mod experiment;
 mod failure;
 mod machine;
 mod man;
+mod page;
 mod picture;
+mod playground;
 mod plot;
 mod predict;
 mod progress;
 mod report;
+mod report_file;
 mod resume;
 mod session;
 mod shell;
@@ -75,6 +78,8 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Plot(plot::Args),
+    Report(report_file::Args),
+    Playground(playground::Args),
     Experiment(experiment::Args),
     Config(config::Args),
     Data(data::Args),
@@ -116,6 +121,8 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Eval(args) => eval::run(args, ui),
         Command::Predict(args) => predict::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
+        Command::Report(args) => report_file::run(args, ui),
+        Command::Playground(args) => playground::run(args, ui),
         Command::Experiment(args) => experiment::run(args, ui),
         Command::Config(args) => config::run(args, ui),
         Command::Data(args) => data::run(args, ui),

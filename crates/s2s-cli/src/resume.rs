@@ -7,7 +7,7 @@ use s2s_train::{Change, Run, check_unchanged};
 
 use crate::machine::MachineArgs;
 use crate::ui::Ui;
-use crate::{picture, report, session};
+use crate::{page, picture, report, session};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,9 +61,12 @@ pub(crate) fn run_dir(
         && let Some(record) = finished(dir)
     {
         check_unchanged(dir)?;
-        // The process may have been killed before all plots were drawn.
+        // The process may have been killed before these were written.
         if let Err(error) = picture::draw(dir) {
             ui.message(format!("warning: plots are missing: {error:#}"));
+        }
+        if let Err(error) = page::write(dir) {
+            ui.message(format!("warning: report.html is missing: {error:#}"));
         }
         session::warn_degraded(&record, ui);
         ui.message(format!("run {} is already finished", dir.path().display()));

@@ -1,14 +1,14 @@
 //! Training from an open run to its report, shared by `train` and `resume`.
 
 use reverse_data::{SplitReport, Vocabulary};
-use s2s_runlog::{LogFailure, RunRecord, RunStatus};
+use s2s_runlog::{LogFailure, RunDir, RunRecord, RunStatus};
 use s2s_train::{ExperimentConfig, Run, Runtime};
 
 use crate::progress::Progress;
 use crate::shell::{program, quote};
 use crate::signals::Signals;
 use crate::ui::Ui;
-use crate::{picture, report};
+use crate::{page, picture, report};
 
 /// Trains to the end or until a signal, and prints the report. Returns the exit code.
 pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8> {
@@ -26,12 +26,16 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
 
     let dir = run.dir();
     run.lock().check()?;
-    if record.status != RunStatus::Interrupted
-        && let Err(error) = picture::draw(dir)
-    {
-        let (log, step) = ("plots".to_owned(), record.step);
-        let reason = format!("{error:#}");
-        run.note_failure(&mut record, LogFailure { log, step, reason })?;
+    if record.status != RunStatus::Interrupted {
+        type Write = fn(&RunDir) -> anyhow::Result<()>;
+        let files: [(&str, Write); 2] = [("plots", picture::draw), ("report.html", page::write)];
+        for (log, write) in files {
+            if let Err(error) = write(dir) {
+                let (log, step) = (log.to_owned(), record.step);
+                let reason = format!("{error:#}");
+                run.note_failure(&mut record, LogFailure { log, step, reason })?;
+            }
+        }
     }
     warn_degraded(&record, ui);
     if record.status == RunStatus::Interrupted {

@@ -20,6 +20,11 @@ pub(crate) fn quote(path: &Path) -> String {
         let bytes = path.as_os_str().as_encoded_bytes();
         return format!("$'{}'", bytes.escape_ascii());
     };
+    quote_text(text)
+}
+
+/// Quotes a word for the shell.
+pub(crate) fn quote_text(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+./,:=@".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()

@@ -51,10 +51,7 @@ impl DecoderState {
     pub fn detached(&self) -> Self {
         Self {
             layers: self.layers.iter().map(LayerState::detached).collect(),
-            attended: self.attended.as_ref().map(|attended| Attended {
-                context: attended.context.detach(),
-                weights: attended.weights.detach(),
-            }),
+            attended: self.attended.as_ref().map(Attended::detached),
         }
     }
 }

@@ -53,7 +53,9 @@ pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
 pub use config::{Kernels, ModelConfig, Probability, Problem};
 pub use cost::{Workload, forward_flops, step_flops};
-pub use decode::{Decoded, Greedy, OutputLimit, Stop, Watch, greedy};
+pub use decode::{
+    Decoded, Greedy, Interventions, OutputLimit, Stop, TraceStep, Watch, greedy, trace,
+};
 pub use decoder::{Decoder, DecoderState};
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};
 pub use embedding::Embedding;

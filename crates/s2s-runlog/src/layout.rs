@@ -43,12 +43,14 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   timing.jsonl           wall times, one line per evaluation
 ///   attention.jsonl        attention of one fixed sequence, one line per evaluation
 ///   samples.jsonl          test sequences with predictions and attention
+///   failures.json          errors on the test split by position, length and token
 ///   events.out.tfevents.*  TensorBoard events
 ///   checkpoints/best/      parameters with the lowest validation loss
 ///   checkpoints/last/      parameters and moments to resume from
 ///   lengths.json           evaluation by length; lengths-NAME.json for further ones
 ///   lengths.csv            the same as a table
 ///   plots/
+///   report.html            all of this as a page, with the weights of a small model
 ///   run.json               status and results; written last
 ///   run.lock               process number of the writer
 /// ```
@@ -334,6 +336,16 @@ impl RunDir {
     /// test split.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples.jsonl")
+    }
+
+    /// `failures.json`: a [`FailuresRecord`](crate::FailuresRecord).
+    pub fn failures(&self) -> PathBuf {
+        self.path.join("failures.json")
+    }
+
+    /// `report.html`: the page of the run.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
     }
 
     /// `lengths.json`, or `lengths-NAME.json`: a [`LengthsRecord`](crate::LengthsRecord). The same

@@ -34,6 +34,7 @@
 mod atomic;
 mod draft;
 mod error;
+mod failures;
 mod fs;
 mod interval;
 mod layout;
@@ -47,6 +48,7 @@ mod write;
 
 pub use draft::Draft;
 pub use error::{Damage, Error, Result, Whereabouts};
+pub use failures::{Confusion, FailuresRecord, LengthCounts, PositionCounts, WrongOutput};
 pub use interval::wilson;
 pub use layout::{CheckpointName, RunDir, RunLock, RunStart};
 pub use lengths::{

@@ -62,6 +62,7 @@ impl Attention for MultiHead {
         Ok(Attended {
             context: Tensor::cat(&contexts, 1)?,
             weights: mean,
+            controls: Vec::new(),
         })
     }
 }

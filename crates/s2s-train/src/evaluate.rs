@@ -7,7 +7,7 @@ use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source};
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::text::{Scored, TextTally};
-use crate::{Codec, Flow, Model, Observer, Result, Scoring, Tally, to_batch};
+use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
@@ -21,6 +21,8 @@ pub struct Evaluation {
     pub forced: Tally,
     /// Indices in the split of the first samples that were not exact free-running.
     pub wrong: Vec<u64>,
+    /// The errors free-running; counted for the test split only.
+    pub failures: Failures,
 }
 
 impl Evaluation {
@@ -83,6 +85,9 @@ pub(crate) fn evaluate_observed(
         let room = N_WRONG - evaluation.wrong.len();
         let wrong = wrong_rows(&free, &batch, &scoring).map(|row| first + row as u64);
         evaluation.wrong.extend(wrong.take(room));
+        if split == Split::Test {
+            evaluation.failures.add(&free, &batch, &scoring, first);
+        }
         evaluation.free += Tally::free(&free, &batch, &scoring);
         let forced = model.loss(&batch, &Forcing::Always)?;
         evaluation.forced += Tally::forced(&forced, &batch, &scoring);

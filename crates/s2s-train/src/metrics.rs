@@ -46,7 +46,7 @@ impl Scoring {
     }
 
     /// Whether a token is correct.
-    fn is_right(&self, predicted: u32, target: u32) -> bool {
+    pub(crate) fn is_right(&self, predicted: u32, target: u32) -> bool {
         predicted == target && self.unknown != Some(target)
     }
 

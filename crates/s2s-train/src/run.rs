@@ -294,12 +294,12 @@ impl<M: Model + Send> Run<M> {
         Ok(write_json(self.dir.run(), record)?)
     }
 
-    /// Evaluates the best checkpoint on the test split and writes samples. A failure to write the
-    /// samples is returned, not an error. `None` if an observer stops the evaluation.
+    /// Evaluates the best checkpoint on the test split and writes samples and failures. Files that
+    /// cannot be written are returned, not an error. `None` if an observer stops the evaluation.
     fn test(
         &mut self,
         observers: &mut [&mut dyn Observer],
-    ) -> Result<Option<(EvalRecord, Option<LogFailure>)>> {
+    ) -> Result<Option<(EvalRecord, Vec<LogFailure>)>> {
         let (model, config) = (self.trainer.model(), self.trainer.config());
         let (best, corpus) = (CheckpointName::Best, self.trainer.data().corpus.as_ref());
         let params = model.params();
@@ -319,10 +319,19 @@ impl<M: Model + Send> Run<M> {
             record.text = Some(scores);
         }
         let samples = self.samples(&result, step)?;
-        let mut log = Log::open("samples.jsonl", step, Ok::<_, RunLogError>(()));
+        let markers = 2 * usize::from(self.trainer.config().data.source_markers);
+        let failures = result
+            .failures
+            .record(self.trainer.eval_data(), markers, step);
         self.lock.check()?;
-        log.write(step, |()| write_file(self.dir.samples(), &samples));
-        Ok(Some((record, log.failure().cloned())))
+        let mut lost = Vec::new();
+        for (name, written) in [
+            ("samples.jsonl", write_file(self.dir.samples(), &samples)),
+            ("failures.json", write_json(self.dir.failures(), &failures)),
+        ] {
+            lost.extend(Log::open(name, step, written).failure().cloned());
+        }
+        Ok(Some((record, lost)))
     }
 
     /// The lines of `samples.jsonl`: up to [`N_WRONG_SAMPLES`] incorrect samples, filled up with

@@ -23,8 +23,10 @@
 //! [`Heatmap::from_record`] build plots from records. Plots are plain structs, so titles and labels
 //! can be changed before drawing. Equal data give equal bytes.
 //!
-//! This crate deliberately opens no file and prints nothing. It has no interactive plots, and no
-//! legends: each line is labeled at its end.
+//! [`Page`] is the viewer: runs as one HTML page, whose program is in the folder `viewer`.
+//!
+//! This crate deliberately opens no file and prints nothing. Its plots have no legends: each line is
+//! labeled at its end.
 
 mod axis;
 mod bitmap;
@@ -38,6 +40,7 @@ mod heatmap;
 mod labels;
 mod lengths;
 mod mark;
+mod page;
 mod paint;
 mod panel;
 mod records;
@@ -55,6 +58,7 @@ pub use figure::{Figure, Png};
 pub use grid::LineGrid;
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 pub use lengths::{lengths_axis, lengths_plots};
+pub use page::{Page, PageCommand, PageRun, PageSource, PageWeights};
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
 };

@@ -71,7 +71,11 @@ impl Attention for LocationRelativeAttention {
 
     fn attend(&self, query: &Tensor, memory: &Memory, previous: &Tensor) -> Result<Attended> {
         let energies = self.content.scores(query, memory)?; // [B, S]
-        memory.weigh(&(self.shift.log_weights(query, previous)? + energies)?)
+        let prior = self.shift.log_weights(query, previous)?;
+        let mut attended = memory.weigh(&(prior.log + &energies)?)?;
+        attended.controls.extend(prior.controls);
+        attended.controls.push(("content", energies));
+        Ok(attended)
     }
 
     fn kernel(&self) -> Option<AttentionKernel> {

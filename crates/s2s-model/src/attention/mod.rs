@@ -124,6 +124,7 @@ pub struct Memory {
     keys: Tensor,
     mask: Tensor,
     bias: Tensor,
+    temperature: f64,
 }
 
 impl Memory {
@@ -132,14 +133,25 @@ impl Memory {
     /// # Errors
     /// If the device fails.
     pub fn new(values: &Tensor, keys: &Tensor, mask: &Tensor) -> Result<Self> {
-        // Far enough below any score that its exponential is exactly 0, but finite, so that the
-        // maximum, the differences and the gradients of a row stay finite.
-        const MASKED: f64 = -1e30;
         Ok(Self {
             values: values.clone(),
             keys: keys.clone(),
             mask: mask.clone(),
-            bias: mask.affine(-MASKED, MASKED)?,
+            bias: bias(mask)?,
+            temperature: 1.0,
+        })
+    }
+
+    /// The same memory for experiments: attention cannot see positions with 0 in `visible` `[B, S]`,
+    /// and scores are divided by `temperature` before the softmax.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn altered(&self, visible: &Tensor, temperature: f64) -> Result<Self> {
+        Ok(Self {
+            bias: bias(&(&self.mask * visible)?)?,
+            temperature,
+            ..self.clone()
         })
     }
 
@@ -150,6 +162,7 @@ impl Memory {
             keys: self.keys.detach(),
             mask: self.mask.clone(),
             bias: self.bias.clone(),
+            temperature: self.temperature,
         }
     }
 
@@ -196,6 +209,10 @@ impl Memory {
     /// # Errors
     /// If the shapes disagree.
     pub fn softmax(&self, scores: &Tensor) -> Result<Tensor> {
+        if self.temperature == 1.0 {
+            return softmax(&(scores + &self.bias)?, D::Minus1);
+        }
+        let scores = scores.affine(1.0 / self.temperature, 0.0)?;
         softmax(&(scores + &self.bias)?, D::Minus1)
     }
 
@@ -206,8 +223,20 @@ impl Memory {
     pub fn weigh(&self, scores: &Tensor) -> Result<Attended> {
         let weights = self.softmax(scores)?; // [B, S]
         let context = weights.unsqueeze(1)?.matmul(&self.values)?.squeeze(1)?; // [B, H]
-        Ok(Attended { context, weights })
+        Ok(Attended {
+            context,
+            weights,
+            controls: vec![("score", scores.clone())],
+        })
     }
+}
+
+/// What is added to the scores `[B, S]`: 0 where `mask` is 1.
+fn bias(mask: &Tensor) -> Result<Tensor> {
+    // Far enough below any score that its exponential is exactly 0, but finite, so that the
+    // maximum, the differences and the gradients of a row stay finite.
+    const MASKED: f64 = -1e30;
+    mask.affine(-MASKED, MASKED)
 }
 
 /// The result of attention at one step.
@@ -217,6 +246,24 @@ pub struct Attended {
     pub context: Tensor,
     /// `[B, S]`: non-negative, with sum 1, 0 where padded; all 0 without attention.
     pub weights: Tensor,
+    /// Named results that explain the weights, `[B, S]` or `[B, n]`. [`Memory::weigh`] adds `score`,
+    /// which the weights are the softmax of.
+    pub controls: Vec<(&'static str, Tensor)>,
+}
+
+impl Attended {
+    /// A copy that is detached from the graph.
+    pub fn detached(&self) -> Self {
+        Self {
+            context: self.context.detach(),
+            weights: self.weights.detach(),
+            controls: self
+                .controls
+                .iter()
+                .map(|(name, tensor)| (*name, tensor.detach()))
+                .collect(),
+        }
+    }
 }
 
 /// The `[model.attention]` table of a configuration.

@@ -22,6 +22,7 @@ impl Attention for NoAttention {
         Ok(Attended {
             context: Tensor::zeros((batch, width), query.dtype(), query.device())?,
             weights: memory.mask().zeros_like()?,
+            controls: Vec::new(),
         })
     }
 

@@ -72,8 +72,14 @@ impl Attention for NtmAttention {
     fn attend(&self, query: &Tensor, memory: &Memory, previous: &Tensor) -> Result<Attended> {
         let content = memory.softmax(&self.content.scores(query, memory)?)?; // [B, S]
         let gate = sigmoid(&self.gate.forward(query)?)?; // [B, 1]
-        let gated = (previous + (content - previous)?.broadcast_mul(&gate)?)?; // [B, S]
-        memory.weigh(&self.shift.log_weights(query, &gated)?)
+        let gated = (previous + (&content - previous)?.broadcast_mul(&gate)?)?; // [B, S]
+        let shifted = self.shift.log_weights(query, &gated)?;
+        let mut attended = memory.weigh(&shifted.log)?;
+        attended.controls.extend(shifted.controls);
+        attended
+            .controls
+            .extend([("content", content), ("gate", gate)]);
+        Ok(attended)
     }
 
     fn kernel(&self) -> Option<AttentionKernel> {

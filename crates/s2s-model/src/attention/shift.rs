@@ -43,7 +43,7 @@ impl Shift {
 
     /// The logarithm of `weights` `[B, S]` after the shift and the sharpening that `query` `[B, D]`
     /// selects, up to a constant per row.
-    pub(super) fn log_weights(&self, query: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    pub(super) fn log_weights(&self, query: &Tensor, weights: &Tensor) -> Result<Shifted> {
         let source_len = weights.dim(1)?;
         let kernel = softmax(&self.kernel.forward(query)?, D::Minus1)?; // [B, 3]
         let padded = weights.pad_with_zeros(1, 1, 1)?; // [B, S + 2]
@@ -53,8 +53,26 @@ impl Shift {
             shifted = (shifted + from.broadcast_mul(&kernel.narrow(1, tap, 1)?)?)?;
         }
         let sharpness = softplus(&self.sharpness.forward(query)?)?.affine(1.0, 1.0)?; // [B, 1]
-        shifted.affine(1.0, FLOOR)?.log()?.broadcast_mul(&sharpness)
+        Ok(Shifted {
+            log: shifted
+                .affine(1.0, FLOOR)?
+                .log()?
+                .broadcast_mul(&sharpness)?,
+            controls: vec![
+                ("shift", kernel),
+                ("sharpness", sharpness),
+                ("prior", shifted),
+            ],
+        })
     }
+}
+
+/// Shifted and sharpened weights.
+pub(super) struct Shifted {
+    /// Their logarithm, `[B, S]`.
+    pub(super) log: Tensor,
+    /// The taps `[B, 3]`, the sharpness `[B, 1]` and the shifted weights `[B, S]`.
+    pub(super) controls: Vec<(&'static str, Tensor)>,
 }
 
 /// `ln(1 + exp(x))`, without overflow.

@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 mod greedy;
+mod trace;
 
 pub use greedy::{Greedy, greedy};
+pub use trace::{Interventions, TraceStep, trace};
 
 /// When decoding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,7 +77,13 @@ impl Setup {
     /// A scalar that depends on every element of every result.
     fn total(&self) -> Result<Tensor> {
         let mut total = Tensor::zeros((), DType::F64, device())?;
-        for (step, Attended { context, weights }) in self.answers()?.iter().enumerate() {
+        for (
+            step,
+            Attended {
+                context, weights, ..
+            },
+        ) in self.answers()?.iter().enumerate()
+        {
             for (what, answer) in [("context", context), ("weights", weights)] {
                 let share = drawn(&format!("share of {what} {step}"), answer.dims())?;
                 total = (total + (answer * share.as_tensor())?.sum_all()?)?;
@@ -135,7 +141,10 @@ fn weights_share_out_one_among_the_real_positions() -> Result<()> {
 #[test]
 fn context_is_the_sum_of_the_values_by_their_weights() -> Result<()> {
     for setup in setups()? {
-        for Attended { context, weights } in setup.answers()? {
+        for Attended {
+            context, weights, ..
+        } in setup.answers()?
+        {
             let weighted = setup.values.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?;
             let what = format!("{:?}", setup.config);
             assert_close(&context, &weighted.sum(1)?, ROUNDING, &what)?;

@@ -9,3 +9,4 @@ mod fused;
 mod laws;
 mod operations;
 mod parity;
+mod trace;

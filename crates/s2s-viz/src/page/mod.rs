@@ -1,0 +1,209 @@
+//! The viewer: runs as one HTML page, with everything that it needs inside.
+
+mod bundle;
+mod run;
+mod weights;
+
+pub use run::{PageCommand, PageRun};
+pub use weights::PageWeights;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const TEMPLATE: &str = include_str!("../../viewer/page.html");
+const STYLE: &str = include_str!("../../viewer/style.css");
+
+/// Base64 characters of the weights of all runs of a page. A page with them stays below 3 MB.
+const MAX_WEIGHTS: usize = 2_000_000;
+
+/// Where the page gets its data from, and who computes the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageSource {
+    /// The page itself: it has the weights and runs the model.
+    Embedded,
+    /// The server that sent the page, which knows the page by this token.
+    Server {
+        /// The token.
+        token: String,
+    },
+}
+
+/// Some runs as an HTML page that loads nothing else.
+///
+/// Equal runs give equal bytes. The page may run the scripts in it and no others, and it may connect
+/// to its own server, if it has one: a content security policy in its head says so. No text of a run
+/// can become markup.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The runs, the first one shown first.
+    pub runs: Vec<PageRun>,
+    /// The source of the data.
+    pub source: PageSource,
+}
+
+impl Page {
+    /// The page.
+    pub fn html(&self) -> String {
+        let script = bundle::script();
+        let connections = match self.source {
+            PageSource::Embedded => "'none'",
+            PageSource::Server { .. } => "'self'",
+        };
+        let policy = format!(
+            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; \
+             connect-src {connections}; base-uri 'none'; form-action 'none'",
+            hash(&script),
+            hash(STYLE)
+        );
+        let names: Vec<&str> = self.runs.iter().map(|run| run.name.as_str()).collect();
+        fill(
+            TEMPLATE,
+            &[
+                ("policy", &policy),
+                ("title", &escape_html(&names.join(", "))),
+                ("style", STYLE),
+                ("data", &escape_script(&self.data().to_string())),
+                ("script", &script),
+            ],
+        )
+    }
+
+    /// The data block.
+    fn data(&self) -> Value {
+        let mut room = MAX_WEIGHTS;
+        let mut runs = Vec::with_capacity(self.runs.len());
+        for run in &self.runs {
+            let mut value = run.to_json();
+            if self.source == PageSource::Embedded
+                && let Some(weights) = &run.weights
+            {
+                value["weights"] = weights.to_json(&mut room);
+            }
+            runs.push(value);
+        }
+        match &self.source {
+            PageSource::Embedded => json!({ "source": "embedded", "runs": runs }),
+            PageSource::Server { token } => {
+                json!({ "source": "server", "token": token, "runs": runs })
+            }
+        }
+    }
+}
+
+/// The SHA-256 of a script or a style, as a policy names it.
+fn hash(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
+}
+
+/// Replaces each `{{name}}` of the template, in one pass: inserted text is never searched.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut parts = template.split("{{");
+    let mut page = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
+        let value = values.iter().find(|(other, _)| *other == name);
+        page += value.map_or("", |(_, value)| value);
+        page += rest;
+    }
+    page
+}
+
+/// JSON that can stand in a `<script>` element: without `<`, `>` and `&`, and without characters that
+/// an editor or a terminal might interpret.
+fn escape_script(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        let is_plain = matches!(c, ' '..='~') && !matches!(c, '<' | '>' | '&')
+            || c > '\u{9f}' && c.is_alphanumeric();
+        if is_plain {
+            escaped.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                escaped += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
+}
+
+fn escape_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            c if c.is_control() => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(name: &str) -> Page {
+        Page {
+            runs: vec![PageRun {
+                name: name.to_owned(),
+                ..PageRun::default()
+            }],
+            source: PageSource::Embedded,
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_run_becomes_markup() {
+        let hostile = "</script><script>alert(1)</script>]]>\u{202e}\u{1b}[31m\u{2028}{{script}}";
+        let html = page(hostile).html();
+        assert_eq!(
+            html.matches("<script").count(),
+            2,
+            "the data and the program"
+        );
+        assert_eq!(html.matches("</script").count(), 2);
+        assert_eq!(
+            html.matches("import ").count(),
+            page("a").html().matches("import ").count()
+        );
+        let (_, rest) = html.split_once("id=\"data\">").unwrap();
+        let (data, _) = rest.split_once("</script>").unwrap();
+        assert!(data.is_ascii(), "{data}");
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["runs"][0]["name"], hostile);
+    }
+
+    #[test]
+    fn equal_runs_give_equal_bytes() {
+        assert_eq!(page("a").html(), page("a").html());
+        assert_ne!(page("a").html(), page("b").html());
+    }
+
+    #[test]
+    fn the_policy_allows_the_script_and_the_style_of_the_page_only() {
+        let html = page("a").html();
+        let inner = |open: &str, close: &str| {
+            let (_, rest) = html.split_once(open).unwrap();
+            rest.split_once(close).unwrap().0.to_owned()
+        };
+        let script = inner("<script type=\"module\">", "</script>");
+        assert!(html.contains(&format!("script-src 'sha256-{}'", hash(&script))));
+        let style = inner("<style>", "</style>");
+        assert!(html.contains(&format!("style-src 'sha256-{}'", hash(&style))));
+        assert!(html.contains("connect-src 'none'"));
+        assert!(!html.contains("unsafe-inline") && !html.contains(" style=\""));
+    }
+
+    #[test]
+    fn a_page_loads_nothing() {
+        let html = page("a").html();
+        for reference in ["src=", "@import", "url(", "fetch(\"http", "href=\"http"] {
+            assert!(!html.contains(reference), "{reference}");
+        }
+    }
+}

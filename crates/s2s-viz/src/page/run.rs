@@ -1,0 +1,209 @@
+//! What a page shows of a run.
+
+use s2s_runlog::{
+    AttentionRecord, CorpusFile, Environment, FailuresRecord, LengthsRecord, MetricsRecord,
+    RunRecord, wilson,
+};
+use serde_json::{Value, json};
+
+use super::PageWeights;
+
+/// Evaluations in the curves.
+const MAX_EVALUATIONS: usize = 1000;
+
+/// Cells of all heatmaps of one kind.
+const MAX_CELLS: usize = 100_000;
+
+/// Tokens of a sequence.
+const MAX_TOKENS: usize = 1024;
+
+/// A run, as far as its files could be read.
+#[derive(Clone, Debug, Default)]
+pub struct PageRun {
+    /// Its name.
+    pub name: String,
+    /// The configuration with all defaults filled in, as in `config.resolved.toml`.
+    pub config: Value,
+    /// The values of the same keys by default.
+    pub defaults: Value,
+    /// The words of symbols 1, 2, ... of text, `<unk>` first; empty if symbols are numbers.
+    pub words: Vec<String>,
+    /// Status and results.
+    pub record: Option<RunRecord>,
+    /// Machine and program.
+    pub environment: Option<Environment>,
+    /// The files of text.
+    pub corpus: Vec<CorpusFile>,
+    /// Number of tokens of the longest source and of the longest target in training, for text.
+    pub longest: Option<[usize; 2]>,
+    /// The evaluations.
+    pub metrics: Vec<MetricsRecord>,
+    /// The attention of one sequence at each evaluation.
+    pub attention: Vec<AttentionRecord>,
+    /// Sequences of the test split.
+    pub samples: Vec<AttentionRecord>,
+    /// Errors on the test split.
+    pub failures: Option<FailuresRecord>,
+    /// Evaluations by length, with their names.
+    pub lengths: Vec<(String, LengthsRecord)>,
+    /// Whether there is a checkpoint.
+    pub has_model: bool,
+    /// The parameters, if the page runs the model.
+    pub weights: Option<PageWeights>,
+    /// Commands to reproduce the run and the page.
+    pub commands: Vec<PageCommand>,
+    /// What the page cannot show, and why.
+    pub problems: Vec<String>,
+}
+
+/// A command line, and what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageCommand {
+    /// What it does.
+    pub purpose: String,
+    /// The line.
+    pub line: String,
+}
+
+impl PageRun {
+    /// The run as the page reads it, without the weights.
+    pub fn to_json(&self) -> Value {
+        let mut problems = self.problems.clone();
+        let metrics = thinned(&self.metrics, MAX_EVALUATIONS);
+        if metrics.len() < self.metrics.len() {
+            let (shown, all) = (metrics.len(), self.metrics.len());
+            problems.push(format!("curves show {shown} of {all} evaluations"));
+        }
+        let attention = self.heatmaps("attention.jsonl", &self.attention, &mut problems);
+        let samples = self.heatmaps("samples.jsonl", &self.samples, &mut problems);
+        let intervals = self.record.as_ref().and_then(|record| record.test.as_ref());
+        let intervals = intervals.map(|test| {
+            json!({
+                "exact_match": wilson(test.exact_match, test.n_sequences),
+                "token_accuracy": wilson(test.token_accuracy, test.n_sequences),
+            })
+        });
+        let commands: Vec<Value> = self
+            .commands
+            .iter()
+            .map(|command| json!({ "purpose": command.purpose, "line": command.line }))
+            .collect();
+        let lengths: Vec<Value> = self
+            .lengths
+            .iter()
+            .map(|(name, record)| json!({ "name": name, "record": record }))
+            .collect();
+        json!({
+            "name": self.name,
+            "config": self.config,
+            "defaults": self.defaults,
+            "words": self.words,
+            "record": self.record,
+            "intervals": intervals,
+            "environment": self.environment,
+            "corpus": self.corpus,
+            "longest": self.longest,
+            "metrics": metrics,
+            "attention": attention,
+            "samples": samples,
+            "failures": self.failures,
+            "lengths": lengths,
+            "has_model": self.has_model,
+            "weights": null,
+            "commands": commands,
+            "problems": problems,
+        })
+    }
+
+    /// Records of attention with weights in thousandths, thinned to fit the page.
+    fn heatmaps(
+        &self,
+        file: &str,
+        records: &[AttentionRecord],
+        problems: &mut Vec<String>,
+    ) -> Vec<Value> {
+        let is_short = |record: &&AttentionRecord| {
+            record.source.len().max(record.prediction.len()) <= MAX_TOKENS
+        };
+        let short: Vec<&AttentionRecord> = records.iter().filter(is_short).collect();
+        if short.len() < records.len() {
+            let n = records.len() - short.len();
+            problems.push(format!(
+                "{file}: {n} sequences with more than {MAX_TOKENS} tokens"
+            ));
+        }
+        let cells = |record: &&&AttentionRecord| record.source.len() * record.weights.len();
+        let mut most = short.len();
+        let mut shown = thinned(&short, most);
+        while most > 1 && shown.iter().map(cells).sum::<usize>() > MAX_CELLS {
+            most = most.div_ceil(2);
+            shown = thinned(&short, most);
+        }
+        if shown.len() < short.len() {
+            let (shown, all) = (shown.len(), short.len());
+            problems.push(format!("{file}: {shown} of {all} heatmaps are shown"));
+        }
+        let thousandths = |weight: &f32| (f64::from(*weight) * 1000.0).round() as i64;
+        let row = |row: &Vec<f32>| row.iter().map(thousandths).collect::<Vec<_>>();
+        shown
+            .iter()
+            .map(|record| {
+                json!({
+                    "step": record.step,
+                    "source": record.source,
+                    "target": record.target,
+                    "prediction": record.prediction,
+                    "is_exact": record.is_exact,
+                    "thousandths": record.weights.iter().map(row).collect::<Vec<_>>(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// At most `most` items, evenly spaced, with the first and the last.
+fn thinned<T>(items: &[T], most: usize) -> Vec<&T> {
+    if items.len() <= most {
+        return items.iter().collect();
+    }
+    let last = items.len() - 1;
+    let places = most.saturating_sub(1).max(1);
+    (0..most).map(|i| &items[i * last / places]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_first_and_the_last() {
+        assert_eq!(thinned(&[1, 2, 3], 5), [&1, &2, &3]);
+        assert_eq!(thinned(&[1, 2, 3, 4, 5], 3), [&1, &3, &5]);
+        assert_eq!(thinned(&[1, 2, 3, 4, 5], 1), [&1]);
+        assert!(thinned::<u8>(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn long_and_many_sequences_are_left_out_and_named() {
+        let record = |tokens: usize| AttentionRecord {
+            step: 1,
+            source: vec!["7".to_owned(); tokens],
+            target: Vec::new(),
+            prediction: vec!["7".to_owned(); tokens],
+            weights: vec![vec![0.25; tokens]; tokens],
+            is_exact: false,
+        };
+        let run = PageRun {
+            samples: vec![record(MAX_TOKENS + 1), record(4)],
+            attention: vec![record(200); 20],
+            ..PageRun::default()
+        };
+        let value = run.to_json();
+        assert_eq!(value["samples"][0]["thousandths"][3][2], 250);
+        let cells = value["attention"].as_array().unwrap().len() * 200 * 200;
+        assert!((1..=MAX_CELLS).contains(&cells), "{cells}");
+        let problems = value["problems"].to_string();
+        assert!(problems.contains("more than 1024 tokens"), "{problems}");
+        assert!(problems.contains("of 20 heatmaps"), "{problems}");
+    }
+}
