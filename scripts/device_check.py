@@ -462,12 +462,12 @@ def runs(c):
 def errors(c):
     name = c.device
     train_tiny = ["train", *TINY, "--set", "train.max_steps=4", "--set", "train.eval_every=2"]
-    wide = ["train", "--set", "model.kernels=reference", "--set", "data.train_samples=0", "--set", "train.epochs=0", "--set", "train.max_steps=3",
-            "--set", "data.val_samples=64", "--set", "data.test_samples=64"]
-    big = ["--set", "train.batch_size=65536", "--set", "model.attention.units=1024", "--set", "model.hidden=512", "--set", "model.decoder=1024",
-           "--set", "data.min_len=60", "--set", "data.max_len=60"]
-    evaluation = [*TINY, "--set", "data.val_samples=60000", "--set", "train.eval_batch_size=60000", "--set", "model.attention.units=4096",
-                  "--set", "data.max_len=60", "--set", "data.vocab=51", "--set", "data.min_len=60"]
+    # The largest activations that a configuration may ask for, in more layers than fit a GPU's memory.
+    wide = ["--set", "model.layers=16", "--set", "model.hidden=128", "--set", "model.decoder=256", "--set", "data.vocab=51",
+            "--set", "data.min_len=30", "--set", "data.max_len=30"]
+    big = ["train", *TINY, *wide, "--set", "train.batch_size=32768", "--set", "data.train_samples=32768"]
+    evaluation = ["train", *TINY, *wide, "--set", "train.eval_batch_size=32768", "--set", "data.val_samples=32768",
+                  "--set", "train.max_steps=1", "--set", "train.eval_every=1"]
     cases = [  # name, words, device, environment, expected exit codes, expected in the message
         ("no such kind of device", train_tiny, "tpu", {}, [2], ["unknown device"]),
         ("a number that is none", train_tiny, "cuda:x", {}, [2], ["cuda:0"]),
@@ -478,8 +478,8 @@ def errors(c):
     ]
     if c.is_gpu:
         cases += [
-            ("out of memory at the first step", [*wide, *big], name, {}, [1], ["memory", "train.batch_size"]),
-            ("out of memory at an evaluation", ["train", *evaluation], name, {}, [1], ["memory", "train.eval_batch_size"]),
+            ("out of memory at the first step", big, name, {}, [1], ["memory", "train.batch_size"]),
+            ("out of memory at an evaluation", evaluation, name, {}, [1], ["memory", "train.eval_batch_size"]),
         ]
     for index, (what, words, device, env, codes, says) in enumerate(cases):
         folder = c.work / f"error-{index}"
