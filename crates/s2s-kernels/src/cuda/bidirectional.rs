@@ -2,28 +2,36 @@
 //!
 //! A step of both directions is one pair of products and one kernel.
 
+use std::sync::Arc;
+
 use candle_core::Result;
 
 use super::cell::{Cell, Layer, RecurrentViews, Saved};
 use super::product::{Matrix, Sum};
-use super::queue::{Buffer, Queue, View};
+use super::queue::{Buffer, Queue, View, own};
 use super::table::{Copies, column_sums};
 use crate::State;
 
-/// A bidirectional recurrent layer with its workspace. A clone is empty.
+/// A bidirectional recurrent layer with its workspace. A clone shares the packed weights.
 #[derive(Clone, Debug)]
 pub struct Bidirectional {
     cell: Cell,
-    units: usize,           // H
-    input: usize,           // I
+    units: usize, // H
+    input: usize, // I
+    weights: Arc<Weights>,
+    states: Buffer<f32>, // [S + 1, B, 2H], by step
+    saved: Saved,
+    batch: usize,
+    len: usize,
+}
+
+/// The weights of both directions side by side.
+#[derive(Debug, Default)]
+struct Weights {
     weight_ih: Buffer<f32>, // [2 G H, I]
     weight_hh: Buffer<f32>, // [2, G H, H]
     bias_ih: Buffer<f32>,   // [2 G H]
     bias_hh: Buffer<f32>,   // [2 G H]
-    states: Buffer<f32>,    // [S + 1, B, 2H], by step
-    saved: Saved,
-    batch: usize,
-    len: usize,
 }
 
 impl Bidirectional {
@@ -33,10 +41,7 @@ impl Bidirectional {
             cell,
             units,
             input,
-            weight_ih: Buffer::default(),
-            weight_hh: Buffer::default(),
-            bias_ih: Buffer::default(),
-            bias_hh: Buffer::default(),
+            weights: Arc::default(),
             states: Buffer::default(),
             saved: Saved::default(),
             batch: 0,
@@ -53,22 +58,33 @@ impl Bidirectional {
     ///
     /// # Errors
     /// If the device is out of memory.
-    pub fn resize(&mut self, queue: &Queue) -> Result<()> {
-        let gates = self.gates();
-        self.weight_ih.resize(queue, gates * self.input)?;
-        self.weight_hh.resize(queue, gates * self.units)?;
-        self.bias_ih.resize(queue, gates)?;
-        self.bias_hh.resize(queue, gates)
+    pub fn resize_weights(&mut self, queue: &Queue) -> Result<()> {
+        let (gates, weights) = (self.gates(), own(&mut self.weights));
+        weights.weight_ih.resize(queue, gates * self.input)?;
+        weights.weight_hh.resize(queue, gates * self.units)?;
+        weights.bias_ih.resize(queue, gates)?;
+        weights.bias_hh.resize(queue, gates)
+    }
+
+    /// Makes room for a batch of rows padded to `len`.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    pub fn resize(&mut self, queue: &Queue, batch: usize, len: usize) -> Result<()> {
+        (self.batch, self.len) = (batch, len);
+        let states = (len + 1) * batch * 2 * self.units;
+        self.saved.resize(queue, self.cell, &self.layer())?;
+        self.states.resize(queue, states)
     }
 
     /// Packs the weights of both directions side by side; to be called after each change of them.
     pub fn pack<'a>(&'a self, weights: [RecurrentViews<'a>; 2], copies: &mut Copies<'a>) {
         for (index, weights) in weights.into_iter().enumerate() {
             let pairs = [
-                (&self.weight_ih, weights.weight_ih),
-                (&self.weight_hh, weights.weight_hh),
-                (&self.bias_ih, weights.bias_ih),
-                (&self.bias_hh, weights.bias_hh),
+                (&self.weights.weight_ih, weights.weight_ih),
+                (&self.weights.weight_hh, weights.weight_hh),
+                (&self.weights.bias_ih, weights.bias_ih),
+                (&self.weights.bias_hh, weights.bias_hh),
             ];
             for (packed, own) in pairs {
                 copies.push(packed.all().part(index, own.len()), own);
@@ -94,19 +110,16 @@ impl Bidirectional {
     /// # Errors
     /// If the device fails.
     pub fn forward(
-        &mut self,
+        &self,
         queue: &Queue,
         input: View<'_, f32>,
         lengths: View<'_, u32>,
         output: View<'_, f32>,
         mask: Option<View<'_, f32>>,
     ) -> Result<()> {
-        let (units, gates, batch) = (self.units, self.gates(), lengths.len());
-        (self.batch, self.len) = (batch, input.len() / (batch * self.input));
+        let (units, gates, batch) = (self.units, self.gates(), self.batch);
         let (layer, positions) = (self.layer(), self.len * batch);
-        self.saved.resize(queue, self.cell, &layer)?;
-        self.states
-            .resize(queue, (self.len + 1) * batch * 2 * units)?;
+        let weights = &self.weights;
         let (states, saved) = (self.states.all(), &self.saved);
         let (hidden, step_gates, step_states) =
             (saved.hidden.all(), batch * gates, batch * 2 * units);
@@ -117,12 +130,12 @@ impl Bidirectional {
         }
         queue.multiply(
             Matrix::dense(input, positions, self.input),
-            Matrix::dense(self.weight_ih.all(), gates, self.input).t(),
+            Matrix::dense(self.weights.weight_ih.all(), gates, self.input).t(),
             Matrix::dense(saved.gates.all(), positions, gates),
             Sum::Replace,
         )?;
-        let weight_hh = Matrix::dense(self.weight_hh.all(), gates / 2, units).t();
-        let biases = [self.bias_ih.all(), self.bias_hh.all()];
+        let weight_hh = Matrix::dense(weights.weight_hh.all(), gates / 2, units).t();
+        let biases = [weights.bias_ih.all(), weights.bias_hh.all()];
         for step in 0..self.len {
             let state = states.part(step, step_states);
             let projected = hidden.part(step, step_gates);
@@ -189,7 +202,7 @@ impl Bidirectional {
         let (layer, positions) = (self.layer(), self.len * batch);
         let (states, saved) = (self.states.all(), &self.saved);
         let (hidden, own, step_gates) = (saved.hidden.all(), gates / 2, batch * gates);
-        let weight_hh = Matrix::dense(self.weight_hh.all(), own, units);
+        let weight_hh = Matrix::dense(self.weights.weight_hh.all(), own, units);
         for step in (0..self.len).rev() {
             let read = (Some(d_output), mask);
             saved.backward(queue, self.cell, layer, step, Some(lengths), states, read)?;
@@ -240,7 +253,7 @@ impl Bidirectional {
         // forward: gates = input W_ih
         queue.multiply(
             d_gates,
-            Matrix::dense(self.weight_ih.all(), gates, self.input),
+            Matrix::dense(self.weights.weight_ih.all(), gates, self.input),
             Matrix::dense(d_input, positions, self.input),
             Sum::Replace,
         )

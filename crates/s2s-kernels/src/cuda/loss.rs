@@ -35,7 +35,7 @@ pub fn predict(
 }
 
 /// The negative log-likelihood `losses [T, B]` of the targets `[B, T]`, 0 where padded. `logits [T, B, V]`
-/// become the gradients of their sum times `scale`.
+/// become the gradients of their sum times `scale [1]`.
 ///
 /// # Errors
 /// If the driver fails.
@@ -45,7 +45,7 @@ pub fn token_loss(
     targets: View<'_, u32>,
     lengths: View<'_, u32>,
     losses: View<'_, f32>,
-    scale: f32,
+    scale: View<'_, f32>,
 ) -> Result<()> {
     let (positions, batch) = (targets.len, lengths.len);
     assert_eq!(losses.len, positions, "a loss for each target");

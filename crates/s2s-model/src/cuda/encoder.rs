@@ -7,8 +7,8 @@ use s2s_kernels::cuda::{
     embed_backward,
 };
 
-use super::Mask;
 use super::batch::DeviceSource;
+use super::masks::Mask;
 use super::params::ParamViews;
 use crate::{ModelConfig, Noise, Probability};
 
@@ -49,9 +49,36 @@ impl CudaEncoder {
     }
 
     pub(super) fn resize_weights(&mut self, queue: &Queue) -> Result<()> {
-        self.layers
-            .iter_mut()
-            .try_for_each(|layer| layer.resize(queue))
+        let mut layers = self.layers.iter_mut();
+        layers.try_for_each(|layer| layer.resize_weights(queue))
+    }
+
+    /// Makes room for a batch of rows padded to `len`, with dropout if there is noise, and adds the keys of its
+    /// masks.
+    pub(super) fn resize(
+        &mut self,
+        queue: &Queue,
+        (rows, len): (usize, usize),
+        noise: Option<&Noise>,
+        keys: &mut Vec<u32>,
+    ) -> Result<()> {
+        for layer in &mut self.layers {
+            layer.resize(queue, rows, len)?;
+        }
+        for k in 0..=self.layers.len() {
+            let n = rows * len * if k == 0 { self.width } else { self.both };
+            self.inputs[k].resize(queue, n)?;
+            if k == self.layers.len() {
+                break; // nothing drops the values, and their gradient is the caller's
+            }
+            self.d_inputs[k].resize(queue, n)?;
+            let (place, drop) = match k {
+                0 => ("encoder.embedding".to_owned(), self.embedding_dropout),
+                _ => (format!("encoder.rnn.{k}"), self.dropout),
+            };
+            self.masks[k].resize(queue, n, noise, &place, drop, keys)?;
+        }
+        Ok(())
     }
 
     pub(super) fn pack<'a>(
@@ -66,29 +93,18 @@ impl CudaEncoder {
     }
 
     pub(super) fn forward(
-        &mut self,
+        &self,
         queue: &Queue,
         params: &ParamViews<'_>,
         source: DeviceSource<'_>,
-        noise: Option<&Noise>,
+        keys: View<'_, u32>,
     ) -> Result<()> {
-        let n = source.ids.len();
-        for k in 0..=self.layers.len() {
-            let width = if k == 0 { self.width } else { self.both };
-            self.inputs[k].resize(queue, n * width)?;
-            if let Some(d_input) = self.d_inputs.get_mut(k) {
-                d_input.resize(queue, n * width)?;
-            }
-            let (place, drop) = match k {
-                0 => ("encoder.embedding".to_owned(), self.embedding_dropout),
-                _ if k < self.layers.len() => (format!("encoder.rnn.{k}"), self.dropout),
-                _ => continue, // nothing drops the values
-            };
-            self.masks[k].draw(queue, noise, &place, n * width, drop)?;
+        for mask in &self.masks {
+            mask.draw(queue, keys)?;
         }
         let table = params.get("encoder.embedding.weight")?;
         embed(queue, self.positions(source), table, self.inputs[0].all())?;
-        for (k, layer) in self.layers.iter_mut().enumerate() {
+        for (k, layer) in self.layers.iter().enumerate() {
             let (input, output) = (self.inputs[k].all(), self.inputs[k + 1].all());
             let mask = self.masks[k + 1].view();
             layer.forward(queue, input, source.lengths, output, mask)?;
@@ -125,12 +141,10 @@ impl CudaEncoder {
     pub(super) fn backward(
         &self,
         queue: &Queue,
-        params: &ParamViews<'_>,
         grads: &ParamViews<'_>,
         source: DeviceSource<'_>,
         d_values: View<'_, f32>,
     ) -> Result<()> {
-        debug_assert!(params.get("encoder.embedding.weight").is_ok());
         let mut d_output = d_values;
         for (k, layer) in self.layers.iter().enumerate().rev() {
             let (input, d_input) = (self.inputs[k].all(), self.d_inputs[k].all());

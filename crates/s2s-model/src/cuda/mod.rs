@@ -14,27 +14,30 @@ mod batch;
 mod bridge;
 mod encoder;
 mod greedy;
+mod masks;
 mod params;
 
 use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::cuda::{
-    Buffer, Cell, Copies, Decoder, DecoderSizes, DecoderViews, Dropout, DropoutKey, Matrix, Memory,
-    MemoryGrads, Queue, Sum, View, fill_dropout_mask,
+    Buffer, Cell, Copies, Decoder, DecoderSizes, DecoderViews, Matrix, Memory, MemoryGrads, Queue,
+    Recordings, Sum,
 };
 
-use self::batch::DeviceBatch;
+use self::batch::{DeviceBatch, Shape};
 use self::bridge::CudaBridge;
 use self::encoder::CudaEncoder;
+use self::masks::Masks;
 use self::params::{GradBuffer, ParamViews};
 use crate::fused::FusedModel;
 use crate::{
     AttentionKernel, Batch, BatchLoss, CellKind, Decoded, Forcing, Keys, Mode, ModelConfig, Noise,
-    Params, Probability, Source, Stop, Tokens, Watch,
+    Params, Source, Stop, Tokens, Watch,
 };
 
-/// The model with its workspace, which is reused from step to step. A clone has a workspace of its own.
+/// The model with its workspace, which is reused from step to step. A clone shares the packed weights and has
+/// a workspace of its own.
 #[derive(Clone, Debug)]
 struct CudaModel {
     queue: Queue,
@@ -48,7 +51,19 @@ struct CudaModel {
     d_values: Buffer<f32>, // [S, B, 2H]
     masks: Masks,
     gradients: GradBuffer,
+    recordings: Recordings<Work>,
     config: ModelConfig,
+}
+
+/// Work that is the same for every batch of a shape, but for what was uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Work {
+    /// Loss and predictions.
+    Loss(Shape),
+    /// The same with dropout, and gradients.
+    Gradients(Shape),
+    /// A step of greedy decoding after the first, with a token that is not chosen.
+    Decode(Shape, Option<u32>),
 }
 
 /// Names of the attention's parameters.
@@ -117,6 +132,7 @@ pub(crate) fn fused(
         d_values: Buffer::default(),
         masks: Masks::default(),
         gradients: GradBuffer::default(),
+        recordings: Recordings::default(),
         config: config.clone(),
     }))
 }
@@ -147,10 +163,8 @@ impl CudaModel {
         })
     }
 
-    /// Packs the weights.
-    fn pack(&mut self, params: &ParamViews<'_>) -> Result<()> {
-        self.encoder.resize_weights(&self.queue)?;
-        self.decoder.resize_weights(&self.queue)?;
+    /// Packs the weights into the room of [`resize_weights`](Self::resize_weights).
+    fn pack(&self, params: &ParamViews<'_>) -> Result<()> {
         let views = self.decoder_views(params)?;
         let mut copies = Copies::default();
         self.encoder.pack(params, &mut copies)?;
@@ -158,29 +172,57 @@ impl CudaModel {
         copies.run(&self.queue)
     }
 
-    /// Encodes the sources of the uploaded batch, for so many steps of the decoder.
-    fn encode(
-        &mut self,
-        params: &ParamViews<'_>,
-        steps: usize,
-        noise: Option<&Noise>,
-    ) -> Result<()> {
-        let (queue, both) = (&self.queue, self.both());
-        let source = self.batch.source();
-        let (rows, len) = (
-            source.lengths.len(),
-            source.ids.len() / source.lengths.len(),
-        );
-        self.encoder.forward(queue, params, source, noise)?;
+    fn resize_weights(&mut self) -> Result<()> {
+        self.encoder.resize_weights(&self.queue)?;
+        self.decoder.resize_weights(&self.queue)
+    }
+
+    /// Makes room for sources and so many steps of the decoder, with dropout if there is noise. Returns the keys
+    /// of the dropout masks.
+    fn resize(&mut self, source: &Source, steps: usize, noise: Option<&Noise>) -> Result<Vec<u32>> {
+        let (queue, both, units) = (&self.queue, self.both(), self.attention.units);
+        let (rows, len) = (source.n_rows(), source.max_len());
+        let mut keys = Vec::new();
+        self.encoder.resize(queue, (rows, len), noise, &mut keys)?;
         self.decoder.resize(queue, rows, len, steps)?;
+        self.masks
+            .resize(queue, &self.config, rows * steps, noise, &mut keys)?;
+        self.keys.resize(queue, rows * len * units)?;
+        self.d_keys.resize(queue, rows * len * units)?;
+        self.d_values.resize(queue, rows * len * both)?;
+        Ok(keys)
+    }
+
+    /// Makes room for a batch and uploads it.
+    fn prepare(&mut self, batch: &Batch, forcing: &Forcing, noise: Option<&Noise>) -> Result<()> {
+        self.resize_weights()?;
+        let keys = self.resize(batch.source(), batch.target_len(), noise)?;
+        self.batch.upload(&self.queue, batch, forcing, &keys)
+    }
+
+    /// Submits work, from its recording where there is one.
+    fn submit(&mut self, work: Work, submit: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let mut recordings = std::mem::take(&mut self.recordings);
+        let (queue, memory) = (&self.queue, self.queue.allocations());
+        let submitted = recordings.submit(queue, work, memory, || submit(self));
+        self.recordings = recordings;
+        submitted
+    }
+
+    /// Encodes the sources of the uploaded batch.
+    fn encode(&self, params: &ParamViews<'_>) -> Result<()> {
+        let (queue, both, units) = (&self.queue, self.both(), self.attention.units);
+        let source = self.batch.source();
+        let positions = source.ids.len();
+        self.encoder
+            .forward(queue, params, source, self.batch.keys())?;
+        let rows = source.lengths.len();
         self.bridge
             .forward(queue, params, &self.encoder, &self.decoder, rows)?;
-        self.keys.resize(queue, rows * len * self.attention.units)?;
-        let key = Matrix::dense(params.get(&self.attention.key)?, self.attention.units, both);
         queue.multiply(
-            Matrix::dense(self.encoder.values(), rows * len, both),
-            key.t(),
-            Matrix::dense(self.keys.all(), rows * len, self.attention.units),
+            Matrix::dense(self.encoder.values(), positions, both),
+            Matrix::dense(params.get(&self.attention.key)?, units, both).t(),
+            Matrix::dense(self.keys.all(), positions, units),
             Sum::Replace,
         )
     }
@@ -193,32 +235,24 @@ impl CudaModel {
         }
     }
 
-    /// Runs the model on a batch; dropout is on if there is noise.
-    fn forward(
-        &mut self,
-        params: &ParamViews<'_>,
-        batch: &Batch,
-        forcing: &Forcing,
-        noise: Option<&Noise>,
-    ) -> Result<()> {
-        let n_targets = batch.target_in().len();
-        self.batch.upload(&self.queue, batch, forcing)?;
-        self.masks
-            .draw(&self.queue, noise, &self.config, n_targets)?;
+    /// Runs the model on the uploaded batch.
+    fn forward(&self, params: &ParamViews<'_>) -> Result<()> {
         self.pack(params)?;
-        self.encode(params, batch.target_len(), noise)?;
+        self.masks.draw(&self.queue, self.batch.keys())?;
+        self.encode(params)?;
         let views = self.decoder_views(params)?;
-        let targets = self.batch.targets();
-        let dropout = self.masks.dropout();
+        let (memory, targets, dropout) =
+            (self.memory(), self.batch.targets(), self.masks.dropout());
         self.decoder
-            .forward(&self.queue, &views, self.memory(), targets, &dropout)
+            .forward(&self.queue, &views, memory, targets, &dropout)
     }
 
-    /// Submits the loss: logits become the gradients of the mean loss.
-    fn submit_loss(&self, batch: &Batch) -> Result<()> {
-        let scale = 1.0 / batch.n_tokens() as f32;
+    /// Runs the model; logits become the gradients of the mean loss.
+    fn forward_loss(&self, params: &ParamViews<'_>) -> Result<()> {
+        self.forward(params)?;
         let (targets, lengths) = self.batch.target_out();
-        self.decoder.loss(&self.queue, targets, lengths, scale)
+        self.decoder
+            .loss(&self.queue, targets, lengths, self.batch.scale())
     }
 
     /// Waits for the loss.
@@ -235,11 +269,8 @@ impl CudaModel {
         })
     }
 
-    fn backward(&mut self, params: &ParamViews<'_>, grads: &ParamViews<'_>) -> Result<()> {
+    fn backward(&self, params: &ParamViews<'_>, grads: &ParamViews<'_>) -> Result<()> {
         let (both, units) = (self.both(), self.attention.units);
-        self.d_values
-            .resize(&self.queue, self.encoder.values().len())?;
-        self.d_keys.resize(&self.queue, self.keys.all().len())?;
         let queue = &self.queue;
         let (views, d_views) = (self.decoder_views(params)?, self.decoder_views(grads)?);
         let d_memory = MemoryGrads {
@@ -270,8 +301,7 @@ impl CudaModel {
         self.bridge
             .backward(queue, params, grads, &self.encoder, &self.decoder, rows)?;
         let source = self.batch.source();
-        self.encoder
-            .backward(queue, params, grads, source, d_memory.values)
+        self.encoder.backward(queue, grads, source, d_memory.values)
     }
 
     /// The decoder's logits `[B, T, V]`.
@@ -292,6 +322,7 @@ impl FusedModel for CudaModel {
 
     fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
         let mut alike = self.clone();
+        alike.resize_weights()?;
         alike.pack(&ParamViews::of(params)?)?;
         Ok(Box::new(alike))
     }
@@ -307,13 +338,16 @@ impl FusedModel for CudaModel {
             Mode::Train(noise) => Some(noise),
             Mode::Evaluate => None,
         };
-        self.forward(&ParamViews::of(params)?, batch, forcing, noise)?;
+        self.prepare(batch, forcing, noise)?;
+        self.forward(&ParamViews::of(params)?)?;
         self.logits_tensor(batch)
     }
 
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
-        self.forward(&ParamViews::of(params)?, batch, forcing, None)?;
-        self.submit_loss(batch)?;
+        self.prepare(batch, forcing, None)?;
+        let views = ParamViews::of(params)?;
+        let work = Work::Loss(self.batch.shape);
+        self.submit(work, |model| model.forward_loss(&views))?;
         self.read_loss(batch)
     }
 
@@ -324,11 +358,15 @@ impl FusedModel for CudaModel {
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(BatchLoss, Vec<Tensor>)> {
-        let views = ParamViews::of(params)?;
-        self.forward(&views, batch, forcing, Some(noise))?;
-        self.submit_loss(batch)?;
+        self.prepare(batch, forcing, Some(noise))?;
         let gradients = self.gradients.tensors(params)?;
-        self.backward(&views, &ParamViews::of_gradients(params, &gradients)?)?;
+        let views = ParamViews::of(params)?;
+        let d_views = ParamViews::of_gradients(params, &gradients)?;
+        let work = Work::Gradients(self.batch.shape);
+        self.submit(work, |model| {
+            model.forward_loss(&views)?;
+            model.backward(&views, &d_views)
+        })?;
         Ok((self.read_loss(batch)?, gradients))
     }
 
@@ -341,74 +379,5 @@ impl FusedModel for CudaModel {
         watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Decoded>> {
         self.decode(params, tokens, source, stop, watch)
-    }
-}
-
-/// The decoder's dropout masks, with the same draws as on the CPU.
-#[derive(Clone, Debug, Default)]
-struct Masks {
-    embedding: Mask,    // [B, T, E]
-    between: Vec<Mask>, // [B, T, D] each, one between two layers
-}
-
-impl Masks {
-    fn draw(
-        &mut self,
-        queue: &Queue,
-        noise: Option<&Noise>,
-        config: &ModelConfig,
-        n_targets: usize,
-    ) -> Result<()> {
-        let (embedding, units) = (config.embedding.get(), config.decoder.get());
-        let (place, n) = ("decoder.embedding", n_targets * embedding);
-        self.embedding
-            .draw(queue, noise, place, n, config.embedding_dropout)?;
-        self.between
-            .resize_with(config.layers.get() - 1, Mask::default);
-        for (below, mask) in self.between.iter_mut().enumerate() {
-            let place = format!("decoder.rnn.{}", below + 1);
-            mask.draw(queue, noise, &place, n_targets * units, config.dropout)?;
-        }
-        Ok(())
-    }
-
-    fn dropout(&self) -> Dropout<'_> {
-        Dropout {
-            embedding: self.embedding.view(),
-            between: self.between.iter().map(Mask::view).collect(),
-        }
-    }
-}
-
-/// A dropout mask, or none.
-#[derive(Clone, Debug, Default)]
-struct Mask {
-    factors: Buffer<f32>,
-    is_dropping: bool,
-}
-
-impl Mask {
-    /// Draws `n` factors, if anything is dropped.
-    fn draw(
-        &mut self,
-        queue: &Queue,
-        noise: Option<&Noise>,
-        place: &str,
-        n: usize,
-        drop: Probability,
-    ) -> Result<()> {
-        let noise = noise.filter(|_| drop > Probability::ZERO);
-        self.is_dropping = noise.is_some();
-        let Some(noise) = noise else {
-            return Ok(());
-        };
-        let draw = noise.dropout_draw(place, drop);
-        self.factors.resize(queue, n)?;
-        let key = DropoutKey::new(draw.key);
-        fill_dropout_mask(queue, self.factors.all(), key, draw.threshold, draw.keep)
-    }
-
-    fn view(&self) -> Option<View<'_, f32>> {
-        self.is_dropping.then(|| self.factors.all())
     }
 }

@@ -177,6 +177,49 @@ fn fused_gradients_of_every_attention_are_those_of_the_reference() -> Result<()>
     Ok(())
 }
 
+/// On a GPU, the work of the second batch of a shape is recorded, and replayed for later ones.
+#[test]
+fn later_batches_of_a_shape_are_those_of_the_reference() -> Result<()> {
+    let batches = [
+        ragged_batch()?,
+        batch_of(&[vec![7], vec![4, 4, 4], vec![8, 1, 2, 3, 9], vec![5, 6]])?,
+        batch_of(&[vec![7, 2, 2]])?, // another shape
+    ];
+    for attention in ["additive", "location-relative"] {
+        let text = format!(
+            "embedding = 7\nhidden = 5\ndecoder = 10\nlayers = 2\ndropout = 0.3\nembedding_dropout = 0.2\n\
+             attention = {{ kind = \"{attention}\", units = 6 }}"
+        );
+        let Some((mut fused, mut reference)) = both_paths(&text)? else {
+            return Ok(());
+        };
+        for step in 0..12 {
+            let (batch, noise) = (&batches[step % 3], Noise::new(3, step as u64));
+            let (rows, steps) = (batch.n_rows(), batch.target_len());
+            let forcing = match step < 6 {
+                true => noise.coins(0.5, CoinScope::Sequence, rows, steps),
+                false => Forcing::Always,
+            };
+            let (_, gradients) = fused.gradients(batch, &forcing, &noise)?;
+            let (_, expected) = reference.gradients(batch, &forcing, &noise)?;
+            for (gradient, expected) in gradients.iter().zip(&expected) {
+                let distance = distance(&gradient.to_device(&Device::Cpu)?, expected)?;
+                assert!(distance < on_device(2e-5), "step {step}: {distance:e}");
+            }
+            let (free, expected) = (
+                fused.loss(batch, &Forcing::Never)?,
+                reference.loss(batch, &Forcing::Never)?,
+            );
+            let difference = (free.loss_sum - expected.loss_sum).abs();
+            assert!(
+                difference < on_device(1e-5) * expected.loss_sum,
+                "step {step}"
+            );
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 

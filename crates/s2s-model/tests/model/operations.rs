@@ -205,7 +205,9 @@ fn norm_and_adam_are_their_definitions_on_the_device() -> Result<()> {
         reference::adam(param, grad, moments, &step)?;
     }
     assert!((norm - expected_norm).abs() < 1e-12 * expected_norm);
-    let all = updated.iter_mut().map(|(param, grad, moments)| (&*param, &*grad, moments));
+    let all = updated
+        .iter_mut()
+        .map(|(param, grad, moments)| (&*param, &*grad, moments));
     adam(all, &step, one)?;
     for ((param, _, moments), (expected, _, expected_moments)) in updated.iter().zip(&expected) {
         let pairs = [

@@ -3,10 +3,6 @@
 
 #define DRAWS 32 // of 16 bits in a block of 64 bytes
 
-struct Key {
-    u32 words[8];
-};
-
 __device__ __forceinline__ u32 rotate(u32 x, int n) { return (x << n) | (x >> (32 - n)); }
 
 __device__ __forceinline__ void quarter(u32 &a, u32 &b, u32 &c, u32 &d) {
@@ -16,12 +12,13 @@ __device__ __forceinline__ void quarter(u32 &a, u32 &b, u32 &c, u32 &d) {
     c += d; b = rotate(b ^ c, 7);
 }
 
-// `mask[i]` is 0 if draw i is below `threshold`, else `keep`; one thread computes one block of the stream.
-extern "C" __global__ void dropout_mask(float *mask, Key key, u32 threshold, float keep, u64 n) {
+// `mask[i]` is 0 if draw i is below `threshold`, else `keep`; one thread computes one block of the stream with the
+// key `key`, [8].
+extern "C" __global__ void dropout_mask(float *mask, const u32 *key, u32 threshold, float keep, u64 n) {
     const u64 block = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (block * DRAWS >= n) return;
     u32 start[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
-    for (int at = 0; at < 8; at++) start[4 + at] = key.words[at];
+    for (int at = 0; at < 8; at++) start[4 + at] = key[at];
     start[12] = (u32)block;
     start[13] = (u32)(block >> 32);
     start[14] = start[15] = 0;
