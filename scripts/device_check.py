@@ -259,48 +259,46 @@ def test(c, path, part, words, seconds):
 def timing(c):
     sizes = {"default": [], "notebook": ["--config", "configs/notebook.toml"], "deepmind": ["--config", "configs/deepmind.toml"]}
 
-    def bench(name, work, device, threads, n, seconds, extra=()):
+    def bench(name, work, device, threads, n, seconds, batch=None):
+        extra = [] if batch is None else ["--batch", batch]
         result = c.s2s("bench", work, *sizes[name], *extra, "--json", "--n", n, seconds=seconds, device=device, threads=threads)
         record = json_line(result)
         who = device if threads is None else f"{device}, {threads} thread{'s' * (threads > 1)}"
-        c.data("timing", f"{name} {work}", f"s2s {who}", value=record or last_lines(result))
+        what = f"{name} {work}" + ("" if batch is None else f", batch {batch}")
+        c.data("timing", what, f"s2s {who}", value=record or last_lines(result))
         told = f"{record['median_ms']:.3f} ms ({record['kernels']})" if record else last_lines(result)
-        c.log(f"time    {name} {work}: s2s {who}: {told}", shown=True)
+        c.log(f"time    {what}: s2s {who}: {told}", shown=True)
 
-    def peer(name, work, *words, seconds=45):
-        batch, config = PEERS[name]
-        batch = DECODED[name] if work == "decode" else batch
-        result = c.run([sys.executable, "scripts/torch_peer.py", work, "--device", c.device, "--batch", batch, "--n", 30,
-                        "--threads", 1, "--config", json.dumps(config), *words], seconds)
+    def peer(name, work, *words, batch=None, seconds=45):
+        own_batch, config = PEERS[name]
+        result = c.run([sys.executable, "scripts/torch_peer.py", work, "--device", c.device, "--batch", batch or own_batch,
+                        "--n", 30, "--threads", 1, "--config", json.dumps(config), *words], seconds)
         record = json_line(result) if result["exit"] == 0 else None
         who = " ".join(["PyTorch", c.device, *words])
-        c.data("timing", f"{name} {work}", who, value=record or last_lines(result))
+        what = f"{name} {work}" + ("" if batch is None else f", batch {batch}")
+        c.data("timing", what, who, value=record or last_lines(result))
         told = f"{record['median_ms']:.3f} ms" if record else last_lines(result, 3)
-        c.log(f"time    {name} {work}: {who}: {told}", shown=True)
+        c.log(f"time    {what}: {who}: {told}", shown=True)
 
-    DECODED = {"default": 256, "notebook": 256, "deepmind": 256}
     has_torch = c.results["data"].get("host", {}).get("torch") is not None
-    n = 30 if c.is_gpu else 5
-    for work in ("step", "decode"):
-        for name in ("notebook", "default"):
-            extra = ["--batch", DECODED[name]] if work == "decode" else []
-            if c.is_gpu:
-                bench(name, work, c.device, None, n, 30, extra)
-            if has_torch:
-                peer(name, work)
-                if c.is_gpu:
-                    peer(name, work, "--graph")
-    if c.is_gpu:
-        bench("deepmind", "step", c.device, None, 15, 30)
-        bench("notebook", "step", c.device, None, 15, 30, ["--batch", 1024])
-        bench("notebook", "decode", c.device, None, 15, 30, ["--batch", 1])
+    cases = [(name, work, 256 if work == "decode" else None) for work in ("step", "decode") for name in ("notebook", "default")]
+    n = 60 if c.is_gpu else 5
+    for name, work, batch in cases:
+        if c.is_gpu:
+            bench(name, work, c.device, None, n, 30, batch)
         if has_torch:
-            peer("notebook", "step", "--batch", "1024", "--graph")
-    for work in ("step", "decode"):
-        for name in ("notebook", "default"):
-            extra = ["--batch", DECODED[name]] if work == "decode" else []
-            bench(name, work, "cpu", os.cpu_count(), 7, 15, extra)
-            bench(name, work, "cpu", 1, 3, 15, extra)
+            peer(name, work, batch=batch)
+            if c.is_gpu:
+                peer(name, work, "--graph", batch=batch)
+    if c.is_gpu:
+        bench("deepmind", "step", c.device, None, 60, 30)
+        bench("notebook", "step", c.device, None, 15, 30, 1024)
+        bench("notebook", "decode", c.device, None, 15, 30, 1)
+        if has_torch:
+            peer("notebook", "step", "--graph", batch=1024)
+    for name, work, batch in cases:
+        bench(name, work, "cpu", os.cpu_count(), 7, 15, batch)
+        bench(name, work, "cpu", 1, 3, 15, batch)
     bench("deepmind", "step", "cpu", os.cpu_count(), 7, 15)
 
 
@@ -462,12 +460,12 @@ def runs(c):
 def errors(c):
     name = c.device
     train_tiny = ["train", *TINY, "--set", "train.max_steps=4", "--set", "train.eval_every=2"]
-    wide = ["train", "--set", "model.kernels=reference", "--set", "data.train_samples=0", "--set", "train.epochs=0", "--set", "train.max_steps=3",
-            "--set", "data.val_samples=64", "--set", "data.test_samples=64"]
-    big = ["--set", "train.batch_size=65536", "--set", "model.attention.units=1024", "--set", "model.hidden=512", "--set", "model.decoder=1024",
-           "--set", "data.min_len=60", "--set", "data.max_len=60"]
-    evaluation = [*TINY, "--set", "data.val_samples=60000", "--set", "train.eval_batch_size=60000", "--set", "model.attention.units=4096",
-                  "--set", "data.max_len=60", "--set", "data.vocab=51", "--set", "data.min_len=60"]
+    # The largest activations that a configuration may ask for, in more layers than fit a GPU's memory.
+    wide = ["--set", "model.layers=16", "--set", "model.hidden=128", "--set", "model.decoder=256", "--set", "data.vocab=51",
+            "--set", "data.min_len=30", "--set", "data.max_len=30"]
+    big = ["train", *TINY, *wide, "--set", "train.batch_size=32768", "--set", "data.train_samples=32768"]
+    evaluation = ["train", *TINY, *wide, "--set", "train.eval_batch_size=32768", "--set", "data.val_samples=32768",
+                  "--set", "train.max_steps=1", "--set", "train.eval_every=1"]
     cases = [  # name, words, device, environment, expected exit codes, expected in the message
         ("no such kind of device", train_tiny, "tpu", {}, [2], ["unknown device"]),
         ("a number that is none", train_tiny, "cuda:x", {}, [2], ["cuda:0"]),
@@ -478,8 +476,8 @@ def errors(c):
     ]
     if c.is_gpu:
         cases += [
-            ("out of memory at the first step", [*wide, *big], name, {}, [1], ["memory", "train.batch_size"]),
-            ("out of memory at an evaluation", ["train", *evaluation], name, {}, [1], ["memory", "train.eval_batch_size"]),
+            ("out of memory at the first step", big, name, {}, [1], ["memory", "train.batch_size"]),
+            ("out of memory at an evaluation", evaluation, name, {}, [1], ["memory", "train.eval_batch_size"]),
         ]
     for index, (what, words, device, env, codes, says) in enumerate(cases):
         folder = c.work / f"error-{index}"

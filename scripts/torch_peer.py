@@ -502,7 +502,8 @@ def main():
     c = NOTEBOOK | a.config
     said = dict(command=a.command, variant=a.variant, compiled=a.compile, threads=a.threads, batch=a.batch)
     if a.device != "cpu":
-        said |= dict(device=torch.cuda.get_device_name(a.device), graph=a.graph, torch=torch.__version__)
+        tf32 = dict(matmul=torch.backends.cuda.matmul.allow_tf32, cudnn=torch.backends.cudnn.allow_tf32)
+        said |= dict(device=torch.cuda.get_device_name(a.device), graph=a.graph, torch=torch.__version__, tf32=tf32)
     data = torch.Generator().manual_seed(1)
     model, step = trainer(c, a.variant, a.compile, a.device, a.graph)
     if a.weights:

@@ -185,6 +185,10 @@ pub fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<To
 /// # Errors
 /// If the device fails.
 pub fn squared_norm(tensors: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if cuda::has_kernel(&tensors.iter().collect::<Vec<_>>()) {
+        return cuda::squared_norm(tensors);
+    }
     let of_one = |tensor: &Tensor| {
         if has_kernel(&[tensor]) && tensor.is_contiguous() {
             optim::operator::squared_norm(tensor)
@@ -230,6 +234,12 @@ pub fn adam<'a>(
         }
     };
     let all: Vec<_> = params.into_iter().collect();
+    #[cfg(feature = "cuda")]
+    if all.iter().all(|(param, grad, moments)| {
+        cuda::has_kernel(&[param, grad, &moments.first, &moments.second])
+    }) {
+        return cuda::adam(&all, step);
+    }
     let threads = match all.iter().all(|(param, ..)| has_kernel(&[param])) {
         true => threads,
         false => NonZeroUsize::MIN,

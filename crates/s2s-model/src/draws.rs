@@ -9,6 +9,10 @@ use crate::Probability;
 
 /// A generator that depends only on its three keys.
 pub fn keyed_rng(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(key(seed, purpose, index))
+}
+
+fn key(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
     // FNV-1a, 64 bit: http://www.isthe.com/chongo/tech/comp/fnv
     let purpose = purpose
         .bytes()
@@ -19,7 +23,7 @@ pub fn keyed_rng(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&purpose.to_le_bytes());
     key[16..24].copy_from_slice(&index.to_le_bytes());
-    ChaCha8Rng::from_seed(key)
+    key
 }
 
 /// The draws of one training step.
@@ -47,13 +51,14 @@ impl Noise {
 
     /// The same factors, written into `mask`.
     pub(crate) fn fill_dropout_mask(&self, place: &str, mask: &mut [f32], drop: Probability) {
-        const LEVELS: f64 = 65_536.0;
         /// Factors drawn at a time: a whole number of the generator's blocks that fits the L1 cache.
         const DRAWS: usize = 2048;
-        let threshold = (drop.get() * LEVELS).round().min(LEVELS - 1.0);
-        let keep = (1.0 / (1.0 - threshold / LEVELS)) as f32;
-        let threshold = threshold as u16;
-        let mut rng = keyed_rng(self.seed, &format!("dropout/{place}"), self.step);
+        let Draw {
+            key,
+            threshold,
+            keep,
+        } = self.dropout_draw(place, drop);
+        let mut rng = ChaCha8Rng::from_seed(key);
         let mut bytes = [0; 2 * DRAWS];
         for mask in mask.chunks_mut(DRAWS) {
             let bytes = &mut bytes[..2 * mask.len()];
@@ -62,6 +67,17 @@ impl Noise {
                 let draw = u16::from_le_bytes([pair[0], pair[1]]);
                 *factor = if draw < threshold { 0.0 } else { keep };
             }
+        }
+    }
+
+    /// How the factors of a place are drawn.
+    pub(crate) fn dropout_draw(&self, place: &str, drop: Probability) -> Draw {
+        const LEVELS: f64 = 65_536.0;
+        let threshold = (drop.get() * LEVELS).round().min(LEVELS - 1.0);
+        Draw {
+            key: key(self.seed, &format!("dropout/{place}"), self.step),
+            threshold: threshold as u16,
+            keep: (1.0 / (1.0 - threshold / LEVELS)) as f32,
         }
     }
 
@@ -76,6 +92,13 @@ impl Noise {
         };
         Forcing::Coins { coins, steps }
     }
+}
+
+/// Dropout factors: 0 where 16 bits of the stream with this key are below the threshold, else `keep`.
+pub(crate) struct Draw {
+    pub(crate) key: [u8; 32],
+    pub(crate) threshold: u16,
+    pub(crate) keep: f32,
 }
 
 /// The rows that share a coin of teacher forcing.

@@ -30,6 +30,8 @@ mod batch;
 mod bridge;
 mod config;
 mod cost;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decode;
 mod decoder;
 mod draws;

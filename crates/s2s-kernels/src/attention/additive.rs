@@ -43,6 +43,11 @@ impl<T: Real> Scorer<T> for Additive<T> {
         self.energy.extend_from_slice(params.energy);
     }
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> Option<crate::cuda::Scores> {
+        Some(crate::cuda::Scores::Additive)
+    }
+
     fn kept(&self, _source_len: usize) -> usize {
         self.query.kept()
     }

@@ -111,6 +111,12 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
         Start::Zeros
     }
 
+    /// The same scores on a CUDA device, if there are kernels for them.
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> Option<crate::cuda::Scores> {
+        None
+    }
+
     /// Numbers that a step keeps of each row for the backward pass, of sources padded to
     /// `source_len`.
     fn kept(&self, source_len: usize) -> usize;

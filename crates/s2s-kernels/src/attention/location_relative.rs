@@ -84,6 +84,11 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
         self.start
     }
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> Option<crate::cuda::Scores> {
+        Some(crate::cuda::Scores::LocationRelative(self.start))
+    }
+
     /// The queries, and the shifted weights.
     fn kept(&self, source_len: usize) -> usize {
         self.queries.kept() + source_len

@@ -62,6 +62,10 @@ pub(crate) fn fused(
     kernel: AttentionKernel,
     params: &Params,
 ) -> Option<Box<dyn FusedModel>> {
+    #[cfg(feature = "cuda")]
+    if params.device().is_cuda() {
+        return crate::cuda::fused(config, &kernel, params);
+    }
     let has_kernels = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
     has_kernels.then(|| -> Box<dyn FusedModel> {
         match config.cell {

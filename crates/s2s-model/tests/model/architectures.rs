@@ -29,7 +29,6 @@ pub(crate) const FIXED_LENGTH: Stop = Stop::AtSourceLength {
 };
 
 /// The device that the tests run on: the CPU, or the one named by `S2S_TEST_DEVICE` (`cuda` or `metal`).
-/// The fast path exists on the CPU only, so elsewhere both paths are the reference.
 pub(crate) fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(|| {
@@ -52,6 +51,16 @@ fn open_cuda() -> Result<Device> {
 #[cfg(not(feature = "cuda"))]
 fn open_cuda() -> Result<Device> {
     Device::new_cuda(0)
+}
+
+/// Whether a model with this attention has a fast path on a device, in f32.
+pub(crate) fn has_fast_path(device: &Device, attention: &AttentionConfig) -> bool {
+    use AttentionConfig::{Additive, LocationRelative};
+    match device {
+        Device::Cpu => true,
+        Device::Cuda(_) => matches!(attention, Additive(_) | LocationRelative(_)),
+        Device::Metal(_) => false,
+    }
 }
 
 /// A tolerance for sums in single precision, ten times wider off the CPU, where products run in blocks of

@@ -7,7 +7,9 @@ use s2s_model::{
     Noise, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
-use crate::architectures::{FIXED_LENGTH, attentions_in_every_way, cells, size};
+use crate::architectures::{
+    FIXED_LENGTH, attentions_in_every_way, cells, device, has_fast_path, on_device, size,
+};
 
 const TOKENS: Tokens = Tokens {
     size: 13,
@@ -16,9 +18,23 @@ const TOKENS: Tokens = Tokens {
 };
 
 fn model(text: &str, kernels: Kernels) -> Result<Seq2Seq> {
+    model_on(&Device::Cpu, text, kernels)
+}
+
+fn model_on(device: &Device, text: &str, kernels: Kernels) -> Result<Seq2Seq> {
     let mut config: ModelConfig = toml::from_str(text).map_err(candle_core::Error::wrap)?;
     config.kernels = kernels;
-    Seq2Seq::new(&config, TOKENS, 5, DType::F32, &Device::Cpu)
+    let model = Seq2Seq::new(&config, TOKENS, 5, DType::F32, device)?;
+    let is_fast = kernels == Kernels::Fused && has_fast_path(device, &config.attention);
+    assert_eq!(model.is_fused(), is_fast, "{text}");
+    Ok(model)
+}
+
+/// The model on the fast path of the tests' device, if it has one, and the definition on the CPU.
+fn both_paths(text: &str) -> Result<Option<(Seq2Seq, Seq2Seq)>> {
+    let fused = model_on(device(), text, Kernels::Fused)?;
+    let reference = model(text, Kernels::Reference)?;
+    Ok(fused.is_fused().then_some((fused, reference)))
 }
 
 /// The same small model with every cell and every attention, in every way.
@@ -70,18 +86,17 @@ fn check(text: &str, forcing: &Forcing) -> Result<()> {
 }
 
 fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Result<()> {
-    let (mut fused, mut reference) = (
-        model(text, Kernels::Fused)?,
-        model(text, Kernels::Reference)?,
-    );
-    assert_eq!(fused.kernels_name(), "fused", "{text}");
+    let Some((mut fused, mut reference)) = both_paths(text)? else {
+        return Ok(());
+    };
+    let tolerance = on_device(tolerance);
     let noise = Noise::new(3, 4);
     let (fused_loss, fused_gradients) = fused.gradients(batch, forcing, &noise)?;
     let (loss, gradients) = reference.gradients(batch, forcing, &noise)?;
 
     let difference = (fused_loss.loss_sum - loss.loss_sum).abs() / loss.loss_sum;
     assert!(
-        difference < 1e-6,
+        difference < on_device(1e-6),
         "{text}: the loss differs by {difference:e}"
     );
     assert_real_predictions_equal(&fused_loss.predictions, &loss.predictions, batch, text);
@@ -91,9 +106,9 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
         .zip(&fused_gradients)
         .zip(&gradients)
     {
-        let distance = distance(fused, expected)?;
+        let distance = distance(&fused.to_device(&Device::Cpu)?, expected)?;
         assert!(
-            distance < tolerance,
+            distance < tolerance, // not if it is NaN
             "{text}: the gradient of {name} is off by {distance:e}"
         );
     }
@@ -103,7 +118,7 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
         reference.loss(batch, &Forcing::Never)?,
     );
     assert!(
-        (free.loss_sum - expected.loss_sum).abs() < 1e-5 * expected.loss_sum,
+        (free.loss_sum - expected.loss_sum).abs() < on_device(1e-5) * expected.loss_sum,
         "{text}"
     );
     Ok(())
@@ -157,6 +172,49 @@ fn fused_gradients_of_every_attention_are_those_of_the_reference() -> Result<()>
     for text in with_every_attention() {
         for forcing in [&Forcing::Always, &coins] {
             check(&text, forcing)?;
+        }
+    }
+    Ok(())
+}
+
+/// On a GPU, the work of the second batch of a shape is recorded, and replayed for later ones.
+#[test]
+fn later_batches_of_a_shape_are_those_of_the_reference() -> Result<()> {
+    let batches = [
+        ragged_batch()?,
+        batch_of(&[vec![7], vec![4, 4, 4], vec![8, 1, 2, 3, 9], vec![5, 6]])?,
+        batch_of(&[vec![7, 2, 2]])?, // another shape
+    ];
+    for attention in ["additive", "location-relative"] {
+        let text = format!(
+            "embedding = 7\nhidden = 5\ndecoder = 10\nlayers = 2\ndropout = 0.3\nembedding_dropout = 0.2\n\
+             attention = {{ kind = \"{attention}\", units = 6 }}"
+        );
+        let Some((mut fused, mut reference)) = both_paths(&text)? else {
+            return Ok(());
+        };
+        for step in 0..12 {
+            let (batch, noise) = (&batches[step % 3], Noise::new(3, step as u64));
+            let (rows, steps) = (batch.n_rows(), batch.target_len());
+            let forcing = match step < 6 {
+                true => noise.coins(0.5, CoinScope::Sequence, rows, steps),
+                false => Forcing::Always,
+            };
+            let (_, gradients) = fused.gradients(batch, &forcing, &noise)?;
+            let (_, expected) = reference.gradients(batch, &forcing, &noise)?;
+            for (gradient, expected) in gradients.iter().zip(&expected) {
+                let distance = distance(&gradient.to_device(&Device::Cpu)?, expected)?;
+                assert!(distance < on_device(2e-5), "step {step}: {distance:e}");
+            }
+            let (free, expected) = (
+                fused.loss(batch, &Forcing::Never)?,
+                reference.loss(batch, &Forcing::Never)?,
+            );
+            let difference = (free.loss_sum - expected.loss_sum).abs();
+            assert!(
+                difference < on_device(1e-5) * expected.loss_sum,
+                "step {step}"
+            );
         }
     }
     Ok(())
@@ -301,12 +359,13 @@ fn fused_decoding_says_what_the_reference_says() -> Result<()> {
 
 fn decoding_says_what_the_reference_says(text: &str) -> Result<()> {
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
+    let Some((fused, reference)) = both_paths(text)? else {
+        return Ok(());
+    };
+    let source = Source::new(&rows, TOKENS)?;
     for stop in [Stop::default(), FIXED_LENGTH] {
-        let said = |kernels| -> Result<Vec<Decoded>> {
-            let source = Source::new(&rows, TOKENS)?;
-            greedy(&model(text, kernels)?, &source, stop, true)
-        };
-        for (fused, reference) in said(Kernels::Fused)?.iter().zip(said(Kernels::Reference)?) {
+        let said = |model| greedy(model, &source, stop, true);
+        for (fused, reference) in said(&fused)?.iter().zip(said(&reference)?) {
             assert_eq!(
                 (&fused.tokens, fused.stopped),
                 (&reference.tokens, reference.stopped)
@@ -319,7 +378,7 @@ fn decoding_says_what_the_reference_says(text: &str) -> Result<()> {
             for (fused, reference) in fused.zip(reference) {
                 // Sums in another order, and tanh to 5e-7.
                 assert!(
-                    (fused - reference).abs() < 1e-5,
+                    f64::from((fused - reference).abs()) < on_device(1e-5),
                     "{fused} against {reference}"
                 );
             }

@@ -421,7 +421,9 @@ fn forced_and_free_agree_where_the_model_says_the_target() -> Result<()> {
             let logits = model.logits(&batch, &forcing, Mode::Evaluate)?;
             let predictions = model.loss(&batch, &forcing)?.predictions;
             let what = format!("{forcing:?}: {config:?}");
-            assert_same(&logits, &free, &what)?;
+            // Off the CPU, a product over one step is not always to the bit what it is over several.
+            let tolerance = if device().is_cpu() { 0.0 } else { 1e-5 };
+            assert_close(&logits, &free, tolerance, &what)?;
             assert_eq!(predictions, batch.target_out(), "{what}");
         }
     }

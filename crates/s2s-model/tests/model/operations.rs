@@ -1,10 +1,14 @@
 //! The tensor operations that the reference path uses give the CPU's results on the device of the tests,
 //! for the layouts that the path has: views, broadcasts, transposed weights.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use std::num::NonZeroUsize;
+
+use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::ops::{log_softmax, sigmoid, softmax};
 use rand::Rng;
-use s2s_kernels::{Direction, Ragged, RecurrentWeights, reference};
+use s2s_kernels::{
+    AdamStep, Direction, Moments, Ragged, RecurrentWeights, adam, reference, squared_norm,
+};
 use s2s_model::{Embedding, Params, keyed_rng};
 
 use crate::architectures::device;
@@ -159,5 +163,61 @@ fn operations_give_the_results_of_the_cpu() -> Result<()> {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+#[test]
+fn norm_and_adam_are_their_definitions_on_the_device() -> Result<()> {
+    let one = NonZeroUsize::MIN;
+    let step = AdamStep {
+        grad_scale: 0.5,
+        learning_rate: 0.01,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        correction1: 0.19,
+        correction2: 0.0199,
+    };
+    // More tensors than a launch takes, and more numbers than a block.
+    let shapes = (1..40).map(|n| n * n).chain([20_000]);
+    let draw = |place: usize, n: usize| -> Result<Tensor> {
+        let mut rng = keyed_rng(n as u64, "numbers", place as u64);
+        let numbers: Vec<f32> = (0..n).map(|_| rng.random_range(0.0..1.0)).collect();
+        Tensor::from_vec(numbers, n, &Device::Cpu)
+    };
+    let (mut updated, mut expected) = (Vec::new(), Vec::new());
+    for n in shapes {
+        for (device, all) in [(device(), &mut updated), (&Device::Cpu, &mut expected)] {
+            let at = |place| draw(place, n)?.to_device(device);
+            let moments = Moments {
+                first: at(2)?,
+                second: at(3)?,
+            };
+            all.push((Var::from_tensor(&at(0)?)?, at(1)?, moments));
+        }
+    }
+    let gradients: Vec<Tensor> = updated.iter().map(|(_, grad, _)| grad.clone()).collect();
+    let norm = squared_norm(&gradients, one)?;
+    let mut expected_norm = 0.0;
+    for (param, grad, moments) in &mut expected {
+        expected_norm += reference::squared_norm(grad)?;
+        reference::adam(param, grad, moments, &step)?;
+    }
+    assert!((norm - expected_norm).abs() < 1e-12 * expected_norm);
+    let all = updated
+        .iter_mut()
+        .map(|(param, grad, moments)| (&*param, &*grad, moments));
+    adam(all, &step, one)?;
+    for ((param, _, moments), (expected, _, expected_moments)) in updated.iter().zip(&expected) {
+        let pairs = [
+            (param.as_tensor(), expected.as_tensor()),
+            (&moments.first, &expected_moments.first),
+            (&moments.second, &expected_moments.second),
+        ];
+        for (got, expected) in pairs {
+            assert!(distance(got, expected)? < 1e-6);
+        }
+    }
     Ok(())
 }
