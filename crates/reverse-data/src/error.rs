@@ -59,6 +59,14 @@ pub enum Error {
         /// Its number of lines.
         n_lines: usize,
     },
+    /// A file that is too large.
+    #[error("{} has {n_bytes} bytes; the limit is 4 GiB", path.display())]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        n_bytes: usize,
+    },
     /// A source file and a target file with different numbers of lines.
     #[error(
         "{} has {n_sources} lines, but {} has {n_targets}; each source line needs a target line",

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use console::style;
 use reverse_data::Tokenization;
-use s2s_runlog::{AttentionRecord, RunDir, RunRecord, RunStatus};
-use s2s_train::load_config;
+use s2s_runlog::{AttentionRecord, MetricsRecord, RunDir, RunRecord, RunStatus};
+use s2s_train::{Auto, ForcingSchedule, ScheduleConfig, TrainConfig, load_config};
 
 use crate::eval;
 use crate::picture::{drawn, records};
@@ -23,11 +23,10 @@ const START: &str = "<s>";
 /// How the run ended, its test metrics, predictions, plots and next commands.
 pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let samples: Vec<AttentionRecord> = records(dir.samples())?;
-    let data = load_config(Some(&dir.resolved_config()), &[])?.data;
-    let tokenization = if data.is_text() {
-        data.tokens
-    } else {
-        Tokenization::Words
+    let config = load_config(Some(&dir.resolved_config()), &[])?;
+    let tokenization = match config.data.is_text() {
+        true => config.data.tokens,
+        false => Tokenization::Words,
     };
     let ending = match record.status {
         RunStatus::TargetReached => "reached its target",
@@ -37,9 +36,18 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let test = record.test.as_ref();
     let figures = test.map_or_else(String::new, eval::table);
     let (program, run) = (program(), quote(dir.path()));
+    let metrics: Vec<MetricsRecord> = records(dir.metrics())?;
+    let longer = match record.status == RunStatus::Finished && is_still_falling(&metrics) {
+        true => format!(
+            "the validation loss was still falling; to train twice as long:\n  \
+             {program} resume {run} {}\n",
+            twice_as_long(&config.train)
+        ),
+        false => String::new(),
+    };
     Ok(format!(
         "\n{ending} at step {} after {}; test results of the best checkpoint:\n\n\
-         {figures}\n\
+         {figures}{longer}\n\
          predictions:\n{}\n\
          plots:\n{}\n\
          next steps:\n  {program} predict {run} {}\n  tensorboard --logdir {run}\n",
@@ -52,6 +60,44 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
             .collect::<String>(),
         example(&samples, tokenization),
     ))
+}
+
+/// Whether the last evaluation is the best one, has errors, and the validation loss fell by more than
+/// 5 % in the last quarter of the evaluations.
+fn is_still_falling(metrics: &[MetricsRecord]) -> bool {
+    const MIN_EVALUATIONS: usize = 4;
+    const MIN_FALL: f64 = 0.05;
+    const NEARLY_ALL: f64 = 0.999;
+    let earlier = metrics.get(metrics.len().saturating_sub(1) * 3 / 4);
+    let (Some(earlier), Some(last)) = (earlier, metrics.last()) else {
+        return false;
+    };
+    metrics.len() >= MIN_EVALUATIONS
+        && last.is_best
+        && last.val_exact_match < NEARLY_ALL
+        && last.val_loss < (1.0 - MIN_FALL) * earlier.val_loss
+}
+
+/// The options of `resume` that double the length of a run and stretch its schedules.
+fn twice_as_long(train: &TrainConfig) -> String {
+    let mut sets = match (train.max_steps, train.epochs) {
+        (0, Auto::Value(epochs)) => format!("--set train.epochs={}", 2 * epochs),
+        (0, Auto::Auto) => return String::new(), // a resolved configuration has a number
+        (steps, Auto::Value(0) | Auto::Auto) => format!("--set train.max_steps={}", 2 * steps),
+        (steps, Auto::Value(epochs)) => format!(
+            "--set train.max_steps={} --set train.epochs={}",
+            2 * steps,
+            2 * epochs
+        ),
+    };
+    if matches!(train.schedule, ScheduleConfig::Cosine { .. }) {
+        sets += " --set train.schedule.kind=cosine";
+    }
+    let forcing = &train.teacher_forcing;
+    if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
+        sets += " --set train.teacher_forcing.schedule=linear";
+    }
+    sets
 }
 
 fn duration(secs: f64) -> String {
@@ -149,6 +195,53 @@ mod tests {
             weights: Vec::new(),
             is_exact: prediction == "4 1 3 </s>",
         }
+    }
+
+    #[test]
+    fn a_loss_that_still_falls_is_noticed() {
+        let metrics = |losses: &[f64], val_exact_match| -> Vec<MetricsRecord> {
+            let record = |(step, loss): (u64, &f64)| MetricsRecord {
+                step,
+                epoch: None,
+                train_loss: 0.0,
+                train_token_accuracy: 0.0,
+                train_exact_match: 0.0,
+                val_loss: *loss,
+                val_forced_loss: 0.0,
+                exposure_gap: 0.0,
+                val_token_accuracy: 0.0,
+                val_exact_match,
+                learning_rate: 0.0,
+                grad_norm: 0.0,
+                teacher_forcing_ratio: 0.0,
+                is_best: losses.iter().all(|other| other >= loss),
+            };
+            (1..).zip(losses).map(record).collect()
+        };
+        assert!(is_still_falling(&metrics(&[4.0, 3.0, 2.0, 1.0], 0.5)));
+        for (losses, exact) in [
+            (&[4.0, 3.0, 2.0, 1.0][..], 1.0),
+            (&[4.0, 3.0, 1.0, 1.02], 0.5),
+            (&[4.0, 3.0, 1.0, 0.99], 0.5),
+            (&[4.0, 1.0], 0.5),
+            (&[], 0.5),
+        ] {
+            assert!(!is_still_falling(&metrics(losses, exact)), "{losses:?}");
+        }
+        let mut train = TrainConfig {
+            epochs: 3.into(),
+            ..TrainConfig::default()
+        };
+        let cosine = "--set train.schedule.kind=cosine";
+        assert_eq!(
+            twice_as_long(&train),
+            format!("--set train.epochs=6 {cosine}")
+        );
+        (train.epochs, train.max_steps) = (0.into(), 50);
+        assert_eq!(
+            twice_as_long(&train),
+            format!("--set train.max_steps=100 {cosine}")
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub struct Corpus {
     source_markers: bool,
     unknown_rate: f64,
     is_single: Arc<Vec<bool>>, // for each symbol, whether it is rare in the training split
+    token_reports: [TokenReport; 3],
 }
 
 impl Corpus {
@@ -44,19 +45,26 @@ impl Corpus {
         seed: u64,
         batch_size: NonZeroUsize,
     ) -> Result<Self, crate::Error> {
-        let counts = TokenCounts::of(&splits[Split::Train as usize], config.tokens);
+        let counts = splits
+            .each_ref()
+            .map(|pairs| TokenCounts::of(pairs, config.tokens));
+        let of_train = &counts[Split::Train as usize];
         let vocabulary = match vocabulary {
             Some(vocabulary) => vocabulary,
-            None => counts.vocabulary(config.min_count, config.max_tokens)?,
+            None => of_train.vocabulary(config.min_count, config.max_tokens)?,
         };
-        for pairs in &splits {
-            if vocabulary.unknown().is_none() {
-                TokenCounts::of(pairs, config.tokens).check(&vocabulary)?;
-            }
+        if vocabulary.unknown().is_none() {
+            counts
+                .iter()
+                .try_for_each(|counts| counts.check(&vocabulary))?;
         }
-        let is_single = Arc::new(counts.singletons(&vocabulary));
+        let is_single = Arc::new(of_train.singletons(&vocabulary));
+        let token_reports = Split::ALL.map(|split| {
+            counts[split as usize].report(&vocabulary, splits[split as usize].n_dropped())
+        });
         Ok(Self {
             is_single,
+            token_reports,
             vocabulary,
             tokenization: config.tokens,
             order: Order {
@@ -171,22 +179,13 @@ impl BatchSource for Corpus {
     fn report(&self) -> SplitReport {
         SplitReport::count(Split::ALL.map(|split| {
             let pairs = self.pairs(split);
-            let counts = TokenCounts::of(pairs, self.tokenization);
-            let (n_distinct, n_single) = counts.n_distinct_and_single();
             Samples {
                 hashes: pairs
                     .sources
                     .iter()
                     .map(|line| hash_tokens(line, self.tokenization, 0)),
                 n_samples: self.n_samples(split),
-                text: Some(TokenReport {
-                    tokenization: self.tokenization,
-                    n_tokens: counts.n_tokens(),
-                    n_unknown: counts.n_unknown(&self.vocabulary),
-                    n_distinct,
-                    n_single,
-                    n_dropped: pairs.n_dropped(),
-                }),
+                text: Some(self.token_reports[split as usize]),
             }
         }))
     }

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::pairs::Lines;
 use super::{Pairs, TextFile, Tokenization};
+use crate::report::TokenReport;
 use crate::vocab::{UNKNOWN, is_special};
 use crate::{Error, LineProblem, Vocabulary};
 
@@ -81,22 +82,24 @@ impl<'a> TokenCounts<'a> {
         }
     }
 
-    /// Number of tokens.
-    pub(crate) fn n_tokens(&self) -> u64 {
-        self.counts.values().map(|count| count.total()).sum()
-    }
-
-    /// Number of tokens that are not in the vocabulary.
-    pub(crate) fn n_unknown(&self, vocabulary: &Vocabulary) -> u64 {
-        let is_unknown = |text: &str| vocabulary.parse(text).ok() == vocabulary.unknown();
-        let unknown = self.iter().filter(|(text, _)| is_unknown(text));
-        unknown.map(|(_, count)| count).sum()
-    }
-
-    /// Number of distinct tokens, and of those that occur at most once on each side.
-    pub(crate) fn n_distinct_and_single(&self) -> (u64, u64) {
-        let single = self.counts.values().filter(|count| count.is_single());
-        (self.counts.len() as u64, single.count() as u64)
+    /// The tokens as a report, with respect to a vocabulary.
+    pub(crate) fn report(&self, vocabulary: &Vocabulary, n_dropped: u64) -> TokenReport {
+        let mut report = TokenReport {
+            tokenization: self.tokenization,
+            n_tokens: 0,
+            n_unknown: 0,
+            n_distinct: self.counts.len() as u64,
+            n_single: 0,
+            n_dropped,
+        };
+        for (text, count) in &self.counts {
+            report.n_tokens += count.total();
+            report.n_single += u64::from(count.is_single());
+            if vocabulary.parse(text).ok() == vocabulary.unknown() {
+                report.n_unknown += count.total();
+            }
+        }
+        report
     }
 
     /// For each symbol of the vocabulary, whether it occurs at most once on each side; element 0 is

@@ -47,6 +47,7 @@ impl TextFile {
 
     /// The number and the text of every line.
     pub(super) fn lines(&self) -> Result<impl Iterator<Item = Result<(u64, &str), Error>>, Error> {
+        self.check_size()?;
         let bytes = self.content();
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let n_lines = match self.bytes.len() {
@@ -59,6 +60,17 @@ impl TextFile {
             let line = strip_line_end(line, false);
             Ok((number, self.utf8(number, line)?))
         }))
+    }
+
+    /// Checks that positions in the file fit into 32 bits.
+    pub(super) fn check_size(&self) -> Result<(), Error> {
+        match u32::try_from(self.bytes.len()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::FileSize {
+                path: self.path.clone(),
+                n_bytes: self.bytes.len(),
+            }),
+        }
     }
 
     pub(super) fn check_n_lines(&self, n_lines: usize) -> Result<(), Error> {

@@ -20,10 +20,10 @@ pub(super) struct Lines {
     ends: Vec<LineEnd>,
 }
 
-/// Where a line ends in the text, and its number of tokens.
+/// Where a line ends in the text, and its number of tokens. A file has less than 4 GiB.
 #[derive(Clone, Copy, Debug)]
 struct LineEnd {
-    byte: usize,
+    byte: u32,
     n_tokens: u32,
 }
 
@@ -64,6 +64,9 @@ impl Pairs {
         tokenization: Tokenization,
     ) -> Result<(), Error> {
         for (lines, text) in [(&mut self.sources, source), (&mut self.targets, target)] {
+            if lines.text.is_empty() {
+                lines.text.reserve(file.bytes.len()); // memory that is not touched costs nothing
+            }
             let n_tokens = n_tokens(text, tokenization);
             let n_tokens = n_tokens.map_err(|problem| file.error(line, problem))?;
             lines.push(text, n_tokens);
@@ -142,19 +145,19 @@ impl Lines {
     fn push(&mut self, text: &str, n_tokens: u32) {
         self.text.push_str(text);
         self.ends.push(LineEnd {
-            byte: self.text.len(),
+            byte: u32::try_from(self.text.len()).expect("a file has less than 4 GiB"),
             n_tokens,
         });
     }
 
     pub(super) fn line(&self, index: usize) -> Line<'_> {
         let start = match index.checked_sub(1) {
-            Some(previous) => self.ends[previous].byte,
+            Some(previous) => self.ends[previous].byte as usize,
             None => 0,
         };
         let LineEnd { byte, n_tokens } = self.ends[index];
         Line {
-            text: &self.text[start..byte],
+            text: &self.text[start..byte as usize],
             n_tokens,
         }
     }
@@ -174,7 +177,7 @@ fn n_tokens(text: &str, tokenization: Tokenization) -> Result<u32, LineProblem> 
     let mut n_tokens = 0;
     for token in tokenization.tokens(text) {
         n_tokens += 1;
-        if is_special(token) {
+        if token.starts_with('<') && is_special(token) {
             return Err(LineProblem::Reserved {
                 text: token.to_owned(),
             });

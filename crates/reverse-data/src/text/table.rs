@@ -94,6 +94,7 @@ fn read_rows(
     config: &DataConfig,
     mut push: impl FnMut(u64, [&str; 2]) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    file.check_size()?;
     match format(file) {
         Format::Tsv => {
             let names = [&config.source_column, &config.target_column];

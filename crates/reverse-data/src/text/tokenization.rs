@@ -31,8 +31,9 @@ impl Tokenization {
     /// The tokens of a line.
     pub fn tokens(self, line: &str) -> impl Iterator<Item = &str> {
         match self {
+            Self::Words if line.is_ascii() => Tokens::AsciiWords(line),
             Self::Words => Tokens::Words(line.split_whitespace()),
-            Self::Chars if line.is_ascii() => Tokens::Ascii(line),
+            Self::Chars if line.is_ascii() => Tokens::AsciiChars(line),
             Self::Chars => Tokens::Chars(line.graphemes(true)),
             Self::Bytes => Tokens::Bytes(line.as_bytes()),
         }
@@ -88,8 +89,9 @@ fn bytes_of(text: &str) -> &[u8] {
 
 enum Tokens<'a> {
     Words(SplitWhitespace<'a>),
+    AsciiWords(&'a str),
     /// Every ASCII character is a grapheme cluster of its own, since a line contains no line end.
-    Ascii(&'a str),
+    AsciiChars(&'a str),
     Chars(Graphemes<'a>),
     Bytes(&'a [u8]),
 }
@@ -100,7 +102,22 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<&'a str> {
         match self {
             Self::Words(words) => words.next(),
-            Self::Ascii(line) => {
+            Self::AsciiWords(line) => {
+                let bytes = line.as_bytes();
+                let is_space = |at: usize| matches!(bytes[at], b' ' | b'\t'..=b'\r');
+                let mut start = 0;
+                while start < bytes.len() && is_space(start) {
+                    start += 1;
+                }
+                let mut end = start;
+                while end < bytes.len() && !is_space(end) {
+                    end += 1;
+                }
+                let word = &line[start..end];
+                *line = &line[end..];
+                (!word.is_empty()).then_some(word)
+            }
+            Self::AsciiChars(line) => {
                 let (first, rest) = line.split_at_checked(1)?;
                 *line = rest;
                 Some(first)
@@ -133,6 +150,7 @@ mod tests {
             &["to", "be", "or", "not"],
         );
         check(Tokenization::Chars, "a  b", &["a", " ", " ", "b"]);
+        check(Tokenization::Words, "\u{b}to\u{c}be ", &["to", "be"]);
         // A letter with a combining accent, a flag of two code points.
         check(
             Tokenization::Chars,

@@ -14,7 +14,8 @@ pub enum Auto {
     Value(u64),
 }
 
-const AUTO: &str = "auto";
+/// What leaves a number to the program.
+pub(super) const AUTO: &str = "auto";
 
 impl Auto {
     /// This number, or else the other.

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::ExperimentConfig;
+use super::auto::AUTO;
 
 /// The key that selects the variant of a table.
 const TAG: &str = "kind";
@@ -283,7 +284,9 @@ impl Layer {
         // so.
         let is_number = value.trim().parse::<f64>().is_ok_and(f64::is_finite);
         let is_one_line = !set.contains('\n');
-        let expects_text = value_at(default, key).is_some_and(Value::is_str);
+        let text = value_at(default, key).and_then(Value::as_str);
+        let expects_text = text.is_some_and(|text| text != AUTO); // which may be a number
+
         let is_text = |value: &Value| value.is_str();
         let is_toml = match as_toml.parse::<Table>() {
             Ok(table) => !expects_text || value_at(&table, key).is_some_and(is_text),
