@@ -63,14 +63,14 @@ pub(crate) fn run_dir(
         check_unchanged(dir)?;
         // The process may have been killed before these were written.
         if let Err(error) = picture::draw(dir) {
-            ui.message(format!("warning: plots are missing: {error:#}"));
+            ui.warning(format!("plots are missing: {error:#}"));
         }
         if let Err(error) = page::write(dir) {
             ui.message(format!("warning: report.html is missing: {error:#}"));
         }
         session::warn_degraded(&record, ui);
         ui.message(format!("run {} is already finished", dir.path().display()));
-        ui.data(&report::of(dir, &record)?)?;
+        ui.report(&report::of(dir, &record)?)?;
         return Ok(0);
     }
     let runtime = machine.runtime()?;
@@ -79,7 +79,7 @@ pub(crate) fn run_dir(
         None => Run::resume(dir.path(), &runtime)?,
     };
     for reason in run.rejected() {
-        ui.message(format!("warning: {reason}; resuming from another copy"));
+        ui.warning(format!("{reason}; resuming from another copy"));
     }
     session::run(run, &runtime, ui)
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
         ));
         return Ok(signals.exit_code());
     }
-    ui.data(&report::of(dir, &record)?)?;
+    ui.report(&report::of(dir, &record)?)?;
     Ok(0)
 }
 

@@ -105,12 +105,17 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
         list.join("; ")
     );
     if differences.iter().all(Difference::is_resumable) {
-        let sets = differences.iter().map(|pair| {
-            format!(
-                " --set {}",
-                quote(Path::new(&format!("{}={}", pair.key, pair.values[1])))
-            )
-        });
+        let is_length =
+            |pair: &Difference| ["train.epochs", "train.max_steps"].contains(&pair.key.as_str());
+        let schedules = match differences.iter().any(is_length) {
+            true => wanted.schedules(),
+            false => Vec::new(),
+        };
+        let changes = differences
+            .iter()
+            .map(|pair| format!("{}={}", pair.key, pair.values[1]));
+        let all = changes.chain(schedules.into_iter().map(str::to_owned));
+        let sets = all.map(|set| format!(" --set {}", quote(Path::new(&set))));
         what += &format!(
             "\n  try: `{} resume {}{}` changes the run",
             program(),

@@ -10,6 +10,11 @@ mod fuzzed;
 #[cfg(unix)]
 #[path = "cli/guide.rs"]
 mod guide;
+#[path = "cli/hints.rs"]
+mod hints;
+#[cfg(unix)]
+#[path = "cli/input.rs"]
+mod input;
 #[path = "cli/lifecycle.rs"]
 mod lifecycle;
 #[path = "cli/text.rs"]

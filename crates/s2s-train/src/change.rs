@@ -159,43 +159,36 @@ fn changed(
     if before == after {
         return Ok(new);
     }
-    let is_set = |key: &str| {
-        change
-            .sets
-            .iter()
-            .any(|set| set.trim_start().starts_with(key))
+    if change.keeps_schedule {
+        keep_schedules(&mut new, before);
+        return Ok(new);
+    }
+    let is_set = |schedule: &str| {
+        let (table, _) = schedule.rsplit_once('.').unwrap_or((schedule, ""));
+        let mut sets = change.sets.iter();
+        sets.any(|set| set.trim_start().starts_with(table))
     };
-    if let ScheduleConfig::Cosine { steps, .. } = &mut new.train.schedule
-        && *steps == 0
-    {
-        match (change.keeps_schedule, is_set("train.schedule")) {
-            (true, _) => *steps = before,
-            (false, true) => {}
-            (false, false) => return Err(undecided("train.schedule.kind=cosine", before, after)),
-        }
+    let mut schedules = new.schedules().into_iter();
+    match schedules.find(|schedule| !is_set(schedule)) {
+        None => Ok(new),
+        Some(schedule) => Err(Error::ScheduleLength {
+            schedule,
+            before,
+            after,
+        }),
     }
-    let forcing = &mut new.train.teacher_forcing;
-    if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
-        match (change.keeps_schedule, is_set("train.teacher_forcing")) {
-            (true, _) => forcing.steps = before,
-            (false, true) => {}
-            (false, false) => {
-                return Err(undecided(
-                    "train.teacher_forcing.schedule=linear",
-                    before,
-                    after,
-                ));
-            }
-        }
-    }
-    Ok(new)
 }
 
-fn undecided(schedule: &'static str, before: u64, after: u64) -> Error {
-    Error::ScheduleLength {
-        schedule,
-        before,
-        after,
+/// Gives schedules over the whole run a length of their own.
+fn keep_schedules(config: &mut ExperimentConfig, length: u64) {
+    if let ScheduleConfig::Cosine { steps, .. } = &mut config.train.schedule
+        && *steps == 0
+    {
+        *steps = length;
+    }
+    let forcing = &mut config.train.teacher_forcing;
+    if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
+        forcing.steps = length;
     }
 }
 

@@ -113,6 +113,11 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
 
 pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyhow::Result<u8> {
     let loaded = args.checkpoint.load()?;
+    if loaded.config.data.is_text() {
+        let what = "lengths can be evaluated for synthetic data only, and this run was trained on text; \
+                    remove --lengths or --protocol";
+        return Err(Usage(what.to_owned()).into());
+    }
     let lock = loaded.dir.lock()?;
     let by_default = request.protocol.map(Protocol::name);
     let name = args.by_length.name.as_deref().or(by_default);

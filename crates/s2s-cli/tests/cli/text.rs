@@ -36,7 +36,7 @@ pub(crate) static TRAINED_ON_TEXT: LazyLock<TempDir> = LazyLock::new(|| {
     home
 });
 
-fn copy_of_trained_on_text() -> TempDir {
+pub(crate) fn copy_of_trained_on_text() -> TempDir {
     let home = TempDir::new().unwrap();
     copy(TRAINED_ON_TEXT.path(), home.path());
     home
