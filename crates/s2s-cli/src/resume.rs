@@ -6,6 +6,7 @@ use s2s_runlog::{RunDir, RunRecord, read_json};
 use s2s_train::{Change, Run, check_unchanged};
 
 use crate::machine::MachineArgs;
+use crate::train::LogArgs;
 use crate::ui::Ui;
 use crate::{page, picture, report, session};
 
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     #[arg(long, requires = "set")]
     keep_schedule: bool,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -47,13 +50,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         keeps_schedule: args.keep_schedule,
     };
     let change = (!args.set.is_empty()).then_some(change);
-    run_dir(&dir, change, &args.machine, ui)
+    run_dir(&dir, change, &args.log, &args.machine, ui)
 }
 
 /// Resumes a run, or prints its report if it is finished and does not change.
 pub(crate) fn run_dir(
     dir: &RunDir,
     change: Option<Change<'_>>,
+    log: &LogArgs,
     machine: &MachineArgs,
     ui: &Ui,
 ) -> anyhow::Result<u8> {
@@ -74,13 +78,14 @@ pub(crate) fn run_dir(
         return Ok(0);
     }
     let runtime = machine.runtime()?;
-    let run = match change {
+    let mut run = match change {
         Some(change) => Run::resume_changed(dir.path(), &change, &runtime)?,
         None => Run::resume(dir.path(), &runtime)?,
     };
     for reason in run.rejected() {
         ui.warning(format!("{reason}; resuming from another copy"));
     }
+    log.apply(&mut run);
     session::run(run, &runtime, ui)
 }
 

@@ -61,7 +61,7 @@ pub use read::{
 };
 pub use record::{
     AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment, EvalRecord, Identity,
-    LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, TextScores, TimingRecord,
+    LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, StepMetrics, TextScores, TimingRecord,
 };
 pub use write::{
     GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,

@@ -70,7 +70,9 @@ pub use evaluate::{Evaluation, References, attention_of, attention_record, evalu
 pub use failures::Failures;
 pub use metrics::{Scoring, Tally};
 pub use model::Model;
-pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
+pub use observer::{
+    Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StartEvent, StepRecord,
+};
 pub use optim::{Adam, global_norm};
 pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};

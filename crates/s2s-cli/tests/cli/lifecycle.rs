@@ -444,3 +444,88 @@ fn a_limit_of_file_sizes_is_an_error_and_not_a_death() {
             == reproducible_files(&home_of_trained().join("run"))
     );
 }
+
+// Names.
+
+#[test]
+fn a_run_has_an_id_a_name_and_tags_wherever_it_is() {
+    let home = TempDir::new().unwrap();
+    let args = [
+        "train", "--config", TINY, "--name", "first", "--tag", "a", "--tag", "b c",
+    ];
+    let sets = ["--set", "train.max_steps=20", "--log-every", "5"];
+    succeeds(s2s(home.path(), args.iter().chain(&sets)));
+    let run = home.path().join("runs/first");
+    let identity: Identity = read_json(run.join("identity.json")).unwrap();
+    assert_eq!(identity.name, "first");
+    assert_eq!(identity.tags, ["a", "b c"]);
+    assert_eq!(identity.id.len(), 16);
+    assert_eq!(
+        fs::read_to_string(run.join("steps.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        4
+    );
+    // Neither moving nor resuming changes it.
+    fs::rename(&run, home.path().join("moved")).unwrap();
+    let longer = [
+        "resume",
+        "moved",
+        "--set",
+        "train.max_steps=40",
+        "--keep-schedule",
+    ];
+    succeeds(s2s(home.path(), longer));
+    let moved: Identity = read_json(home.path().join("moved/identity.json")).unwrap();
+    assert_eq!(moved, identity);
+    // Another run of the same command is another run.
+    succeeds(s2s(home.path(), args.iter().chain(&sets)));
+    let other: Identity = read_json(run.join("identity.json")).unwrap();
+    assert_ne!(other.id, identity.id);
+    fails(
+        &s2s(home.path(), args.iter().chain(&sets)),
+        2,
+        &["runs/first already exists"],
+    );
+    for name in ["", "a/b", "..", "-x", "a b"] {
+        let output = s2s(home.path(), ["train", &format!("--name={name}")]);
+        assert_eq!(code(&output), 2, "{name}");
+    }
+}
+
+#[test]
+fn default_names_are_plain_file_names() {
+    for (sets, name) in [
+        (
+            &["--set=train.max_steps=1"][..],
+            "runs/tiny-max_steps=1-seed0",
+        ),
+        (
+            &["--set=train.max_steps=1", "--set=model.attention.kind=dot"],
+            "runs/tiny-max_steps=1-attention=dot-seed0",
+        ),
+        (
+            &[
+                "--set=train.max_steps=2",
+                "--set=train.max_steps=1",
+                "--seed=5",
+            ],
+            "runs/tiny-max_steps=1-seed5",
+        ),
+        (
+            &[
+                "--set=train.max_steps=1",
+                "--set=train.schedule={kind=\"constant\"}",
+            ],
+            "runs/tiny-max_steps=1-schedule=_kind=_constant__-seed0",
+        ),
+    ] {
+        let home = TempDir::new().unwrap();
+        succeeds(s2s(
+            home.path(),
+            ["train", "--config", TINY].iter().chain(sets),
+        ));
+        assert!(home.path().join(name).join("run.json").exists(), "{name}");
+    }
+}
