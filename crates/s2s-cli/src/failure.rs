@@ -158,8 +158,17 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "the same values in [model]; without --config, they come from that run";
             (USAGE, Some(hint.to_owned()))
         }
+        Some(Error::CorpusMissing { .. }) => {
+            let hint = format!(
+                "`{} --data PATH` if the files are elsewhere now",
+                command_line()
+            );
+            (OTHER, Some(hint))
+        }
+        Some(Error::NotText) => (USAGE, Some("the command without --data".to_owned())),
+        Some(Error::EndlessSplit { .. }) => (USAGE, Some("--split val or --split test".to_owned())),
         Some(Error::CorpusChanged { .. }) => {
-            let hint = "restore the original file, or start a new run";
+            let hint = "restore the original file, or start a new run; `eval --data` evaluates changed files";
             (OTHER, Some(hint.to_owned()))
         }
         Some(Error::OutOfMemory(_)) => (OTHER, Some(LESS_MEMORY.to_owned())),

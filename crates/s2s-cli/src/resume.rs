@@ -1,6 +1,6 @@
 //! `s2s resume`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use s2s_runlog::{RunDir, RunRecord, read_json};
 use s2s_train::{Change, Run, check_unchanged};
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Keep the length of schedules that span the whole run
     #[arg(long, requires = "set")]
     keep_schedule: bool,
+    /// Where the text of the run is if it has moved: a folder, or a table
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
@@ -50,13 +53,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         keeps_schedule: args.keep_schedule,
     };
     let change = (!args.set.is_empty()).then_some(change);
-    run_dir(&dir, change, &args.log, &args.machine, ui)
+    let location = args.data.as_deref();
+    run_dir(&dir, change, location, &args.log, &args.machine, ui)
 }
 
 /// Resumes a run, or prints its report if it is finished and does not change.
 pub(crate) fn run_dir(
     dir: &RunDir,
     change: Option<Change<'_>>,
+    location: Option<&Path>,
     log: &LogArgs,
     machine: &MachineArgs,
     ui: &Ui,
@@ -79,8 +84,8 @@ pub(crate) fn run_dir(
     }
     let runtime = machine.runtime()?;
     let mut run = match change {
-        Some(change) => Run::resume_changed(dir.path(), &change, &runtime)?,
-        None => Run::resume(dir.path(), &runtime)?,
+        Some(change) => Run::resume_changed(dir.path(), &change, location, &runtime)?,
+        None => Run::resume_at(dir.path(), location, &runtime)?,
     };
     for reason in run.rejected() {
         ui.warning(format!("{reason}; resuming from another copy"));

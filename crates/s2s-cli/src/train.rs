@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         match RunDir::open(&folder) {
             Ok(dir) => {
                 check_same(&dir, &config)?;
-                return resume::run_dir(&dir, None, &args.log, &args.machine, ui);
+                return resume::run_dir(&dir, None, None, &args.log, &args.machine, ui);
             }
             Err(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -1009,8 +1009,8 @@ fn wrong_paths_and_options_are_usage_errors() {
             "empty is not a run folder: it has no config.resolved.toml",
         ),
         (
-            &["eval", "nope", "--split", "train"],
-            "[possible values: val, test]",
+            &["eval", "nope", "--split", "dev"],
+            "[possible values: train, val, test]",
         ),
         (&["eval", "nope", "--threads", "0"], "0 is not in 1..="),
         (&["eval", "nope", "--batch-size", "0"], "0 is not in 1..="),

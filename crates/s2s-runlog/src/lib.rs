@@ -56,8 +56,8 @@ pub use lengths::{
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use read::{
-    Checkpoint, exists, list_folder, modified, open_stream, read_checkpoint, read_file, read_input,
-    read_json, read_lines, system_file,
+    Checkpoint, exists, is_folder, list_folder, modified, open_stream, read_checkpoint, read_file,
+    read_input, read_json, read_lines, system_file,
 };
 pub use record::{
     AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment, EvalRecord, Identity,

@@ -1,6 +1,6 @@
 //! Changes the configuration of a run between two processes: more steps, another learning rate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reverse_data::Split;
 use s2s_model::Seq2Seq;
@@ -65,7 +65,8 @@ impl Difference {
 }
 
 impl Run<Seq2Seq> {
-    /// Resumes a run, which may be finished, with a changed configuration. The change is recorded in
+    /// Resumes a run, which may be finished, with a changed configuration. Its text is at `location`, or
+    /// else where it was. The change is recorded in
     /// `history.jsonl` and `config.resolved.toml`.
     ///
     /// # Errors
@@ -76,20 +77,21 @@ impl Run<Seq2Seq> {
     pub fn resume_changed(
         path: impl Into<PathBuf>,
         change: &Change<'_>,
+        location: Option<&Path>,
         runtime: &Runtime,
     ) -> Result<Self> {
         let dir = RunDir::open(path)?;
         let lock = dir.lock()?;
         check_unchanged(&dir)?;
         let old = load_config(Some(&dir.resolved_config()), &[])?;
-        let data = reopen_data(&dir, &old)?;
+        let data = reopen_data(&dir, &old, location)?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
         let mut new = changed(&dir, &old, change, steps_per_epoch)?;
         let source = &data.source;
         new.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         if new == old {
             drop(lock);
-            return Self::resume(dir.path(), runtime);
+            return Self::resume_at(dir.path(), location, runtime);
         }
         let done = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
             Err(RunLogError::NoCheckpoint { .. }) => 0,

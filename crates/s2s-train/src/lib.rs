@@ -62,7 +62,7 @@ pub use config::{
     load_given_config,
 };
 pub(crate) use data::data_identity;
-pub use data::{Data, open_data, reopen_data};
+pub use data::{Data, OpenSplit, open_data, open_split, reopen_data};
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;

@@ -88,8 +88,20 @@ impl Run {
     /// If the run does not exist, is locked by another process, its data have changed, or its
     /// checkpoint is damaged.
     pub fn resume(path: impl Into<PathBuf>, runtime: &Runtime) -> Result<Self> {
+        Self::resume_at(path, None, runtime)
+    }
+
+    /// As [`resume`](Self::resume), with the text of the run at `location` if it has moved.
+    ///
+    /// # Errors
+    /// Those of [`resume`](Self::resume); also if the text at `location` is not that of the run.
+    pub fn resume_at(
+        path: impl Into<PathBuf>,
+        location: Option<&Path>,
+        runtime: &Runtime,
+    ) -> Result<Self> {
         Self::resume_with(path, |dir, config| {
-            let data = reopen_data(dir, &config)?;
+            let data = reopen_data(dir, &config, location)?;
             Trainer::with_data(config, data, runtime.threads, &runtime.device)
         })
     }

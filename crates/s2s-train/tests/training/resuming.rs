@@ -290,7 +290,7 @@ fn extended(
         sets: &sets,
         keeps_schedule,
     };
-    let mut run = Run::resume_changed(path, &change, &runtime())?;
+    let mut run = Run::resume_changed(path, &change, None, &runtime())?;
     let record = run.train(&mut [], |_| None)?;
     assert_eq!(record.status, RunStatus::Finished);
     Ok(run.dir().clone())
@@ -354,7 +354,7 @@ fn a_run_extended_twice_equals_one_extended_once() -> Result<()> {
         sets: &sets,
         keeps_schedule: false,
     };
-    let mut run = Run::resume_changed(&path, &change, &runtime())?;
+    let mut run = Run::resume_changed(&path, &change, None, &runtime())?;
     run.train(&mut [], |_| None)?;
     assert!(reproducible_files(run.dir()) == reproducible_files(&once));
     Ok(())
@@ -399,7 +399,7 @@ fn a_change_that_is_not_allowed_changes_nothing() -> Result<()> {
             sets: &sets,
             keeps_schedule: false,
         };
-        let error = Run::resume_changed(&path, &change, &runtime()).expect_err(part);
+        let error = Run::resume_changed(&path, &change, None, &runtime()).expect_err(part);
         assert!(error.to_string().contains(part), "{error}");
         assert!(!dir.history().exists());
         assert!(state() == before, "{part}");
