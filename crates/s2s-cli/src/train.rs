@@ -147,7 +147,8 @@ fn default_folder(args: &Args, config: &ExperimentConfig) -> PathBuf {
     let stem = file.and_then(Path::file_stem).unwrap_or("default".as_ref());
     let mut name = stem.to_string_lossy().into_owned();
     if args.config.config.is_none() && args.from.is_some() {
-        name = format!("from-{name}");
+        let run = name.split('@').next().unwrap_or(&name);
+        name = format!("from-{run}");
     }
     for (key, value) in args.config.changes() {
         name += &format!("-{key}={value}");

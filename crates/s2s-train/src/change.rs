@@ -103,7 +103,10 @@ impl Run<Seq2Seq> {
         }
         let entry = ConfigChange {
             step: done,
-            set: change.sets.to_vec(),
+            set: Difference::between(&old, &new)?
+                .into_iter()
+                .map(|pair| format!("{}={}", pair.key, pair.values[1]))
+                .collect(),
             before: checkpoint::fingerprint(&old, data.corpus.as_ref())?,
             after: checkpoint::fingerprint(&new, data.corpus.as_ref())?,
         };

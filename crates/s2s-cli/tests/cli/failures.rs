@@ -331,7 +331,7 @@ const TABLE: &[Row] = &[
         ["unexpected argument '--beam'", "Usage:", HELP]),
     ("a number for a folder", nothing,
         "data show --set data.folder=2024", 1,
-        ["2024/train.src", "No such file", "set data.folder to a folder"]),
+        ["2024/train.src", "No such file", "or data.folder to a folder"]),
     ("both checkpoints are gone", |home| { remove(home, "run/checkpoints") },
         "predict run 1", 3,
         ["checkpoint run/checkpoints/best does not exist", "", "try: a new run: this one is finished"]),

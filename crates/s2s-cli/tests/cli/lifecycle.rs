@@ -125,6 +125,7 @@ fn all_commands_reject_a_run_with_an_edited_configuration() {
         &["eval", "run", "--lengths", "3"],
         &["predict", "run", "1"],
         &["plot", "run"],
+        &["report", "run"],
     ] {
         let output = s2s(home.path(), args);
         fails(&output, 3, &["saved with a different config.resolved.toml"]);
@@ -164,8 +165,8 @@ fn a_finished_run_can_be_extended() {
     );
     let changes: Vec<ConfigChange> = read_lines(run.join("history.jsonl")).unwrap();
     assert_eq!(
-        (changes[0].step, &changes[0].set[..]),
-        (120, &[longer.to_owned()][..])
+        (changes[0].step, changes[0].set.join(" ").as_str()),
+        (120, "train.max_steps=200 train.schedule.steps=120")
     );
     for args in [
         &["eval", "run"][..],
@@ -314,7 +315,7 @@ fn one_command_starts_resumes_and_does_nothing() {
         2,
         &[
             what,
-            "resume run --set train.max_steps=130` changes the run",
+            "resume run --set train.max_steps=130 --set train.schedule.kind=cosine` changes the run",
         ],
     );
     let other = s2s(home.path(), args.iter().chain(&["--seed", "9"]));

@@ -284,9 +284,10 @@ impl Layer {
         let is_number = value.trim().parse::<f64>().is_ok_and(f64::is_finite);
         let is_one_line = !set.contains('\n');
         let expects_text = value_at(default, key).is_some_and(Value::is_str);
-        let is_text = |value: &Value| value.is_str();
+        let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
+        let is_accepted = |value: &Value| !expects_text || try_alone(&path, value).is_ok();
         let is_toml = match as_toml.parse::<Table>() {
-            Ok(table) => !expects_text || value_at(&table, key).is_some_and(is_text),
+            Ok(table) => value_at(&table, key).is_none_or(is_accepted),
             Err(_) => is_number && !expects_text,
         };
         if is_one_line && is_toml {
