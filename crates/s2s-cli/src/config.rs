@@ -53,6 +53,22 @@ impl ConfigArgs {
         load_given_config(Some(&run.resolved_config()), &self.sets())
     }
 
+    /// The keys that --set changes, without their tables, and their values; the last one of each.
+    pub(crate) fn changes(&self) -> Vec<(&str, &str)> {
+        let mut changes: Vec<(&str, &str)> = Vec::new();
+        for (key, value) in self.set.iter().filter_map(|set| set.split_once('=')) {
+            let key = key.trim().trim_end_matches(".kind");
+            let key = key.rsplit('.').next().unwrap_or(key);
+            let value = value.trim().trim_matches('"').trim_end_matches('/');
+            let value = value.rsplit('/').next().unwrap_or(value); // of a path
+            if key != "seed" {
+                changes.retain(|(other, _)| *other != key);
+                changes.push((key, value));
+            }
+        }
+        changes
+    }
+
     /// All changes, as `key=value`.
     pub(crate) fn sets(&self) -> Vec<String> {
         let seed = self.seed.map(|seed| format!("seed={seed}"));

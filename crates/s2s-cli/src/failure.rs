@@ -10,9 +10,12 @@ use std::io;
 use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
-use reverse_data::Error as DataError;
-use s2s_runlog::{Error as RunLogError, RunDir, Whereabouts, exists};
+use reverse_data::{Error as DataError, Split, corpus_paths};
+use s2s_runlog::{
+    Error as RunLogError, RunDir, RunRecord, Whereabouts, exists, read_checkpoint, read_json,
+};
 use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
+use s2s_viz::clean;
 
 use crate::shell::{command_line, program, quote};
 use crate::ui::Ui;
@@ -48,7 +51,7 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
     }) = config_error(error)
     {
         for problem in problems {
-            ui.message(render_problem(problem, text, ui));
+            report_problem(problem, text, ui);
         }
         let is_resolved = file
             .as_ref()
@@ -60,15 +63,14 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
         return USAGE;
     }
     let (code, hint) = classify(error);
-    let label = console::style("error").red().bold().for_stderr();
-    let mut lines = format!("{label}: {error}");
+    let mut lines = error.to_string();
     for cause in error.chain().skip(1) {
         lines += &format!("\n  caused by: {cause}");
     }
     if let Some(hint) = hint {
         lines += &format!("\n  try: {hint}");
     }
-    ui.message(lines);
+    ui.error(lines);
     code
 }
 
@@ -118,6 +120,11 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             );
             (CHECKPOINT, Some(hint))
         }
+        Some(Error::Corpus(error)) if !is_of_folder(error) => {
+            let hint = "set data.vocab_file to a file with one token per line, or remove it to use \
+                        the tokens of the training files";
+            (OTHER, Some(hint.to_owned()))
+        }
         Some(Error::Corpus(_)) => {
             let hint = "set data.file to a table of pairs, or data.folder to a folder with train.src, \
                         train.trg, dev.src, dev.trg, test.src and test.trg; `s2s data export` writes \
@@ -151,8 +158,17 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "the same values in [model]; without --config, they come from that run";
             (USAGE, Some(hint.to_owned()))
         }
+        Some(Error::CorpusMissing { .. }) => {
+            let hint = format!(
+                "`{} --data PATH` if the files are elsewhere now",
+                command_line()
+            );
+            (OTHER, Some(hint))
+        }
+        Some(Error::NotText) => (USAGE, Some("the command without --data".to_owned())),
+        Some(Error::EndlessSplit { .. }) => (USAGE, Some("--split val or --split test".to_owned())),
         Some(Error::CorpusChanged { .. }) => {
-            let hint = "restore the original file, or start a new run";
+            let hint = "restore the original file, or start a new run; `eval --data` evaluates changed files";
             (OTHER, Some(hint.to_owned()))
         }
         Some(Error::OutOfMemory(_)) => (OTHER, Some(LESS_MEMORY.to_owned())),
@@ -211,14 +227,8 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
             let hint = "the folder of a run that `s2s train` created";
             (USAGE, hint.to_owned())
         }
-        RunLogError::NoCheckpoint { .. } => {
-            let hint = "`s2s resume` if the run is not finished, or start a new run";
-            (CHECKPOINT, hint.to_owned())
-        }
-        RunLogError::Damaged { .. } => {
-            let hint = "the other checkpoint of the run: `eval` and `predict` accept --checkpoint best \
-                        or --checkpoint last";
-            (CHECKPOINT, hint.to_owned())
+        RunLogError::NoCheckpoint { path } | RunLogError::Damaged { path, .. } => {
+            (CHECKPOINT, checkpoint_hint(path))
         }
         RunLogError::Busy { .. } => return (BUSY, None),
         RunLogError::Lost { path, now } => return (OTHER, lost_hint(path, now)),
@@ -234,6 +244,13 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
             let hint = format!("`sed -i {line}d {}` deletes that line", quote(path));
             (OTHER, hint)
         }
+        RunLogError::Json { path, .. } if is_required(path) => {
+            let hint = format!(
+                "the original {}: the run cannot be read without it",
+                quote(path)
+            );
+            (OTHER, hint)
+        }
         RunLogError::Json { path, .. }
         | RunLogError::NotRegular { path, .. }
         | RunLogError::TooLarge { path, .. } => {
@@ -247,6 +264,47 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
         _ => return (OTHER, None),
     };
     (code, Some(hint))
+}
+
+/// Whether the file belongs to the folder of a corpus, and not to `data.vocab_file`.
+fn is_of_folder(error: &RunLogError) -> bool {
+    let path = match error {
+        RunLogError::Read { path, .. }
+        | RunLogError::NotRegular { path, .. }
+        | RunLogError::TooLarge { path, .. } => path,
+        _ => return true,
+    };
+    let folder = path.parent().unwrap_or(path);
+    let mut names = Split::ALL
+        .into_iter()
+        .flat_map(|split| corpus_paths(folder, split));
+    names.any(|name| name == *path)
+}
+
+/// Whether a run is useless without this file.
+fn is_required(path: &Path) -> bool {
+    ["corpus.json", "identity.json"]
+        .iter()
+        .any(|name| path.ends_with(name))
+}
+
+/// Hint for a checkpoint that is missing or damaged: the other one, if it can be read, or else to
+/// continue training.
+fn checkpoint_hint(path: &Path) -> String {
+    let others = [("best", "last"), ("last", "best")];
+    let other = others.iter().find(|(name, _)| path.ends_with(name));
+    let run = path.parent().and_then(Path::parent).unwrap_or(path);
+    match other {
+        Some((_, other)) if read_checkpoint(path.with_file_name(other)).is_ok() => format!(
+            "the other checkpoint, which is intact: `{} eval {} --checkpoint {other}`",
+            program(),
+            quote(run)
+        ),
+        _ if read_json::<RunRecord>(run.join("run.json")).is_ok_and(|run| run.test.is_some()) => {
+            "a new run: this one is finished, and has no other checkpoint".to_owned()
+        }
+        _ => format!("`{} resume {}` trains it", program(), quote(run)),
+    }
 }
 
 /// Hint if a run folder was deleted or moved: how to continue, as far as that is possible.
@@ -346,21 +404,28 @@ fn data_hint(error: &DataError) -> String {
     }
 }
 
-/// Formats a configuration problem: with the surrounding lines on a terminal, otherwise on one
-/// line.
-fn render_problem(problem: &ConfigProblem, text: &str, ui: &Ui) -> String {
-    let plain = || format!("error: {problem}");
-    let (s2s_train::Origin::File(path), Some(span)) = (&problem.origin, &problem.span) else {
-        return plain();
-    };
-    if !ui.is_terminal() {
-        return plain();
+/// Prints a configuration problem: with the surrounding lines on a terminal, otherwise on one line.
+fn report_problem(problem: &ConfigProblem, text: &str, ui: &Ui) {
+    let shown = ui
+        .is_terminal()
+        .then(|| with_lines(problem, text, ui))
+        .flatten();
+    match shown {
+        Some(lines) => ui.styled(lines),
+        None => ui.message(format!("error: {problem}")),
     }
+}
+
+/// A problem of a file with the surrounding lines.
+fn with_lines(problem: &ConfigProblem, text: &str, ui: &Ui) -> Option<String> {
+    let s2s_train::Origin::File(path) = &problem.origin else {
+        return None;
+    };
     let diagnostic = Diagnostic {
-        message: problem.message.clone(),
-        text: NamedSource::new(path.display().to_string(), text.to_owned()),
-        span: span.clone().into(),
-        help: problem.help.clone(),
+        message: clean(&problem.message),
+        text: NamedSource::new(clean(&path.display().to_string()), visible(text)),
+        span: problem.span.clone()?.into(),
+        help: problem.help.as_deref().map(clean),
     };
     let theme = if console::colors_enabled_stderr() {
         GraphicalTheme::unicode()
@@ -369,10 +434,17 @@ fn render_problem(problem: &ConfigProblem, text: &str, ui: &Ui) -> String {
     };
     let mut lines = String::new();
     let handler = GraphicalReportHandler::new_themed(theme).with_width(ui.width());
-    match handler.render_report(&mut lines, &diagnostic) {
-        Ok(()) => lines,
-        Err(_) => plain(),
-    }
+    handler.render_report(&mut lines, &diagnostic).ok()?;
+    Some(lines)
+}
+
+/// The text without control characters other than white space, each byte in its place.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match clean(c.encode_utf8(&mut [0; 4])) {
+        same if c.is_whitespace() || same.starts_with(c) => c.to_string(),
+        _ => "?".repeat(c.len_utf8()),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A configuration problem in the form that miette renders.

@@ -30,6 +30,8 @@ mod usage;
 
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::ui::Ui;
@@ -89,7 +91,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| usage_error(error).exit());
     let verbosity = cli.verbose;
     let ui = Ui::start(verbosity);
     let worker = {
@@ -109,6 +111,21 @@ fn main() -> ExitCode {
         ui.message(format!("peak memory {mib:.1} MiB"));
     }
     ExitCode::from(code)
+}
+
+/// A usage error without clap's advice to pass a misspelled option as a value, `-- --option`, which no
+/// command accepts.
+fn usage_error(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::UnknownArgument {
+        let is_value = |tip: &StyledStr| tip.to_string().contains("-- -");
+        if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
+            tips.retain(|tip| !is_value(tip));
+            if !tips.is_empty() {
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+            }
+        }
+    }
+    error
 }
 
 /// Runs a command and returns its exit code.

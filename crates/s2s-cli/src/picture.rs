@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use s2s_runlog::{
-    AttentionRecord, Error, LengthsRecord, MetricsRecord, Result, RunDir, list_folder, read_json,
-    read_lines, write_file,
+    AttentionRecord, CheckpointName, Error, LengthsRecord, MetricsRecord, Result, RunDir, exists,
+    list_folder, read_json, read_lines, write_file,
 };
 use s2s_train::Picture;
 use s2s_viz::{
@@ -32,7 +32,13 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
                 "nothing to plot: run {} has no evaluation yet",
                 dir.path().display()
             ),
-            hint: format!("`{} resume {}`", program(), quote(dir.path())),
+            hint: match exists(dir.checkpoint(CheckpointName::Last))? {
+                true => format!(
+                    "the original {}: evaluations before the last checkpoint are not repeated",
+                    quote(&dir.metrics())
+                ),
+                false => format!("`{} resume {}`", program(), quote(dir.path())),
+            },
         }
         .into());
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use s2s_lab::statistics::percent;
-use s2s_train::{EvalEvent, Flow, Observer, Result, StepRecord, Tally};
+use s2s_train::{EvalEvent, Flow, Observer, Result, StartEvent, StepRecord, Tally};
 
 use crate::ui::Ui;
 
@@ -44,6 +44,23 @@ impl Observer for Progress<'_> {
                 self.tally.n_tokens as f64 / self.since.elapsed().as_secs_f64(),
             )
         });
+        Ok(Flow::Continue)
+    }
+
+    fn on_start(&mut self, event: &StartEvent<'_>) -> Result<Flow> {
+        let (metrics, none) = (event.metrics, || "-".to_owned());
+        self.ui.message(row([
+            metrics.step.to_string(),
+            none(),
+            none(),
+            none(),
+            format!("{:.4}", metrics.loss),
+            percent(metrics.token_accuracy),
+            percent(metrics.exact_match),
+            none(),
+            String::new(),
+        ]));
+        self.since = Instant::now();
         Ok(Flow::Continue)
     }
 

@@ -6,6 +6,8 @@ use console::style;
 use reverse_data::Tokenization;
 use s2s_runlog::{AttentionRecord, MetricsRecord, RunDir, RunRecord, RunStatus};
 use s2s_train::{Auto, ForcingSchedule, ScheduleConfig, TrainConfig, load_config};
+use s2s_viz::clean;
+use unicode_width::UnicodeWidthStr;
 
 use crate::eval;
 use crate::picture::{drawn, records};
@@ -28,6 +30,7 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
         true => config.data.tokens,
         false => Tokenization::Words,
     };
+    let shown: Vec<AttentionRecord> = samples.iter().map(cleaned).collect();
     let ending = match record.status {
         RunStatus::TargetReached => "reached its target",
         RunStatus::StoppedEarly => "stopped early",
@@ -53,7 +56,7 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
          next steps:\n  {program} predict {run} {}\n  tensorboard --logdir {run}\n",
         record.step,
         duration(record.elapsed_secs),
-        predictions(&samples, tokenization),
+        predictions(&shown, tokenization),
         drawn(dir)
             .iter()
             .map(|path| format!("  {}\n", quote(path)))
@@ -100,6 +103,17 @@ fn twice_as_long(train: &TrainConfig) -> String {
     sets
 }
 
+/// A sample whose tokens are safe to show.
+fn cleaned(sample: &AttentionRecord) -> AttentionRecord {
+    let clean = |tokens: &[String]| tokens.iter().map(|token| clean(token)).collect();
+    AttentionRecord {
+        source: clean(&sample.source),
+        target: clean(&sample.target),
+        prediction: clean(&sample.prediction),
+        ..sample.clone()
+    }
+}
+
 fn duration(secs: f64) -> String {
     match secs as u64 {
         0..60 => format!("{secs:.1} s"),
@@ -114,7 +128,11 @@ fn predictions(samples: &[AttentionRecord], tokenization: Tokenization) -> Strin
         .iter()
         .map(|sample| shortened(&sample.source, tokenization))
         .collect();
-    let width = sources.iter().map(String::len).max().unwrap_or(0);
+    let width = sources
+        .iter()
+        .map(|source| source.width())
+        .max()
+        .unwrap_or(0);
     let line = |(sample, source): (&AttentionRecord, &String)| {
         let (verdict, expected) = if sample.is_exact {
             (style("correct").green(), String::new())
@@ -124,8 +142,9 @@ fn predictions(samples: &[AttentionRecord], tokenization: Tokenization) -> Strin
                 format!("  expected {}", shortened(&sample.target, tokenization)),
             )
         };
+        let padding = " ".repeat(width - source.width()); // columns, not characters
         format!(
-            "  {verdict}  {source:<width$}  ->  {}{expected}\n",
+            "  {verdict}  {source}{padding}  ->  {}{expected}\n",
             marked(sample, tokenization)
         )
     };

@@ -1,9 +1,10 @@
 //! `s2s report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use s2s_runlog::{Error as RunLogError, RunDir, read_file, write_file};
+use s2s_runlog::{Error as RunLogError, RunDir, create_folder, read_file, write_file};
+use s2s_train::check_unchanged;
 use s2s_viz::{Page, PageSource};
 
 use crate::failure::Usage;
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .iter()
         .map(RunDir::open)
         .collect::<Result<_, _>>()?;
+    dirs.iter().try_for_each(check_unchanged)?;
     let path = match (&args.out, &dirs[..]) {
         (Some(path), _) => path.clone(),
         (None, [dir]) => dir.report(),
@@ -56,9 +58,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             .collect::<anyhow::Result<_>>()?,
         source: PageSource::Embedded,
     };
+    let folder = args.out.as_deref().and_then(Path::parent);
+    if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
+        create_folder(folder)?;
+    }
     write_file(&path, page.html().as_bytes())?;
     for problem in page.runs.iter().flat_map(|run| &run.problems) {
-        ui.message(format!("warning: {problem}"));
+        ui.warning(problem);
     }
     ui.data(&format!("{}\n", path.display()))?;
     Ok(0)

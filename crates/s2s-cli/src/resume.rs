@@ -1,11 +1,12 @@
 //! `s2s resume`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use s2s_runlog::{RunDir, RunRecord, read_json};
 use s2s_train::{Change, Run, check_unchanged};
 
 use crate::machine::MachineArgs;
+use crate::train::LogArgs;
 use crate::ui::Ui;
 use crate::{page, picture, report, session};
 
@@ -36,6 +37,11 @@ pub(crate) struct Args {
     /// Keep the length of schedules that span the whole run
     #[arg(long, requires = "set")]
     keep_schedule: bool,
+    /// Where the text of the run is if it has moved: a folder, or a table
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -47,13 +53,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         keeps_schedule: args.keep_schedule,
     };
     let change = (!args.set.is_empty()).then_some(change);
-    run_dir(&dir, change, &args.machine, ui)
+    let location = args.data.as_deref();
+    run_dir(&dir, change, location, &args.log, &args.machine, ui)
 }
 
 /// Resumes a run, or prints its report if it is finished and does not change.
 pub(crate) fn run_dir(
     dir: &RunDir,
     change: Option<Change<'_>>,
+    location: Option<&Path>,
+    log: &LogArgs,
     machine: &MachineArgs,
     ui: &Ui,
 ) -> anyhow::Result<u8> {
@@ -63,24 +72,25 @@ pub(crate) fn run_dir(
         check_unchanged(dir)?;
         // The process may have been killed before these were written.
         if let Err(error) = picture::draw(dir) {
-            ui.message(format!("warning: plots are missing: {error:#}"));
+            ui.warning(format!("plots are missing: {error:#}"));
         }
         if let Err(error) = page::write(dir) {
             ui.message(format!("warning: report.html is missing: {error:#}"));
         }
         session::warn_degraded(&record, ui);
         ui.message(format!("run {} is already finished", dir.path().display()));
-        ui.data(&report::of(dir, &record)?)?;
+        ui.report(&report::of(dir, &record)?)?;
         return Ok(0);
     }
     let runtime = machine.runtime()?;
-    let run = match change {
-        Some(change) => Run::resume_changed(dir.path(), &change, &runtime)?,
-        None => Run::resume(dir.path(), &runtime)?,
+    let mut run = match change {
+        Some(change) => Run::resume_changed(dir.path(), &change, location, &runtime)?,
+        None => Run::resume_at(dir.path(), location, &runtime)?,
     };
     for reason in run.rejected() {
-        ui.message(format!("warning: {reason}; resuming from another copy"));
+        ui.warning(format!("{reason}; resuming from another copy"));
     }
+    log.apply(&mut run);
     session::run(run, &runtime, ui)
 }
 

@@ -25,11 +25,11 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
     let mut record = result?;
 
     let dir = run.dir();
-    run.lock().check()?;
     if record.status != RunStatus::Interrupted {
         type Write = fn(&RunDir) -> anyhow::Result<()>;
         let files: [(&str, Write); 2] = [("plots", picture::draw), ("report.html", page::write)];
         for (log, write) in files {
+            run.lock().check()?;
             if let Err(error) = write(dir) {
                 let (log, step) = (log.to_owned(), record.step);
                 let reason = format!("{error:#}");
@@ -47,14 +47,14 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
         ));
         return Ok(signals.exit_code());
     }
-    ui.data(&report::of(dir, &record)?)?;
+    ui.report(&report::of(dir, &record)?)?;
     Ok(0)
 }
 
 /// Warns about logs or plots that are incomplete.
 pub(crate) fn warn_degraded(record: &RunRecord, ui: &Ui) {
     for LogFailure { log, step, reason } in &record.degraded {
-        ui.warning(&format!(
+        ui.warning(format!(
             "{log}: incomplete since step {step}; the run itself is not affected\n  \
              caused by: {reason}"
         ));

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use s2s_viz::clean;
+
 /// The name under which this program was called.
 pub(crate) fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_else(|| "s2s".into());
@@ -14,9 +16,9 @@ pub(crate) fn command_line() -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Quotes a path for the shell; paths that are not UTF-8 need bash.
+/// Quotes a path for the shell; paths that are not UTF-8, or contain control characters, need bash.
 pub(crate) fn quote(path: &Path) -> String {
-    let Some(text) = path.to_str() else {
+    let Some(text) = path.to_str().filter(|text| clean(text) == **text) else {
         let bytes = path.as_os_str().as_encoded_bytes();
         return format!("$'{}'", bytes.escape_ascii());
     };
@@ -56,5 +58,6 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(OsStr::from_bytes(b"a\xff'b"));
         assert_eq!(quote(path), r"$'a\xff\'b'");
+        assert_eq!(quote(Path::new("a\x1b[2J")), r"$'a\x1b[2J'");
     }
 }

@@ -1,5 +1,6 @@
 //! `s2s train`.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use s2s_model::NonFinite;
@@ -7,8 +8,8 @@ use s2s_runlog::{
     CheckpointName, Error as RunLogError, Identity, Parent, RunDir, exists, read_json,
 };
 use s2s_train::{
-    Difference, Error, ExperimentConfig, Result, Run, Runtime, Trained, Trainer, load_config,
-    load_model, new_identity,
+    Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, load_config, load_model,
+    new_identity,
 };
 
 use crate::config::ConfigArgs;
@@ -23,6 +24,7 @@ Examples:
   s2s train
   s2s train --config configs/tiny.toml --run-dir runs/first
   s2s train --seed 1 --set model.hidden=128 --set train.teacher_forcing.ratio=1.0
+  s2s train --name wide --tag baseline --set model.hidden=128
   s2s train --from runs/first --set train.learning_rate=1e-4   start from trained weights
   s2s train --run-dir runs/job --resume-or-start               for a job script that is repeated";
 
@@ -36,9 +38,16 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Run folder; must be new or empty [default: an unused name in runs/]
+    /// Run folder; must be new or empty [default: in runs/, after the configuration file and what
+    /// differs from it, such as runs/tiny-hidden=32-seed0]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    /// Name of the run, and of its folder in runs/ unless --run-dir is given
+    #[arg(long, value_name = "NAME", value_parser = folder_name)]
+    name: Option<String>,
+    /// Label of the run in identity.json; may be repeated
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
     /// Start from the weights of a trained run, with a fresh optimizer; without --config, also from
     /// its configuration. Tokens are matched by their text
     #[arg(long, value_name = "RUN[@best|last]")]
@@ -47,6 +56,8 @@ pub(crate) struct Args {
     /// otherwise start it. The configuration must be the same
     #[arg(long)]
     resume_or_start: bool,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -57,7 +68,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         Some(source) if args.config.config.is_none() => args.config.load_over(&source.dir)?,
         _ => args.config.load_with_text()?,
     };
-    let folder = args.run_dir.clone();
+    let named = args.name.as_ref().map(|name| Path::new("runs").join(name));
+    let folder = args.run_dir.clone().or(named);
     if args.resume_or_start {
         let folder = folder
             .clone()
@@ -65,7 +77,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         match RunDir::open(&folder) {
             Ok(dir) => {
                 check_same(&dir, &config)?;
-                return resume::run_dir(&dir, None, &args.machine, ui);
+                return resume::run_dir(&dir, None, None, &args.log, &args.machine, ui);
             }
             Err(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -77,11 +89,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         given,
         from,
         runtime,
+        name: args.name.clone(),
+        tags: args.tag.clone(),
     };
-    let run = match folder {
+    let mut run = match folder {
         Some(folder) => start.create(&folder, ui)?,
         None => start.create_named(default_folder(args, &start.config), ui)?,
     };
+    args.log.apply(&mut run);
     session::run(run, &start.runtime, ui)
 }
 
@@ -105,12 +120,17 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
         list.join("; ")
     );
     if differences.iter().all(Difference::is_resumable) {
-        let sets = differences.iter().map(|pair| {
-            format!(
-                " --set {}",
-                quote(Path::new(&format!("{}={}", pair.key, pair.values[1])))
-            )
-        });
+        let is_length =
+            |pair: &Difference| ["train.epochs", "train.max_steps"].contains(&pair.key.as_str());
+        let schedules = match differences.iter().any(is_length) {
+            true => wanted.schedules(),
+            false => Vec::new(),
+        };
+        let changes = differences
+            .iter()
+            .map(|pair| format!("{}={}", pair.key, pair.values[1]));
+        let all = changes.chain(schedules.into_iter().map(str::to_owned));
+        let sets = all.map(|set| format!(" --set {}", quote(Path::new(&set))));
         what += &format!(
             "\n  try: `{} resume {}{}` changes the run",
             program(),
@@ -121,11 +141,60 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
     Err(Usage(what).into())
 }
 
-/// `runs/tiny-seed0`, after the configuration file and the seed.
+/// `runs/tiny-hidden=32-seed0`: after the configuration file, the keys that --set changes, and the seed.
 fn default_folder(args: &Args, config: &ExperimentConfig) -> PathBuf {
-    let stem = args.config.config.as_deref().and_then(Path::file_stem);
-    let stem = stem.unwrap_or("default".as_ref()).to_string_lossy();
-    Path::new("runs").join(format!("{stem}-seed{}", config.seed))
+    let file = args.config.config.as_deref().or(args.from.as_deref());
+    let stem = file.and_then(Path::file_stem).unwrap_or("default".as_ref());
+    let mut name = stem.to_string_lossy().into_owned();
+    if args.config.config.is_none() && args.from.is_some() {
+        let run = name.split('@').next().unwrap_or(&name);
+        name = format!("from-{run}");
+    }
+    for (key, value) in args.config.changes() {
+        name += &format!("-{key}={value}");
+    }
+    // A file name has at most 255 bytes, and a run may get a number.
+    let mut name: String = name.chars().map(plain).take(MAX_NAME).collect();
+    name += &format!("-seed{}", config.seed);
+    Path::new("runs").join(name)
+}
+
+/// Maximum number of characters of a default name, without its seed.
+const MAX_NAME: usize = 120;
+
+/// The character, or `_` for one that file names or shells treat specially.
+fn plain(c: char) -> char {
+    match c {
+        c if c.is_ascii_alphanumeric() || "-+=._".contains(c) => c,
+        _ => '_',
+    }
+}
+
+/// Parses --name: the name of a folder.
+fn folder_name(name: &str) -> Result<String, String> {
+    let is_plain =
+        !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(|c| plain(c) == c);
+    match is_plain && !name.starts_with(['.', '-']) {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "a name has 1 to {MAX_NAME} characters of a-z, A-Z, 0-9 and -+=._ and does not start with \
+             `.` or `-`"
+        )),
+    }
+}
+
+/// How often training is recorded.
+#[derive(clap::Args)]
+pub(crate) struct LogArgs {
+    /// Steps between two lines of steps.jsonl; does not affect results
+    #[arg(long, value_name = "N", default_value = "10")]
+    log_every: NonZeroU64,
+}
+
+impl LogArgs {
+    pub(crate) fn apply(&self, run: &mut Run) {
+        run.log_every(self.log_every);
+    }
 }
 
 /// A run whose weights another run starts from.
@@ -154,13 +223,17 @@ struct Start {
     given: String,
     from: Option<Source>,
     runtime: Runtime,
+    name: Option<String>,
+    tags: Vec<String>,
 }
 
 impl Start {
-    fn create(&mut self, folder: &Path, ui: &Ui) -> Result<Run> {
+    fn create(&mut self, folder: &Path, ui: &Ui) -> s2s_train::Result<Run> {
         let (threads, device) = (self.runtime.threads, &self.runtime.device);
         let mut trainer = Trainer::new(self.config.clone(), threads, device)?;
         let mut identity = new_identity(folder);
+        identity.name = self.name.clone().unwrap_or(identity.name);
+        identity.tags = self.tags.clone();
         if let Some(source) = &self.from {
             let reject = NonFinite::Reject;
             let trained = load_model(&source.dir, source.checkpoint, reject, threads, device)?;
@@ -170,7 +243,7 @@ impl Start {
     }
 
     /// Creates a run with the first unused name of `runs/tiny-seed0`, `runs/tiny-seed0-2` and so on.
-    fn create_named(&mut self, first: PathBuf, ui: &Ui) -> Result<Run> {
+    fn create_named(&mut self, first: PathBuf, ui: &Ui) -> s2s_train::Result<Run> {
         let name = first
             .file_name()
             .unwrap_or_default()
@@ -198,7 +271,7 @@ fn start_from(
     source: &Source,
     trained: &Trained,
     ui: &Ui,
-) -> Result<Parent> {
+) -> s2s_train::Result<Parent> {
     let dir = &source.dir;
     let transfer = trainer.start_from(trained, dir.path())?;
     let n_tokens = trainer.data().source.vocabulary().size();

@@ -8,8 +8,9 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use console::Term;
+use console::{StyledObject, Term, style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use s2s_viz::clean;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -48,8 +49,16 @@ impl Ui {
         ui
     }
 
-    /// Writes data and flushes.
+    /// Writes data and flushes. On a terminal, control characters in the data have no effect.
     pub(crate) fn data(&self, text: &str) -> anyhow::Result<()> {
+        match io::stdout().is_terminal() {
+            true => self.report(&clean_lines(text)),
+            false => self.report(text),
+        }
+    }
+
+    /// Writes a report, which may be styled: the data in it are [cleaned](clean) already.
+    pub(crate) fn report(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout
             .write_all(text.as_bytes())
@@ -57,17 +66,31 @@ impl Ui {
             .context("cannot write to standard output")
     }
 
-    /// Writes a message of one or more lines to standard error.
+    /// Writes a message of one or more lines to standard error. Control characters have no effect.
     pub(crate) fn message(&self, text: impl Display) {
-        self.bar
-            .suspend(|| writeln!(io::stderr(), "{text}"))
-            .unwrap_or_default();
+        self.styled(clean_lines(&text.to_string()));
     }
 
     /// Writes a warning to standard error.
-    pub(crate) fn warning(&self, text: &str) {
-        let label = console::style("warning").yellow().bold().for_stderr();
-        self.message(format!("{label}: {text}"));
+    pub(crate) fn warning(&self, text: impl Display) {
+        self.labeled(style("warning").yellow(), text);
+    }
+
+    /// Writes an error to standard error.
+    pub(crate) fn error(&self, text: impl Display) {
+        self.labeled(style("error").red(), text);
+    }
+
+    fn labeled(&self, label: StyledObject<&str>, text: impl Display) {
+        let text = clean_lines(&text.to_string());
+        self.styled(format!("{}: {text}", label.bold().for_stderr()));
+    }
+
+    /// Writes a message that may be styled: the data in it are [cleaned](clean) already.
+    pub(crate) fn styled(&self, text: impl Display) {
+        self.bar
+            .suspend(|| writeln!(io::stderr(), "{text}"))
+            .unwrap_or_default();
     }
 
     /// Whether standard error is a terminal.
@@ -119,6 +142,17 @@ impl Ui {
     pub(crate) fn hide_bar(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Replaces all control characters but line ends and tabs, for a terminal.
+fn clean_lines(text: &str) -> String {
+    let parts = text.split_inclusive(['\n', '\t']);
+    parts
+        .map(|part| match part.strip_suffix(['\n', '\t']) {
+            Some(line) => clean(line) + &part[line.len()..],
+            None => clean(part),
+        })
+        .collect()
 }
 
 /// Log lines go to standard error above the progress bar.

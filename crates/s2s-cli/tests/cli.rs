@@ -10,6 +10,11 @@ mod fuzzed;
 #[cfg(unix)]
 #[path = "cli/guide.rs"]
 mod guide;
+#[path = "cli/hints.rs"]
+mod hints;
+#[cfg(unix)]
+#[path = "cli/input.rs"]
+mod input;
 #[path = "cli/lifecycle.rs"]
 mod lifecycle;
 #[path = "cli/text.rs"]
@@ -198,7 +203,7 @@ fn training_writes_the_run_folder_and_a_report() {
             .lines()
             .filter(|line| line.contains(" %  "))
             .count(),
-        n_evaluations
+        n_evaluations + 1, // before the first step
     );
     assert_eq!(report.matches("  ->  ").count(), 8);
     assert!(!messages.contains('\x1b') && !report.contains('\x1b'));
@@ -210,6 +215,9 @@ fn training_writes_the_run_folder_and_a_report() {
         "environment.json",
         "metrics.jsonl",
         "timing.jsonl",
+        "steps.jsonl",
+        "initial.json",
+        "identity.json",
         "attention.jsonl",
         "samples.jsonl",
         "run.json",
@@ -233,7 +241,7 @@ fn training_writes_the_run_folder_and_a_report() {
 }
 
 #[test]
-fn runs_without_a_name_get_the_next_unused_one() {
+fn the_default_name_of_a_run_states_what_differs_from_the_file() {
     let home = TempDir::new().unwrap();
     let args = [
         "train",
@@ -244,7 +252,10 @@ fn runs_without_a_name_get_the_next_unused_one() {
         "--seed",
         "7",
     ];
-    for name in ["runs/tiny-seed7", "runs/tiny-seed7-2"] {
+    for name in [
+        "runs/tiny-max_steps=20-seed7",
+        "runs/tiny-max_steps=20-seed7-2",
+    ] {
         assert!(succeeds(s2s(home.path(), args)).contains(&format!("predict {name} ")));
         assert!(home.path().join(name).join("run.json").exists());
     }
@@ -412,11 +423,11 @@ fn signal_in_evaluation(home: &Path, signal: &str, times: usize) -> (Output, Dur
 fn a_signal_interrupts_an_evaluation() {
     let home = TempDir::new().unwrap();
     let (output, took) = signal_in_evaluation(home.path(), "INT", 1);
-    fails(&output, 130, &["saved at step 1 of", "resume run"]);
+    fails(&output, 130, &["saved at step 0 of", "resume run"]);
     // The evaluation takes minutes.
     assert!(took < Duration::from_secs(20), "{took:?}");
     let record: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
-    assert_eq!((record.status, record.step), (RunStatus::Interrupted, 1));
+    assert_eq!((record.status, record.step), (RunStatus::Interrupted, 0));
     assert_eq!(
         fs::read(home.path().join("run/metrics.jsonl")).unwrap(),
         b""
@@ -998,8 +1009,8 @@ fn wrong_paths_and_options_are_usage_errors() {
             "empty is not a run folder: it has no config.resolved.toml",
         ),
         (
-            &["eval", "nope", "--split", "train"],
-            "[possible values: val, test]",
+            &["eval", "nope", "--split", "dev"],
+            "[possible values: train, val, test]",
         ),
         (&["eval", "nope", "--threads", "0"], "0 is not in 1..="),
         (&["eval", "nope", "--batch-size", "0"], "0 is not in 1..="),

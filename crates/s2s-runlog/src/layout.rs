@@ -41,7 +41,10 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   history.jsonl          changes of the configuration, one line per change
 ///   metrics.jsonl          one line per evaluation
 ///   timing.jsonl           wall times, one line per evaluation
-///   attention.jsonl        attention of one fixed sequence, one line per evaluation
+///   steps.jsonl            loss, learning rate and throughput, one line every few steps
+///   initial.json           validation metrics before the first step
+///   attention.jsonl        attention of one fixed sequence, before the first step and at each
+///                          evaluation
 ///   samples.jsonl          test sequences with predictions and attention
 ///   failures.json          errors on the test split by position, length and token
 ///   events.out.tfevents.*  TensorBoard events
@@ -325,6 +328,16 @@ impl RunDir {
     /// `timing.jsonl`: lines of [`TimingRecord`](crate::TimingRecord).
     pub fn timing(&self) -> PathBuf {
         self.path.join("timing.jsonl")
+    }
+
+    /// `steps.jsonl`: lines of [`StepMetrics`](crate::StepMetrics).
+    pub fn steps(&self) -> PathBuf {
+        self.path.join("steps.jsonl")
+    }
+
+    /// `initial.json`: an [`EvalRecord`](crate::EvalRecord) of the validation split.
+    pub fn initial(&self) -> PathBuf {
+        self.path.join("initial.json")
     }
 
     /// `attention.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for one sequence.

@@ -56,12 +56,12 @@ pub use lengths::{
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use read::{
-    Checkpoint, exists, list_folder, modified, open_stream, read_checkpoint, read_file, read_input,
-    read_json, read_lines, system_file,
+    Checkpoint, exists, is_folder, list_folder, modified, open_stream, read_checkpoint, read_file,
+    read_input, read_json, read_lines, system_file,
 };
 pub use record::{
     AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment, EvalRecord, Identity,
-    LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, TextScores, TimingRecord,
+    LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, StepMetrics, TextScores, TimingRecord,
 };
 pub use write::{
     GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,

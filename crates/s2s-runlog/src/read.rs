@@ -144,6 +144,11 @@ pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     Ok(kind.is_some())
 }
 
+/// Whether `path` is a folder, or a link to one.
+pub fn is_folder(path: impl AsRef<Path>) -> bool {
+    fs::is_dir(path.as_ref())
+}
+
 /// Names of the entries of a folder, sorted; empty if the folder does not exist.
 ///
 /// # Errors

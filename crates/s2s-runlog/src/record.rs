@@ -1,8 +1,8 @@
 //! The records of a run.
 //!
 //! Losses are in nats per token, accuracies are shares in `[0, 1]`, times are in seconds. Everything
-//! is a function of configuration and seed, except [`TimingRecord`], [`Environment`] and
-//! [`RunRecord::elapsed_secs`]. Every number is finite and round-trips bit for bit.
+//! is a function of configuration and seed, except [`TimingRecord`], [`Environment`], [`Identity`],
+//! [`StepMetrics::tokens_per_second`] and [`RunRecord::elapsed_secs`]. Every number is finite and round-trips bit for bit.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,13 +44,32 @@ pub struct MetricsRecord {
     pub is_best: bool,
 }
 
+/// A line of `steps.jsonl`, written every few steps: the values of that one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepMetrics {
+    /// Optimizer steps so far.
+    pub step: u64,
+    /// Mean negative log-likelihood of the target tokens of the batch, in training mode.
+    pub loss: f64,
+    /// Share of the batch's target tokens predicted correctly, in training mode.
+    pub token_accuracy: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Target tokens per second of training since the previous line. A wall time, so unlike the other
+    /// values it differs between two runs.
+    pub tokens_per_second: f64,
+}
+
 /// A line of `timing.jsonl`, written with each [`MetricsRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimingRecord {
     /// Optimizer steps so far.
     pub step: u64,
-    /// Wall time since this process started training.
+    /// Wall time of training so far, over all processes of the run.
     pub elapsed_secs: f64,
     /// Wall time of the training steps since the previous record.
     pub train_secs: f64,
@@ -240,7 +259,8 @@ pub struct RunRecord {
     pub best_val_loss: Option<f64>,
     /// Number of trainable parameters.
     pub n_parameters: u64,
-    /// Wall time of the process that ended the run.
+    /// Wall time of training and evaluation, over all processes of the run. Work that a killed process
+    /// lost does not count.
     pub elapsed_secs: f64,
     /// Metrics of the best checkpoint on the test split; `None` until the run is finished.
     pub test: Option<EvalRecord>,

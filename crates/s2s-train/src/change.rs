@@ -1,6 +1,6 @@
 //! Changes the configuration of a run between two processes: more steps, another learning rate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reverse_data::Split;
 use s2s_model::Seq2Seq;
@@ -65,7 +65,8 @@ impl Difference {
 }
 
 impl Run<Seq2Seq> {
-    /// Resumes a run, which may be finished, with a changed configuration. The change is recorded in
+    /// Resumes a run, which may be finished, with a changed configuration. Its text is at `location`, or
+    /// else where it was. The change is recorded in
     /// `history.jsonl` and `config.resolved.toml`.
     ///
     /// # Errors
@@ -76,20 +77,21 @@ impl Run<Seq2Seq> {
     pub fn resume_changed(
         path: impl Into<PathBuf>,
         change: &Change<'_>,
+        location: Option<&Path>,
         runtime: &Runtime,
     ) -> Result<Self> {
         let dir = RunDir::open(path)?;
         let lock = dir.lock()?;
         check_unchanged(&dir)?;
         let old = load_config(Some(&dir.resolved_config()), &[])?;
-        let data = reopen_data(&dir, &old)?;
+        let data = reopen_data(&dir, &old, location)?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
         let mut new = changed(&dir, &old, change, steps_per_epoch)?;
         let source = &data.source;
         new.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         if new == old {
             drop(lock);
-            return Self::resume(dir.path(), runtime);
+            return Self::resume_at(dir.path(), location, runtime);
         }
         let done = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
             Err(RunLogError::NoCheckpoint { .. }) => 0,
@@ -101,7 +103,10 @@ impl Run<Seq2Seq> {
         }
         let entry = ConfigChange {
             step: done,
-            set: change.sets.to_vec(),
+            set: Difference::between(&old, &new)?
+                .into_iter()
+                .map(|pair| format!("{}={}", pair.key, pair.values[1]))
+                .collect(),
             before: checkpoint::fingerprint(&old, data.corpus.as_ref())?,
             after: checkpoint::fingerprint(&new, data.corpus.as_ref())?,
         };
@@ -159,43 +164,36 @@ fn changed(
     if before == after {
         return Ok(new);
     }
-    let is_set = |key: &str| {
-        change
-            .sets
-            .iter()
-            .any(|set| set.trim_start().starts_with(key))
+    if change.keeps_schedule {
+        keep_schedules(&mut new, before);
+        return Ok(new);
+    }
+    let is_set = |schedule: &str| {
+        let (table, _) = schedule.rsplit_once('.').unwrap_or((schedule, ""));
+        let mut sets = change.sets.iter();
+        sets.any(|set| set.trim_start().starts_with(table))
     };
-    if let ScheduleConfig::Cosine { steps, .. } = &mut new.train.schedule
-        && *steps == 0
-    {
-        match (change.keeps_schedule, is_set("train.schedule")) {
-            (true, _) => *steps = before,
-            (false, true) => {}
-            (false, false) => return Err(undecided("train.schedule.kind=cosine", before, after)),
-        }
+    let mut schedules = new.schedules().into_iter();
+    match schedules.find(|schedule| !is_set(schedule)) {
+        None => Ok(new),
+        Some(schedule) => Err(Error::ScheduleLength {
+            schedule,
+            before,
+            after,
+        }),
     }
-    let forcing = &mut new.train.teacher_forcing;
-    if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
-        match (change.keeps_schedule, is_set("train.teacher_forcing")) {
-            (true, _) => forcing.steps = before,
-            (false, true) => {}
-            (false, false) => {
-                return Err(undecided(
-                    "train.teacher_forcing.schedule=linear",
-                    before,
-                    after,
-                ));
-            }
-        }
-    }
-    Ok(new)
 }
 
-fn undecided(schedule: &'static str, before: u64, after: u64) -> Error {
-    Error::ScheduleLength {
-        schedule,
-        before,
-        after,
+/// Gives schedules over the whole run a length of their own.
+fn keep_schedules(config: &mut ExperimentConfig, length: u64) {
+    if let ScheduleConfig::Cosine { steps, .. } = &mut config.train.schedule
+        && *steps == 0
+    {
+        *steps = length;
+    }
+    let forcing = &mut config.train.teacher_forcing;
+    if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
+        forcing.steps = length;
     }
 }
 

@@ -1,14 +1,15 @@
 //! The data of an experiment: synthetic, or read from files of text.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use reverse_data::{
-    BatchSource, Corpus, DataConfig, Pairs, Split, Synthetic, TextFile, Vocabulary, corpus_paths,
+    BatchSource, Corpus, DataConfig, Pairs, Split, Synthetic, TextFile, Tokenization, Vocabulary,
+    corpus_paths,
 };
-use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, read_input, read_json};
+use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, is_folder, read_input, read_json};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
@@ -79,44 +80,239 @@ fn read_splits(
     config: &DataConfig,
     read: &mut impl FnMut(&Path) -> Result<TextFile>,
 ) -> Result<[Pairs; 3]> {
-    let [train, val, test] = if config.file.as_os_str().is_empty() {
+    if config.file.as_os_str().is_empty() {
         let mut splits: [Pairs; 3] = Default::default();
         for split in Split::ALL {
-            let [source, target] = corpus_paths(&config.folder, split);
-            splits[split as usize] =
-                Pairs::parallel(&read(&source)?, &read(&target)?, config.tokens)?;
+            splits[split as usize] = read_split(config, split, read)?;
         }
-        splits
+        return Ok(splits);
+    }
+    let [train, val, test] = Pairs::split_table(&read(&config.file)?, config)?;
+    Ok([within_limits(train, config)?, val, test])
+}
+
+/// The pairs of one split; reads no other files.
+fn read_split(
+    config: &DataConfig,
+    split: Split,
+    read: &mut impl FnMut(&Path) -> Result<TextFile>,
+) -> Result<Pairs> {
+    let pairs = if config.file.as_os_str().is_empty() {
+        let [source, target] = corpus_paths(&config.folder, split);
+        Pairs::parallel(&read(&source)?, &read(&target)?, config.tokens)?
     } else {
-        Pairs::split_table(&read(&config.file)?, config)?
+        let splits = Pairs::split_table(&read(&config.file)?, config)?;
+        splits.into_iter().nth(split as usize).unwrap_or_default()
     };
+    match split {
+        Split::Train => within_limits(pairs, config),
+        Split::Val | Split::Test => Ok(pairs),
+    }
+}
+
+/// The training pairs that are short enough.
+fn within_limits(train: Pairs, config: &DataConfig) -> Result<Pairs> {
     let n_train = train.len();
     let max_lens = [config.max_source_len, config.max_target_len];
     let train = train.at_most(max_lens);
-    if train.is_empty() {
-        return Err(Error::AllDropped { n_train, max_lens });
+    match train.is_empty() {
+        true => Err(Error::AllDropped { n_train, max_lens }),
+        false => Ok(train),
     }
-    Ok([train, val, test])
 }
 
-/// Opens the data that a run was trained on.
+/// Opens the data that a run was trained on, in batches for training. Text is looked for at `location`,
+/// a folder or a table, or else where it was when the run was created; what counts is its content.
 ///
 /// # Errors
-/// Those of [`open_data`]; [`Error::CorpusChanged`] if a file of text has changed since.
-pub fn reopen_data(dir: &RunDir, config: &ExperimentConfig) -> Result<Data> {
-    let data = open_data(config)?;
-    if let Some(current) = &data.corpus {
-        let recorded: CorpusRecord = read_json(dir.corpus())?;
-        let mut pairs = current.files.iter().zip(&recorded.files);
-        let changed = pairs.find(|(current, recorded)| current.sha256 != recorded.sha256);
-        if let Some((file, _)) = changed {
-            return Err(Error::CorpusChanged {
-                path: file.path.clone().into(),
-                run: dir.path().to_owned(),
-            });
+/// Those of [`open_data`]; [`Error::CorpusMissing`] if a file of text is not there;
+/// [`Error::CorpusChanged`] if it has another content; [`Error::NotText`] for a location of synthetic
+/// data.
+pub fn reopen_data(
+    dir: &RunDir,
+    config: &ExperimentConfig,
+    location: Option<&Path>,
+) -> Result<Data> {
+    let (vocabulary, record) = recorded_vocabulary(dir, &config.data)?;
+    let Some(record) = record else {
+        return match location {
+            None => open_data(config),
+            Some(_) => Err(Error::NotText),
+        };
+    };
+    config.validate()?;
+    let recorded = Recorded {
+        dir,
+        record: &record,
+    };
+    let data = recorded.located(&config.data, location);
+    let splits = read_splits(&data, &mut |path| recorded.read(path))?;
+    let (seed, batch_size) = (config.seed, config.train.batch_size);
+    let corpus = Corpus::new(splits, Some(vocabulary), &config.data, seed, batch_size)?;
+    Ok(Data {
+        source: Arc::new(corpus),
+        corpus: Some(record),
+    })
+}
+
+/// A split to evaluate.
+#[derive(Clone, Debug)]
+pub struct OpenSplit {
+    /// The samples, in batches for evaluation.
+    pub source: Arc<dyn BatchSource>,
+    /// The split of `source` that has them.
+    pub split: Split,
+    /// What they are: the name of a split of the run, or a path.
+    pub name: String,
+}
+
+/// Opens a split of a run's data, by default `test`, or of other text at `location`: a folder of
+/// parallel text, or a table, all of whose pairs are taken unless a split is given. Reads only the files
+/// that it needs, and uses the vocabulary of the run.
+///
+/// # Errors
+/// Those of [`reopen_data`], except that text at `location` may be any; [`Error::EndlessSplit`].
+pub fn open_split(
+    dir: &RunDir,
+    config: &ExperimentConfig,
+    split: Option<Split>,
+    location: Option<&Path>,
+) -> Result<OpenSplit> {
+    let wanted = split.unwrap_or(Split::Test);
+    let batch_size = config.train.eval_batch_size;
+    let (vocabulary, record) = recorded_vocabulary(dir, &config.data)?;
+    if record.is_none() && location.is_none() {
+        let source = Synthetic::new(&config.data, config.seed, batch_size)?;
+        if source.n_samples(wanted).is_none() {
+            return Err(Error::EndlessSplit { split: wanted });
+        }
+        return Ok(OpenSplit {
+            source: Arc::new(source),
+            split: wanted,
+            name: wanted.to_string(),
+        });
+    }
+    let (pairs, name) = match (location, &record) {
+        (Some(location), record) => pairs_at(location, config, split, record.as_ref())?,
+        (None, Some(record)) => {
+            let recorded = Recorded { dir, record };
+            let data = recorded.located(&config.data, None);
+            let pairs = read_split(&data, wanted, &mut |path| recorded.read(path))?;
+            (pairs, wanted.to_string())
+        }
+        (None, None) => unreachable!("synthetic data were handled above"),
+    };
+    // In the place of the test split, where no token is replaced at random.
+    let splits = [Pairs::default(), Pairs::default(), pairs];
+    let corpus = Corpus::new(
+        splits,
+        Some(vocabulary),
+        &config.data,
+        config.seed,
+        batch_size,
+    )?;
+    Ok(OpenSplit {
+        source: Arc::new(corpus),
+        split: Split::Test,
+        name,
+    })
+}
+
+/// The pairs of any text, and what they are.
+fn pairs_at(
+    location: &Path,
+    config: &ExperimentConfig,
+    split: Option<Split>,
+    record: Option<&CorpusRecord>,
+) -> Result<(Pairs, String)> {
+    let wanted = split.unwrap_or(Split::Test);
+    let mut data = config.data.clone();
+    if record.is_none() {
+        data.tokens = Tokenization::Words; // as `data export` writes numbers
+    }
+    let is_recorded = |file: &CorpusFile| {
+        let files = record.iter().flat_map(|record| &record.files);
+        files.into_iter().any(|known| known.sha256 == file.sha256)
+    };
+    let mut is_own = true;
+    let mut read = |path: &Path| -> Result<TextFile> {
+        let (file, record) = read(path)?;
+        is_own &= is_recorded(&record);
+        Ok(file)
+    };
+    let pairs = if is_folder(location) {
+        (data.folder, data.file) = (location.to_owned(), PathBuf::new());
+        read_split(&data, wanted, &mut read)?
+    } else {
+        (data.folder, data.file) = (PathBuf::new(), location.to_owned());
+        let file = read(location)?;
+        match split {
+            None if !is_own => Pairs::table(&file, &data)?,
+            _ => {
+                let splits = Pairs::split_table(&file, &data)?;
+                splits.into_iter().nth(wanted as usize).unwrap_or_default()
+            }
+        }
+    };
+    let path = location.display();
+    let name = match (is_own, is_folder(location), split) {
+        (true, ..) => wanted.to_string(),
+        (false, false, None) => path.to_string(),
+        (false, ..) => format!("{wanted} of {path}"),
+    };
+    Ok((pairs, name))
+}
+
+/// The text of a run, which is identified by its content.
+#[derive(Clone, Copy)]
+struct Recorded<'a> {
+    dir: &'a RunDir,
+    record: &'a CorpusRecord,
+}
+
+impl Recorded<'_> {
+    /// The configuration with the place of the text: `location`, or else where it was.
+    fn located(&self, config: &DataConfig, location: Option<&Path>) -> DataConfig {
+        let mut data = config.clone();
+        let first = self.record.files.first().map(|file| Path::new(&file.path));
+        let is_table = !config.file.as_os_str().is_empty();
+        let place = match is_table {
+            true => location.or(first),
+            false => location.or(first.and_then(Path::parent)),
+        };
+        if let Some(place) = place {
+            let key = if is_table {
+                &mut data.file
+            } else {
+                &mut data.folder
+            };
+            *key = place.to_owned();
+        }
+        data
+    }
+
+    /// Reads a file that must have its recorded content.
+    fn read(&self, path: &Path) -> Result<TextFile> {
+        let (file, found) = read(path).map_err(|error| match error {
+            Error::Corpus(source) => Error::CorpusMissing {
+                run: self.dir.path().to_owned(),
+                source,
+            },
+            error => error,
+        })?;
+        let files = &self.record.files;
+        // A table may have another name now.
+        let same_name =
+            |known: &&CorpusFile| Path::new(&known.path).file_name() == path.file_name();
+        let known = files.iter().find(same_name).or(files.first());
+        match known.is_some_and(|known| known.sha256 == found.sha256) {
+            true => Ok(file),
+            false => Err(Error::CorpusChanged {
+                path: path.to_owned(),
+                run: self.dir.path().to_owned(),
+            }),
         }
     }
-    Ok(data)
 }
 
 /// SHA-256 of a source's vocabulary and of the first samples of each split, in hexadecimal. Sources
@@ -164,7 +360,10 @@ pub(crate) fn recorded_vocabulary(
 fn read(path: &Path) -> Result<(TextFile, CorpusFile)> {
     let mut bytes = read_input(path, MAX_CORPUS_BYTES).map_err(Error::Corpus)?;
     let record = CorpusFile {
-        path: path.display().to_string(),
+        path: absolute(path)
+            .unwrap_or_else(|_| path.to_owned())
+            .display()
+            .to_string(),
         n_bytes: bytes.len() as u64,
         sha256: hex(&Sha256::digest(&bytes)),
     };

@@ -54,6 +54,23 @@ pub enum Error {
         /// The configured limits of source and target.
         max_lens: [usize; 2],
     },
+    /// A file of text of a run that is no longer where it was.
+    #[error("cannot read the text that run {} was trained on", run.display())]
+    CorpusMissing {
+        /// The run directory.
+        run: PathBuf,
+        /// Why the file cannot be read.
+        source: s2s_runlog::Error,
+    },
+    /// A place of text was given for a run on synthetic data.
+    #[error("the run was trained on generated data, which have no place")]
+    NotText,
+    /// A split without an end.
+    #[error("the {split} split is endless (data.train_samples is 0)")]
+    EndlessSplit {
+        /// The split.
+        split: reverse_data::Split,
+    },
     /// A file of text that has changed since the run was created.
     #[error("{} has changed since run {} was trained on it", path.display(), run.display())]
     CorpusChanged {

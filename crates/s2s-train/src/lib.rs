@@ -62,7 +62,7 @@ pub use config::{
     load_given_config,
 };
 pub(crate) use data::data_identity;
-pub use data::{Data, open_data, reopen_data};
+pub use data::{Data, OpenSplit, open_data, open_split, reopen_data};
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;
@@ -70,7 +70,9 @@ pub use evaluate::{Evaluation, References, attention_of, attention_record, evalu
 pub use failures::Failures;
 pub use metrics::{Scoring, Tally};
 pub use model::Model;
-pub use observer::{Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StepRecord};
+pub use observer::{
+    Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StartEvent, StepRecord,
+};
 pub use optim::{Adam, global_norm};
 pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};

@@ -1,5 +1,6 @@
 //! A run in its directory: training, its records, and the evaluation on the test split.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,7 @@ use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
 use s2s_runlog::{
     Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
     EvalRecord, Identity, LogFailure, Parent, RunDir, RunLock, RunRecord, RunStart, RunStatus,
-    exists, read_checkpoint, read_json, read_lines, settle_checkpoint, system_file,
+    TimingRecord, exists, read_checkpoint, read_json, read_lines, settle_checkpoint, system_file,
     write_checkpoint, write_file, write_json,
 };
 use sha2::{Digest, Sha256};
@@ -27,6 +28,9 @@ use crate::{
 const N_SAMPLES: usize = 8;
 /// How many of these are reserved for the first incorrect samples.
 const N_WRONG_SAMPLES: usize = 4;
+
+/// Default number of steps between two lines of `steps.jsonl`.
+const LOG_EVERY: NonZeroU64 = NonZeroU64::new(10).expect("10 is not zero");
 
 /// Device, threads and command line of a process, recorded with each run.
 #[derive(Clone, Debug)]
@@ -48,6 +52,19 @@ pub struct Run<M = Seq2Seq> {
     lock: RunLock,
     trainer: Trainer<M>,
     rejected: Vec<String>,
+    log_every: NonZeroU64,
+}
+
+/// When a process started, and how long earlier processes of its run took.
+struct Started {
+    at: Instant,
+    earlier_secs: f64,
+}
+
+impl Started {
+    fn elapsed_secs(&self) -> f64 {
+        self.earlier_secs + self.at.elapsed().as_secs_f64()
+    }
 }
 
 impl Run {
@@ -71,8 +88,20 @@ impl Run {
     /// If the run does not exist, is locked by another process, its data have changed, or its
     /// checkpoint is damaged.
     pub fn resume(path: impl Into<PathBuf>, runtime: &Runtime) -> Result<Self> {
+        Self::resume_at(path, None, runtime)
+    }
+
+    /// As [`resume`](Self::resume), with the text of the run at `location` if it has moved.
+    ///
+    /// # Errors
+    /// Those of [`resume`](Self::resume); also if the text at `location` is not that of the run.
+    pub fn resume_at(
+        path: impl Into<PathBuf>,
+        location: Option<&Path>,
+        runtime: &Runtime,
+    ) -> Result<Self> {
         Self::resume_with(path, |dir, config| {
-            let data = reopen_data(dir, &config)?;
+            let data = reopen_data(dir, &config, location)?;
             Trainer::with_data(config, data, runtime.threads, &runtime.device)
         })
     }
@@ -130,6 +159,7 @@ impl<M: Model + Send> Run<M> {
             lock,
             trainer,
             rejected: Vec::new(),
+            log_every: LOG_EVERY,
         })
     }
 
@@ -179,6 +209,7 @@ impl<M: Model + Send> Run<M> {
             lock,
             trainer,
             rejected,
+            log_every: LOG_EVERY,
         })
     }
 
@@ -233,11 +264,15 @@ impl<M: Model + Send> Run<M> {
         observers: &mut [&mut dyn Observer],
         render: Render,
     ) -> Result<RunRecord> {
-        let started = Instant::now();
-        let mut record = self.record(RunStatus::Running, started);
+        let started = Started {
+            at: Instant::now(),
+            earlier_secs: self.earlier_secs(),
+        };
+        let mut record = self.record(RunStatus::Running, &started);
         record.degraded = self.earlier_failures();
         let config = self.trainer.config().to_toml()?;
-        let mut writer = RunWriter::open(self.dir.clone(), record, &config, render)?;
+        let mut writer =
+            RunWriter::open(self.dir.clone(), record, &config, self.log_every, render)?;
         let mut guarded = Guarded {
             lock: &self.lock,
             writer: &mut writer,
@@ -256,7 +291,7 @@ impl<M: Model + Send> Run<M> {
             Err(Error::Diverged { .. }) => RunStatus::Diverged,
             Err(_) => RunStatus::Running, // can be resumed
         };
-        let mut record = self.record(status, started);
+        let mut record = self.record(status, &started);
         record.degraded = writer.failures();
         if status == RunStatus::Diverged {
             self.lock.check()?;
@@ -272,11 +307,17 @@ impl<M: Model + Send> Run<M> {
                 None => record.status = RunStatus::Interrupted,
             }
         }
-        record.elapsed_secs = started.elapsed().as_secs_f64();
+        record.elapsed_secs = started.elapsed_secs();
         self.lock.check()?;
         write_json(self.dir.run(), &record)?;
         self.lock.check()?; // otherwise the last records may be in a folder that is gone
         Ok(record)
+    }
+
+    /// Sets the number of steps between two lines of `steps.jsonl`, by default 10. No result depends on
+    /// it.
+    pub fn log_every(&mut self, n_steps: NonZeroU64) {
+        self.log_every = n_steps;
     }
 
     /// The lock of the run directory. [Check](RunLock::check) it before writing to the directory.
@@ -364,7 +405,25 @@ impl<M: Model + Send> Run<M> {
         failures
     }
 
-    fn record(&self, status: RunStatus, started: Instant) -> RunRecord {
+    /// Wall time of earlier processes up to the resumed step.
+    fn earlier_secs(&self) -> f64 {
+        let step = self.trainer.state().step;
+        if step == 0 {
+            return 0.0;
+        }
+        let record: Option<RunRecord> = read_json(self.dir.run()).ok();
+        let timing: Vec<TimingRecord> = read_lines(self.dir.timing()).unwrap_or_default();
+        let at_stop = record
+            .filter(|record| record.step <= step)
+            .map(|record| record.elapsed_secs);
+        let at_eval = timing
+            .iter()
+            .filter(|line| line.step <= step)
+            .map(|line| line.elapsed_secs);
+        at_eval.chain(at_stop).fold(0.0, f64::max)
+    }
+
+    fn record(&self, status: RunStatus, started: &Started) -> RunRecord {
         let state = self.trainer.state();
         RunRecord {
             status,
@@ -372,7 +431,7 @@ impl<M: Model + Send> Run<M> {
             best_step: state.best.map(|best| best.step),
             best_val_loss: state.best.map(|best| best.val_loss),
             n_parameters: self.trainer.model().params().n_elements() as u64,
-            elapsed_secs: started.elapsed().as_secs_f64(),
+            elapsed_secs: started.elapsed_secs(),
             test: None,
             degraded: Vec::new(),
         }

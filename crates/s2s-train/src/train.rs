@@ -12,9 +12,9 @@ use crate::checkpoint::Fingerprints;
 use crate::finite::{self, NotFinite};
 use crate::{
     Adam, Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite,
-    Model, Observer, Result, Scoring, Snapshot, StepRecord, Tally, TrainState, attention_of,
-    checkpoint, data_identity, evaluate_observed, forcing_ratio, global_norm, learning_rate,
-    open_data, to_batch, tokens_of,
+    Model, Observer, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally, TrainState,
+    attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio, global_norm,
+    learning_rate, open_data, to_batch, tokens_of,
 };
 
 /// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
@@ -158,6 +158,9 @@ impl<M: Model> Trainer<M> {
     /// fails.
     pub fn run(&mut self, observers: &mut [&mut dyn Observer]) -> Result<StopReason> {
         let mut clock = Clock::start();
+        if self.state.step == 0 && self.observed_start(&clock, observers)? == Flow::Interrupt {
+            return Ok(StopReason::Interrupted); // there is nothing to save
+        }
         while !self.is_done() {
             if let Some(reason) = self.early_end().filter(|_| !self.is_eval_due()) {
                 return Ok(reason);
@@ -183,6 +186,7 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// If the loss or a gradient is not finite; the parameters are unchanged then.
     pub fn step(&mut self) -> Result<StepRecord> {
+        let started = Instant::now();
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
         let padded = self.data.source.batch(Split::Train, step - 1);
@@ -220,6 +224,7 @@ impl<M: Model> Trainer<M> {
             learning_rate: rate,
             grad_norm,
             teacher_forcing_ratio: ratio,
+            secs: started.elapsed().as_secs_f64(),
         })
     }
 
@@ -308,15 +313,32 @@ impl<M: Model> Trainer<M> {
         (is_last || step.is_multiple_of(self.eval_every)) && self.state.n_steps > 0
     }
 
+    /// The evaluation before the first step. It changes no state.
+    fn observed_start(
+        &mut self,
+        clock: &Clock,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<Flow> {
+        let before = Instant::now();
+        let Some(result) = self.evaluate(Split::Val, observers)? else {
+            return Ok(Flow::Interrupt);
+        };
+        let event = StartEvent {
+            metrics: &result.record(Split::Val, 0),
+            timing: &clock.read(0, before),
+            probe: &attention_of(&self.model, &self.probe(), &self.codec, 0)?,
+        };
+        notify(observers, |observer| observer.on_start(&event))
+    }
+
     /// One step; saves a checkpoint if an observer interrupts the run after it.
     fn observed_step(
         &mut self,
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
     ) -> Result<Flow> {
-        let before = Instant::now();
         let record = self.step()?;
-        clock.train_secs += before.elapsed().as_secs_f64();
+        clock.train_secs += record.secs;
         clock.n_tokens += record.tally.n_tokens;
         let flow = notify(observers, |observer| observer.on_step(&record))?;
         match flow {

@@ -65,3 +65,4 @@ pub use records::{
 pub use series::{Series, Spread};
 pub use table::Table;
 pub use terminal::Ink;
+pub use text::clean;

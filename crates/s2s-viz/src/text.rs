@@ -129,11 +129,13 @@ impl Face {
     }
 }
 
-/// `text` with control characters and noncharacters replaced, which XML and terminals do not accept.
-pub(crate) fn clean(text: &str) -> String {
+/// Text that is safe to show: characters that would control a terminal, or turn the direction of the
+/// text around them, become boxes, as do those that XML forbids. The number of characters stays.
+pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\u{FFFE}' | '\u{FFFF}' => BOX,
+            '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => BOX,
             c if c.is_control() => BOX,
             c => c,
         })

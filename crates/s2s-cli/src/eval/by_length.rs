@@ -88,6 +88,11 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
             .map_err(|error| Usage(format!("--lengths: {error}")))?,
         (None, None) => return Ok(None),
     };
+    let split = args.split.unwrap_or(Split::Test);
+    if split == Split::Train {
+        let what = "lengths are evaluated on sequences that no training set contains; use --split val or test";
+        return Err(Usage(what.to_owned()));
+    }
     let samples = by_length.samples.unwrap_or(DEFAULT_SAMPLES);
     let longest = lengths.iter().last().unwrap_or(1) as u64;
     if samples * longest > MAX_SYMBOLS {
@@ -106,13 +111,18 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
             Mode::Oracle => vec![DecodingMode::Oracle],
             Mode::Both => vec![DecodingMode::Eos, DecodingMode::Oracle],
         },
-        split: args.split.to_string(),
+        split: split.to_string(),
         checkpoint: args.checkpoint.name().to_owned(),
     }))
 }
 
 pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyhow::Result<u8> {
     let loaded = args.checkpoint.load()?;
+    if loaded.config.data.is_text() {
+        let what = "lengths can be evaluated for synthetic data only, and this run was trained on text; \
+                    remove --lengths or --protocol";
+        return Err(Usage(what.to_owned()).into());
+    }
     let lock = loaded.dir.lock()?;
     let by_default = request.protocol.map(Protocol::name);
     let name = args.by_length.name.as_deref().or(by_default);
@@ -139,7 +149,13 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
     } else {
         let signals = Signals::catch(ui)?;
         if evaluation
-            .run(&loaded, args.split, &timing, &signals, ui)?
+            .run(
+                &loaded,
+                args.split.unwrap_or(Split::Test),
+                &timing,
+                &signals,
+                ui,
+            )?
             .is_break()
         {
             let (done, missing) = (

@@ -5,13 +5,15 @@ mod progress;
 mod tables;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
+use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
 use s2s_model::{NonFinite, OutputLimit};
 use s2s_runlog::EvalRecord;
-use s2s_train::{References, evaluate, reopen_data, score_text};
+use s2s_train::{OpenSplit, References, evaluate, open_split, score_text};
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
@@ -23,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   s2s eval runs/default-seed0
   s2s eval runs/default-seed0 --split val --json
+  s2s eval runs/dates-seed0 --data more-dates.tsv
   s2s eval runs/default-seed0 --lengths 1..40
   s2s eval runs/default-seed0 --lengths 1..12,20..500 --step 20 --samples 50 --name far
   s2s eval runs/deepmind-seed0 --protocol deepmind";
@@ -45,13 +48,16 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// Split to evaluate
+    /// Split to evaluate [default: test; all pairs of a table given by --data]
     #[arg(
         long,
-        default_value = "test",
-        value_parser = PossibleValuesParser::new(["val", "test"]).try_map(|name| name.parse::<Split>())
+        value_parser = PossibleValuesParser::new(["train", "val", "test"]).try_map(|name| name.parse::<Split>())
     )]
-    split: Split,
+    split: Option<Split>,
+    /// Evaluate other text: a table of pairs, or a folder of parallel text; also tells where the text of
+    /// the run is if it has moved
+    #[arg(long, value_name = "PATH", conflicts_with = "which", value_hint = ValueHint::AnyPath)]
+    data: Option<PathBuf>,
     /// Sequences per batch [default: train.eval_batch_size]; affects results by rounding only
     #[arg(long, value_name = "N", value_parser = batch_size(), conflicts_with = "which")]
     batch_size: Option<NonZeroUsize>,
@@ -87,7 +93,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         true => NonFinite::Accept,
         false => NonFinite::Reject,
     })?;
-    let is_text = config.data.is_text();
+    let is_text = config.data.is_text() || args.data.is_some();
     for (option, is_set) in [
         ("--max-len", args.max_len.is_some()),
         ("--references", args.references),
@@ -104,12 +110,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         false => References::One,
     };
     let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
-    let data = reopen_data(&dir, &config)?
-        .source
-        .with_batch_size(batch_size);
-    let mut record = evaluate(&mut model, &*data, args.split, &codec)?.record(args.split, step);
+    let OpenSplit {
+        source,
+        split,
+        name,
+    } = open_split(&dir, &config, args.split, args.data.as_deref())?;
+    let data = source.with_batch_size(batch_size);
+    let mut record = evaluate(&mut model, &*data, split, &codec)?.record(split, step);
+    record.split = name;
     if is_text {
-        record.text = Some(score_text(&model, &*data, args.split, &codec, references)?);
+        record.text = Some(score_text(&model, &*data, split, &codec, references)?);
     }
     warn_truncated(&record, ui);
     if args.json {
@@ -123,7 +133,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 /// Warns about outputs that were cut.
 pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
     if let Some(text) = record.text.filter(|text| text.n_truncated > 0) {
-        ui.warning(&format!(
+        ui.warning(format!(
             "{} of {} outputs were cut before their end and count as wrong; `s2s eval --max-len N` \
              allows N tokens",
             text.n_truncated, text.n_sources

@@ -66,6 +66,8 @@ pub(super) enum Part {
     Message(String),
     /// A message that is shown once, with the first line that it is about.
     FirstMessage(String),
+    /// A message with escape codes for colors.
+    Drawing(String),
 }
 
 impl Outputs {
@@ -261,7 +263,8 @@ impl<'a> Predictor<'a> {
         }
         outputs.data(&line);
         if self.args.attention {
-            outputs.message(self.draw(&parsed.tokens, decoded));
+            let drawing = self.draw(&parsed.tokens, decoded);
+            outputs.parts.push(Part::Drawing(drawing));
         }
         Ok(())
     }

@@ -140,6 +140,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
                 }
                 Ok(())
             }
+            Part::Drawing(text) => {
+                ui.styled(text);
+                Ok(())
+            }
         })
     })?;
     Ok(u8::from(has_invalid))

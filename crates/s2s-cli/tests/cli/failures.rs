@@ -26,7 +26,7 @@ type Row = (
 const START: &str = "try: `s2s config > mine.toml`";
 const HELP: &str = "try '--help'";
 const ANOTHER: &str = "try: the folder of a run that `s2s train` created";
-const CHECKPOINT: &str = "accept --checkpoint best or --checkpoint last";
+const CHECKPOINT: &str = "try: the other checkpoint, which is intact";
 
 /// Each command runs in a folder with `run`, which is finished, `begun`, which is not, and a
 /// `corpus` that `text.toml` refers to.
@@ -64,8 +64,23 @@ const TABLE: &[Row] = &[
         "predict run --batch-size 65537", 2,
         ["'65537'", "is not in 1..=65536", HELP]),
     ("no such split", nothing,
-        "eval run --split train", 2,
-        ["'train' for '--split", "invalid value", "[possible values: val, test]"]),
+        "eval run --split dev", 2,
+        ["'dev' for '--split", "invalid value", "[possible values: train, val, test]"]),
+    ("lengths of the training split", nothing,
+        "eval run --split train --lengths 3", 2,
+        ["lengths are evaluated on sequences", "no training set contains", "use --split val or test"]),
+    ("the place of generated data", nothing,
+        "resume begun --data corpus", 2,
+        ["trained on generated data", "which have no place", "try: the command without --data"]),
+    ("text that is gone", |home| { copy(&TRAINED_ON_TEXT.path().join("run"), &home.join("text")); write(home, "text/corpus.json", fs::read_to_string(home.join("text/corpus.json")).unwrap().replace("corpus/", "gone/").as_bytes()) },
+        "eval text", 3,
+        ["checkpoint text/checkpoints/best does not match the run", "corpus.json", "restore the original"]),
+    ("other text that is gone", |home| copy(&TRAINED_ON_TEXT.path().join("run"), &home.join("text")),
+        "eval text --data gone", 1,
+        ["cannot read gone", "No such file", "try: "]),
+    ("a folder without a corpus", |home| { copy(&TRAINED_ON_TEXT.path().join("run"), &home.join("text")); fs::create_dir(home.join("empty")).unwrap() },
+        "eval text --data empty", 1,
+        ["cannot read empty/test.src", "No such file", "try: "]),
     ("no such checkpoint", nothing,
         "eval run --checkpoint first", 2,
         ["'first' for '--checkpoint", "invalid value", "[possible values: best, last]"]),
@@ -264,7 +279,7 @@ const TABLE: &[Row] = &[
     // Checkpoints.
     ("no checkpoint", |home| remove(home, "run/checkpoints"),
         "eval run", 3,
-        ["checkpoint run/checkpoints/best does not exist", "stopped before it saved one", "try: `s2s resume`"]),
+        ["checkpoint run/checkpoints/best does not exist", "stopped before it saved one", "try: a new run"]),
     ("a truncated checkpoint", |home| { change(home, "run/checkpoints/best/params.safetensors", |bytes| { bytes.truncate(100) }) },
         "eval run", 3,
         ["checkpoint run/checkpoints/best is damaged", "params.safetensors has 100 bytes; the manifest lists", CHECKPOINT]),
@@ -293,9 +308,36 @@ const TABLE: &[Row] = &[
         "resume begun", 3,
         ["checkpoint begun/checkpoints/last does not match the run", "numbers that are not finite", "start a new run"]),
     // Records.
-    ("a run not yet evaluated", |home| remove(home, "begun/metrics.jsonl"),
+    ("a run not yet evaluated", |home| { remove(home, "begun/metrics.jsonl"); remove(home, "begun/checkpoints") },
         "plot begun", 1,
         ["nothing to plot: run begun", "has no evaluation yet", "resume begun`"]),
+    ("a run whose evaluations are gone", |home| remove(home, "run/metrics.jsonl"),
+        "plot run", 1,
+        ["nothing to plot: run run", "has no evaluation yet", "try: the original run/metrics.jsonl"]),
+    ("no vocabulary", nothing,
+        "train --config text.toml --run-dir new --set data.vocab_file=words", 1,
+        ["cannot read words", "No such file", "try: set data.vocab_file to a file"]),
+    ("a folder of words", nothing,
+        "train --config text.toml --run-dir new --set data.vocab_file=corpus", 1,
+        ["corpus is a folder", "not a regular file", "try: set data.vocab_file to a file"]),
+    ("lengths of a text", |home| { copy(&TRAINED_ON_TEXT.path().join("run"), &home.join("text")) },
+        "eval text --lengths 3", 2,
+        ["lengths can be evaluated for synthetic data only", "trained on text", "remove --lengths or --protocol"]),
+    ("a damaged vocabulary of a run", |home| { copy(&TRAINED_ON_TEXT.path().join("run"), &home.join("text")); write(home, "text/corpus.json", b"{}") },
+        "predict text 1", 1,
+        ["text/corpus.json is not a valid record", "missing field", "try: the original text/corpus.json"]),
+    ("an option of another program", nothing,
+        "predict run --beam 3", 2,
+        ["unexpected argument '--beam'", "Usage:", HELP]),
+    ("a number for a folder", nothing,
+        "data show --set data.folder=2024", 1,
+        ["2024/train.src", "No such file", "or data.folder to a folder"]),
+    ("both checkpoints are gone", |home| { remove(home, "run/checkpoints") },
+        "predict run 1", 3,
+        ["checkpoint run/checkpoints/best does not exist", "", "try: a new run: this one is finished"]),
+    ("only one checkpoint is damaged", |home| { change(home, "run/checkpoints/best/params.safetensors", |bytes| { bytes[5000] ^= 1 }) },
+        "predict run 1", 3,
+        ["run/checkpoints/best is damaged", "SHA-256", "eval run --checkpoint last`"]),
     ("an invalid record", |home| change(home, "run/metrics.jsonl", |bytes| bytes[0] = b'x'),
         "plot run", 1,
         ["line 1 of run/metrics.jsonl", "expected value at line 1", "try: `sed -i 1d run/metrics.jsonl`"]),
@@ -360,9 +402,9 @@ const TABLE: &[Row] = &[
         ["error: line 1", "too long: 1025 tokens, but the limit is 1024 tokens", "remove --attention"]),
 ];
 
-fn nothing(_: &Path) {}
+pub(crate) fn nothing(_: &Path) {}
 
-fn write(home: &Path, name: &str, bytes: &[u8]) {
+pub(crate) fn write(home: &Path, name: &str, bytes: &[u8]) {
     let path = home.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
@@ -372,7 +414,7 @@ fn append(home: &Path, name: &str, text: &str) {
     change(home, name, |bytes| bytes.extend(text.as_bytes()));
 }
 
-fn change(home: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn change(home: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(home.join(name)).unwrap();
     change(&mut bytes);
     fs::write(home.join(name), bytes).unwrap();
@@ -384,7 +426,7 @@ fn replace(bytes: &mut Vec<u8>, from: &str, to: &str) {
     *bytes = text.replace(from, to).into_bytes();
 }
 
-fn remove(home: &Path, name: &str) {
+pub(crate) fn remove(home: &Path, name: &str) {
     let path = home.join(name);
     match path.is_dir() {
         true => fs::remove_dir_all(path).unwrap(),
@@ -397,7 +439,7 @@ fn fifo(path: &Path) {
     assert!(made.unwrap().success());
 }
 
-fn link(to: &str, at: &Path) {
+pub(crate) fn link(to: &str, at: &Path) {
     std::os::unix::fs::symlink(to, at).unwrap();
 }
 
@@ -420,7 +462,7 @@ fn spoil(home: &Path, checkpoint: &str) {
 }
 
 /// The folder in which each row of [`TABLE`] runs.
-fn home() -> TempDir {
+pub(crate) fn home() -> TempDir {
     let (home, run) = copy_of_trained();
     copy(&run, &home.path().join("begun"));
     fs::remove_file(home.path().join("begun/run.json")).unwrap();

@@ -125,6 +125,7 @@ fn all_commands_reject_a_run_with_an_edited_configuration() {
         &["eval", "run", "--lengths", "3"],
         &["predict", "run", "1"],
         &["plot", "run"],
+        &["report", "run"],
     ] {
         let output = s2s(home.path(), args);
         fails(&output, 3, &["saved with a different config.resolved.toml"]);
@@ -164,8 +165,8 @@ fn a_finished_run_can_be_extended() {
     );
     let changes: Vec<ConfigChange> = read_lines(run.join("history.jsonl")).unwrap();
     assert_eq!(
-        (changes[0].step, &changes[0].set[..]),
-        (120, &[longer.to_owned()][..])
+        (changes[0].step, changes[0].set.join(" ").as_str()),
+        (120, "train.max_steps=200 train.schedule.steps=120")
     );
     for args in [
         &["eval", "run"][..],
@@ -314,7 +315,7 @@ fn one_command_starts_resumes_and_does_nothing() {
         2,
         &[
             what,
-            "resume run --set train.max_steps=130` changes the run",
+            "resume run --set train.max_steps=130 --set train.schedule.kind=cosine` changes the run",
         ],
     );
     let other = s2s(home.path(), args.iter().chain(&["--seed", "9"]));
@@ -443,4 +444,220 @@ fn a_limit_of_file_sizes_is_an_error_and_not_a_death() {
         reproducible_files(&home.path().join("run"))
             == reproducible_files(&home_of_trained().join("run"))
     );
+}
+
+// Names.
+
+#[test]
+fn a_run_has_an_id_a_name_and_tags_wherever_it_is() {
+    let home = TempDir::new().unwrap();
+    let args = [
+        "train", "--config", TINY, "--name", "first", "--tag", "a", "--tag", "b c",
+    ];
+    let sets = ["--set", "train.max_steps=20", "--log-every", "5"];
+    succeeds(s2s(home.path(), args.iter().chain(&sets)));
+    let run = home.path().join("runs/first");
+    let identity: Identity = read_json(run.join("identity.json")).unwrap();
+    assert_eq!(identity.name, "first");
+    assert_eq!(identity.tags, ["a", "b c"]);
+    assert_eq!(identity.id.len(), 16);
+    assert_eq!(
+        fs::read_to_string(run.join("steps.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        4
+    );
+    // Neither moving nor resuming changes it.
+    fs::rename(&run, home.path().join("moved")).unwrap();
+    let longer = [
+        "resume",
+        "moved",
+        "--set",
+        "train.max_steps=40",
+        "--keep-schedule",
+    ];
+    succeeds(s2s(home.path(), longer));
+    let moved: Identity = read_json(home.path().join("moved/identity.json")).unwrap();
+    assert_eq!(moved, identity);
+    // Another run of the same command is another run.
+    succeeds(s2s(home.path(), args.iter().chain(&sets)));
+    let other: Identity = read_json(run.join("identity.json")).unwrap();
+    assert_ne!(other.id, identity.id);
+    fails(
+        &s2s(home.path(), args.iter().chain(&sets)),
+        2,
+        &["runs/first already exists"],
+    );
+    for name in ["", "a/b", "..", "-x", "a b"] {
+        let output = s2s(home.path(), ["train", &format!("--name={name}")]);
+        assert_eq!(code(&output), 2, "{name}");
+    }
+}
+
+#[test]
+fn default_names_are_plain_file_names() {
+    for (sets, name) in [
+        (
+            &["--set=train.max_steps=1"][..],
+            "runs/tiny-max_steps=1-seed0",
+        ),
+        (
+            &["--set=train.max_steps=1", "--set=model.attention.kind=dot"],
+            "runs/tiny-max_steps=1-attention=dot-seed0",
+        ),
+        (
+            &[
+                "--set=train.max_steps=2",
+                "--set=train.max_steps=1",
+                "--seed=5",
+            ],
+            "runs/tiny-max_steps=1-seed5",
+        ),
+        (
+            &[
+                "--set=train.max_steps=1",
+                "--set=train.schedule={kind=\"constant\"}",
+            ],
+            "runs/tiny-max_steps=1-schedule=_kind=_constant__-seed0",
+        ),
+    ] {
+        let home = TempDir::new().unwrap();
+        succeeds(s2s(
+            home.path(),
+            ["train", "--config", TINY].iter().chain(sets),
+        ));
+        assert!(home.path().join(name).join("run.json").exists(), "{name}");
+    }
+}
+
+// Content, not location.
+
+/// The metrics that `eval` prints as JSON.
+#[track_caller]
+fn evaluated(home: &Path, args: &[&str]) -> serde_json::Value {
+    let args = ["eval", "--json"].iter().chain(args);
+    serde_json::from_str(&succeeds(s2s(home, args))).unwrap()
+}
+
+#[test]
+fn a_run_on_text_depends_on_content_and_not_on_location() {
+    let home = crate::text::copy_of_trained_on_text();
+    succeeds(s2s(
+        home.path(),
+        ["train", "--config", "text.toml", "--run-dir", "run2"],
+    ));
+    let run = home.path().join("run2");
+    let run = run.to_str().unwrap();
+    let expected = evaluated(home.path(), &["run2"]);
+    assert_eq!(expected["split"], "test");
+    // Neither the current directory nor the files of other splits matter.
+    assert_eq!(evaluated(Path::new("/"), &[run]), expected);
+    let corpus = home.path().join("corpus");
+    fs::rename(corpus.join("train.src"), corpus.join("train.gone")).unwrap();
+    assert_eq!(evaluated(Path::new("/"), &[run]), expected);
+    let gone = s2s(home.path(), ["eval", "run2", "--split", "train"]);
+    fails(
+        &gone,
+        1,
+        &[
+            "cannot read the text that run run2 was trained on",
+            "train.src",
+            "--data PATH`",
+        ],
+    );
+    fs::rename(corpus.join("train.gone"), corpus.join("train.src")).unwrap();
+    let train = evaluated(home.path(), &["run2", "--split", "train"]);
+    assert_eq!(
+        (&train["split"], &train["n_sequences"]),
+        (&"train".into(), &640.into())
+    );
+
+    // A corpus that has moved is found through --data.
+    fs::rename(&corpus, home.path().join("moved")).unwrap();
+    fails(
+        &s2s(home.path(), ["eval", "run2"]),
+        1,
+        &["test.src", "--data PATH`"],
+    );
+    assert_eq!(
+        evaluated(home.path(), &["run2", "--data", "moved"]),
+        expected
+    );
+    let change = [
+        "resume",
+        "run2",
+        "--set",
+        "train.max_steps=140",
+        "--keep-schedule",
+    ];
+    fails(
+        &s2s(home.path(), change),
+        1,
+        &["cannot read the text", "--data PATH`"],
+    );
+    let moved = s2s(home.path(), change.iter().chain(&["--data", "moved"]));
+    assert!(succeeds(moved).contains("finished at step 140"));
+    // Other text can be evaluated, but not trained on.
+    let test = home.path().join("moved/test.src");
+    fs::write(&test, fs::read_to_string(&test).unwrap().replace('1', "2")).unwrap();
+    let other = evaluated(home.path(), &["run2", "--data", "moved"]);
+    assert_eq!(other["split"], "test of moved");
+    let train = home.path().join("moved/train.src");
+    fs::write(
+        &train,
+        fs::read_to_string(&train).unwrap().replace('1', "2"),
+    )
+    .unwrap();
+    let change = [
+        "resume",
+        "run2",
+        "--set",
+        "train.max_steps=160",
+        "--keep-schedule",
+    ];
+    let changed = s2s(home.path(), change.iter().chain(&["--data", "moved"]));
+    fails(
+        &changed,
+        1,
+        &["moved/train.src has changed since run run2 was trained on it"],
+    );
+}
+
+#[test]
+fn a_table_is_evaluated_as_a_whole_or_by_split() {
+    let home = crate::text::copy_of_trained_on_text();
+    let rows: String = (0..50)
+        .map(|i| format!("{} {}\t{} {}\n", i % 7, i % 5, i % 5, i % 7))
+        .collect();
+    fs::write(home.path().join("more.tsv"), rows).unwrap();
+    let all = evaluated(home.path(), &["run", "--data", "more.tsv"]);
+    assert_eq!(
+        (&all["split"], &all["n_sequences"]),
+        (&"more.tsv".into(), &50.into())
+    );
+    let none = s2s(home.path(), ["eval", "run", "--data", "nope.tsv"]);
+    fails(&none, 1, &["nope.tsv", "No such file"]);
+}
+
+#[test]
+fn the_training_split_of_generated_data_can_be_evaluated() {
+    let train = evaluated(home_of_trained(), &["run", "--split", "train"]);
+    assert_eq!(
+        (&train["split"], &train["n_sequences"]),
+        (&"train".into(), &640.into())
+    );
+    let home = TempDir::new().unwrap();
+    succeeds(s2s(
+        home.path(),
+        ["data", "export", "corpus", "--config", TINY],
+    ));
+    let (copied, _) = copy_of_trained();
+    let expected = evaluated(copied.path(), &["run"]);
+    let run = copied.path().join("run");
+    // The same numbers as text.
+    let found = evaluated(home.path(), &[run.to_str().unwrap(), "--data", "corpus"]);
+    for key in ["n_sequences", "n_tokens", "exact_match", "token_accuracy"] {
+        assert_eq!(found[key], expected[key], "{key}");
+    }
 }

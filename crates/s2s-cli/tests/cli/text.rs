@@ -36,7 +36,7 @@ pub(crate) static TRAINED_ON_TEXT: LazyLock<TempDir> = LazyLock::new(|| {
     home
 });
 
-fn copy_of_trained_on_text() -> TempDir {
+pub(crate) fn copy_of_trained_on_text() -> TempDir {
     let home = TempDir::new().unwrap();
     copy(TRAINED_ON_TEXT.path(), home.path());
     home
@@ -67,17 +67,24 @@ fn a_model_of_text_predicts_words_without_its_corpus() {
     assert!(stderr(&drawn).contains("drei,"), "{}", stderr(&drawn));
     let oracle = ["predict", "run", "--oracle-length", "1"];
     fails(&s2s(home.path(), oracle), 2, &["remove --oracle-length"]);
-    let missing = [
-        "cannot read the text",
-        "corpus/train.src",
-        "s2s data export",
-    ];
-    fails(&s2s(home.path(), ["eval", "run"]), 1, &missing);
+    let missing = ["cannot read the text", "corpus/test.src", "No such file"];
+    let eval = ["eval", "run", "--data", "corpus"];
+    fails(&s2s(home.path(), eval), 1, &missing[1..]);
+    let corpus = ["data", "show", "--set", "data.folder=corpus"];
+    fails(
+        &s2s(home.path(), corpus),
+        1,
+        &[missing[0], "s2s data export"],
+    );
 }
 
 #[test]
 fn a_changed_corpus_is_named() {
     let home = copy_of_trained_on_text();
+    // The copied run refers to the original files.
+    fs::remove_dir_all(home.path().join("run")).unwrap();
+    let train = ["train", "--config", "text.toml", "--run-dir", "run"];
+    succeeds(s2s(home.path(), train));
     let path = home.path().join("corpus/test.src");
     let text = fs::read_to_string(&path).unwrap();
     succeeds(s2s(home.path(), ["eval", "run"]));

@@ -14,8 +14,7 @@ pub enum Auto {
     Value(u64),
 }
 
-/// What leaves a number to the program.
-pub(super) const AUTO: &str = "auto";
+const AUTO: &str = "auto";
 
 impl Auto {
     /// This number, or else the other.

@@ -13,7 +13,6 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::ExperimentConfig;
-use super::auto::AUTO;
 
 /// The key that selects the variant of a table.
 const TAG: &str = "kind";
@@ -284,12 +283,11 @@ impl Layer {
         // so.
         let is_number = value.trim().parse::<f64>().is_ok_and(f64::is_finite);
         let is_one_line = !set.contains('\n');
-        let text = value_at(default, key).and_then(Value::as_str);
-        let expects_text = text.is_some_and(|text| text != AUTO); // which may be a number
-
-        let is_text = |value: &Value| value.is_str();
+        let expects_text = value_at(default, key).is_some_and(Value::is_str);
+        let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
+        let is_accepted = |value: &Value| !expects_text || try_alone(&path, value).is_ok();
         let is_toml = match as_toml.parse::<Table>() {
-            Ok(table) => !expects_text || value_at(&table, key).is_some_and(is_text),
+            Ok(table) => value_at(&table, key).is_none_or(is_accepted),
             Err(_) => is_number && !expects_text,
         };
         if is_one_line && is_toml {

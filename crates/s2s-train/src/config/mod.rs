@@ -282,6 +282,19 @@ impl ExperimentConfig {
         by_epochs.min(by_steps)
     }
 
+    /// The schedules that span the whole run, as `key=value`: their values change with its length.
+    pub fn schedules(&self) -> Vec<&'static str> {
+        let mut schedules = Vec::new();
+        if matches!(self.train.schedule, ScheduleConfig::Cosine { steps: 0, .. }) {
+            schedules.push("train.schedule.kind=cosine");
+        }
+        let forcing = &self.train.teacher_forcing;
+        if forcing.schedule == ForcingSchedule::Linear && forcing.steps == 0 {
+            schedules.push("train.teacher_forcing.schedule=linear");
+        }
+        schedules
+    }
+
     /// Steps between evaluations, given the steps per epoch. `"auto"` must have been resolved.
     pub fn eval_every(&self, steps_per_epoch: Option<u64>) -> u64 {
         match (self.train.eval_every, steps_per_epoch) {

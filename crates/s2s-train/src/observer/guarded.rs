@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use s2s_runlog::RunLock;
 
-use super::{EvalEvent, Flow, Observer, RunWriter, StepRecord};
+use super::{EvalEvent, Flow, Observer, RunWriter, StartEvent, StepRecord};
 use crate::{Result, Snapshot};
 
 /// Steps between two checks while no record is due.
@@ -18,6 +18,11 @@ pub(crate) struct Guarded<'a> {
 }
 
 impl Observer for Guarded<'_> {
+    fn on_start(&mut self, event: &StartEvent<'_>) -> Result<Flow> {
+        self.lock.check()?;
+        self.writer.on_start(event)
+    }
+
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         if record.step.is_multiple_of(EVERY) {
             self.lock.check()?;

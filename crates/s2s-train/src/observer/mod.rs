@@ -8,7 +8,7 @@ mod tensorboard;
 
 use std::sync::Arc;
 
-use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
+use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord};
 
 use crate::{Result, Snapshot, Tally};
 
@@ -34,6 +34,14 @@ pub enum Flow {
 ///
 /// With several observers, the strongest answer counts: `Interrupt` over `Finish` over `Continue`.
 pub trait Observer: Send {
+    /// Before the first step of a run, after an evaluation of the validation split.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn on_start(&mut self, _event: &StartEvent<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
     /// After each optimizer step.
     ///
     /// # Errors
@@ -83,6 +91,19 @@ pub struct StepRecord {
     pub grad_norm: f64,
     /// Probability of feeding the reference token.
     pub teacher_forcing_ratio: f64,
+    /// Wall time of the step.
+    pub secs: f64,
+}
+
+/// The evaluation before the first step.
+#[derive(Clone, Copy, Debug)]
+pub struct StartEvent<'a> {
+    /// Metrics of the validation split.
+    pub metrics: &'a EvalRecord,
+    /// The timings: only that of this evaluation.
+    pub timing: &'a TimingRecord,
+    /// The attention of the probe sequence.
+    pub probe: &'a AttentionRecord,
 }
 
 /// One evaluation.

@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, Builder};
 
 use s2s_model::REFERENCE_STACK_BYTES;
-use s2s_runlog::{AttentionRecord, MetricsRecord, TimingRecord};
+use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord};
 
-use super::{EvalEvent, Flow, Observer, Snapshot, StepRecord};
+use super::{EvalEvent, Flow, Observer, Snapshot, StartEvent, StepRecord};
 use crate::{Error, Result};
 
 /// Runs `work` on a new thread and calls `observer` on the calling thread, with the same events in
@@ -53,6 +53,7 @@ pub(crate) fn train_in_background<T: Send>(
 
 /// An owned copy of an event.
 enum Event {
+    Start(Box<(EvalRecord, TimingRecord, AttentionRecord)>),
     Step(StepRecord),
     Eval(Box<(MetricsRecord, TimingRecord, AttentionRecord)>),
     Checkpoint(Arc<Snapshot>),
@@ -66,6 +67,14 @@ fn deliver_all(
 ) -> Result<()> {
     for event in receiver.into_iter().flatten() {
         let _ignored = match event {
+            Event::Start(records) => {
+                let (metrics, timing, probe) = &*records;
+                observer.on_start(&StartEvent {
+                    metrics,
+                    timing,
+                    probe,
+                })?
+            }
             Event::Step(record) => observer.on_step(&record)?,
             Event::Eval(records) => {
                 let (metrics, timing, probe) = &*records;
@@ -133,6 +142,15 @@ impl Drop for EventSender {
 }
 
 impl Observer for EventSender {
+    fn on_start(&mut self, event: &StartEvent<'_>) -> Result<Flow> {
+        let records = (
+            event.metrics.clone(),
+            event.timing.clone(),
+            event.probe.clone(),
+        );
+        Ok(self.add(Event::Start(Box::new(records))))
+    }
+
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         Ok(self.add(Event::Step(*record)))
     }
@@ -174,6 +192,7 @@ mod tests {
             learning_rate: 0.0,
             grad_norm: 0.0,
             teacher_forcing_ratio: 0.0,
+            secs: 0.0,
         }
     }
 

@@ -2,17 +2,14 @@
 
 use std::path::Path;
 
-use s2s_runlog::{AttentionRecord, LogFailure};
+use s2s_runlog::{AttentionRecord, LogFailure, StepMetrics};
 
 use super::log::Log;
-use super::{EvalEvent, StepRecord};
+use super::{EvalEvent, StartEvent};
 use crate::EventWriter;
 
 /// Name of the log, without the part that differs between processes.
 const NAME: &str = "events.out.tfevents";
-
-/// Steps between two writes of the per-step scalars.
-const EVERY: u64 = 10;
 
 /// A PNG with its size.
 #[derive(Clone, Debug)]
@@ -58,38 +55,55 @@ impl TensorBoard {
         self.events.failure()
     }
 
-    /// Writes the scalars of a step, every [`EVERY`] steps.
-    pub(crate) fn step(&mut self, record: &StepRecord) {
-        let step = record.step;
-        if !step.is_multiple_of(EVERY) && step != record.total_steps {
-            return;
-        }
-        self.events.write(step, |events| {
-            events.scalar(step, "learning_rate", record.learning_rate)?;
-            events.scalar(step, "grad_norm", record.grad_norm)?;
-            let ratio = record.teacher_forcing_ratio;
-            events.scalar(step, "teacher_forcing_ratio", ratio)
-        });
+    /// Writes the evaluation before the first step.
+    pub(crate) fn start(&mut self, event: &StartEvent<'_>) {
+        let (metrics, probe) = (event.metrics, event.probe);
+        let scalars = [
+            ("loss/val", metrics.loss),
+            ("loss/val_forced", metrics.forced_loss),
+            ("accuracy/val", metrics.token_accuracy),
+            ("exact_match/val", metrics.exact_match),
+        ];
+        self.write(0, &scalars, Some(probe));
+    }
+
+    /// Writes a line of the step log.
+    pub(crate) fn step(&mut self, line: &StepMetrics, teacher_forcing_ratio: f64) {
+        let scalars = [
+            ("step/loss", line.loss),
+            ("step/accuracy", line.token_accuracy),
+            ("step/tokens_per_second", line.tokens_per_second),
+            ("learning_rate", line.learning_rate),
+            ("grad_norm", line.grad_norm),
+            ("teacher_forcing_ratio", teacher_forcing_ratio),
+        ];
+        self.write(line.step, &scalars, None);
     }
 
     /// Writes an evaluation.
     pub(crate) fn eval(&mut self, event: &EvalEvent<'_>) {
-        let (metrics, timing, render) = (event.metrics, event.timing, self.render);
-        let step = metrics.step;
+        let (metrics, timing) = (event.metrics, event.timing);
+        let scalars = [
+            ("loss/train", metrics.train_loss),
+            ("loss/val", metrics.val_loss),
+            ("loss/val_forced", metrics.val_forced_loss),
+            ("accuracy/train", metrics.train_token_accuracy),
+            ("accuracy/val", metrics.val_token_accuracy),
+            ("exact_match/train", metrics.train_exact_match),
+            ("exact_match/val", metrics.val_exact_match),
+            ("tokens_per_second", timing.tokens_per_second),
+        ];
+        self.write(metrics.step, &scalars, Some(event.probe));
+    }
+
+    /// Writes scalars, and the attention of a sequence if it can be drawn.
+    fn write(&mut self, step: u64, scalars: &[(&str, f64)], probe: Option<&AttentionRecord>) {
+        let picture = probe.and_then(self.render);
         self.events.write(step, |events| {
-            for (tag, value) in [
-                ("loss/train", metrics.train_loss),
-                ("loss/val", metrics.val_loss),
-                ("loss/val_forced", metrics.val_forced_loss),
-                ("accuracy/train", metrics.train_token_accuracy),
-                ("accuracy/val", metrics.val_token_accuracy),
-                ("exact_match/train", metrics.train_exact_match),
-                ("exact_match/val", metrics.val_exact_match),
-                ("tokens_per_second", timing.tokens_per_second),
-            ] {
-                events.scalar(step, tag, value)?;
+            for (tag, value) in scalars {
+                events.scalar(step, tag, *value)?;
             }
-            if let Some(picture) = render(event.probe) {
+            if let Some(picture) = picture {
                 let Picture { png, width, height } = picture;
                 events.image(step, "attention", &png, width, height)?;
             }

@@ -1,5 +1,7 @@
 //! A value that is not finite stops training at its step, is named, and is never saved.
 
+use std::num::NonZeroU64;
+
 use candle_core::{DType, Device, Tensor, safetensors::load_buffer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -106,7 +108,7 @@ fn train_poisoned(poison: Poison, folder: &std::path::Path) -> Result<(RunDir, E
         step: 0,
     };
     let dir = RunDir::create(folder.join("run"))?;
-    let mut writer = RunWriter::open(dir.clone(), beginning(), "", |_| None)?;
+    let mut writer = RunWriter::open(dir.clone(), beginning(), "", NonZeroU64::MIN, |_| None)?;
     let mut trainer = Trainer::with_model(config, data, model)?;
     let error = trainer
         .run(&mut [&mut writer])
@@ -215,7 +217,7 @@ fn an_interrupted_run_saves_no_parameter_that_is_not_finite() -> Result<()> {
     ] {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let dir = RunDir::create(dir.path())?;
-        let mut writer = RunWriter::open(dir.clone(), beginning(), "", |_| None)?;
+        let mut writer = RunWriter::open(dir.clone(), beginning(), "", NonZeroU64::MIN, |_| None)?;
         let mut stop = StopAt(step);
         match trainer(&tiny(sets)).run(&mut [&mut writer, &mut stop]) {
             Ok(_) => check_finite(&dir, CheckpointName::Last, &sets),

@@ -1,10 +1,13 @@
 //! A resumed run ends with the same bytes as an uninterrupted one.
 
+use std::num::NonZeroU64;
+
 use candle_core::Device;
 use s2s_model::NonFinite;
 use s2s_runlog::{
-    Checkpoint, CheckpointName, ConfigChange, JsonLines, MetricsRecord, Parent, RunStatus,
-    read_checkpoint, read_lines, write_checkpoint,
+    AttentionRecord, Checkpoint, CheckpointName, ConfigChange, EvalRecord, JsonLines,
+    MetricsRecord, Parent, RunStatus, StepMetrics, TimingRecord, read_checkpoint, read_json,
+    read_lines, write_checkpoint,
 };
 use s2s_train::{
     Change, Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason,
@@ -137,7 +140,7 @@ fn an_interrupted_evaluation_is_repeated() -> Result<()> {
     // Three batches per evaluation, four evaluations.
     for n in 1..=12 {
         let mut first = Collector::default();
-        let mut stop = StopInEval(n);
+        let mut stop = StopInEval(n + 3); // after the evaluation before the first step
         let reason = trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;
         assert_eq!(reason, StopReason::Interrupted, "batch {n}");
         let last = last(&first);
@@ -152,14 +155,119 @@ fn an_interrupted_evaluation_is_repeated() -> Result<()> {
 }
 
 #[test]
+fn an_evaluation_interrupted_before_the_first_step_leaves_a_run_that_starts_again() -> Result<()> {
+    let config = tiny(&["train.eval_batch_size=5"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (whole, _) = finished(&folder.path().join("whole"), &config)?;
+    for n in 1..=3 {
+        let path = folder.path().join(n.to_string());
+        let mut run = Run::create(&path, config.clone(), "", &runtime())?;
+        let stopped = run.train(&mut [&mut StopInEval(n)], |_| None)?;
+        assert_eq!((stopped.status, stopped.step), (RunStatus::Interrupted, 0));
+        drop(run);
+        let mut run = Run::resume(&path, &runtime())?;
+        run.train(&mut [], |_| None)?;
+        assert!(reproducible_files(run.dir()) == reproducible_files(&whole));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_evaluation_before_the_first_step_changes_nothing_and_is_recorded_once() -> Result<()> {
+    let config = tiny(&[]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (dir, _) = finished(&folder.path().join("run"), &config)?;
+    // The same steps without a loop around them.
+    let mut bare = trainer(&config);
+    for _ in 0..15 {
+        bare.step()?;
+    }
+    let trained = load_model(
+        &dir,
+        CheckpointName::Last,
+        NonFinite::Reject,
+        1,
+        &Device::Cpu,
+    )?;
+    for ((name, own), (_, other)) in trained
+        .model
+        .params()
+        .iter()
+        .zip(bare.model().params().iter())
+    {
+        let flat = |var: &candle_core::Var| var.flatten_all().and_then(|var| var.to_vec1::<f32>());
+        assert_eq!(flat(own)?, flat(other)?, "{name}");
+    }
+    let initial: EvalRecord = read_json(dir.initial())?;
+    assert_eq!((initial.step, initial.split.as_str()), (0, "val"));
+    // Near the loss of a uniform guess.
+    assert!(
+        (initial.forced_loss - (10.0_f64).ln()).abs() < 0.5,
+        "{initial:?}"
+    );
+    let probes: Vec<AttentionRecord> = read_lines(dir.attention())?;
+    let steps: Vec<u64> = probes.iter().map(|probe| probe.step).collect();
+    assert_eq!(steps, [0, 5, 10, 15]);
+    assert!(probes.iter().all(|probe| probe.source == probes[0].source));
+    let metrics: Vec<MetricsRecord> = read_lines(dir.metrics())?;
+    assert_eq!(metrics[0].step, 5);
+    Ok(())
+}
+
+#[test]
+fn the_step_log_of_a_resumed_run_is_that_of_an_uninterrupted_one() -> Result<()> {
+    let config = tiny(&[]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lines = |run: &Run| -> Result<Vec<StepMetrics>> {
+        let mut lines: Vec<StepMetrics> = read_lines(run.dir().steps())?;
+        for line in &mut lines {
+            assert!(line.tokens_per_second > 0.0);
+            line.tokens_per_second = 0.0;
+        }
+        Ok(lines)
+    };
+    let every = NonZeroU64::MIN.saturating_add(2);
+    let create = |name: &str| -> Result<Run> {
+        let mut run = Run::create(folder.path().join(name), config.clone(), "", &runtime())?;
+        run.log_every(every);
+        Ok(run)
+    };
+    let mut whole = create("whole")?;
+    whole.train(&mut [], |_| None)?;
+    let expected = lines(&whole)?;
+    let steps: Vec<u64> = expected.iter().map(|line| line.step).collect();
+    assert_eq!(steps, [3, 6, 9, 12, 15]);
+    for step in [1, 6, 7] {
+        let mut run = create(&step.to_string())?;
+        let first = run.train(&mut [&mut StopAt(step)], |_| None)?;
+        let path = run.dir().path().to_owned();
+        drop(run);
+        let mut run = Run::resume(path, &runtime())?;
+        run.log_every(every);
+        let last = run.train(&mut [], |_| None)?;
+        assert_eq!(lines(&run)?, expected, "stopped at step {step}");
+        // The time of both processes counts.
+        assert!(last.elapsed_secs > first.elapsed_secs);
+        let timing: Vec<TimingRecord> = read_lines(run.dir().timing())?;
+        assert!(
+            timing
+                .windows(2)
+                .all(|two| two[0].elapsed_secs < two[1].elapsed_secs)
+        );
+        assert!(last.elapsed_secs >= timing[timing.len() - 1].elapsed_secs);
+    }
+    Ok(())
+}
+
+#[test]
 fn an_interrupted_test_evaluation_is_repeated() -> Result<()> {
     let config = tiny(&["train.eval_batch_size=5"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (whole, record) = finished(&folder.path().join("whole"), &config)?;
     let path = folder.path().join("stopped");
     let mut run = Run::create(&path, config, "", &runtime())?;
-    // Three evaluations of three batches, and the first batch of the test split.
-    let stopped = run.train(&mut [&mut StopInEval(10)], |_| None)?;
+    // Four evaluations of three batches, and the first batch of the test split.
+    let stopped = run.train(&mut [&mut StopInEval(13)], |_| None)?;
     assert_eq!((stopped.status, stopped.step), (RunStatus::Interrupted, 15));
     drop(run);
     let mut run = Run::resume(&path, &runtime())?;
@@ -182,7 +290,7 @@ fn extended(
         sets: &sets,
         keeps_schedule,
     };
-    let mut run = Run::resume_changed(path, &change, &runtime())?;
+    let mut run = Run::resume_changed(path, &change, None, &runtime())?;
     let record = run.train(&mut [], |_| None)?;
     assert_eq!(record.status, RunStatus::Finished);
     Ok(run.dir().clone())
@@ -246,7 +354,7 @@ fn a_run_extended_twice_equals_one_extended_once() -> Result<()> {
         sets: &sets,
         keeps_schedule: false,
     };
-    let mut run = Run::resume_changed(&path, &change, &runtime())?;
+    let mut run = Run::resume_changed(&path, &change, None, &runtime())?;
     run.train(&mut [], |_| None)?;
     assert!(reproducible_files(run.dir()) == reproducible_files(&once));
     Ok(())
@@ -291,7 +399,7 @@ fn a_change_that_is_not_allowed_changes_nothing() -> Result<()> {
             sets: &sets,
             keeps_schedule: false,
         };
-        let error = Run::resume_changed(&path, &change, &runtime()).expect_err(part);
+        let error = Run::resume_changed(&path, &change, None, &runtime()).expect_err(part);
         assert!(error.to_string().contains(part), "{error}");
         assert!(!dir.history().exists());
         assert!(state() == before, "{part}");

@@ -1,0 +1,133 @@
+//! A hint is a promise: the suggested command runs, and the command that failed then succeeds.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::failures::{change, home, nothing, remove, write};
+use crate::{TINY, code, command, s2s, stderr};
+
+/// A command that fails, and what is true after the command that its hint suggests.
+struct Case {
+    prepare: fn(&Path),
+    typed: &'static str,
+    /// Which of the commands in backquotes.
+    suggestion: usize,
+    then: Then,
+}
+
+enum Then {
+    /// The command that failed succeeds.
+    Succeeds,
+    /// The suggested command replaces it, so success of that one is enough.
+    Replaced,
+}
+
+use Then::{Replaced, Succeeds};
+
+#[rustfmt::skip] // a line per case
+const CASES: &[Case] = &[
+    Case { prepare: nothing, typed: "train --run-dir run", suggestion: 0, then: Replaced },
+    Case { prepare: nothing, typed: "config --config mine.toml", suggestion: 0, then: Succeeds },
+    Case { prepare: nothing, typed: "resume run --set train.max_steps=130", suggestion: 0, then: Replaced },
+    Case { prepare: nothing, typed: "resume run --set train.max_steps=130", suggestion: 1, then: Replaced },
+    Case { prepare: nothing, typed: "train --from run --run-dir run --resume-or-start --set train.max_steps=130", suggestion: 0, then: Succeeds },
+    Case { prepare: |home| { remove(home, "begun/checkpoints"); remove(home, "begun/metrics.jsonl") }, typed: "plot begun", suggestion: 0, then: Succeeds },
+    Case { prepare: |home| change(home, "run/metrics.jsonl", |bytes| bytes[0] = b'x'), typed: "plot run", suggestion: 0, then: Succeeds },
+    Case { prepare: |home| write(home, "run/lengths.json", b"<html>"), typed: "eval run --lengths 3", suggestion: 0, then: Succeeds },
+    Case { prepare: |home| { remove(home, "begun/checkpoints"); remove(home, "begun/metrics.jsonl") }, typed: "eval begun", suggestion: 0, then: Succeeds },
+    Case { prepare: |home| remove(home, "run/checkpoints/best"), typed: "eval run", suggestion: 0, then: Replaced },
+    Case { prepare: |home| change(home, "run/checkpoints/last/params.safetensors", |bytes| bytes[99] ^= 1), typed: "predict run --checkpoint last 1", suggestion: 0, then: Replaced },
+    Case { prepare: |home| write(home, "corpus/dev.trg", b"1\n"), typed: "train --config text.toml --run-dir new", suggestion: 0, then: Replaced },
+    Case { prepare: |home| write(home, "corpus/dev.src", b"1\n\n"), typed: "train --config text.toml --run-dir new", suggestion: 0, then: Replaced },
+];
+
+#[test]
+fn suggested_commands_change_the_outcome() {
+    let broken: Vec<String> = CASES.iter().filter_map(broken).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Why the hint of a case does not work, if so.
+fn broken(case: &Case) -> Option<String> {
+    let home = home();
+    fs::copy(TINY, home.path().join("tiny.toml")).unwrap();
+    (case.prepare)(home.path());
+    let typed: Vec<&str> = case.typed.split_whitespace().collect();
+    let before = s2s(home.path(), &typed);
+    let message = stderr(&before);
+    let Some((_, hint)) = message.split_once("try: ") else {
+        return Some(format!("{}: no hint in:\n{message}", case.typed));
+    };
+    let suggested = hint.split('`').nth(2 * case.suggestion + 1).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_s2s"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
+    let output = Command::new("bash")
+        .args(["-c", suggested])
+        .env("PATH", path)
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    if code(&before) == 0 || !output.status.success() {
+        return Some(format!(
+            "{}: `{suggested}` fails:\n{}",
+            case.typed,
+            stderr(&output)
+        ));
+    }
+    let after = s2s(home.path(), &typed);
+    match case.then {
+        Succeeds if code(&after) != 0 => Some(format!(
+            "{}: `{suggested}` does not help:\n{}",
+            case.typed,
+            stderr(&after)
+        )),
+        Succeeds | Replaced => None,
+    }
+}
+
+#[test]
+fn a_misspelled_option_is_not_advised_as_a_value() {
+    let home = home();
+    let output = s2s(home.path(), ["predict", "run", "--beam", "3"]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        !stderr(&output).contains("-- --beam"),
+        "{}",
+        stderr(&output)
+    );
+    let output = s2s(home.path(), ["predict", "run", "--attentio", "3"]);
+    assert!(
+        stderr(&output).contains("'--attention'"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_missing_vocabulary_is_not_a_problem_of_the_folder() {
+    let home = home();
+    let output = command(home.path())
+        .args(["train", "--config", "text.toml", "--run-dir", "new"])
+        .args(["--set", "data.vocab_file=words.txt"])
+        .output()
+        .unwrap();
+    let message = stderr(&output);
+    assert_eq!(code(&output), 1);
+    assert!(
+        message.contains("words.txt") && message.contains("set data.vocab_file to a file"),
+        "{message}"
+    );
+    assert!(!message.contains("train.src"), "{message}");
+}
+
+#[test]
+fn evaluation_by_length_of_a_text_is_rejected_with_the_reason() {
+    let home = crate::text::copy_of_trained_on_text();
+    let output = s2s(home.path(), ["eval", "run", "--lengths", "3"]);
+    crate::fails(
+        &output,
+        2,
+        &["this run was trained on text", "remove --lengths"],
+    );
+}
