@@ -21,7 +21,6 @@ mod loss;
 mod optim;
 mod product;
 mod queue;
-mod recording;
 mod table;
 
 pub use attention::{Attended, Scores};
@@ -34,5 +33,4 @@ pub use loss::{predict, token_loss};
 pub(crate) use optim::{adam, has_kernel, squared_norm};
 pub use product::{Matrix, Sum};
 pub use queue::{Buffer, Queue, View};
-pub use recording::Recordings;
 pub use table::{Copies, Positions, bias_tanh, column_sums, embed, embed_backward, tanh_backward};

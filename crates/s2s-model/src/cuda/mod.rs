@@ -22,10 +22,10 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::cuda::{
     Buffer, Cell, Copies, Decoder, DecoderSizes, DecoderViews, Matrix, Memory, MemoryGrads, Queue,
-    Recordings, Sum,
+    Sum,
 };
 
-use self::batch::{DeviceBatch, Shape};
+use self::batch::DeviceBatch;
 use self::bridge::CudaBridge;
 use self::encoder::CudaEncoder;
 use self::masks::Masks;
@@ -51,19 +51,7 @@ struct CudaModel {
     d_values: Buffer<f32>, // [S, B, 2H]
     masks: Masks,
     gradients: GradBuffer,
-    recordings: Recordings<Work>,
     config: ModelConfig,
-}
-
-/// Work that is the same for every batch of a shape, but for what was uploaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Work {
-    /// Loss and predictions.
-    Loss(Shape),
-    /// The same with dropout, and gradients.
-    Gradients(Shape),
-    /// A step of greedy decoding after the first, with a token that is not chosen.
-    Decode(Shape, Option<u32>),
 }
 
 /// Names of the attention's parameters.
@@ -132,7 +120,6 @@ pub(crate) fn fused(
         d_values: Buffer::default(),
         masks: Masks::default(),
         gradients: GradBuffer::default(),
-        recordings: Recordings::default(),
         config: config.clone(),
     }))
 }
@@ -198,15 +185,6 @@ impl CudaModel {
         self.resize_weights()?;
         let keys = self.resize(batch.source(), batch.target_len(), noise)?;
         self.batch.upload(&self.queue, batch, forcing, &keys)
-    }
-
-    /// Submits work, from its recording where there is one.
-    fn submit(&mut self, work: Work, submit: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let mut recordings = std::mem::take(&mut self.recordings);
-        let (queue, memory) = (&self.queue, self.queue.allocations());
-        let submitted = recordings.submit(queue, work, memory, || submit(self));
-        self.recordings = recordings;
-        submitted
     }
 
     /// Encodes the sources of the uploaded batch.
@@ -345,9 +323,7 @@ impl FusedModel for CudaModel {
 
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
         self.prepare(batch, forcing, None)?;
-        let views = ParamViews::of(params)?;
-        let work = Work::Loss(self.batch.shape);
-        self.submit(work, |model| model.forward_loss(&views))?;
+        self.forward_loss(&ParamViews::of(params)?)?;
         self.read_loss(batch)
     }
 
@@ -362,11 +338,8 @@ impl FusedModel for CudaModel {
         let gradients = self.gradients.tensors(params)?;
         let views = ParamViews::of(params)?;
         let d_views = ParamViews::of_gradients(params, &gradients)?;
-        let work = Work::Gradients(self.batch.shape);
-        self.submit(work, |model| {
-            model.forward_loss(&views)?;
-            model.backward(&views, &d_views)
-        })?;
+        self.forward_loss(&views)?;
+        self.backward(&views, &d_views)?;
         Ok((self.read_loss(batch)?, gradients))
     }
 

@@ -92,8 +92,8 @@ pub struct Targets<'a> {
     pub tokens: View<'a, u32>,
     /// `[B, T]`: 1 where the token is forced.
     pub forced: View<'a, u32>,
-    /// Whether all tokens are forced: then the outputs of all steps are one product.
-    pub all_forced: bool,
+    /// For each step, whether all its tokens are forced. Only others need the output of the step before.
+    pub all_forced: &'a [bool],
 }
 
 /// Dropout masks, batch-major; none without dropout.
