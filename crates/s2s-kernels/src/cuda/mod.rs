@@ -26,7 +26,9 @@ mod table;
 pub use attention::{Attended, Scores};
 pub use bidirectional::Bidirectional;
 pub use cell::{Cell, RecurrentViews};
-pub use decoder::{Decoder, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets};
+pub use decoder::{
+    Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets,
+};
 pub use device::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
 pub use dropout::fill_dropout_mask;
 pub use loss::{predict, token_loss};

@@ -21,8 +21,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::cuda::{
-    Buffer, Cell, Copies, Decoder, DecoderSizes, DecoderViews, Matrix, Memory, MemoryGrads, Queue,
-    Sum,
+    Buffer, Cell, Copies, Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Matrix,
+    Memory, MemoryGrads, Queue, Sum,
 };
 
 use self::batch::DeviceBatch;
@@ -219,10 +219,17 @@ impl CudaModel {
         self.masks.draw(&self.queue, self.batch.keys())?;
         self.encode(params)?;
         let views = self.decoder_views(params)?;
-        let (memory, targets, dropout) =
-            (self.memory(), self.batch.targets(), self.masks.dropout());
+        let dropout = self.masks.dropout();
         self.decoder
-            .forward(&self.queue, &views, memory, targets, &dropout)
+            .forward(&self.queue, &views, self.inputs(&dropout))
+    }
+
+    fn inputs<'a>(&'a self, dropout: &'a Dropout<'a>) -> DecoderInputs<'a> {
+        DecoderInputs {
+            memory: self.memory(),
+            targets: self.batch.targets(),
+            dropout,
+        }
     }
 
     /// Runs the model; logits become the gradients of the mean loss.
@@ -255,17 +262,17 @@ impl CudaModel {
             values: self.d_values.all(),
             keys: self.d_keys.all(),
         };
-        let (memory, dropout) = (self.memory(), self.masks.dropout());
-        let targets = self.batch.targets();
+        let dropout = self.masks.dropout();
+        let inputs = self.inputs(&dropout);
         self.decoder
-            .backward(queue, &views, memory, targets, &dropout, d_memory, &d_views)?;
+            .backward(queue, &views, inputs, d_memory, &d_views)?;
 
         // forward: keys = values W
-        let positions = memory.values.len() / both;
+        let positions = inputs.memory.values.len() / both;
         let d_keys = Matrix::dense(d_memory.keys, positions, units);
         queue.multiply(
             d_keys.t(),
-            Matrix::dense(memory.values, positions, both),
+            Matrix::dense(inputs.memory.values, positions, both),
             Matrix::dense(grads.get(&self.attention.key)?, units, both),
             Sum::Replace,
         )?;
@@ -275,7 +282,7 @@ impl CudaModel {
             Matrix::dense(d_memory.values, positions, both),
             Sum::Add,
         )?;
-        let rows = memory.lengths.len();
+        let rows = inputs.memory.lengths.len();
         self.bridge
             .backward(queue, params, grads, &self.encoder, &self.decoder, rows)?;
         let source = self.batch.source();

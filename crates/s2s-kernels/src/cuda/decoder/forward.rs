@@ -9,7 +9,7 @@ use super::super::loss::predict;
 use super::super::product::{Matrix, Sum};
 use super::super::queue::{Queue, View};
 use super::super::table::{embed, embed_chosen};
-use super::{Decoder, DecoderViews, Dropout, Memory, Targets};
+use super::{Decoder, DecoderInputs, DecoderViews, Dropout, Memory, Targets};
 
 impl Decoder {
     /// Runs all steps. The initial states must have been written.
@@ -20,10 +20,13 @@ impl Decoder {
         &self,
         queue: &Queue,
         params: &DecoderViews<'_>,
-        memory: Memory<'_>,
-        targets: Targets<'_>,
-        dropout: &Dropout<'_>,
+        inputs: DecoderInputs<'_>,
     ) -> Result<()> {
+        let DecoderInputs {
+            memory,
+            targets,
+            dropout,
+        } = inputs;
         let (batch, steps, embedded) = (self.batch, self.steps, self.embedded.all());
         let at = self.positions(targets.tokens, dropout);
         let width = batch * self.sizes.embedding;
@@ -210,10 +213,7 @@ impl Decoder {
             let written = (output, dropout.above(k));
             layer.saved.forward(
                 queue,
-                sizes.cell,
-                self.layer(k),
-                step,
-                None,
+                self.layer_step(k, step),
                 biases,
                 self.states(k).0,
                 written,

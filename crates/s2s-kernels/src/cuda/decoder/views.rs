@@ -96,6 +96,17 @@ pub struct Targets<'a> {
     pub all_forced: &'a [bool],
 }
 
+/// The inputs of a decoder for a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderInputs<'a> {
+    /// What the decoder attends to.
+    pub memory: Memory<'a>,
+    /// What it reads at each step.
+    pub targets: Targets<'a>,
+    /// The dropout masks.
+    pub dropout: &'a Dropout<'a>,
+}
+
 /// Dropout masks, batch-major; none without dropout.
 #[derive(Clone, Debug, Default)]
 pub struct Dropout<'a> {
