@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first failure
 ///
-/// Measured tables, format, dependencies, advisories, clippy, docs, tests; a warning is a failure.
+/// Measured tables, format, dependencies, advisories, clippy, docs, tests, and those of the kernels with
+/// narrower instruction sets; a warning is a failure.
 /// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
 /// takes some minutes. Advisories are skipped if their database cannot be reached.
 ///
@@ -79,7 +80,7 @@ impl Check {
     }
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "tables",
     "format",
     "dependencies",
@@ -87,12 +88,14 @@ const NAMES: [&str; 10] = [
     "clippy",
     "docs",
     "tests",
+    "tests-portable",
+    "tests-avx2",
     "metal",
     "cuda-clippy",
     "cuda-build",
 ];
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 9] = [
     Check::new(NAMES[0], &["xtask", "docs", "--check"]),
     Check::new(NAMES[1], &["fmt", "--all", "--check"]),
     Check {
@@ -126,7 +129,22 @@ const CHECKS: [Check; 7] = [
         ..Check::new(NAMES[5], &["doc", "--workspace", "--no-deps"])
     },
     Check::new(NAMES[6], &["test", "--workspace"]),
+    Check {
+        variable: Some((INSTRUCTION_SET, "portable")),
+        ..Check::new(NAMES[7], KERNEL_TESTS)
+    },
+    Check {
+        variable: Some((INSTRUCTION_SET, AVX2)),
+        ..Check::new(NAMES[8], KERNEL_TESTS)
+    },
 ];
+
+/// Selects a narrower instruction set than the CPU has.
+const INSTRUCTION_SET: &str = "S2S_SIMD";
+const AVX2: &str = "avx2";
+
+/// The tests that run the kernels of every instruction set, built as those of the workspace.
+const KERNEL_TESTS: &[&str] = &["test", "--workspace", "--lib", "--test=parity"];
 
 const APPLE: &str = "aarch64-apple-darwin";
 
@@ -135,14 +153,14 @@ const GPU_CHECKS: [Check; 3] = [
     Check {
         target: Some(APPLE),
         ..Check::new(
-            NAMES[7],
+            NAMES[9],
             &["check", "-p=s2s-cli", "--features=metal", "--target", APPLE],
         )
     },
     Check {
         uses_cuda: true,
         ..Check::new(
-            NAMES[8],
+            NAMES[10],
             &[
                 "clippy",
                 "--release",
@@ -157,7 +175,7 @@ const GPU_CHECKS: [Check; 3] = [
     Check {
         uses_cuda: true,
         ..Check::new(
-            NAMES[9],
+            NAMES[11],
             &[
                 "build",
                 "--release",
@@ -241,12 +259,23 @@ fn reason_to_skip(check: &Check, skip: &[String]) -> Result<Option<String>> {
     if skip.iter().any(|name| name == check.name) {
         return Ok(Some("--skip".to_owned()));
     }
+    if check.variable == Some((INSTRUCTION_SET, AVX2)) && !has_avx2() {
+        return Ok(Some("this CPU has no AVX2".to_owned()));
+    }
     Ok(match check.target {
         Some(target) if !is_installed(target)? => Some(format!(
             "`rustup target add {target}` installs what it needs"
         )),
         _ => None,
     })
+}
+
+/// Whether the kernels have code for AVX2 that this CPU can run.
+fn has_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// Whether Rust's standard library is installed for a target.

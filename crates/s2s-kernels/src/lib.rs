@@ -29,6 +29,8 @@
 //! `operator.rs` wraps the kernel as a candle operator. Code that computes its own gradients, such as
 //! the training step of `s2s-model`, calls the [`slices`] directly.
 //!
+//! With the feature `cuda`, `cuda` has the same kernels for the memory of a CUDA device, for the same callers.
+//!
 //! The crate deliberately knows no parameter names, no configuration and no randomness: dropout masks
 //! and teacher-forcing coins are arguments.
 

@@ -212,7 +212,10 @@ pub(crate) mod fixtures {
             cores: 2,
             threads: 2,
             device: "cpu".to_owned(),
+            card: String::new(),
             kernels: "fused".to_owned(),
+            instruction_set: "avx2".to_owned(),
+            precision: "f32".to_owned(),
             command: Vec::new(),
         }
     }

@@ -26,7 +26,7 @@ pub struct ModelConfig {
     pub embedding_dropout: Probability,
     /// How the decoder's initial state is computed from the encoder's last state.
     pub bridge: BridgeKind,
-    /// The implementation that runs. `fused` exists in f32 on the CPU; elsewhere, the reference runs.
+    /// The implementation that runs. `fused` exists in f32, on the CPU and on CUDA.
     pub kernels: Kernels,
     /// The attention mechanism.
     pub attention: AttentionConfig,
@@ -110,7 +110,7 @@ impl ModelConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kernels {
-    /// The fast path: CPU kernels with hand-written gradients, in f32. A model that has none takes the
+    /// The fast path: kernels with hand-written gradients, in f32. A model that has none takes the
     /// reference path.
     #[default]
     Fused,

@@ -18,9 +18,9 @@
 //! ```
 //!
 //! There are two paths through the model. [`Seq2Seq::forward`] is the definition: tensor operations that
-//! candle differentiates, on any device and in any precision. On the CPU in f32, training, evaluation
-//! and decoding run the same equations on the kernels of `s2s-kernels`, without autograd. Tests hold the
-//! two together.
+//! candle differentiates, on any device and in any precision. In f32 on the CPU, and on CUDA for some
+//! attention mechanisms, training, evaluation and decoding run the same equations on the kernels of
+//! `s2s-kernels`, without autograd. Tests hold the two together.
 //!
 //! Parameters have PyTorch's names, shapes and gate order. The crate deliberately does no I/O, draws no
 //! random number that is not keyed by a seed, and has no training loop.

@@ -29,8 +29,9 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 ///
 /// [`forward`](Self::forward) is the definition, in plain tensor operations.
 /// [`logits`](Self::logits), [`loss`](Self::loss), [`gradients`](Self::gradients) and
-/// [`Greedy`](crate::Greedy) run the same equations on CPU kernels where those exist: in f32 on the
-/// CPU, with `kernels = "fused"` and an attention that has a kernel.
+/// [`Greedy`](crate::Greedy) run the same equations on hand-written kernels where those exist: in f32
+/// with `kernels = "fused"`, on the CPU with an attention that has a kernel, and on CUDA with additive or
+/// location-relative attention.
 #[derive(Debug)]
 pub struct Seq2Seq {
     params: Params,

@@ -405,7 +405,10 @@ mod tests {
             cores: 1,
             threads: 1,
             device: String::new(),
+            card: String::new(),
             kernels: String::new(),
+            instruction_set: String::new(),
+            precision: String::new(),
             command: Vec::new(),
         };
         let identity = Identity {

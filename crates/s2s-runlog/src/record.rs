@@ -162,8 +162,17 @@ pub struct Environment {
     pub threads: usize,
     /// Device of the tensors: `cpu`, `cuda:0`, `metal`.
     pub device: String,
+    /// Name of a GPU, and the version of CUDA that its driver supports; empty on the CPU.
+    #[serde(default)]
+    pub card: String,
     /// Kernels: `fused` or `reference`.
     pub kernels: String,
+    /// Instruction set of the CPU kernels; it decides the last bits of their results.
+    #[serde(default)]
+    pub instruction_set: String,
+    /// Precision of the parameters.
+    #[serde(default)]
+    pub precision: String,
     /// Command line as given.
     pub command: Vec<String>,
 }

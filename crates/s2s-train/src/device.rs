@@ -69,6 +69,23 @@ fn cuda(index: usize) -> Result<Device, DeviceError> {
     Ok(device)
 }
 
+/// Name of a CUDA device and the version of CUDA that its driver supports; empty for other devices.
+#[cfg(feature = "cuda")]
+pub(crate) fn card_name(device: &Device) -> String {
+    use s2s_kernels::cuda::{cuda_card, driver_cuda_version};
+
+    match (cuda_card(device), driver_cuda_version()) {
+        (Ok((card, _)), Ok((major, minor))) => format!("{card}, driver for CUDA {major}.{minor}"),
+        _ => String::new(),
+    }
+}
+
+/// Empty: this build has no CUDA.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn card_name(_device: &Device) -> String {
+    String::new()
+}
+
 #[cfg(not(feature = "metal"))]
 fn metal() -> Result<Device, DeviceError> {
     Err(built_without("Metal", "metal"))

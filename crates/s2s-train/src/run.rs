@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use candle_core::{DType, Device};
 use reverse_data::Split;
+use s2s_kernels::instruction_set;
 use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
 use s2s_runlog::{
     Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Fingerprints;
 use crate::data::{hex, recorded_vocabulary};
+use crate::device::card_name;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
 use crate::{
@@ -611,7 +613,10 @@ fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: runtime.threads,
         device: runtime.device_name.clone(),
+        card: card_name(&runtime.device),
         kernels: model.kernels_name().to_owned(),
+        instruction_set: instruction_set().unwrap_or("unknown").to_owned(),
+        precision: model.params().dtype().as_str().to_owned(),
         command: runtime.command.clone(),
     }
 }

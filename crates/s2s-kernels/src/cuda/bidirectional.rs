@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Result;
 
-use super::cell::{Cell, Layer, RecurrentViews, Saved};
+use super::cell::{Cell, Layer, LayerStep, RecurrentViews, Saved};
 use super::product::{Matrix, Sum};
 use super::queue::{Buffer, Queue, View, own};
 use super::table::{Copies, column_sums};
@@ -105,6 +105,15 @@ impl Bidirectional {
         }
     }
 
+    fn step<'a>(&self, step: usize, lengths: View<'a, u32>) -> LayerStep<'a> {
+        LayerStep {
+            cell: self.cell,
+            layer: self.layer(),
+            step,
+            lengths: Some(lengths),
+        }
+    }
+
     /// The states `output [S, B, 2H]`, times `mask [B, S, 2H]` if there is one, from `input [S, B, I]`.
     ///
     /// # Errors
@@ -118,7 +127,7 @@ impl Bidirectional {
         mask: Option<View<'_, f32>>,
     ) -> Result<()> {
         let (units, gates, batch) = (self.units, self.gates(), self.batch);
-        let (layer, positions) = (self.layer(), self.len * batch);
+        let positions = self.len * batch;
         let weights = &self.weights;
         let (states, saved) = (self.states.all(), &self.saved);
         let (hidden, step_gates, step_states) =
@@ -149,16 +158,7 @@ impl Bidirectional {
                 Sum::Replace,
             )?;
             let written = (Some(output), mask);
-            saved.forward(
-                queue,
-                self.cell,
-                layer,
-                step,
-                Some(lengths),
-                biases,
-                states,
-                written,
-            )?;
+            saved.forward(queue, self.step(step, lengths), biases, states, written)?;
         }
         Ok(())
     }
@@ -199,13 +199,13 @@ impl Bidirectional {
         grads: [RecurrentViews<'_>; 2],
     ) -> Result<()> {
         let (units, gates, batch) = (self.units, self.gates(), self.batch);
-        let (layer, positions) = (self.layer(), self.len * batch);
+        let positions = self.len * batch;
         let (states, saved) = (self.states.all(), &self.saved);
         let (hidden, own, step_gates) = (saved.hidden.all(), gates / 2, batch * gates);
         let weight_hh = Matrix::dense(self.weights.weight_hh.all(), own, units);
         for step in (0..self.len).rev() {
             let read = (Some(d_output), mask);
-            saved.backward(queue, self.cell, layer, step, Some(lengths), states, read)?;
+            saved.backward(queue, self.step(step, lengths), states, read)?;
             if step == 0 {
                 break; // the state before is 0, whatever the parameters
             }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "passes a struct to kernels")]
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 
 use super::queue::{Argument, Buffer, Queue, View, each, launch};
 
@@ -57,6 +57,22 @@ pub(super) struct Layer {
 // SAFETY: seven integers, as in the kernel's struct.
 unsafe impl DeviceRepr for Layer {}
 
+/// A step of a layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LayerStep<'a> {
+    pub(super) cell: Cell,
+    pub(super) layer: Layer,
+    pub(super) step: usize,
+    /// Of the rows, `[B]`, if they are ragged.
+    pub(super) lengths: Option<View<'a, u32>>,
+}
+
+impl LayerStep<'_> {
+    fn grid(&self) -> LaunchConfig {
+        each((self.layer.batch * self.layer.directions * self.layer.units) as usize)
+    }
+}
+
 impl Argument for Layer {
     type Passed = Self;
     fn to_kernel(self) -> Self {
@@ -101,15 +117,18 @@ impl Saved {
     pub(super) fn forward(
         &self,
         queue: &Queue,
-        cell: Cell,
-        layer: Layer,
-        step: usize,
-        lengths: Option<View<'_, u32>>,
+        at: LayerStep<'_>,
         biases: [View<'_, f32>; 2],
         states: View<'_, f32>,
         (output, mask): (Option<View<'_, f32>>, Option<View<'_, f32>>),
     ) -> Result<()> {
-        let grid = each((layer.batch * layer.directions * layer.units) as usize);
+        let LayerStep {
+            cell,
+            layer,
+            step,
+            lengths,
+        } = at;
+        let grid = at.grid();
         let [bias_ih, bias_hh] = biases;
         let (gates, hidden) = (self.gates.all(), self.hidden.all());
         match cell {
@@ -141,14 +160,17 @@ impl Saved {
     pub(super) fn backward(
         &self,
         queue: &Queue,
-        cell: Cell,
-        layer: Layer,
-        step: usize,
-        lengths: Option<View<'_, u32>>,
+        at: LayerStep<'_>,
         states: View<'_, f32>,
         (d_output, mask): (Option<View<'_, f32>>, Option<View<'_, f32>>),
     ) -> Result<()> {
-        let grid = each((layer.batch * layer.directions * layer.units) as usize);
+        let LayerStep {
+            cell,
+            layer,
+            step,
+            lengths,
+        } = at;
+        let grid = at.grid();
         let (gates, hidden, d_state) = (self.gates.all(), self.hidden.all(), self.d_state.all());
         match cell {
             Cell::Gru => launch!(

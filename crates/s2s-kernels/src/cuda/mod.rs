@@ -21,18 +21,18 @@ mod loss;
 mod optim;
 mod product;
 mod queue;
-mod recording;
 mod table;
 
 pub use attention::{Attended, Scores};
 pub use bidirectional::Bidirectional;
 pub use cell::{Cell, RecurrentViews};
-pub use decoder::{Decoder, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets};
+pub use decoder::{
+    Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets,
+};
 pub use device::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
 pub use dropout::fill_dropout_mask;
 pub use loss::{predict, token_loss};
 pub(crate) use optim::{adam, has_kernel, squared_norm};
 pub use product::{Matrix, Sum};
 pub use queue::{Buffer, Queue, View};
-pub use recording::Recordings;
 pub use table::{Copies, Positions, bias_tanh, column_sums, embed, embed_backward, tanh_backward};

@@ -2,16 +2,12 @@
 
 #![expect(unsafe_code, reason = "calls cuBLAS")]
 
-use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::Result;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::cublas::CudaBlas;
 use candle_core::cuda_backend::cudarc::cublas::result::{sgemm, sgemm_strided_batched};
-use candle_core::cuda_backend::cudarc::cublas::sys::{cublasOperation_t, cublasSetWorkspace_v2};
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
+use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
 
 use super::queue::{Queue, View};
 
@@ -90,32 +86,6 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A handle of cuBLAS with a workspace of its own: otherwise cuBLAS would allocate one while products are
-/// recorded.
-pub(super) struct Products {
-    blas: CudaBlas,
-    _workspace: CudaSlice<u8>,
-}
-
-impl Products {
-    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
-        const BYTES: usize = 32 << 20; // NVIDIA's recommendation for Hopper
-        let blas = CudaBlas::new(stream.clone()).w()?;
-        // SAFETY: cuBLAS writes it before it reads it.
-        let workspace = unsafe { stream.alloc::<u8>(BYTES) }.w()?;
-        let (pointer, guard) = workspace.device_ptr(stream);
-        // SAFETY: the workspace lives as long as the handle.
-        let status =
-            unsafe { cublasSetWorkspace_v2(*blas.handle(), pointer as *mut c_void, BYTES) };
-        drop(guard);
-        status.result().w()?;
-        Ok(Self {
-            blas,
-            _workspace: workspace,
-        })
-    }
-}
-
 impl Queue {
     /// The product of `a [M, K]` and `b [K, N]` into `c [M, N]`.
     ///
@@ -128,7 +98,7 @@ impl Queue {
         // SAFETY: `strided` has checked that the matrices lie in their views.
         unsafe {
             sgemm(
-                *self.products()?.blas.handle(),
+                *self.device.cublas_handle().handle(),
                 b.operation(),
                 a.operation(),
                 int(c.cols),
@@ -170,7 +140,7 @@ impl Queue {
         // SAFETY: `strided` has checked that all six matrices lie in their views.
         unsafe {
             sgemm_strided_batched(
-                *self.products()?.blas.handle(),
+                *self.device.cublas_handle().handle(),
                 b.operation(),
                 a.operation(),
                 int(c.cols),

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::backend::BackendStorage;
@@ -14,8 +13,6 @@ use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, result,
 };
 use candle_core::{CudaDevice, Device, Result, Storage, Tensor, bail};
-
-use super::product::Products;
 
 /// The kernels of `kernels/`, as `build.rs` compiled them.
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -55,25 +52,12 @@ kernels! {
 
 /// The queue of a CUDA device: what is submitted runs in order, and the caller does not wait for it.
 ///
-/// A clone submits to the same queue, and counts its own allocations.
+/// A clone submits to the same queue.
+#[derive(Clone)]
 pub struct Queue {
-    device: CudaDevice,
+    pub(super) device: CudaDevice,
     pub(super) stream: Arc<CudaStream>,
     functions: Arc<[OnceLock<CudaFunction>]>,
-    products: Arc<OnceLock<Products>>,
-    allocations: AtomicU64,
-}
-
-impl Clone for Queue {
-    fn clone(&self) -> Self {
-        Self {
-            device: self.device.clone(),
-            stream: self.stream.clone(),
-            functions: self.functions.clone(),
-            products: self.products.clone(),
-            allocations: AtomicU64::new(0),
-        }
-    }
 }
 
 impl fmt::Debug for Queue {
@@ -92,24 +76,8 @@ impl Queue {
         Ok(Self {
             stream: device.cuda_stream(),
             functions: NAMES.iter().map(|_| OnceLock::new()).collect(),
-            products: Arc::default(),
-            allocations: AtomicU64::new(0),
             device,
         })
-    }
-
-    /// The handle of cuBLAS, which is opened at its first use.
-    pub(super) fn products(&self) -> Result<&Products> {
-        if self.products.get().is_none() {
-            let opened = Products::new(&self.stream)?;
-            return Ok(self.products.get_or_init(|| opened));
-        }
-        Ok(self.products.get().expect("it was there a line before"))
-    }
-
-    /// Allocations so far: while their number stays the same, every buffer stays where it is.
-    pub fn allocations(&self) -> u64 {
-        self.allocations.load(Ordering::Relaxed)
     }
 
     /// The device.
@@ -291,7 +259,6 @@ impl<T: DeviceRepr> Buffer<T> {
     /// If the device is out of memory.
     pub fn resize(&mut self, queue: &Queue, n: usize) -> Result<()> {
         if self.memory.as_ref().is_none_or(|memory| memory.len() < n) {
-            queue.allocations.fetch_add(1, Ordering::Relaxed);
             self.memory = None; // before the allocation, so that both never exist together
             // SAFETY: every kernel writes its output before another reads it.
             self.memory = Some(unsafe { queue.stream.alloc(n.max(1)) }.w()?);

@@ -25,7 +25,7 @@ pub struct Positions<'a> {
     pub mask: Option<View<'a, f32>>,
 }
 
-/// The embeddings of the first positions, `[n, B, E]`.
+/// The embeddings of all positions, `[len, B, E]`.
 ///
 /// # Errors
 /// If the driver fails.
@@ -35,8 +35,7 @@ pub fn embed(
     table: View<'_, f32>,
     output: View<'_, f32>,
 ) -> Result<()> {
-    let n = output.len / (at.batch * at.width);
-    embed_some(queue, at, table, output, 0, n, None)
+    embed_some(queue, at, table, output, 0, at.len, None)
 }
 
 /// The embeddings `[B, E]` of one position. A token that is not `forced`, `[B, len]`, is replaced by its row's

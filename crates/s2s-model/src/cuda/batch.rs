@@ -10,16 +10,10 @@ use crate::{Batch, Forcing, Source};
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeviceBatch {
     words: Buffer<u32>,
-    pub(super) shape: Shape,
-}
-
-/// What decides which kernels a batch takes, and with which sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Shape {
-    pub(super) rows: usize,
-    pub(super) source_len: usize,
-    pub(super) target_len: usize,
-    pub(super) all_forced: bool,
+    rows: usize,
+    source_len: usize,
+    target_len: usize,
+    all_forced: Vec<bool>, // [T]
 }
 
 /// The sources of a batch: ids `[B, S]` and lengths `[B]`.
@@ -37,11 +31,17 @@ impl DeviceBatch {
         forcing: &Forcing,
         keys: &[u32],
     ) -> Result<()> {
-        let forced = forcing.to_coins(batch.n_rows(), batch.target_len())?;
-        self.shape = Shape {
-            all_forced: forced.iter().all(|forced| *forced),
-            ..Shape::of(batch.source(), batch.target_len())
+        let steps = batch.target_len();
+        let forced = forcing.to_coins(batch.n_rows(), steps)?;
+        let all_forced = |step| {
+            forced
+                .iter()
+                .skip(step)
+                .step_by(steps)
+                .all(|forced| *forced)
         };
+        self.all_forced = (0..steps).map(all_forced).collect();
+        self.resize(batch.source(), steps);
         let scale = 1.0 / batch.n_tokens() as f32;
         let mut words = source_words(batch.source());
         words.extend_from_slice(batch.target_in());
@@ -56,38 +56,36 @@ impl DeviceBatch {
     /// Sources with the token that a decoder reads first. The rest is 0: no prediction is forced.
     pub(super) fn upload_source(&mut self, queue: &Queue, source: &Source, bos: u32) -> Result<()> {
         let rows = source.n_rows();
-        self.shape = Shape::of(source, 1);
+        self.resize(source, 1);
         let mut words = source_words(source);
         words.resize(words.len() + rows, bos);
         words.resize(words.len() + 3 * rows + 1, 0);
         self.words.upload(queue, &words)
     }
 
+    fn resize(&mut self, source: &Source, target_len: usize) {
+        (self.rows, self.source_len) = (source.n_rows(), source.max_len());
+        self.target_len = target_len;
+    }
+
     /// What follows the sources.
     fn rest(&self) -> View<'_, u32> {
-        self.words
-            .all()
-            .from(self.shape.rows * (self.shape.source_len + 1))
+        self.words.all().from(self.rows * (self.source_len + 1))
     }
 
     /// Part `index` of those `[B, T]`: tokens, targets, coins.
     fn target_part(&self, index: usize) -> View<'_, u32> {
-        self.rest()
-            .part(index, self.shape.rows * self.shape.target_len)
+        self.rest().part(index, self.rows * self.target_len)
     }
 
     /// The lengths of the targets, then the scale and the keys.
     fn after_targets(&self) -> (View<'_, u32>, View<'_, u32>) {
-        let Shape {
-            rows, target_len, ..
-        } = self.shape;
+        let (rows, target_len) = (self.rows, self.target_len);
         self.rest().from(3 * rows * target_len).split(rows)
     }
 
     pub(super) fn source(&self) -> DeviceSource<'_> {
-        let Shape {
-            rows, source_len, ..
-        } = self.shape;
+        let (rows, source_len) = (self.rows, self.source_len);
         let (ids, rest) = self.words.all().split(rows * source_len);
         DeviceSource {
             ids,
@@ -99,7 +97,7 @@ impl DeviceBatch {
         Targets {
             tokens: self.target_part(0),
             forced: self.target_part(2),
-            all_forced: self.shape.all_forced,
+            all_forced: &self.all_forced,
         }
     }
 
@@ -116,17 +114,6 @@ impl DeviceBatch {
     /// The keys of the dropout masks, as they were given.
     pub(super) fn keys(&self) -> View<'_, u32> {
         self.after_targets().1.from(1)
-    }
-}
-
-impl Shape {
-    fn of(source: &Source, target_len: usize) -> Self {
-        Self {
-            rows: source.n_rows(),
-            source_len: source.max_len(),
-            target_len,
-            all_forced: false,
-        }
     }
 }
 

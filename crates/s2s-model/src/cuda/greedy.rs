@@ -2,8 +2,8 @@
 
 use candle_core::Result;
 
+use super::CudaModel;
 use super::params::ParamViews;
-use super::{CudaModel, Work};
 use crate::{Decoded, Params, Source, Stop, Tokens, Watch};
 
 impl CudaModel {
@@ -25,19 +25,17 @@ impl CudaModel {
         self.resize(source, 1, None)?;
         self.batch.upload_source(&self.queue, source, tokens.bos)?;
         self.encode(&params)?;
-        self.decoder.start(&self.queue, self.memory())?;
+        let (views, memory) = (self.decoder_views(&params)?, self.memory());
+        self.decoder.start(&self.queue, memory)?;
+        let read = self.batch.targets();
 
         let mut rows = vec![Decoded::default(); lengths.len()];
         let mut is_done: Vec<bool> = lengths.iter().map(|len| stop.limit(*len) == 0).collect();
         let mut is_first = true;
         while is_done.contains(&false) {
-            if is_first {
-                self.step(&params, forbidden, true)?;
-                is_first = false;
-            } else {
-                let work = Work::Decode(self.batch.shape, forbidden);
-                self.submit(work, |model| model.step(&params, forbidden, false))?;
-            }
+            self.decoder
+                .decode(&self.queue, &views, memory, (read, is_first), forbidden)?;
+            is_first = false;
             let (chosen, log_probs) = self.decoder.results(&self.queue)?;
             let weights = match watch {
                 Some(_) => self.decoder.last_weights().download(&self.queue)?,
@@ -55,12 +53,5 @@ impl CudaModel {
             }
         }
         Ok(rows)
-    }
-
-    fn step(&self, params: &ParamViews<'_>, forbidden: Option<u32>, is_first: bool) -> Result<()> {
-        let (views, targets) = (self.decoder_views(params)?, self.batch.targets());
-        let read = (targets.tokens, targets.forced, is_first);
-        self.decoder
-            .decode(&self.queue, &views, self.memory(), read, forbidden)
     }
 }

@@ -21,11 +21,11 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::cuda::{
-    Buffer, Cell, Copies, Decoder, DecoderSizes, DecoderViews, Matrix, Memory, MemoryGrads, Queue,
-    Recordings, Sum,
+    Buffer, Cell, Copies, Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Matrix,
+    Memory, MemoryGrads, Queue, Sum,
 };
 
-use self::batch::{DeviceBatch, Shape};
+use self::batch::DeviceBatch;
 use self::bridge::CudaBridge;
 use self::encoder::CudaEncoder;
 use self::masks::Masks;
@@ -51,19 +51,7 @@ struct CudaModel {
     d_values: Buffer<f32>, // [S, B, 2H]
     masks: Masks,
     gradients: GradBuffer,
-    recordings: Recordings<Work>,
     config: ModelConfig,
-}
-
-/// Work that is the same for every batch of a shape, but for what was uploaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Work {
-    /// Loss and predictions.
-    Loss(Shape),
-    /// The same with dropout, and gradients.
-    Gradients(Shape),
-    /// A step of greedy decoding after the first, with a token that is not chosen.
-    Decode(Shape, Option<u32>),
 }
 
 /// Names of the attention's parameters.
@@ -132,7 +120,6 @@ pub(crate) fn fused(
         d_values: Buffer::default(),
         masks: Masks::default(),
         gradients: GradBuffer::default(),
-        recordings: Recordings::default(),
         config: config.clone(),
     }))
 }
@@ -200,15 +187,6 @@ impl CudaModel {
         self.batch.upload(&self.queue, batch, forcing, &keys)
     }
 
-    /// Submits work, from its recording where there is one.
-    fn submit(&mut self, work: Work, submit: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let mut recordings = std::mem::take(&mut self.recordings);
-        let (queue, memory) = (&self.queue, self.queue.allocations());
-        let submitted = recordings.submit(queue, work, memory, || submit(self));
-        self.recordings = recordings;
-        submitted
-    }
-
     /// Encodes the sources of the uploaded batch.
     fn encode(&self, params: &ParamViews<'_>) -> Result<()> {
         let (queue, both, units) = (&self.queue, self.both(), self.attention.units);
@@ -241,10 +219,17 @@ impl CudaModel {
         self.masks.draw(&self.queue, self.batch.keys())?;
         self.encode(params)?;
         let views = self.decoder_views(params)?;
-        let (memory, targets, dropout) =
-            (self.memory(), self.batch.targets(), self.masks.dropout());
+        let dropout = self.masks.dropout();
         self.decoder
-            .forward(&self.queue, &views, memory, targets, &dropout)
+            .forward(&self.queue, &views, self.inputs(&dropout))
+    }
+
+    fn inputs<'a>(&'a self, dropout: &'a Dropout<'a>) -> DecoderInputs<'a> {
+        DecoderInputs {
+            memory: self.memory(),
+            targets: self.batch.targets(),
+            dropout,
+        }
     }
 
     /// Runs the model; logits become the gradients of the mean loss.
@@ -277,17 +262,17 @@ impl CudaModel {
             values: self.d_values.all(),
             keys: self.d_keys.all(),
         };
-        let (memory, dropout) = (self.memory(), self.masks.dropout());
-        let targets = self.batch.targets();
+        let dropout = self.masks.dropout();
+        let inputs = self.inputs(&dropout);
         self.decoder
-            .backward(queue, &views, memory, targets, &dropout, d_memory, &d_views)?;
+            .backward(queue, &views, inputs, d_memory, &d_views)?;
 
         // forward: keys = values W
-        let positions = memory.values.len() / both;
+        let positions = inputs.memory.values.len() / both;
         let d_keys = Matrix::dense(d_memory.keys, positions, units);
         queue.multiply(
             d_keys.t(),
-            Matrix::dense(memory.values, positions, both),
+            Matrix::dense(inputs.memory.values, positions, both),
             Matrix::dense(grads.get(&self.attention.key)?, units, both),
             Sum::Replace,
         )?;
@@ -297,7 +282,7 @@ impl CudaModel {
             Matrix::dense(d_memory.values, positions, both),
             Sum::Add,
         )?;
-        let rows = memory.lengths.len();
+        let rows = inputs.memory.lengths.len();
         self.bridge
             .backward(queue, params, grads, &self.encoder, &self.decoder, rows)?;
         let source = self.batch.source();
@@ -345,9 +330,7 @@ impl FusedModel for CudaModel {
 
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
         self.prepare(batch, forcing, None)?;
-        let views = ParamViews::of(params)?;
-        let work = Work::Loss(self.batch.shape);
-        self.submit(work, |model| model.forward_loss(&views))?;
+        self.forward_loss(&ParamViews::of(params)?)?;
         self.read_loss(batch)
     }
 
@@ -362,11 +345,8 @@ impl FusedModel for CudaModel {
         let gradients = self.gradients.tensors(params)?;
         let views = ParamViews::of(params)?;
         let d_views = ParamViews::of_gradients(params, &gradients)?;
-        let work = Work::Gradients(self.batch.shape);
-        self.submit(work, |model| {
-            model.forward_loss(&views)?;
-            model.backward(&views, &d_views)
-        })?;
+        self.forward_loss(&views)?;
+        self.backward(&views, &d_views)?;
         Ok((self.read_loss(batch)?, gradients))
     }
 

@@ -6,7 +6,7 @@ use super::super::attention::AttendedGrads;
 use super::super::product::{Matrix, Sum};
 use super::super::queue::{Queue, View};
 use super::super::table::{Positions, column_sums, embed_backward};
-use super::{Decoder, DecoderViews, Dropout, Memory, MemoryGrads, Targets};
+use super::{Decoder, DecoderInputs, DecoderViews, Dropout, MemoryGrads};
 
 impl Decoder {
     /// All gradients, from those of the logits. Overwrites what the forward pass saved.
@@ -17,12 +17,15 @@ impl Decoder {
         &self,
         queue: &Queue,
         params: &DecoderViews<'_>,
-        memory: Memory<'_>,
-        targets: Targets<'_>,
-        dropout: &Dropout<'_>,
+        inputs: DecoderInputs<'_>,
         d_memory: MemoryGrads<'_>,
         grads: &DecoderViews<'_>,
     ) -> Result<()> {
+        let DecoderInputs {
+            memory,
+            targets,
+            dropout,
+        } = inputs;
         let (sizes, batch, n) = (self.sizes, self.batch, self.steps * self.batch);
         let d_features = self.d_features.all();
         // forward: logits = features W
@@ -104,15 +107,7 @@ impl Decoder {
             };
             let read = (Some(d_output), dropout.above(k));
             let saved = &layer.saved;
-            saved.backward(
-                queue,
-                sizes.cell,
-                self.layer(k),
-                step,
-                None,
-                self.states(k).0,
-                read,
-            )?;
+            saved.backward(queue, self.layer_step(k, step), self.states(k).0, read)?;
             let d_gates = Matrix::dense(saved.gates.all().part(step, batch * gates), batch, gates);
             if k == 0 {
                 let columns = sizes.embedding..sizes.embedding + sizes.values;

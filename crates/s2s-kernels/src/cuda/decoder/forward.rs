@@ -9,7 +9,7 @@ use super::super::loss::predict;
 use super::super::product::{Matrix, Sum};
 use super::super::queue::{Queue, View};
 use super::super::table::{embed, embed_chosen};
-use super::{Decoder, DecoderViews, Dropout, Memory, Targets};
+use super::{Decoder, DecoderInputs, DecoderViews, Dropout, Memory, Targets};
 
 impl Decoder {
     /// Runs all steps. The initial states must have been written.
@@ -20,26 +20,25 @@ impl Decoder {
         &self,
         queue: &Queue,
         params: &DecoderViews<'_>,
-        memory: Memory<'_>,
-        targets: Targets<'_>,
-        dropout: &Dropout<'_>,
+        inputs: DecoderInputs<'_>,
     ) -> Result<()> {
+        let DecoderInputs {
+            memory,
+            targets,
+            dropout,
+        } = inputs;
         let (batch, steps, embedded) = (self.batch, self.steps, self.embedded.all());
         let at = self.positions(targets.tokens, dropout);
         let width = batch * self.sizes.embedding;
         self.start(queue, memory)?;
-        let known = if targets.all_forced { steps } else { 1 };
-        embed(
-            queue,
-            at,
-            params.embedding,
-            embedded.range(0..known * width),
-        )?;
-        self.project_embedded(queue, params, 0..known)?;
+        embed(queue, at, params.embedding, embedded)?;
+        self.project_embedded(queue, params, 0..steps)?;
+        let mut next = 0; // the first step whose output is not computed
         for step in 0..steps {
             self.attend(queue, params, memory, step)?;
-            if step >= known {
-                self.output(queue, params, step - 1..step, None)?;
+            if step > 0 && !targets.all_forced[step] {
+                self.output(queue, params, next..step, None)?;
+                next = step;
                 let predicted = self.predictions().part(step - 1, batch);
                 let own = embedded.part(step, width);
                 embed_chosen(
@@ -55,7 +54,7 @@ impl Decoder {
             }
             self.cells(queue, params, step, dropout)?;
         }
-        self.output(queue, params, steps - known..steps, None)
+        self.output(queue, params, next..steps, None)
     }
 
     /// Writes the attention weights before the first step.
@@ -68,8 +67,8 @@ impl Decoder {
             .start(queue, self.attended(0).previous, memory.lengths)
     }
 
-    /// One step without targets, for a decoder of one step: it reads `tokens [B]`, or its own predictions if
-    /// `is_first` is false, and replaces its state. A `forbidden` token is not predicted.
+    /// One step without targets, for a decoder of one step: the first reads the tokens of `read`, and a later one
+    /// the predictions of the step before, as no token is forced. A `forbidden` token is not predicted.
     ///
     /// # Errors
     /// If the device fails.
@@ -78,18 +77,26 @@ impl Decoder {
         queue: &Queue,
         params: &DecoderViews<'_>,
         memory: Memory<'_>,
-        (tokens, never, is_first): (View<'_, u32>, View<'_, u32>, bool),
+        (read, is_first): (Targets<'_>, bool),
         forbidden: Option<u32>,
     ) -> Result<()> {
         assert_eq!(self.steps, 1, "decoding keeps one step");
         let dropout = Dropout::default();
-        let (at, embedded) = (self.positions(tokens, &dropout), self.embedded.all());
+        let (at, embedded) = (self.positions(read.tokens, &dropout), self.embedded.all());
         if is_first {
             embed(queue, at, params.embedding, embedded)?;
         } else {
             self.advance(queue)?;
             let predicted = self.predictions();
-            embed_chosen(queue, at, params.embedding, embedded, 0, never, predicted)?;
+            embed_chosen(
+                queue,
+                at,
+                params.embedding,
+                embedded,
+                0,
+                read.forced,
+                predicted,
+            )?;
         }
         self.project_embedded(queue, params, 0..1)?;
         self.attend(queue, params, memory, 0)?;
@@ -206,10 +213,7 @@ impl Decoder {
             let written = (output, dropout.above(k));
             layer.saved.forward(
                 queue,
-                sizes.cell,
-                self.layer(k),
-                step,
-                None,
+                self.layer_step(k, step),
                 biases,
                 self.states(k).0,
                 written,

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use candle_core::Result;
 
 use super::attention::{Attended, Attention, Size};
-use super::cell::{Layer, Saved};
+use super::cell::{Layer, LayerStep, Saved};
 use super::loss::token_loss;
 use super::product::Matrix;
 use super::queue::{Buffer, Queue, View, own};
 use super::table::{Copies, Positions};
 use crate::State;
 
-pub use views::{DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets};
+pub use views::{DecoderInputs, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets};
 
 /// A decoder with its workspace. A clone shares the packed weights.
 #[derive(Clone, Debug)]
@@ -224,6 +224,15 @@ impl Decoder {
             hidden_stride: int(self.sizes.recurrent(layer)),
             state_stride: int(stride),
             output_stride: int(stride),
+        }
+    }
+
+    fn layer_step(&self, layer: usize, step: usize) -> LayerStep<'static> {
+        LayerStep {
+            cell: self.sizes.cell,
+            layer: self.layer(layer),
+            step,
+            lengths: None,
         }
     }
 

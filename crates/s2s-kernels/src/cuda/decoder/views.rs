@@ -92,8 +92,19 @@ pub struct Targets<'a> {
     pub tokens: View<'a, u32>,
     /// `[B, T]`: 1 where the token is forced.
     pub forced: View<'a, u32>,
-    /// Whether all tokens are forced: then the outputs of all steps are one product.
-    pub all_forced: bool,
+    /// For each step, whether all its tokens are forced. Only others need the output of the step before.
+    pub all_forced: &'a [bool],
+}
+
+/// The inputs of a decoder for a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderInputs<'a> {
+    /// What the decoder attends to.
+    pub memory: Memory<'a>,
+    /// What it reads at each step.
+    pub targets: Targets<'a>,
+    /// The dropout masks.
+    pub dropout: &'a Dropout<'a>,
 }
 
 /// Dropout masks, batch-major; none without dropout.
