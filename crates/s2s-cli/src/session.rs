@@ -54,7 +54,7 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
 /// Warns about logs or plots that are incomplete.
 pub(crate) fn warn_degraded(record: &RunRecord, ui: &Ui) {
     for LogFailure { log, step, reason } in &record.degraded {
-        ui.warning(&format!(
+        ui.warning(format!(
             "{log}: incomplete since step {step}; the run itself is not affected\n  \
              caused by: {reason}"
         ));

@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 /// Warns about outputs that were cut.
 pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
     if let Some(text) = record.text.filter(|text| text.n_truncated > 0) {
-        ui.warning(&format!(
+        ui.warning(format!(
             "{} of {} outputs were cut before their end and count as wrong; `s2s eval --max-len N` \
              allows N tokens",
             text.n_truncated, text.n_sources
