@@ -390,7 +390,7 @@ fn data_that_make_metrics_misleading_are_reported_with_numbers() {
         fine.path(),
         "pairs.tsv",
         &rare,
-        &["tokens=chars", "max_source_len=6"],
+        &["tokens=chars", "max_source_len=8"],
     );
     assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
     assert!(

@@ -30,6 +30,7 @@ pub type Render = fn(&AttentionRecord) -> Option<Picture>;
 pub(crate) struct TensorBoard {
     events: Log<EventWriter>,
     render: Render,
+    has_start: bool, // whether an earlier process of the run wrote step 0
 }
 
 impl TensorBoard {
@@ -47,7 +48,11 @@ impl TensorBoard {
             let text = format!("```toml\n{config}\n```");
             events.write(step, |events| events.text(0, "config", &text));
         }
-        Self { events, render }
+        Self {
+            events,
+            render,
+            has_start: !is_first,
+        }
     }
 
     /// The first failure, if any.
@@ -55,8 +60,11 @@ impl TensorBoard {
         self.events.failure()
     }
 
-    /// Writes the evaluation before the first step.
+    /// Writes the evaluation before the first step, once per run.
     pub(crate) fn start(&mut self, event: &StartEvent<'_>) {
+        if self.has_start {
+            return;
+        }
         let (metrics, probe) = (event.metrics, event.probe);
         let scalars = [
             ("loss/val", metrics.loss),

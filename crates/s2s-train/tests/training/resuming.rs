@@ -392,7 +392,10 @@ fn a_change_that_is_not_allowed_changes_nothing() -> Result<()> {
             &["train.max_steps=7", cosine],
             "the run has taken 15 steps; it cannot end after 7",
         ),
-        (&["train.epochs=x"], "expected a whole number"),
+        (
+            &["train.epochs=x"],
+            "train.epochs: string \"x\", expected an integer",
+        ),
     ] {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let change = Change {
