@@ -82,8 +82,12 @@ export class DecodeView {
         this.error,
         this.examples,
       ),
-      card("Source", this.sourceStrip.element),
-      card("Output", this.output.element, this.verdict, this.player.element),
+      h(
+        "div",
+        { class: "columns even" },
+        card("Source", this.sourceStrip.element),
+        card("Output", this.output.element, this.verdict, this.player.element),
+      ),
       h(
         "div",
         { class: "columns" },

@@ -37,6 +37,7 @@ export class NumbersView {
       ["steps", (run) => integer(run.record?.step)],
       ["best step", (run) => integer(run.record?.best_step)],
       ["parameters", (run) => integer(run.record?.n_parameters)],
+      ["weights in this page", (run) => weightsText(run)],
       ["test sequences", (run) => integer(run.record?.test?.n_sequences)],
       ["exact match", (run) => percent(run.record?.test?.exact_match, 2) + interval(run, "exact_match")],
       ["token accuracy", (run) => percent(run.record?.test?.token_accuracy, 2) + interval(run, "token_accuracy")],
@@ -124,6 +125,12 @@ function copyButton(line, purpose) {
     }
   });
   return control;
+}
+
+function weightsText({ weights }) {
+  if (!weights) return "none";
+  if (!weights.base64) return "too large";
+  return weights.precision === "f16" ? "rounded to 16 bits" : "32 bits, unchanged";
 }
 
 /** Nested tables as a map from dotted keys to texts. */
