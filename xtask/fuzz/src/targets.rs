@@ -19,7 +19,7 @@ use candle_core::{DType, Device};
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
 };
-use s2s_model::{Greedy, Seq2Seq, Source, Stop, trace};
+use s2s_model::{Greedy, OutputLimit, Seq2Seq, Source, Stop, trace};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
     MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
@@ -390,7 +390,13 @@ fn playground(input: &[u8]) {
         Ok(call::Asked::Page | call::Asked::Events) => {}
         Ok(call::Asked::Decode(request)) => ORACLES.with(|oracles| {
             let source = &request.source[..request.source.len().min(MAX_TOKENS)];
-            let _ = trace(&oracles[request.run % 2].model, source, &request.changes());
+            let limit = OutputLimit::default();
+            let _ = trace(
+                &oracles[request.run % 2].model,
+                source,
+                limit,
+                &request.changes(),
+            );
         }),
     }
 }
