@@ -24,6 +24,24 @@ export async function modelEqualsPredict({ workshop, viewer, sequences, log }) {
   return problems;
 }
 
+/** The same for words, characters and bytes; and the page divides a line as the program does. */
+export async function textIsDecoded({ workshop, viewer }) {
+  const problems = [];
+  for (const tokens of ["words", "chars", "bytes"]) {
+    const { name, lines } = workshop.text(tokens);
+    const data = pageData(workshop.path(name, "report.html"));
+    const vocabulary = new viewer.Vocabulary(data.runs[0]);
+    const answers = workshop.answers(name, lines);
+    const result = await compare(viewer, data, answers);
+    if (!isClose(result)) problems.push(`${name}: ${JSON.stringify(result)}`);
+    for (const [i, { source }] of answers.entries()) {
+      const own = vocabulary.parse(lines[i]).map((token) => vocabulary.text(token));
+      if (own.join("|") !== source.join("|")) problems.push(`${name}: ${lines[i]}: ${own}, not ${source}`);
+    }
+  }
+  return problems;
+}
+
 /** The page's model equals the server's, with every intervention. */
 export async function modelEqualsServer({ workshop, viewer }) {
   const problems = [];
@@ -37,7 +55,13 @@ export async function modelEqualsServer({ workshop, viewer }) {
       const tokens = new viewer.Vocabulary(run);
       const plain = [3, 1, 4, 1, 5, 9, 2];
       const input = run.config.data.source_markers ? [tokens.bos, ...plain, tokens.eos] : plain;
-      for (const changes of [{}, { excluded: [6, 2] }, { temperature: 4 }, { forced: { 1: 7 } }, { excluded: [0], temperature: 0.5, forced: { 0: 2 } }]) {
+      for (const changes of [
+        {},
+        { excluded: [6, 2] },
+        { temperature: 4 },
+        { forced: { 1: 7 } },
+        { excluded: [0], temperature: 0.5, forced: { 0: 2 } },
+      ]) {
         const own = await source.decode(run, tokens, input, changes);
         const body = JSON.stringify({ run: index, source: input, ...changes });
         const headers = { "X-Page-Token": token };
@@ -60,7 +84,8 @@ function difference(own, other) {
   for (const [t, step] of own.steps.entries()) {
     const numbers = (from) => ({ weights: from.weights, probability: [from.probability], ...from.controls });
     const [a, b] = [numbers(step), numbers(other.steps[t])];
-    if (Object.keys(a).sort().join() !== Object.keys(b).sort().join()) return `${Object.keys(a)} and ${Object.keys(b)}`;
+    if (Object.keys(a).sort().join() !== Object.keys(b).sort().join())
+      return `${Object.keys(a)} and ${Object.keys(b)}`;
     for (const key in a) {
       for (const [i, number] of Array.from(a[key]).entries()) {
         if (!(Math.abs(number - b[key][i]) <= 1e-3 * Math.max(1, Math.abs(number)))) {
@@ -128,11 +153,15 @@ export async function keyboardControlsEverything({ browser, workshop, run }) {
       for (const key of keys) await page.keyboard.press(key);
       await page.waitForTimeout(60);
     };
-    const focused = () => page.evaluate(() => document.activeElement.textContent || document.activeElement.tagName);
+    const focused = () =>
+      page.evaluate(() => document.activeElement.textContent || document.activeElement.tagName);
 
     await page.getByRole("tab", { name: "Decode" }).focus();
     await press("ArrowRight");
-    check(await page.getByRole("tabpanel", { name: "Training" }).isVisible(), "→ does not select the next view");
+    check(
+      await page.getByRole("tabpanel", { name: "Training" }).isVisible(),
+      "→ does not select the next view",
+    );
     await press("ArrowLeft", "Tab");
     check((await focused()) === "INPUT", "Tab does not lead from the tabs to the input");
     await press("Control+A");
@@ -157,15 +186,24 @@ export async function keyboardControlsEverything({ browser, workshop, run }) {
 
     await page.getByLabel("Step", { exact: true }).focus();
     await press("Home");
-    check(await page.getByRole("heading", { name: /^Step 1 of/ }).isVisible(), "Home does not go to the first step");
-    await page.getByRole("button", { name: /^force / }).nth(1).focus();
+    check(
+      await page.getByRole("heading", { name: /^Step 1 of/ }).isVisible(),
+      "Home does not go to the first step",
+    );
+    await page
+      .getByRole("button", { name: /^force / })
+      .nth(1)
+      .focus();
     await press("Enter");
     check(await page.locator(".token.forced").isVisible(), "Enter does not force a token");
     await press("Enter");
 
     await page.locator("canvas").first().focus();
     await press("ArrowDown", "ArrowRight");
-    check(await page.getByText(/looks at source .* weight .* energy/).isVisible(), "arrows do not read a cell");
+    check(
+      await page.getByText(/looks at source .* weight .* energy/).isVisible(),
+      "arrows do not read a cell",
+    );
     return problems;
   });
 }
@@ -186,7 +224,8 @@ export async function runsAreCompared({ browser, workshop, runs, pictures }) {
     if (!keys.includes("model.attention.kind")) problems.push("the configurations' difference is not shown");
     await show(page, "Training");
     for (const run of runs) {
-      if (!(await page.getByText(`${run} validation`).first().isVisible())) problems.push(`no curve of ${run}`);
+      if (!(await page.getByText(`${run} validation`).first().isVisible()))
+        problems.push(`no curve of ${run}`);
     }
     return problems;
   });
@@ -196,7 +235,14 @@ export async function runsAreCompared({ browser, workshop, runs, pictures }) {
 export async function trainingIsWatched({ browser, workshop }) {
   const name = "live";
   rmSync(workshop.path(name), { recursive: true, force: true });
-  const sets = ["data.vocab=11", "data.max_len=8", "train.epochs=0", "train.max_steps=1000000", "train.eval_every=40", "train.schedule.kind=constant"];
+  const sets = [
+    "data.vocab=11",
+    "data.max_len=8",
+    "train.epochs=0",
+    "train.max_steps=1000000",
+    "train.eval_every=40",
+    "train.schedule.kind=constant",
+  ];
   const training = workshop.start(["train", "--run-dir", name, ...sets.flatMap((set) => ["--set", set])]);
   try {
     await until(() => readFileSync(workshop.path(name, "attention.jsonl"), "utf8").split("\n").length > 2);
@@ -250,7 +296,14 @@ const HOSTILE = "</script><img src=x onerror=hacked=1><script>hacked=1</script>]
 
 const ODD = {
   "without-records": (folder) => {
-    for (const file of ["metrics.jsonl", "attention.jsonl", "samples.jsonl", "failures.json", "run.json", "environment.json"]) {
+    for (const file of [
+      "metrics.jsonl",
+      "attention.jsonl",
+      "samples.jsonl",
+      "failures.json",
+      "run.json",
+      "environment.json",
+    ]) {
       rmSync(`${folder}/${file}`);
     }
   },
@@ -268,7 +321,15 @@ const ODD = {
   hostile: (folder) => {
     const file = `${folder}/samples.jsonl`;
     const sample = JSON.parse(readFileSync(file, "utf8").split("\n")[0]);
-    const texts = { source: [HOSTILE, HOSTILE], target: [HOSTILE], prediction: [HOSTILE, "</s>"], weights: [[0.5, 0.5], [0.5, 0.5]] };
+    const texts = {
+      source: [HOSTILE, HOSTILE],
+      target: [HOSTILE],
+      prediction: [HOSTILE, "</s>"],
+      weights: [
+        [0.5, 0.5],
+        [0.5, 0.5],
+      ],
+    };
     writeFileSync(file, `${JSON.stringify({ ...sample, ...texts })}\n`);
     const wrong = { source: [HOSTILE], target: [HOSTILE], prediction: ["</s>"] };
     const failures = JSON.parse(readFileSync(`${folder}/failures.json`, "utf8"));

@@ -62,7 +62,8 @@ export function isClose({ sequences, different, weight }) {
 /** Samples whose target is not what the viewer's task gives. */
 export function wrongTargets(viewer, { runs: [run] }) {
   const tokens = new viewer.Vocabulary(run);
-  const ids = (texts) => texts.filter((text) => !["<s>", "</s>"].includes(text)).map((text) => tokens.token(text));
+  const ids = (texts) =>
+    texts.filter((text) => !["<s>", "</s>"].includes(text)).map((text) => tokens.token(text));
   return run.samples.filter(({ source, target }) => {
     const expected = viewer.targetOf(run.config.data, ids(source));
     return expected && expected.join() !== ids(target).join();
@@ -74,7 +75,11 @@ if (process.argv[1] === import.meta.filename) {
   const viewer = await loadViewer(folder);
   const data = pageData(report);
   const lines = readFileSync(predictions, "utf8").trim().split("\n");
-  const result = await compare(viewer, data, lines.map((line) => JSON.parse(line)));
+  const result = await compare(
+    viewer,
+    data,
+    lines.map((line) => JSON.parse(line)),
+  );
   const targets = wrongTargets(viewer, data);
   console.log(JSON.stringify({ ...result, targets }));
   process.exitCode = isClose(result) && targets.length === 0 ? 0 : 1;

@@ -35,7 +35,9 @@ export class Browser {
     });
     page.on("pageerror", (error) => problems.push(`error: ${error.stack}`));
     page.on("request", (request) => {
-      const isOwn = request.url().startsWith("data:") || request.url().startsWith(new URL(url).origin === "null" ? url : new URL(url).origin);
+      const isOwn =
+        request.url().startsWith("data:") ||
+        request.url().startsWith(new URL(url).origin === "null" ? url : new URL(url).origin);
       if (!isOwn) problems.push(`request to ${request.url()}`);
     });
     try {
@@ -68,7 +70,13 @@ export async function violations(page) {
   // As an extension would, outside the page's content security policy.
   await page.evaluate(axe);
   const { violations: found } = await page.evaluate(() => globalThis.axe.run());
-  return found.map(({ id, nodes }) => `axe: ${id}: ${nodes.slice(0, 3).map(({ html }) => html).join(" ")}`);
+  return found.map(
+    ({ id, nodes }) =>
+      `axe: ${id}: ${nodes
+        .slice(0, 3)
+        .map(({ html }) => html)
+        .join(" ")}`,
+  );
 }
 
 /** Whether a page is wider than its window. */

@@ -47,11 +47,28 @@ export class Workshop {
 
   /** Trains a small run, unless it exists. */
   train(name, settings) {
+    this.trainOn(name, [...SYMBOLS, ...SMALL, ...settings]);
+  }
+
+  trainOn(name, settings) {
     if (!existsSync(this.path(name, "report.html"))) {
-      const sets = [...SMALL, ...settings].flatMap((setting) => ["--set", setting]);
+      const sets = settings.flatMap((setting) => ["--set", setting]);
       this.s2s("train", "--run-dir", name, ...sets);
     }
-    return name;
+  }
+
+  /** Trains on text, and returns the answers of `s2s predict` to some lines. */
+  text(tokens) {
+    const next = random(7);
+    const letters = ["a", "b", "ß", "é", "👩🏽‍🚀"];
+    const word = () => Array.from({ length: 1 + next(6) }, () => letters[next(letters.length)]);
+    const between = tokens === "words" ? " " : "";
+    const pairs = Array.from({ length: 400 }, word);
+    const lines = new Set(pairs.map((line) => `${line.join(between)}\t${line.toReversed().join(between)}`));
+    writeFileSync(this.path(`${tokens}.tsv`), `${[...lines].join("\n")}\n`);
+    const name = `text-${tokens}`;
+    this.trainOn(name, [...SMALL, `data.file=${tokens}.tsv`, `data.tokens=${tokens}`]);
+    return { name, lines: Array.from({ length: 100 }, word).map((line) => line.join(between)) };
   }
 
   /** Every cell with every attention. */
@@ -66,27 +83,38 @@ export class Workshop {
   }
 
   /** The answers of `s2s predict` to random sequences. */
-  predictions(run, count, { attention = true } = {}) {
+  predictions(run, count, options) {
     const next = random(count);
     const lines = Array.from({ length: count }, () =>
       Array.from({ length: 1 + next(16) }, () => 1 + next(10)).join(" "),
     );
+    return this.answers(run, lines, options);
+  }
+
+  /** The answers of `s2s predict` to these lines. */
+  answers(run, lines, { attention = true } = {}) {
     const file = this.path(`${run}.txt`);
     writeFileSync(file, `${lines.join("\n")}\n`);
     const flags = attention ? ["--json", "--attention"] : ["--json"];
     const input = readFileSync(file);
     const options = { cwd: this.folder, input, maxBuffer: 1 << 30, stdio: ["pipe", "pipe", "ignore"] };
     const output = execFileSync(this.binary, ["predict", run, ...flags], options).toString();
-    return output.trim().split("\n").map((line) => JSON.parse(line));
+    return output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
   }
 }
 
-const SMALL = [
+const SYMBOLS = [
   "data.vocab=11",
   "data.max_len=8",
   "data.train_samples=640",
   "data.val_samples=60",
   "data.test_samples=60",
+];
+
+const SMALL = [
   "model.embedding=16",
   "model.hidden=16",
   "model.decoder=32",

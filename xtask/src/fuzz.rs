@@ -48,7 +48,14 @@ pub(crate) struct Args {
 }
 
 /// The functions of `targets.rs`.
-const TARGETS: [&str; 5] = ["config", "checkpoint", "corpus", "predict", "run"];
+const TARGETS: [&str; 6] = [
+    "config",
+    "checkpoint",
+    "corpus",
+    "predict",
+    "playground",
+    "run",
+];
 
 const FOLDER: &str = "runs/fuzz";
 

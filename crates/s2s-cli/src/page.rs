@@ -123,7 +123,11 @@ fn weights(dir: &RunDir, problems: &mut Vec<String>) -> Option<PageWeights> {
 /// The defaults of the keys that a configuration has: those of its attention and its schedule, not of
 /// the default ones.
 fn defaults(config: &ExperimentConfig) -> anyhow::Result<Value> {
-    let mut defaults = serde_json::to_value(ExperimentConfig::default())?;
+    let mut defaults = ExperimentConfig::default();
+    if !config.data.is_text() {
+        defaults.resolve(None, None);
+    }
+    let mut defaults = serde_json::to_value(defaults)?;
     let own = serde_json::to_value(config)?;
     for path in ["/model/attention", "/train/schedule"] {
         let (Some(own), Some(default)) = (own.pointer(path), defaults.pointer_mut(path)) else {

@@ -19,6 +19,8 @@ mod input;
 mod lifecycle;
 #[path = "cli/text.rs"]
 mod text;
+#[path = "cli/viewer.rs"]
+mod viewer;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -154,6 +156,7 @@ fn reproducible_files(run: &Path) -> Vec<Vec<u8>> {
         "metrics.jsonl",
         "attention.jsonl",
         "samples.jsonl",
+        "failures.json",
     ]
     .map(|file| fs::read(run.join(file)).unwrap())
     .to_vec()
@@ -220,6 +223,8 @@ fn training_writes_the_run_folder_and_a_report() {
         "identity.json",
         "attention.jsonl",
         "samples.jsonl",
+        "failures.json",
+        "report.html",
         "run.json",
         "checkpoints/best/params.safetensors",
         "checkpoints/last/moments.safetensors",

@@ -675,6 +675,8 @@ fn files_of_a_run_have_the_documented_names() {
         (run.timing(), "timing.jsonl"),
         (run.attention(), "attention.jsonl"),
         (run.samples(), "samples.jsonl"),
+        (run.failures(), "failures.json"),
+        (run.report(), "report.html"),
         (run.run(), "run.json"),
         (run.corpus(), "corpus.json"),
         (run.checkpoint(CheckpointName::Best), "checkpoints/best"),

@@ -51,7 +51,10 @@ class Tabs {
       const [tab, panel] = [`tab-${name}`, `panel-${name}`];
       const control = button(name, { role: "tab", id: tab, "aria-controls": panel }, () => this.show(name));
       this.tabs.set(name, control);
-      this.panels.set(name, h("div", { role: "tabpanel", id: panel, "aria-labelledby": tab, tabindex: "-1" }, element));
+      this.panels.set(
+        name,
+        h("div", { role: "tabpanel", id: panel, "aria-labelledby": tab, tabindex: "-1" }, element),
+      );
     }
     bar.append(...this.tabs.values());
     main.append(...this.panels.values());

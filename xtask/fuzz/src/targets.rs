@@ -2,6 +2,8 @@
 //!
 //! A test of `s2s-cli` runs them on the inputs in `xtask/fuzz/corpus`.
 
+#[path = "../../../crates/s2s-cli/src/playground/call.rs"]
+mod call;
 #[path = "../../../crates/s2s-cli/src/predict/lines.rs"]
 mod lines;
 #[path = "../../../crates/s2s-cli/src/predict/sequence.rs"]
@@ -17,7 +19,7 @@ use candle_core::{DType, Device};
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
 };
-use s2s_model::{Greedy, Seq2Seq, Source, Stop};
+use s2s_model::{Greedy, OutputLimit, Seq2Seq, Source, Stop, trace};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
     MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
@@ -37,11 +39,12 @@ use tempfile::TempDir;
 pub(super) type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(super) const ALL: [(&str, Target); 5] = [
+pub(super) const ALL: [(&str, Target); 6] = [
     ("config", config),
     ("checkpoint", checkpoint),
     ("corpus", corpus),
     ("predict", predict),
+    ("playground", playground),
     ("run", run),
 ];
 
@@ -357,6 +360,44 @@ impl Oracle {
         let mut greedy = Greedy::new(&self.model).expect("a small model");
         let answers = greedy.decode(&source, Stop::default(), true);
         assert_eq!(answers.expect("an answer").len(), sources.len());
+    }
+}
+
+/// A request to the playground: method, URL, host, origin, token and body, separated by zero bytes. A
+/// refused request gets an error in JSON; an admitted one is decoded.
+fn playground(input: &[u8]) {
+    let mut parts = input.splitn(6, |byte| *byte == 0);
+    let mut texts = || parts.next().map(String::from_utf8_lossy);
+    let [method, url, host, origin, token] = [(); 5].map(|()| texts());
+    let body = parts.next().unwrap_or_default();
+    let door = call::Door {
+        port: 80,
+        token: "token".to_owned(),
+    };
+    let call = call::Call {
+        method: method.as_deref().unwrap_or_default(),
+        url: url.as_deref().unwrap_or_default(),
+        host: host.as_deref(),
+        origin: origin.as_deref().filter(|origin| !origin.is_empty()),
+        token: token.as_deref(),
+        body: &body[..body.len().min(call::MAX_BODY)],
+    };
+    match door.admit(&call) {
+        Err(refusal) => {
+            assert!((400..500).contains(&refusal.status));
+            assert!(refusal.json().starts_with("{\"error\":"));
+        }
+        Ok(call::Asked::Page | call::Asked::Events) => {}
+        Ok(call::Asked::Decode(request)) => ORACLES.with(|oracles| {
+            let source = &request.source[..request.source.len().min(MAX_TOKENS)];
+            let limit = OutputLimit::default();
+            let _ = trace(
+                &oracles[request.run % 2].model,
+                source,
+                limit,
+                &request.changes(),
+            );
+        }),
     }
 }
 

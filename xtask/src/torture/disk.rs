@@ -27,11 +27,15 @@ const fn system_error(name: &'static str, message: &'static str) -> SystemError 
 }
 
 /// Logs that a run can do without, by the start of their paths.
-const LOGS: [&str; 6] = [
+const LOGS: [&str; 10] = [
     "timing.jsonl",
     "attention.jsonl",
     "samples.jsonl",
     ".samples.jsonl.tmp",
+    "failures.json",
+    ".failures.json.tmp",
+    "report.html",
+    ".report.html.tmp",
     "events.out.tfevents",
     "plots",
 ];

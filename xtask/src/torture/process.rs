@@ -54,7 +54,7 @@ pub(super) const REFERENCE: Setup = setup(&[
 pub(super) const SHORT: Setup = setup(&["train.max_steps=8", "train.eval_every=4"]);
 
 /// Files that two runs with the same configuration have in common, byte for byte.
-const EQUAL_FILES: [&str; 11] = [
+const EQUAL_FILES: [&str; 12] = [
     "checkpoints/last/params.safetensors",
     "checkpoints/last/moments.safetensors",
     "checkpoints/last/state.json",
@@ -66,6 +66,7 @@ const EQUAL_FILES: [&str; 11] = [
     "corpus.json",
     "attention.jsonl",
     "samples.jsonl",
+    "failures.json",
 ];
 
 /// What two runs with the same configuration have in common.

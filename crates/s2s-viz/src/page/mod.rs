@@ -6,6 +6,7 @@ mod weights;
 
 pub use run::{PageCommand, PageRun};
 pub use weights::PageWeights;
+use weights::Precision;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -73,13 +74,15 @@ impl Page {
     /// The data block.
     fn data(&self) -> Value {
         let mut room = MAX_WEIGHTS;
+        let all = self.runs.iter().filter_map(|run| run.weights.as_ref());
+        let precision = Precision::of(all, room);
         let mut runs = Vec::with_capacity(self.runs.len());
         for run in &self.runs {
             let mut value = run.to_json();
             if self.source == PageSource::Embedded
                 && let Some(weights) = &run.weights
             {
-                value["weights"] = weights.to_json(&mut room);
+                value["weights"] = weights.to_json(precision, &mut room);
             }
             runs.push(value);
         }

@@ -14,21 +14,43 @@ pub struct PageWeights {
     pub safetensors: Vec<u8>,
 }
 
+/// How the numbers of a page are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precision {
+    /// As in the file: f32.
+    Single,
+    /// Rounded to f16.
+    Half,
+}
+
+impl Precision {
+    /// Single precision if these weights have at most `room` characters in base64 together.
+    pub(super) fn of<'a>(all: impl Iterator<Item = &'a PageWeights>, room: usize) -> Self {
+        match all
+            .map(|weights| base64_len(&weights.safetensors))
+            .sum::<usize>()
+        {
+            needed if needed <= room => Self::Single,
+            _ => Self::Half,
+        }
+    }
+}
+
+fn base64_len(bytes: &[u8]) -> usize {
+    bytes.len().div_ceil(3) * 4
+}
+
 impl PageWeights {
-    /// The file in base64, if it has at most `room` characters: in single precision, or rounded to half
-    /// precision. Reduces `room`.
-    pub(super) fn to_json(&self, room: &mut usize) -> Value {
-        let halves = || halved(&self.safetensors).map(|bytes| ("f16", bytes));
-        let fits = |bytes: &[u8]| bytes.len().div_ceil(3) * 4 <= *room;
-        let single = Some(("f32", self.safetensors.clone()));
-        let chosen = single
-            .filter(|(_, bytes)| fits(bytes))
-            .or_else(|| halves().filter(|(_, bytes)| fits(bytes)));
-        match chosen {
-            Some((precision, bytes)) => {
-                let base64 = STANDARD.encode(bytes);
-                *room -= base64.len();
-                json!({ "step": self.step, "precision": precision, "base64": base64 })
+    /// The file in base64, if it has at most `room` characters. Reduces `room`.
+    pub(super) fn to_json(&self, precision: Precision, room: &mut usize) -> Value {
+        let (name, bytes) = match precision {
+            Precision::Single => ("f32", Some(self.safetensors.clone())),
+            Precision::Half => ("f16", halved(&self.safetensors)),
+        };
+        match bytes.filter(|bytes| base64_len(bytes) <= *room) {
+            Some(bytes) => {
+                *room -= base64_len(&bytes);
+                json!({ "step": self.step, "precision": name, "base64": STANDARD.encode(bytes) })
             }
             None => json!({ "step": self.step, "n_bytes": self.safetensors.len() }),
         }
@@ -85,11 +107,18 @@ mod tests {
 
     #[test]
     fn weights_take_single_precision_half_precision_or_no_room() {
-        let weights = file(300);
-        let precision = |mut room: usize| weights.to_json(&mut room)["precision"].clone();
-        assert_eq!(precision(2000), "f32");
-        assert_eq!(precision(1000), "f16");
-        assert_eq!(precision(500), Value::Null);
+        let all = [file(300), file(300)];
+        let stored = |mut room: usize| {
+            let precision = Precision::of(all.iter(), room);
+            let values = all
+                .each_ref()
+                .map(|weights| weights.to_json(precision, &mut room));
+            values.map(|value| value["precision"].clone())
+        };
+        assert_eq!(stored(4000), ["f32", "f32"]);
+        assert_eq!(stored(2000), ["f16", "f16"]);
+        assert_eq!(stored(1000), [Value::from("f16"), Value::Null]);
+        assert_eq!(stored(100), [Value::Null, Value::Null]);
     }
 
     #[test]

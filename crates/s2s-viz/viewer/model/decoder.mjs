@@ -11,9 +11,7 @@ export class Decoder {
   constructor(scope, cell, layers, attention) {
     this.embedding = scope.pp("embedding").get("weight"); // [V, E]
     this.cell = cell;
-    this.layers = Array.from({ length: layers }, (_, k) =>
-      recurrentWeights(scope.pp("rnn"), `_l${k}`),
-    );
+    this.layers = Array.from({ length: layers }, (_, k) => recurrentWeights(scope.pp("rnn"), `_l${k}`));
     this.output = scope.linear("output");
     this.attention = attention;
   }

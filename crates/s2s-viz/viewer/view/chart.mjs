@@ -36,7 +36,12 @@ export class Chart {
     this.series = series.map((line) => ({ ...line, points: line.points.filter(isShown) }));
     this.legend.replaceChildren(
       ...this.series.map(({ name, color, isDashed }) =>
-        h("li", {}, h("span", { class: isDashed ? "swatch dashed" : "swatch", style: { "--c": color } }), name),
+        h(
+          "li",
+          {},
+          h("span", { class: isDashed ? "swatch dashed" : "swatch", style: { "--c": color } }),
+          name,
+        ),
       ),
     );
     this.draw();
@@ -122,7 +127,14 @@ export class Chart {
     const bars = points
       .filter((point) => point.length > 2)
       .map(([x, , low, high]) =>
-        svg("line", { class: "bar", x1: this.x(x), x2: this.x(x), y1: this.y(low), y2: this.y(high), style: { stroke: color } }),
+        svg("line", {
+          class: "bar",
+          x1: this.x(x),
+          x2: this.x(x),
+          y1: this.y(low),
+          y2: this.y(high),
+          style: { stroke: color },
+        }),
       );
     const path = svg("path", {
       class: isDashed ? "line dashed" : "line",
@@ -191,7 +203,9 @@ function ticks([low, high], scale, most = 5) {
   if (scale === "log") {
     const [from, to] = [low, high].map((y) => Math.round(Math.log10(y)));
     const every = Math.ceil((to - from + 1) / 6);
-    return Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i)).filter((_, i) => i % every === 0);
+    return Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i)).filter(
+      (_, i) => i % every === 0,
+    );
   }
   const rough = (high - low) / most;
   const power = 10 ** Math.floor(Math.log10(rough));

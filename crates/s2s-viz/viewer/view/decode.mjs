@@ -61,7 +61,11 @@ export class DecodeView {
     this.heatmap = new Heatmap("Attention", (cell) => this.describe(cell));
     this.cell = h("p", { class: "readout", "aria-live": "polite" });
     this.detail = new StepDetail((step, token) => this.force(step, token));
-    this.blind = h("p", {}, "This model has no attention: the decoder knows the source by its first state only.");
+    this.blind = h(
+      "p",
+      {},
+      "This model has no attention: the decoder knows the source by its first state only.",
+    );
     this.attention = h(
       "div",
       {},
@@ -77,13 +81,22 @@ export class DecodeView {
       card(
         null,
         this.runPicker(),
-        h("div", { class: "type" }, field("Source sequence", this.input, { class: "field wide" }), button("Random", {}, () => this.random())),
+        h(
+          "div",
+          { class: "type" },
+          field("Source sequence", this.input, { class: "field wide" }),
+          button("Random", {}, () => this.random()),
+        ),
         this.help,
         this.error,
         this.examples,
       ),
-      card("Source", this.sourceStrip.element),
-      card("Output", this.output.element, this.verdict, this.player.element),
+      h(
+        "div",
+        { class: "columns even" },
+        card("Source", this.sourceStrip.element),
+        card("Output", this.output.element, this.verdict, this.player.element),
+      ),
       h(
         "div",
         { class: "columns" },
@@ -134,7 +147,13 @@ export class DecodeView {
     this.showHelp();
     const examples = this.exampleSources();
     this.examples.replaceChildren(
-      ...examples.map((tokens) => button(shorten(visibleLine(tokens)), { class: "chip" }, () => this.open(run, tokens))),
+      ...examples.map((tokens) =>
+        button(
+          shorten(tokens.map(visible).join(this.vocabulary.tokenization.between)),
+          { class: "chip" },
+          () => this.open(run, tokens),
+        ),
+      ),
     );
     const kept = this.tokens?.every((token) => token <= this.vocabulary.lastSymbol) ? this.tokens : null;
     this.open(run, kept ? kept.map((token) => this.vocabulary.text(token)) : (examples[0] ?? ["1"]));
@@ -143,7 +162,7 @@ export class DecodeView {
   showHelp() {
     const { data } = this.run.config;
     const range = this.vocabulary.isText
-      ? "Words of the vocabulary; others become <unk>."
+      ? `${this.vocabulary.tokenization.name} of the vocabulary; others become <unk>.`
       : `Symbols 1 to ${this.vocabulary.lastSymbol}, separated by spaces.`;
     const lengths = this.vocabulary.isText ? "" : ` Trained on lengths ${data.min_len} to ${data.max_len}.`;
     this.help.textContent = range + lengths;
@@ -153,7 +172,9 @@ export class DecodeView {
   exampleSources() {
     const markers = ["<s>", "</s>"];
     const samples = this.run.samples.map(({ source }) => source.filter((text) => !markers.includes(text)));
-    const probe = this.run.attention.slice(-1).map(({ source }) => source.filter((text) => !markers.includes(text)));
+    const probe = this.run.attention
+      .slice(-1)
+      .map(({ source }) => source.filter((text) => !markers.includes(text)));
     return [...probe, ...samples].filter((source) => source.length).slice(0, N_EXAMPLES);
   }
 
@@ -169,8 +190,13 @@ export class DecodeView {
     const { min_len: least = 1, max_len: most = 8 } = this.vocabulary.isText ? {} : this.run.config.data;
     const draw = (low, high) => low + Math.floor(Math.random() * (high - low + 1));
     const length = draw(Math.max(least, 1), most);
-    const tokens = Array.from({ length }, () => draw(this.vocabulary.isText ? 2 : 1, this.vocabulary.lastSymbol));
-    this.open(this.run, tokens.map((token) => this.vocabulary.text(token)));
+    const tokens = Array.from({ length }, () =>
+      draw(this.vocabulary.isText ? 2 : 1, this.vocabulary.lastSymbol),
+    );
+    this.open(
+      this.run,
+      tokens.map((token) => this.vocabulary.text(token)),
+    );
   }
 
   /** Reads the input. */
@@ -289,14 +315,18 @@ export class DecodeView {
       const isExact = n === 0 && this.result.stopped && verdicts.length === target.length + 1;
       name = isExact ? "right" : "wrong";
       const wrong = n === 0 ? "the end is missing" : `${n} of ${verdicts.length} steps are wrong`;
-      const expected = shorten(target.map((token) => this.vocabulary.text(token)).join(" "), 60);
-      notes.push(isExact ? `✓ Correct (${data.task}).` : `✗ Wrong (${data.task}): ${wrong}. Expected ${expected}.`);
+      const expected = shorten(this.vocabulary.join(target), 60);
+      notes.push(
+        isExact ? `✓ Correct (${data.task}).` : `✗ Wrong (${data.task}): ${wrong}. Expected ${expected}.`,
+      );
     } else if (!this.result.stopped) {
       notes.push("The output reached its limit without an end token.");
     }
     if (isLong) notes.push(`The source is longer than the training lengths (up to ${data.max_len}).`);
     if (this.isChanged()) {
-      const plain = this.plain.steps.map(({ token }) => (token === this.vocabulary.eos ? "" : this.vocabulary.text(token)));
+      const plain = this.plain.steps.map(({ token }) =>
+        token === this.vocabulary.eos ? "" : this.vocabulary.text(token),
+      );
       notes.push(`Without your changes: ${shorten(plain.join(" ").trim(), 60)}.`);
     }
     this.verdict.className = `verdict ${name}`;
@@ -311,7 +341,13 @@ export class DecodeView {
     }
     const step = result.steps[cell.row];
     const name = (token) => (token === vocabulary.eos ? "end" : visible(vocabulary.text(token)));
-    this.cell.textContent = cellText(step, cell.row, cell.column, name(this.modelSource[cell.column]), name(step.token));
+    this.cell.textContent = cellText(
+      step,
+      cell.row,
+      cell.column,
+      name(this.modelSource[cell.column]),
+      name(step.token),
+    );
   }
 
   /** The run has changed on the server. */
@@ -320,10 +356,6 @@ export class DecodeView {
     if (this.body.hidden) this.choose(run);
     else this.decode();
   }
-}
-
-function visibleLine(texts) {
-  return texts.map(visible).join(" ");
 }
 
 function shorten(text, most = 26) {

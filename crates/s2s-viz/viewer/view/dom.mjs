@@ -58,12 +58,24 @@ export function table(caption, columns, rows, { numeric = [], classOf = () => nu
       "table",
       {},
       h("caption", { class: "hidden" }, caption),
-      h("thead", {}, h("tr", {}, columns.map((name, i) => h("th", { scope: "col", class: align(i) }, name)))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map((name, i) => h("th", { scope: "col", class: align(i) }, name)),
+        ),
+      ),
       h(
         "tbody",
         {},
         rows.map((row, r) =>
-          h("tr", { class: classOf(r) }, row.map((cell, i) => h("td", { class: align(i) }, cell))),
+          h(
+            "tr",
+            { class: classOf(r) },
+            row.map((cell, i) => h("td", { class: align(i) }, cell)),
+          ),
         ),
       ),
     ),

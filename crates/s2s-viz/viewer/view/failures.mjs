@@ -31,8 +31,7 @@ export class FailuresView {
   absent(runs) {
     const names = runs.filter(({ run }) => !run.failures).map(({ run }) => run.name);
     if (!names.length) return null;
-    const reason =
-      "has no failures.json: it is not finished, or an earlier version of s2s trained it.";
+    const reason = "has no failures.json: it is not finished, or an earlier version of s2s trained it.";
     return h("p", { class: "notice" }, `${names.join(", ")}: ${reason}`);
   }
 
@@ -79,7 +78,9 @@ export class FailuresView {
           name: `${run.name} ${name} ${mode}`,
           color,
           isDashed: i > 0,
-          points: record.rows.filter((row) => row.mode === mode).map((row) => [row.length, row.exact_match, row.exact_match_low, row.exact_match_high]),
+          points: record.rows
+            .filter((row) => row.mode === mode)
+            .map((row) => [row.length, row.exact_match, row.exact_match_low, row.exact_match_high]),
         })),
       ),
     );
@@ -109,7 +110,9 @@ export class FailuresView {
     return card(
       `Confusions${title}`,
       rows.length
-        ? table(`Confusions between tokens${title}`, ["expected", "predicted", "count"], rows, { numeric: [2] })
+        ? table(`Confusions between tokens${title}`, ["expected", "predicted", "count"], rows, {
+            numeric: [2],
+          })
         : h("p", {}, "No token was taken for another: the outputs end too early."),
     );
   }
@@ -128,14 +131,28 @@ export class FailuresView {
           words.every((word) => [source, target, prediction].some((tokens) => tokens.includes(word))) &&
           (!length.value || source.length === Number(length.value)),
       );
-      const rows = chosen.slice(0, N_SHOWN).map(({ source, target, prediction }) => [
-        h("span", { class: "tokens" }, source.map(visible).join(" ")),
-        marked(prediction, target),
-        button("Open in Decode", { "aria-label": `Open in Decode: ${source.slice(0, 8).map(visible).join(" ")}` }, () => this.openInDecode(run, source)),
-      ]);
+      const rows = chosen
+        .slice(0, N_SHOWN)
+        .map(({ source, target, prediction }) => [
+          h("span", { class: "tokens" }, source.map(visible).join(" ")),
+          marked(prediction, target),
+          button(
+            "Open in Decode",
+            { "aria-label": `Open in Decode: ${source.slice(0, 8).map(visible).join(" ")}` },
+            () => this.openInDecode(run, source),
+          ),
+        ]);
       list.replaceChildren(
-        h("p", { class: "muted", role: "status" }, `${integer(chosen.length)} of the first ${integer(wrong.length)} wrong outputs`),
-        table(`Wrong outputs${title}`, ["source", "output (wrong tokens marked, expected below)", "explore"], rows),
+        h(
+          "p",
+          { class: "muted", role: "status" },
+          `${integer(chosen.length)} of the first ${integer(wrong.length)} wrong outputs`,
+        ),
+        table(
+          `Wrong outputs${title}`,
+          ["source", "output (wrong tokens marked, expected below)", "explore"],
+          rows,
+        ),
       );
     };
     show();
@@ -146,7 +163,6 @@ export class FailuresView {
     );
   }
 }
-
 
 /** The 95 % Wilson score interval of a share of n. */
 function wilson(share, n) {

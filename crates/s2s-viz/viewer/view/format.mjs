@@ -1,7 +1,9 @@
 // Numbers and tokens as text.
 
 export function percent(share, digits = 1) {
-  return Number.isFinite(share) ? `${(100 * share).toFixed(digits)} %` : "–";
+  if (!Number.isFinite(share)) return "–";
+  const least = 10 ** -digits;
+  return share > 0 && 100 * share < least / 2 ? `< ${least} %` : `${(100 * share).toFixed(digits)} %`;
 }
 
 export function decimal(number, digits = 4) {

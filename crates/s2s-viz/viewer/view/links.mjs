@@ -46,11 +46,11 @@ export class Links {
         : tokens.map(({ text, isMuted, isWrong }, i) => {
             const isPale = isMuted || (isOutput && i > active);
             const state = [isWrong && "wrong", isPale && "pale", isOutput && i === active && "active"];
-            const name = text.length * 8 > spacing - 2 ? `${text.slice(0, Math.max(1, spacing / 9))}…` : text;
+            const most = Math.max(1, Math.floor((spacing + 8) / 8));
             return svg(
               "text",
               { x: x(i, tokens.length), y, class: state.filter(Boolean).join(" ") },
-              spacing > 8 * text.length + 2 ? text : name,
+              text.length > most ? `${text.slice(0, most)}…` : text,
             );
           });
     this.element.replaceChildren(

@@ -10,7 +10,8 @@ export function marked(prediction, target) {
     h(text === expected[t] ? "span" : "mark", {}, tokenName(text)),
     " ",
   ]);
-  const isExact = prediction.length === expected.length && prediction.every((text, t) => text === expected[t]);
+  const isExact =
+    prediction.length === expected.length && prediction.every((text, t) => text === expected[t]);
   return [
     h("div", { class: "tokens" }, tokens),
     isExact ? null : h("div", { class: "tokens muted" }, target.map(visible).join(" ")),

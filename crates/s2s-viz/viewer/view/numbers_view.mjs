@@ -22,9 +22,20 @@ export class NumbersView {
   }
 
   problems(runs) {
-    const lines = runs.flatMap((run) => run.problems.map((problem) => `${run.name}: ${visibleText(problem)}`));
+    const lines = runs.flatMap((run) =>
+      run.problems.map((problem) => `${run.name}: ${visibleText(problem)}`),
+    );
     if (!lines.length) return null;
-    return h("div", { class: "notice" }, h("p", {}, "This page does not show everything:"), h("ul", {}, lines.map((line) => h("li", {}, line))));
+    return h(
+      "div",
+      { class: "notice" },
+      h("p", {}, "This page does not show everything:"),
+      h(
+        "ul",
+        {},
+        lines.map((line) => h("li", {}, line)),
+      ),
+    );
   }
 
   metrics(runs) {
@@ -37,9 +48,13 @@ export class NumbersView {
       ["steps", (run) => integer(run.record?.step)],
       ["best step", (run) => integer(run.record?.best_step)],
       ["parameters", (run) => integer(run.record?.n_parameters)],
+      ["weights in this page", (run) => weightsText(run)],
       ["test sequences", (run) => integer(run.record?.test?.n_sequences)],
       ["exact match", (run) => percent(run.record?.test?.exact_match, 2) + interval(run, "exact_match")],
-      ["token accuracy", (run) => percent(run.record?.test?.token_accuracy, 2) + interval(run, "token_accuracy")],
+      [
+        "token accuracy",
+        (run) => percent(run.record?.test?.token_accuracy, 2) + interval(run, "token_accuracy"),
+      ],
       ["loss, nats per token", (run) => decimal(run.record?.test?.loss)],
       ["loss, teacher-forced", (run) => decimal(run.record?.test?.forced_loss)],
       ["wall time, s", (run) => decimal(run.record?.elapsed_secs, 1)],
@@ -69,16 +84,23 @@ export class NumbersView {
       const shown = keys.filter((key) => !toggle.checked || differs(key));
       const cell = (key, i) => {
         const value = settings[i].get(key) ?? "–";
-        return isChanged(key, i) ? h("mark", { title: `default: ${defaults[i].get(key) ?? "none"}` }, value) : value;
+        return isChanged(key, i)
+          ? h("mark", { title: `default: ${defaults[i].get(key) ?? "none"}` }, value)
+          : value;
       };
       holder.replaceChildren(
         shown.length
-          ? table("Configuration", ["key", ...runs.map(({ name }) => name)], shown.map((key) => [key, ...runs.map((_, i) => cell(key, i))]))
+          ? table(
+              "Configuration",
+              ["key", ...runs.map(({ name }) => name)],
+              shown.map((key) => [key, ...runs.map((_, i) => cell(key, i))]),
+            )
           : h("p", {}, "None."),
       );
     };
     show();
-    const label = runs.length > 1 ? "only differences between the runs" : "only values that differ from the default";
+    const label =
+      runs.length > 1 ? "only differences between the runs" : "only values that differ from the default";
     return card(
       "Configuration",
       field(label, toggle, { class: "field check" }),
@@ -95,11 +117,19 @@ export class NumbersView {
       ["threads", (run) => run.environment?.threads],
       ["device", (run) => run.environment?.device],
       ["kernels", (run) => run.environment?.kernels],
-      ["text files", (run) => run.corpus.map(({ path, sha256 }) => `${path} (${sha256.slice(0, 12)})`).join(", ") || "none"],
+      [
+        "text files",
+        (run) =>
+          run.corpus.map(({ path, sha256 }) => `${path} (${sha256.slice(0, 12)})`).join(", ") || "none",
+      ],
     ];
     return card(
       "Environment",
-      table("Environment", ["item", ...runs.map(({ name }) => name)], rows.map(([name, value]) => [name, ...runs.map((run) => String(value(run) ?? "unknown"))])),
+      table(
+        "Environment",
+        ["item", ...runs.map(({ name }) => name)],
+        rows.map(([name, value]) => [name, ...runs.map((run) => String(value(run) ?? "unknown"))]),
+      ),
     );
   }
 
@@ -108,7 +138,17 @@ export class NumbersView {
     return card(
       `Reproduce ${run.name}`,
       run.commands.map(({ purpose, line }) =>
-        h("div", { class: "command" }, h("p", {}, purpose), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${purpose} (${run.name})` }, h("code", {}, visibleText(line))), copyButton(line, `${purpose} (${run.name})`)),
+        h(
+          "div",
+          { class: "command" },
+          h("p", {}, purpose),
+          h(
+            "div",
+            { class: "scroll", tabindex: "0", role: "region", "aria-label": `${purpose} (${run.name})` },
+            h("code", {}, visibleText(line)),
+          ),
+          copyButton(line, `${purpose} (${run.name})`),
+        ),
       ),
     );
   }
@@ -126,6 +166,12 @@ function copyButton(line, purpose) {
   return control;
 }
 
+function weightsText({ weights }) {
+  if (!weights) return "none";
+  if (!weights.base64) return "too large";
+  return weights.precision === "f16" ? "rounded to 16 bits" : "32 bits, unchanged";
+}
+
 /** Nested tables as a map from dotted keys to texts. */
 function flatten(value, path = "", into = new Map()) {
   if (value && typeof value === "object" && !Array.isArray(value)) {
@@ -138,5 +184,8 @@ function flatten(value, path = "", into = new Map()) {
 
 /** A line of text, with its spaces. */
 function visibleText(text) {
-  return text.split(" ").map((word) => (word ? visible(word) : "")).join(" ");
+  return text
+    .split(" ")
+    .map((word) => (word ? visible(word) : ""))
+    .join(" ");
 }

@@ -68,7 +68,7 @@ export class SourceStrip {
 
   replace(s, input) {
     try {
-      const token = this.vocabulary.token(input.value.trim());
+      const token = this.vocabulary.parseOne(input.value);
       input.setCustomValidity("");
       this.onChange(this.source.with(s, token), this.excluded);
     } catch (error) {

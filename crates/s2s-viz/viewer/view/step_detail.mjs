@@ -18,7 +18,13 @@ export class StepDetail {
     const hadFocus = this.element.contains(document.activeElement);
     this.element.replaceChildren(
       h("h3", {}, `Step ${active + 1} of ${steps.length}`),
-      h("p", {}, "The decoder reads ", h("b", {}, fed), " and gives these probabilities. Select one to force it."),
+      h(
+        "p",
+        {},
+        "The decoder reads ",
+        h("b", {}, fed),
+        " and gives these probabilities. Select one to force it.",
+      ),
       h(
         "ol",
         { class: "candidates" },
@@ -53,7 +59,7 @@ export class StepDetail {
       autocomplete: "off",
       onchange: () => {
         try {
-          const token = input.value.trim() === "end" ? vocabulary.eos : vocabulary.token(input.value.trim());
+          const token = input.value === "end" ? vocabulary.eos : vocabulary.parseOne(input.value);
           this.onForce(active, token);
         } catch (error) {
           input.setCustomValidity(error.message);
@@ -75,7 +81,11 @@ export class StepDetail {
     if (controls.sharpness) rows.push(["sharpness γ", decimal(controls.sharpness[0], 2)]);
     if (controls.gate) rows.push(["content gate", percent(controls.gate[0], 0)]);
     if (!rows.length) return "";
-    return h("dl", { class: "facts" }, rows.flatMap(([key, value]) => [h("dt", {}, key), h("dd", {}, value)]));
+    return h(
+      "dl",
+      { class: "facts" },
+      rows.flatMap(([key, value]) => [h("dt", {}, key), h("dd", {}, value)]),
+    );
   }
 }
 
@@ -86,7 +96,11 @@ export function cellText(step, row, column, sourceText, outputText) {
     `Step ${row + 1} (${outputText}) looks at source ${column + 1} (${sourceText})`,
     `weight ${decimal(weights[column], 4)}`,
   ];
-  for (const [key, label] of [["score", "energy"], ["content", "content"], ["prior", "prior"]]) {
+  for (const [key, label] of [
+    ["score", "energy"],
+    ["content", "content"],
+    ["prior", "prior"],
+  ]) {
     if (controls[key]) parts.push(`${label} ${decimal(controls[key][column], 3)}`);
   }
   return parts.join(" · ");

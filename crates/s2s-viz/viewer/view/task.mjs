@@ -9,8 +9,7 @@ const TASKS = {
     ...source.filter((_, i) => i % 2 === 0),
     ...source.filter((_, i) => i % 2 === 1),
   ],
-  "bigram-flip": (source) =>
-    source.map((token, i) => (i % 2 ? source[i - 1] : (source[i + 1] ?? token))),
+  "bigram-flip": (source) => source.map((token, i) => (i % 2 ? source[i - 1] : (source[i + 1] ?? token))),
   "block-reverse": (source, { block }) => {
     const blocks = [];
     for (let i = 0; i < source.length; i += block) blocks.push(source.slice(i, i + block).reverse());
@@ -20,6 +19,6 @@ const TASKS = {
 
 /** The target of `source`, or null: text has no task. */
 export function targetOf(data, source) {
-  const task = data.folder ? undefined : TASKS[data.task];
+  const task = data.folder || data.file ? undefined : TASKS[data.task];
   return task ? task(source, data) : null;
 }

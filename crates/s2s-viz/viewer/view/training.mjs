@@ -13,13 +13,19 @@ const CURVES = [
     title: "Loss",
     subtitle: "nats per token, logarithmic; dashed: training",
     scale: "log",
-    lines: [["val_loss", false], ["train_loss", true]],
+    lines: [
+      ["val_loss", false],
+      ["train_loss", true],
+    ],
   },
   {
     title: "Token accuracy",
     subtitle: "validation, free-running; dashed: training",
     scale: "share",
-    lines: [["val_token_accuracy", false], ["train_token_accuracy", true]],
+    lines: [
+      ["val_token_accuracy", false],
+      ["train_token_accuracy", true],
+    ],
   },
   {
     title: "Exact match",
@@ -35,20 +41,41 @@ export class TrainingView {
     this.source = source;
     this.openInDecode = openInDecode;
     this.runIndex = 0;
-    this.charts = CURVES.map((curve) => new Chart({ ...curve, xLabel: "step", series: [], onPick: (step) => this.goTo(step) }));
-    this.player = new Player("Evaluation", (i) => `step ${this.steps()[i] ?? 0}`, () => this.show());
+    this.charts = CURVES.map(
+      (curve) => new Chart({ ...curve, xLabel: "step", series: [], onPick: (step) => this.goTo(step) }),
+    );
+    this.player = new Player(
+      "Evaluation",
+      (i) => `step ${this.steps()[i] ?? 0}`,
+      () => this.show(),
+    );
     this.heatmap = new Heatmap("Attention at this evaluation", (cell) => this.describe(cell));
     this.caption = h("p", { role: "status" });
     this.cell = h("p", { class: "readout", "aria-live": "polite" });
     this.live = h("p", { class: "muted", role: "status" });
     this.samples = h("div", {});
-    const probe = card("One sequence while the model learns", this.picker(), this.caption, this.heatmap.element, this.cell);
+    const probe = card(
+      "One sequence while the model learns",
+      this.picker(),
+      this.caption,
+      this.heatmap.element,
+      this.cell,
+    );
     this.element = h(
       "div",
       {},
       card(null, this.live, this.player.element),
-      h("div", { class: "charts" }, this.charts.map((chart) => chart.element)),
-      h("div", { class: "columns even" }, probe, card("Samples of the test split after training", this.samples)),
+      h(
+        "div",
+        { class: "charts" },
+        this.charts.map((chart) => chart.element),
+      ),
+      h(
+        "div",
+        { class: "columns even" },
+        probe,
+        card("Samples of the test split after training", this.samples),
+      ),
     );
     this.refresh();
   }
@@ -74,7 +101,9 @@ export class TrainingView {
 
   /** Steps of the evaluations of all runs. */
   steps() {
-    const all = this.source.runs.flatMap(({ metrics, attention }) => [...metrics, ...attention].map(({ step }) => step));
+    const all = this.source.runs.flatMap(({ metrics, attention }) =>
+      [...metrics, ...attention].map(({ step }) => step),
+    );
     return [...new Set(all)].sort((a, b) => a - b);
   }
 
@@ -86,7 +115,9 @@ export class TrainingView {
       this.charts[i].update(
         runs.flatMap((run, r) =>
           lines.map(([key, isDashed]) => ({
-            name: [runs.length > 1 && run.name, isDashed ? "training" : "validation"].filter(Boolean).join(" "),
+            name: [runs.length > 1 && run.name, isDashed ? "training" : "validation"]
+              .filter(Boolean)
+              .join(" "),
             color: runColor(r),
             isDashed,
             points: run.metrics.map((record) => [record.step, record[key]]),
@@ -115,7 +146,11 @@ export class TrainingView {
     ]);
     this.samples.replaceChildren(
       rows.length
-        ? table("Samples", ["exact", "source", "output (wrong tokens marked, expected below)", "explore"], rows)
+        ? table(
+            "Samples",
+            ["exact", "source", "output (wrong tokens marked, expected below)", "explore"],
+            rows,
+          )
         : h("p", { class: "muted" }, "samples.jsonl is written at the end of a run."),
     );
   }
@@ -134,18 +169,30 @@ export class TrainingView {
     const metrics = upTo(this.run.metrics);
     this.record = record;
     if (!record) {
-      this.caption.textContent = step === undefined ? "This run has no evaluation yet." : "attention.jsonl has no record of this step.";
+      this.caption.textContent =
+        step === undefined
+          ? "This run has no evaluation yet."
+          : "attention.jsonl has no record of this step.";
       this.heatmap.update({ columns: [], rows: [], weights: [] });
       this.describe(null);
       return;
     }
     const expected = [...record.target, "</s>"];
-    const rows = record.prediction.map((text, t) => ({ text: tokenName(text), isWrong: text !== expected[t] }));
+    const rows = record.prediction.map((text, t) => ({
+      text: tokenName(text),
+      isWrong: text !== expected[t],
+    }));
     const n = rows.filter(({ isWrong }) => isWrong).length;
-    const verdict = record.is_exact ? "correct" : n ? `${n} of ${rows.length} tokens wrong` : "the end is missing";
+    const verdict = record.is_exact
+      ? "correct"
+      : n
+        ? `${n} of ${rows.length} tokens wrong`
+        : "the end is missing";
     const accuracy = metrics ? `; validation exact match ${percent(metrics.val_exact_match)}` : "";
     const hasWeights = record.thousandths.length > 0;
-    const missing = hasWeights ? "" : " No attention weights were recorded: the model has none, or the sequence is too long.";
+    const missing = hasWeights
+      ? ""
+      : " No attention weights were recorded: the model has none, or the sequence is too long.";
     this.caption.textContent = `Step ${integer(record.step)}: ${verdict}${accuracy}.${missing}`;
     this.heatmap.update({
       columns: record.source.map((text) => ({ text: visible(text) })),

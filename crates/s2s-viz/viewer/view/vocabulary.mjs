@@ -16,23 +16,31 @@ function byteOf(text) {
 /** How a line becomes tokens and back, by the value of data.tokens. */
 const tokenizations = {
   words: {
+    name: "Words",
+    between: " ",
     split: (line) => line.split(/\s+/).filter(Boolean),
     join: (texts) => texts.join(" "),
   },
   chars: {
+    name: "Characters",
+    between: "",
     split: (line) => Array.from(graphemes.segment(line), ({ segment }) => segment),
     join: (texts) => texts.join(""),
   },
   bytes: {
+    name: "Bytes",
+    between: "",
     split: (line) => Array.from(new TextEncoder().encode(line), byteText),
     join: (texts) => new TextDecoder().decode(new Uint8Array(texts.flatMap(byteOf))),
   },
 };
 
+const numbers = { ...tokenizations.words, split: (line) => line.split(/[\s,]+/).filter(Boolean) };
+
 export class Vocabulary {
   constructor({ words, config }) {
     this.words = words;
-    this.tokenization = tokenizations[config.data?.tokens] ?? tokenizations.words;
+    this.tokenization = words.length ? (tokenizations[config.data.tokens] ?? tokenizations.words) : numbers;
     const size = words.length ? words.length + 1 : config.data.vocab; // V
     this.bos = size;
     this.eos = size + 1;
@@ -66,6 +74,13 @@ export class Vocabulary {
     const token = /^\d+$/.test(text) ? Number(text) : NaN;
     if (token >= 1 && token <= this.lastSymbol) return token;
     throw new Error(`"${text}" is not a symbol: type numbers from 1 to ${this.lastSymbol}`);
+  }
+
+  /** The only token of a line. */
+  parseOne(line) {
+    const tokens = this.parse(line);
+    if (tokens.length > 1) throw new Error("type one token");
+    return tokens[0];
   }
 
   join(tokens) {

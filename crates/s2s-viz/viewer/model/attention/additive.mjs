@@ -26,7 +26,11 @@ export class AdditiveAttention {
   }
 
   prepare(values, options) {
-    return new Memory(values, values.map((value) => affine(this.key, value)), options);
+    return new Memory(
+      values,
+      values.map((value) => affine(this.key, value)),
+      options,
+    );
   }
 
   scores(query, memory) {

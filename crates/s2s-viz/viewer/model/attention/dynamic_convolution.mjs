@@ -29,7 +29,10 @@ export class DynamicConvolutionAttention {
     const dynamic = affine(this.dynamic, affine(this.query, query).map(Math.tanh));
     const filters = [...this.filters, ...filtersOf(dynamic, this.width)];
     const keys = memory.values.map((_, i) =>
-      affine(this.location, filters.map((filter) => filtered(previous, filter, i))),
+      affine(
+        this.location,
+        filters.map((filter) => filtered(previous, filter, i)),
+      ),
     );
     const nothing = new Float32Array(this.energy.length);
     return memory.weigh(additiveScores(nothing, keys, this.energy));

@@ -19,7 +19,11 @@ export class LocationAttention {
   }
 
   prepare(values, options) {
-    return new Memory(values, values.map((value) => affine(this.key, value)), options);
+    return new Memory(
+      values,
+      values.map((value) => affine(this.key, value)),
+      options,
+    );
   }
 
   attend(query, memory, previous) {

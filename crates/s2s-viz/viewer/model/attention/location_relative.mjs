@@ -20,6 +20,9 @@ export class LocationRelativeAttention {
   attend(query, memory, previous) {
     const content = this.content.scores(query, memory);
     const { log, controls } = this.shift.logWeights(query, previous);
-    return memory.weigh(content.map((score, i) => log[i] + score), { content, ...controls });
+    return memory.weigh(
+      content.map((score, i) => log[i] + score),
+      { content, ...controls },
+    );
   }
 }

@@ -23,9 +23,7 @@ export class Memory {
   }
 
   softmax(scores) {
-    return softmax(
-      scores.map((score, s) => (this.excluded.has(s) ? MASKED : score / this.temperature)),
-    );
+    return softmax(scores.map((score, s) => (this.excluded.has(s) ? MASKED : score / this.temperature)));
   }
 
   /** The weights of `scores`, and the weighted sum of the values. `controls` explain the weights. */

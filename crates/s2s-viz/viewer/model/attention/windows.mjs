@@ -10,7 +10,5 @@ export function filtered(weights, filter, i) {
 
 /** The filters of a matrix [N, width], as views. */
 export function filtersOf(data, width) {
-  return Array.from({ length: data.length / width }, (_, n) =>
-    data.subarray(n * width, (n + 1) * width),
-  );
+  return Array.from({ length: data.length / width }, (_, n) => data.subarray(n * width, (n + 1) * width));
 }
