@@ -3,11 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use reverse_data::Tokenization;
 use s2s_runlog::{
     AttentionRecord, CheckpointName, Error, LengthsRecord, MetricsRecord, Result, RunDir, exists,
     list_folder, read_json, read_lines, write_file,
 };
-use s2s_train::Picture;
+use s2s_train::{Picture, load_config};
 use s2s_viz::{
     Figure, Heatmap, HeatmapGrid, accuracy_plot, exact_match_plot, heatmap_png, lengths_plots,
     loss_plot,
@@ -15,6 +16,7 @@ use s2s_viz::{
 use serde::de::DeserializeOwned;
 
 use crate::failure::Hinted;
+use crate::report::{symbols, tokenization_of};
 use crate::shell::{program, quote};
 
 /// Longer sequences are not drawn: their cells would be too small.
@@ -51,7 +53,9 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     ];
     let samples = drawable(records(dir.samples())?);
     if !samples.is_empty() {
-        figures.push(("attention", sample_sheet(&samples)?.draw()?));
+        let config = load_config(Some(&dir.resolved_config()), &[])?;
+        let sheet = sample_sheet(&samples, tokenization_of(&config))?;
+        figures.push(("attention", sheet.draw()?));
     }
     let probes = drawable(records(dir.attention())?);
     if !probes.is_empty() {
@@ -122,15 +126,18 @@ pub(crate) fn records<T: DeserializeOwned>(path: PathBuf) -> Result<Vec<T>> {
     }
 }
 
-fn sample_sheet(samples: &[AttentionRecord]) -> Result<HeatmapGrid, s2s_viz::Error> {
-    let panel = |(i, record): (usize, &AttentionRecord)| {
+fn sample_sheet(
+    samples: &[AttentionRecord],
+    tokenization: Tokenization,
+) -> Result<HeatmapGrid, s2s_viz::Error> {
+    let panel = |record: &AttentionRecord| {
         let map = Heatmap::from_record(record)?;
         let verdict = map
             .subtitle
             .split_once(", ")
             .map_or("", |(_, verdict)| verdict);
         Ok(Heatmap {
-            title: format!("sample {}", i + 1),
+            title: tokenization.join(symbols(&record.source)),
             subtitle: verdict.to_owned(),
             ..map
         })
@@ -140,11 +147,7 @@ fn sample_sheet(samples: &[AttentionRecord]) -> Result<HeatmapGrid, s2s_viz::Err
         subtitle: "samples of the test split: source tokens from left to right, output tokens \
                    from top to bottom"
             .into(),
-        panels: samples
-            .iter()
-            .enumerate()
-            .map(panel)
-            .collect::<Result<_, _>>()?,
+        panels: samples.iter().map(panel).collect::<Result<_, _>>()?,
         panels_per_row: 4,
     })
 }

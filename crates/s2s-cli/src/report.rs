@@ -5,7 +5,9 @@ use std::path::Path;
 use console::style;
 use reverse_data::Tokenization;
 use s2s_runlog::{AttentionRecord, MetricsRecord, RunDir, RunRecord, RunStatus};
-use s2s_train::{Auto, ForcingSchedule, ScheduleConfig, TrainConfig, load_config};
+use s2s_train::{
+    Auto, ExperimentConfig, ForcingSchedule, ScheduleConfig, TrainConfig, load_config,
+};
 use s2s_viz::clean;
 use unicode_width::UnicodeWidthStr;
 
@@ -26,10 +28,7 @@ const START: &str = "<s>";
 pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let samples: Vec<AttentionRecord> = records(dir.samples())?;
     let config = load_config(Some(&dir.resolved_config()), &[])?;
-    let tokenization = match config.data.is_text() {
-        true => config.data.tokens,
-        false => Tokenization::Words,
-    };
+    let tokenization = tokenization_of(&config);
     let shown: Vec<AttentionRecord> = samples.iter().map(cleaned).collect();
     let ending = match record.status {
         RunStatus::TargetReached => "reached its target",
@@ -53,7 +52,7 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
          {figures}{longer}\n\
          predictions:\n{}\n\
          plots:\n{}\n\
-         next steps:\n  {program} predict {run} {}\n  tensorboard --logdir {run}\n",
+         next steps:\n  {program} predict {run} {}\n  tensorboard --logdir {run} --samples_per_plugin images=0\n",
         record.step,
         duration(record.elapsed_secs),
         predictions(&shown, tokenization),
@@ -112,6 +111,20 @@ fn cleaned(sample: &AttentionRecord) -> AttentionRecord {
         prediction: clean(&sample.prediction),
         ..sample.clone()
     }
+}
+
+/// How the texts of a run are split into tokens; symbols of synthetic data are words.
+pub(crate) fn tokenization_of(config: &ExperimentConfig) -> Tokenization {
+    match config.data.is_text() {
+        true => config.data.tokens,
+        false => Tokenization::Words,
+    }
+}
+
+/// The tokens of a recorded source without its markers.
+pub(crate) fn symbols(source: &[String]) -> impl Iterator<Item = &str> {
+    let tokens = source.iter().map(String::as_str);
+    tokens.filter(|token| ![START, END].contains(token))
 }
 
 fn duration(secs: f64) -> String {
@@ -186,10 +199,7 @@ fn example(samples: &[AttentionRecord], tokenization: Tokenization) -> String {
         .iter()
         .max_by_key(|sample| (sample.is_exact, sample.target.len()));
     let source = longest.map_or(&[][..], |sample| &sample.source);
-    let symbols = source.iter().map(String::as_str);
-    let symbols = symbols
-        .filter(|token| ![START, END].contains(token))
-        .take(MAX_SHOWN);
+    let symbols = symbols(source).take(MAX_SHOWN);
     let words: Vec<String> = match tokenization {
         Tokenization::Words => symbols.map(|token| quote(Path::new(token))).collect(),
         Tokenization::Chars | Tokenization::Bytes => {

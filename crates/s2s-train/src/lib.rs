@@ -40,6 +40,7 @@ mod error;
 mod evaluate;
 mod failures;
 mod finite;
+mod hparams;
 mod metrics;
 mod model;
 mod observer;

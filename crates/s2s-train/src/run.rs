@@ -1,6 +1,7 @@
 //! A run in its directory: training, its records, and the evaluation on the test split.
 
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,10 @@ use crate::{
 const N_SAMPLES: usize = 8;
 /// How many of these are reserved for the first incorrect samples.
 const N_WRONG_SAMPLES: usize = 4;
+/// Samples among which the correct ones are chosen.
+const N_SEARCHED: u64 = 1000;
+/// Lengths of sources that make the best pictures: long enough to show a pattern, short enough to read.
+const SHOWN_LEN: RangeInclusive<usize> = 5..=20;
 
 /// Default number of steps between two lines of `steps.jsonl`.
 const LOG_EVERY: NonZeroU64 = NonZeroU64::new(10).expect("10 is not zero");
@@ -303,7 +308,9 @@ impl<M: Model + Send> Run<M> {
             self.lock.check()?;
             match self.test(observers)? {
                 Some((test, lost)) => {
+                    writer.end(record.step, &test);
                     record.test = Some(test);
+                    record.degraded = writer.failures();
                     record.degraded.extend(lost);
                 }
                 None => record.status = RunStatus::Interrupted,
@@ -378,13 +385,34 @@ impl<M: Model + Send> Run<M> {
     }
 
     /// The lines of `samples.jsonl`: up to [`N_WRONG_SAMPLES`] incorrect samples, filled up with
-    /// the first others.
+    /// others. Sources are distinct and have [`SHOWN_LEN`] tokens, as far as the data allow.
     fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
         let (model, data) = (self.trainer.model(), self.trainer.eval_data());
-        let mut chosen: Vec<u64> = result.wrong.iter().copied().take(N_WRONG_SAMPLES).collect();
-        let others = (0..data.n_samples(Split::Test).unwrap_or(0))
-            .filter(|index| !result.wrong.contains(index));
-        chosen.extend(others.take(N_SAMPLES - chosen.len()));
+        let n = data.n_samples(Split::Test).unwrap_or(0).min(N_SEARCHED);
+        let wrong = result.wrong.iter().copied();
+        let right = (0..n).filter(|index| !result.wrong.contains(index));
+        let source = |index: u64| data.example(Split::Test, index).source;
+        let mut chosen: Vec<u64> = Vec::new();
+        let mut sources: Vec<Vec<u32>> = Vec::new();
+        for (candidates, total) in [
+            (wrong.collect::<Vec<u64>>(), N_WRONG_SAMPLES),
+            (right.collect(), N_SAMPLES),
+        ] {
+            for has_shown_len in [true, false] {
+                for &index in &candidates {
+                    if chosen.len() == total {
+                        break;
+                    }
+                    let source = source(index);
+                    if SHOWN_LEN.contains(&source.len()) == has_shown_len
+                        && !sources.contains(&source)
+                    {
+                        chosen.push(index);
+                        sources.push(source);
+                    }
+                }
+            }
+        }
         chosen.sort_unstable();
 
         let mut samples = Vec::new();

@@ -30,6 +30,8 @@ use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
 use tensorboard_proto::types::DataType;
 use tensorboard_rs::record_writer::RecordWriter;
 
+use crate::hparams;
+
 /// Prefix of the names of event files.
 const PREFIX: &str = "events.out.tfevents.";
 
@@ -132,7 +134,7 @@ impl EventWriter {
             step,
             tag,
             Summary_Value_oneof_value::tensor(tensor),
-            Some("text"),
+            Some(("text", Vec::new())),
         )
     }
 
@@ -172,6 +174,46 @@ impl EventWriter {
         }
     }
 
+    /// The configuration of the run, whose keys are the hyperparameters of the HParams dashboard.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalar`].
+    pub fn hparams(&mut self, config: &toml::Table) -> Result<(), EventError> {
+        self.hparams_message(0, hparams::START, hparams::start(config))
+    }
+
+    /// The end of the run after `step`, for the HParams dashboard.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalar`].
+    pub fn end(&mut self, step: u64) -> Result<(), EventError> {
+        self.hparams_message(step, hparams::END, hparams::end())
+    }
+
+    /// A message of the HParams dashboard is metadata of an empty tensor.
+    fn hparams_message(
+        &mut self,
+        step: u64,
+        tag: &str,
+        message: Result<Vec<u8>, protobuf::ProtobufError>,
+    ) -> Result<(), EventError> {
+        let message = message.map_err(|source| EventError::Encode {
+            path: self.path().to_owned(),
+            source,
+        })?;
+        let empty = TensorShapeProto {
+            dim: RepeatedField::from_vec(vec![TensorShapeProto_Dim::default()]),
+            ..TensorShapeProto::default()
+        };
+        let tensor = TensorProto {
+            dtype: DataType::DT_FLOAT,
+            tensor_shape: SingularPtrField::some(empty),
+            ..TensorProto::default()
+        };
+        let value = Summary_Value_oneof_value::tensor(tensor);
+        self.summary(step, tag, value, Some(("hparams", message)))
+    }
+
     /// Makes the events durable across a power loss. They survive the end of the process without
     /// it.
     ///
@@ -186,11 +228,12 @@ impl EventWriter {
         step: u64,
         tag: &str,
         value: Summary_Value_oneof_value,
-        plugin: Option<&str>,
+        plugin: Option<(&str, Vec<u8>)>,
     ) -> Result<(), EventError> {
-        let metadata = plugin.map(|name| SummaryMetadata {
+        let metadata = plugin.map(|(name, content)| SummaryMetadata {
             plugin_data: SingularPtrField::some(SummaryMetadata_PluginData {
                 plugin_name: name.to_owned(),
+                content,
                 ..SummaryMetadata_PluginData::default()
             }),
             ..SummaryMetadata::default()

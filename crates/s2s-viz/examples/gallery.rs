@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use s2s_runlog::{AttentionRecord, MetricsRecord};
 use s2s_viz::{
-    Figure, Heatmap, HeatmapGrid, HeatmapRow, Hue, Ink, LinePlot, Series, Spread, YAxis,
+    Figure, Heatmap, HeatmapGrid, HeatmapRow, Hue, Ink, LinePlot, Look, Series, Spread, YAxis,
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap,
 };
 
@@ -21,7 +21,9 @@ fn main() -> Outcome {
     runs(&folder)?;
     seeds(&folder)?;
     hard_curves(&folder)?;
+    crowded_curves(&folder)?;
     heatmaps(&folder)?;
+    scripts(&folder)?;
     grids(&folder)
 }
 
@@ -105,10 +107,10 @@ fn seeds(folder: &Path) -> Outcome {
         x_label: "step".into(),
         y_label: "nats per token".into(),
         series: vec![
-            Series::over_runs("additive", Hue::nth(0), &five(10, |r| r.val_loss), spread),
+            Series::over_runs("additive", Look::nth(0), &five(10, |r| r.val_loss), spread),
             Series::over_runs(
                 "dot",
-                Hue::nth(1),
+                Look::nth(1),
                 &five(20, |r| 0.8 * r.val_loss + 0.4),
                 spread,
             ),
@@ -150,7 +152,7 @@ fn hard_curves(folder: &Path) -> Outcome {
             let last = 0.93 + 0.005 * i as f64;
             let line = (0..20).map(|x| (f64::from(x), last * (1.0 - (-f64::from(x) / 3.0).exp())));
             let line = line.take(20 - i / 4).collect();
-            Series::new(format!("configuration number {i}"), Hue::nth(i), line)
+            Series::new(format!("configuration number {i}"), Look::nth(i), line)
         })
         .collect();
     let plot = LinePlot {
@@ -208,6 +210,45 @@ fn hard_curves(folder: &Path) -> Outcome {
         ..LinePlot::default()
     };
     save(folder, "large-numbers", &plot.draw()?)
+}
+
+/// More lines than hues, and lines that lie on each other.
+fn crowded_curves(folder: &Path) -> Outcome {
+    for (n, points) in [(9, 12), (24, 60)] {
+        let series = (0..n).map(|i| {
+            let speed = 1.0 + i as f64;
+            let line = (0..points).map(|x| {
+                let x = f64::from(x);
+                (x, 1.0 - (-x / speed / 2.0).exp() * (1.0 - 0.02 * i as f64))
+            });
+            Series::new(format!("mechanism {i}"), Look::nth(i), line.collect())
+        });
+        let plot = LinePlot {
+            title: format!("{n} lines of {points} points"),
+            x_label: "epoch".into(),
+            y_axis: YAxis::Share,
+            series: series.collect(),
+            ..LinePlot::default()
+        };
+        save(folder, &format!("crowded-{n}"), &plot.draw()?)?;
+    }
+    let rising = |from: i32| -> Vec<(f64, f64)> {
+        let share = |x: i32| 1.0 - 0.8 * (-f64::from(x) / 5.0).exp();
+        (from..40).map(|x| (f64::from(x), share(x))).collect()
+    };
+    let falling = rising(0).iter().map(|&(x, y)| (x, 1.0 - y)).collect();
+    let plot = LinePlot {
+        title: "Lines that lie on each other".into(),
+        y_axis: YAxis::Share,
+        series: vec![
+            Series::new("train", Hue::Blue, rising(0)),
+            Series::new("validation", Hue::Vermilion, rising(0)),
+            Series::new("test", Hue::Green, rising(20)),
+            Series::new("other", Hue::Purple, falling),
+        ],
+        ..LinePlot::default()
+    };
+    save(folder, "overlap", &plot.draw()?)
 }
 
 /// The attention of a model that reverses; a higher `sharpness` makes it more concentrated.
@@ -322,6 +363,90 @@ fn heatmaps(folder: &Path) -> Outcome {
     };
     save(folder, "attention-60x1", &tall.draw()?)?;
     std::fs::write(folder.join("terminal.txt"), text)?;
+    Ok(())
+}
+
+/// Tokens in many scripts, and tokens that would be invisible.
+fn scripts(folder: &Path) -> Outcome {
+    let sets: [(&str, &[&str]); 4] = [
+        (
+            "scripts-words",
+            &[
+                "漢字",
+                "学校",
+                "汉语",
+                "한국어",
+                "ひらがな",
+                "كتاب",
+                "مدرسة",
+                "שלום",
+                "हिन्दी",
+                "ภาษาไทย",
+                "Ελληνικά",
+                "русский",
+                "ქართული",
+                "Հայերեն",
+                "tiếng",
+                "Việt",
+                "አማርኛ",
+                "ខ្មែរ",
+            ],
+        ),
+        (
+            "scripts-characters",
+            &[
+                "漢", "字", "学", "校", "語", "生", "日", "本", "ب", "ت", "ث", "ɑ", "ɪ", "ə", "ʃ",
+                "é",
+            ],
+        ),
+        (
+            "scripts-invisible",
+            &[
+                " ",
+                "a b",
+                "\t",
+                "\n",
+                "\u{A0}",
+                "\u{3000}",
+                "\u{200B}",
+                "\u{200D}",
+                "\u{301}",
+                "e\u{301}",
+                "\u{202E}abc",
+                "\u{1b}[31mred",
+                "<0xE2>",
+                "</s>",
+                "\u{E000}",
+                "😀",
+                "👨\u{200D}👩\u{200D}👧",
+            ],
+        ),
+        ("scripts-48", &["日"; 48]),
+    ];
+    for (name, tokens) in sets {
+        let n = tokens.len();
+        let row = |(t, token): (usize, &&str)| HeatmapRow {
+            token: (*token).into(),
+            is_wrong: t % 5 == 2,
+            weights: (0..n)
+                .map(|s| Some(if s + t + 1 == n { 0.9 } else { 0.02 }))
+                .collect(),
+        };
+        let map = Heatmap {
+            title: format!("Attention: {}", tokens.join(" ")),
+            subtitle: "every label is legible".into(),
+            columns: tokens.iter().map(|token| (*token).into()).collect(),
+            rows: tokens.iter().rev().enumerate().map(row).collect(),
+        };
+        save(folder, name, &map.draw()?)?;
+        let grid = HeatmapGrid {
+            title: name.into(),
+            panels: vec![map; 3],
+            panels_per_row: 3,
+            ..HeatmapGrid::default()
+        };
+        save(folder, &format!("{name}-grid"), &grid.draw()?)?;
+    }
     Ok(())
 }
 

@@ -53,24 +53,20 @@ pub enum Hue {
     Orange,
     /// Sixth series.
     Sky,
-    /// A baseline.
+    /// Only for what the other series are compared with.
     Gray,
 }
 
 impl Hue {
-    /// The hue of series number `index`; repeats after seven.
-    pub fn nth(index: usize) -> Hue {
-        const ALL: [Hue; 7] = [
-            Hue::Blue,
-            Hue::Vermilion,
-            Hue::Green,
-            Hue::Purple,
-            Hue::Orange,
-            Hue::Sky,
-            Hue::Gray,
-        ];
-        ALL[index % ALL.len()]
-    }
+    /// The hues of numbered series.
+    pub(crate) const NUMBERED: [Hue; 6] = [
+        Hue::Blue,
+        Hue::Vermilion,
+        Hue::Green,
+        Hue::Purple,
+        Hue::Orange,
+        Hue::Sky,
+    ];
 
     pub(crate) fn line(self) -> Rgb {
         match self {
@@ -132,11 +128,5 @@ mod tests {
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(viridis(0.0), Rgb(68, 1, 84));
         assert_eq!(viridis(1.0), Rgb(253, 231, 37));
-    }
-
-    #[test]
-    fn hues_repeat_after_seven() {
-        assert_eq!(Hue::nth(1), Hue::nth(8));
-        assert_ne!(Hue::nth(0), Hue::nth(6));
     }
 }

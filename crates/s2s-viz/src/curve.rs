@@ -18,6 +18,7 @@ use crate::color::{AXIS, GRID, MUTED, SHADE, TEXT};
 use crate::figure::Figure;
 use crate::header::Header;
 use crate::labels::push_apart;
+use crate::look::{Look, Stroke};
 use crate::mark::{Anchor, TextStyle};
 use crate::series::Series;
 use crate::text::FALLBACK_SLACK;
@@ -26,14 +27,24 @@ use crate::ticks;
 const WIDTH: f64 = 720.0;
 const PLOT_HEIGHT: f64 = 280.0;
 const MARGIN: f64 = 20.0;
+/// The style of an end label, apart from its color.
+const LABEL: TextStyle = TextStyle::new(12.0, TEXT).semi_bold();
 /// Height of an end label.
 const LABEL_PITCH: f64 = 16.0;
 /// Maximum width of an end label; longer ones end in an ellipsis.
 const LABEL_WIDTH: f64 = 200.0;
 /// Distance from the plot to the end labels.
 const LABEL_GAP: f64 = 22.0;
-/// Lines with at most this many points show each point as a dot.
-const DOTTED: usize = 15;
+/// Lines with at most this many points show each point as a marker.
+const MARKED: usize = 15;
+/// Number of markers of a longer line that is not solid.
+const MARKERS: usize = 8;
+/// Length of the line in front of a label where hues alone do not tell lines apart.
+const SAMPLE: f64 = 34.0;
+/// Lines closer than this many pixels hide each other.
+const HIDDEN: f64 = 1.5;
+/// A line is drawn with dashes if it hides another one over this share of its points.
+const OVERLAP: f64 = 0.25;
 
 /// Lines with common axes, labeled at their ends.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +63,8 @@ pub struct LinePlot {
     pub y_label: String,
     /// Scale of the vertical axis.
     pub y_axis: YAxis,
-    /// The lines; later ones are drawn on top.
+    /// The lines; later ones are drawn on top. A line that would hide an earlier one is drawn with
+    /// dashes.
     pub series: Vec<Series>,
 }
 
@@ -98,23 +110,20 @@ impl LinePlot {
             .iter()
             .map(|tick| number.width(&tick.label))
             .fold(0.0, f64::max);
-        let label = TextStyle::new(12.0, TEXT).semi_bold();
-        let labels: Vec<String> = self
+        let label_width = self
             .series
             .iter()
-            .map(|series| self.end_label(series))
-            .collect();
-        let label_width = labels
-            .iter()
-            .map(|text| label.width(text))
+            .map(|series| LABEL.width(&self.end_label(series)))
             .fold(0.0, f64::max);
+
+        let sample = if self.has_strokes() { SAMPLE } else { 0.0 };
 
         let named = !self.y_label.is_empty();
         let plot = Frame {
             left: MARGIN + widest + 10.0,
-            right: width - MARGIN - label_width * FALLBACK_SLACK - LABEL_GAP,
+            right: width - MARGIN - label_width * FALLBACK_SLACK - LABEL_GAP - sample,
             top: MARGIN + header.height() + if named { 40.0 } else { 18.0 },
-            height: plot_height.max(LABEL_PITCH * labels.len() as f64),
+            height: plot_height.max(LABEL_PITCH * self.series.len() as f64),
         };
         let x_named = if self.x_label.is_empty() { 0.0 } else { 20.0 };
         let height = plot.bottom() + 26.0 + x_named + MARGIN - 8.0;
@@ -155,8 +164,9 @@ impl LinePlot {
         figure.text(middle, &self.x_label, number.anchored(Anchor::Middle));
 
         let at = |&(x, y): &(f64, f64)| (plot.x(x_axis.position(x)), plot.y(y_axis.position(y)));
-        self.draw_labels(&mut figure, &plot, label, &labels, at);
-        self.draw_lines(&mut figure, at);
+        let looks = self.looks(at);
+        self.draw_labels(&mut figure, &plot, &looks, sample, at);
+        self.draw_lines(&mut figure, &looks, at);
         Ok(figure)
     }
 
@@ -199,46 +209,89 @@ impl LinePlot {
             YAxis::Share => ticks::accuracy(last),
             _ => ticks::brief(last),
         };
-        let style = TextStyle::new(12.0, TEXT).semi_bold();
-        let width = LABEL_WIDTH - style.width(&value) - 10.0;
-        let name = style.face.ellipsize(&series.label, style.size, width);
+        let width = LABEL_WIDTH - LABEL.width(&value) - 10.0;
+        let name = LABEL.face.ellipsize(&series.label, LABEL.size, width);
         format!("{name}\u{a0} {value}") // SVG makes one space of two
     }
 
-    fn draw_lines(&self, figure: &mut Figure, at: impl Fn(&(f64, f64)) -> (f64, f64)) {
+    /// Whether strokes tell lines apart, since there are more lines than hues.
+    fn has_strokes(&self) -> bool {
+        let mut looks = self.series.iter().map(|series| series.look);
+        looks.any(|look| look.stroke != Stroke::Solid)
+    }
+
+    /// The looks of the lines. If all are solid, one that would hide earlier lines has another stroke than
+    /// they.
+    fn looks(&self, at: impl Fn(&(f64, f64)) -> (f64, f64)) -> Vec<Look> {
+        let pixels = |series: &Series| series.points.iter().map(&at).collect();
+        let lines: Vec<Vec<(f64, f64)>> = self.series.iter().map(pixels).collect();
+        let mut looks: Vec<Look> = Vec::new();
+        for (i, series) in self.series.iter().enumerate() {
+            let hidden = (0..i).filter(|&below| hides(&lines[i], &lines[below]));
+            let taken: Vec<Stroke> = hidden.map(|below| looks[below].stroke).collect();
+            let mut free = Stroke::ALL
+                .into_iter()
+                .filter(|stroke| !taken.contains(stroke));
+            let hue = series.look.hue;
+            looks.push(match (self.has_strokes(), free.next()) {
+                (false, Some(stroke)) => Look { hue, stroke },
+                _ => series.look,
+            });
+        }
+        looks
+    }
+
+    fn draw_lines(
+        &self,
+        figure: &mut Figure,
+        looks: &[Look],
+        at: impl Fn(&(f64, f64)) -> (f64, f64),
+    ) {
         for series in &self.series {
             let upper = series.band.iter().map(|&(x, _, high)| at(&(x, high)));
             let lower = series.band.iter().rev().map(|&(x, low, _)| at(&(x, low)));
             if series.band.len() > 1 {
-                figure.area(upper.chain(lower).collect(), series.hue.line(), 0.16);
+                figure.area(upper.chain(lower).collect(), series.look.hue.line(), 0.16);
             }
         }
         for series in &self.series {
             for trace in &series.traces {
-                figure.line(trace.iter().map(&at).collect(), series.hue.trace(), 1.0);
+                figure.line(
+                    trace.iter().map(&at).collect(),
+                    series.look.hue.trace(),
+                    1.0,
+                );
             }
         }
-        for series in &self.series {
+        for (series, look) in self.series.iter().zip(looks) {
             let line: Vec<(f64, f64)> = series.points.iter().map(&at).collect();
-            let is_dotted = line.len() <= DOTTED;
+            let color = look.hue.line();
+            let every = match (line.len(), series.look.stroke) {
+                (..=MARKED, _) => 1,
+                (_, Stroke::Solid) => line.len(),
+                (n, _) => n.div_ceil(MARKERS),
+            };
             if let Some(&end) = line.last() {
-                figure.dot(end, 3.5, series.hue.line());
+                series.look.stroke.mark(figure, end, 3.5, color);
             }
-            for &point in line.iter().filter(|_| is_dotted) {
-                figure.dot(point, 2.6, series.hue.line());
+            let marked = line.len().saturating_sub(1) % every;
+            for &point in line.iter().skip(marked).step_by(every) {
+                series.look.stroke.mark(figure, point, 2.6, color);
             }
-            figure.line(line, series.hue.line(), 2.0);
+            for piece in look.stroke.pieces(&line) {
+                figure.line(piece, color, 2.0);
+            }
         }
     }
 
     /// Writes the labels next to the line ends, without overlap. A label that had to move is connected
-    /// to its line.
+    /// to its line. A sample of the line, `sample` pixels long, is in front of the label.
     fn draw_labels(
         &self,
         figure: &mut Figure,
         plot: &Frame,
-        style: TextStyle,
-        labels: &[String],
+        looks: &[Look],
+        sample: f64,
         at: impl Fn(&(f64, f64)) -> (f64, f64),
     ) {
         let ends: Vec<(f64, f64)> = self
@@ -249,19 +302,50 @@ impl LinePlot {
         let wanted: Vec<f64> = ends.iter().map(|end| end.1).collect();
         let half = LABEL_PITCH / 2.0;
         let positions = push_apart(&wanted, LABEL_PITCH, plot.top - half, plot.bottom() + half);
-        for (((series, label), end), y) in self.series.iter().zip(labels).zip(ends).zip(positions) {
+        for (i, (end, y)) in ends.into_iter().zip(positions).enumerate() {
+            let hue = self.series[i].look.hue;
             let x = plot.right + LABEL_GAP;
             if (y - end.1).abs() > 3.0 || plot.right - end.0 > 1.0 {
                 let path = vec![end, (plot.right + 6.0, end.1), (x - 4.0, y)];
-                figure.line(path, series.hue.trace(), 1.0);
+                figure.line(path, hue.trace(), 1.0);
+            }
+            if sample > 0.0 {
+                let right = x + sample - 6.0;
+                for piece in looks[i].stroke.pieces(&[(x, y), (right, y)]) {
+                    figure.line(piece, hue.line(), 2.0);
+                }
+                let middle = ((x + right) / 2.0, y);
+                self.series[i]
+                    .look
+                    .stroke
+                    .mark(figure, middle, 2.8, hue.line());
             }
             let style = TextStyle {
-                color: series.hue.text(),
-                ..style
+                color: hue.text(),
+                ..LABEL
             };
-            figure.text((x, y + 4.3), label, style);
+            let label = self.end_label(&self.series[i]);
+            figure.text((x + sample, y + 4.3), &label, style);
         }
     }
+}
+
+/// Whether a line hides another one below it over a part of its points.
+fn hides(line: &[(f64, f64)], below: &[(f64, f64)]) -> bool {
+    let covered = |&&(x, y): &&(f64, f64)| {
+        let right = below.partition_point(|point| point.0 < x);
+        let height = match (
+            right.checked_sub(1).map(|left| below[left]),
+            below.get(right),
+        ) {
+            (_, Some(point)) if point.0 == x => point.1,
+            (Some(a), Some(b)) => a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0),
+            _ => return false,
+        };
+        (height - y).abs() < HIDDEN
+    };
+    let count = line.iter().filter(covered).count();
+    count >= 2 && count as f64 >= OVERLAP * line.len() as f64
 }
 
 /// The rectangle in which lines are drawn.
@@ -367,6 +451,36 @@ mod tests {
         let height = few.draw().unwrap().size().1;
         few.series = vec![few.series[0].clone(); 40];
         assert!(few.draw().unwrap().size().1 > height + 200);
+    }
+
+    #[test]
+    fn a_line_that_would_hide_another_one_has_another_stroke() {
+        let strokes = |offsets: &[f64]| -> Vec<Stroke> {
+            let mut plot = plot(YAxis::Share, &[]);
+            let line = |offset: &f64| {
+                let points = (0..9).map(|x| (f64::from(x), 0.5 + offset)).collect();
+                Series::new("loss", Hue::Blue, points)
+            };
+            plot.series = offsets.iter().map(line).collect();
+            let looks = plot.looks(|&(x, y)| (100.0 * x, 300.0 * y));
+            looks.into_iter().map(|look| look.stroke).collect()
+        };
+        let [solid, dashed, dotted] = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted];
+        assert_eq!(strokes(&[0.0, 0.1]), [solid, solid]);
+        assert_eq!(strokes(&[0.0, 0.001, 0.1]), [solid, dashed, solid]);
+        assert_eq!(strokes(&[0.0, 0.0, 0.0]), [solid, dashed, dotted]);
+    }
+
+    #[test]
+    fn lines_that_only_cross_do_not_hide_each_other() {
+        let rising: Vec<(f64, f64)> = (0..20)
+            .map(|x| (10.0 * f64::from(x), f64::from(x)))
+            .collect();
+        let falling: Vec<(f64, f64)> = rising.iter().map(|&(x, y)| (x, 19.0 - y)).collect();
+        assert!(!hides(&falling, &rising));
+        assert!(hides(&rising, &rising));
+        assert!(hides(&rising[3..], &rising));
+        assert!(!hides(&rising[..1], &rising));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::text;
 const SVG_UNITS: u32 = 10;
 /// PNG pixels per layout pixel, for screens with a high pixel density.
 const PNG_DENSITY: u32 = 2;
+/// The same in pictures for lists, which are small in the layout.
+const LIST_DENSITY: u32 = 3;
 
 /// A picture that can be written as SVG or PNG.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,9 +132,10 @@ impl Figure {
         self.png_at(PNG_DENSITY)
     }
 
-    /// The picture as a PNG of the layout size, for lists of many pictures.
-    pub fn small_png(&self) -> Png {
-        self.png_at(1)
+    /// The picture as a PNG of three times the layout size, for lists of pictures that are small in the
+    /// layout.
+    pub fn list_png(&self) -> Png {
+        self.png_at(LIST_DENSITY)
     }
 
     /// A PNG with `density` pixels per layout pixel.
@@ -174,8 +177,8 @@ mod tests {
         let png = Figure::new(31.0, 17.0, "").png();
         assert_eq!((png.width, png.height), (62, 34));
         assert!(decode(&png).iter().all(|&byte| byte == 0xFF));
-        let small = Figure::new(31.0, 17.0, "").small_png();
-        assert_eq!((small.width, small.height), (31, 17));
+        let listed = Figure::new(31.0, 17.0, "").list_png();
+        assert_eq!((listed.width, listed.height), (93, 51));
     }
 
     #[test]
@@ -201,7 +204,7 @@ mod tests {
         figure.text((0.0, 15.0), "</s> \u{1b}", TextStyle::new(11.0, TEXT));
         let svg = figure.svg();
         assert!(svg.contains("<title>a &lt; b &amp; c</title>"), "{svg}");
-        assert!(svg.contains("&lt;/s&gt; \u{25A1}"), "{svg}");
+        assert!(svg.contains("&lt;/s&gt; U+001B"), "{svg}");
         assert!(svg.contains("font-size=\"110\""), "{svg}");
     }
 }

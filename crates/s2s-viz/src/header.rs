@@ -29,6 +29,25 @@ impl Header {
         Header::styled((title, title_style), (subtitle, subtitle_style), width)
     }
 
+    /// The header of a heatmap in a grid: a line each, shortened.
+    pub(crate) fn of_panel(title: &str, subtitle: &str, width: f64) -> Header {
+        let styles = [
+            TextStyle::new(12.5, TEXT).semi_bold(),
+            TextStyle::new(11.0, MUTED),
+        ];
+        let line = |(text, style): (&str, TextStyle)| {
+            let width = width / FALLBACK_SLACK;
+            (style.face.ellipsize(text, style.size, width), style)
+        };
+        Header {
+            lines: [title, subtitle]
+                .into_iter()
+                .zip(styles)
+                .map(line)
+                .collect(),
+        }
+    }
+
     fn styled(title: (&str, TextStyle), subtitle: (&str, TextStyle), width: f64) -> Header {
         let lines = |(text, style): (&str, TextStyle)| {
             let lines = style.face.wrap(text, style.size, width / FALLBACK_SLACK);

@@ -25,8 +25,8 @@
 //!
 //! [`Page`] is the viewer: runs as one HTML page, whose program is in the folder `viewer`.
 //!
-//! This crate deliberately opens no file and prints nothing. Its plots have no legends: each line is
-//! labeled at its end.
+//! This crate deliberately prints nothing, and opens no file but fonts of the system, for characters
+//! that the embedded fonts lack. Its plots have no legends: each line is labeled at its end.
 
 mod axis;
 mod bitmap;
@@ -34,11 +34,13 @@ mod color;
 mod curve;
 mod error;
 mod figure;
+mod fonts;
 mod grid;
 mod header;
 mod heatmap;
 mod labels;
 mod lengths;
+mod look;
 mod mark;
 mod page;
 mod paint;
@@ -58,6 +60,7 @@ pub use figure::{Figure, Png};
 pub use grid::LineGrid;
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 pub use lengths::{lengths_axis, lengths_plots};
+pub use look::{Look, Stroke};
 pub use page::{Page, PageCommand, PageRun, PageSource, PageWeights};
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,

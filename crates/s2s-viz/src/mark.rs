@@ -80,7 +80,7 @@ pub(crate) enum Direction {
 }
 
 impl TextStyle {
-    pub(crate) fn new(size: f64, color: Rgb) -> TextStyle {
+    pub(crate) const fn new(size: f64, color: Rgb) -> TextStyle {
         TextStyle {
             size,
             face: Face::Regular,
@@ -90,7 +90,7 @@ impl TextStyle {
         }
     }
 
-    pub(crate) fn semi_bold(self) -> TextStyle {
+    pub(crate) const fn semi_bold(self) -> TextStyle {
         TextStyle {
             face: Face::SemiBold,
             ..self

@@ -16,6 +16,7 @@ use crate::figure::Figure;
 use crate::header::Header;
 use crate::heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 use crate::mark::{Anchor, TextStyle};
+use crate::text;
 use crate::ticks;
 
 const MARGIN: f64 = 20.0;
@@ -33,11 +34,21 @@ const BAR_ROOM: f64 = 46.0;
 /// Minimum width of the title, even for few cells.
 const TITLE_WIDTH: f64 = 300.0;
 
+/// Up to this many tokens per side, every token is written.
+const ALL_WRITTEN: usize = 48;
+/// Minimum size of a cell whose token is written.
+const WRITTEN_CELL: f64 = 8.0;
+/// Font sizes of tokens, in pixels: the largest, the smallest in cells with enough room, and the smallest.
+const TOKEN_SIZES: [f64; 3] = [12.0, 8.5, 6.5];
+/// Height of a line of tokens, in ems.
+const TOKEN_LINE: f64 = 1.15;
+
 /// Limits of the cell size, in pixels.
 #[derive(Clone, Copy)]
 struct CellSize {
     /// Target length of the longer side of all cells; `min` takes precedence.
     side: f64,
+    /// For more than [`ALL_WRITTEN`] tokens.
     min: f64,
     max: f64,
 }
@@ -52,15 +63,17 @@ const IN_GRID: CellSize = CellSize {
     min: 4.0,
     max: 20.0,
 };
+/// Size of the cells in a picture for lists, and of the whole picture in height.
 const SMALL: CellSize = CellSize {
-    side: 240.0,
-    min: 4.0,
+    side: 200.0,
+    min: 1.0,
     max: 18.0,
 };
+const SMALL_HEIGHT: f64 = 256.0;
 
 impl Heatmap {
-    /// Draws the heatmap with title, axis labels and a color bar. Cells are square; if tokens would
-    /// overlap, only every second, third, ... is written.
+    /// Draws the heatmap with title, axis labels and a color bar. Cells are square. Up to 48 tokens per
+    /// side are all written; of more, every second, third, ... where they would overlap.
     ///
     /// # Errors
     /// If there are no weights, the length of a row differs from the source, or a weight is outside
@@ -93,16 +106,21 @@ impl Heatmap {
         Ok(figure)
     }
 
-    /// Draws only tokens and cells, small: for lists of many pictures.
+    /// Draws only tokens and cells, in a picture of constant height, for lists of many pictures.
     ///
     /// # Errors
     /// As [`Heatmap::draw`].
     pub fn draw_small(&self) -> Result<Figure, Error> {
         const MARGIN: f64 = 6.0;
         self.check()?;
-        let panel = Panel::new(self, SMALL.cell(self));
-        let (width, height) = panel.size();
-        let mut figure = Figure::new(width + 2.0 * MARGIN, height + 2.0 * MARGIN, &self.title);
+        let longer = self.rows.len().max(self.columns.len()) as f64;
+        let room = |panel: &Panel| SMALL_HEIGHT - 2.0 * MARGIN - panel.column_tokens;
+        let mut panel = Panel::new(self, (SMALL.side / longer).clamp(SMALL.min, SMALL.max));
+        if room(&panel) < panel.cells().1 {
+            panel = Panel::new(self, room(&panel) / self.rows.len() as f64);
+        }
+        let width = panel.row_tokens + panel.cells().0;
+        let mut figure = Figure::new(width + 2.0 * MARGIN, SMALL_HEIGHT, &self.title);
         panel.draw(
             &mut figure,
             MARGIN + panel.row_tokens,
@@ -133,7 +151,7 @@ impl HeatmapGrid {
         let column_tokens = max(&|panel| panel.column_tokens);
         let panel_width = row_tokens + max(&|panel| panel.cells().0).max(90.0);
         let small_header = |panel: &Panel| {
-            Header::wrap_small(&panel.map.title, &panel.map.subtitle, panel_width - 4.0)
+            Header::of_panel(&panel.map.title, &panel.map.subtitle, panel_width - 4.0)
         };
         let header_height = max(&|panel| small_header(panel).height()) + 8.0;
 
@@ -174,14 +192,21 @@ impl HeatmapGrid {
 impl CellSize {
     /// Side of a cell in whole pixels.
     fn cell(self, map: &Heatmap) -> f64 {
-        let longer = map.rows.len().max(map.columns.len()) as f64;
-        (self.side / longer).floor().clamp(self.min, self.max)
+        let longer = map.rows.len().max(map.columns.len());
+        let min = match longer {
+            ..=ALL_WRITTEN => self.min.max(WRITTEN_CELL),
+            _ => self.min,
+        };
+        (self.side / longer as f64).floor().clamp(min, self.max)
     }
 }
 
 /// The cells of a heatmap with their tokens.
 struct Panel<'a> {
     map: &'a Heatmap,
+    /// The tokens as they are written.
+    columns: Vec<String>,
+    rows: Vec<String>,
     cell: f64,
     /// Every how many tokens a token is written.
     label_step: usize,
@@ -196,20 +221,47 @@ struct Panel<'a> {
 
 impl Panel<'_> {
     fn new(map: &Heatmap, cell: f64) -> Panel<'_> {
-        let size = (cell * 0.62).clamp(8.5, 12.0);
+        let [largest, small, smallest] = TOKEN_SIZES;
+        let roomy = (cell * 0.62).clamp(small, largest);
+        let size = roomy.min(cell / TOKEN_LINE).max(smallest);
         let style = TextStyle::new(size, color::TEXT);
-        let label_step = (size * 1.15 / cell).ceil().max(1.0) as usize;
-        let width = |token: &String| style.width(token).min(TOKEN_WIDTH);
-        let bold = |row: &HeatmapRow| style.semi_bold().width(&row.token).min(TOKEN_WIDTH);
-        let written: Vec<f64> = map.columns.iter().step_by(label_step).map(width).collect();
+        let label_step = (size * TOKEN_LINE / cell - 1e-9).ceil().max(1.0) as usize;
+        let written = |token: &String, style: TextStyle| {
+            style
+                .face
+                .ellipsize(&text::visible(token), size, TOKEN_WIDTH)
+        };
+        let columns: Vec<String> = map.columns.iter().map(|c| written(c, style)).collect();
+        let row = |row: &HeatmapRow| match row.is_wrong {
+            true => written(&row.token, style.semi_bold()),
+            false => written(&row.token, style),
+        };
+        let rows: Vec<String> = map.rows.iter().map(row).collect();
+
+        let widths: Vec<f64> = columns
+            .iter()
+            .step_by(label_step)
+            .map(|token| style.width(token))
+            .collect();
         let pitch = cell * label_step as f64;
-        let is_upward = written
+        // Single characters may touch; between words there is a space.
+        let space = match columns.iter().all(|token| token.chars().count() == 1) {
+            true => 0.0,
+            false => size * 0.25,
+        };
+        let is_upward = widths
             .windows(2)
-            .any(|two| (two[0] + two[1]) / 2.0 + 3.0 > pitch);
-        let across = written.into_iter().fold(0.0, f64::max);
-        let down = map.rows.iter().map(bold).fold(0.0, f64::max);
+            .any(|two| (two[0] + two[1]) / 2.0 + space > pitch);
+        let across = widths.into_iter().fold(0.0, f64::max);
+        let bold = style.semi_bold();
+        let down = rows
+            .iter()
+            .map(|token| bold.width(token))
+            .fold(0.0, f64::max);
         Panel {
             map,
+            columns,
+            rows,
             cell,
             label_step,
             is_upward,
@@ -227,37 +279,22 @@ impl Panel<'_> {
         )
     }
 
-    /// Width and height including the tokens.
-    fn size(&self) -> (f64, f64) {
-        let (width, height) = self.cells();
-        (self.row_tokens + width, self.column_tokens + height)
-    }
-
     /// Draws the cells with their upper left corner at (`left`, `top`), and the tokens around them.
     fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
         let (left, top) = (left.round(), top.round()); // sharp edges
         let gap = if self.cell >= 15.0 { 1.0 } else { 0.0 };
         let middle = |index: usize| (index as f64 + 0.5) * self.cell;
         let is_written = |index: usize| index.is_multiple_of(self.label_step);
-        let write = |figure: &mut Figure, at, token: &str, style: TextStyle| {
-            let short = style.face.ellipsize(token, style.size, TOKEN_WIDTH);
-            figure.text(at, &short, style);
-        };
         // Distance from the middle of a digit to the baseline.
         let drop = self.style.size * 0.36;
 
-        for (i, token) in self
-            .map
-            .columns
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| is_written(*i))
-        {
+        let columns = self.columns.iter().enumerate();
+        for (i, token) in columns.filter(|(i, _)| is_written(*i)) {
             let (x, y) = (left + middle(i), top - TOKEN_GAP);
             if self.is_upward {
-                write(figure, (x + drop, y), token, self.style.upward());
+                figure.text((x + drop, y), token, self.style.upward());
             } else {
-                write(figure, (x, y), token, self.style.anchored(Anchor::Middle));
+                figure.text((x, y), token, self.style.anchored(Anchor::Middle));
             }
         }
         for (i, row) in self.map.rows.iter().enumerate() {
@@ -276,7 +313,7 @@ impl Panel<'_> {
                     false => self.style,
                 };
                 let style = style.anchored(Anchor::End);
-                write(figure, (left - TOKEN_GAP, y + drop), &row.token, style);
+                figure.text((left - TOKEN_GAP, y + drop), &self.rows[i], style);
             }
             for (j, weight) in row.weights.iter().enumerate() {
                 let corner = (left + j as f64 * self.cell, top + i as f64 * self.cell);
@@ -326,7 +363,7 @@ impl Bar {
         if self.has_masked {
             let y = top + self.length + 14.0;
             figure.rect((left, y), (BAR_WIDTH, BAR_WIDTH), MASKED);
-            figure.text((left + BAR_WIDTH + 6.0, y + 8.8), "masked", style);
+            figure.text((left + BAR_WIDTH + 6.0, y + 8.8), "none", style);
         }
     }
 }
@@ -382,8 +419,31 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_skipped_if_cells_are_smaller_than_text() {
+    fn every_token_is_written_up_to_48() {
+        for n in 1..=ALL_WRITTEN {
+            let map = map(n, n, "7");
+            for size in [SINGLE, IN_GRID] {
+                assert_eq!(Panel::new(&map, size.cell(&map)).label_step, 1, "{n}");
+            }
+        }
+        let longer = map(60, 60, "7");
+        assert!(Panel::new(&longer, IN_GRID.cell(&longer)).label_step > 1);
+    }
+
+    #[test]
+    fn small_pictures_have_one_height() {
+        for (rows, columns) in [(1, 1), (1, 60), (60, 1), (128, 12), (128, 128)] {
+            for token in ["7", "internationalization"] {
+                let (width, height) = map(rows, columns, token).draw_small().unwrap().size();
+                assert_eq!(f64::from(height), SMALL_HEIGHT);
+                assert!(width < 400, "{rows} x {columns}: {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_skipped_only_in_cells_smaller_than_the_smallest_text() {
         let label_step = |cell| Panel::new(&map(3, 3, "7"), cell).label_step;
-        assert_eq!([30.0, 12.0, 7.0, 4.0].map(label_step), [1, 1, 2, 3]);
+        assert_eq!([30.0, 12.0, 8.0, 7.0, 4.0].map(label_step), [1, 1, 1, 2, 2]);
     }
 }

@@ -78,12 +78,13 @@ pub fn exact_match_plot(records: &[MetricsRecord]) -> LinePlot {
     }
 }
 
-/// The attention of one sequence as a small PNG, for lists of many pictures.
+/// The attention of one sequence as a PNG for lists of many pictures, such as those of all evaluations:
+/// as [`Heatmap::of_target`], so that the pictures of a sequence have one size.
 ///
 /// # Errors
 /// As [`Heatmap::from_record`] and [`Heatmap::draw`].
 pub fn heatmap_png(record: &AttentionRecord) -> Result<Png, Error> {
-    Ok(Heatmap::from_record(record)?.draw_small()?.small_png())
+    Ok(Heatmap::of_target(record)?.draw_small()?.list_png())
 }
 
 /// The attention of one sequence as text; see [`Heatmap::terminal`].
@@ -101,22 +102,14 @@ impl Heatmap {
     /// # Errors
     /// [`Error::RowCount`] if the number of rows of weights differs from the number of predicted tokens.
     pub fn from_record(record: &AttentionRecord) -> Result<Heatmap, Error> {
-        let (weights, tokens) = (record.weights.len(), record.prediction.len());
-        if weights != tokens {
-            return Err(Error::RowCount { weights, tokens });
-        }
-        let reference: Vec<&str> = record
-            .target
-            .iter()
-            .map(String::as_str)
-            .chain([EOS])
-            .collect();
-        let row = |(i, token): (usize, &String)| HeatmapRow {
+        let tokens = record.prediction.len();
+        let mut reference = reference(record);
+        let row = |(token, weights): (&String, &Vec<f32>)| HeatmapRow {
             token: token.clone(),
-            is_wrong: reference.get(i) != Some(&token.as_str()),
-            weights: record.weights[i].iter().copied().map(Some).collect(),
+            is_wrong: reference.next() != Some(token.as_str()),
+            weights: weights.iter().copied().map(Some).collect(),
         };
-        let rows: Vec<HeatmapRow> = record.prediction.iter().enumerate().map(row).collect();
+        let rows: Vec<HeatmapRow> = steps(record)?.map(row).collect();
         let wrong = rows.iter().filter(|row| row.is_wrong).count();
         let result = match (record.is_exact, wrong) {
             (true, _) => "exact".to_owned(),
@@ -130,23 +123,49 @@ impl Heatmap {
             rows,
         })
     }
+
+    /// As [`Heatmap::from_record`], but with the tokens of the reference as rows, so that outputs of any
+    /// length have the same rows. A token is marked as wrong if the output has another one in its place.
+    /// Rows after the end of the output have no weights; steps after the end of the reference are not
+    /// shown.
+    ///
+    /// # Errors
+    /// As [`Heatmap::from_record`].
+    pub fn of_target(record: &AttentionRecord) -> Result<Heatmap, Error> {
+        let mut steps = steps(record)?;
+        if record.weights.is_empty() {
+            return Heatmap::from_record(record); // drawing it is an error that names the reason
+        }
+        let row = |token: &str| {
+            let step = steps.next();
+            HeatmapRow {
+                token: token.to_owned(),
+                is_wrong: step.is_none_or(|(predicted, _)| predicted != token),
+                weights: match step {
+                    Some((_, weights)) => weights.iter().copied().map(Some).collect(),
+                    None => vec![None; record.source.len()],
+                },
+            }
+        };
+        let rows = reference(record).map(row).collect();
+        Ok(Heatmap {
+            rows,
+            ..Heatmap::from_record(record)?
+        })
+    }
 }
 
 impl HeatmapGrid {
-    /// The same sequence over training: at most `count` of the records, evenly spaced, including the
-    /// first and the last. Each panel is labeled with its step.
+    /// The same sequence over training: at most `count` of the records, including the first and the
+    /// last, with about equal ratios between their steps. The panels are as [`Heatmap::of_target`], each
+    /// titled by its step.
     ///
     /// # Errors
     /// As [`Heatmap::from_record`].
     pub fn over_training(records: &[AttentionRecord], count: usize) -> Result<HeatmapGrid, Error> {
-        let last = records.len().saturating_sub(1);
-        let count = count.min(records.len());
-        let chosen = (0..count).map(|i| match count {
-            1 => last,
-            _ => (i * last + (count - 1) / 2) / (count - 1),
-        });
+        let steps: Vec<u64> = records.iter().map(|record| record.step).collect();
         let panel = |i: usize| {
-            let map = Heatmap::from_record(&records[i])?;
+            let map = Heatmap::of_target(&records[i])?;
             let (step, result) = map.subtitle.split_once(", ").unwrap_or((&map.subtitle, ""));
             Ok(Heatmap {
                 title: step.to_owned(),
@@ -156,11 +175,57 @@ impl HeatmapGrid {
         };
         Ok(HeatmapGrid {
             title: "Attention over training".into(),
-            subtitle: "source tokens from left to right, output tokens from top to bottom".into(),
-            panels: chosen.map(panel).collect::<Result<_, Error>>()?,
+            subtitle: "source tokens from left to right, reference tokens from top to bottom"
+                .into(),
+            panels: spread(&steps, count)
+                .into_iter()
+                .map(panel)
+                .collect::<Result<_, Error>>()?,
             panels_per_row: 3,
         })
     }
+}
+
+/// The tokens of the reference with the end token.
+fn reference(record: &AttentionRecord) -> impl Iterator<Item = &str> {
+    record.target.iter().map(String::as_str).chain([EOS])
+}
+
+/// The predicted tokens with their weights.
+fn steps(record: &AttentionRecord) -> Result<impl Iterator<Item = (&String, &Vec<f32>)>, Error> {
+    let (weights, tokens) = (record.weights.len(), record.prediction.len());
+    match weights == tokens {
+        true => Ok(record.prediction.iter().zip(&record.weights)),
+        false => Err(Error::RowCount { weights, tokens }),
+    }
+}
+
+/// Indices of at most `count` of the ascending steps: the first, the last, and those between with about
+/// equal ratios. Step 0 is not part of a ratio.
+fn spread(steps: &[u64], count: usize) -> Vec<usize> {
+    if count == 0 || count >= steps.len() {
+        return (0..steps.len().min(count)).collect();
+    }
+    let last = steps.len() - 1;
+    let n_zero = steps.iter().filter(|step| **step == 0).count().min(1);
+    let mut chosen: Vec<usize> = (0..n_zero.min(count.saturating_sub(1))).collect();
+    let log = |index: usize| (steps[index].max(1) as f64).ln();
+    let (low, high) = (log(n_zero), log(last));
+    let n = count - chosen.len();
+    for i in 0..n {
+        let share = if n > 1 {
+            i as f64 / (n - 1) as f64
+        } else {
+            1.0
+        };
+        let wanted = low + (high - low) * share;
+        // After the one before; enough remain for those that follow.
+        let from = chosen.last().map_or(n_zero, |before| before + 1);
+        let to = last + 1 - (n - 1 - i);
+        let distance = |index: &usize| (log(*index) - wanted).abs();
+        chosen.extend((from..to).min_by(|a, b| distance(a).total_cmp(&distance(b))));
+    }
+    chosen
 }
 
 fn has_epochs(records: &[MetricsRecord]) -> bool {
@@ -313,6 +378,53 @@ mod tests {
     }
 
     #[test]
+    fn frames_have_the_rows_of_the_reference_whatever_the_output() {
+        let rows = |prediction: &[&str]| -> Vec<(String, bool, bool)> {
+            let map = Heatmap::of_target(&attention(prediction, false)).unwrap();
+            let row = |row: HeatmapRow| (row.token, row.is_wrong, row.weights[0].is_some());
+            map.rows.into_iter().map(row).collect()
+        };
+        let expected = |flags: [(bool, bool); 4]| -> Vec<(String, bool, bool)> {
+            let tokens = ["4", "1", "3", EOS].map(str::to_owned);
+            let rows = tokens.into_iter().zip(flags);
+            rows.map(|(token, (wrong, has))| (token, wrong, has))
+                .collect()
+        };
+        let (right, wrong, none) = ((false, true), (true, true), (true, false));
+        assert_eq!(rows(&["4", "1", "3", EOS]), expected([right; 4]));
+        assert_eq!(rows(&["4", EOS]), expected([right, wrong, none, none]));
+        assert_eq!(
+            rows(&["4", "1", "3", "3", "3", "3"]),
+            expected([right, right, right, wrong])
+        );
+        let sizes = [vec!["4"], vec!["9"; 9]].map(|output| {
+            let png = heatmap_png(&attention(&output, false)).unwrap();
+            (png.width, png.height)
+        });
+        assert_eq!(sizes[0], sizes[1]);
+    }
+
+    #[test]
+    fn frames_are_spaced_by_ratio() {
+        let every: Vec<u64> = (1..=15).map(|i| 125 * i).collect();
+        let chosen = |steps: &[u64], count| -> Vec<u64> {
+            spread(steps, count).into_iter().map(|i| steps[i]).collect()
+        };
+        assert_eq!(chosen(&every, 5), [125, 250, 500, 1000, 1875]);
+        let from_zero: Vec<u64> = (0..=15).map(|i| 125 * i).collect();
+        assert_eq!(chosen(&from_zero, 6), [0, 125, 250, 500, 1000, 1875]);
+        assert_eq!(chosen(&from_zero, 1), [1875]);
+        assert_eq!(chosen(&from_zero, 2), [0, 1875]);
+        assert_eq!(chosen(&[900, 1000, 1100, 1200], 3), [900, 1000, 1200]);
+        assert_eq!(chosen(&from_zero, 0), [] as [u64; 0]);
+        for count in 1..16 {
+            let chosen = spread(&from_zero, count);
+            assert_eq!(chosen.len(), count);
+            assert!(chosen.windows(2).all(|two| two[0] < two[1]), "{chosen:?}");
+        }
+    }
+
+    #[test]
     fn panels_range_from_the_first_record_to_the_last() {
         let records: Vec<AttentionRecord> = (1..=10)
             .map(|step| AttentionRecord {
@@ -324,7 +436,7 @@ mod tests {
             let grid = HeatmapGrid::over_training(&records, count).unwrap();
             grid.panels.into_iter().map(|panel| panel.title).collect()
         };
-        assert_eq!(steps(4), ["step 1", "step 4", "step 7", "step 10"]);
+        assert_eq!(steps(4), ["step 1", "step 2", "step 5", "step 10"]);
         assert_eq!(steps(1), ["step 10"]);
         assert_eq!(steps(50).len(), 10);
         let none = HeatmapGrid::over_training(&[], 4).unwrap();

@@ -1,4 +1,4 @@
-use crate::color::Hue;
+use crate::look::Look;
 
 /// How the spread of several runs is shown behind their mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub enum Spread {
 pub struct Series {
     /// The label at the end of the line.
     pub label: String,
-    /// The color of line, traces and band.
-    pub hue: Hue,
+    /// Color, dashes and markers of the line. Traces and band have its color.
+    pub look: Look,
     /// The line, from left to right: (x, y).
     pub points: Vec<(f64, f64)>,
     /// Pale lines behind it: single runs.
@@ -26,10 +26,10 @@ pub struct Series {
 
 impl Series {
     /// A line without traces or band.
-    pub fn new(label: impl Into<String>, hue: Hue, points: Vec<(f64, f64)>) -> Series {
+    pub fn new(label: impl Into<String>, look: impl Into<Look>, points: Vec<(f64, f64)>) -> Series {
         Series {
             label: label.into(),
-            hue,
+            look: look.into(),
             points,
             ..Series::default()
         }
@@ -41,13 +41,13 @@ impl Series {
     /// jump where a run ends.
     pub fn over_runs(
         label: impl Into<String>,
-        hue: Hue,
+        look: impl Into<Look>,
         runs: &[Vec<(f64, f64)>],
         spread: Spread,
     ) -> Series {
         let mut all: Vec<(f64, f64)> = runs.iter().flatten().copied().collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut series = Series::new(label, hue, Vec::new());
+        let mut series = Series::new(label, look, Vec::new());
         for group in all
             .chunk_by(|a, b| a.0 == b.0)
             .filter(|group| group.len() == runs.len())
@@ -86,6 +86,7 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Hue;
 
     fn runs() -> Vec<Vec<(f64, f64)>> {
         vec![

@@ -35,12 +35,12 @@ impl Heatmap {
         let columns: Vec<String> = self
             .columns
             .iter()
-            .map(|token| text::clean(token))
+            .map(|token| text::visible(token))
             .collect();
         let rows: Vec<String> = self
             .rows
             .iter()
-            .map(|row| fit(&text::clean(&row.token), TOKEN_COLUMNS))
+            .map(|row| fit(&text::visible(&row.token), TOKEN_COLUMNS))
             .collect();
         let side = rows.iter().map(|token| token.width()).max().unwrap_or(0);
         let widest = columns.iter().map(|token| token.width()).max().unwrap_or(0);

@@ -1,8 +1,11 @@
-//! Measuring and drawing text with the embedded font.
+//! Measuring and drawing text.
 
-use std::sync::LazyLock;
+use ab_glyph::OutlinedGlyph;
+use unicode_bidi::BidiInfo;
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_segmentation::UnicodeSegmentation;
 
-use ab_glyph::{Font, FontRef, Glyph, PxScale};
+use crate::fonts::{self, Font, Shaped};
 
 /// Font families of an SVG: the embedded font, then similar fonts that most systems have.
 pub(crate) const FAMILIES: &str =
@@ -11,35 +14,33 @@ pub(crate) const FAMILIES: &str =
 /// How much wider SVG text may be if the viewer does not have the embedded font.
 pub(crate) const FALLBACK_SLACK: f64 = 1.15;
 
-/// Replacement for characters that the font does not have or that XML forbids.
-const BOX: char = '\u{25A1}';
-
-/// Weight of the embedded font.
+/// Weight of the font.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Face {
     Regular,
     SemiBold,
 }
 
-impl Face {
-    fn font(self) -> &'static FontRef<'static> {
-        static REGULAR: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-            FontRef::try_from_slice(include_bytes!("../fonts/Inter-Regular.otf"))
-                .expect("the embedded font is valid")
-        });
-        static SEMI_BOLD: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-            FontRef::try_from_slice(include_bytes!("../fonts/Inter-SemiBold.otf"))
-                .expect("the embedded font is valid")
-        });
-        match self {
-            Face::Regular => &REGULAR,
-            Face::SemiBold => &SEMI_BOLD,
-        }
-    }
+/// Consecutive characters in one font and one direction.
+struct Run {
+    font: &'static Font,
+    text: String,
+}
 
+/// A glyph and the font that it is from.
+struct Placed {
+    font: &'static Font,
+    shaped: Shaped,
+}
+
+impl Face {
     /// Width of `text` in pixels; `size` is the em in pixels.
     pub(crate) fn width(self, text: &str, size: f64) -> f64 {
-        self.layout(text, size).1
+        let advances = self.layout(text);
+        advances
+            .iter()
+            .map(|placed| placed.shaped.advance * size)
+            .sum()
     }
 
     /// Calls `pixel(x, y, coverage)` for each pixel that `text` covers; it starts at x = 0 and its
@@ -50,49 +51,65 @@ impl Face {
         size: f64,
         mut pixel: impl FnMut(i32, i32, f32) -> Result<(), E>,
     ) -> Result<(), E> {
-        for glyph in self.layout(text, size).0 {
-            let Some(outline) = self.font().outline_glyph(glyph) else {
-                continue; // a space
-            };
-            let corner = outline.px_bounds().min;
-            let mut covered = Vec::new();
-            outline.draw(|x, y, coverage| covered.push((x, y, coverage)));
-            for (x, y, coverage) in covered {
-                pixel(
-                    corner.x as i32 + x as i32,
-                    corner.y as i32 + y as i32,
-                    coverage,
-                )?;
+        let mut x = 0.0;
+        for Placed { font, shaped } in self.layout(text) {
+            if let Some(outline) = font.outline(&shaped, x, size) {
+                draw(&outline, &mut pixel)?;
             }
+            x += shaped.advance * size;
         }
         Ok(())
     }
 
-    /// The positioned glyphs of `text`, and their total width.
-    fn layout(self, text: &str, size: f64) -> (Vec<Glyph>, f64) {
-        let font = self.font();
-        let em = f64::from(
-            font.units_per_em()
-                .expect("the embedded font has an em size"),
-        );
-        // ab_glyph scales by the height from descent to ascent, not by the em.
-        let scale = PxScale::from((size * f64::from(font.height_unscaled()) / em) as f32);
-        let mut x = 0.0;
-        let glyphs = text
-            .chars()
-            .map(|c| {
-                let known = font.glyph_id(c);
-                let id = if known.0 == 0 {
-                    font.glyph_id(BOX)
-                } else {
-                    known
-                };
-                let at = ab_glyph::point(x as f32, 0.0);
-                x += f64::from(font.h_advance_unscaled(id)) * size / em;
-                id.with_scale_and_position(scale, at)
-            })
-            .collect();
-        (glyphs, x)
+    /// The glyphs of `text` from left to right. The code point stands for a character that no font has.
+    fn layout(self, text: &str) -> Vec<Placed> {
+        let directions = BidiInfo::new(text, None);
+        let mut placed = Vec::new();
+        for paragraph in &directions.paragraphs {
+            let (levels, runs) = directions.visual_runs(paragraph, paragraph.range.clone());
+            for run in runs {
+                let is_rightward = levels[run.start].is_ltr();
+                let mut parts = self.runs(&text[run]);
+                if !is_rightward {
+                    parts.reverse();
+                }
+                for Run { font, text } in parts {
+                    let glyphs = font.shape(&text, is_rightward).into_iter();
+                    placed.extend(glyphs.map(|shaped| Placed { font, shaped }));
+                }
+            }
+        }
+        placed
+    }
+
+    /// `text` in runs of one font each.
+    fn runs(self, text: &str) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut push = |font: &'static Font, text: &str| match runs.last_mut() {
+            Some(last) if std::ptr::eq(last.font, font) => last.text.push_str(text),
+            _ => runs.push(Run {
+                font,
+                text: text.to_owned(),
+            }),
+        };
+        for grapheme in text.graphemes(true) {
+            if let Some(font) = fonts::covering(self, grapheme) {
+                push(font, grapheme);
+                continue;
+            }
+            for c in grapheme.chars().filter(|c| !fonts::is_joiner(*c)) {
+                let mut single = c.to_string();
+                let font = fonts::covering(self, &single).or_else(|| {
+                    single = code_point(c);
+                    fonts::covering(self, &single)
+                });
+                push(
+                    font.expect("the embedded font has digits and letters"),
+                    &single,
+                );
+            }
+        }
+        runs
     }
 
     /// `text`, truncated with an ellipsis to at most `width` pixels.
@@ -129,17 +146,75 @@ impl Face {
     }
 }
 
-/// Text that is safe to show: characters that would control a terminal, or turn the direction of the
-/// text around them, become boxes, as do those that XML forbids. The number of characters stays.
+fn draw<E>(
+    outline: &OutlinedGlyph,
+    mut pixel: impl FnMut(i32, i32, f32) -> Result<(), E>,
+) -> Result<(), E> {
+    let corner = outline.px_bounds().min;
+    let mut covered = Vec::new();
+    outline.draw(|x, y, coverage| covered.push((x, y, coverage)));
+    for (x, y, coverage) in covered {
+        pixel(
+            corner.x as i32 + x as i32,
+            corner.y as i32 + y as i32,
+            coverage,
+        )?;
+    }
+    Ok(())
+}
+
+/// The code point of a character as text: `U+6F22`.
+fn code_point(c: char) -> String {
+    format!("U+{:04X}", u32::from(c))
+}
+
+/// Text that is safe to show: characters that would control a terminal, that are invisible, that turn the
+/// direction of the text around them, or that XML forbids become their code points (`U+202E`). Spaces and
+/// joiners remain.
 pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\u{FFFE}' | '\u{FFFF}' => BOX,
-            '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => BOX,
-            c if c.is_control() => BOX,
-            c => c,
-        })
-        .collect()
+    let mut cleaned = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if fonts::is_joiner(c) => cleaned.push(c),
+            c if is_hidden(c) => cleaned.push_str(&code_point(c)),
+            c => cleaned.push(c),
+        }
+    }
+    cleaned
+}
+
+fn is_hidden(c: char) -> bool {
+    use GeneralCategory::{Format, LineSeparator, ParagraphSeparator};
+    let category = c.general_category();
+    c.is_control()
+        || matches!(category, Format | LineSeparator | ParagraphSeparator)
+        || u32::from(c) & 0xFFFE == 0xFFFE // not a character
+}
+
+/// A token with everything in it visible: as [`clean`], with spaces as `␣` or their code point, `∅` for
+/// an empty token, and a dotted circle below an accent without a letter.
+pub(crate) fn visible(token: &str) -> String {
+    if token.chars().all(fonts::is_joiner) {
+        let codes: String = token.chars().map(code_point).collect();
+        return if codes.is_empty() {
+            "\u{2205}".to_owned()
+        } else {
+            codes
+        };
+    }
+    let mut shown = String::with_capacity(token.len());
+    let is_mark = |c: char| c.general_category_group() == GeneralCategoryGroup::Mark;
+    if token.starts_with(is_mark) {
+        shown.push('\u{25CC}');
+    }
+    for c in clean(token).chars() {
+        match c {
+            ' ' => shown.push('\u{2423}'),
+            c if c.is_whitespace() => shown.push_str(&code_point(c)),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -182,18 +257,66 @@ mod tests {
     }
 
     #[test]
-    fn characters_missing_from_the_font_are_drawn_as_a_box() {
-        assert_eq!(
-            Face::Regular.width("\u{6F22}", 12.0),
-            Face::Regular.width("\u{25A1}", 12.0)
-        );
+    fn the_code_point_stands_for_a_character_that_no_font_has() {
+        let private = '\u{10FFFD}'; // for private use, so no font has it
+        let width = |text: &str| Face::Regular.width(text, 12.0);
+        assert_eq!(width(&private.to_string()), width("U+10FFFD"));
+        assert_ne!(width("\u{6F22}"), width("U+6F22"));
     }
 
     #[test]
-    fn control_characters_are_replaced() {
-        assert_eq!(
-            clean("a\u{1b}[31m\n\u{FFFF}"),
-            "a\u{25A1}[31m\u{25A1}\u{25A1}"
+    fn text_from_right_to_left_is_drawn_in_that_order() {
+        let extent = |text: &str| {
+            let mut xs = Vec::new();
+            Face::Regular
+                .rasterize(text, 40.0, |x, _, _| {
+                    xs.push(x);
+                    Ok::<(), ()>(())
+                })
+                .unwrap();
+            xs
+        };
+        // The narrow letter is first, so it is at the right end.
+        let (narrow, wide) = ('\u{5D5}', '\u{5E9}');
+        let (first, both) = (
+            extent(&narrow.to_string()),
+            extent(&format!("{narrow}{wide}")),
         );
+        let wide_only = Face::Regular.width(&wide.to_string(), 40.0);
+        let shifted = first.iter().map(|x| f64::from(*x) + wide_only);
+        let right = shifted.fold(0.0, f64::max);
+        assert!((f64::from(*both.iter().max().unwrap()) - right).abs() <= 1.0);
+    }
+
+    #[test]
+    fn nothing_in_a_cleaned_text_is_hidden() {
+        for (text, cleaned) in [
+            ("a\u{1b}[31m\n", "aU+001B[31mU+000A"),
+            ("\u{FFFF}\u{202E}abc", "U+FFFFU+202Eabc"),
+            ("a b\u{AD}\u{2028}", "a bU+00ADU+2028"),
+            (
+                "\u{645}\u{6CC}\u{200C}\u{62E}",
+                "\u{645}\u{6CC}\u{200C}\u{62E}",
+            ),
+        ] {
+            assert_eq!(clean(text), cleaned);
+        }
+    }
+
+    #[test]
+    fn every_token_is_visible() {
+        for (token, shown) in [
+            (" ", "\u{2423}"),
+            ("a b", "a\u{2423}b"),
+            ("", "\u{2205}"),
+            ("\t", "U+0009"),
+            ("\u{A0}", "U+00A0"),
+            ("\u{3000}", "U+3000"),
+            ("\u{200D}", "U+200D"),
+            ("\u{301}", "\u{25CC}\u{301}"),
+            ("e\u{301}", "e\u{301}"),
+        ] {
+            assert_eq!(visible(token), shown);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The plots of a report.
 
-use s2s_viz::{Hue, LinePlot, Series, Spread, YAxis, points, x_label};
+use s2s_viz::{LinePlot, Look, Series, Spread, YAxis, points, x_label};
 
 use super::lengths;
 use crate::measure::Curve;
@@ -32,7 +32,7 @@ fn plot(report: &Report, curve: Curve) -> LinePlot {
             .map(|outcome| points(&outcome.metrics, |record| curve.value(record)))
             .filter(|run| !run.is_empty())
             .collect();
-        Series::over_runs(&cell.name, Hue::nth(index), &runs, Spread::Runs)
+        Series::over_runs(&cell.name, Look::nth(index), &runs, Spread::Runs)
     };
     let all = experiment.cells.iter().enumerate().map(series);
     let series: Vec<Series> = all.filter(|series| !series.points.is_empty()).collect();

@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use s2s_runlog::{
-    AttentionRecord, CheckpointName, Error as RunLogError, JsonLines, LogFailure, MetricsRecord,
-    RunDir, RunRecord, StepMetrics, TimingRecord, write_checkpoint, write_json,
+    AttentionRecord, CheckpointName, Error as RunLogError, EvalRecord, JsonLines, LogFailure,
+    MetricsRecord, RunDir, RunRecord, StepMetrics, TimingRecord, write_checkpoint, write_json,
 };
 
 use super::log::Log;
@@ -88,6 +88,11 @@ impl RunWriter {
             record,
             dir,
         })
+    }
+
+    /// Writes the metrics of the test split to the TensorBoard file, after the last step.
+    pub fn end(&mut self, step: u64, test: &EvalRecord) {
+        self.tensorboard.end(step, test);
     }
 
     /// The logs that lost records, in this process and in earlier ones.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use s2s_runlog::{AttentionRecord, LogFailure, StepMetrics};
+use s2s_runlog::{AttentionRecord, EvalRecord, LogFailure, StepMetrics};
 
 use super::log::Log;
 use super::{EvalEvent, StartEvent};
@@ -25,7 +25,8 @@ pub struct Picture {
 /// Draws the attention of a sequence; `None` if it cannot be drawn.
 pub type Render = fn(&AttentionRecord) -> Option<Picture>;
 
-/// Writes scalars, the configuration as text and the probe's attention as an image.
+/// Writes scalars, the configuration as text and as hyperparameters, and the probe's attention as an
+/// image.
 #[derive(Debug)]
 pub(crate) struct TensorBoard {
     events: Log<EventWriter>,
@@ -34,7 +35,7 @@ pub(crate) struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Opens an event file in `dir`. The first file contains `config` as text. A later file makes
+    /// Opens an event file in `dir`. The first file contains `config`, a TOML document. A later file makes
     /// readers drop the steps after `step` of earlier files.
     pub(crate) fn open(dir: &Path, step: u64, config: &str, render: Render) -> Self {
         let is_first = !EventWriter::exists_in(dir);
@@ -46,7 +47,10 @@ impl TensorBoard {
         let mut events = Log::open(NAME, step, opened);
         if is_first {
             let text = format!("```toml\n{config}\n```");
-            events.write(step, |events| events.text(0, "config", &text));
+            events.write(step, |events| {
+                events.text(0, "config", &text)?;
+                events.hparams(&config.parse().unwrap_or_default())
+            });
         }
         Self {
             events,
@@ -116,6 +120,28 @@ impl TensorBoard {
                 events.image(step, "attention", &png, width, height)?;
             }
             Ok::<_, crate::EventError>(())
+        });
+    }
+
+    /// Writes the metrics of the test split, and that the run ended after `step`.
+    pub(crate) fn end(&mut self, step: u64, test: &EvalRecord) {
+        self.events.write(step, |events| {
+            for (tag, value) in [
+                ("test/loss", test.loss),
+                ("test/forced_loss", test.forced_loss),
+                ("test/token_accuracy", test.token_accuracy),
+                ("test/exact_match", test.exact_match),
+            ] {
+                events.scalar(step, tag, value)?;
+            }
+            if let Some(text) = &test.text {
+                events.scalar(step, "test/token_error_rate", text.token_error_rate)?;
+                events.scalar(step, "test/char_error_rate", text.char_error_rate)?;
+                events.scalar(step, "test/bleu", text.bleu)?;
+                events.scalar(step, "test/chrf", text.chrf)?;
+            }
+            events.end(step)?;
+            events.flush()
         });
     }
 

@@ -1,7 +1,7 @@
 //! Plots of the evaluations by length.
 
 use s2s_runlog::{DecodingMode, LengthsRecord};
-use s2s_viz::{Hue, LinePlot, Series, Shade, Spread, XAxis, YAxis, lengths_axis};
+use s2s_viz::{LinePlot, Look, Series, Shade, Spread, XAxis, YAxis, lengths_axis};
 
 use crate::report::Report;
 
@@ -17,7 +17,7 @@ pub(in crate::render) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
                 .map(|outcome| points(outcome.lengths.iter().map(|found| &found.record), mode))
                 .filter(|points| !points.is_empty())
                 .collect();
-            Series::over_runs(&cell.name, Hue::nth(index), &runs, Spread::Range)
+            Series::over_runs(&cell.name, Look::nth(index), &runs, Spread::Range)
         });
         let series: Vec<Series> = series.filter(|series| !series.points.is_empty()).collect();
         let lengths: Vec<usize> = series
