@@ -90,8 +90,7 @@ pub(crate) fn read(dir: &RunDir) -> anyhow::Result<PageRun> {
 
 /// The name of the folder, also for `.`.
 fn name(dir: &RunDir) -> String {
-    let path = dir.path();
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = std::path::absolute(dir.path()).unwrap_or_default();
     path.file_name().map_or_else(
         || "run".to_owned(),
         |name| name.to_string_lossy().into_owned(),
