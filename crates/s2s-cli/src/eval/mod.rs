@@ -4,6 +4,7 @@ mod by_length;
 mod progress;
 mod tables;
 
+use std::error::Error as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -13,11 +14,11 @@ use reverse_data::Split;
 use s2s_lab::statistics::percent;
 use s2s_model::{NonFinite, OutputLimit};
 use s2s_runlog::EvalRecord;
-use s2s_train::{OpenSplit, References, evaluate, open_split, score_text};
+use s2s_train::{Error, OpenSplit, References, evaluate, open_split, score_text};
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
-use crate::failure::Usage;
+use crate::failure::{Hinted, Usage};
 use crate::machine::batch_size;
 use crate::ui::Ui;
 
@@ -114,7 +115,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         source,
         split,
         name,
-    } = open_split(&dir, &config, args.split, args.data.as_deref())?;
+    } = open_split(&dir, &config, args.split, args.data.as_deref()).map_err(explain)?;
     let data = source.with_batch_size(batch_size);
     let mut record = evaluate(&mut model, &*data, split, &codec)?.record(split, step);
     record.split = name;
@@ -128,6 +129,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         ui.data(&table(&record))?;
     }
     Ok(0)
+}
+
+/// Text of --data that cannot be read needs another hint than text of a configuration.
+fn explain(error: Error) -> anyhow::Error {
+    let Error::Corpus(source) = error else {
+        return error.into();
+    };
+    let cause = source
+        .source()
+        .map_or(String::new(), |cause| format!(": {cause}"));
+    Hinted {
+        what: format!("{source}{cause}"),
+        hint: "--data with a table of pairs, or with a folder that has the two files of the split, such \
+               as test.src and test.trg"
+            .to_owned(),
+    }
+    .into()
 }
 
 /// Warns about outputs that were cut.
