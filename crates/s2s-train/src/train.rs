@@ -340,6 +340,11 @@ impl<M: Model> Trainer<M> {
         let record = self.step()?;
         clock.train_secs += record.secs;
         clock.n_tokens += record.tally.n_tokens;
+        let is_early = record.step < self.eval_every && !self.is_eval_due();
+        if is_early && record.step.is_power_of_two() {
+            let probe = attention_of(&self.model, &self.probe(), &self.codec, record.step)?;
+            notify(observers, |observer| observer.on_probe(&probe))?;
+        }
         let flow = notify(observers, |observer| observer.on_step(&record))?;
         match flow {
             Flow::Interrupt => Ok(flow.max(self.checkpoint(IsBest::No, observers)?)),
