@@ -23,7 +23,7 @@ use crate::shell::{program, quote};
 const MAX_TOKENS: usize = 128;
 
 /// Number of evaluations shown side by side.
-const N_EVALUATIONS: usize = 6;
+const N_EVALUATIONS: usize = 9;
 
 /// Draws the curves and heatmaps of a run into its `plots` folder. The run may still be training.
 pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {

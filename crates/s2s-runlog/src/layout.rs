@@ -43,8 +43,8 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   timing.jsonl           wall times, one line per evaluation
 ///   steps.jsonl            loss, learning rate and throughput, one line every few steps
 ///   initial.json           validation metrics before the first step
-///   attention.jsonl        attention of one fixed sequence, before the first step and at each
-///                          evaluation
+///   attention.jsonl        attention of one fixed sequence, after 0, 1, 2, 4, ... steps until the first
+///                          evaluation, and at each evaluation
 ///   samples.jsonl          test sequences with predictions and attention
 ///   failures.json          errors on the test split by position, length and token
 ///   events.out.tfevents.*  TensorBoard events

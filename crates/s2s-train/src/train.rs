@@ -340,7 +340,13 @@ impl<M: Model> Trainer<M> {
         let record = self.step()?;
         clock.train_secs += record.secs;
         clock.n_tokens += record.tally.n_tokens;
-        let flow = notify(observers, |observer| observer.on_step(&record))?;
+        let is_early = record.step < self.eval_every && !self.is_eval_due();
+        let mut flow = Flow::Continue;
+        if is_early && record.step.is_power_of_two() {
+            let probe = attention_of(&self.model, &self.probe(), &self.codec, record.step)?;
+            flow = notify(observers, |observer| observer.on_probe(&probe))?;
+        }
+        let flow = flow.max(notify(observers, |observer| observer.on_step(&record))?);
         match flow {
             Flow::Interrupt => Ok(flow.max(self.checkpoint(IsBest::No, observers)?)),
             Flow::Finish | Flow::Continue => Ok(flow),

@@ -3,10 +3,12 @@
 use crate::color::{MUTED, TEXT};
 use crate::figure::Figure;
 use crate::mark::TextStyle;
-use crate::text::FALLBACK_SLACK;
+use crate::text::{FALLBACK_SLACK, Face};
 
 /// Distance between baselines, in ems.
 const LEADING: f64 = 1.35;
+/// Font size of the title of a panel in a grid.
+const SMALL_TITLE: f64 = 12.5;
 /// Pixels between title and subtitle.
 const GAP: f64 = 4.0;
 
@@ -24,27 +26,19 @@ impl Header {
 
     /// The header of a panel in a grid.
     pub(crate) fn wrap_small(title: &str, subtitle: &str, width: f64) -> Header {
-        let title_style = TextStyle::new(12.5, TEXT).semi_bold();
+        let title_style = TextStyle::new(SMALL_TITLE, TEXT).semi_bold();
         let subtitle_style = TextStyle::new(11.0, MUTED);
         Header::styled((title, title_style), (subtitle, subtitle_style), width)
     }
 
-    /// The header of a heatmap in a grid: a line each, shortened.
+    /// The header of a heatmap in a grid: a title of one line, shortened.
     pub(crate) fn of_panel(title: &str, subtitle: &str, width: f64) -> Header {
-        let styles = [
-            TextStyle::new(12.5, TEXT).semi_bold(),
-            TextStyle::new(11.0, MUTED),
-        ];
-        let line = |(text, style): (&str, TextStyle)| {
-            let width = width / FALLBACK_SLACK;
-            (style.face.ellipsize(text, style.size, width), style)
-        };
+        let line = Face::SemiBold.ellipsize(title, SMALL_TITLE, width / FALLBACK_SLACK);
+        let lines = Header::wrap_small("", subtitle, width).lines;
+        let title_style = TextStyle::new(SMALL_TITLE, TEXT).semi_bold();
+        let title = Some((line, title_style)).filter(|(line, _)| !line.is_empty());
         Header {
-            lines: [title, subtitle]
-                .into_iter()
-                .zip(styles)
-                .map(line)
-                .collect(),
+            lines: title.into_iter().chain(lines).collect(),
         }
     }
 

@@ -102,26 +102,13 @@ impl Heatmap {
     /// # Errors
     /// [`Error::RowCount`] if the number of rows of weights differs from the number of predicted tokens.
     pub fn from_record(record: &AttentionRecord) -> Result<Heatmap, Error> {
-        let tokens = record.prediction.len();
         let mut reference = reference(record);
         let row = |(token, weights): (&String, &Vec<f32>)| HeatmapRow {
             token: token.clone(),
             is_wrong: reference.next() != Some(token.as_str()),
             weights: weights.iter().copied().map(Some).collect(),
         };
-        let rows: Vec<HeatmapRow> = steps(record)?.map(row).collect();
-        let wrong = rows.iter().filter(|row| row.is_wrong).count();
-        let result = match (record.is_exact, wrong) {
-            (true, _) => "exact".to_owned(),
-            (false, 0) => "wrong: EOS is missing".to_owned(),
-            (false, wrong) => format!("{wrong} of {tokens} tokens wrong"),
-        };
-        Ok(Heatmap {
-            title: "Attention".into(),
-            subtitle: format!("step {}, {result}", ticks::number(record.step as f64, 0)),
-            columns: record.source.clone(),
-            rows,
-        })
+        Ok(with_result(record, steps(record)?.map(row).collect()))
     }
 
     /// As [`Heatmap::from_record`], but with the tokens of the reference as rows, so that outputs of any
@@ -147,11 +134,7 @@ impl Heatmap {
                 },
             }
         };
-        let rows = reference(record).map(row).collect();
-        Ok(Heatmap {
-            rows,
-            ..Heatmap::from_record(record)?
-        })
+        Ok(with_result(record, reference(record).map(row).collect()))
     }
 }
 
@@ -183,6 +166,22 @@ impl HeatmapGrid {
                 .collect::<Result<_, Error>>()?,
             panels_per_row: 3,
         })
+    }
+}
+
+/// The heatmap with these rows. The subtitle contains the step and the number of wrong rows.
+fn with_result(record: &AttentionRecord, rows: Vec<HeatmapRow>) -> Heatmap {
+    let wrong = rows.iter().filter(|row| row.is_wrong).count();
+    let result = match (record.is_exact, wrong) {
+        (true, _) => "exact".to_owned(),
+        (false, 0) => "wrong: EOS is missing".to_owned(),
+        (false, wrong) => format!("{wrong} of {} tokens wrong", rows.len()),
+    };
+    Heatmap {
+        title: "Attention".into(),
+        subtitle: format!("step {}, {result}", ticks::number(record.step as f64, 0)),
+        columns: record.source.clone(),
+        rows,
     }
 }
 
@@ -397,6 +396,9 @@ mod tests {
             rows(&["4", "1", "3", "3", "3", "3"]),
             expected([right, right, right, wrong])
         );
+        let long = attention(&["4", "9", "9", "9", "9", "9"], false);
+        let subtitle = Heatmap::of_target(&long).unwrap().subtitle;
+        assert_eq!(subtitle, "step 1,200, 3 of 4 tokens wrong");
         let sizes = [vec!["4"], vec!["9"; 9]].map(|output| {
             let png = heatmap_png(&attention(&output, false)).unwrap();
             (png.width, png.height)

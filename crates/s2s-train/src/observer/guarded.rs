@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use s2s_runlog::RunLock;
+use s2s_runlog::{AttentionRecord, RunLock};
 
 use super::{EvalEvent, Flow, Observer, RunWriter, StartEvent, StepRecord};
 use crate::{Result, Snapshot};
@@ -21,6 +21,11 @@ impl Observer for Guarded<'_> {
     fn on_start(&mut self, event: &StartEvent<'_>) -> Result<Flow> {
         self.lock.check()?;
         self.writer.on_start(event)
+    }
+
+    fn on_probe(&mut self, probe: &AttentionRecord) -> Result<Flow> {
+        self.lock.check()?;
+        self.writer.on_probe(probe)
     }
 
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {

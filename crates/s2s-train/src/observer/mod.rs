@@ -42,6 +42,15 @@ pub trait Observer: Send {
         Ok(Flow::Continue)
     }
 
+    /// The attention of the probe sequence after 1, 2, 4, 8, ... steps, until the first evaluation: it
+    /// changes most at the beginning. Called before [`Observer::on_step`].
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn on_probe(&mut self, _probe: &AttentionRecord) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
     /// After each optimizer step.
     ///
     /// # Errors

@@ -54,6 +54,7 @@ pub(crate) fn train_in_background<T: Send>(
 /// An owned copy of an event.
 enum Event {
     Start(Box<(EvalRecord, TimingRecord, AttentionRecord)>),
+    Probe(Box<AttentionRecord>),
     Step(StepRecord),
     Eval(Box<(MetricsRecord, TimingRecord, AttentionRecord)>),
     Checkpoint(Arc<Snapshot>),
@@ -75,6 +76,7 @@ fn deliver_all(
                     probe,
                 })?
             }
+            Event::Probe(probe) => observer.on_probe(&probe)?,
             Event::Step(record) => observer.on_step(&record)?,
             Event::Eval(records) => {
                 let (metrics, timing, probe) = &*records;
@@ -149,6 +151,10 @@ impl Observer for EventSender {
             event.probe.clone(),
         );
         Ok(self.add(Event::Start(Box::new(records))))
+    }
+
+    fn on_probe(&mut self, probe: &AttentionRecord) -> Result<Flow> {
+        Ok(self.add(Event::Probe(Box::new(probe.clone()))))
     }
 
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {

@@ -141,6 +141,13 @@ impl Observer for RunWriter {
         Ok(Flow::Continue)
     }
 
+    fn on_probe(&mut self, probe: &AttentionRecord) -> Result<Flow> {
+        self.attention
+            .write(probe.step, |lines| lines.append(probe));
+        self.tensorboard.probe(probe);
+        Ok(Flow::Continue)
+    }
+
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
         self.since.add(record);
         let step = record.step;

@@ -79,6 +79,11 @@ impl TensorBoard {
         self.write(0, &scalars, Some(probe));
     }
 
+    /// Writes the attention of the probe between evaluations.
+    pub(crate) fn probe(&mut self, probe: &AttentionRecord) {
+        self.write(probe.step, &[], Some(probe));
+    }
+
     /// Writes a line of the step log.
     pub(crate) fn step(&mut self, line: &StepMetrics, teacher_forcing_ratio: f64) {
         let scalars = [

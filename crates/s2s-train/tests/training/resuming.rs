@@ -207,7 +207,7 @@ fn the_evaluation_before_the_first_step_changes_nothing_and_is_recorded_once() -
     );
     let probes: Vec<AttentionRecord> = read_lines(dir.attention())?;
     let steps: Vec<u64> = probes.iter().map(|probe| probe.step).collect();
-    assert_eq!(steps, [0, 5, 10, 15]);
+    assert_eq!(steps, [0, 1, 2, 4, 5, 10, 15]);
     assert!(probes.iter().all(|probe| probe.source == probes[0].source));
     let metrics: Vec<MetricsRecord> = read_lines(dir.metrics())?;
     assert_eq!(metrics[0].step, 5);

@@ -38,7 +38,7 @@ pub struct PageRun {
     pub longest: Option<[usize; 2]>,
     /// The evaluations.
     pub metrics: Vec<MetricsRecord>,
-    /// The attention of one sequence at each evaluation.
+    /// The attention of one sequence over training.
     pub attention: Vec<AttentionRecord>,
     /// Sequences of the test split.
     pub samples: Vec<AttentionRecord>,
