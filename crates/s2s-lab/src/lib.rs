@@ -27,6 +27,7 @@
 //! the model or the trainer, it does not print, and it does not interpret a configuration: `s2s config`
 //! validates it.
 
+mod compare;
 mod date;
 mod error;
 mod event;
@@ -35,6 +36,7 @@ mod launch;
 mod lengths;
 mod measure;
 mod outcome;
+mod pattern;
 mod plan;
 pub mod process;
 mod render;
@@ -43,6 +45,7 @@ mod settings;
 mod state;
 pub mod statistics;
 
+pub use compare::{Compare, Difference};
 pub use date::utc_date;
 pub use error::{Error, Result};
 pub use event::{Event, Task};

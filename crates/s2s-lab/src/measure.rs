@@ -85,6 +85,31 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Every metric.
+    pub const ALL: [Self; 5] = [
+        Self::ExactMatch,
+        Self::TokenAccuracy,
+        Self::Loss,
+        Self::ForcedLoss,
+        Self::TrainSecs,
+    ];
+
+    /// Its name in records, files and experiment files.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ExactMatch => "exact_match",
+            Self::TokenAccuracy => "token_accuracy",
+            Self::Loss => "loss",
+            Self::ForcedLoss => "forced_loss",
+            Self::TrainSecs => "train_secs",
+        }
+    }
+
+    /// Whether it is a share in [0, 1].
+    pub fn is_share(self) -> bool {
+        matches!(self, Self::ExactMatch | Self::TokenAccuracy)
+    }
+
     /// Its name in tables.
     pub fn title(self) -> &'static str {
         match self {
@@ -93,6 +118,16 @@ impl Metric {
             Self::Loss => "loss",
             Self::ForcedLoss => "teacher-forced loss",
             Self::TrainSecs => "time, s",
+        }
+    }
+
+    /// The unit on its axis.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::ExactMatch => "share of sequences",
+            Self::TokenAccuracy => "share of tokens",
+            Self::Loss | Self::ForcedLoss => "nats per token",
+            Self::TrainSecs => "seconds",
         }
     }
 
@@ -146,6 +181,9 @@ mod tests {
             "val_token_accuracy": 3.0, "val_exact_match": 4.0, "learning_rate": 0.0,
             "grad_norm": 0.0, "teacher_forcing_ratio": 0.0, "is_best": false,
         });
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.key());
+        }
         let typed: MetricsRecord = serde_json::from_value(record.clone()).unwrap();
         for curve in [
             Curve::TrainLoss,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use s2s_runlog::read_input;
 use serde::Deserialize;
 
+use crate::compare::Compare;
 use crate::lengths::{LengthGroup, Published};
 use crate::measure::{Curve, Metric};
 use crate::{Error, Result};
@@ -43,6 +44,9 @@ pub struct Experiment {
     /// The configurations to compare.
     #[serde(rename = "cell")]
     pub cells: Vec<Cell>,
+    /// Comparisons of cells, paired by seed.
+    #[serde(default)]
+    pub compare: Vec<Compare>,
     /// Evaluations by length of each run.
     #[serde(default)]
     pub lengths: Vec<LengthGroup>,
@@ -153,6 +157,7 @@ impl Experiment {
                     .find_map(|group| self.group_problem(group))
             })
             .or_else(|| self.published_problem())
+            .or_else(|| self.compare_problem())
     }
 
     fn group_problem(&self, group: &LengthGroup) -> Option<String> {
@@ -169,6 +174,17 @@ impl Experiment {
         let unknown = group.cells.iter().flatten().find(is_unknown)?;
         Some(format!(
             "[[lengths]] {name:?}: there is no cell {unknown:?}"
+        ))
+    }
+
+    fn compare_problem(&self) -> Option<String> {
+        let is_unknown = |name: &&String| self.cells.iter().all(|cell| cell.name != **name);
+        let mut names = self.compare.iter().map(|compare| &compare.baseline);
+        let unknown = names.find(is_unknown)?;
+        let known = self.cells.iter().map(|cell| cell.name.as_str());
+        let known = known.take(20).collect::<Vec<_>>().join(", ");
+        Some(format!(
+            "[[compare]]: there is no cell {unknown:?} to be the baseline; the cells are {known}"
         ))
     }
 

@@ -307,3 +307,17 @@ pub enum RunStatus {
     /// The loss or a gradient became NaN or infinite.
     Diverged,
 }
+
+impl RunStatus {
+    /// Its name in `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::StoppedEarly => "stopped-early",
+            Self::TargetReached => "target-reached",
+            Self::Interrupted => "interrupted",
+            Self::Diverged => "diverged",
+        }
+    }
+}

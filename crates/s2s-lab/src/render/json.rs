@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::lengths;
+use crate::compare::Compare;
 use crate::measure::Metric;
 use crate::outcome::Outcome;
 use crate::plan::Cell;
@@ -35,10 +36,18 @@ pub(super) fn render(report: &Report) -> Value {
             "runs": report.outcomes_of(cell).map(run).collect::<Vec<_>>(),
         })
     };
+    let compare = |compare: &Compare| {
+        json!({
+            "metric": compare.metric,
+            "baseline": compare.baseline,
+            "differences": compare.differences(report),
+        })
+    };
     json!({
         "title": experiment.title,
         "question": experiment.question,
         "cells": experiment.cells.iter().map(cell).collect::<Vec<_>>(),
+        "comparisons": experiment.compare.iter().map(compare).collect::<Vec<_>>(),
         "lengths": lengths::rows(report),
     })
 }

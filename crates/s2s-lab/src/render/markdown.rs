@@ -5,7 +5,7 @@ use std::iter;
 use s2s_runlog::{Environment, RunRecord, RunStatus};
 use s2s_viz::{LinePlot, Table};
 
-use super::{ABSENT, lengths, metrics, plots};
+use super::{ABSENT, comparisons, lengths, metrics, plots};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::process::shell_words;
@@ -18,11 +18,14 @@ pub(super) fn render(report: &Report) -> String {
         format!("# {}", experiment.title),
         experiment.question.clone(),
         "## Results".to_owned(),
-        metrics::table(report).markdown(),
+        metrics::constants(report).join(" "),
+        metrics::table(report).map_or(String::new(), |table| table.markdown()),
         explanation(report),
+        dots(report),
+        compared(report),
         by_length(report),
         "## Curves".to_owned(),
-        pictures(&plots::curves(report)),
+        line_pictures(&plots::curves(report)),
         "## Runs".to_owned(),
         runs(report).markdown(),
         "## Configuration".to_owned(),
@@ -49,9 +52,49 @@ fn explanation(report: &Report) -> String {
         "Metrics of the test split ({size}), with the parameters of the lowest validation loss. The \
          model is free-running, except for the teacher-forced loss. An output is an exact match if \
          all its tokens and its end are correct. Losses are in nats per token; time is the wall time \
-         of training and validation. Mean, sample standard deviation (sd), minimum and maximum are \
-         over seeds."
+         of training and validation. Mean, sample standard deviation (sd), {}minimum and maximum are \
+         over seeds.",
+        estimators(report)
     )
+}
+
+/// The names of the further estimators that the table has.
+fn estimators(report: &Report) -> &'static str {
+    let experiment = &report.plan.experiment;
+    let counts = experiment
+        .cells
+        .iter()
+        .map(|cell| report.outcomes_of(cell).count());
+    match counts.max().unwrap_or(0) {
+        0 | 1 => "",
+        2 => "95 % interval of the mean (Student's t), ",
+        3 => "95 % interval of the mean (Student's t), median, ",
+        4..=9 => {
+            "95 % interval of the mean (Student's t), median, interquartile mean (IQM: of the middle \
+             half of the runs), "
+        }
+        _ => {
+            "95 % interval of the mean (BCa bootstrap; Student's t for fewer than ten runs), median, \
+             interquartile mean (IQM: of the middle half of the runs), "
+        }
+    }
+}
+
+fn dots(report: &Report) -> String {
+    let plots = plots::dots(report);
+    let titles = plots.iter().map(|(name, plot)| (name, &plot.title));
+    pictures(titles)
+}
+
+fn compared(report: &Report) -> String {
+    let sections = comparisons::sections(report);
+    if sections.is_empty() {
+        return String::new();
+    }
+    let heading = ["## Comparisons".to_owned()];
+    let explanation = [comparisons::EXPLANATION.to_owned()];
+    let all = heading.into_iter().chain(sections).chain(explanation);
+    all.collect::<Vec<_>>().join("\n\n")
 }
 
 /// The evaluations by length; empty if there are none.
@@ -68,9 +111,8 @@ fn by_length(report: &Report) -> String {
         "All sequences are from the test split. `eos`: decoding stops at the model's EOS, which \
          counts as a token. `oracle`: decoding stops at the length of the reference, and EOS cannot \
          be predicted. Fine accuracy is the share of tokens before the first error. Means over a \
-         group give each length the same weight. Brackets are 95 % Wilson intervals over the \
-         sequences of all seeds; they describe these models, not others that the same configuration \
-         could lead to. `lengths.csv`, in the folder of the runs, has every length. Each decoding \
+         group give each length the same weight. Brackets are 95 % \
+         intervals of the mean over seeds; they are absent where all runs are equal. `lengths.csv`, in the folder of the runs, has every length. Each decoding \
          step attends to all source positions, so the time per sequence grows quadratically with \
          the length."
             .to_owned(),
@@ -78,16 +120,18 @@ fn by_length(report: &Report) -> String {
     let sections = sections
         .iter()
         .map(|section| section.markdown().trim_end().to_owned());
-    let pictures = iter::once(pictures(&lengths::plots(report)));
+    let pictures = iter::once(line_pictures(&lengths::plots(report)));
     let all: Vec<String> = parts.into_iter().chain(sections).chain(pictures).collect();
     all.join("\n\n")
 }
 
-fn pictures(plots: &[(String, LinePlot)]) -> String {
-    let pictures = plots
-        .iter()
-        .map(|(name, plot)| format!("![{}](plots/{name}.svg)", plot.title));
+fn pictures<'a>(plots: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    let pictures = plots.map(|(name, title)| format!("![{title}](plots/{name}.svg)"));
     pictures.collect::<Vec<_>>().join("\n\n")
+}
+
+fn line_pictures(plots: &[(String, LinePlot)]) -> String {
+    pictures(plots.iter().map(|(name, plot)| (name, &plot.title)))
 }
 
 /// Each run with its own metrics.
@@ -245,7 +289,7 @@ mod tests {
         last.record.status = RunStatus::Diverged;
         last.record.test = None;
         last.metrics.clear();
-        let table = metrics::table(&report).markdown();
+        let table = metrics::table(&report).unwrap().markdown();
         let counts: Vec<&str> = table
             .lines()
             .skip(2)
@@ -253,7 +297,9 @@ mod tests {
             .collect();
         assert_eq!(counts, ["2", "1", "2", "1", "2", "1"]);
         assert!(render(&report).contains("diverged"));
-        assert_eq!(plots::curves(&report)[0].1.series[1].traces.len(), 1);
+        let curves = plots::curves(&report);
+        let series = &curves[0].1.series[1];
+        assert!(series.band.iter().all(|&(_, low, high)| low == high));
     }
 
     #[test]

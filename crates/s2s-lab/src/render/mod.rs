@@ -1,5 +1,7 @@
 //! A report as Markdown, JSON, CSV and plots.
 
+mod comparisons;
+mod csv;
 mod json;
 mod lengths;
 mod markdown;
@@ -18,8 +20,8 @@ use crate::{Error, Result};
 /// Stands for an absent value in tables.
 const ABSENT: &str = "–";
 
-/// Writes the plots (SVG and PNG), `lengths.csv`, `report.json` and, last, `report.md` into the
-/// experiment's folder. Returns the path of `report.md`.
+/// Writes the plots (SVG and PNG), `cells.csv`, `runs.csv`, `lengths.csv`, `report.json` and, last,
+/// `report.md` into the experiment's folder. Returns the path of `report.md`.
 ///
 /// # Errors
 /// [`Error::Plot`], [`Error::RunLog`].
@@ -31,6 +33,8 @@ pub fn write_report(report: &Report) -> Result<PathBuf> {
         write_file(path.with_extension("svg"), figure.svg().as_bytes())?;
         write_file(path.with_extension("png"), &figure.png().bytes)?;
     }
+    write_csv(folder.join("cells.csv"), &csv::cells(report))?;
+    write_csv(folder.join("runs.csv"), &csv::runs(report))?;
     let rows = lengths::rows(report);
     if !rows.is_empty() {
         write_csv(folder.join("lengths.csv"), &rows)?;
@@ -55,7 +59,8 @@ pub fn publish_report(report: &Report, folder: &Path) -> Result<PathBuf> {
 
 /// The main results as text for a terminal.
 pub fn summary(report: &Report) -> String {
-    let mut parts = vec![metrics::table(report).text()];
+    let mut parts = metrics::constants(report);
+    parts.extend(metrics::table(report).map(|table| table.text()));
     for (title, table) in lengths::summaries(report) {
         parts.push(format!("{title}\n{}", table.text()));
     }
@@ -69,9 +74,15 @@ fn write_markdown(report: &Report, folder: &Path) -> Result<PathBuf> {
 }
 
 fn figures(report: &Report) -> Result<Vec<(String, Figure)>> {
-    let plots = plots::all(report).into_iter();
-    plots
-        .map(|(name, plot)| match plot.draw() {
+    let lines = plots::curves(report)
+        .into_iter()
+        .chain(lengths::plots(report));
+    let lines = lines.map(|(name, plot)| (name, plot.draw()));
+    let dots = plots::dots(report).into_iter();
+    let dots = dots.map(|(name, plot)| (name, plot.draw()));
+    lines
+        .chain(dots)
+        .map(|(name, figure)| match figure {
             Ok(figure) => Ok((name, figure)),
             Err(source) => Err(Error::Plot { name, source }),
         })

@@ -1,17 +1,64 @@
 //! The plots of a report.
 
-use s2s_viz::{LinePlot, Look, Series, Spread, YAxis, points, x_label};
+use s2s_viz::{DotPlot, DotRow, LinePlot, Look, Series, YAxis, points, x_label};
 
-use super::lengths;
-use crate::measure::Curve;
+use super::metrics;
+use crate::measure::{Curve, Metric};
 use crate::plan::Cell;
 use crate::report::Report;
+use crate::statistics::median;
 
-/// Every plot of the report, with its file name without extension.
-pub(super) fn all(report: &Report) -> Vec<(String, LinePlot)> {
-    let mut all = curves(report);
-    all.extend(lengths::plots(report));
-    all
+/// Each metric of the table with a dot for every run, except those that are the same in all runs.
+pub(super) fn dots(report: &Report) -> Vec<(String, DotPlot)> {
+    let wanted = report.plan.experiment.table.iter();
+    wanted
+        .filter(|metric| metrics::constant(report, **metric).is_none())
+        .map(|&metric| (format!("seeds-{}", metric.key()), dot_plot(report, metric)))
+        .filter(|(_, plot)| plot.rows.iter().any(|row| !row.values.is_empty()))
+        .collect()
+}
+
+fn dot_plot(report: &Report, metric: Metric) -> DotPlot {
+    let row = |(index, cell): (usize, &Cell)| {
+        let runs = report.outcomes_of(cell);
+        let summary = report.metric(cell, metric);
+        DotRow {
+            label: cell.name.clone(),
+            hue: Look::nth(index).hue,
+            values: runs.filter_map(|run| run.metric(metric)).collect(),
+            mean: summary.map(|summary| summary.mean),
+            interval: summary.and_then(|summary| {
+                let [low, high] = metrics::interval(metric, &summary)?;
+                // Zero is not on a logarithmic axis.
+                (metric.is_share() || low > 0.0).then_some((low, high))
+            }),
+        }
+    };
+    let rows: Vec<DotRow> = report
+        .plan
+        .experiment
+        .cells
+        .iter()
+        .enumerate()
+        .map(row)
+        .collect();
+    let has_interval = rows.iter().any(|row| row.interval.is_some());
+    let band = if has_interval {
+        "; band: its 95 % interval over seeds"
+    } else {
+        ""
+    };
+    DotPlot {
+        title: format!("Test split: {}", metric.title()),
+        subtitle: format!("dot: a run; mark: mean{band}"),
+        label: metric.unit().to_owned(),
+        axis: match metric {
+            Metric::ExactMatch | Metric::TokenAccuracy => YAxis::Fit,
+            Metric::Loss | Metric::ForcedLoss => YAxis::Loss,
+            Metric::TrainSecs => YAxis::FromZero,
+        },
+        rows,
+    }
 }
 
 /// The curves that the experiment file lists, except those without an evaluation.
@@ -23,7 +70,7 @@ pub(super) fn curves(report: &Report) -> Vec<(String, LinePlot)> {
         .collect()
 }
 
-/// The mean of each cell in front of its runs.
+/// The median of each cell in front of the band of its runs.
 fn plot(report: &Report, curve: Curve) -> LinePlot {
     let experiment = &report.plan.experiment;
     let series = |(index, cell): (usize, &Cell)| {
@@ -32,13 +79,13 @@ fn plot(report: &Report, curve: Curve) -> LinePlot {
             .map(|outcome| points(&outcome.metrics, |record| curve.value(record)))
             .filter(|run| !run.is_empty())
             .collect();
-        Series::over_runs(&cell.name, Look::nth(index), &runs, Spread::Runs)
+        over_seeds(&cell.name, Look::nth(index), &runs)
     };
     let all = experiment.cells.iter().enumerate().map(series);
     let series: Vec<Series> = all.filter(|series| !series.points.is_empty()).collect();
     let subtitle = match experiment.seeds.len() {
         1 => "one seed".to_owned(),
-        n => format!("line: mean over {n} seeds; faint lines: single runs"),
+        n => format!("line: median of {n} seeds; band: all seeds"),
     };
     let first = report.outcomes.iter().find(|o| !o.metrics.is_empty());
     LinePlot {
@@ -53,6 +100,23 @@ fn plot(report: &Report, curve: Curve) -> LinePlot {
         series,
         ..LinePlot::default()
     }
+}
+
+/// The median of several runs and the band from the lowest to the highest, where every run has a point.
+fn over_seeds(label: &str, look: Look, runs: &[Vec<(f64, f64)>]) -> Series {
+    let mut all: Vec<(f64, f64)> = runs.iter().flatten().copied().collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut series = Series::new(label, look, Vec::new());
+    for group in all.chunk_by(|a, b| a.0 == b.0) {
+        let ys: Vec<f64> = group.iter().map(|&(_, y)| y).collect();
+        if let Some(median) = median(&ys).filter(|_| ys.len() == runs.len()) {
+            series.points.push((group[0].0, median));
+            let low = ys.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = ys.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            series.band.push((group[0].0, low, high));
+        }
+    }
+    series
 }
 
 #[cfg(test)]
@@ -70,5 +134,31 @@ mod tests {
         let plot = &curves(&report)[0].1;
         assert_eq!(plot.x_label, "step");
         assert_eq!(plot.series[0].points.last().unwrap().0, 200.0);
+    }
+
+    #[test]
+    fn a_curve_is_the_median_in_the_band_of_all_seeds() {
+        let runs = [
+            vec![(1.0, 2.0), (2.0, 4.0)],
+            vec![(1.0, 4.0), (2.0, 8.0), (3.0, 1.0)],
+            vec![(1.0, 9.0), (2.0, 5.0)],
+        ];
+        let series = over_seeds("base", Look::nth(0), &runs);
+        assert_eq!(series.points, [(1.0, 4.0), (2.0, 5.0)]);
+        assert_eq!(series.band, [(1.0, 2.0, 9.0), (2.0, 4.0, 8.0)]);
+    }
+
+    #[test]
+    fn every_run_is_a_dot() {
+        let plots = dots(&fixtures::report());
+        let names: Vec<&str> = plots.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["seeds-exact_match", "seeds-loss", "seeds-train_secs"]
+        );
+        assert_eq!(plots[0].1.rows[1].values, [0.0, 0.25]);
+        for (_, plot) in plots {
+            plot.draw().unwrap();
+        }
     }
 }

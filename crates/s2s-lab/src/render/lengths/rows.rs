@@ -1,15 +1,14 @@
 //! The rows of `lengths.csv`.
 
-use s2s_runlog::{DecodingMode, LengthRecord, wilson};
+use s2s_runlog::{DecodingMode, LengthRecord};
 use serde::Serialize;
 
 use super::part::{Part, is_exact, parts};
 use crate::report::Report;
 use crate::statistics::{Summary, mean};
 
-/// A cell at a length, over its seeds. Mean, minimum and maximum are over runs. Intervals are Wilson
-/// intervals over the sequences of all runs: they describe these models, not others that the same
-/// configuration could lead to.
+/// A cell at a length, over its seeds. Mean, minimum and maximum are over runs. Intervals are those of
+/// the mean over runs; sequences of several runs are not pooled, since the runs differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(in crate::render) struct Row {
     pub(super) group: String,
@@ -23,15 +22,18 @@ pub(in crate::render) struct Row {
     pub(super) exact_match: f64,
     exact_match_min: f64,
     exact_match_max: f64,
-    pub(super) exact_match_low: f64,
-    pub(super) exact_match_high: f64,
+    pub(super) exact_match_low: Option<f64>,
+    pub(super) exact_match_high: Option<f64>,
     pub(super) token_accuracy: f64,
     pub(super) token_accuracy_min: f64,
     token_accuracy_max: f64,
-    pub(super) token_accuracy_low: f64,
-    pub(super) token_accuracy_high: f64,
+    pub(super) token_accuracy_low: Option<f64>,
+    pub(super) token_accuracy_high: Option<f64>,
     fine_accuracy: f64,
     fine_accuracy_min: f64,
+    /// The lowest lower end of the runs' own Wilson intervals of exact match.
+    #[serde(skip)]
+    pub(super) run_low: f64,
     n_stopped_early: u64,
     n_ran_over: u64,
     n_wrong_token: u64,
@@ -70,9 +72,13 @@ fn row(part: &Part<'_>, length: usize) -> Option<Row> {
     let token = summary(|row| row.token_accuracy)?;
     let fine = summary(|row| row.fine_accuracy)?;
     let n_sequences = sum(|row| row.n_sequences);
-    // All runs have the same number of sequences, so the mean of their shares is the total share.
-    let (exact_match_low, exact_match_high) = wilson(exact.mean, n_sequences);
-    let (token_accuracy_low, token_accuracy_high) = wilson(token.mean, n_sequences);
+    let ends = |summary: Summary| {
+        let share = |end: f64| end.clamp(0.0, 1.0);
+        let interval = summary.interval.map(|i| (share(i.low), share(i.high)));
+        interval.unzip()
+    };
+    let (exact_match_low, exact_match_high) = ends(exact);
+    let (token_accuracy_low, token_accuracy_high) = ends(token);
     Some(Row {
         group: part.group.name.clone(),
         cell: part.cell.name.clone(),
@@ -93,6 +99,10 @@ fn row(part: &Part<'_>, length: usize) -> Option<Row> {
         token_accuracy_high,
         fine_accuracy: fine.mean,
         fine_accuracy_min: fine.min,
+        run_low: found
+            .iter()
+            .map(|row| row.exact_match_low)
+            .fold(1.0, f64::min),
         n_stopped_early: sum(|row| row.n_stopped_early),
         n_ran_over: sum(|row| row.n_ran_over),
         n_wrong_token: sum(|row| row.n_wrong_token),
@@ -111,6 +121,8 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use s2s_runlog::wilson;
+
     use super::*;
     use crate::report::fixtures::report_with_lengths;
 
@@ -125,6 +137,11 @@ mod tests {
         );
         assert_eq!((row.n_sequences, row.n_wrong_token), (20, 4));
         assert_eq!((row.n_runs, row.n_runs_exact), (2, 1));
-        assert_eq!((row.exact_match_low, row.exact_match_high), wilson(0.8, 20));
+        // scipy 1.17.1: stats.t.interval(0.95, 1, 0.8, 0.2), cut at 0 and 1
+        assert_eq!(
+            (row.exact_match_low, row.exact_match_high),
+            (Some(0.0), Some(1.0))
+        );
+        assert_eq!(row.run_low, wilson(0.6, 10).0);
     }
 }

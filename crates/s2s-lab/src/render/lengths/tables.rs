@@ -66,11 +66,11 @@ pub(in crate::render) fn sections(report: &Report) -> Vec<Section> {
 }
 
 fn exact_sentence(group: &LengthGroup, rows: &[&Row]) -> String {
-    let lowest = rows.iter().map(|row| row.exact_match_low);
+    let lowest = rows.iter().map(|row| row.run_low);
     let lowest = lowest.fold(1.0, f64::min);
     format!(
         "**{}**: every output of every run, cell and decoding mode is an exact match. The 95 % \
-         intervals of exact match at a single length start at {} % or above.",
+         Wilson intervals of a single run at a single length start at {} % or above.",
         title(group),
         percentage(lowest, 1)
     )
@@ -87,7 +87,7 @@ fn single_lengths(group: &LengthGroup, rows: &[&Row]) -> Vec<Section> {
     let lengths = spread_out(lengths);
     let exact = |row: &Row| {
         format!(
-            "{} ({} of {}) {}",
+            "{} ({} of {}){}",
             percentage(row.exact_match, 1),
             row.n_runs_exact,
             row.n_runs,
@@ -96,7 +96,7 @@ fn single_lengths(group: &LengthGroup, rows: &[&Row]) -> Vec<Section> {
     };
     let token = |row: &Row| {
         format!(
-            "{} ({}) {}",
+            "{} ({}){}",
             percentage(row.token_accuracy, 1),
             percentage(row.token_accuracy_min, 1),
             interval(row.token_accuracy_low, row.token_accuracy_high)
@@ -118,8 +118,11 @@ fn single_lengths(group: &LengthGroup, rows: &[&Row]) -> Vec<Section> {
     ]
 }
 
-fn interval(low: f64, high: f64) -> String {
-    format!("[{}, {}]", percentage(low, 1), percentage(high, 1))
+fn interval(low: Option<f64>, high: Option<f64>) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) => format!(" [{}, {}]", percentage(low, 1), percentage(high, 1)),
+        _ => String::new(),
+    }
 }
 
 /// `far: lengths 40,80; 10 sequences per length`. A long list of lengths is only counted.
@@ -276,8 +279,8 @@ mod tests {
         assert_eq!(
             text(&sections(&report)),
             "**far: lengths 4,8; 10 sequences per length**: every output of every run, cell and \
-             decoding mode is an exact match. The 95 % intervals of exact match at a single length \
-             start at 72.2 % or above."
+             decoding mode is an exact match. The 95 % Wilson intervals of a single run at a single \
+             length start at 72.2 % or above."
         );
     }
 

@@ -1,7 +1,22 @@
-//! Means, medians, spreads and percentages.
+//! Statistics over seeds: means, medians, intervals, tests and effect sizes.
+//!
+//! A seed is one draw from the distribution of results of a configuration, so everything here is over
+//! runs, never over the sequences of several runs together. Results depend on the values alone, not on
+//! their order: samples are sorted before they are resampled, and the generators are seeded.
 //!
 //! The Wilson interval is [`s2s_runlog::wilson`]: the records of an evaluation by length contain it,
 //! and whoever writes these records cannot depend on this crate.
+
+mod bootstrap;
+mod effect;
+mod holm;
+mod interval;
+mod permutation;
+
+pub use effect::paired_effect;
+pub use holm::holm;
+pub use interval::{Interval, IntervalMethod, mean_interval};
+pub use permutation::{EXACT_PAIRS, PairedTest, paired_test, smallest_p};
 
 use serde::Serialize;
 
@@ -14,6 +29,12 @@ pub struct Summary {
     pub mean: f64,
     /// Sample standard deviation (denominator `count - 1`); absent for a single value.
     pub sd: Option<f64>,
+    /// 95 % confidence interval of the mean; absent if there is none, see [`mean_interval`].
+    pub interval: Option<Interval>,
+    /// Median; of an even number of values, the midpoint of the middle two.
+    pub median: f64,
+    /// Interquartile mean, see [`interquartile_mean`].
+    pub iqm: f64,
     /// Smallest value.
     pub min: f64,
     /// Largest value.
@@ -22,17 +43,16 @@ pub struct Summary {
 
 impl Summary {
     /// The statistics of at least one value, or `None`.
-    ///
-    /// The squared deviations are summed in a second pass: Chan, Golub, LeVeque (1983), Algorithms
-    /// for Computing the Sample Variance, The American Statistician 37(3), equation 1.1.
     pub fn new(values: &[f64]) -> Option<Self> {
         let count = values.len();
         let mean = mean(values)?;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         Some(Self {
             count,
             mean,
-            sd: (count > 1).then(|| (squares / (count as f64 - 1.0)).sqrt()),
+            sd: sd(values),
+            interval: mean_interval(values),
+            median: median(values)?,
+            iqm: interquartile_mean(values)?,
             min: values.iter().copied().fold(f64::INFINITY, f64::min),
             max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         })
@@ -45,13 +65,40 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| sum / values.len() as f64)
 }
 
+/// The sample standard deviation (denominator n - 1) of at least two values, or `None`.
+///
+/// The squared deviations are summed in a second pass: Chan, Golub, LeVeque (1983), Algorithms for
+/// Computing the Sample Variance, The American Statistician 37(3), equation 1.1.
+pub fn sd(values: &[f64]) -> Option<f64> {
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let count = values.len();
+    (count > 1).then(|| (squares / (count as f64 - 1.0)).sqrt())
+}
+
+/// The mean of the middle half of at least one value, or `None`: the lowest and the highest quarter,
+/// rounded down to whole values, do not count. Of fewer than four values it is the mean.
+///
+/// Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice,
+/// arXiv:2108.13264, section 4.3.
+pub fn interquartile_mean(values: &[f64]) -> Option<f64> {
+    let sorted = sorted(values);
+    let cut = sorted.len() / 4;
+    mean(&sorted[cut..sorted.len() - cut])
+}
+
 /// The median of at least one value, or `None`: of an even number, the midpoint of the middle two.
 pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(values);
     let upper = sorted.get(sorted.len() / 2)?;
     let lower = sorted.get((sorted.len() - 1) / 2)?;
     Some(f64::midpoint(*lower, *upper))
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
 }
 
 /// A share as a percentage with two decimals and the sign: `99.50 %`. See [`percentage`].
@@ -100,6 +147,25 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(&[1.0]), Some(1.0));
+    }
+
+    #[test]
+    fn the_interquartile_mean_is_that_of_scipy() {
+        // scipy 1.17.1: scipy.stats.trim_mean(values, 0.25)
+        let twelve = [
+            0.91, 0.85, 0.97, 0.99, 0.62, 0.88, 0.93, 0.95, 0.90, 0.40, 0.96, 0.98,
+        ];
+        let five = [0.9995, 0.9980, 1.0, 0.9875, 0.9930];
+        for (values, expected) in [
+            (&twelve[..], 0.921_666_666_666_666_7),
+            (&twelve[..10], 0.903_333_333_333_333_3),
+            (&five[..], 0.996_833_333_333_333_3),
+            (&[3.0, 1.0, 2.0][..], 2.0),
+        ] {
+            let found = interquartile_mean(values).unwrap();
+            assert!((found - expected).abs() < 1e-15, "{found} {expected}");
+        }
+        assert_eq!(interquartile_mean(&[]), None);
     }
 
     #[test]
