@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use s2s_lab::{Plan, publish_report, run_experiment, summary, write_report};
+use s2s_lab::{
+    Options, Plan, Select, collect, publish_report, resolve_with, run_experiment, summary,
+    write_report,
+};
 use s2s_runlog::list_folder;
 
 use crate::{Usage, release};
@@ -25,9 +28,10 @@ Examples:
 
 Output in runs/experiments/NAME/:
   report.md report.json               the result
+  cells.csv runs.csv                  a row for each cell and metric, and for each run
   lengths.csv                         results by length, if there are evaluations by length
   plots/                              the curves, as SVG and PNG
-  <cell>-seed<k>/                     a run, as `s2s train` writes it
+  <cell>-seed<k>-<hash>/              a run, as `s2s train` writes it
   logs/<cell>-seed<k>.log             the output of `s2s`")]
 pub(crate) struct Args {
     /// Name of a file in configs/experiments/, without its extension
@@ -42,6 +46,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 
+    /// Continue although the experiment file was changed since it was started
+    #[arg(long)]
+    accept_changes: bool,
+
     /// Also write report and plots to configs/experiments/reports/NAME/, to be committed
     #[arg(long)]
     publish: bool,
@@ -50,12 +58,21 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let path = find(Path::new(FOLDER), &args.name)?;
     let folder = Plan::default_folder(&path);
-    let plan = Plan::read(path, folder)?;
     let s2s = match &args.binary {
         Some(path) => path.clone(),
         None => release::build()?,
     };
-    let report = run_experiment(plan, &s2s, args.jobs, &|event| eprintln!("{event}"))?;
+    let plan = Plan::read(path, folder, &resolve_with(&s2s))?;
+    let options = Options {
+        s2s: &s2s,
+        parallel: args.jobs,
+        select: Select::All,
+        keeps_going: false,
+        accepts_changes: args.accept_changes,
+        is_lean: false,
+    };
+    run_experiment(&plan, &options, &|event| eprintln!("{event}"))?;
+    let report = collect(plan)?;
     println!("{}", summary(&report));
     println!("report: {}", write_report(&report)?.display());
     if args.publish {

@@ -82,7 +82,7 @@ fn usage_errors_have_exit_code_2_and_conflicts_1() {
     experiment(&repository, "widths").assert().success();
     let file = repository.path().join("configs/experiments/widths.toml");
     fs::write(&file, EXPERIMENT.replace("512", "256")).unwrap();
-    check_fails(&repository, "widths", 1, "try: move these folders");
+    check_fails(&repository, "widths", 1, "with --accept-changes");
     fs::write(&file, EXPERIMENT.replace("model.hidden", "bad")).unwrap();
     check_fails(&repository, "widths", 2, "unknown key \"bad\"");
     fs::write(&file, "").unwrap();

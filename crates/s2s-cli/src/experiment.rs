@@ -1,10 +1,15 @@
 //! `s2s experiment`.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use s2s_lab::{Plan, run_experiment, summary, write_report};
+use s2s_lab::{
+    Options, Plan, Select, Slurm, collect, commands, run_experiment, status, summary, write_report,
+};
+use s2s_runlog::write_file;
+use s2s_train::load_given_config;
+use toml::Table;
 
 use crate::failure::{Hinted, Usage};
 use crate::ui::Ui;
@@ -12,33 +17,52 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "\
 Examples:
   s2s experiment configs/experiments/default.toml
-  s2s experiment widths.toml --jobs 2 --out runs/widths
+  s2s experiment widths.toml --dry-run            the runs, what each changes, and the time left
+  s2s experiment widths.toml --jobs 2 --keep-going
+  s2s experiment widths.toml --emit cells.txt && parallel < cells.txt
 
 An experiment file:
   title = \"Widths\"
   question = \"Does a wider encoder help?\"
   config = \"configs/tiny.toml\"                 # relative to the working directory
-  seeds = [0, 1]
+  seeds = 5                                    # or a list
   plots = [\"val_loss\", \"val_exact_match\"]
   table = [\"exact_match\", \"loss\", \"train_secs\"]
-  [[cell]]
+  [matrix]                                     # every combination is a cell
+  model.hidden = [32, 64]
+  attention = [                                # several keys that change together
+    { name = \"dot\", model.attention.kind = \"dot\", model.decoder = 64 },
+    { name = \"additive\", model.attention.kind = \"additive\" },
+  ]
+  [[exclude]]                                  # removes cells with all these values
+  model.hidden = 64
+  model.attention.kind = \"dot\"
+  [[include]]                                  # adds a cell
+  name = \"small\"
+  model.hidden = 8
+  [[cell]]                                     # adds a cell, with changes as for --set
   name = \"base\"
-  [[cell]]
-  name = \"wide\"
-  set = [\"model.hidden=32\", \"model.decoder=64\"]
+  [[compare]]                                  # paired by seed
+  metric = \"exact_match\"
+  baseline = \"base\"
+  [budget]                                     # no further run starts when it is spent
+  time = \"2h\"
 
 Output in the folder of the experiment:
   report.md report.json     the result
+  cells.csv runs.csv        a row for each cell and metric, and for each run
   lengths.csv               results by length, if the file asks for them
-  plots/                    the curves, as SVG and PNG
-  <cell>-seed<k>/           a run, as `s2s train` writes it
-  logs/<cell>-seed<k>.log   the output of the run";
+  plots/                    curves, and every run as a dot, as SVG and PNG
+  <cell>-seed<k>-<hash>/    a run, as `s2s train` writes it; the hash is of its configuration
+  logs/<cell>-seed<k>.log   the output of the run
+  experiment.toml runs.json the file as it was started, and the numbers of the runs";
 
 /// Train a grid of configurations over several seeds and compare them in a report
 ///
 /// The file lists the configurations (cells), the seeds, and what to plot and tabulate. Each run is
 /// a process of its own. Finished runs are skipped and interrupted runs are resumed, so the same
-/// command continues an experiment. Nothing is ever deleted.
+/// command continues an experiment; a run that another process is working on is left to it. Nothing is
+/// deleted without --lean.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -47,19 +71,174 @@ pub(crate) struct Args {
     /// Folder for the runs and the report [default: runs/experiments/NAME, after the file]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+    /// Only this run, by its number in --dry-run; writes no report
+    #[arg(long, value_name = "NUMBER", conflicts_with = "only")]
+    index: Option<usize>,
+    /// Start no run; write the report of the runs that are finished
+    #[arg(long, conflicts_with_all = ["index", "only"])]
+    collect: bool,
+    /// Start no run; write a command for each run to a file. Each can be repeated, in any order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "only", "collect"])]
+    emit: Option<PathBuf>,
+    #[command(flatten)]
+    launcher: LauncherArgs,
+}
+
+/// Which engine starts the runs.
+#[derive(clap::Args)]
+struct LauncherArgs {
+    /// Submit the runs as job arrays instead of starting them; with --dry-run, print the script
+    #[arg(long, value_name = "ENGINE", conflicts_with_all = ["index", "only", "collect", "emit"])]
+    launcher: Option<Engine>,
+    /// SLURM partition
+    #[arg(long, value_name = "NAME", requires = "launcher")]
+    partition: Option<String>,
+    /// Time limit of a run, such as 2:00:00; a run is saved and requeued a minute before
+    #[arg(long, value_name = "TIME", requires = "launcher")]
+    time: Option<String>,
+    /// Runs at a time
+    #[arg(long, value_name = "N", requires = "launcher")]
+    max_parallel: Option<usize>,
+    /// One more option of sbatch, such as --sbatch=--account=me; may be repeated
+    #[arg(
+        long,
+        value_name = "OPTION",
+        requires = "launcher",
+        allow_hyphen_values = true
+    )]
+    sbatch: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Engine {
+    /// SLURM
+    Slurm,
+}
+
+/// How the runs are started.
+#[derive(clap::Args)]
+pub(crate) struct How {
     /// Runs at a time; a single run uses all cores, parallel runs use one thread each
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
+    /// Start no run; list the runs, what each changes, their states, and the time left
+    #[arg(long)]
+    dry_run: bool,
+    /// Only runs whose names match; `*` stands for any characters
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Start the other runs although one has failed
+    #[arg(long, conflicts_with = "fail_fast")]
+    keep_going: bool,
+    /// Start no further run after a failure (the default)
+    #[arg(long)]
+    fail_fast: bool,
+    /// Delete plots, page, TensorBoard log and last checkpoint of each run when it is finished
+    #[arg(long)]
+    lean: bool,
+    /// Continue although the experiment was changed since it was started
+    #[arg(long)]
+    accept_changes: bool,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let folder = args.out.clone();
     let folder = folder.unwrap_or_else(|| Plan::default_folder(&args.file));
-    let plan = Plan::read(&args.file, folder).map_err(explain)?;
-    let s2s = std::env::current_exe().context("cannot find the executable of this process")?;
-    let report =
-        run_experiment(plan, &s2s, args.jobs, &|event| ui.message(event)).map_err(explain)?;
+    let plan = read(&args.file, folder)?;
+    if args.collect {
+        return report(plan, ui);
+    }
+    if let Some(file) = &args.emit {
+        let s2s = executable()?;
+        let lines = commands(&plan, &s2s, args.how.accept_changes).map_err(explain)?;
+        write_file(file, (lines.join("\n") + "\n").as_bytes())?;
+        ui.message(format!("{} commands in {}", lines.len(), file.display()));
+        return Ok(0);
+    }
+    if let Some(Engine::Slurm) = args.launcher.launcher {
+        return submit(&plan, args, ui);
+    }
+    match args.index {
+        Some(number) => train(&plan, &args.how, Select::Index(number), ui),
+        None => run_plan(plan, &args.how, ui),
+    }
+}
+
+/// Submits the runs to SLURM, or prints what would be submitted.
+fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    let launcher = &args.launcher;
+    let slurm = Slurm {
+        partition: launcher.partition.clone(),
+        time: launcher.time.clone(),
+        max_parallel: launcher.max_parallel,
+        options: launcher.sbatch.clone(),
+    };
+    let s2s = executable()?;
+    let accepts_changes = args.how.accept_changes;
+    if args.how.dry_run {
+        let (script, commands) = slurm.plan(plan, &s2s, accepts_changes).map_err(explain)?;
+        let commands = commands.iter().map(|words| words.join(" ") + "\n");
+        ui.data(&format!("{script}\n{}", commands.collect::<String>()))?;
+        return Ok(0);
+    }
+    let jobs = slurm.submit(plan, &s2s, accepts_changes).map_err(explain)?;
+    match jobs.is_empty() {
+        true => ui.message("every run is finished; nothing was submitted"),
+        false => ui.message(format!("submitted: {}", jobs.join(", "))),
+    }
+    ui.message("`squeue` shows the jobs; the same command with --dry-run shows what is left, with --collect instead of --launcher writes the report");
+    Ok(0)
+}
+
+/// Reads an experiment file and resolves its cells.
+pub(crate) fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
+    let resolve = |config: Option<&Path>, sets: &[String]| {
+        let config = load_given_config(config, sets)
+            .map_err(|error| error.to_string())?
+            .0;
+        Table::try_from(config).map_err(|error| error.to_string())
+    };
+    Plan::read(file, folder, &resolve).map_err(explain)
+}
+
+/// Trains the runs of a plan, or lists them, and writes the report.
+pub(crate) fn run_plan(plan: Plan, how: &How, ui: &Ui) -> anyhow::Result<u8> {
+    if how.dry_run {
+        let (table, line) = status(&plan).map_err(explain)?;
+        ui.data(&format!("{}\n{line}\n", table.text()))?;
+        return Ok(0);
+    }
+    let select = how.only.clone().map_or(Select::All, Select::Only);
+    let result = train(&plan, how, select, ui);
+    if result.is_ok() || how.keep_going {
+        let reported = report(plan, ui);
+        return result.and(reported);
+    }
+    result
+}
+
+fn train(plan: &Plan, how: &How, select: Select, ui: &Ui) -> anyhow::Result<u8> {
+    let s2s = executable()?;
+    let options = Options {
+        s2s: &s2s,
+        parallel: how.jobs,
+        select,
+        keeps_going: how.keep_going,
+        accepts_changes: how.accept_changes,
+        is_lean: how.lean,
+    };
+    run_experiment(plan, &options, &|event| ui.message(event)).map_err(explain)?;
+    Ok(0)
+}
+
+fn report(plan: Plan, ui: &Ui) -> anyhow::Result<u8> {
+    let report = collect(plan).map_err(explain)?;
     let path = write_report(&report).map_err(explain)?;
+    if !report.pending.is_empty() {
+        ui.warning(&format!("{} runs are not finished", report.pending.len()));
+    }
     ui.data(&format!(
         "{}\nreport: {}\n",
         summary(&report),
@@ -68,8 +247,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+fn executable() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find the executable of this process")
+}
+
 /// The exit code and the hint of an experiment's error.
-fn explain(error: s2s_lab::Error) -> anyhow::Error {
+pub(crate) fn explain(error: s2s_lab::Error) -> anyhow::Error {
     match (error.is_usage(), error.hint()) {
         (true, _) => Usage(error.to_string()).into(),
         (false, Some(hint)) => Hinted {

@@ -4,6 +4,8 @@
 
 mod bench;
 mod checkpoint;
+mod clean;
+mod compare;
 mod completions;
 mod config;
 mod data;
@@ -21,9 +23,11 @@ mod progress;
 mod report;
 mod report_file;
 mod resume;
+mod runs;
 mod session;
 mod shell;
 mod signals;
+mod sweep;
 mod train;
 mod ui;
 mod usage;
@@ -83,6 +87,10 @@ enum Command {
     Report(report_file::Args),
     Playground(playground::Args),
     Experiment(experiment::Args),
+    Sweep(sweep::Args),
+    Runs(runs::Args),
+    Compare(compare::Args),
+    Clean(clean::Args),
     Config(config::Args),
     Data(data::Args),
     Bench(bench::Args),
@@ -141,6 +149,10 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Report(args) => report_file::run(args, ui),
         Command::Playground(args) => playground::run(args, ui),
         Command::Experiment(args) => experiment::run(args, ui),
+        Command::Sweep(args) => sweep::run(args, ui),
+        Command::Runs(args) => runs::run(args, ui),
+        Command::Compare(args) => compare::run(args, ui),
+        Command::Clean(args) => clean::run(args, ui),
         Command::Config(args) => config::run(args, ui),
         Command::Data(args) => data::run(args, ui),
         Command::Bench(args) => bench::run(args, ui),

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -21,8 +21,11 @@ fn home(experiment: &str) -> TempDir {
 }
 
 fn experiment(home: &Path, args: &[&str]) -> Output {
+    s2s(home, &[&["experiment", "rates.toml"], args].concat())
+}
+
+fn s2s(home: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_s2s"))
-        .args(["experiment", "rates.toml"])
         .args(args)
         .current_dir(home)
         .env_remove("RUST_LOG")
@@ -33,6 +36,21 @@ fn experiment(home: &Path, args: &[&str]) -> Output {
 
 fn text(stream: &[u8]) -> String {
     String::from_utf8_lossy(stream).into_owned()
+}
+
+/// The folder of a run, whose name ends in a hash.
+fn run_folder(folder: &Path, start: &str) -> PathBuf {
+    let paths = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let is_run = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(start)
+    };
+    paths.into_iter().find(is_run).unwrap()
 }
 
 const CELL: &str = "[[cell]]\nname = \"fast\"\nset = [\"train.max_steps=4\", \"train.eval_every=2\"]\n\
@@ -54,13 +72,22 @@ fn an_experiment_trains_evaluates_and_reports() {
     for name in [
         "report.json",
         "lengths.csv",
+        "cells.csv",
+        "runs.csv",
+        "runs.json",
+        "experiment.toml",
         "plots/val_loss.svg",
+        "plots/seeds-loss.svg",
         "plots/lengths-oracle.png",
-        "fast-seed1/run.json",
         "logs/fast-seed0.log",
     ] {
         assert!(folder.join(name).is_file(), "{name}");
     }
+    assert!(
+        run_folder(&folder, "fast-seed1-")
+            .join("run.json")
+            .is_file()
+    );
     let report = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(report.contains("\ns2s experiment rates.toml\n"), "{report}");
 
@@ -91,12 +118,135 @@ fn mistakes_are_usage_errors_and_conflicts_have_a_hint() {
     let misspelled = home("[[cell]]\nname = \"a\"\nset = [\"train.max_step=4\"]\n");
     check(&misspelled, 2, &["cell \"a\" is not valid", "max_steps"]);
     let occupied = home(CELL);
-    fs::create_dir_all(occupied.path().join("out/fast-seed1")).unwrap();
-    fs::write(occupied.path().join("out/fast-seed1/notes"), "mine").unwrap();
+    assert!(
+        experiment(occupied.path(), &["--out", "out"])
+            .status
+            .success()
+    );
+    let run = run_folder(&occupied.path().join("out"), "fast-seed1-");
+    fs::remove_file(run.join("config.resolved.toml")).unwrap();
     let expected = [
         "no run was started",
-        "out/fast-seed1 does not belong to this experiment",
+        "out/fast-seed1-",
+        " does not belong to this experiment",
         "try: move these folders",
     ];
     check(&occupied, 1, &expected);
+}
+
+#[test]
+fn a_sweep_is_planned_started_once_and_continued_by_its_file() {
+    let home = tempfile::tempdir().unwrap();
+    let args = [
+        "sweep",
+        "--config",
+        TINY,
+        "--vary",
+        "model.cell=gru,lstm",
+        "--set",
+        "train.max_steps=2",
+        "--set",
+        "train.eval_every=2",
+        "--seeds",
+        "1",
+    ];
+    let with = |more: &[&str]| s2s(home.path(), &[&args, more].concat());
+    let planned = with(&["--dry-run"]);
+    let printed = text(&planned.stdout);
+    assert!(printed.contains("lstm-seed0  pending"), "{printed}");
+    assert!(
+        printed.contains("2 runs: 2 pending; no run has been measured yet"),
+        "{printed}"
+    );
+
+    let done = with(&[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let folder = "runs/experiments/tiny-cell";
+    assert!(text(&done.stdout).contains(&format!("report: {folder}/report.md")));
+    let again = s2s(
+        home.path(),
+        &["experiment", &format!("{folder}/experiment.toml")],
+    );
+    let messages = text(&again.stderr);
+    assert!(
+        messages.contains("2 runs, 2 already finished"),
+        "{messages}"
+    );
+
+    let changed = with(&["--set", "model.hidden=8"]);
+    let message = text(&changed.stderr);
+    assert_eq!(changed.status.code(), Some(1), "{message}");
+    for part in [
+        "is not the experiment that was started",
+        "model.hidden=8",
+        "--accept-changes",
+    ] {
+        assert!(message.contains(part), "no {part:?} in {message}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn emitted_commands_can_be_run_in_any_order_and_repeated() {
+    let home = home(CELL);
+    let emitted = experiment(home.path(), &["--emit", "cells.txt"]);
+    assert!(emitted.status.success(), "{}", text(&emitted.stderr));
+    let commands = fs::read_to_string(home.path().join("cells.txt")).unwrap();
+    assert_eq!(commands.lines().count(), 2);
+    let mut shell = Command::new("sh");
+    shell
+        .current_dir(home.path())
+        .arg("-e")
+        .stdin(Stdio::piped());
+    let mut shell = shell.stderr(Stdio::null()).spawn().unwrap();
+    let all: Vec<&str> = commands.lines().rev().chain(commands.lines()).collect();
+    std::io::Write::write_all(&mut shell.stdin.take().unwrap(), all.join("\n").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+    let collected = experiment(home.path(), &["--collect"]);
+    assert!(collected.status.success(), "{}", text(&collected.stderr));
+    assert!(text(&collected.stdout).contains("report: runs/experiments/rates/report.md"));
+}
+
+#[test]
+fn runs_are_listed_compared_and_cleaned() {
+    let home = home(CELL);
+    assert!(experiment(home.path(), &[]).status.success());
+    let run = |args: &[&str]| {
+        let output = s2s(home.path(), args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let list = run(&["runs", "--column", "seed", "--sort", "seed", "--descending"]);
+    let lines: Vec<&str> = list.lines().skip(2).collect();
+    assert!(
+        lines[0].contains("fast-seed1-") && lines[1].contains("fast-seed0-"),
+        "{list}"
+    );
+    let one = run(&["runs", "--filter", "seed=1", "--filter", "step>3", "--json"]);
+    assert!(
+        one.contains("fast-seed1-") && !one.contains("fast-seed0-"),
+        "{one}"
+    );
+    let unknown = s2s(home.path(), &["runs", "--filter", "model.hiden=1"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("no run in runs has the key \"model.hiden\""));
+
+    let folder = home.path().join("runs/experiments/rates");
+    let paths = ["fast-seed0-", "fast-seed1-"].map(|start| run_folder(&folder, start));
+    let [a, b] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let csv = run(&["compare", a, b, "--csv"]);
+    assert!(csv.contains("\nconfiguration,seed,0,1\n"), "{csv}");
+    assert!(csv.contains("\nresult,step,4,4\n"), "{csv}");
+
+    let sizes = run(&["clean"]);
+    assert!(
+        sizes.contains("2 runs") && paths[0].join("plots").is_dir(),
+        "{sizes}"
+    );
+    run(&["clean", "--delete", "plots,last"]);
+    for path in &paths {
+        assert!(!path.join("plots").exists() && !path.join("checkpoints/last").exists());
+        assert!(path.join("checkpoints/best").is_dir());
+    }
+    assert!(text(&experiment(home.path(), &[]).stderr).contains("2 already finished"));
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Metric;
+use crate::pattern;
 use crate::plan::Cell;
 use crate::report::Report;
 use crate::statistics::{
@@ -66,11 +67,7 @@ impl Compare {
 
     fn includes(&self, cell: &str) -> bool {
         let cells = self.cells.as_ref();
-        cells.is_none_or(|cells| {
-            cells
-                .iter()
-                .any(|pattern| crate::pattern::matches(pattern, cell))
-        })
+        cells.is_none_or(|cells| cells.iter().any(|pattern| pattern::matches(pattern, cell)))
     }
 }
 

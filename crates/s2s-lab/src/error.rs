@@ -33,6 +33,30 @@ pub enum Error {
         /// The difference.
         reason: String,
     },
+    /// The experiment was started with other runs.
+    #[error("{} is not the experiment that was started in {}; what changed:\n{differences}", path.display(), folder.display())]
+    Changed {
+        /// The experiment file.
+        path: PathBuf,
+        /// The folder of its runs.
+        folder: PathBuf,
+        /// The lines that differ.
+        differences: String,
+    },
+    /// No run has a number or a name that was asked for.
+    #[error("there is no run {wanted}: {available}")]
+    NoSuchRun {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        available: String,
+    },
+    /// No run is finished, so there is nothing to report.
+    #[error("no run in {} is finished", folder.display())]
+    NoResults {
+        /// The folder of the runs.
+        folder: PathBuf,
+    },
     /// Some runs conflict with the experiment. No run was started.
     #[error("no run was started:\n{}", lines(.0))]
     Conflicts(Vec<Error>),
@@ -89,7 +113,10 @@ pub enum Error {
 impl Error {
     /// Whether the command line or the experiment file must change, as opposed to a run that failed.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Plan { .. } | Self::Config { .. })
+        matches!(
+            self,
+            Self::Plan { .. } | Self::Config { .. } | Self::NoSuchRun { .. }
+        )
     }
 
     /// What the user can do about it.
@@ -98,6 +125,10 @@ impl Error {
             Self::Conflict { .. } | Self::Conflicts(_) => {
                 Some("move these folders or files away, then run the same command again")
             }
+            Self::Changed { .. } => Some(
+                "the same command with --accept-changes: runs whose configuration is the same are kept, \
+                 the others stay in the folder but are not in the report; or --out with a new folder",
+            ),
             Self::Run { .. } | Self::Runs(_) => {
                 Some("the same command again: it keeps finished runs and resumes interrupted ones")
             }

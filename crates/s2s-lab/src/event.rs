@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// What happens while an experiment runs. Its `Display` is one line for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The state of all runs is known; the first is about to start.
@@ -38,6 +38,22 @@ pub enum Event {
         task: Task,
         /// How it ended.
         ending: String,
+        /// Estimated seconds until all runs are done; absent for the last one.
+        left_secs: Option<f64>,
+    },
+    /// Another process is working on a run, which is left to it.
+    Elsewhere(Task),
+    /// A run failed, and others continue.
+    Failed {
+        /// The run.
+        task: Task,
+        /// Why.
+        reason: String,
+    },
+    /// The budget is spent; these runs were not started.
+    BudgetSpent {
+        /// Number of runs that were not started.
+        n_left: usize,
     },
 }
 
@@ -66,7 +82,22 @@ impl fmt::Display for Event {
             Self::Training(task) => write!(f, "{task}: training"),
             Self::Resuming(task) => write!(f, "{task}: resuming"),
             Self::Evaluating { task, group } => write!(f, "{task}: evaluating lengths {group:?}"),
-            Self::Trained { task, ending } => write!(f, "{task}: {ending}"),
+            Self::Trained {
+                task,
+                ending,
+                left_secs,
+            } => {
+                write!(f, "{task}: {ending}")?;
+                match left_secs {
+                    Some(secs) => write!(f, "; about {} left", duration(*secs)),
+                    None => Ok(()),
+                }
+            }
+            Self::Elsewhere(task) => write!(f, "{task}: another process is working on it"),
+            Self::Failed { task, reason } => write!(f, "{task}: failed: {reason}"),
+            Self::BudgetSpent { n_left } => {
+                write!(f, "the budget is spent; {n_left} runs were not started")
+            }
         }
     }
 }
@@ -74,5 +105,14 @@ impl fmt::Display for Event {
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}/{}] {}", self.number, self.total, self.run)
+    }
+}
+
+/// Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`.
+pub(crate) fn duration(secs: f64) -> String {
+    match secs {
+        secs if secs < 90.0 => format!("{secs:.0} s"),
+        secs if secs < 5400.0 => format!("{:.0} min", secs / 60.0),
+        secs => format!("{:.1} h", secs / 3600.0),
     }
 }

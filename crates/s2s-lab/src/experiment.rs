@@ -3,62 +3,163 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use s2s_runlog::{RunDir, TimingRecord, read_lines};
+
 use crate::event::Event;
-use crate::launch::{self, Start, Work};
+use crate::launch::{self, Spent, Work};
 use crate::outcome::Outcome;
-use crate::plan::Plan;
+use crate::plan::{Job, Plan};
 use crate::report::Report;
 use crate::state::{self, State};
-use crate::{Error, Result};
+use crate::{Error, Result, pattern, started};
 
-/// Trains and evaluates every run of a plan that is not finished, `parallel` at a time, and collects
-/// their results.
+/// How to run an experiment.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The program that trains.
+    pub s2s: &'a Path,
+    /// Runs at a time. A single run gets all cores; parallel runs get one thread each.
+    pub parallel: NonZeroUsize,
+    /// Which runs.
+    pub select: Select,
+    /// Whether the other runs continue after one has failed.
+    pub keeps_going: bool,
+    /// Whether the experiment file may differ from the one that was started.
+    pub accepts_changes: bool,
+    /// Whether a finished run keeps only what its report needs: no plots, page, events or last
+    /// checkpoint.
+    pub is_lean: bool,
+}
+
+/// Which runs of an experiment are trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// All.
+    All,
+    /// Those whose names match a pattern with `*` for any characters; a pattern without `*` may match
+    /// any part of a name.
+    Only(String),
+    /// The one with this number.
+    Index(usize),
+}
+
+/// Trains and evaluates every selected run of a plan that is not finished.
 ///
-/// `s2s` is the program that trains. A single run at a time gets all cores; parallel runs get one
-/// thread each. `on_event` is called from several threads.
+/// Every run is one process that starts it, resumes it, or finds it finished. A run that another process
+/// is working on is left to that process. `on_event` is called from several threads.
 ///
 /// # Errors
-/// Before any run starts, if a cell's configuration is not valid or a folder does not belong to this
-/// experiment. Later, if a run fails: no other run starts, and the next call resumes.
+/// Before any run starts, if the experiment is not the one that was started or a folder does not belong
+/// to it. Later, [`Error::Runs`] if a run fails; the next call resumes.
 pub fn run_experiment(
-    plan: Plan,
-    s2s: &Path,
-    parallel: NonZeroUsize,
+    plan: &Plan,
+    options: &Options<'_>,
     on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Report> {
-    let work = unfinished(&plan, s2s, on_event)?;
-    let n_runs = plan.jobs().len();
+) -> Result<()> {
+    started::check(plan, options.accepts_changes)?;
+    let mut jobs = selected(plan, &options.select)?;
+    if plan.experiment.budget.is_limited() {
+        let seeds = &plan.experiment.seeds;
+        jobs.sort_by_key(|job| seeds.iter().position(|seed| *seed == job.seed)); // stable
+    }
+    let n_runs = jobs.len();
+    let (work, spent) = unfinished(plan, jobs, options.s2s, on_event)?;
     on_event(Event::Planned {
         n_runs,
         n_finished: n_runs - work.len(),
     });
-    launch::run_all(s2s, &work, parallel, on_event)?;
-    let read = |job| Outcome::read(job, &plan);
-    let outcomes: Vec<Outcome> = plan.jobs().into_iter().map(read).collect::<Result<_>>()?;
-    Ok(Report::new(plan, outcomes))
+    launch::run_all(plan, options, &work, spent, on_event)
 }
 
-/// The runs with work to do. All runs are checked before the first one starts, so that a mistake in
-/// the last cell does not cost the time of the others.
-fn unfinished(plan: &Plan, s2s: &Path, on_event: &dyn Fn(Event)) -> Result<Vec<Work>> {
-    let (mut all, mut conflicts) = (Vec::new(), Vec::new());
-    for job in plan.jobs() {
-        let wanted = launch::resolve(s2s, &job)?;
-        let start = match state::inspect(&job.folder, &wanted) {
-            Ok(State::Absent) => Some(Start::Train),
-            Ok(State::Unfinished) => Some(Start::Resume),
-            Ok(State::Finished) => None,
-            Ok(State::Diverged) => continue,
+/// The results of the runs that are finished, whoever ran them.
+///
+/// # Errors
+/// [`Error::NoResults`] if no run is finished; [`Error::RunLog`] if a record cannot be read.
+pub fn collect(plan: Plan) -> Result<Report> {
+    let (done, pending): (Vec<Job>, Vec<Job>) = plan
+        .jobs()
+        .into_iter()
+        .partition(|job| state::is_done(&plan, job));
+    if done.is_empty() {
+        let folder = plan.folder;
+        return Err(Error::NoResults { folder });
+    }
+    let outcomes = done.into_iter().map(|job| Outcome::read(job, &plan));
+    let outcomes = outcomes.collect::<Result<Vec<_>>>()?;
+    let mut report = Report::new(plan, outcomes);
+    report.pending = pending;
+    Ok(report)
+}
+
+fn selected(plan: &Plan, select: &Select) -> Result<Vec<Job>> {
+    let jobs = plan.jobs();
+    let n_runs = jobs.len();
+    match select {
+        Select::All => Ok(jobs),
+        Select::Only(text) => {
+            let pattern = match text.contains('*') {
+                true => text.clone(),
+                false => format!("*{text}*"),
+            };
+            let is_match = |job: &Job| pattern::matches(&pattern, &job.name());
+            let found: Vec<Job> = jobs.into_iter().filter(is_match).collect();
+            match found.is_empty() {
+                false => Ok(found),
+                true => Err(Error::NoSuchRun {
+                    wanted: format!("{text:?}"),
+                    available: format!("--dry-run lists the {n_runs} runs"),
+                }),
+            }
+        }
+        Select::Index(wanted) => {
+            let numbers = started::numbers(plan)?;
+            let mut numbered = jobs.into_iter().zip(&numbers);
+            match numbered.find(|(_, number)| *number == wanted) {
+                Some((job, _)) => Ok(vec![job]),
+                None => Err(Error::NoSuchRun {
+                    wanted: wanted.to_string(),
+                    available: match (numbers.iter().min(), numbers.iter().max()) {
+                        (Some(min), Some(max)) => format!("the numbers are {min} to {max}"),
+                        _ => "there are no runs".to_owned(),
+                    },
+                }),
+            }
+        }
+    }
+}
+
+/// The runs with work to do, and what the others have cost. All runs are checked before the first one
+/// starts.
+fn unfinished(
+    plan: &Plan,
+    jobs: Vec<Job>,
+    s2s: &Path,
+    on_event: &dyn Fn(Event),
+) -> Result<(Vec<Work>, Spent)> {
+    let (mut all, mut conflicts, mut spent) = (Vec::new(), Vec::new(), Spent::default());
+    for job in jobs {
+        let wanted = &plan.cell_of(&job).settings;
+        let (trains, is_resumed) = match state::inspect(&job.folder, wanted) {
+            Ok(State::Absent) => (true, false),
+            Ok(State::Unfinished) => (true, true),
+            Ok(State::Finished) => (false, false),
+            Ok(State::Diverged) => {
+                spent.add(train_secs(&job));
+                continue;
+            }
             Err(conflict) => {
                 conflicts.push(conflict);
                 continue;
             }
         };
-        if start.is_none() && launch::is_newer(s2s, &job) {
-            on_event(Event::Outdated {
-                run: job.name(),
-                folder: job.folder.clone(),
-            });
+        if !trains {
+            spent.add(train_secs(&job));
+            if launch::is_newer(s2s, &job) {
+                on_event(Event::Outdated {
+                    run: job.name(),
+                    folder: job.folder.clone(),
+                });
+            }
         }
         let mut evaluations = Vec::new();
         for group in plan.lengths_of(&job) {
@@ -68,16 +169,26 @@ fn unfinished(plan: &Plan, s2s: &Path, on_event: &dyn Fn(Event)) -> Result<Vec<W
                 Err(conflict) => conflicts.push(conflict),
             }
         }
-        if start.is_some() || !evaluations.is_empty() {
+        if trains || !evaluations.is_empty() {
             all.push(Work {
                 job,
-                start,
+                trains,
+                is_resumed,
                 evaluations,
             });
         }
     }
     match conflicts.is_empty() {
-        true => Ok(all),
+        true => Ok((all, spent)),
         false => Err(Error::Conflicts(conflicts)),
     }
+}
+
+/// Seconds of training and validation of a run, over all its processes.
+pub(crate) fn train_secs(job: &Job) -> f64 {
+    let Ok(run) = RunDir::open(&job.folder) else {
+        return 0.0;
+    };
+    let timing: Vec<TimingRecord> = read_lines(run.timing()).unwrap_or_default();
+    timing.iter().map(|t| t.train_secs + t.eval_secs).sum()
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use s2s_runlog::{DecodingMode, Lengths, LengthsRequest, Protocol};
 use serde::Deserialize;
 
+use crate::pattern;
+
 /// A `[[lengths]]` table: one `s2s eval --lengths` for each run.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +23,7 @@ pub struct LengthGroup {
     pub samples: u64,
     /// Decoding modes.
     pub mode: Mode,
-    /// The cells whose runs are evaluated; all by default.
+    /// The cells whose runs are evaluated, by name or pattern; all by default.
     pub cells: Option<Vec<String>>,
 }
 
@@ -111,7 +113,7 @@ impl LengthGroup {
     /// Whether the runs of a cell are evaluated.
     pub(crate) fn includes(&self, cell: &str) -> bool {
         let cells = self.cells.as_ref();
-        cells.is_none_or(|cells| cells.iter().any(|name| name == cell))
+        cells.is_none_or(|cells| cells.iter().any(|name| pattern::matches(name, cell)))
     }
 }
 

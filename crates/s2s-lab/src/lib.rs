@@ -11,27 +11,41 @@
 //! use std::num::NonZeroUsize;
 //! use std::path::Path;
 //!
-//! let plan = s2s_lab::Plan::read("widths.toml", "runs/experiments/widths")?;
-//! let report = s2s_lab::run_experiment(plan, Path::new("s2s"), NonZeroUsize::MIN, &|event| {
-//!     eprintln!("{event}");
-//! })?;
+//! use s2s_lab::{Options, Plan, Select, collect, resolve_with, run_experiment};
+//!
+//! let s2s = Path::new("s2s");
+//! let plan = Plan::read("widths.toml", "runs/experiments/widths", &resolve_with(s2s))?;
+//! let options = Options {
+//!     s2s,
+//!     parallel: NonZeroUsize::MIN,
+//!     select: Select::All,
+//!     keeps_going: false,
+//!     accepts_changes: false,
+//!     is_lean: false,
+//! };
+//! run_experiment(&plan, &options, &|event| eprintln!("{event}"))?;
+//! let report = collect(plan)?;
 //! println!("{}", s2s_lab::summary(&report));
 //! println!("report: {}", s2s_lab::write_report(&report)?.display());
 //! # Ok::<(), s2s_lab::Error>(())
 //! ```
 //!
 //! Finished runs are skipped and interrupted runs are resumed, so the same call continues an
-//! experiment after a failure. Nothing is ever deleted.
+//! experiment after a failure. Nothing is deleted, unless finished runs are to be lean.
 //!
 //! This crate starts `s2s` as a process and reads the run directories that it writes. It does not link
 //! the model or the trainer, it does not print, and it does not interpret a configuration: `s2s config`
 //! validates it.
 
+mod budget;
 mod compare;
 mod date;
+mod emit;
 mod error;
 mod event;
 mod experiment;
+mod grid;
+mod identity;
 mod launch;
 mod lengths;
 mod measure;
@@ -41,19 +55,33 @@ mod plan;
 pub mod process;
 mod render;
 mod report;
+mod runs;
 mod settings;
+mod side_by_side;
+mod slurm;
+mod started;
 mod state;
 pub mod statistics;
+mod status;
+mod sweep;
 
+pub use budget::Budget;
 pub use compare::{Compare, Difference};
 pub use date::utc_date;
+pub use emit::commands;
 pub use error::{Error, Result};
 pub use event::{Event, Task};
-pub use experiment::run_experiment;
+pub use experiment::{Options, Select, collect, run_experiment};
+pub use launch::resolve_with;
 pub use lengths::{LengthGroup, Published};
 pub use measure::{Curve, Metric};
 pub use outcome::{LengthOutcome, Outcome};
-pub use plan::{Cell, Experiment, Job, Plan};
+pub use plan::{Cell, Experiment, Job, Plan, Resolve};
 pub use render::{publish_report, summary, write_report};
 pub use report::Report;
+pub use runs::{Filter, ListedRun, find_runs, is_setting, sort_runs, written};
 pub use settings::Settings;
+pub use side_by_side::{SideBySide, SideBySideRow};
+pub use slurm::Slurm;
+pub use status::status;
+pub use sweep::Sweep;

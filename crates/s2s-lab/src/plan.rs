@@ -1,20 +1,36 @@
 //! What an experiment file describes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use s2s_runlog::read_input;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use toml::Table;
 
+use crate::budget::Budget;
 use crate::compare::Compare;
+use crate::grid;
+use crate::identity::Identities;
 use crate::lengths::{LengthGroup, Published};
 use crate::measure::{Curve, Metric};
-use crate::{Error, Result};
+use crate::settings::{Settings, flatten};
+use crate::{Error, Result, pattern};
 
 /// An experiment file has at most so many bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// An experiment file, and the folder for its runs and its report.
+/// The copy of an experiment file in the folder of its runs.
+pub(crate) const COPY: &str = "experiment.toml";
+
+/// More runs are most likely a mistake.
+const MAX_RUNS: usize = 1_000_000;
+
+/// Resolves and validates a configuration, as `s2s config` does: a file, and changes to it. The error
+/// is a message for a person.
+pub type Resolve<'a> = dyn Fn(Option<&Path>, &[String]) -> Result<Table, String> + 'a;
+
+/// An experiment file, and the folder for its runs and its report. Every cell is resolved and valid.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The experiment file.
@@ -23,6 +39,8 @@ pub struct Plan {
     pub folder: PathBuf,
     /// The content of the file.
     pub experiment: Experiment,
+    /// The text of the file.
+    pub text: String,
 }
 
 /// An experiment file: a grid of runs, and what to report about them.
@@ -33,17 +51,34 @@ pub struct Experiment {
     pub title: String,
     /// The question that the experiment answers, in one sentence.
     pub question: String,
-    /// The configuration that all cells start from, relative to the working directory.
-    pub config: PathBuf,
-    /// Each cell is trained once with each seed.
+    /// The configuration that all cells start from, relative to the working directory; the built-in
+    /// default if absent.
+    #[serde(alias = "base")]
+    pub config: Option<PathBuf>,
+    /// Changes to it that all cells have, as `key=value` for `s2s train --set`.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// Each cell is trained once with each seed. In the file a list, or a count: 3 for `[0, 1, 2]`.
+    #[serde(deserialize_with = "seeds")]
     pub seeds: Vec<u64>,
     /// Curves to plot.
+    #[serde(default = "default_plots")]
     pub plots: Vec<Curve>,
     /// Metrics to tabulate.
+    #[serde(default = "default_table")]
     pub table: Vec<Metric>,
-    /// The configurations to compare.
-    #[serde(rename = "cell")]
+    /// The configurations to compare: those of `[[cell]]`, then those of the matrix.
+    #[serde(rename = "cell", default)]
     pub cells: Vec<Cell>,
+    #[serde(default)]
+    matrix: Table,
+    #[serde(default)]
+    include: Vec<Table>,
+    #[serde(default)]
+    exclude: Vec<Table>,
+    /// When to stop starting runs.
+    #[serde(default)]
+    pub budget: Budget,
     /// Comparisons of cells, paired by seed.
     #[serde(default)]
     pub compare: Vec<Compare>,
@@ -64,6 +99,12 @@ pub struct Cell {
     /// Changes, as `key=value` for `s2s train --set`.
     #[serde(default)]
     pub set: Vec<String>,
+    /// A hash of its resolved configuration and of the text that it reads, without the seed.
+    #[serde(skip)]
+    pub identity: String,
+    /// Its resolved configuration, with the first seed.
+    #[serde(skip)]
+    pub settings: Settings,
 }
 
 /// One run: a cell with a seed.
@@ -75,7 +116,9 @@ pub struct Job {
     pub seed: u64,
     /// The run folder.
     pub folder: PathBuf,
-    config: PathBuf,
+    /// The position of the cell.
+    index: usize,
+    config: Option<PathBuf>,
     sets: Vec<String>,
 }
 
@@ -83,21 +126,39 @@ impl Plan {
     /// Reads an experiment file. Its runs and its report go to `folder`.
     ///
     /// # Errors
-    /// [`Error::Plan`] if the file cannot be read or is not a valid experiment.
-    pub fn read(path: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Result<Self> {
+    /// [`Error::Plan`] if the file cannot be read or is not a valid experiment; [`Error::Config`] if
+    /// `resolve` rejects the configuration of a cell.
+    pub fn read(
+        path: impl Into<PathBuf>,
+        folder: impl Into<PathBuf>,
+        resolve: &Resolve<'_>,
+    ) -> Result<Self> {
         let (path, folder) = (path.into(), folder.into());
-        match read(&path) {
-            Ok(experiment) => Ok(Self {
-                path,
-                folder,
-                experiment,
-            }),
-            Err(problem) => Err(Error::Plan { path, problem }),
+        let invalid = |problem| Error::Plan {
+            path: path.clone(),
+            problem,
+        };
+        let (mut experiment, text) = read(&path).map_err(invalid)?;
+        experiment.resolve(resolve)?;
+        if let Some(problem) = experiment.duplicate_cell() {
+            return Err(invalid(problem));
         }
+        Ok(Self {
+            path,
+            folder,
+            experiment,
+            text,
+        })
     }
 
-    /// The default folder of an experiment file: `runs/experiments/` and the file's stem.
+    /// The default folder of an experiment file: `runs/experiments/` and the file's stem. A file
+    /// `experiment.toml` in an experiment's folder, as it is kept there, belongs to this folder.
     pub fn default_folder(path: &Path) -> PathBuf {
+        if let (true, Some(folder)) = (path.ends_with(COPY), path.parent())
+            && s2s_runlog::exists(folder.join(crate::started::RUNS)).unwrap_or(false)
+        {
+            return folder.to_owned();
+        }
         let stem = path.file_stem().unwrap_or_default();
         Path::new("runs/experiments").join(stem)
     }
@@ -108,39 +169,118 @@ impl Plan {
         groups.filter(|group| group.includes(&job.cell))
     }
 
+    /// The cell of a job.
+    pub(crate) fn cell_of(&self, job: &Job) -> &Cell {
+        &self.experiment.cells[job.index]
+    }
+
     /// Each cell with each seed, cell by cell.
     pub fn jobs(&self) -> Vec<Job> {
         let experiment = &self.experiment;
-        let job = |cell: &Cell, seed: u64| Job {
-            cell: cell.name.clone(),
-            seed,
-            folder: self.folder.join(format!("{}-seed{seed}", cell.name)),
-            config: experiment.config.clone(),
-            sets: cell.set.clone(),
+        let job = |index: usize, seed: u64| {
+            let cell = &experiment.cells[index];
+            let folder = format!("{}-seed{seed}-{}", cell.name, cell.identity);
+            Job {
+                cell: cell.name.clone(),
+                seed,
+                folder: self.folder.join(folder),
+                index,
+                config: experiment.config.clone(),
+                sets: experiment.set.iter().chain(&cell.set).cloned().collect(),
+            }
         };
-        let of_cell = |cell| experiment.seeds.iter().map(move |&seed| job(cell, seed));
-        experiment.cells.iter().flat_map(of_cell).collect()
+        let of_cell = |index| experiment.seeds.iter().map(move |&seed| job(index, seed));
+        (0..experiment.cells.len()).flat_map(of_cell).collect()
     }
 }
 
-fn read(path: &Path) -> Result<Experiment, String> {
+fn read(path: &Path) -> Result<(Experiment, String), String> {
     let bytes = read_input(path, MAX_BYTES).map_err(|error| match error {
         s2s_runlog::Error::Read { source, .. } => source.to_string(),
         error => error.to_string(),
     })?;
     let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
-    let experiment: Experiment = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let mut experiment: Experiment = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let grid = grid::cells(&experiment.matrix, &experiment.include, &experiment.exclude)?;
+    experiment.cells.extend(grid);
     match experiment.problem() {
         Some(problem) => Err(problem),
-        None => Ok(experiment),
+        None => Ok((experiment, text)),
     }
 }
 
+/// A list of seeds, or their number.
+fn seeds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a list of seeds, or how many")]
+    enum Seeds {
+        Count(NonZeroU64),
+        List(Vec<u64>),
+    }
+    Ok(match Seeds::deserialize(deserializer)? {
+        Seeds::Count(count) if count.get() > MAX_RUNS as u64 => {
+            let problem = format!("{count} seeds are more than {MAX_RUNS}");
+            return Err(serde::de::Error::custom(problem));
+        }
+        Seeds::Count(count) => (0..count.get()).collect(),
+        Seeds::List(list) => list,
+    })
+}
+
+fn default_plots() -> Vec<Curve> {
+    vec![Curve::ValLoss, Curve::ValExactMatch]
+}
+
+fn default_table() -> Vec<Metric> {
+    vec![
+        Metric::ExactMatch,
+        Metric::TokenAccuracy,
+        Metric::Loss,
+        Metric::TrainSecs,
+    ]
+}
+
 impl Experiment {
+    /// Resolves every cell, so that a mistake in the last one does not cost the time of the others.
+    fn resolve(&mut self, resolve: &Resolve<'_>) -> Result<()> {
+        let identities = Identities::default();
+        let seed = format!("seed={}", self.seeds[0]);
+        for cell in &mut self.cells {
+            let sets = self.set.iter().chain(&cell.set).chain([&seed]);
+            let sets: Vec<String> = sets.cloned().collect();
+            let table = resolve(self.config.as_deref(), &sets);
+            let table = table.map_err(|message| Error::Config {
+                cell: cell.name.clone(),
+                message: message.trim_end().to_owned(),
+            })?;
+            cell.settings = flatten(&table);
+            cell.identity = identities.hash(&cell.settings);
+        }
+        Ok(())
+    }
+
+    fn duplicate_cell(&self) -> Option<String> {
+        let mut seen = BTreeMap::new();
+        self.cells.iter().find_map(|cell| {
+            let other = seen.insert(&cell.identity, &cell.name)?;
+            Some(format!(
+                "cells {other:?} and {:?} have the same configuration; remove one",
+                cell.name
+            ))
+        })
+    }
+
     /// The first mistake that deserialization does not find.
     fn problem(&self) -> Option<String> {
         if self.seeds.is_empty() || self.cells.is_empty() {
-            return Some("it must have at least one seed and one [[cell]]".to_owned());
+            return Some(
+                "it must have at least one seed, and one cell: in [matrix], [[cell]] or [[include]]"
+                    .to_owned(),
+            );
+        }
+        let n_runs = self.seeds.len().saturating_mul(self.cells.len());
+        if n_runs > MAX_RUNS {
+            return Some(format!("it has {n_runs} runs, more than {MAX_RUNS}"));
         }
         let mut seeds = BTreeSet::new();
         if let Some(seed) = self.seeds.iter().find(|seed| !seeds.insert(**seed)) {
@@ -148,8 +288,9 @@ impl Experiment {
         }
         let cells = self.cells.iter().map(|cell| &cell.name);
         let groups = self.lengths.iter().map(|group| &group.name);
-        name_problem("[[cell]]", cells)
+        name_problem("cell", cells)
             .or_else(|| self.cells.iter().find_map(Cell::problem))
+            .or_else(|| self.budget.problem())
             .or_else(|| name_problem("[[lengths]]", groups))
             .or_else(|| {
                 self.lengths
@@ -170,7 +311,10 @@ impl Experiment {
         if let Err(problem) = group.request() {
             return Some(problem);
         }
-        let is_unknown = |name: &&String| self.cells.iter().all(|cell| cell.name != **name);
+        let is_unknown = |name: &&String| {
+            let mut cells = self.cells.iter();
+            !cells.any(|cell| pattern::matches(name, &cell.name))
+        };
         let unknown = group.cells.iter().flatten().find(is_unknown)?;
         Some(format!(
             "[[lengths]] {name:?}: there is no cell {unknown:?}"
@@ -199,11 +343,21 @@ impl Experiment {
 }
 
 impl Cell {
+    pub(crate) fn new(name: String, set: Vec<String>) -> Self {
+        let (identity, settings) = (String::new(), Settings::new());
+        Self {
+            name,
+            set,
+            identity,
+            settings,
+        }
+    }
+
     fn problem(&self) -> Option<String> {
         let is_seed = |set: &&String| set.split('=').next().map(str::trim) == Some("seed");
         let set = self.set.iter().find(is_seed)?;
         Some(format!(
-            "[[cell]] {:?} sets {set:?}; use `seeds` instead",
+            "cell {:?} sets {set:?}; use `seeds` instead",
             self.name
         ))
     }
@@ -211,15 +365,17 @@ impl Cell {
 
 /// A name that is given twice, or that cannot be part of a file name.
 fn name_problem<'a>(table: &str, names: impl Iterator<Item = &'a String>) -> Option<String> {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name) {
-            return Some(format!("two {table} tables have the name {name:?}"));
-        }
-        if name.is_empty() || !name.chars().all(is_plain) {
             return Some(format!(
-                "the name of a {table} is part of file names and may contain a-z, 0-9 and `-`, got \
+                "the name of a {table} must be unique, got {name:?} twice"
+            ));
+        }
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
+            return Some(format!(
+                "the name of a {table} is part of file names and may contain a-z, 0-9, `-` and `.`, got \
                  {name:?}"
             ));
         }
@@ -233,30 +389,18 @@ impl Job {
         format!("{}-seed{}", self.cell, self.seed)
     }
 
-    /// The arguments of `s2s` that print its configuration.
-    pub(crate) fn config_args(&self) -> Vec<String> {
-        self.args("config")
-    }
-
-    /// The arguments of `s2s` that train it.
+    /// The arguments of `s2s` that start it, resume it, or do nothing if it is finished.
     pub(crate) fn train_args(&self) -> Vec<String> {
-        let mut args = self.args("train");
-        args.push("--run-dir".to_owned());
-        args.push(self.folder.display().to_string());
-        args
-    }
-
-    /// The arguments of `s2s` that resume it.
-    pub(crate) fn resume_args(&self) -> Vec<String> {
-        vec!["resume".to_owned(), self.folder.display().to_string()]
-    }
-
-    fn args(&self, command: &str) -> Vec<String> {
-        let mut args = vec![command.to_owned(), "--config".to_owned()];
-        args.push(self.config.display().to_string());
-        for set in self.sets.iter().chain([&format!("seed={}", self.seed)]) {
-            args.extend(["--set".to_owned(), set.clone()]);
+        let mut args = vec!["train".to_owned()];
+        let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+        if let Some(config) = &self.config {
+            add("--config", config.display().to_string());
         }
+        for set in self.sets.iter().chain([&format!("seed={}", self.seed)]) {
+            add("--set", set.clone());
+        }
+        add("--run-dir", self.folder.display().to_string());
+        args.push("--resume-or-start".to_owned());
         args
     }
 }
@@ -302,7 +446,16 @@ mod tests {
         let path = folder.path().join("widths.toml");
         fs::write(&path, text).unwrap();
         let out = Plan::default_folder(&path);
-        Plan::read(path, out)
+        Plan::read(path, out, &resolve)
+    }
+
+    /// The changes as they are.
+    fn resolve(_: Option<&Path>, sets: &[String]) -> Result<Table, String> {
+        let pair = |set: &String| {
+            let (key, value) = set.split_once('=').unwrap();
+            (key.to_owned(), toml::Value::from(value))
+        };
+        Ok(sets.iter().map(pair).collect())
     }
 
     #[track_caller]
@@ -325,16 +478,32 @@ mod tests {
         );
         assert_eq!(
             jobs[3].train_args().join(" "),
-            "train --config configs/tiny.toml --set model.hidden=512 --set model.decoder=1024 \
-             --set seed=7 --run-dir runs/experiments/widths/wide-seed7"
+            format!(
+                "train --config configs/tiny.toml --set model.hidden=512 --set model.decoder=1024 \
+                 --set seed=7 --run-dir runs/experiments/widths/wide-seed7-{} --resume-or-start",
+                read(GOOD).unwrap().experiment.cells[1].identity
+            )
         );
-        assert_eq!(
-            jobs[0].config_args().join(" "),
-            "config --config configs/tiny.toml --set seed=0"
+    }
+
+    #[test]
+    fn a_count_of_seeds_and_a_matrix_are_a_grid() {
+        let text = GOOD.replace("[0, 7]", "3").replace(
+            "[[lengths]]\n        name = \"near\"",
+            "[matrix]\nx = [1, 2]\n[[lengths]]\nname = \"near\"",
         );
-        assert_eq!(
-            jobs[0].resume_args().join(" "),
-            "resume runs/experiments/widths/base-seed0"
+        let plan = read(&text).unwrap();
+        assert_eq!(plan.experiment.seeds, [0, 1, 2]);
+        assert_eq!(plan.jobs().len(), 3 * (2 + 2));
+        assert_eq!(plan.jobs().last().unwrap().name(), "x2-seed2");
+    }
+
+    #[test]
+    fn cells_with_the_same_configuration_are_refused() {
+        check_refused(
+            "set = [\"model.hidden=512\", \"model.decoder=1024\"]",
+            "",
+            "cells \"base\" and \"wide\" have the same configuration",
         );
     }
 
@@ -349,8 +518,10 @@ mod tests {
     #[test]
     fn invalid_grids_are_refused() {
         check_refused("[0, 7]", "[]", "at least one seed");
+        check_refused("[0, 7]", "0", "a list of seeds, or how many");
+        check_refused("[0, 7]", "2000000", "more than 1000000");
         check_refused("[0, 7]", "[7, 7]", "`seeds` contains 7 twice");
-        check_refused("wide", "base", "two [[cell]] tables have the name \"base\"");
+        check_refused("wide", "base", "must be unique, got \"base\" twice");
         check_refused("\"wide\"", "\"../wide\"", "got \"../wide\"");
         check_refused("model.hidden=", "seed =", "use `seeds` instead");
     }
@@ -359,7 +530,11 @@ mod tests {
     fn invalid_evaluations_are_refused() {
         check_refused("1..9", "9..1", "range 9..1 is empty");
         check_refused("\"near\"", "\"../near\"", "got \"../near\"");
-        check_refused("\"near\"", "\"protocol\"", "two [[lengths]] tables");
+        check_refused(
+            "\"near\"",
+            "\"protocol\"",
+            "the name of a [[lengths]] must be unique",
+        );
         check_refused("samples = 50", "samples = 0", "must be at least 1");
         check_refused(
             "lengths = \"1..9,20\"",
@@ -376,7 +551,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = Plan::read("no/such.toml", "out").unwrap_err().to_string();
+        let error = Plan::read("no/such.toml", "out", &resolve)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }
 
@@ -386,7 +563,9 @@ mod tests {
         let paths = fs::read_dir(folder).unwrap();
         let paths = paths.map(|entry| entry.unwrap().path());
         let plans = paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
-        let plans: Vec<Plan> = plans.map(|path| Plan::read(path, "out").unwrap()).collect();
+        let plans: Vec<Plan> = plans
+            .map(|path| Plan::read(path, "out", &resolve).unwrap())
+            .collect();
         assert!(plans.len() > 3);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::measure::Metric;
 use crate::outcome::Outcome;
-use crate::plan::{Cell, Plan};
+use crate::plan::{Cell, Job, Plan};
 use crate::statistics::Summary;
 
 /// An experiment and the results of all its runs.
@@ -10,8 +10,10 @@ use crate::statistics::Summary;
 pub struct Report {
     /// The experiment.
     pub plan: Plan,
-    /// One for each job, in the order of [`Plan::jobs`].
+    /// One for each finished job, in the order of [`Plan::jobs`].
     pub outcomes: Vec<Outcome>,
+    /// The jobs that are not finished.
+    pub pending: Vec<Job>,
 }
 
 impl Report {
@@ -24,7 +26,11 @@ impl Report {
                 record.epoch = None;
             }
         }
-        Self { plan, outcomes }
+        Self {
+            plan,
+            outcomes,
+            pending: Vec::new(),
+        }
     }
 
     /// The runs of a cell.
@@ -52,7 +58,7 @@ pub(crate) mod fixtures {
 
     use super::*;
     use crate::outcome::LengthOutcome;
-    use crate::plan::Job;
+    use crate::plan::Experiment;
     use crate::settings::flatten;
 
     const EXPERIMENT: &str = r#"
@@ -83,10 +89,15 @@ pub(crate) mod fixtures {
     "#;
 
     fn plan(experiment: &str) -> Plan {
+        let mut parsed: Experiment = toml::from_str(experiment).unwrap();
+        for (cell, identity) in parsed.cells.iter_mut().zip(["1a2b3c4d", "5e6f7a8b"]) {
+            cell.identity = identity.to_owned();
+        }
         Plan {
             path: PathBuf::from("attention.toml"),
             folder: PathBuf::from("runs/experiments/attention"),
-            experiment: toml::from_str(experiment).unwrap(),
+            experiment: parsed,
+            text: experiment.to_owned(),
         }
     }
 

@@ -8,6 +8,7 @@ use s2s_runlog::{
 use toml::Table;
 
 use crate::lengths::LengthGroup;
+use crate::plan::{Job, Plan};
 use crate::settings::{Settings, differing, flatten};
 use crate::{Error, Result};
 
@@ -50,7 +51,8 @@ pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
     };
 
     let found = read_settings(&run).map_err(conflict)?;
-    let keys = differing(&[&found, wanted]);
+    let mut keys = differing(&[&found, wanted]);
+    keys.retain(|key| key != "seed"); // it is part of the folder's name
     if !keys.is_empty() {
         let value = |settings: &Settings, key: &str| {
             let value = settings.get(key);
@@ -73,6 +75,17 @@ pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
         (_, None) => Err(conflict(
             "it finished without an evaluation on the test split".to_owned(),
         )),
+    }
+}
+
+/// Whether a job has everything that the report needs. A conflict counts as missing.
+pub(crate) fn is_done(plan: &Plan, job: &Job) -> bool {
+    match inspect(&job.folder, &plan.cell_of(job).settings) {
+        Ok(State::Diverged) => true,
+        Ok(State::Finished) => plan
+            .lengths_of(job)
+            .all(|group| matches!(is_evaluated(&job.folder, group), Ok(true))),
+        _ => false,
     }
 }
 

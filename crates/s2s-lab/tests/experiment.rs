@@ -8,7 +8,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use s2s_lab::{Error, Plan, Report, publish_report, run_experiment, summary, write_report};
+use s2s_lab::{
+    Error, Options, Plan, Report, Select, collect, commands, publish_report, resolve_with,
+    run_experiment, status, summary, write_report,
+};
 use tempfile::TempDir;
 
 const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-s2s.sh");
@@ -76,16 +79,42 @@ impl Lab {
         started.lines().map(str::to_owned).collect()
     }
 
-    fn run(&self, parallel: usize, env: &str) -> Result<Report, Error> {
+    fn plan(&self) -> Result<Plan, Error> {
+        let resolve = resolve_with(Path::new(FAKE));
+        Plan::read(self.path("widths.toml"), self.path("out"), &resolve)
+    }
+
+    fn run_with(&self, env: &str, change: impl FnOnce(&mut Options<'_>)) -> Result<(), Error> {
         self.write("out/fake.env", env);
-        let plan = Plan::read(self.path("widths.toml"), self.path("out"))?;
-        let parallel = NonZeroUsize::new(parallel).unwrap();
+        let mut options = Options {
+            s2s: Path::new(FAKE),
+            parallel: NonZeroUsize::MIN,
+            select: Select::All,
+            keeps_going: false,
+            accepts_changes: false,
+            is_lean: false,
+        };
+        change(&mut options);
         let on_event = |event: s2s_lab::Event| {
             self.events.lock().unwrap().push(event.to_string());
         };
-        let report = run_experiment(plan, Path::new(FAKE), parallel, &on_event)?;
+        run_experiment(&self.plan()?, &options, &on_event)
+    }
+
+    fn run(&self, parallel: usize, env: &str) -> Result<Report, Error> {
+        let parallel = NonZeroUsize::new(parallel).unwrap();
+        self.run_with(env, |options| options.parallel = parallel)?;
+        let report = collect(self.plan()?)?;
         write_report(&report)?;
         Ok(report)
+    }
+
+    /// The states that `--dry-run` shows, and its summary.
+    fn states(&self) -> (Vec<String>, String) {
+        let (table, summary) = status(&self.plan().unwrap()).unwrap();
+        let rows = table.markdown();
+        let column = |line: &str| line.split('|').nth(3).unwrap().trim().to_owned();
+        (rows.lines().skip(2).map(column).collect(), summary)
     }
 
     #[track_caller]
@@ -117,7 +146,7 @@ fn an_experiment_trains_each_cell_once_with_each_seed_and_writes_its_report() {
         [
             "4 runs, 0 already finished",
             "[1/4] base-seed1: training",
-            "[1/4] base-seed1: test exact match 0.9100, 3 s"
+            "[1/4] base-seed1: test exact match 0.9100, 3 s; about 0 s left"
         ]
     );
     for name in ["report.json", "plots/val_loss.svg", "plots/val_loss.png"] {
@@ -134,12 +163,12 @@ fn an_experiment_trains_each_cell_once_with_each_seed_and_writes_its_report() {
 #[test]
 fn interrupted_runs_are_resumed_and_absent_runs_are_started() {
     let lab = Lab::new(EXPERIMENT);
-    lab.run(1, "FAKE_DIE='*base-seed2'").unwrap_err();
+    lab.run(1, "FAKE_DIE='base-seed2'").unwrap_err();
     assert_eq!(lab.started(), ["train base-seed1", "train base-seed2"]);
     lab.run(1, "").unwrap();
     assert_eq!(
         lab.started(),
-        ["resume base-seed2", "train wide-seed1", "train wide-seed2"]
+        ["train base-seed2", "train wide-seed1", "train wide-seed2"]
     );
 }
 
@@ -158,7 +187,7 @@ fn parallel_runs_give_the_same_report() {
 #[test]
 fn the_error_of_a_failed_run_names_its_messages() {
     let lab = Lab::new(EXPERIMENT);
-    let error = lab.run(1, "FAKE_FAIL='*wide-seed1'").unwrap_err();
+    let error = lab.run(1, "FAKE_FAIL='wide-seed1'").unwrap_err();
     assert_eq!(
         error.to_string(),
         "wide-seed1 failed (exit status: 1): see the messages above"
@@ -166,7 +195,7 @@ fn the_error_of_a_failed_run_names_its_messages() {
     assert!(!lab.path("out/report.md").exists());
 
     let lab = Lab::new(EXPERIMENT);
-    let error = lab.run(2, "FAKE_FAIL='*wide-seed1'").unwrap_err();
+    let error = lab.run(2, "FAKE_FAIL='wide-seed1'").unwrap_err();
     let log = lab.path("out/logs/wide-seed1.log");
     assert_eq!(
         error.to_string(),
@@ -184,16 +213,156 @@ fn a_changed_experiment_is_refused_before_any_run_starts() {
         .replace("512", "256")
         .replace("[1, 2]", "[1, 2, 3]");
     lab.write("widths.toml", &changed);
-    lab.check_fails("wide-seed2 does not belong to this experiment");
-    let error = lab.check_fails("its model.hidden is \"512\", the experiment's is \"256\"");
-    assert!(error.hint().unwrap().contains("move these folders"));
+    let error = lab.check_fails("widths.toml is not the experiment that was started in ");
+    let message = error.to_string();
+    for line in [
+        "  - seeds = [1, 2]",
+        "  + seeds = [1, 2, 3]",
+        "  + set = [\"model.hidden=256\"]",
+    ] {
+        assert!(message.contains(line), "{message}");
+    }
+    assert!(error.hint().unwrap().contains("--accept-changes"));
     assert!(lab.started().is_empty());
+
+    lab.run_with("", |options| options.accepts_changes = true)
+        .unwrap();
+    let started = [
+        "train base-seed3",
+        "train wide-seed1",
+        "train wide-seed2",
+        "train wide-seed3",
+    ];
+    assert_eq!(lab.started(), started, "base-seed1 and base-seed2 are kept");
+    lab.run(1, "").unwrap();
+    assert!(lab.started().is_empty());
+}
+
+#[test]
+fn another_base_configuration_is_another_experiment() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    let started = lab.read("out/experiment.toml");
+    lab.write(
+        "widths.toml",
+        &started.replace("title", "set = [\"x=1\"]\ntitle"),
+    );
+    lab.write("out/experiment.toml", &lab.read("widths.toml"));
+    lab.check_fails("the base configuration, a default, or the text that is read");
+}
+
+#[test]
+fn the_number_of_a_run_never_changes() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    let before = commands(&lab.plan().unwrap(), Path::new("s2s"), false).unwrap();
+    assert_eq!(before.len(), 4);
+    assert!(before[3].ends_with("/out --index 3"), "{}", before[3]);
+    lab.write("widths.toml", &EXPERIMENT.replace("[1, 2]", "[2, 3]"));
+    let after = commands(&lab.plan().unwrap(), Path::new("s2s"), true).unwrap();
+    let numbers: Vec<&str> = after
+        .iter()
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
+    assert_eq!(numbers, ["1", "4", "3", "5"]); // base-seed2, base-seed3, wide-seed2, wide-seed3
+}
+
+#[test]
+fn some_of_the_runs_can_be_selected() {
+    let lab = Lab::new(EXPERIMENT);
+    let select = |select| lab.run_with("", |options| options.select = select);
+    select(Select::Index(3)).unwrap();
+    assert_eq!(lab.started(), ["train wide-seed2"]);
+    select(Select::Only("base".to_owned())).unwrap();
+    assert_eq!(lab.started(), ["train base-seed1", "train base-seed2"]);
+    select(Select::Only("*seed1".to_owned())).unwrap();
+    assert_eq!(lab.started(), ["train wide-seed1"]);
+    let error = select(Select::Index(4)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no run 4: the numbers are 0 to 3"
+    );
+    let error = select(Select::Only("x".to_owned())).unwrap_err();
+    assert!(error.is_usage(), "{error}");
+}
+
+#[test]
+fn other_runs_continue_after_a_failure_if_they_are_to() {
+    let lab = Lab::new(EXPERIMENT);
+    let result = lab.run_with("FAKE_FAIL='base-*'", |options| options.keeps_going = true);
+    assert!(
+        result
+            .unwrap_err()
+            .to_string()
+            .contains("base-seed2 failed")
+    );
+    let (states, summary) = lab.states();
+    assert!(
+        states[0].starts_with("failed: base-seed1 failed (exit status: 1)"),
+        "{states:?}"
+    );
+    assert_eq!(states[2..], ["done", "done"]);
+    assert_eq!(
+        summary,
+        "4 runs: 2 done, 2 failed; about 6 s left, one run at a time"
+    );
+    let report = collect(lab.plan().unwrap()).unwrap();
+    assert_eq!((report.outcomes.len(), report.pending.len()), (2, 2));
+    write_report(&report).unwrap();
+    assert!(
+        lab.read("out/report.md")
+            .contains("missing: base-seed1, base-seed2.")
+    );
+
+    lab.run_with("", |_| {}).unwrap();
+    assert_eq!(lab.states().0, ["done"; 4]);
+}
+
+#[test]
+fn a_run_of_another_process_is_left_to_it() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run_with("FAKE_BUSY='base-seed2'", |_| {}).unwrap();
+    let events = lab.events.lock().unwrap().clone();
+    let expected = "[2/4] base-seed2: another process is working on it";
+    assert!(events.contains(&expected.to_owned()), "{events:?}");
+    assert_eq!(lab.states().0, ["done", "pending", "done", "done"]);
+}
+
+#[test]
+fn lean_runs_keep_what_the_report_needs() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run_with("", |options| options.is_lean = true).unwrap();
+    for job in lab.plan().unwrap().jobs() {
+        assert!(!job.folder.join("plots").exists());
+        assert!(!job.folder.join("checkpoints/last").exists());
+        assert!(job.folder.join("checkpoints/best/params").is_file());
+    }
+    collect(lab.plan().unwrap()).unwrap();
+    lab.run(1, "").unwrap();
+    assert_eq!(lab.states().0, ["done"; 4]);
+}
+
+#[test]
+fn a_spent_budget_gives_each_cell_its_first_seed() {
+    let lab = Lab::new(&format!("{EXPERIMENT}[budget]\nruns = 3\n"));
+    lab.run_with("", |_| {}).unwrap();
+    assert_eq!(
+        lab.started(),
+        ["train base-seed1", "train wide-seed1", "train base-seed2"]
+    );
+    let events = lab.events.lock().unwrap().clone();
+    assert_eq!(
+        events.last().unwrap(),
+        "the budget is spent; 1 runs were not started"
+    );
+    lab.run_with("", |_| {}).unwrap();
+    assert!(lab.started().is_empty(), "finished runs count");
 }
 
 #[test]
 fn runs_are_evaluated_by_length_and_interrupted_evaluations_are_resumed() {
     let lab = Lab::new(&format!("{EXPERIMENT}{LENGTHS}"));
-    let error = lab.run(1, "FAKE_DIE_EVAL='*base-seed2'").unwrap_err();
+    let error = lab.run(1, "FAKE_DIE_EVAL='base-seed2'").unwrap_err();
     assert_eq!(
         error.to_string(),
         "evaluating base-seed2 by length (far) failed (exit status: 130): see the messages above"
@@ -241,7 +410,7 @@ fn runs_are_evaluated_by_length_and_interrupted_evaluations_are_resumed() {
     assert!(lab.started().is_empty(), "complete evaluations are skipped");
     let changed = format!("{EXPERIMENT}{LENGTHS}").replace("samples = 10", "samples = 20");
     lab.write("widths.toml", &changed);
-    lab.check_fails("base-seed1/lengths-far.json does not belong to this experiment");
+    lab.check_fails("/lengths-far.json does not belong to this experiment");
     assert!(lab.started().is_empty());
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stands in for `s2s`: the same commands and files, without training. Each `--set key=value` becomes a
 # line of the configuration. The file `fake.started`, next to the run folders, lists the commands. The
-# file `fake.env` there may set patterns of run folders: training fails (FAKE_FAIL) or is killed
+# file `fake.env` there may set patterns of run names: training fails (FAKE_FAIL), finds the run in use (FAKE_BUSY) or is killed
 # (FAKE_DIE), or the evaluation by length is interrupted after the first of two lengths
 # (FAKE_DIE_EVAL).
 set -eu
@@ -15,6 +15,7 @@ while [ $# -gt 0 ]; do
         --run-dir) dir=$2; shift ;;
         --config) [ -f "$2" ] || { echo "no file $2" >&2; exit 2; }; shift ;;
         --threads | --mode) shift ;;
+        --resume-or-start) ;;
         --lengths) lengths=$2; shift ;;
         --samples) samples=$2; shift ;;
         --name) name=$2; shift ;;
@@ -30,8 +31,10 @@ if [ "$command" = config ]; then
 fi
 
 [ ! -f "${dir%/*}/fake.env" ] || . "${dir%/*}/fake.env"
-echo "$command ${dir##*/}" >>"${dir%/*}/fake.started"
-case $dir in ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
+run=${dir##*/}
+run=${run%-*} # without the hash
+echo "$command $run" >>"${dir%/*}/fake.started"
+case $run in ${FAKE_BUSY:-never}) exit 5 ;; ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
 
 # The row of length $1, at which $2 of 10 sequences are correct.
 length() {
@@ -42,19 +45,20 @@ length() {
 \"alignment_mass\": null, \"alignment_accuracy\": null, \"attention_entropy\": null, \"normalized_entropy\": null}"
 }
 if [ "$command" = eval ]; then
-    is_complete=true rows="$(length 8 9), $(length 16 ${dir##*seed})"
-    case $dir in ${FAKE_DIE_EVAL:-never}) is_complete=false rows=$(length 8 9) ;; esac
+    is_complete=true rows="$(length 8 9), $(length 16 ${run##*seed})"
+    case $run in ${FAKE_DIE_EVAL:-never}) is_complete=false rows=$(length 8 9) ;; esac
     echo "{\"request\": {\"protocol\": null, \"lengths\": \"$lengths\", \"samples\": $samples, \"modes\": [\"eos\"], \
 \"split\": \"test\", \"checkpoint\": \"best\"}, \"step\": 2, \"min_trained\": 1, \"max_trained\": 4, \"deviations\": [], \
 \"is_complete\": $is_complete, \"means\": [], \"without_samples\": [], \"rows\": [$rows]}" >"$dir/lengths-$name.json"
     [ $is_complete = true ] || exit 130
     exit
 fi
-mkdir -p "$dir"
-[ "$command" = resume ] || printf %s "$config" >"$dir/config.resolved.toml"
-case $dir in ${FAKE_DIE:-never}) exit 137 ;; esac
+mkdir -p "$dir/plots" "$dir/checkpoints/last" "$dir/checkpoints/best"
+: >"$dir/checkpoints/best/params"
+printf %s "$config" >"$dir/config.resolved.toml"
+case $run in ${FAKE_DIE:-never}) exit 137 ;; esac
 
-seed=${dir##*seed}
+seed=${run##*seed}
 share=0.9$seed
 : >"$dir/metrics.jsonl"
 : >"$dir/timing.jsonl"

@@ -117,6 +117,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Bytes of a file; links are not followed.
+pub(crate) fn len(path: &Path) -> io::Result<u64> {
+    Ok(fs::symlink_metadata(path)?.len())
+}
+
 /// When a file was last written; links are followed.
 pub(crate) fn modified(path: &Path) -> io::Result<SystemTime> {
     fs::metadata(path)?.modified()

@@ -40,6 +40,7 @@ mod interval;
 mod layout;
 mod lengths;
 mod manifest;
+mod parts;
 #[cfg(all(test, target_os = "linux"))]
 mod power_loss;
 mod read;
@@ -55,6 +56,7 @@ pub use lengths::{
     DecodingMode, LengthRange, LengthRecord, LengthSums, LengthTiming, Lengths, LengthsError,
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
+pub use parts::Part;
 pub use read::{
     Checkpoint, exists, is_folder, list_folder, modified, open_stream, read_checkpoint, read_file,
     read_input, read_json, read_lines, system_file,

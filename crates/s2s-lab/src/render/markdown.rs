@@ -7,7 +7,7 @@ use s2s_viz::{LinePlot, Table};
 
 use super::{ABSENT, comparisons, lengths, metrics, plots};
 use crate::outcome::Outcome;
-use crate::plan::Plan;
+use crate::plan::{Job, Plan};
 use crate::process::shell_words;
 use crate::report::Report;
 use crate::settings::{Settings, differing};
@@ -18,6 +18,7 @@ pub(super) fn render(report: &Report) -> String {
         format!("# {}", experiment.title),
         experiment.question.clone(),
         "## Results".to_owned(),
+        pending(report),
         metrics::constants(report).join(" "),
         metrics::table(report).map_or(String::new(), |table| table.markdown()),
         explanation(report),
@@ -38,6 +39,24 @@ pub(super) fn render(report: &Report) -> String {
     let sections = sections.iter().map(|section| section.trim_end());
     let written: Vec<&str> = sections.filter(|section| !section.is_empty()).collect();
     written.join("\n\n") + "\n"
+}
+
+/// A statement if runs are missing.
+fn pending(report: &Report) -> String {
+    const MAX_SHOWN: usize = 10;
+    let n_pending = report.pending.len();
+    if n_pending == 0 {
+        return String::new();
+    }
+    let names = report.pending.iter().map(Job::name);
+    let names: Vec<String> = names.take(MAX_SHOWN).collect();
+    let more = if n_pending > MAX_SHOWN { ", ..." } else { "" };
+    format!(
+        "**Incomplete**: {} of {} runs are finished; missing: {}{more}.",
+        report.outcomes.len(),
+        report.outcomes.len() + n_pending,
+        names.join(", ")
+    )
 }
 
 fn explanation(report: &Report) -> String {
@@ -184,8 +203,10 @@ fn configuration(report: &Report) -> String {
         table = table.column(&run.job.cell, keys.iter().map(value));
     }
     let is_common = |key: &String| key != "seed" && !keys.contains(key);
-    let common: Vec<String> = settings[0]
-        .iter()
+    let common: Vec<String> = settings
+        .first()
+        .into_iter()
+        .flat_map(|settings| settings.iter())
         .filter(|(key, _)| is_common(key))
         .map(|(key, value)| format!("{key} = {value}"))
         .collect();
@@ -280,6 +301,18 @@ mod tests {
         let (_, section) = text.split_once("## By length").unwrap();
         let (section, _) = section.split_once("## Curves").unwrap();
         insta::assert_snapshot!(section);
+    }
+
+    #[test]
+    fn missing_runs_are_named() {
+        let mut report = fixtures::report();
+        assert!(!render(&report).contains("Incomplete"));
+        report.pending.push(report.outcomes.remove(3).job);
+        let text = render(&report);
+        assert!(
+            text.contains("3 of 4 runs are finished; missing: none-seed1."),
+            "{text}"
+        );
     }
 
     #[test]

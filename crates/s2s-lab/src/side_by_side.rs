@@ -1,0 +1,238 @@
+//! Runs side by side: what their configurations differ in, and what came of it.
+
+use s2s_runlog::{Environment, RunDir, RunRecord, TimingRecord, read_json, read_lines};
+use s2s_viz::Table;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::measure::Metric;
+use crate::settings::{Settings, differing};
+use crate::state::read_settings;
+
+/// Some runs and their differences.
+#[derive(Clone, Debug, Serialize)]
+pub struct SideBySide {
+    /// The folders of the runs.
+    pub runs: Vec<String>,
+    /// What differs between their configurations, then their results and times.
+    pub rows: Vec<SideBySideRow>,
+}
+
+/// A key and its value in each run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SideBySideRow {
+    /// `configuration`, `result` or `time`.
+    pub part: &'static str,
+    /// A setting, or the name of a value in the records.
+    pub key: String,
+    /// A value for each run; null where a run has none.
+    pub values: Vec<Value>,
+}
+
+struct Run {
+    settings: Settings,
+    record: Option<RunRecord>,
+    timing: Vec<TimingRecord>,
+    environment: Option<Environment>,
+}
+
+impl SideBySide {
+    /// Reads runs.
+    ///
+    /// # Errors
+    /// If a configuration cannot be read, with the reason. Other files may be absent.
+    pub fn read(dirs: &[RunDir]) -> Result<Self, String> {
+        let read = |dir: &RunDir| {
+            Ok::<_, String>(Run {
+                settings: read_settings(dir)?,
+                record: read_json(dir.run()).ok(),
+                timing: read_lines(dir.timing()).unwrap_or_default(),
+                environment: read_json(dir.environment()).ok(),
+            })
+        };
+        let runs: Vec<Run> = dirs.iter().map(read).collect::<Result<_, _>>()?;
+        let settings: Vec<&Settings> = runs.iter().map(|run| &run.settings).collect();
+        let mut rows = Vec::new();
+        for key in differing(&settings) {
+            let value = |settings: &&Settings| settings.get(&key).map_or(Value::Null, json_of);
+            rows.push(SideBySideRow {
+                part: "configuration",
+                values: settings.iter().map(value).collect(),
+                key,
+            });
+        }
+        let mut add = |part, key: &str, value: &dyn Fn(&Run) -> Option<Value>| {
+            let values = runs.iter().map(|run| value(run).unwrap_or(Value::Null));
+            let values: Vec<Value> = values.collect();
+            if values.iter().any(|value| !value.is_null()) {
+                rows.push(SideBySideRow {
+                    part,
+                    key: key.to_owned(),
+                    values,
+                });
+            }
+        };
+        let record = |run: &Run| run.record.clone();
+        add("result", "status", &|run| Some(json!(record(run)?.status)));
+        add("result", "step", &|run| Some(json!(record(run)?.step)));
+        add("result", "best_step", &|run| {
+            Some(json!(record(run)?.best_step?))
+        });
+        add("result", "best_val_loss", &|run| {
+            Some(json!(record(run)?.best_val_loss?))
+        });
+        add("result", "n_parameters", &|run| {
+            Some(json!(record(run)?.n_parameters))
+        });
+        for metric in Metric::ALL {
+            if metric != Metric::TrainSecs {
+                add("result", metric.key(), &|run| {
+                    Some(json!(metric.value(&record(run)?.test?, 0.0)))
+                });
+            }
+        }
+        let sum = |run: &Run, value: fn(&TimingRecord) -> f64| {
+            let total: f64 = run.timing.iter().map(value).sum();
+            (!run.timing.is_empty()).then(|| json!(total))
+        };
+        add("time", "train_secs", &|run| sum(run, |t| t.train_secs));
+        add("time", "eval_secs", &|run| sum(run, |t| t.eval_secs));
+        add("time", "threads", &|run| {
+            Some(json!(run.environment.as_ref()?.threads))
+        });
+        add("time", "cpu", &|run| {
+            Some(json!(run.environment.as_ref()?.cpu))
+        });
+        Ok(Self {
+            runs: dirs
+                .iter()
+                .map(|dir| dir.path().display().to_string())
+                .collect(),
+            rows,
+        })
+    }
+
+    /// A table for each part, with a column for each run.
+    pub fn text(&self) -> String {
+        let parts = self.rows.chunk_by(|a, b| a.part == b.part);
+        let mut tables: Vec<String> = parts
+            .map(|rows| {
+                let keys = rows.iter().map(|row| &row.key);
+                let mut table = Table::new().column(rows[0].part, keys);
+                for (index, run) in self.runs.iter().enumerate() {
+                    let cells = rows.iter().map(|row| shown(&row.values[index]));
+                    table = table.column(run, cells);
+                }
+                table.text()
+            })
+            .collect();
+        if self
+            .rows
+            .first()
+            .is_none_or(|row| row.part != "configuration")
+        {
+            tables.insert(0, "The configurations are equal.\n".to_owned());
+        }
+        tables.join("\n")
+    }
+
+    /// All rows as CSV, with a header.
+    pub fn csv(&self) -> String {
+        let names = ["part", "key"].map(str::to_owned).into_iter();
+        let header: Vec<String> = names.chain(self.runs.iter().cloned()).collect();
+        let rows = self.rows.iter().map(|row| {
+            let names = [row.part.to_owned(), row.key.clone()].into_iter();
+            names.chain(row.values.iter().map(plain)).collect()
+        });
+        let lines = std::iter::once(header).chain(rows).map(|row: Vec<String>| {
+            let cells: Vec<String> = row.iter().map(|cell| quoted(cell)).collect();
+            cells.join(",") + "\n"
+        });
+        lines.collect()
+    }
+}
+
+fn json_of(value: &toml::Value) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// A value as a person reads it: numbers with at most five decimals.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let x = number.as_f64().unwrap_or(f64::NAN);
+            match x == 0.0 || x.abs() >= 1e-3 {
+                true => {
+                    let text = format!("{x:.5}");
+                    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+                }
+                false => format!("{x:e}"),
+            }
+        }
+        Value::Null => "–".to_owned(),
+        value => plain(value),
+    }
+}
+
+/// A value without quotes; empty if absent.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// A cell of a CSV file.
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_what_differs_of_the_configurations_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let dirs = [
+            ("a", "x = 1\ny = \"p,q\""),
+            ("b", "x = 2\ny = \"p,q\"\nz = 0.5"),
+        ];
+        let dirs = dirs.map(|(name, config)| {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("config.resolved.toml"), config).unwrap();
+            RunDir::open(path).unwrap()
+        });
+        let both = SideBySide::read(&dirs).unwrap();
+        let keys: Vec<&str> = both.rows.iter().map(|row| row.key.as_str()).collect();
+        assert_eq!(keys, ["x", "z"]);
+        let csv = both.csv();
+        assert!(
+            csv.contains("configuration,x,1,2\nconfiguration,z,,0.5\n"),
+            "{csv}"
+        );
+        let same = SideBySide::read(&[dirs[0].clone(), dirs[0].clone()]).unwrap();
+        assert!(same.text().contains("The configurations are equal."));
+    }
+
+    #[test]
+    fn numbers_are_short_and_cells_are_quoted() {
+        for (value, text) in [
+            (json!(0.5), "0.5"),
+            (json!(1e-4), "1e-4"),
+            (json!(0.999_995_1), "1"),
+            (json!(12), "12"),
+            (json!(null), "–"),
+        ] {
+            assert_eq!(shown(&value), text);
+        }
+        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+}
