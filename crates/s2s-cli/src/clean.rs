@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
                 n_cleaned += usize::from(bytes > 0);
                 freed += bytes;
             }
-            Err(error) => ui.warning(&format!("{} is kept: {error:#}", run.path().display())),
+            Err(error) => ui.warning(format!("{} is kept: {error:#}", run.path().display())),
         }
     }
     ui.message(format!(

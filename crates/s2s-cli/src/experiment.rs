@@ -237,7 +237,7 @@ fn report(plan: Plan, ui: &Ui) -> anyhow::Result<u8> {
     let report = collect(plan).map_err(explain)?;
     let path = write_report(&report).map_err(explain)?;
     if !report.pending.is_empty() {
-        ui.warning(&format!("{} runs are not finished", report.pending.len()));
+        ui.warning(format!("{} runs are not finished", report.pending.len()));
     }
     ui.data(&format!(
         "{}\nreport: {}\n",
