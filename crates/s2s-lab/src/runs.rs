@@ -37,7 +37,7 @@ pub struct ListedRun {
     pub val_loss: Option<f64>,
     /// Metrics of the test split.
     pub test: Option<EvalRecord>,
-    /// Wall time of the last process.
+    /// Wall time of training and validation, over all processes.
     pub elapsed_secs: Option<f64>,
     /// The UTC date of the last change.
     pub date: Option<String>,
@@ -243,7 +243,7 @@ impl Filter {
 pub fn sort_runs(runs: &mut [ListedRun], key: &str, is_descending: bool) {
     runs.sort_by(|a, b| {
         let (a, b) = (a.value(key), b.value(key));
-        let order = match (&a, &b) {
+        match (&a, &b) {
             (Some(a), Some(b)) => {
                 let order = match (number(a), number(b)) {
                     (Some(a), Some(b)) => a.total_cmp(&b),
@@ -256,8 +256,7 @@ pub fn sort_runs(runs: &mut [ListedRun], key: &str, is_descending: bool) {
                 }
             }
             (a, b) => b.is_some().cmp(&a.is_some()),
-        };
-        order
+        }
     });
 }
 
