@@ -194,11 +194,11 @@ fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 
 /// Reads an experiment file and resolves its cells.
 pub(crate) fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
+    // What a run would write to config.resolved.toml.
     let resolve = |config: Option<&Path>, sets: &[String]| {
-        let config = load_given_config(config, sets)
-            .map_err(|error| error.to_string())?
-            .0;
-        Table::try_from(config).map_err(|error| error.to_string())
+        let (config, _) = load_given_config(config, sets).map_err(|error| error.to_string())?;
+        let text = config.to_toml().map_err(|error| error.to_string())?;
+        text.parse::<Table>().map_err(|error| error.to_string())
     };
     Plan::read(file, folder, &resolve).map_err(explain)
 }

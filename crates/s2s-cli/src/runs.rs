@@ -17,7 +17,7 @@ Examples:
   s2s runs --filter tag=paper --json
 
 Keys: path, name, tag, status, step, parameters, val_loss, date; exact_match, token_accuracy, loss,
-forced_loss (test split), train_secs (of the last process); and every key of the configuration.";
+forced_loss (test split), train_secs; and every key of the configuration.";
 
 /// List the runs in a folder and the folders in it
 #[derive(clap::Args)]

@@ -153,7 +153,7 @@ fn a_sweep_is_planned_started_once_and_continued_by_its_file() {
     let with = |more: &[&str]| s2s(home.path(), &[&args, more].concat());
     let planned = with(&["--dry-run"]);
     let printed = text(&planned.stdout);
-    assert!(printed.contains("lstm-seed0  pending"), "{printed}");
+    assert!(printed.contains("lstm-seed0   pending"), "{printed}");
     assert!(
         printed.contains("2 runs: 2 pending; no run has been measured yet"),
         "{printed}"

@@ -37,7 +37,7 @@ pub struct ListedRun {
     pub val_loss: Option<f64>,
     /// Metrics of the test split.
     pub test: Option<EvalRecord>,
-    /// Wall time of the last process.
+    /// Wall time of training and validation, over all processes.
     pub elapsed_secs: Option<f64>,
     /// The UTC date of the last change.
     pub date: Option<String>,

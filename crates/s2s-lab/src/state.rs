@@ -5,7 +5,7 @@ use std::path::Path;
 use s2s_runlog::{
     Error as RunLogError, LengthsRecord, RunDir, RunRecord, RunStatus, exists, read_file, read_json,
 };
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::lengths::LengthGroup;
 use crate::plan::{Job, Plan};
@@ -52,7 +52,9 @@ pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
 
     let found = read_settings(&run).map_err(conflict)?;
     let mut keys = differing(&[&found, wanted]);
-    keys.retain(|key| key != "seed"); // it is part of the folder's name
+    // The seed is part of the folder's name. What is "auto" is chosen when the data are known.
+    let is_open = |key: &String| wanted.get(key).and_then(Value::as_str) == Some("auto");
+    keys.retain(|key| key != "seed" && !is_open(key));
     if !keys.is_empty() {
         let value = |settings: &Settings, key: &str| {
             let value = settings.get(key);
@@ -220,6 +222,14 @@ mod tests {
             &[("config.resolved.toml", "seed = 0\n")],
             "its train.epochs is absent",
         );
+    }
+
+    #[test]
+    fn a_value_that_is_chosen_from_the_data_is_no_difference() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.resolved.toml"), CONFIG).unwrap();
+        let wanted = flatten(&CONFIG.replace('3', "\"auto\"").parse().unwrap());
+        assert_eq!(inspect(folder.path(), &wanted).unwrap(), State::Unfinished);
     }
 
     #[test]
