@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Folder to search
     #[arg(value_name = "DIR", default_value = "runs")]
     dir: PathBuf,
-    /// Only runs that meet a condition: KEY=VALUE, KEY!=VALUE, KEY<NUMBER or KEY>NUMBER; may be
+    /// Only runs that meet a condition: `KEY=VALUE`, `KEY!=VALUE`, `KEY<NUMBER` or `KEY>NUMBER`; may be
     /// repeated
     #[arg(long, value_name = "CONDITION")]
     filter: Vec<String>,

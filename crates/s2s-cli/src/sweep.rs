@@ -20,7 +20,7 @@ The folder of the runs contains the equivalent experiment.toml, which `s2s exper
 
 /// Train every combination of some keys' values, over several seeds
 ///
-/// The same as `s2s experiment` with a file that has a [matrix]; it writes this file too. Repeat the
+/// The same as `s2s experiment` with a file that has a `[matrix]`; it writes this file too. Repeat the
 /// command to continue.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
