@@ -75,14 +75,24 @@ fn flatten(parent: &str, table: &Table, keys: &mut Vec<(String, ProtoValue)>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use protobuf::CodedInputStream;
+
     use super::*;
 
     #[test]
     fn every_key_of_the_configuration_is_a_hyperparameter() {
         let config = "seed = 3\n[model]\ncell = \"gru\"\n[model.attention]\nunits = 8\n[data]\nsplit = [0.9, 0.1]\nshuffle = true";
         let bytes = start(&config.parse().unwrap()).unwrap();
-        let merged = HParamsPluginData::parse_from_bytes(&bytes).unwrap();
-        let hparams = &merged.get_session_start_info().hparams;
+        // The messages follow each other; protobuf 2 replaces a message where other readers merge.
+        let mut stream = CodedInputStream::from_bytes(&bytes);
+        let mut hparams = HashMap::new();
+        while !stream.eof().unwrap() {
+            stream.read_tag().unwrap();
+            let info = SessionStartInfo::parse_from_bytes(&stream.read_bytes().unwrap());
+            hparams.extend(info.unwrap().hparams);
+        }
         let number = |key: &str| hparams[key].get_number_value();
         assert_eq!(hparams.len(), 5);
         assert_eq!(
