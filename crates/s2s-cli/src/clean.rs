@@ -14,7 +14,7 @@ Examples:
   s2s clean runs/experiments/widths --delete plots,page,events
   s2s clean runs/old --delete last                the runs can then not be resumed or extended";
 
-/// Show what uses disk space in a folder of runs, and delete what it is told to
+/// Show what uses disk space in a folder of runs, and delete what --delete names
 ///
 /// Without --delete, nothing is deleted. Runs that are not finished, or that a process is using, are
 /// never touched. Configuration, metrics and results always stay.

@@ -12,6 +12,7 @@ use s2s_train::load_given_config;
 use toml::Table;
 
 use crate::failure::{Hinted, Usage};
+use crate::shell::{program, quote, quote_text};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -179,7 +180,11 @@ fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let accepts_changes = args.how.accept_changes;
     if args.how.dry_run {
         let (script, commands) = slurm.plan(plan, &s2s, accepts_changes).map_err(explain)?;
-        let commands = commands.iter().map(|words| words.join(" ") + "\n");
+        let line = |words: &Vec<String>| -> String {
+            let words: Vec<String> = words.iter().map(|word| quote_text(word)).collect();
+            words.join(" ") + "\n"
+        };
+        let commands = commands.iter().map(line);
         ui.data(&format!("{script}\n{}", commands.collect::<String>()))?;
         return Ok(0);
     }
@@ -188,7 +193,14 @@ fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         true => ui.message("every run is finished; nothing was submitted"),
         false => ui.message(format!("submitted: {}", jobs.join(", "))),
     }
-    ui.message("`squeue` shows the jobs; the same command with --dry-run shows what is left, with --collect instead of --launcher writes the report");
+    let out = args
+        .out
+        .as_deref()
+        .map_or_else(String::new, |out| format!(" --out {}", quote(out)));
+    let experiment = format!("{} experiment {}{out}", program(), quote(&args.file));
+    ui.message(format!(
+        "to see what is left:\n  {experiment} --dry-run\nto write the report:\n  {experiment} --collect"
+    ));
     Ok(0)
 }
 

@@ -250,3 +250,87 @@ fn runs_are_listed_compared_and_cleaned() {
     }
     assert!(text(&experiment(home.path(), &[]).stderr).contains("2 already finished"));
 }
+
+/// Runs `s2s experiment` for SLURM with a `sbatch` that is this shell script; without one, SLURM is
+/// missing.
+#[cfg(unix)]
+fn with_sbatch(home: &Path, sbatch: Option<&str>, args: &[&str]) -> Output {
+    use std::os::unix::fs::PermissionsExt;
+
+    let bin = home.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let program = bin.join("sbatch");
+    let _ = fs::remove_file(&program);
+    if let Some(script) = sbatch {
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Command::new(env!("CARGO_BIN_EXE_s2s"))
+        .args(["experiment", "rates.toml", "--launcher", "slurm"])
+        .args(args)
+        .current_dir(home)
+        .env("PATH", &bin)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn slurm_gets_the_runs_that_are_not_finished_and_its_refusal_is_shown() {
+    let home = home(CELL);
+    let options = ["--partition", "cpu", "--sbatch=--comment=two words"];
+    let shown = with_sbatch(home.path(), None, &[&options[..], &["--dry-run"]].concat());
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    for part in [
+        "#SBATCH --partition=cpu\n",
+        "--array=0-1 ",
+        " '--comment=two words' ",
+    ] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+
+    let refused = with_sbatch(
+        home.path(),
+        Some("echo 'invalid partition' >&2; exit 1"),
+        &[],
+    );
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("invalid partition"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let missing = with_sbatch(home.path(), None, &[]);
+    assert!(!missing.status.success());
+    assert!(
+        text(&missing.stderr).contains("sbatch"),
+        "{}",
+        text(&missing.stderr)
+    );
+
+    let one = experiment(home.path(), &["--index", "0"]);
+    assert!(one.status.success(), "{}", text(&one.stderr));
+    let accepted = with_sbatch(
+        home.path(),
+        Some("echo \"$@\" > submitted; echo 77"),
+        &options,
+    );
+    let messages = text(&accepted.stderr);
+    assert!(messages.contains("submitted: 77"), "{messages}");
+    let submitted = fs::read_to_string(home.path().join("submitted")).unwrap();
+    assert!(submitted.contains("--array=1 "), "{submitted}");
+
+    // The commands of the message.
+    let left = experiment(home.path(), &["--dry-run"]);
+    assert!(
+        text(&left.stdout).contains("pending"),
+        "{}",
+        text(&left.stdout)
+    );
+    assert!(
+        messages.contains("experiment rates.toml --dry-run"),
+        "{messages}"
+    );
+}

@@ -110,7 +110,7 @@ pub(crate) fn too_few_seeds(differences: &[Difference]) -> Option<String> {
     };
     Some(format!(
         "**Too few seeds for a test**: with {n_pairs} shared {seeds} and {tests}, the smallest p-value \
-         that is possible after Holm's correction is {:.3}, so nothing can be significant at 5 %. It \
+         that is possible after Holm's correction is {:.4}, so nothing can be significant at 5 %. It \
          takes {enough} seeds.",
         smallest(n_pairs).min(1.0)
     ))

@@ -67,8 +67,8 @@ impl Slurm {
     /// Writes the script and submits the arrays. Returns the numbers of the jobs.
     ///
     /// # Errors
-    /// Those of [`Slurm::plan`]; [`Error::Start`](crate::Error::Start) without `sbatch`; [`Error::Exit`](crate::Error::Exit) with SLURM's message
-    /// if it rejects an array.
+    /// Those of [`Slurm::plan`]; [`Error::Start`](crate::Error::Start) without `sbatch`;
+    /// [`Error::Exit`](crate::Error::Exit) with SLURM's message if it rejects an array.
     pub fn submit(&self, plan: &Plan, s2s: &Path, accepts_changes: bool) -> Result<Vec<String>> {
         let (script, commands) = self.plan(plan, s2s, accepts_changes)?;
         s2s_runlog::create_folder(plan.folder.join("logs"))?;

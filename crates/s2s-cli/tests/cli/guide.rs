@@ -1,4 +1,4 @@
-//! The commands of docs/guide.md that a reader is told to run.
+//! Runs the marked commands of docs/guide.md.
 
 use std::env;
 use std::fs;

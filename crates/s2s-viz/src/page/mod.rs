@@ -33,9 +33,9 @@ pub enum PageSource {
 
 /// Some runs as an HTML page that loads nothing else.
 ///
-/// Equal runs give equal bytes. The page may run the scripts in it and no others, and it may connect
-/// to its own server, if it has one: a content security policy in its head says so. No text of a run
-/// can become markup.
+/// Equal runs give equal bytes. The content security policy in the page's head allows only the scripts
+/// that the page contains, and connections to its own server, if it has one. No text of a run can
+/// become markup.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The runs, the first one shown first.
