@@ -18,7 +18,7 @@
 //! };
 //! let rows = Ragged::new(vec![3, 1], len, DType::F32, &Device::Cpu)?;
 //! let x = Tensor::ones((batch, len, input), DType::F32, &Device::Cpu)?;
-//! let output = gru(&x, &weights, &rows, Direction::Backward)?;
+//! let output = gru(&x, &weights, &rows, Direction::Backward, None)?;
 //! assert_eq!(output.states.dims(), [batch, len, hidden]);
 //! # Ok(())
 //! # }
@@ -48,6 +48,7 @@ mod linear;
 mod loss;
 mod lstm;
 mod matrix;
+pub mod nn;
 mod optim;
 mod pages;
 mod peak;
@@ -67,7 +68,7 @@ use candle_core::{Result, Tensor, Var};
 
 use crate::gru::Gru;
 use crate::lstm::Lstm;
-use crate::recurrent::Cell;
+use crate::recurrent::{Cell, check_state};
 use crate::storage::has_kernel;
 
 pub use attention::start::Start;
@@ -94,6 +95,7 @@ pub use simd::instruction_set;
 /// ```
 ///
 /// A padded position changes nothing, and the backward direction starts at each row's own end.
+/// `initial` is the state before the first position that is read, `[B, H]`; 0 if absent.
 ///
 /// # Errors
 /// If the shapes disagree.
@@ -102,17 +104,41 @@ pub fn gru(
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
+    initial: Option<&Tensor>,
 ) -> Result<GruOutput> {
-    if !has_kernel(&weights.with(input)) {
-        return reference::gru(input, weights, rows, direction);
+    if !has_kernel(&all_of(input, weights, initial.as_slice())) {
+        return reference::gru(input, weights, rows, direction, initial);
     }
     weights.check(Gru::GATES, input)?;
     rows.check(input)?;
-    let output = recurrent::operator::sequence::<Gru>(input, weights, rows, direction)?;
+    let initial = match initial {
+        Some(hidden) => {
+            check_state(hidden, weights, input)?;
+            // A GRU has no second vector, so this one is not read.
+            Some(State {
+                hidden,
+                cell: hidden,
+            })
+        }
+        None => None,
+    };
+    let output = recurrent::operator::sequence::<Gru>(input, weights, rows, direction, initial)?;
     Ok(GruOutput {
         states: output.states,
         last: output.last.hidden,
     })
+}
+
+/// One step of a [`gru`]: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state `[B, H]`.
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn gru_cell(input: &Tensor, hidden: &Tensor, weights: &RecurrentWeights) -> Result<Tensor> {
+    if !has_kernel(&all_of(input, weights, &[hidden])) {
+        return reference::gru_cell(input, hidden, weights);
+    }
+    let (input, rows) = one_position(input)?;
+    Ok(gru(&input, weights, &rows, Direction::Forward, Some(hidden))?.last)
 }
 
 /// An LSTM over whole rows. `input` is `[B, S, I]`.
@@ -130,6 +156,7 @@ pub fn gru(
 /// ```
 ///
 /// A padded position changes nothing, and the backward direction starts at each row's own end.
+/// `initial` is the state before the first position that is read, `[B, H]` each; 0 if absent.
 ///
 /// # Errors
 /// If the shapes disagree.
@@ -138,17 +165,66 @@ pub fn lstm(
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
+    initial: Option<&State<Tensor>>,
 ) -> Result<LstmOutput> {
-    if !has_kernel(&weights.with(input)) {
-        return reference::lstm(input, weights, rows, direction);
+    let vectors = initial.map(|state| state.each_ref().into_array());
+    if !has_kernel(&all_of(input, weights, vectors.as_slice().as_flattened())) {
+        return reference::lstm(input, weights, rows, direction, initial);
     }
     weights.check(Lstm::GATES, input)?;
     rows.check(input)?;
-    let output = recurrent::operator::sequence::<Lstm>(input, weights, rows, direction)?;
+    for vector in vectors.iter().flatten() {
+        check_state(vector, weights, input)?;
+    }
+    let initial = initial.map(State::each_ref);
+    let output = recurrent::operator::sequence::<Lstm>(input, weights, rows, direction, initial)?;
     Ok(LstmOutput {
         states: output.states,
         last: output.last,
     })
+}
+
+/// One step of an [`lstm`]: `input` `[B, I]` and a state of two `[B, H]` give the next state.
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn lstm_cell(
+    input: &Tensor,
+    state: &State<Tensor>,
+    weights: &RecurrentWeights,
+) -> Result<State<Tensor>> {
+    if !has_kernel(&all_of(input, weights, &state.each_ref().into_array())) {
+        return reference::lstm_cell(input, state, weights);
+    }
+    let (input, rows) = one_position(input)?;
+    Ok(lstm(&input, weights, &rows, Direction::Forward, Some(state))?.last)
+}
+
+/// All tensors of a call.
+fn all_of<'a>(
+    input: &'a Tensor,
+    weights: &'a RecurrentWeights,
+    initial: &[&'a Tensor],
+) -> Vec<&'a Tensor> {
+    [&[input], &weights.all()[..], initial].concat()
+}
+
+/// `[B, I]` as rows of one position.
+fn one_position(input: &Tensor) -> Result<(Tensor, Ragged)> {
+    let rows = Ragged::full(input.dim(0)?, 1, input.dtype(), input.device())?;
+    Ok((input.unsqueeze(1)?, rows))
+}
+
+/// `y = x Wᵀ + b`, of `x` `[.., K]`, `weight` `[N, K]` and `bias` `[N]`: `y` is `[.., N]`.
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if has_kernel(&[&[x, weight], bias.as_slice()].concat()) {
+        linear::operator::linear(x, weight, bias)
+    } else {
+        reference::linear(x, weight, bias)
+    }
 }
 
 /// The scores `[B, S]` of additive attention, from `query` `[B, A]`, `keys` `[B, S, A]` and `energy`

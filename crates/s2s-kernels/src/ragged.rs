@@ -29,6 +29,14 @@ impl Ragged {
         Ok(Self { lengths, mask })
     }
 
+    /// `rows` rows without padding, of `len` positions each.
+    ///
+    /// # Errors
+    /// If there is no row.
+    pub fn full(rows: usize, len: usize, dtype: DType, device: &Device) -> Result<Self> {
+        Self::new(vec![len; rows], len, dtype, device)
+    }
+
     /// Real positions of each row.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
@@ -62,6 +70,21 @@ impl Ragged {
             bail!("the input is {input:?}, but its lengths are of [{rows}, {max_len}]");
         }
         Ok(())
+    }
+
+    /// `[B, S, W]` with the real positions of each row in reverse order; padding stays where it is.
+    pub(crate) fn reverse(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, max_len, width) = x.dims3()?;
+        let position = |len: usize, at: usize| if at < len { len - 1 - at } else { at };
+        let positions: Vec<u32> = self
+            .lengths
+            .iter()
+            .flat_map(|&len| (0..max_len).map(move |at| position(len, at) as u32))
+            .collect();
+        let positions = Tensor::from_vec(positions, (rows, max_len, 1), x.device())?
+            .broadcast_as((rows, max_len, width))?
+            .contiguous()?;
+        x.contiguous()?.gather(&positions, 1)
     }
 
     /// Whether no row is padded at `position`.

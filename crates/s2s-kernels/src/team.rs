@@ -8,6 +8,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use candle_core::utils::get_num_threads;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::real::Real;
@@ -32,6 +33,11 @@ impl<T: Real> Team<T> {
     /// The calling thread alone.
     pub fn single() -> Self {
         Self::new(NonZeroUsize::MIN)
+    }
+
+    /// As many threads as candle's own operators use: one per core, or `RAYON_NUM_THREADS`.
+    pub fn of_candle() -> Self {
+        Self::new(NonZeroUsize::new(get_num_threads()).unwrap_or(NonZeroUsize::MIN))
     }
 
     /// The number of threads, at least 1.

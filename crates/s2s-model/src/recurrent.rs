@@ -81,7 +81,7 @@ impl CellKind {
     ) -> Result<(Tensor, LayerState)> {
         match self {
             Self::Gru => {
-                let output = reference::gru(input, weights, rows, direction)?;
+                let output = reference::gru(input, weights, rows, direction, None)?;
                 let last = LayerState {
                     hidden: output.last,
                     cell: None,
@@ -89,7 +89,7 @@ impl CellKind {
                 Ok((output.states, last))
             }
             Self::Lstm => {
-                let output = reference::lstm(input, weights, rows, direction)?;
+                let output = reference::lstm(input, weights, rows, direction, None)?;
                 Ok((output.states, output.last.into()))
             }
         }

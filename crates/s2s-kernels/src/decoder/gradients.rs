@@ -44,7 +44,13 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         for layer in 0..layers {
             let d_gates = gates_matrix::<C, T>(&self.trace.gates[layer], units, rows);
             let grads = &mut grads.layers[layer];
-            hidden_gradients::<T, C>(d_gates, self.states(layer, 0), grads, team);
+            hidden_gradients::<T, C>(
+                d_gates,
+                self.states(layer, 0),
+                grads,
+                Epilogue::Replace,
+                team,
+            );
             bias_gradients::<T, C>(d_gates, grads, team);
             let d_gates = d_gates.columns(0, C::GATES * units);
             let (weight, stride, input) = match layer {

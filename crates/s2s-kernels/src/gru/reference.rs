@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::{Gru, GruOutput};
-use crate::recurrent::Cell;
 use crate::recurrent::reference::{Projection, scan};
+use crate::recurrent::{Cell, check_state};
 use crate::{Direction, Ragged, RecurrentWeights};
 
 /// The definition of [`gru`](crate::gru()).
@@ -17,16 +17,26 @@ pub fn gru(
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
+    initial: Option<&Tensor>,
 ) -> Result<GruOutput> {
     weights.check(Gru::GATES, input)?;
+    if let Some(initial) = initial {
+        check_state(initial, weights, input)?;
+    }
+    let initial = initial.map(|hidden| [hidden]);
     let hidden_projection = Projection::hidden(weights)?;
-    let (states, [last]) = scan(input, weights, rows, direction, |gates, [hidden]| {
-        Ok([step(gates, hidden, &hidden_projection)?])
-    })?;
+    let (states, [last]) = scan(
+        input,
+        weights,
+        rows,
+        direction,
+        initial,
+        |gates, [hidden]| Ok([step(gates, hidden, &hidden_projection)?]),
+    )?;
     Ok(GruOutput { states, last })
 }
 
-/// One step of a GRU: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state `[B, H]`.
+/// The definition of [`gru_cell`](crate::gru_cell()).
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::{Lstm, LstmOutput};
-use crate::recurrent::Cell;
 use crate::recurrent::reference::{Projection, scan};
+use crate::recurrent::{Cell, check_state};
 use crate::{Direction, Ragged, RecurrentWeights, State};
 
 /// The definition of [`lstm`](crate::lstm()).
@@ -17,19 +17,25 @@ pub fn lstm(
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
+    initial: Option<&State<Tensor>>,
 ) -> Result<LstmOutput> {
     weights.check(Lstm::GATES, input)?;
+    let initial = initial.map(|state| state.each_ref().into_array());
+    for vector in initial.iter().flatten() {
+        check_state(vector, weights, input)?;
+    }
     let hidden_projection = Projection::hidden(weights)?;
-    let (states, [hidden, cell]) = scan(input, weights, rows, direction, |gates, state| {
-        step(gates, state, &hidden_projection)
-    })?;
+    let (states, [hidden, cell]) =
+        scan(input, weights, rows, direction, initial, |gates, state| {
+            step(gates, state, &hidden_projection)
+        })?;
     Ok(LstmOutput {
         states,
         last: State { hidden, cell },
     })
 }
 
-/// One step of an LSTM: `input` `[B, I]` and a state of two `[B, H]` give the next state.
+/// The definition of [`lstm_cell`](crate::lstm_cell()).
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -26,6 +26,9 @@ pub struct RecurrentBatch<'a, T> {
     pub lengths: &'a [usize],
     /// Padded length, `S`.
     pub len: usize,
+    /// The state before the first position, `[B, H]` each; 0 if absent. A layer that reads backward has
+    /// none.
+    pub initial: Option<State<&'a [T]>>,
 }
 
 /// The states of a layer and the gradients that reach them, for the backward pass.

@@ -47,6 +47,8 @@ impl<T: Real, C: Cell> Bidirectional<T, C> {
         }
     }
 
+    /// The batch has no initial state.
+    ///
     /// Writes the states of every row, `[S, B, 2H]`, 0 where padded, and to `last`, `[B, 2H]` each, the
     /// states after the last position that each direction reads. Saves what
     /// [`backward`](Self::backward) needs.
@@ -62,7 +64,7 @@ impl<T: Real, C: Cell> Bidirectional<T, C> {
             let columns = half(index, width);
             layer.forward(batch, states, columns, team);
             let last = last.each_mut().map(|all| &mut **all);
-            layer.last(batch.lengths, states, columns, last, columns);
+            layer.last(batch, states, columns, last, columns);
         }
     }
 

@@ -81,7 +81,12 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             input,
             lengths,
             len,
+            initial,
         } = batch;
+        assert!(
+            initial.is_none() || self.direction == Direction::Forward,
+            "a layer that reads backward has no initial state"
+        );
         let (n, units, gates_width) = (lengths.len(), self.weights.units, self.weights.gates());
         if let RecurrentInput::Embedded { embedding, .. } = input {
             assert_eq!(
@@ -124,6 +129,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             input,
             lengths,
             len,
+            initial,
             columns,
             positions_per_product,
         };
@@ -147,6 +153,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             input,
             lengths,
             len,
+            initial,
         } = batch;
         let columns = states.columns;
         let (n, units) = (lengths.len(), self.weights.units);
@@ -175,6 +182,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             input,
             lengths,
             len,
+            initial,
             columns,
             positions_per_product: 1,
         };
@@ -198,37 +206,60 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
                 saved.hidden.rows(n, after_first),
             ),
         };
-        hidden_gradients::<T, C>(next, previous, grads, team);
+        hidden_gradients::<T, C>(next, previous, grads, Epilogue::Replace, team);
+        if let Some(initial) = initial {
+            let initial = Matrix::dense(initial.hidden, n, units);
+            hidden_gradients::<T, C>(d_gates.rows(0, n), initial, grads, Epilogue::Add, team);
+        }
         bias_gradients::<T, C>(d_gates, grads, team);
         let d_gates = d_gates.columns(0, self.weights.gates());
         self.input_gradients(batch, d_gates, d_input, epilogue, grads, team);
         self.gates = gates;
     }
 
+    /// The gradient of the initial state, `[B, H]` each, after [`backward`](Self::backward) of a batch
+    /// of `rows` rows that had one.
+    pub(crate) fn d_initial(&self, rows: usize) -> State<&[T]> {
+        let units = rows * self.weights.units;
+        State {
+            hidden: &self.d_state.hidden[..units],
+            cell: &self.d_state.cell[..C::CELL_STATES * units],
+        }
+    }
+
     /// Copies the states after the last position of each row, in reading order, to `last_columns` of
-    /// `last [B, ·]`; 0 for an empty row.
+    /// `last [B, ·]`; the initial state for an empty row.
     pub(crate) fn last(
         &self,
-        lengths: &[usize],
+        batch: RecurrentBatch<'_, T>,
         states: &[T],
         columns: Columns,
         last: State<&mut [T]>,
         last_columns: Columns,
     ) {
-        let units = self.weights.units;
-        for (last, states, columns) in [
-            (last.hidden, states, columns),
-            (last.cell, &self.cell_states[..], Columns::all(units)),
+        let (units, lengths) = (self.weights.units, batch.lengths);
+        let initial = batch.initial.map_or(State::default(), |it| it.map(Some));
+        for (last, states, columns, initial) in [
+            (last.hidden, states, columns, initial.hidden),
+            (
+                last.cell,
+                &self.cell_states[..],
+                Columns::all(units),
+                initial.cell,
+            ),
         ] {
             let rows = last.chunks_exact_mut(last_columns.stride.max(1));
             for (row, (last, &length)) in rows.zip(lengths).enumerate() {
                 let last = &mut last[last_columns.first..][..units];
-                match self.direction.last(length) {
-                    Some(position) => {
+                match (self.direction.last(length), initial) {
+                    (Some(position), _) => {
                         let at = (position * lengths.len() + row) * columns.stride + columns.first;
                         last.copy_from_slice(&states[at..][..units]);
                     }
-                    None => last.fill(T::ZERO),
+                    (None, Some(initial)) => {
+                        last.copy_from_slice(&initial[row * units..][..units]);
+                    }
+                    (None, None) => last.fill(T::ZERO),
                 }
             }
         }

@@ -188,10 +188,9 @@ pub struct RecurrentWeights {
 }
 
 impl RecurrentWeights {
-    /// The input and all weights.
-    pub(crate) fn with<'a>(&'a self, input: &'a Tensor) -> [&'a Tensor; 5] {
+    /// All weights, in the order of their declaration.
+    pub(crate) fn all(&self) -> [&Tensor; 4] {
         [
-            input,
             &self.weight_ih,
             &self.weight_hh,
             &self.bias_ih,
@@ -216,6 +215,20 @@ impl RecurrentWeights {
         }
         Ok(())
     }
+}
+
+/// Returns an error unless a state's vector is `[B, H]`, for an `input [B, ..]`.
+pub(crate) fn check_state(
+    state: &Tensor,
+    weights: &RecurrentWeights,
+    input: &Tensor,
+) -> Result<()> {
+    let shape = [input.dim(0)?, weights.weight_hh.dim(1)?];
+    if state.dims() != shape {
+        let got = state.dims();
+        bail!("expected an initial state of shape {shape:?}, got {got:?}");
+    }
+    Ok(())
 }
 
 /// The order in which a recurrent layer reads a row.

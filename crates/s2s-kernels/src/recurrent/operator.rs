@@ -26,17 +26,25 @@ pub(crate) fn sequence<C: Cell>(
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
+    initial: Option<State<&Tensor>>,
 ) -> Result<Run> {
+    if direction == Direction::Backward && initial.is_some() {
+        let input = rows.reverse(input)?;
+        let run = sequence::<C>(&input, weights, rows, Direction::Forward, initial)?;
+        return Ok(Run {
+            states: rows.reverse(&run.states)?,
+            last: run.last,
+        });
+    }
     let (batch, len, inputs) = input.dims3()?;
-    let flat = [
-        &weights.weight_ih,
-        &weights.weight_hh,
-        &weights.bias_ih,
-        &weights.bias_hh,
-    ]
-    .map(Tensor::flatten_all)
-    .into_iter()
-    .collect::<Result<Vec<_>>>()?;
+    let mut arguments = weights.all().to_vec();
+    if let Some(initial) = initial {
+        arguments.extend(&initial.into_array()[..1 + C::CELL_STATES]);
+    }
+    let flat = arguments
+        .into_iter()
+        .map(Tensor::flatten_all)
+        .collect::<Result<Vec<_>>>()?;
     let operator = Sequence::<C> {
         direction,
         lengths: rows.lengths().to_vec(),
@@ -44,6 +52,7 @@ pub(crate) fn sequence<C: Cell>(
         len,
         inputs,
         units: weights.weight_hh.dim(1)?,
+        has_initial: initial.is_some(),
         trace: Mutex::new(None),
     };
     let all = input
@@ -52,36 +61,15 @@ pub(crate) fn sequence<C: Cell>(
     Ok(Run {
         states: all.narrow(1, 0, len)?,
         last: State {
-            hidden: last(&all, rows, direction)?,
-            cell: all.narrow(1, len, C::CELL_STATES)?.flatten(1, 2)?,
+            hidden: all.narrow(1, len, 1)?.squeeze(1)?,
+            cell: all.narrow(1, len + 1, C::CELL_STATES)?.flatten(1, 2)?,
         },
     })
 }
 
-/// The state after the last position that each row's direction reads, `[B, H]`, of states that
-/// begin with those of all positions.
-fn last(states: &Tensor, rows: &Ragged, direction: Direction) -> Result<Tensor> {
-    let (batch, _, units) = states.dims3()?;
-    let len = rows.max_len();
-    if direction == Direction::Backward || rows.is_full_at(len - 1) {
-        let position = direction.last(len).unwrap_or(0);
-        return states.narrow(1, position, 1)?.squeeze(1);
-    }
-    // An empty row's state is the 0 at its first position.
-    let ends = rows
-        .lengths()
-        .iter()
-        .map(|len| len.saturating_sub(1) as u32)
-        .collect();
-    Tensor::from_vec(ends, (batch, 1, 1), states.device())?
-        .broadcast_as((batch, 1, units))?
-        .contiguous()
-        .and_then(|ends| states.gather(&ends, 1))?
-        .squeeze(1)
-}
-
-/// `(input [B, S, I], weights) -> [B, S + N, H]`, the weights one after the other; after the states
-/// of all positions the last cell states, of which a cell has N: 0 or 1.
+/// `(input [B, S, I], parameters) -> [B, S + 1 + N, H]`: the states of all positions, then the last
+/// state and the last cell states, of which a cell has N: 0 or 1. The parameters are the weights and,
+/// if there is one, the initial state, one after the other.
 struct Sequence<C> {
     direction: Direction,
     lengths: Vec<usize>,
@@ -89,6 +77,7 @@ struct Sequence<C> {
     len: usize,
     inputs: usize,
     units: usize,
+    has_initial: bool,
     trace: Mutex<Option<Trace<C>>>,
 }
 
@@ -100,28 +89,29 @@ struct Trace<C> {
 }
 
 impl<C: Cell> Sequence<C> {
-    fn columns(&self) -> Columns {
-        Columns {
-            first: 0,
-            stride: self.units,
-        }
-    }
-
-    fn batch<'a>(&'a self, input: &'a [f32]) -> RecurrentBatch<'a, f32> {
+    fn batch<'a>(&'a self, input: &'a [f32], parameters: &'a [f32]) -> RecurrentBatch<'a, f32> {
+        let initial = &parameters[self.sizes().iter().sum()..];
+        let (hidden, cell) = initial.split_at(initial.len().min(self.batch * self.units));
         RecurrentBatch {
             input: RecurrentInput::Dense(input),
             lengths: &self.lengths,
             len: self.len,
+            initial: self.has_initial.then_some(State { hidden, cell }),
         }
     }
 
-    fn forward(&self, input: &[f32], weights: &[f32]) -> Trace<C> {
+    fn forward(&self, input: &[f32], parameters: &[f32]) -> Trace<C> {
         let mut states = vec![0.0; self.len * self.batch * self.units];
         let input = swapped(input, self.batch, self.len);
         let mut layer = RecurrentLayer::new(self.direction);
-        layer.pack(self.split(weights), &[]);
-        let batch = self.batch(&input);
-        layer.forward(batch, &mut states, self.columns(), &mut Team::single());
+        layer.pack(self.split(parameters), &[]);
+        let batch = self.batch(&input, parameters);
+        layer.forward(
+            batch,
+            &mut states,
+            Columns::all(self.units),
+            &mut Team::of_candle(),
+        );
         Trace {
             layer,
             input,
@@ -129,27 +119,36 @@ impl<C: Cell> Sequence<C> {
         }
     }
 
-    /// What the operator says, position first: `[S + N, B, H]`.
-    fn said(&self, trace: &Trace<C>) -> Vec<f32> {
-        let mut said = trace.states.clone();
-        let mut cell = vec![0.0; self.batch * C::CELL_STATES * self.units];
-        let ends = State {
-            hidden: &mut [][..],
-            cell: &mut cell[..],
-        };
-        let columns = self.columns();
-        trace
-            .layer
-            .last(&self.lengths, &trace.states, columns, ends, columns);
-        said.extend(cell);
-        said
+    /// The output, position first: `[S + 1 + N, B, H]`.
+    fn outputs(&self, trace: &Trace<C>, parameters: &[f32]) -> Vec<f32> {
+        let end = trace.states.len();
+        let mut outputs = trace.states.clone();
+        outputs.resize(end + (1 + C::CELL_STATES) * self.batch * self.units, 0.0);
+        let (hidden, cell) = outputs[end..].split_at_mut(self.batch * self.units);
+        let columns = Columns::all(self.units);
+        trace.layer.last(
+            self.batch(&trace.input, parameters),
+            &trace.states,
+            columns,
+            State { hidden, cell },
+            columns,
+        );
+        outputs
     }
 
-    fn split<'a>(&self, weights: &'a [f32]) -> RecurrentParams<'a, f32> {
+    /// The sizes of the weights, in order.
+    fn sizes(&self) -> [usize; 4] {
         let gates = C::GATES * self.units;
-        let (weight_ih, rest) = weights.split_at(gates * self.inputs);
-        let (weight_hh, biases) = rest.split_at(gates * self.units);
-        let (bias_ih, bias_hh) = biases.split_at(gates);
+        [gates * self.inputs, gates * self.units, gates, gates]
+    }
+
+    fn split<'a>(&self, parameters: &'a [f32]) -> RecurrentParams<'a, f32> {
+        let mut rest = parameters;
+        let [weight_ih, weight_hh, bias_ih, bias_hh] = self.sizes().map(|size| {
+            let part;
+            (part, rest) = rest.split_at(size);
+            part
+        });
         RecurrentParams {
             weight_ih,
             weight_hh,
@@ -158,17 +157,21 @@ impl<C: Cell> Sequence<C> {
         }
     }
 
-    fn split_mut<'a>(&self, weights: &'a mut [f32]) -> RecurrentGrads<'a, f32> {
-        let gates = C::GATES * self.units;
-        let (weight_ih, rest) = weights.split_at_mut(gates * self.inputs);
-        let (weight_hh, biases) = rest.split_at_mut(gates * self.units);
-        let (bias_ih, bias_hh) = biases.split_at_mut(gates);
-        RecurrentGrads {
+    /// The gradients of the weights, and of the initial state.
+    fn split_mut<'a>(&self, parameters: &'a mut [f32]) -> (RecurrentGrads<'a, f32>, &'a mut [f32]) {
+        let mut rest = parameters;
+        let [weight_ih, weight_hh, bias_ih, bias_hh] = self.sizes().map(|size| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(size);
+            rest = after;
+            part
+        });
+        let weights = RecurrentGrads {
             weight_ih,
             weight_hh,
             bias_ih,
             bias_hh,
-        }
+        };
+        (weights, rest)
     }
 }
 
@@ -184,54 +187,63 @@ impl<C: Cell> CustomOp2 for Sequence<C> {
         weights: &CpuStorage,
         weights_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let input = contiguous(input, input_layout)?;
-        let trace = self.forward(input, contiguous(weights, weights_layout)?);
-        let positions = self.len + C::CELL_STATES;
-        let said = swapped(&self.said(&trace), positions, self.batch);
-        if let Ok(mut kept) = self.trace.lock() {
-            *kept = Some(trace);
+        let parameters = contiguous(weights, weights_layout)?;
+        let trace = self.forward(contiguous(input, input_layout)?, parameters);
+        let positions = self.len + 1 + C::CELL_STATES;
+        let outputs = swapped(&self.outputs(&trace, parameters), positions, self.batch);
+        if let Ok(mut saved) = self.trace.lock() {
+            *saved = Some(trace);
         }
-        output(said, (self.batch, positions, self.units))
+        output(outputs, (self.batch, positions, self.units))
     }
 
     fn bwd(
         &self,
         input: &Tensor,
         weights: &Tensor,
-        _said: &Tensor,
-        d_said: &Tensor,
+        _outputs: &Tensor,
+        d_outputs: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let kept = self.trace.lock().ok().and_then(|kept| kept.clone());
-        let mut trace = match kept {
+        let parameters = to_vec(weights)?;
+        let saved = self.trace.lock().ok().and_then(|saved| saved.clone());
+        let mut trace = match saved {
             Some(trace) => trace,
-            None => self.forward(&to_vec(input)?, &to_vec(weights)?),
+            None => self.forward(&to_vec(input)?, &parameters),
         };
-        let d_said = swapped(&to_vec(d_said)?, self.batch, self.len + C::CELL_STATES);
-        let (d_states, d_cell) = d_said.split_at(self.len * self.batch * self.units);
-        let d_hidden = vec![0.0; self.batch * self.units];
+        let state = self.batch * self.units;
+        let positions = self.len + 1 + C::CELL_STATES;
+        let d_outputs = swapped(&to_vec(d_outputs)?, self.batch, positions);
+        let (d_states, d_last) = d_outputs.split_at(self.len * state);
+        let (d_hidden, d_cell) = d_last.split_at(state);
         let mut d_input = vec![0.0; input.elem_count()];
-        let mut d_weights = vec![0.0; weights.elem_count()];
-        let seen = RecurrentStates {
+        let mut d_parameters = vec![0.0; parameters.len()];
+        let (mut d_weights, d_initial) = self.split_mut(&mut d_parameters);
+        let states = RecurrentStates {
             states: &trace.states,
             d_states,
-            columns: self.columns(),
+            columns: Columns::all(self.units),
             d_last: State {
-                hidden: Matrix::dense(&d_hidden, self.batch, self.units),
+                hidden: Matrix::dense(d_hidden, self.batch, self.units),
                 cell: Matrix::dense(d_cell, self.batch, C::CELL_STATES * self.units),
             },
         };
         trace.layer.backward(
-            self.batch(&trace.input),
-            seen,
+            self.batch(&trace.input, &parameters),
+            states,
             &mut d_input,
             Epilogue::Replace,
-            &mut self.split_mut(&mut d_weights),
-            &mut Team::single(),
+            &mut d_weights,
+            &mut Team::of_candle(),
         );
+        if self.has_initial {
+            let State { hidden, cell } = trace.layer.d_initial(self.batch);
+            d_initial[..state].copy_from_slice(hidden);
+            d_initial[state..].copy_from_slice(cell);
+        }
         let d_input = swapped(&d_input, self.len, self.batch);
         let d_input = Tensor::from_vec(d_input, input.shape(), input.device())?;
-        let d_weights = Tensor::from_vec(d_weights, weights.shape(), weights.device())?;
-        Ok((Some(d_input), Some(d_weights)))
+        let d_parameters = Tensor::from_vec(d_parameters, weights.shape(), weights.device())?;
+        Ok((Some(d_input), Some(d_parameters)))
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Pass<'a, T: Real, C> {
     pub(super) input: RecurrentInput<'a, T>,
     pub(super) lengths: &'a [usize],
     pub(super) len: usize,
+    pub(super) initial: Option<State<&'a [T]>>,
     pub(super) columns: Columns,
     pub(super) positions_per_product: usize,
 }
@@ -60,13 +61,23 @@ impl<T: Real, C: Cell> Pass<'_, T, C> {
         first.min(last)..first.max(last) + 1
     }
 
-    /// The states before the first position: a single row of zeros, with stride 0.
-    fn zero_state(&self, rows: usize) -> State<Matrix<'_, T>> {
+    /// The states of a range of rows before the first position. If they are 0: a single row, with
+    /// stride 0.
+    fn initial(&self, rows: &Range<usize>) -> State<Matrix<'_, T>> {
+        let units = self.weights.units;
+        if let Some(initial) = self.initial {
+            let batch = self.lengths.len();
+            let matrix = |all, width| Matrix::dense(all, batch, width).rows(rows.start, rows.len());
+            return State {
+                hidden: matrix(initial.hidden, units),
+                cell: matrix(initial.cell, C::CELL_STATES * units),
+            };
+        }
         let zeros = Matrix {
             data: self.zeros,
-            cols: self.weights.units,
+            cols: units,
             stride: 0,
-            rows,
+            rows: rows.len(),
         };
         State {
             hidden: zeros,
@@ -101,12 +112,18 @@ impl<T: Real> Forward<'_, T> {
             if step == 0 {
                 states = self.states.hidden.at_mut(position);
                 cell_states = self.states.cell.at_mut(position);
-                previous = pass.zero_state(rows);
-                hidden_gates = Matrix {
-                    data: &pass.weights.bias_hh,
-                    cols: gates_width,
-                    stride: 0,
-                    rows,
+                previous = pass.initial(&self.rows);
+                hidden_gates = if pass.initial.is_some() {
+                    pass.weights
+                        .hidden_gates(previous.hidden, self.hidden_gates);
+                    Matrix::dense(&*self.hidden_gates, rows, gates_width)
+                } else {
+                    Matrix {
+                        data: &pass.weights.bias_hh,
+                        cols: gates_width,
+                        stride: 0,
+                        rows,
+                    }
                 };
             } else {
                 let before = pass.direction.position(step - 1, pass.len);
@@ -164,6 +181,10 @@ impl<T: Real> Backward<'_, T> {
         d_state.cell.fill(T::ZERO);
         let mut active = Vec::with_capacity(rows);
         let mut ending = Vec::with_capacity(rows);
+        // The last state of an empty row is its initial state.
+        ending.extend((0..rows).filter(|&row| pass.lengths[self.rows.start + row] == 0));
+        add_rows(d_state.hidden, &ending, d_last.hidden);
+        add_rows(d_state.cell, &ending, d_last.cell);
         for step in (0..pass.len).rev() {
             let position = pass.direction.position(step, pass.len);
             pass.active(&mut active, &self.rows, position);
@@ -178,13 +199,13 @@ impl<T: Real> Backward<'_, T> {
                     let position = pass.direction.position(step, pass.len);
                     saved.map(|all| at(all, position))
                 }
-                None => pass.zero_state(rows),
+                None => pass.initial(&self.rows),
             };
             let next_cell = at(saved.cell, position);
             let gates = self.gates.at_mut(position);
             let d = d_state.each_mut().map(|all| &mut **all);
             C::backward(&active, previous, next_cell, gates, d);
-            if step > 0 {
+            if step > 0 || pass.initial.is_some() {
                 pass.weights.hidden_backward(gates, d_state.hidden);
             }
         }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{Direction, Ragged, RecurrentWeights};
 
-/// The states `[B, S, H]` of a cell, and its last state.
+/// The states `[B, S, H]` of a cell, and its last state, from its initial state or from 0.
 ///
 /// `step` computes the next state, of one or more vectors `[B, H]`, from the input's part of the gates
 /// `[B, G·H]` and the state before. The first vector of a state is the layer's output.
@@ -13,6 +13,7 @@ pub(crate) fn scan<const N: usize>(
     weights: &RecurrentWeights,
     rows: &Ragged,
     direction: Direction,
+    initial: Option<[&Tensor; N]>,
     step: impl Fn(&Tensor, [&Tensor; N]) -> Result<[Tensor; N]>,
 ) -> Result<(Tensor, [Tensor; N])> {
     rows.check(input)?;
@@ -25,7 +26,10 @@ pub(crate) fn scan<const N: usize>(
     split_rows(&gates, batch, &mut input_gates)?;
 
     let zeros = Tensor::zeros((batch, hidden), input.dtype(), input.device())?;
-    let mut state: [Tensor; N] = std::array::from_fn(|_| zeros.clone());
+    let mut state: [Tensor; N] = match initial {
+        Some(initial) => initial.map(Tensor::clone),
+        None => std::array::from_fn(|_| zeros.clone()),
+    };
     let mut states = vec![zeros; len];
     for index in 0..len {
         let position = direction.position(index, len);

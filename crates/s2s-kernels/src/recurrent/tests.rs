@@ -51,6 +51,7 @@ impl<C: Cell> Case<C> {
             input,
             lengths: &self.lengths,
             len: self.len,
+            initial: None,
         }
     }
 
@@ -74,7 +75,13 @@ impl<C: Cell> Case<C> {
         layer.pack(params, embedding);
         layer.forward(self.batch(parts[4]), &mut states, COLUMNS, &mut self.team());
         let to = last.each_mut().map(Vec::as_mut_slice);
-        layer.last(&self.lengths, &states, COLUMNS, to, Columns::all(UNITS));
+        layer.last(
+            self.batch(parts[4]),
+            &states,
+            COLUMNS,
+            to,
+            Columns::all(UNITS),
+        );
         let loss = dot(&states, &d_states)
             + (dot(&last.hidden, &d_last.hidden) + dot(&last.cell, &d_last.cell));
         (states, loss)

@@ -78,13 +78,14 @@ impl<T: Real, C: Cell> CellWeights<T, C> {
     }
 }
 
-/// The gradient of `weight_hh` over all steps.
+/// The gradient of `weight_hh` over some steps, finished by the epilogue.
 ///
 /// `d_gates [M, SAVED·H]` and the previous states `[M, H]` have the same rows.
 pub(crate) fn hidden_gradients<T: Real, C: Cell>(
     d_gates: Matrix<'_, T>,
     previous: Matrix<'_, T>,
     grads: &mut RecurrentGrads<'_, T>,
+    epilogue: Epilogue<'_, T>,
     team: &mut Team<T>,
 ) {
     let units = previous.cols;
@@ -98,7 +99,7 @@ pub(crate) fn hidden_gradients<T: Real, C: Cell>(
             (d_weight, d_gates.columns(block.saved * units, rows))
         })
         .collect();
-    weight_gradients(&mut blocks, units, previous, Epilogue::Replace, team);
+    weight_gradients(&mut blocks, units, previous, epilogue, team);
 }
 
 /// The gradients of both biases over all steps, from `d_gates [M, SAVED·H]`.

@@ -1,5 +1,6 @@
 //! Every fused operator against its reference: values and every gradient.
 
 mod decoder;
+mod layers;
 mod operators;
 mod support;

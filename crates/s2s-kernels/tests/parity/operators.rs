@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use s2s_kernels::{
-    AdamStep, Direction, Moments, Ragged, RecurrentWeights, adam, additive_scores, gru, lstm,
-    reference, token_loss,
+    AdamStep, Direction, Moments, Ragged, RecurrentWeights, State, adam, additive_scores, gru,
+    gru_cell, lstm, lstm_cell, reference, token_loss,
 };
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
@@ -41,6 +41,7 @@ impl Cell {
         weights: &RecurrentWeights,
         rows: &Ragged,
         direction: Direction,
+        initial: Option<&State<Tensor>>,
     ) -> Result<Vec<Tensor>> {
         Ok(match self {
             Self::Gru => {
@@ -48,7 +49,13 @@ impl Cell {
                     Path::Kernel => gru,
                     Path::Definition => reference::gru,
                 };
-                let output = gru(input, weights, rows, direction)?;
+                let output = gru(
+                    input,
+                    weights,
+                    rows,
+                    direction,
+                    initial.map(|state| &state.hidden),
+                )?;
                 vec![output.states, output.last]
             }
             Self::Lstm => {
@@ -56,8 +63,34 @@ impl Cell {
                     Path::Kernel => lstm,
                     Path::Definition => reference::lstm,
                 };
-                let output = lstm(input, weights, rows, direction)?;
+                let output = lstm(input, weights, rows, direction, initial)?;
                 vec![output.states, output.last.hidden, output.last.cell]
+            }
+        })
+    }
+
+    /// Every vector of the state after one step.
+    fn step(
+        self,
+        path: Path,
+        input: &Tensor,
+        state: &State<Tensor>,
+        weights: &RecurrentWeights,
+    ) -> Result<Vec<Tensor>> {
+        Ok(match self {
+            Self::Gru => {
+                let step = match path {
+                    Path::Kernel => gru_cell,
+                    Path::Definition => reference::gru_cell,
+                };
+                vec![step(input, &state.hidden, weights)?]
+            }
+            Self::Lstm => {
+                let step = match path {
+                    Path::Kernel => lstm_cell,
+                    Path::Definition => reference::lstm_cell,
+                };
+                step(input, state, weights)?.into_array().to_vec()
             }
         })
     }
@@ -71,6 +104,7 @@ struct LayerCase {
     inputs: usize,
     units: usize,
     direction: Direction,
+    has_initial: bool,
 }
 
 fn check_layer(case: &LayerCase) -> Result<()> {
@@ -81,6 +115,7 @@ fn check_layer(case: &LayerCase) -> Result<()> {
         inputs,
         units,
         direction,
+        has_initial,
     } = case;
     let (batch, len, inputs, units) = (lengths.len(), *len, *inputs, *units);
     let gates = cell.gates() * units;
@@ -100,31 +135,32 @@ fn check_layer(case: &LayerCase) -> Result<()> {
     };
     let d_states = draw.tensor((batch, len, units))?;
     let d_last = [draw.tensor((batch, units))?, draw.tensor((batch, units))?];
+    let initial = [draw.var((batch, units))?, draw.var((batch, units))?];
+    let state = State {
+        hidden: initial[0].as_tensor().clone(),
+        cell: initial[1].as_tensor().clone(),
+    };
     let rows = Ragged::new(lengths.clone(), len, DType::F32, &Device::Cpu)?;
     let run = |path: Path| -> Result<Vec<Vec<f32>>> {
-        let said = cell.run(path, &input, &weights, &rows, *direction)?;
+        let state = has_initial.then_some(&state);
+        let said = cell.run(path, &input, &weights, &rows, *direction, state)?;
         let mut loss = weighted_sum(&said[0], &d_states)?;
         for (last, d_last) in said[1..].iter().zip(&d_last) {
             loss = (loss + weighted_sum(last, d_last)?)?;
         }
         let [weight_ih, weight_hh, bias_ih, bias_hh] = &vars;
-        let mut all = gradients(&loss, &[&input, weight_ih, weight_hh, bias_ih, bias_hh])?;
+        let mut inputs = vec![&input, weight_ih, weight_hh, bias_ih, bias_hh];
+        if *has_initial {
+            inputs.extend(&initial[..said.len() - 1]);
+        }
+        let mut all = gradients(&loss, &inputs)?;
         all.extend(said.iter().map(numbers).collect::<Result<Vec<_>>>()?);
         Ok(all)
     };
     let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
-    let names = [
-        "input",
-        "weight_ih",
-        "weight_hh",
-        "bias_ih",
-        "bias_hh",
-        "states",
-        "last h",
-        "last c",
-    ];
-    for ((fused, reference), name) in fused.iter().zip(&reference).zip(names) {
-        assert_close(&format!("{name} of {case:?}"), fused, reference);
+    assert_eq!(fused.len(), reference.len());
+    for (index, (fused, reference)) in fused.iter().zip(&reference).enumerate() {
+        assert_close(&format!("{index} of {case:?}"), fused, reference);
     }
     Ok(())
 }
@@ -134,14 +170,17 @@ fn check_edges(cell: Cell) -> Result<()> {
         for lengths in [vec![1], vec![3, 1, 0, 3], vec![2; 17]] {
             for (inputs, units) in [(1, 1), (3, 15), (16, 16), (17, 33)] {
                 let len = 3.min(lengths.iter().copied().max().unwrap_or(0));
-                check_layer(&LayerCase {
-                    cell,
-                    lengths: lengths.clone(),
-                    len,
-                    inputs,
-                    units,
-                    direction,
-                })?;
+                for has_initial in [false, true] {
+                    check_layer(&LayerCase {
+                        cell,
+                        lengths: lengths.clone(),
+                        len,
+                        inputs,
+                        units,
+                        direction,
+                        has_initial,
+                    })?;
+                }
             }
         }
     }
@@ -156,6 +195,99 @@ fn gru_is_its_reference_at_every_edge() -> Result<()> {
 #[test]
 fn lstm_is_its_reference_at_every_edge() -> Result<()> {
     check_edges(Cell::Lstm)
+}
+
+/// One step on both paths, with the gradients of everything it reads.
+fn check_step(cell: Cell) -> Result<()> {
+    let (batch, inputs, units) = (3, 5, 17);
+    let gates = cell.gates() * units;
+    let mut draw = Draw::new(4);
+    let vars = [
+        draw.var((batch, inputs))?,
+        draw.var((batch, units))?,
+        draw.var((batch, units))?,
+        draw.var((gates, inputs))?,
+        draw.var((gates, units))?,
+        draw.var(gates)?,
+        draw.var(gates)?,
+    ];
+    let [input, hidden, other, weight_ih, weight_hh, bias_ih, bias_hh] =
+        vars.each_ref().map(|var| var.as_tensor().clone());
+    let weights = RecurrentWeights {
+        weight_ih,
+        weight_hh,
+        bias_ih,
+        bias_hh,
+    };
+    let state = State {
+        hidden,
+        cell: other,
+    };
+    let d_state = draw.tensor((batch, units))?;
+    let run = |path| -> Result<Vec<Vec<f32>>> {
+        let next = cell.step(path, &input, &state, &weights)?;
+        let mut loss = weighted_sum(&next[0], &d_state)?;
+        for vector in &next[1..] {
+            loss = (loss + weighted_sum(vector, &d_state)?)?;
+        }
+        let read: Vec<_> = match cell {
+            Cell::Gru => vars[..2].iter().chain(&vars[3..]).collect(),
+            Cell::Lstm => vars.iter().collect(),
+        };
+        let mut all = gradients(&loss, &read)?;
+        all.extend(next.iter().map(numbers).collect::<Result<Vec<_>>>()?);
+        Ok(all)
+    };
+    let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
+    assert_eq!(fused.len(), reference.len());
+    for (index, (fused, reference)) in fused.iter().zip(&reference).enumerate() {
+        assert_close(&format!("{index} of a {cell:?} step"), fused, reference);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_is_its_reference() -> Result<()> {
+    check_step(Cell::Gru)?;
+    check_step(Cell::Lstm)
+}
+
+#[test]
+fn a_layer_continues_where_another_stopped() -> Result<()> {
+    let mut draw = Draw::new(5);
+    let (batch, inputs, units) = (2, 3, 4);
+    for cell in [Cell::Gru, Cell::Lstm] {
+        let gates = cell.gates() * units;
+        let weights = RecurrentWeights {
+            weight_ih: draw.tensor((gates, inputs))?,
+            weight_hh: draw.tensor((gates, units))?,
+            bias_ih: draw.tensor(gates)?,
+            bias_hh: draw.tensor(gates)?,
+        };
+        let input = draw.tensor((batch, 7, inputs))?;
+        let run = |from, len, state| {
+            let rows = Ragged::full(batch, len, DType::F32, &Device::Cpu)?;
+            let input = input.narrow(1, from, len)?;
+            cell.run(
+                Path::Kernel,
+                &input,
+                &weights,
+                &rows,
+                Direction::Forward,
+                state,
+            )
+        };
+        let whole = run(0, 7, None)?;
+        let first = run(0, 3, None)?;
+        let state = State {
+            hidden: first[1].clone(),
+            cell: first.last().expect("h").clone(),
+        };
+        let second = run(3, 4, Some(&state))?;
+        assert_eq!(numbers(&whole[0].narrow(1, 3, 4)?)?, numbers(&second[0])?);
+        assert_eq!(numbers(&whole[1])?, numbers(&second[1])?);
+    }
+    Ok(())
 }
 
 #[test]
@@ -175,7 +307,8 @@ fn weights_of_the_other_cell_are_refused() -> Result<()> {
         };
         let (own, foreign) = (weights(cell.gates())?, weights(other.gates())?);
         for path in BOTH {
-            let run = |input, weights| cell.run(path, input, weights, &rows, Direction::Forward);
+            let run =
+                |input, weights| cell.run(path, input, weights, &rows, Direction::Forward, None);
             assert!(run(&input, &own).is_ok());
             assert!(run(&longer, &own).is_err());
             let error = run(&input, &foreign).unwrap_err().to_string();
@@ -347,10 +480,11 @@ proptest! {
         inputs in 1..20_usize,
         units in 1..40_usize,
         is_forward: bool,
+        has_initial: bool,
     ) {
         let direction = if is_forward { Direction::Forward } else { Direction::Backward };
         let cell = if is_gru { Cell::Gru } else { Cell::Lstm };
-        check_layer(&LayerCase { cell, lengths, len: 5, inputs, units, direction }).unwrap();
+        check_layer(&LayerCase { cell, lengths, len: 5, inputs, units, direction, has_initial }).unwrap();
     }
 
     #[test]

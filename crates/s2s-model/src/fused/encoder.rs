@@ -197,6 +197,7 @@ fn layer_input<'a, C: Cell>(
         },
     };
     RecurrentBatch {
+        initial: None,
         input,
         lengths: source.lengths(),
         len: source.max_len(),

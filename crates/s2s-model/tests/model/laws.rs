@@ -634,7 +634,7 @@ fn run_layer(
                 Kernels::Fused => gru,
                 Kernels::Reference => reference::gru,
             };
-            let output = gru(x, weights, rows, direction)?;
+            let output = gru(x, weights, rows, direction, None)?;
             (output.states, vec![output.last])
         }
         CellKind::Lstm => {
@@ -642,7 +642,7 @@ fn run_layer(
                 Kernels::Fused => lstm,
                 Kernels::Reference => reference::lstm,
             };
-            let output = lstm(x, weights, rows, direction)?;
+            let output = lstm(x, weights, rows, direction, None)?;
             (output.states, vec![output.last.hidden, output.last.cell])
         }
     })

@@ -77,7 +77,7 @@ impl Operands {
                 bias_ih: self.bias.clone(),
                 bias_hh: self.bias.clone(),
             };
-            let output = reference::gru(x, &weights, &self.rows, direction)?;
+            let output = reference::gru(x, &weights, &self.rows, direction, None)?;
             Ok((output.states, output.last))
         };
         Ok(vec![

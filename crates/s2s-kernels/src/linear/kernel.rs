@@ -1,11 +1,4 @@
-//! A linear layer on slices. Its weight is packed once and used many times.
-//!
-//! ```text
-//! y[m]     = W x[m] + b
-//! d_x[m]   = Wᵀ d_y[m]
-//! d_W[n,k] = Σ_m d_y[m,n] x[m,k]
-//! d_b[n]   = Σ_m d_y[m,n]
-//! ```
+//! The linear layer on slices. Its weight is packed once and used many times.
 
 use std::sync::Arc;
 

@@ -1,0 +1,18 @@
+//! The linear layer in plain tensor operations.
+
+use candle_core::{Result, Tensor};
+
+use super::check;
+
+/// The definition of [`linear`](crate::linear()).
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    check(x, weight, bias)?;
+    let y = x.broadcast_matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
