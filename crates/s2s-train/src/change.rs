@@ -58,9 +58,10 @@ impl Difference {
             .collect())
     }
 
-    /// Whether `resume` may change the key: neither the model nor the data depend on it.
+    /// Whether `resume` may change the key: neither the model, the data nor the moments depend on it.
     pub fn is_resumable(&self) -> bool {
-        self.key.starts_with("train.") && self.key != "train.batch_size"
+        let is_fixed = self.key == "train.batch_size" || self.key.starts_with("train.optimizer");
+        self.key.starts_with("train.") && !is_fixed
     }
 }
 

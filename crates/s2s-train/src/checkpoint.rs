@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! params.safetensors    the named parameters, nothing else
-//! moments.safetensors   Adam's first/<name> and second/<name>; only in `last`, from which a run resumes
+//! moments.safetensors   the optimizer's first/<name> and second/<name>; only in `last`, from which a run resumes
 //! state.json            all other state that affects later steps
 //! ```
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::hex;
-use crate::{Adam, Error, ExperimentConfig, Plateau, Result, Tally, tensor_message};
+use crate::{Error, ExperimentConfig, Optimizer, Plateau, Result, Tally, tensor_message};
 
 const PARAMS: &str = "params.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -66,7 +66,7 @@ impl Snapshot {
         &mut self,
         is_best: bool,
         params: &Params,
-        optimizer: &Adam,
+        optimizer: &Optimizer,
         state: &TrainState,
     ) -> Result<()> {
         (self.step, self.is_best) = (state.step, is_best);
@@ -238,7 +238,7 @@ pub(crate) fn load_state(checkpoint: &Checkpoint) -> Result<TrainState> {
 /// that its counters are possible in a run of `steps` steps with batches of `batch_size`.
 pub(crate) fn load(
     params: &Params,
-    optimizer: &mut Adam,
+    optimizer: &mut Optimizer,
     state: &mut TrainState,
     checkpoint: &Checkpoint,
     fingerprints: &Fingerprints,

@@ -122,6 +122,9 @@ pub enum Error {
     /// A failure to read or write the run directory.
     #[error(transparent)]
     RunLog(#[from] s2s_runlog::Error),
+    /// An observer failed with an error of its own.
+    #[error(transparent)]
+    Observer(Box<dyn std::error::Error + Send + Sync>),
     /// The training thread cannot be started.
     #[error("cannot start the training thread")]
     Thread(#[source] std::io::Error),
@@ -162,6 +165,13 @@ fn format_last(last: Option<LastFinite>) -> String {
         } = last;
         format!("; the last finite values were loss {loss:.4e} and gradient norm {grad_norm:.4e} at step {step}")
     })
+}
+
+impl Error {
+    /// An observer's own error, which [`Error::Observer`] passes on unchanged.
+    pub fn observer(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Observer(error.into())
+    }
 }
 
 impl From<candle_core::Error> for Error {

@@ -58,9 +58,9 @@ pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
 pub use codec::Codec;
 pub use config::{
-    Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin,
-    Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
-    load_given_config,
+    Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
+    OptimizerConfig, Origin, Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig,
+    load_config, load_given_config,
 };
 pub(crate) use data::data_identity;
 pub use data::{Data, OpenSplit, open_data, open_split, reopen_data};
@@ -73,8 +73,9 @@ pub use metrics::{Scoring, Tally};
 pub use model::Model;
 pub use observer::{
     Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StartEvent, StepRecord,
+    on_eval, on_step,
 };
-pub use optim::{Adam, global_norm};
+pub use optim::{Optimizer, global_norm};
 pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};

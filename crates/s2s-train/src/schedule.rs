@@ -58,6 +58,7 @@ pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: 
             let half_cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
             peak * (floor + (1.0 - floor) * half_cosine)
         }
+        ScheduleConfig::InverseSqrt {} => peak * (warmup.max(1) as f64 / step as f64).sqrt(),
         ScheduleConfig::Plateau { .. } => peak * plateau.scale,
     }
 }
@@ -105,6 +106,13 @@ mod tests {
         for (rate, expected) in rates(&config, &[1, 10, 55, 100]).iter().zip(expected) {
             assert!((rate - expected).abs() < 1e-12, "{rate} is not {expected}");
         }
+    }
+
+    #[test]
+    fn the_rate_falls_with_the_root_of_the_steps_after_warm_up() {
+        let config =
+            config("learning_rate = 1.0\nwarmup_steps = 4\nschedule = { kind = \"inverse-sqrt\" }");
+        assert_eq!(rates(&config, &[2, 4, 16, 64]), [0.5, 1.0, 0.5, 0.25]);
     }
 
     #[test]

@@ -11,10 +11,10 @@ use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 use crate::checkpoint::Fingerprints;
 use crate::finite::{self, NotFinite};
 use crate::{
-    Adam, Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite,
-    Model, Observer, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally, TrainState,
-    attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio, global_norm,
-    learning_rate, open_data, to_batch, tokens_of,
+    Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
+    Observer, Optimizer, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally, TrainState,
+    attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio, learning_rate,
+    open_data, to_batch, tokens_of,
 };
 
 /// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
@@ -29,7 +29,7 @@ pub struct Trainer<M> {
     eval_data: Arc<dyn BatchSource>,
     codec: Codec,
     model: M,
-    optimizer: Adam,
+    optimizer: Optimizer,
     state: TrainState,
     snapshot: Arc<Snapshot>, // the last one; the next reuses its buffers if nobody else holds it
     total_steps: u64,
@@ -88,12 +88,11 @@ impl<M: Model> Trainer<M> {
         config.validate()?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
         let train = &config.train;
-        let (clip_norm, decay) = (train.clip_norm.get(), train.weight_decay.get());
         Ok(Self {
             total_steps: config.total_steps(steps_per_epoch),
             eval_every: config.eval_every(steps_per_epoch),
             eval_data: data.source.with_batch_size(train.eval_batch_size),
-            optimizer: Adam::new(model.params(), clip_norm, decay)?,
+            optimizer: Optimizer::new(model.params(), train)?,
             state: TrainState {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 data_sha256: data_identity(&*data.source),
@@ -198,7 +197,7 @@ impl<M: Model> Trainer<M> {
         let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
 
         let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-        let grad_norm = global_norm(&gradients, self.model.threads())?;
+        let grad_norm = self.optimizer.norm(&gradients, self.model.threads())?;
         let tally = Tally::forced(&loss, &batch, &Scoring::new(&self.codec));
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;

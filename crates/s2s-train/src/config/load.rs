@@ -203,7 +203,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn of(error: &dyn fmt::Display) -> Self {
+    pub(crate) fn of(error: &dyn fmt::Display) -> Self {
         Self::Invalid {
             file: None,
             text: String::new(),

@@ -39,8 +39,12 @@ pub struct TrainConfig {
     pub batch_size: NonZeroUsize,
     /// Sequences per evaluation batch; metrics depend on it by rounding only.
     pub eval_batch_size: NonZeroUsize,
-    /// Peak learning rate of Adam.
+    /// Peak learning rate.
     pub learning_rate: Positive,
+    /// The rule of an update.
+    pub optimizer: OptimizerConfig,
+    /// Parameters that are not trained, by name; `*` stands for any characters.
+    pub freeze: Vec<String>,
     /// Steps of linear warm-up from 0 to the peak rate.
     pub warmup_steps: u64,
     /// Learning-rate schedule after warm-up.
@@ -70,6 +74,8 @@ impl Default for TrainConfig {
             batch_size: size(64),
             eval_batch_size: size(250),
             learning_rate: Positive(3e-3),
+            optimizer: OptimizerConfig::default(),
+            freeze: Vec::new(),
             warmup_steps: 100,
             schedule: ScheduleConfig::default(),
             clip_norm: NonNegative(1.0),
@@ -79,6 +85,32 @@ impl Default for TrainConfig {
             target_exact_match: Share(0.0),
             teacher_forcing: TeacherForcingConfig::default(),
         }
+    }
+}
+
+/// The `[train.optimizer]` table: the rule of an update.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// [`s2s_kernels::adam`] with β₁ = 0.9, β₂ = 0.999 and ε = 1e-8; with a weight decay, AdamW.
+    Adam {},
+    /// Stochastic gradient descent: `m = momentum · m + g`, `p = (1 - lr·decay) p - lr · m`.
+    Sgd {
+        /// The share of the sum of earlier gradients that is kept.
+        #[serde(default = "OptimizerConfig::default_momentum")]
+        momentum: Share,
+    },
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::Adam {}
+    }
+}
+
+impl OptimizerConfig {
+    fn default_momentum() -> Share {
+        Share(0.9)
     }
 }
 
@@ -97,6 +129,9 @@ pub enum ScheduleConfig {
         #[serde(default, skip_serializing_if = "is_zero")]
         steps: u64,
     },
+    /// `peak · √(warmup_steps / step)`, for runs without a given end. Vaswani et al. (2017),
+    /// arXiv:1706.03762, section 5.3.
+    InverseSqrt {},
     /// The peak rate, multiplied by `factor` after `patience` evaluations without a better
     /// validation loss.
     Plateau {

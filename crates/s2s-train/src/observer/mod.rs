@@ -126,6 +126,54 @@ pub struct EvalEvent<'a> {
     pub probe: &'a AttentionRecord,
 }
 
+/// An observer that calls a closure after each optimizer step.
+///
+/// ```
+/// # use candle_core::Device;
+/// use s2s_train::{ExperimentConfig, Flow, Trainer, on_step};
+///
+/// # fn main() -> s2s_train::Result<()> {
+/// # let mut config = ExperimentConfig::default();
+/// # config.train.max_steps = 2;
+/// # (config.data.val_samples, config.data.max_len) = (10, 3);
+/// let mut losses = Vec::new();
+/// let mut trainer = Trainer::new(config, 1, &Device::Cpu)?;
+/// trainer.run(&mut [&mut on_step(|record| {
+///     losses.push(record.tally.loss());
+///     Ok(Flow::Continue)
+/// })])?;
+/// assert_eq!(losses.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An error of another type ends the run as [`Error::Observer`](crate::Error::Observer); `?` converts
+/// it after `.map_err(Error::observer)`.
+pub fn on_step(call: impl FnMut(&StepRecord) -> Result<Flow> + Send) -> impl Observer {
+    OnStep(call)
+}
+
+/// An observer that calls a closure after each evaluation, like [`on_step`].
+pub fn on_eval(call: impl FnMut(&EvalEvent<'_>) -> Result<Flow> + Send) -> impl Observer {
+    OnEval(call)
+}
+
+struct OnStep<F>(F);
+
+impl<F: FnMut(&StepRecord) -> Result<Flow> + Send> Observer for OnStep<F> {
+    fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
+        (self.0)(record)
+    }
+}
+
+struct OnEval<F>(F);
+
+impl<F: FnMut(&EvalEvent<'_>) -> Result<Flow> + Send> Observer for OnEval<F> {
+    fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
+        (self.0)(event)
+    }
+}
+
 /// Collects all records in memory, for tests and for training without a run directory.
 #[derive(Debug, Default)]
 pub struct Collector {

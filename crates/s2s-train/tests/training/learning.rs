@@ -8,7 +8,7 @@ use s2s_model::{Forcing, Mode, NonFinite};
 use s2s_runlog::{CheckpointName, RunRecord, RunStatus, read_checkpoint};
 use s2s_train::{
     Collector, Data, Error, ExperimentConfig, Flow, Model, Observer, Result, Run, StepRecord,
-    StopReason, Trainer, evaluate, load_model, load_model_with, open_data, to_batch,
+    StopReason, Trainer, evaluate, load_model, load_model_with, on_step, open_data, to_batch,
 };
 
 use crate::{finished, reproducible_files, runtime, tiny, trained, trainer, variants};
@@ -265,6 +265,51 @@ fn the_test_split_is_evaluated_with_the_best_checkpoint() -> Result<()> {
     };
     assert_eq!(record.test, tested(CheckpointName::Best)?);
     assert_ne!(record.test, tested(CheckpointName::Last)?);
+    Ok(())
+}
+
+#[test]
+fn an_error_of_an_observer_passes_through_unchanged() -> Result<()> {
+    #[derive(Debug, PartialEq, thiserror::Error)]
+    #[error("enough")]
+    struct Enough(u64);
+
+    let mut steps = 0;
+    let mut trainer = Trainer::new(tiny(&[]), 1, &Device::Cpu)?;
+    let mut stop = on_step(|record| {
+        steps = record.step;
+        match record.step {
+            3 => Err(Error::observer(Enough(3))),
+            _ => Ok(Flow::Continue),
+        }
+    });
+    let error = trainer.run(&mut [&mut stop]).unwrap_err();
+    drop(stop);
+    let Error::Observer(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.downcast_ref(), Some(&Enough(3)));
+    assert_eq!(steps, 3);
+    Ok(())
+}
+
+#[test]
+fn each_optimizer_and_schedule_learns() -> Result<()> {
+    for changes in [
+        &["train.optimizer.kind=sgd", "train.learning_rate=0.3"][..],
+        &[
+            "train.schedule.kind=inverse-sqrt",
+            "train.warmup_steps=5",
+            "train.learning_rate=0.02",
+        ],
+        &["train.freeze=[\"encoder.*\"]", "train.learning_rate=0.01"],
+    ] {
+        let mut trainer = Trainer::new(tiny(changes), 1, &Device::Cpu)?;
+        let mut collector = Collector::default();
+        trainer.run(&mut [&mut collector])?;
+        let losses: Vec<f64> = collector.metrics.iter().map(|it| it.val_loss).collect();
+        assert!(losses.last() < losses.first(), "{changes:?}: {losses:?}");
+    }
     Ok(())
 }
 
