@@ -34,6 +34,11 @@
 //! The crate deliberately knows no parameter names, no configuration and no randomness: dropout masks
 //! and teacher-forcing coins are arguments.
 
+/// The program of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod activation;
 mod attention;
 #[cfg(feature = "cuda")]
@@ -106,7 +111,7 @@ pub fn gru(
     direction: Direction,
     initial: Option<&Tensor>,
 ) -> Result<GruOutput> {
-    if !has_kernel(&all_of(input, weights, initial.as_slice())) {
+    if !has_kernel(&tensors(input, weights, initial.as_slice())) {
         return reference::gru(input, weights, rows, direction, initial);
     }
     weights.check(Gru::GATES, input)?;
@@ -134,7 +139,7 @@ pub fn gru(
 /// # Errors
 /// If the shapes disagree.
 pub fn gru_cell(input: &Tensor, hidden: &Tensor, weights: &RecurrentWeights) -> Result<Tensor> {
-    if !has_kernel(&all_of(input, weights, &[hidden])) {
+    if !has_kernel(&tensors(input, weights, &[hidden])) {
         return reference::gru_cell(input, hidden, weights);
     }
     let (input, rows) = one_position(input)?;
@@ -168,7 +173,7 @@ pub fn lstm(
     initial: Option<&State<Tensor>>,
 ) -> Result<LstmOutput> {
     let vectors = initial.map(|state| state.each_ref().into_array());
-    if !has_kernel(&all_of(input, weights, vectors.as_slice().as_flattened())) {
+    if !has_kernel(&tensors(input, weights, vectors.as_slice().as_flattened())) {
         return reference::lstm(input, weights, rows, direction, initial);
     }
     weights.check(Lstm::GATES, input)?;
@@ -193,7 +198,7 @@ pub fn lstm_cell(
     state: &State<Tensor>,
     weights: &RecurrentWeights,
 ) -> Result<State<Tensor>> {
-    if !has_kernel(&all_of(input, weights, &state.each_ref().into_array())) {
+    if !has_kernel(&tensors(input, weights, &state.each_ref().into_array())) {
         return reference::lstm_cell(input, state, weights);
     }
     let (input, rows) = one_position(input)?;
@@ -201,7 +206,7 @@ pub fn lstm_cell(
 }
 
 /// All tensors of a call.
-fn all_of<'a>(
+fn tensors<'a>(
     input: &'a Tensor,
     weights: &'a RecurrentWeights,
     initial: &[&'a Tensor],

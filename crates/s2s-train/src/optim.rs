@@ -170,7 +170,7 @@ fn frozen(params: &Params, patterns: &[String]) -> crate::Result<Vec<bool>> {
         .find(|pattern| !names.iter().any(|name| matches(pattern, name)))
     {
         return Err(ConfigError::of(&format!(
-            "train.freeze: no parameter has a name like \"{pattern}\" (the parameters are {})",
+            "train.freeze: no parameter has a name like \"{pattern}\" (for example --set 'train.freeze=[\"encoder.*\"]'; the parameters are {})",
             names.join(", ")
         ))
         .into());

@@ -269,7 +269,7 @@ impl Stack {
             for (weights, direction) in layer.iter().zip([Direction::Forward, Direction::Backward])
             {
                 let of_run = |vector: &Tensor| vector.get(index);
-                let initial = initial.map(|it| of_each(it, of_run)).transpose()?;
+                let initial = initial.map(|it| try_each(it, of_run)).transpose()?;
                 let one = Run {
                     input: &states,
                     weights,
@@ -289,7 +289,7 @@ impl Stack {
         }
         Ok((
             states,
-            of_each(last.each_ref(), |all| Tensor::stack(all, 0))?,
+            try_each(last.each_ref(), |all| Tensor::stack(all, 0))?,
         ))
     }
 
@@ -309,14 +309,14 @@ impl Stack {
             let [weights] = &layer[..] else {
                 bail!("a layer that reads in both directions cannot be run step by step");
             };
-            let before = of_each(state, |vector: &Tensor| vector.get(index))?;
+            let before = try_each(state, |vector: &Tensor| vector.get(index))?;
             let next = step(&input, before.each_ref(), weights)?;
             input = next[0].clone();
             all.iter_mut()
                 .zip(next)
                 .for_each(|(all, next)| all.push(next));
         }
-        of_each(all.each_ref(), |all| Tensor::stack(all, 0))
+        try_each(all.each_ref(), |all| Tensor::stack(all, 0))
     }
 }
 
@@ -333,7 +333,7 @@ fn check_first(states: &Tensor, n: usize) -> Result<()> {
 }
 
 /// Applies a function that can fail to each element.
-fn of_each<const N: usize, X, Y>(all: [X; N], f: impl Fn(X) -> Result<Y>) -> Result<[Y; N]> {
+fn try_each<const N: usize, X, Y>(all: [X; N], f: impl Fn(X) -> Result<Y>) -> Result<[Y; N]> {
     let done: Vec<Y> = all.into_iter().map(f).collect::<Result<_>>()?;
     Ok(done
         .try_into()

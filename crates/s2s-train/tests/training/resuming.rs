@@ -113,6 +113,23 @@ fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
 }
 
 #[test]
+fn a_resumed_run_of_another_optimizer_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
+    let config = tiny(&[
+        "train.optimizer={kind=\"sgd\", momentum=0.9}",
+        "train.schedule.kind=inverse-sqrt",
+        "train.freeze=[\"encoder.*\"]",
+        "train.warmup_steps=4",
+        "train.eval_every=4",
+        "train.learning_rate=0.2",
+    ]);
+    let whole = trained(&config)?;
+    for step in [1, 4, 5, 14] {
+        check(&config, &whole, step)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn early_stopping_is_unaffected_by_an_interruption() -> Result<()> {
     // Nothing improves after the first evaluation, so the counter increases from then on.
     let sets = [
