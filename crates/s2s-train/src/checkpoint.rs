@@ -157,12 +157,20 @@ impl TrainState {
     }
 }
 
+/// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
+/// do not count, so that these runs still load.
+const LATER_KEYS: [&str; 2] = ["freeze = []\n", "[train.optimizer]\nkind = \"adam\"\n\n"];
+
 /// SHA-256 of a configuration and of its corpus record, in hexadecimal.
 pub(crate) fn fingerprint(
     config: &ExperimentConfig,
     corpus: Option<&CorpusRecord>,
 ) -> Result<String> {
-    let mut digest = Sha256::new_with_prefix(config.to_toml()?);
+    let mut text = config.to_toml()?;
+    for key in LATER_KEYS {
+        text = text.replacen(key, "", 1);
+    }
+    let mut digest = Sha256::new_with_prefix(text);
     if let Some(corpus) = corpus {
         digest.update(serde_json::to_vec(corpus).map_err(candle_core::Error::wrap)?);
     }
@@ -300,5 +308,23 @@ fn mismatch(checkpoint: &Checkpoint, reason: String) -> Error {
     Error::Checkpoint {
         path: checkpoint.path().to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded from the version before `train.optimizer` and `train.freeze`.
+    #[test]
+    fn runs_of_earlier_versions_keep_their_fingerprint() -> Result<()> {
+        let mut config = ExperimentConfig::default();
+        config.train.max_steps = 1;
+        config.resolve(None, None);
+        let recorded = "0b949e4a6c1ea4234fb7b41d84818ae073c376d464b239387cacf3e3ce77e312";
+        assert_eq!(fingerprint(&config, None)?, recorded);
+        config.train.freeze.push("encoder.*".to_owned());
+        assert_ne!(fingerprint(&config, None)?, recorded);
+        Ok(())
     }
 }
