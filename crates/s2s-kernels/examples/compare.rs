@@ -1,6 +1,6 @@
 //! Times the recurrent layers beside candle-nn's: forward and backward, medians of alternating runs.
 //!
-//!     RAYON_NUM_THREADS=1 cargo run --release -p s2s-kernels --example compare
+//! README.md has the command: candle must be compiled for speed.
 
 #![expect(clippy::print_stdout, reason = "an example for the terminal")]
 

@@ -134,18 +134,6 @@ pub fn gru(
     })
 }
 
-/// One step of a [`gru`]: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state `[B, H]`.
-///
-/// # Errors
-/// If the shapes disagree.
-pub fn gru_cell(input: &Tensor, hidden: &Tensor, weights: &RecurrentWeights) -> Result<Tensor> {
-    if !has_kernel(&tensors(input, weights, &[hidden])) {
-        return reference::gru_cell(input, hidden, weights);
-    }
-    let (input, rows) = one_position(input)?;
-    Ok(gru(&input, weights, &rows, Direction::Forward, Some(hidden))?.last)
-}
-
 /// An LSTM over whole rows. `input` is `[B, S, I]`.
 ///
 /// Hochreiter, Schmidhuber (1997), doi:10.1162/neco.1997.9.8.1735, with the forget gate of Gers,
@@ -189,22 +177,6 @@ pub fn lstm(
     })
 }
 
-/// One step of an [`lstm`]: `input` `[B, I]` and a state of two `[B, H]` give the next state.
-///
-/// # Errors
-/// If the shapes disagree.
-pub fn lstm_cell(
-    input: &Tensor,
-    state: &State<Tensor>,
-    weights: &RecurrentWeights,
-) -> Result<State<Tensor>> {
-    if !has_kernel(&tensors(input, weights, &state.each_ref().into_array())) {
-        return reference::lstm_cell(input, state, weights);
-    }
-    let (input, rows) = one_position(input)?;
-    Ok(lstm(&input, weights, &rows, Direction::Forward, Some(state))?.last)
-}
-
 /// All tensors of a call.
 fn tensors<'a>(
     input: &'a Tensor,
@@ -212,12 +184,6 @@ fn tensors<'a>(
     initial: &[&'a Tensor],
 ) -> Vec<&'a Tensor> {
     [&[input], &weights.all()[..], initial].concat()
-}
-
-/// `[B, I]` as rows of one position.
-fn one_position(input: &Tensor) -> Result<(Tensor, Ragged)> {
-    let rows = Ragged::full(input.dim(0)?, 1, input.dtype(), input.device())?;
-    Ok((input.unsqueeze(1)?, rows))
 }
 
 /// `y = x Wᵀ + b`, of `x` `[.., K]`, `weight` `[N, K]` and `bias` `[N]`: `y` is `[.., N]`.

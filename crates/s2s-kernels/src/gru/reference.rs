@@ -36,7 +36,7 @@ pub fn gru(
     Ok(GruOutput { states, last })
 }
 
-/// The definition of [`gru_cell`](crate::gru_cell()).
+/// One step of a GRU: `input` `[B, I]` and `hidden` `[B, H]` give the next hidden state `[B, H]`.
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -35,7 +35,7 @@ pub fn lstm(
     })
 }
 
-/// The definition of [`lstm_cell`](crate::lstm_cell()).
+/// One step of an LSTM: `input` `[B, I]` and a state of two `[B, H]` give the next state.
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -5,9 +5,8 @@ use candle_nn::VarBuilder;
 
 use super::linear::bound;
 use crate::recurrent::Cell;
-use crate::{
-    Direction, GruOutput, LstmOutput, Ragged, RecurrentWeights, State, gru_cell, lstm_cell,
-};
+use crate::reference::{gru_cell, lstm_cell};
+use crate::{Direction, GruOutput, LstmOutput, Ragged, RecurrentWeights, State};
 
 /// The options of a recurrent layer, which are those of `torch.nn.GRU`.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +119,8 @@ impl Gru {
         Ok(GruOutput { states, last })
     }
 
-    /// One step: `input` `[B, I]` and the states of all layers, `[L, B, H]`, give the next states.
+    /// One step, in plain tensor operations: a kernel would pack the weights anew for each step, which takes
+    /// longer than a small product. `input` `[B, I]` and the states of all layers, `[L, B, H]`, give the next states.
     ///
     /// # Errors
     /// If the shapes disagree, or if the layers read in both directions.
@@ -170,7 +170,8 @@ impl Lstm {
         })
     }
 
-    /// One step: `input` `[B, I]` and the states of all layers, `[L, B, H]` each, give the next states.
+    /// One step, in plain tensor operations: a kernel would pack the weights anew for each step, which takes
+    /// longer than a small product. `input` `[B, I]` and the states of all layers, `[L, B, H]` each, give the next states.
     ///
     /// # Errors
     /// If the shapes disagree, or if the layers read in both directions.

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use s2s_kernels::{
     AdamStep, Direction, Moments, Ragged, RecurrentWeights, State, adam, additive_scores, gru,
-    gru_cell, lstm, lstm_cell, reference, token_loss,
+    lstm, reference, token_loss,
 };
 
 use crate::support::{Draw, assert_close, gradients, numbers, weighted_sum};
@@ -65,32 +65,6 @@ impl Cell {
                 };
                 let output = lstm(input, weights, rows, direction, initial)?;
                 vec![output.states, output.last.hidden, output.last.cell]
-            }
-        })
-    }
-
-    /// Every vector of the state after one step.
-    fn step(
-        self,
-        path: Path,
-        input: &Tensor,
-        state: &State<Tensor>,
-        weights: &RecurrentWeights,
-    ) -> Result<Vec<Tensor>> {
-        Ok(match self {
-            Self::Gru => {
-                let step = match path {
-                    Path::Kernel => gru_cell,
-                    Path::Definition => reference::gru_cell,
-                };
-                vec![step(input, &state.hidden, weights)?]
-            }
-            Self::Lstm => {
-                let step = match path {
-                    Path::Kernel => lstm_cell,
-                    Path::Definition => reference::lstm_cell,
-                };
-                step(input, state, weights)?.into_array().to_vec()
             }
         })
     }
@@ -195,61 +169,6 @@ fn gru_is_its_reference_at_every_edge() -> Result<()> {
 #[test]
 fn lstm_is_its_reference_at_every_edge() -> Result<()> {
     check_edges(Cell::Lstm)
-}
-
-/// One step on both paths, with the gradients of everything it reads.
-fn check_step(cell: Cell) -> Result<()> {
-    let (batch, inputs, units) = (3, 5, 17);
-    let gates = cell.gates() * units;
-    let mut draw = Draw::new(4);
-    let vars = [
-        draw.var((batch, inputs))?,
-        draw.var((batch, units))?,
-        draw.var((batch, units))?,
-        draw.var((gates, inputs))?,
-        draw.var((gates, units))?,
-        draw.var(gates)?,
-        draw.var(gates)?,
-    ];
-    let [input, hidden, other, weight_ih, weight_hh, bias_ih, bias_hh] =
-        vars.each_ref().map(|var| var.as_tensor().clone());
-    let weights = RecurrentWeights {
-        weight_ih,
-        weight_hh,
-        bias_ih,
-        bias_hh,
-    };
-    let state = State {
-        hidden,
-        cell: other,
-    };
-    let d_state = draw.tensor((batch, units))?;
-    let run = |path| -> Result<Vec<Vec<f32>>> {
-        let next = cell.step(path, &input, &state, &weights)?;
-        let mut loss = weighted_sum(&next[0], &d_state)?;
-        for vector in &next[1..] {
-            loss = (loss + weighted_sum(vector, &d_state)?)?;
-        }
-        let read: Vec<_> = match cell {
-            Cell::Gru => vars[..2].iter().chain(&vars[3..]).collect(),
-            Cell::Lstm => vars.iter().collect(),
-        };
-        let mut all = gradients(&loss, &read)?;
-        all.extend(next.iter().map(numbers).collect::<Result<Vec<_>>>()?);
-        Ok(all)
-    };
-    let [fused, reference] = [run(BOTH[0])?, run(BOTH[1])?];
-    assert_eq!(fused.len(), reference.len());
-    for (index, (fused, reference)) in fused.iter().zip(&reference).enumerate() {
-        assert_close(&format!("{index} of a {cell:?} step"), fused, reference);
-    }
-    Ok(())
-}
-
-#[test]
-fn a_step_is_its_reference() -> Result<()> {
-    check_step(Cell::Gru)?;
-    check_step(Cell::Lstm)
 }
 
 #[test]
