@@ -9,7 +9,7 @@ use reverse_data::Split;
 use s2s_kernels::fma_peak_gflops;
 use s2s_lab::statistics::median;
 use s2s_model::{
-    BatchLoss, Greedy, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
+    BatchLoss, Generator, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
 };
 use s2s_train::{ExperimentConfig, Runtime, Scoring, Tally, Trainer, to_batch};
 use s2s_viz::Table;
@@ -153,7 +153,7 @@ fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measure
 
 fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
     let (model, data) = (trainer.model(), trainer.data());
-    let mut greedy = Greedy::new(model)?;
+    let mut generator = Generator::new(model)?;
     Measurement::run(n, |index| {
         let padded = data.source.batch(Split::Train, index);
         let target_len = padded.target_len();
@@ -165,7 +165,7 @@ fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measureme
             growth: target_len,
         };
         let mut remaining = padded.target_lengths;
-        greedy.watch(&source, stop, &mut |row, _| {
+        generator.watch(&source, stop, &mut |row, _| {
             remaining[row] -= 1;
             match remaining[row] {
                 0 => ControlFlow::Break(()),
