@@ -84,7 +84,7 @@ impl CheckpointArgs {
                 loaded.runtime.threads,
                 &loaded.runtime.device,
             )?;
-            check_alike(&loaded, path, &other)?;
+            check_alike((loaded.dir.path(), &loaded.codec), (path, &other.codec))?;
             models.push(other.model);
         }
         Ok((loaded, models))
@@ -96,11 +96,13 @@ impl CheckpointArgs {
     }
 }
 
-/// Checks that two models read the same sources and write the same tokens.
-fn check_alike(loaded: &Loaded, path: &Path, other: &Trained) -> Result<(), Usage> {
-    let (codec, other) = (&loaded.codec, &other.codec);
+/// Checks that the models of two runs read the same sources and write the same tokens.
+pub(crate) fn check_alike(
+    (run, codec): (&Path, &Codec),
+    (other_run, other): (&Path, &Codec),
+) -> Result<(), Usage> {
     let (size, other_size) = (codec.vocabulary.size(), other.vocabulary.size());
-    let (run, path) = (quote(loaded.dir.path()), quote(path));
+    let (run, path) = (quote(run), quote(other_run));
     let problem = if size != other_size {
         format!("have different vocabularies, of {size} and {other_size} tokens")
     } else if codec.vocabulary != other.vocabulary {
@@ -111,7 +113,7 @@ fn check_alike(loaded: &Loaded, path: &Path, other: &Trained) -> Result<(), Usag
         return Ok(());
     };
     Err(Usage(format!(
-        "{run} and {path} {problem}; an ensemble needs runs that were trained on the same data"
+        "{run} and {path} {problem}; both must have been trained on the same data"
     )))
 }
 

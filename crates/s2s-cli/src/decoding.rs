@@ -34,6 +34,10 @@ pub(crate) struct BeamArgs {
 }
 
 impl BeamArgs {
+    pub(crate) fn is_set(&self) -> bool {
+        self.beam.is_some()
+    }
+
     /// The beam, if there is one.
     pub(crate) fn beam(
         &self,

@@ -250,13 +250,11 @@ impl<'a> Predictor<'a> {
     }
 
     fn report_invalid(&self, line: u64, error: &str, outputs: &mut Outputs) -> Result<()> {
-        outputs.has_invalid = true;
-        if self.args.json {
-            outputs.data(&serde_json::to_string(&Record::Invalid { line, error })?);
-        } else {
-            outputs.data("");
-        }
-        outputs.message(match self.args.tokens.is_empty() {
+        outputs.data(&match self.args.json {
+            true => serde_json::to_string(&Record::Invalid { line, error })?,
+            false => String::new(),
+        });
+        outputs.invalid(match self.args.tokens.is_empty() {
             true => format!("error: line {line}: {error}"),
             false => format!("error: {error}"),
         });

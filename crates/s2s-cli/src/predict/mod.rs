@@ -110,6 +110,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         false => Memory::Linear,
     };
     let threads = loaded.runtime.threads;
-    args.stream
-        .run(input, memory, threads, ui, |lines| predictor.predict(lines))
+    let done = args
+        .stream
+        .run(input, memory, threads, ui, |lines| predictor.predict(lines))?;
+    Ok(done.exit_code())
 }

@@ -33,7 +33,7 @@ use crate::ui::Ui;
 
 pub(crate) use self::batches::in_batches;
 pub(crate) use self::lines::Line;
-pub(crate) use self::outputs::Outputs;
+pub(crate) use self::outputs::{Done, Outputs};
 pub(crate) use self::sequence::{Parsed, parse};
 
 /// Maximum bytes per token of a line.
@@ -77,8 +77,7 @@ pub(crate) enum Memory {
 }
 
 impl StreamArgs {
-    /// Does the work for each window of lines and writes the outputs in the order of the input. Returns the
-    /// exit code.
+    /// Does the work for each window of lines and writes the outputs in the order of the input.
     pub(crate) fn run(
         &self,
         input: Input,
@@ -86,7 +85,7 @@ impl StreamArgs {
         threads: usize,
         ui: &Ui,
         work: impl Fn(Vec<Line>) -> anyhow::Result<Outputs> + Sync,
-    ) -> anyhow::Result<u8> {
+    ) -> anyhow::Result<Done> {
         let reading = || format!("cannot read {}", input.name);
         let (file, n_done) = self.open_output()?;
         let ahead = AHEAD * threads;
@@ -107,10 +106,7 @@ impl StreamArgs {
             }
         };
         in_order(&windows, ahead, work, |outputs| sink.write(outputs?))?;
-        if let Some(file) = &mut sink.file {
-            file.sync()?;
-        }
-        Ok(u8::from(sink.has_invalid))
+        sink.finish()
     }
 
     /// The file for the output, and how many lines it has.

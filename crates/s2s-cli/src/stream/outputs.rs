@@ -1,6 +1,8 @@
 //! What a command writes for some lines of input.
 
 use anyhow::Result;
+use s2s_lab::statistics::percent;
+use s2s_model::Scored;
 use s2s_runlog::GrowingFile;
 
 use crate::ui::Ui;
@@ -9,8 +11,17 @@ use crate::ui::Ui;
 #[derive(Default)]
 pub(crate) struct Outputs {
     parts: Vec<Part>,
-    /// Whether one of the lines was invalid.
-    pub(crate) has_invalid: bool,
+    /// The scores of the lines that have one.
+    scores: Vec<LineScore>,
+    has_invalid: bool,
+}
+
+/// The score of a line.
+struct LineScore {
+    n_tokens: u64,
+    /// Tokens of rank 1.
+    n_first: u64,
+    log_prob: f64,
 }
 
 /// Text for one of the streams.
@@ -35,6 +46,21 @@ impl Outputs {
         }
     }
 
+    /// Adds the message about an invalid line.
+    pub(crate) fn invalid(&mut self, line: String) {
+        self.has_invalid = true;
+        self.message(line);
+    }
+
+    /// Adds the score of a line to the totals.
+    pub(crate) fn score(&mut self, scored: &Scored) {
+        self.scores.push(LineScore {
+            n_tokens: scored.ranks.len() as u64,
+            n_first: scored.ranks.iter().filter(|rank| **rank == 1).count() as u64,
+            log_prob: scored.log_prob(),
+        });
+    }
+
     pub(crate) fn message(&mut self, line: String) {
         self.parts.push(Part::Message(line));
     }
@@ -50,11 +76,51 @@ impl Outputs {
     }
 }
 
+/// What all lines amount to.
+#[derive(Default)]
+pub(crate) struct Done {
+    has_invalid: bool,
+    pub(crate) totals: Totals,
+}
+
+impl Done {
+    /// 1 if a line was invalid.
+    pub(crate) fn exit_code(&self) -> u8 {
+        u8::from(self.has_invalid)
+    }
+}
+
+/// Sums over the lines that have a score, in their order.
+#[derive(Default)]
+pub(crate) struct Totals {
+    n_lines: u64,
+    n_tokens: u64,
+    n_first: u64,
+    log_prob: f64,
+}
+
+impl Totals {
+    /// The sums in words, if a line has a score.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let (n_tokens, log_prob) = (self.n_tokens as f64, self.log_prob);
+        let lines = if self.n_lines == 1 { "line" } else { "lines" };
+        (self.n_lines > 0).then(|| {
+            format!(
+                "{} {lines}, {} tokens with EOS: log-probability {log_prob:.4}, perplexity {:.4}, rank 1 for {}",
+                self.n_lines,
+                self.n_tokens,
+                (-log_prob / n_tokens).exp(),
+                percent(self.n_first as f64 / n_tokens)
+            )
+        })
+    }
+}
+
 /// Where outputs go: data to a file or to standard output, messages to standard error.
 pub(super) struct Sink<'a> {
-    pub(super) ui: &'a Ui,
-    pub(super) file: Option<GrowingFile>,
-    pub(super) has_invalid: bool,
+    ui: &'a Ui,
+    file: Option<GrowingFile>,
+    done: Done,
     has_first: bool,
 }
 
@@ -63,13 +129,20 @@ impl<'a> Sink<'a> {
         Self {
             ui,
             file,
-            has_invalid: false,
+            done: Done::default(),
             has_first: false,
         }
     }
 
     pub(super) fn write(&mut self, outputs: Outputs) -> Result<()> {
-        self.has_invalid |= outputs.has_invalid;
+        self.done.has_invalid |= outputs.has_invalid;
+        let totals = &mut self.done.totals;
+        for score in outputs.scores {
+            totals.n_lines += 1;
+            totals.n_tokens += score.n_tokens;
+            totals.n_first += score.n_first;
+            totals.log_prob += score.log_prob;
+        }
         for part in outputs.parts {
             match part {
                 Part::Data(text) => match &mut self.file {
@@ -86,5 +159,13 @@ impl<'a> Sink<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the file survive a power loss.
+    pub(super) fn finish(mut self) -> Result<Done> {
+        if let Some(file) = &mut self.file {
+            file.sync()?;
+        }
+        Ok(self.done)
     }
 }
