@@ -1142,6 +1142,8 @@ fn every_command_has_help_with_an_example() {
         "resume",
         "eval",
         "predict",
+        "score",
+        "average",
         "plot",
         "config",
         "bench",
