@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data, standard error carries messages; only [`ui`] writes to them.
 
+mod average;
 mod bench;
 mod checkpoint;
 mod clean;
@@ -9,6 +10,7 @@ mod compare;
 mod completions;
 mod config;
 mod data;
+mod decoding;
 mod eval;
 mod experiment;
 mod failure;
@@ -24,9 +26,11 @@ mod report;
 mod report_file;
 mod resume;
 mod runs;
+mod score;
 mod session;
 mod shell;
 mod signals;
+mod stream;
 mod sweep;
 mod train;
 mod ui;
@@ -83,6 +87,8 @@ enum Command {
     Resume(resume::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Score(score::Args),
+    Average(average::Args),
     Plot(plot::Args),
     Report(report_file::Args),
     Playground(playground::Args),
@@ -145,6 +151,8 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Resume(args) => resume::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Predict(args) => predict::run(args, ui),
+        Command::Score(args) => score::run(args, ui),
+        Command::Average(args) => average::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
         Command::Report(args) => report_file::run(args, ui),
         Command::Playground(args) => playground::run(args, ui),

@@ -198,14 +198,14 @@ impl LogArgs {
 }
 
 /// A run whose weights another run starts from.
-struct Source {
-    dir: RunDir,
-    checkpoint: CheckpointName,
+pub(crate) struct Source {
+    pub(crate) dir: RunDir,
+    pub(crate) checkpoint: CheckpointName,
 }
 
 impl Source {
     /// Parses `RUN`, `RUN@best` or `RUN@last`. A folder whose name ends like that takes precedence.
-    fn open(text: &Path) -> s2s_runlog::Result<Self> {
+    pub(crate) fn open(text: &Path) -> s2s_runlog::Result<Self> {
         let name = text.to_str().filter(|_| RunDir::open(text).is_err());
         let (path, checkpoint) = match name.and_then(|name| name.rsplit_once('@')) {
             Some((path, "best")) => (Path::new(path), CheckpointName::Best),
@@ -266,7 +266,7 @@ impl Start {
 }
 
 /// Copies the weights of a run, and reports the tokens that do not match.
-fn start_from(
+pub(crate) fn start_from(
     trainer: &mut Trainer<s2s_model::Seq2Seq>,
     source: &Source,
     trained: &Trained,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use reverse_data::{DataConfig, Example, MAX_LEN, Task, TaskConfig, Vocabulary, mark_source};
-use s2s_model::{Decoded, Greedy, Seq2Seq, Source, Stop};
+use s2s_model::{Decoded, Generator, Seq2Seq, Source, Stop};
 use s2s_runlog::{DecodingMode, LengthRecord, LengthSums, MAX_LENGTH, Protocol};
 
 use crate::Result;
@@ -28,7 +28,7 @@ const MAX_BATCH_ROWS: usize = 256;
 #[derive(Debug)]
 pub struct ByLength<'a> {
     model: &'a Seq2Seq,
-    packed: Greedy<'a>, // cloned for each thread; clones share the packed weights
+    packed: Generator<'a>, // cloned for each thread; clones share the packed weights
     vocabulary: Vocabulary,
     task: Box<dyn Task>,
     n_markers: usize,
@@ -42,7 +42,7 @@ impl<'a> ByLength<'a> {
     pub fn new(model: &'a Seq2Seq, data: &DataConfig) -> Result<Self> {
         Ok(Self {
             model,
-            packed: Greedy::new(model)?,
+            packed: Generator::new(model)?,
             vocabulary: Vocabulary::new(data.vocab)?,
             task: data.task(),
             n_markers: if data.source_markers { 2 } else { 0 },
@@ -98,14 +98,14 @@ impl<'a> ByLength<'a> {
             }
         };
         let work = || -> Result<Vec<(usize, Vec<LengthSums>)>> {
-            let mut greedy = self.packed.clone();
+            let mut generator = self.packed.clone();
             let mut done = Vec::new();
             while !is_stopped.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(batch) = batches.get(index) else {
                     break;
                 };
-                done.push((index, self.decode(&mut greedy, batch, mode, &on_step)?));
+                done.push((index, self.decode(&mut generator, batch, mode, &on_step)?));
             }
             Ok(done)
         };
@@ -139,7 +139,7 @@ impl<'a> ByLength<'a> {
 
     fn decode(
         &self,
-        greedy: &mut Greedy<'_>,
+        generator: &mut Generator<'_>,
         batch: &[Example],
         mode: DecodingMode,
         on_step: &dyn Fn() -> ControlFlow<()>,
@@ -167,7 +167,7 @@ impl<'a> ByLength<'a> {
 
         let mut steps = vec![0; batch.len()];
         let mut sums = vec![LengthSums::default(); batch.len()];
-        let outputs = greedy.watch(&source, stop, &mut |row, weights| {
+        let outputs = generator.watch(&source, stop, &mut |row, weights| {
             if self.model.has_attention() {
                 let origin = self.task.origin(batch[row].source.len(), steps[row]);
                 if let Some(origin) = origin.filter(|_| steps[row] < batch[row].target.len()) {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
 use reverse_data::{BatchSource, Example, Split};
-use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source};
+use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, Source};
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::text::{Scored, TextTally};
@@ -134,6 +135,23 @@ pub(crate) fn score_text_observed(
     references: References,
     observers: &mut [&mut dyn Observer],
 ) -> Result<Option<TextScores>> {
+    let decode = |sources: &[Vec<u32>]| {
+        let source = Source::new(sources, model.tokens())?;
+        Ok(model.decode(&source, codec.stop(), false)?)
+    };
+    score_outputs(decode, data, split, codec, references, observers)
+}
+
+/// Compares the outputs of `decode` for every source of a split with the references. `None` if an observer
+/// interrupts it.
+fn score_outputs(
+    mut decode: impl FnMut(&[Vec<u32>]) -> Result<Vec<Decoded>>,
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+    references: References,
+    observers: &mut [&mut dyn Observer],
+) -> Result<Option<TextScores>> {
     /// Sources decoded at once.
     const BATCH: usize = 256;
     let vocabulary = &codec.vocabulary;
@@ -162,8 +180,7 @@ pub(crate) fn score_text_observed(
             .iter()
             .map(|(source, _)| codec.model_input(source))
             .collect();
-        let inputs = Source::new(&inputs, model.tokens())?;
-        let decoded = model.decode(&inputs, codec.stop(), false)?;
+        let decoded = decode(&inputs)?;
         for ((_, references), decoded) in batch.iter().zip(&decoded) {
             let line = |tokens: &[u32]| vocabulary.line(tokens);
             tally.add(
@@ -193,6 +210,34 @@ pub fn score_text(
     references: References,
 ) -> Result<TextScores> {
     let scores = score_text_observed(model, data, split, codec, references, &mut [])?;
+    Ok(scores.expect("there is no observer to stop it"))
+}
+
+/// Decodes every source of a split by beam search and compares the best outputs with the references.
+///
+/// # Errors
+/// If the constraints of the beam are invalid for a source, or the device fails.
+pub fn score_beam(
+    model: &Seq2Seq,
+    beam: &Beam,
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+    references: References,
+) -> Result<TextScores> {
+    /// Sources decoded at once by a thread.
+    const ROWS: usize = 64;
+    let packed = Generator::new(model)?;
+    let decode = |sources: &[Vec<u32>]| -> Result<Vec<Decoded>> {
+        let batches = sources.par_chunks(ROWS).map(|sources| -> Result<_> {
+            let source = Source::new(sources, model.tokens())?;
+            Ok(packed.clone().beam(&source, beam, false)?)
+        });
+        let batches: Vec<Vec<Vec<Decoded>>> = batches.collect::<Result<_>>()?;
+        let best = |outputs: Vec<Decoded>| outputs.into_iter().next();
+        Ok(batches.into_iter().flatten().filter_map(best).collect())
+    };
+    let scores = score_outputs(decode, data, split, codec, references, &mut [])?;
     Ok(scores.expect("there is no observer to stop it"))
 }
 

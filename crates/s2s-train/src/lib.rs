@@ -28,6 +28,7 @@
 //!
 //! The crate neither prints nor plots.
 
+mod average;
 mod batch;
 mod by_length;
 mod change;
@@ -52,6 +53,7 @@ mod text;
 mod train;
 mod transfer;
 
+pub use average::MeanWeights;
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
 pub use change::{Change, Difference};
@@ -67,7 +69,9 @@ pub use data::{Data, OpenSplit, open_data, open_split, reopen_data};
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;
-pub use evaluate::{Evaluation, References, attention_of, attention_record, evaluate, score_text};
+pub use evaluate::{
+    Evaluation, References, attention_of, attention_record, evaluate, score_beam, score_text,
+};
 pub use failures::Failures;
 pub use metrics::{Scoring, Tally};
 pub use model::Model;

@@ -323,6 +323,18 @@ impl<M: Model + Send> Run<M> {
         Ok(record)
     }
 
+    /// Saves the trainer's weights as the best and the last checkpoint.
+    ///
+    /// # Errors
+    /// If a checkpoint cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let snapshot = self.trainer.snapshot()?;
+        for name in [CheckpointName::Best, CheckpointName::Last] {
+            write_checkpoint(self.dir.checkpoint(name), &snapshot.files(name))?;
+        }
+        Ok(())
+    }
+
     /// Sets the number of steps between two lines of `steps.jsonl`, by default 10. No result depends on
     /// it.
     pub fn log_every(&mut self, n_steps: NonZeroU64) {

@@ -4,9 +4,9 @@
 
 #[path = "../../../crates/s2s-cli/src/playground/call.rs"]
 mod call;
-#[path = "../../../crates/s2s-cli/src/predict/lines.rs"]
+#[path = "../../../crates/s2s-cli/src/stream/lines.rs"]
 mod lines;
-#[path = "../../../crates/s2s-cli/src/predict/sequence.rs"]
+#[path = "../../../crates/s2s-cli/src/stream/sequence.rs"]
 mod sequence;
 
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ use candle_core::{DType, Device};
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
 };
-use s2s_model::{Greedy, OutputLimit, Seq2Seq, Source, Stop, trace};
+use s2s_model::{Generator, OutputLimit, Seq2Seq, Source, Stop, trace};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
     MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
@@ -357,8 +357,8 @@ impl Oracle {
             return;
         }
         let source = Source::new(&sources, self.model.tokens()).expect("what was parsed");
-        let mut greedy = Greedy::new(&self.model).expect("a small model");
-        let answers = greedy.decode(&source, Stop::default(), true);
+        let mut generator = Generator::new(&self.model).expect("a small model");
+        let answers = generator.greedy(&source, Stop::default(), true);
         assert_eq!(answers.expect("an answer").len(), sources.len());
     }
 }

@@ -166,6 +166,18 @@ impl Memory {
         }
     }
 
+    /// The memory of the rows with these indices `[n]` (u32).
+    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
+        let of = |tensor: &Tensor| tensor.index_select(indices, 0);
+        Ok(Self {
+            values: of(&self.values)?,
+            keys: of(&self.keys)?,
+            mask: of(&self.mask)?,
+            bias: of(&self.bias)?,
+            temperature: self.temperature,
+        })
+    }
+
     /// `[B, S, A]`.
     pub fn keys(&self) -> &Tensor {
         &self.keys
@@ -252,6 +264,15 @@ pub struct Attended {
 }
 
 impl Attended {
+    /// The results of the rows with these indices `[n]` (u32), without controls.
+    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
+        Ok(Self {
+            context: self.context.index_select(indices, 0)?,
+            weights: self.weights.index_select(indices, 0)?,
+            controls: Vec::new(),
+        })
+    }
+
     /// A copy that is detached from the graph.
     pub fn detached(&self) -> Self {
         Self {

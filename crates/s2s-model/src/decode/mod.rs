@@ -3,11 +3,26 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
+mod beam;
+mod constraints;
+mod ensemble;
+mod generator;
 mod greedy;
+mod logits;
+mod rows;
+mod sampling;
+mod score;
 mod trace;
 
-pub use greedy::{Greedy, greedy};
+pub use beam::{Beam, LengthPenalty, Stopping};
+pub use constraints::Constraints;
+pub use generator::{Generator, greedy};
+pub use sampling::Sampling;
+pub use score::Scored;
 pub use trace::{Interventions, TraceStep, trace};
+
+pub(crate) use logits::argmax;
+pub(crate) use rows::{ReferenceRows, Rows};
 
 /// When decoding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +124,8 @@ pub type Watch<'a> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'a;
 pub struct Decoded {
     /// The tokens, without EOS.
     pub tokens: Vec<u32>,
-    /// Log-probability of each output token in nats, including EOS if it was produced.
+    /// Log-probability of each output token in nats, including EOS if it was produced. It is the model's
+    /// own, whatever influenced the choice of the token.
     pub log_probs: Vec<f32>,
     /// Whether the output ended with EOS.
     pub stopped: bool,

@@ -13,8 +13,8 @@
 mod attention;
 mod bridge;
 mod encoder;
-mod greedy;
 mod model;
+mod rows;
 mod slices;
 
 pub(crate) use model::{FusedModel, fused};
@@ -32,6 +32,7 @@ use self::attention::FusedAttention;
 use self::bridge::FusedBridge;
 use self::encoder::FusedEncoder;
 use self::slices::{GradBuffer, GradSlices, ParamSlices, draw_mask};
+use crate::decode::argmax;
 use crate::{AttentionKernel, Batch, BatchLoss, Forcing, ModelConfig, Noise, Source};
 
 /// The kernels of a model with their workspace, which is reused from step to step. A clone shares the
@@ -316,15 +317,4 @@ impl Masks {
             between: Some(between).filter(|masks| masks.iter().any(|mask| is_dropping(mask))),
         }
     }
-}
-
-/// The index of the largest number; the first of equal ones.
-fn argmax(numbers: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, number) in numbers.iter().enumerate() {
-        if *number > numbers[best] {
-            best = index;
-        }
-    }
-    best as u32
 }
