@@ -19,7 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   s2s import reverser/model.safetensors --run-dir runs/reverser
   s2s import weights.pt --config mine.toml --run-dir runs/mine
-  s2s import weights.pt --config mine.toml --rename configs/notebook-names.toml --run-dir runs/mine
+  s2s import weights.pt --config mine.toml --rename configs/names/notebook.toml --run-dir runs/mine
 
 Names that differ, in a file for --rename:
   [prefix]

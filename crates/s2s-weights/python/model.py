@@ -159,7 +159,7 @@ class Ntm(Shifting):
     def scores(self, state, keys, previous, mask):
         content = masked_softmax(super().scores(state, keys, previous, mask), mask)
         gate = torch.sigmoid(self.gate(state))
-        return self.moved(state, gate * content + (1 - gate) * previous)
+        return self.moved(state, previous + gate * (content - previous))
 
 
 class LocationRelative(Shifting):

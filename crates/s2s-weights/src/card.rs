@@ -30,9 +30,7 @@ pub(crate) fn card(trained: &Trained, about: &About, format: Format) -> String {
     line(&format!("# {}", plain(&about.name)));
     line("");
     line(&format!(
-        "A sequence-to-sequence model with attention, trained by s2s {} for {} steps: {}, {n_parameters} \
-         parameters.",
-        env!("CARGO_PKG_VERSION"),
+        "A sequence-to-sequence model with attention, trained by s2s for {} steps: {}, {n_parameters} parameters.",
         trained.step,
         architecture(model)
     ));
@@ -233,9 +231,8 @@ fn limitations(trained: &Trained) -> Vec<String> {
             "The longest source in training had {longest} tokens. Expect errors on longer ones."
         ),
         None => format!(
-            "Sources in training had at most {} tokens. Expect errors on longer ones, except with location-relative \
-             attention.",
-            data.max_len
+            "Sources in training had {} to {} tokens. Expect errors on longer ones.",
+            data.min_len, data.max_len
         ),
     }];
     all.push(match data.is_text() {

@@ -5,10 +5,7 @@
 //! looks.
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::ops::Range;
-
-use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{PickledTensor, Refusal, state_dict};
 use super::stored::{Kind, Stored};
@@ -18,18 +15,18 @@ const PICKLE: &str = "/data.pkl";
 
 /// The tensors of an archive.
 pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, Refusal> {
-    let mut archive = Archive::open(bytes)?;
-    let Some(pickle) = archive.names().find(|name| name.ends_with(PICKLE)) else {
+    let archive = Archive::open(bytes)?;
+    let Some(pickle) = archive.files.keys().find(|name| name.ends_with(PICKLE)) else {
         return Err(Refusal::Malformed("the archive has no data.pkl".to_owned()));
     };
-    let root = pickle.trim_end_matches(PICKLE).to_owned();
+    let root = pickle.trim_end_matches(PICKLE);
     let order = format!("{root}/byteorder");
-    if archive.has(&order) && &bytes[archive.range(&order)?] != b"little" {
+    if archive.files.contains_key(&order) && &bytes[archive.range(&order)?] != b"little" {
         let reason = "its numbers are not in little-endian byte order".to_owned();
         return Err(Refusal::Malformed(reason));
     }
     let mut tensors = BTreeMap::new();
-    for tensor in state_dict(&bytes[archive.range(&pickle)?])? {
+    for tensor in state_dict(&bytes[archive.range(pickle)?])? {
         let storage = archive.range(&format!("{root}/data/{}", tensor.key))?;
         let PickledTensor {
             name,
@@ -57,55 +54,87 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, Refusal>
     Ok(tensors)
 }
 
-/// A zip file in memory.
-struct Archive<'a> {
-    zip: ZipArchive<Cursor<&'a [u8]>>,
-    size: usize,
+/// Where the files of a zip archive are. Read here, since the crate `zip` refuses some archives that
+/// PyTorch writes.
+struct Archive {
+    files: BTreeMap<String, Entry>,
 }
 
-impl<'a> Archive<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Self, Refusal> {
-        let zip = ZipArchive::new(Cursor::new(bytes));
-        let zip =
-            zip.map_err(|error| Refusal::Malformed(format!("it is a damaged archive: {error}")))?;
-        Ok(Self {
-            zip,
-            size: bytes.len(),
-        })
-    }
+/// A file of an archive.
+struct Entry {
+    bytes: Range<usize>,
+    /// Whether it is neither compressed nor encrypted.
+    is_plain: bool,
+}
 
-    fn names(&self) -> impl Iterator<Item = String> {
-        let names = self.zip.file_names();
-        names.filter_map(|name| Some(name.ok()?.into_owned()))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.zip.index_for_name(name).is_some()
+impl Archive {
+    fn open(bytes: &[u8]) -> Result<Self, Refusal> {
+        let damaged = || Refusal::Malformed("it is a damaged or incomplete archive".to_owned());
+        let files = files(bytes).ok_or_else(damaged)?;
+        Ok(Self { files })
     }
 
     /// Where the bytes of a file are.
-    fn range(&mut self, name: &str) -> Result<Range<usize>, Refusal> {
-        let refuse = |reason: String| Refusal::Malformed(format!("{name}: {reason}"));
-        let Some(index) = self.zip.index_for_name(name) else {
-            return Err(refuse("the archive does not have this file".to_owned()));
-        };
-        let file = self
-            .zip
-            .by_index_raw(index)
-            .map_err(|error| refuse(error.to_string()))?;
-        if file.compression() != CompressionMethod::Stored || file.encrypted() {
-            return Err(refuse(
-                "it is compressed, which torch.save never does".to_owned(),
-            ));
-        }
-        let start = file
-            .data_start()
-            .and_then(|start| usize::try_from(start).ok());
-        let end = start.zip(usize::try_from(file.size()).ok());
-        let end = end.and_then(|(start, size)| start.checked_add(size));
-        match start.zip(end) {
-            Some((start, end)) if end <= self.size => Ok(start..end),
-            _ => Err(refuse("it is cut off".to_owned())),
+    fn range(&self, name: &str) -> Result<Range<usize>, Refusal> {
+        let refuse = |reason: &str| Refusal::Malformed(format!("{name}: {reason}"));
+        match self.files.get(name) {
+            None => Err(refuse("the archive does not have this file")),
+            Some(entry) if !entry.is_plain => {
+                Err(refuse("it is compressed, which torch.save never does"))
+            }
+            Some(entry) => Ok(entry.bytes.clone()),
         }
     }
+}
+
+/// The files that the central directory lists; `None` if the archive is damaged, or has more than
+/// 65,535 files or 4 GiB.
+fn files(bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
+    const END: &[u8] = b"PK\x05\x06";
+    const MAX_COMMENT: usize = u16::MAX as usize;
+    let tail = bytes.len().saturating_sub(END_BYTES + MAX_COMMENT);
+    let end = tail
+        + bytes[tail..]
+            .windows(END.len())
+            .rposition(|window| window == END)?;
+    let n_files = short(bytes, end + 10)?;
+    let mut at = word(bytes, end + 16)?;
+    let mut files = BTreeMap::new();
+    for _ in 0..n_files {
+        if bytes.get(at..)?.get(..4)? != b"PK\x01\x02" {
+            return None;
+        }
+        let (flags, method) = (short(bytes, at + 8)?, short(bytes, at + 10)?);
+        let (packed, size) = (word(bytes, at + 20)?, word(bytes, at + 24)?);
+        let name_len = short(bytes, at + 28)?;
+        let local = word(bytes, at + 42)?;
+        let name = bytes.get(at + ENTRY_BYTES..)?.get(..name_len)?;
+        if bytes.get(local..)?.get(..4)? != b"PK\x03\x04" {
+            return None;
+        }
+        let start = local + LOCAL_BYTES + short(bytes, local + 26)? + short(bytes, local + 28)?;
+        let entry = Entry {
+            bytes: start..start + packed,
+            is_plain: method == 0 && flags & 1 == 0 && packed == size,
+        };
+        bytes.get(entry.bytes.clone())?;
+        files.insert(String::from_utf8_lossy(name).into_owned(), entry);
+        at += ENTRY_BYTES + name_len + short(bytes, at + 30)? + short(bytes, at + 32)?;
+    }
+    Some(files)
+}
+
+/// Bytes of the records of a zip file, without their texts.
+const END_BYTES: usize = 22;
+const ENTRY_BYTES: usize = 46;
+const LOCAL_BYTES: usize = 30;
+
+fn short(bytes: &[u8], at: usize) -> Option<usize> {
+    let number = bytes.get(at..)?.first_chunk()?;
+    Some(usize::from(u16::from_le_bytes(*number)))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<usize> {
+    let number = bytes.get(at..)?.first_chunk()?;
+    usize::try_from(u32::from_le_bytes(*number)).ok()
 }

@@ -190,7 +190,6 @@ impl Graph {
         let model = ModelProto {
             ir_version: IR_VERSION,
             producer_name: "s2s".to_owned(),
-            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
             opset_import: vec![OperatorSetIdProto {
                 domain: String::new(), // the standard operators

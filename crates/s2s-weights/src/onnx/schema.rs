@@ -11,8 +11,6 @@ pub(crate) struct ModelProto {
     pub(crate) ir_version: i64,
     #[prost(string, tag = "2")]
     pub(crate) producer_name: String,
-    #[prost(string, tag = "3")]
-    pub(crate) producer_version: String,
     #[prost(message, optional, tag = "7")]
     pub(crate) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
