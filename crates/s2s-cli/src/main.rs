@@ -13,7 +13,9 @@ mod data;
 mod decoding;
 mod eval;
 mod experiment;
+mod export;
 mod failure;
+mod import;
 mod machine;
 mod man;
 mod page;
@@ -92,6 +94,8 @@ enum Command {
     Plot(plot::Args),
     Report(report_file::Args),
     Playground(playground::Args),
+    Export(export::Args),
+    Import(import::Args),
     Experiment(experiment::Args),
     Sweep(sweep::Args),
     Runs(runs::Args),
@@ -156,6 +160,8 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Plot(args) => plot::run(args, ui),
         Command::Report(args) => report_file::run(args, ui),
         Command::Playground(args) => playground::run(args, ui),
+        Command::Export(args) => export::run(args, ui),
+        Command::Import(args) => import::run(args, ui),
         Command::Experiment(args) => experiment::run(args, ui),
         Command::Sweep(args) => sweep::run(args, ui),
         Command::Runs(args) => runs::run(args, ui),

@@ -23,6 +23,8 @@ mod lifecycle;
 mod text;
 #[path = "cli/viewer.rs"]
 mod viewer;
+#[path = "cli/weights.rs"]
+mod weights;
 
 use std::ffi::OsStr;
 use std::fs;

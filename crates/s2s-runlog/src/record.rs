@@ -193,15 +193,15 @@ pub struct Identity {
     pub parent: Option<Parent>,
 }
 
-/// The checkpoint that a run started from.
+/// The checkpoint or the file of weights that a run started from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    /// The run's folder at that time.
+    /// The run's folder at that time, or the file.
     pub path: String,
-    /// The run's [`Identity::id`]; `None` for a run without one.
+    /// The run's [`Identity::id`]; `None` for a run without one, and for a file.
     pub id: Option<String>,
-    /// `best` or `last`.
+    /// `best` or `last`; `import` for a file.
     pub checkpoint: String,
     /// Optimizer steps of the checkpoint.
     pub step: u64,

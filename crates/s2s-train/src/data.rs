@@ -61,7 +61,62 @@ pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
         path if path.as_os_str().is_empty() => None,
         path => Some(Vocabulary::from_file(&read(path)?, config.data.tokens)?),
     };
-    let corpus = Corpus::new(splits, vocabulary, &config.data, config.seed, batch_size)?;
+    text_data(config, splits, files, vocabulary)
+}
+
+/// Opens the data for a model of text whose vocabulary is given, such as one with imported weights; a
+/// model of bytes needs none. If the text is not there, the data have no pairs: the model can answer, and be evaluated on other pairs.
+/// `longest` replaces the number of tokens of the longest source and target in training.
+///
+/// # Errors
+/// Those of [`open_data`], except for text that does not exist; [`Error::NotText`] for synthetic data.
+pub fn open_data_with(
+    config: &ExperimentConfig,
+    vocabulary: Option<Vocabulary>,
+    longest: Option<[usize; 2]>,
+) -> Result<Data> {
+    config.validate()?;
+    if !config.data.is_text() {
+        return Err(Error::NotText);
+    }
+    let mut files = Vec::new();
+    let mut read = |path: &Path| -> Result<TextFile> {
+        let (file, record) = read(path)?;
+        files.push(record);
+        Ok(file)
+    };
+    let splits = match read_splits(&config.data, &mut read) {
+        Err(Error::Corpus(s2s_runlog::Error::Read { source, .. }))
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            files.clear();
+            Default::default()
+        }
+        splits => splits?,
+    };
+    let mut data = text_data(config, splits, files, vocabulary)?;
+    if let Some((corpus, longest)) = data.corpus.as_mut().zip(longest) {
+        corpus.longest = longest;
+    }
+    Ok(data)
+}
+
+/// Reads the vocabulary of text: a file with one token per line.
+///
+/// # Errors
+/// If it cannot be read, or a line is not one token.
+pub fn read_vocabulary(path: &Path, tokens: Tokenization) -> Result<Vocabulary> {
+    Ok(Vocabulary::from_file(&read(path)?.0, tokens)?)
+}
+
+fn text_data(
+    config: &ExperimentConfig,
+    splits: [Pairs; 3],
+    files: Vec<CorpusFile>,
+    vocabulary: Option<Vocabulary>,
+) -> Result<Data> {
+    let (seed, batch_size) = (config.seed, config.train.batch_size);
+    let corpus = Corpus::new(splits, vocabulary, &config.data, seed, batch_size)?;
     let longest = Split::ALL.iter().flat_map(|split| corpus.longest(*split));
     config.check_memory(corpus.vocabulary().size(), longest.max().unwrap_or(0))?;
     let record = CorpusRecord {

@@ -62,10 +62,12 @@ pub use codec::Codec;
 pub use config::{
     Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
     OptimizerConfig, Origin, Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig,
-    load_config, load_given_config,
+    load_config, load_given_config, parse_config,
 };
 pub(crate) use data::data_identity;
-pub use data::{Data, OpenSplit, open_data, open_split, reopen_data};
+pub use data::{
+    Data, OpenSplit, open_data, open_data_with, open_split, read_vocabulary, reopen_data,
+};
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;

@@ -170,6 +170,21 @@ impl<M: Model + Send> Run<M> {
         })
     }
 
+    /// Stores the parameters as they are as the best checkpoint, so that the run can be evaluated and
+    /// queried before its first step.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_as_best(&self) -> Result<()> {
+        let name = CheckpointName::Best;
+        self.lock.check()?;
+        let snapshot = self.trainer.snapshot()?;
+        Ok(write_checkpoint(
+            self.dir.checkpoint(name),
+            &snapshot.files(name),
+        )?)
+    }
+
     /// Resumes a run with any model and data. `build` creates the trainer from the run's
     /// configuration in the same way as for [`create_with`](Self::create_with).
     ///

@@ -32,6 +32,7 @@ use s2s_viz::{
     Heatmap, HeatmapGrid, Ink, accuracy_plot, exact_match_plot, lengths_plots, loss_plot,
     terminal_heatmap,
 };
+use s2s_weights::{Found, Options, Renames};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
@@ -39,13 +40,14 @@ use tempfile::TempDir;
 pub(super) type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(super) const ALL: [(&str, Target); 6] = [
+pub(super) const ALL: [(&str, Target); 7] = [
     ("config", config),
     ("checkpoint", checkpoint),
     ("corpus", corpus),
     ("predict", predict),
     ("playground", playground),
     ("run", run),
+    ("weights", weights),
 ];
 
 /// A folder for the inputs of a thread.
@@ -469,6 +471,63 @@ fn run(input: &[u8]) {
             drop(read_checkpoint(&checkpoint));
         }
     });
+}
+
+/// Weights of another program: safetensors, or an archive of PyTorch. A pickle stands for the archive
+/// that it is in.
+fn weights(input: &[u8]) {
+    let bytes = match input {
+        [0x80, 2, ..] => archive(input),
+        _ => input.to_vec(),
+    };
+    let Ok(found) = Found::parse(&PathBuf::from("file"), bytes) else {
+        return;
+    };
+    let _ = found.vocabulary();
+    SAVED.with_borrow(|saved| {
+        let params = saved.trainer.model().params();
+        let options = Options {
+            cast: true,
+            partial: true,
+        };
+        if let Ok(loaded) = found.load_into(params, &Renames::default(), options) {
+            assert_eq!(loaded.n_loaded + loaded.missing.len(), params.iter().len());
+        }
+    });
+}
+
+/// The archive of `torch.save` with this pickle and a storage of zeros.
+fn archive(pickle: &[u8]) -> Vec<u8> {
+    let zeros = [0; 64];
+    let (mut bytes, mut directory, mut n_files) = (Vec::new(), Vec::new(), 0_u16);
+    for (name, content) in [("x/data.pkl", pickle), ("x/data/0", &zeros[..])] {
+        let size = u32::try_from(content.len())
+            .unwrap_or_default()
+            .to_le_bytes();
+        let sizes = [size, size].concat();
+        let name_len = u16::try_from(name.len()).unwrap_or_default().to_le_bytes();
+        let offset = u32::try_from(bytes.len()).unwrap_or_default().to_le_bytes();
+        // Version, flags, method "stored", time, date, checksum; the reader skips the checksum.
+        let common = [&[20, 0][..], &[0; 12], &sizes, &name_len, &[0; 2]].concat();
+        bytes.extend([&b"PK\x03\x04"[..], &common, name.as_bytes(), content].concat());
+        let rest = [&[0; 10][..], &offset, name.as_bytes()].concat();
+        directory.extend([&b"PK\x01\x02"[..], &[20, 0], &common, &rest].concat());
+        n_files += 1;
+    }
+    let [count, begin, len] = [
+        n_files.to_le_bytes().repeat(2),
+        u32::try_from(bytes.len())
+            .unwrap_or_default()
+            .to_le_bytes()
+            .to_vec(),
+        u32::try_from(directory.len())
+            .unwrap_or_default()
+            .to_le_bytes()
+            .to_vec(),
+    ];
+    bytes.extend(directory);
+    bytes.extend([&b"PK\x05\x06"[..], &[0; 4], &count, &len, &begin, &[0; 2]].concat());
+    bytes
 }
 
 fn lines_of<T>(folder: &Folder, bytes: &[u8], keep: impl Fn(&T) -> bool) -> Vec<T>

@@ -28,6 +28,9 @@ const HELP: &str = "try '--help'";
 const ANOTHER: &str = "try: the folder of a run that `s2s train` created";
 const CHECKPOINT: &str = "try: the other checkpoint, which is intact";
 
+/// What `torch.save` wrote.
+const STATE_DICT: &[u8] = include_bytes!("../../../s2s-weights/tests/state_dict.pt");
+
 /// Each command runs in a folder with `run`, which is finished, `begun`, which is not, and a
 /// `corpus` that `text.toml` refers to.
 #[rustfmt::skip] // three lines a row: what and before, command and code, message
@@ -307,6 +310,49 @@ const TABLE: &[Row] = &[
     ("a NaN in a checkpoint to resume from", |home| spoil(home, "begun/checkpoints/last"),
         "resume begun", 3,
         ["checkpoint begun/checkpoints/last does not match the run", "numbers that are not finite", "start a new run"]),
+    // Weights.
+    ("an export into a folder with files", |home| write(home, "full/notes", b""),
+        "export run --to full", 2,
+        ["full already exists and is not empty", "nothing was changed", "--overwrite replaces an export"]),
+    ("an export over other files", |home| write(home, "full/notes", b""),
+        "export run --to full --overwrite", 2,
+        ["full is not an export: it has notes", "nothing was changed", "try: another --to"]),
+    ("an export of a run without a checkpoint", |home| remove(home, "begun/checkpoints"),
+        "export begun --to new", 3,
+        ["begun/checkpoints/best", "does not exist", "trains it"]),
+    ("an import into a run", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --run-dir begun", 2,
+        ["begun already exists", "not an empty folder", "choose another --run-dir"]),
+    ("weights without a configuration", nothing,
+        "import run/checkpoints/best/params.safetensors --run-dir new", 2,
+        ["params.safetensors has no configuration", "s2s did not export it", "try: --config FILE"]),
+    ("weights of another width", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set model.hidden=8 --run-dir new", 2,
+        ["do not fit the model", "has shape [48, 16], expected [24, 16]", "the sizes of these weights"]),
+    ("weights of another vocabulary", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set data.vocab=9 --run-dir new", 2,
+        ["encoder.embedding.weight", "has shape [13, 16], expected [11, 16]", "a --config with data.vocab"]),
+    ("weights of another attention", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set model.attention.kind=general --run-dir new", 2,
+        ["do not fit the model", "the model does not have attention.energy", "try: --rename FILE"]),
+    ("a pickle with code", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| replace(bytes, "torch._utils\n", "posix.system\n")) },
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt contains code", "posix.system._rebuild_tensor_v2; it was not run", "torch.save(model.state_dict()"]),
+    ("an archive that is cut off", |home| write(home, "weights.pt", &STATE_DICT[..1000]),
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt has no weights that can be read", "a damaged or incomplete archive", "try: write it again"]),
+    ("no weights", |home| write(home, "weights.pt", b"<html>"),
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt has no weights that can be read", "neither safetensors nor an archive", "try: write it again"]),
+    ("names that are not TOML", |home| { write(home, "weights.pt", STATE_DICT); write(home, "names", b"[names]") },
+        "import weights.pt --config run/config.resolved.toml --rename names --run-dir new", 2,
+        ["names: TOML parse error", "unknown field `names`", "`s2s import --help` shows such a file"]),
+    ("a vocabulary of numbers", |home| write(home, "weights.pt", STATE_DICT),
+        "import weights.pt --config run/config.resolved.toml --vocab words --run-dir new", 2,
+        ["--vocab is for text", "symbols of synthetic data are numbers", "remove it"]),
+    ("text without a vocabulary", |home| write(home, "weights.pt", STATE_DICT),
+        "import weights.pt --config text.toml --run-dir new", 2,
+        ["weights.pt has no vocabulary", "1 for <unk>", "try: --vocab FILE"]),
     // Records.
     ("a run not yet evaluated", |home| { remove(home, "begun/metrics.jsonl"); remove(home, "begun/checkpoints") },
         "plot begun", 1,

@@ -59,7 +59,6 @@ fn the_marked_commands_of_the_guide_do_what_it_says() {
     };
     let dates = of("train.target_exact_match");
     assert!(dates.contains("reached its target"), "{dates}");
-    assert_eq!(of("March 3, 2024\""), "2024-03-03\n");
     assert!(of("s2s eval runs/dates").contains("character errors"));
 
     assert_eq!(of("--n-best 3").matches("\"prediction\"").count(), 3);
@@ -67,4 +66,12 @@ fn the_marked_commands_of_the_guide_do_what_it_says() {
     assert!(of("--prefix").starts_with("4 1"));
     assert_eq!(of("s2s score").lines().count(), 2);
     assert_eq!(of("--resume"), "");
+    // The run and the import of its export.
+    let answers = outputs
+        .iter()
+        .filter(|(line, _)| line.contains("March 3, 2024\""));
+    let answers: Vec<&str> = answers.map(|(_, output)| output.as_str()).collect();
+    assert_eq!(answers, ["2024-03-03\n"; 2]);
+    assert_eq!(of("s2s eval runs/dates-again"), of("s2s eval runs/dates"));
+    assert!(of("--format onnx").contains("decoder_step.onnx"));
 }

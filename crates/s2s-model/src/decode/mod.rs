@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
+use serde::{Deserialize, Serialize};
+
 mod beam;
 mod constraints;
 mod ensemble;
@@ -62,7 +64,8 @@ impl Default for Stop {
 
 /// Maximum number of output tokens, EOS included: `max(least, ⌈growth · S⌉) + slack` for a source of S
 /// tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OutputLimit {
     least: usize,
     growth: (usize, NonZeroUsize), // as a fraction
@@ -90,6 +93,12 @@ impl OutputLimit {
             growth: (longest_target, longest_source),
             slack: SLACK,
         }
+    }
+
+    /// The lengths that the limit was made [of](Self::of_training); `None` for another limit.
+    pub fn longest(self) -> Option<(NonZeroUsize, usize)> {
+        let (target, source) = self.growth;
+        (self == Self::of_training(source, target)).then_some((source, target))
     }
 
     /// Maximum number of tokens for a source of `source_len` tokens.

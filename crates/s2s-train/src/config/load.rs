@@ -48,6 +48,18 @@ pub fn load_given_config(
     Ok((config, text.unwrap_or_default()))
 }
 
+/// As [`load_config`], for the text of a file that has been read.
+///
+/// # Errors
+/// With all problems in the text and in `sets`.
+pub fn parse_config(
+    file: &Path,
+    text: String,
+    sets: &[String],
+) -> Result<ExperimentConfig, ConfigError> {
+    merged(Some((file, text)), sets)
+}
+
 /// The configuration of a file with its text, overridden by `sets`.
 fn merged(file: Option<(&Path, String)>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
     let default =

@@ -10,7 +10,7 @@ use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConf
 use serde::{Deserialize, Serialize};
 
 pub use auto::Auto;
-pub use load::{ConfigError, ConfigProblem, Origin, load_config, load_given_config};
+pub use load::{ConfigError, ConfigProblem, Origin, load_config, load_given_config, parse_config};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
