@@ -2,13 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use s2s_lab::{
     Options, Plan, Select, Slurm, collect, commands, run_experiment, status, summary, write_report,
 };
 use s2s_runlog::write_file;
-use s2s_train::load_given_config;
+use s2s_train::BaseConfig;
 use toml::Table;
 
 use crate::failure::{Hinted, Usage};
@@ -147,6 +148,10 @@ pub(crate) struct How {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let folder = args.out.clone();
     let folder = folder.unwrap_or_else(|| Plan::default_folder(&args.file));
+    if let Some(number) = args.index {
+        let plan = Plan::read_run(&args.file, folder, number, &resolver()).map_err(explain)?;
+        return train(&plan, &args.how, Select::Index(number), ui);
+    }
     let plan = read(&args.file, folder)?;
     if args.collect {
         return report(plan, ui);
@@ -161,10 +166,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if let Some(Engine::Slurm) = args.launcher.launcher {
         return submit(&plan, args, ui);
     }
-    match args.index {
-        Some(number) => train(&plan, &args.how, Select::Index(number), ui),
-        None => run_plan(plan, &args.how, ui),
-    }
+    run_plan(plan, &args.how, ui)
 }
 
 /// Submits the runs to SLURM, or prints what would be submitted.
@@ -206,13 +208,18 @@ fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 
 /// Reads an experiment file and resolves its cells.
 pub(crate) fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
-    // What a run would write to config.resolved.toml.
-    let resolve = |config: Option<&Path>, sets: &[String]| {
-        let (config, _) = load_given_config(config, sets).map_err(|error| error.to_string())?;
-        let text = config.to_toml().map_err(|error| error.to_string())?;
-        text.parse::<Table>().map_err(|error| error.to_string())
-    };
-    Plan::read(file, folder, &resolve).map_err(explain)
+    Plan::read(file, folder, &resolver()).map_err(explain)
+}
+
+/// What a run would write to config.resolved.toml. The base configuration is read once.
+fn resolver() -> impl Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sync {
+    let base = OnceLock::new();
+    move |config, sets| {
+        let base = base.get_or_init(|| BaseConfig::read(config).map_err(|error| error.to_string()));
+        let config = base.as_ref().map_err(String::clone)?.with(sets);
+        let table = config.and_then(|config| config.to_table());
+        table.map_err(|error| error.to_string())
+    }
 }
 
 /// Trains the runs of a plan, or lists them, and writes the report.

@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Job, Plan};
 use crate::report::Report;
 use crate::state::{self, State};
-use crate::{Error, Result, pattern, started};
+use crate::{Error, Result, parallel, pattern, started};
 
 /// How to run an experiment.
 #[derive(Clone, Debug)]
@@ -76,16 +76,22 @@ pub fn run_experiment(
 /// # Errors
 /// [`Error::NoResults`] if no run is finished; [`Error::RunLog`] if a record cannot be read.
 pub fn collect(plan: Plan) -> Result<Report> {
-    let (done, pending): (Vec<Job>, Vec<Job>) = plan
-        .jobs()
-        .into_iter()
-        .partition(|job| state::is_done(&plan, job));
-    if done.is_empty() {
+    let jobs = plan.jobs();
+    let read = |job: &Job| match state::is_done(&plan, job) {
+        true => Outcome::read(job.clone(), &plan).map(Some),
+        false => Ok(None),
+    };
+    let (mut outcomes, mut pending) = (Vec::new(), Vec::new());
+    for (job, found) in jobs.iter().zip(parallel::map(&jobs, read)) {
+        match found? {
+            Some(outcome) => outcomes.push(outcome),
+            None => pending.push(job.clone()),
+        }
+    }
+    if outcomes.is_empty() {
         let folder = plan.folder;
         return Err(Error::NoResults { folder });
     }
-    let outcomes = done.into_iter().map(|job| Outcome::read(job, &plan));
-    let outcomes = outcomes.collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(plan, outcomes);
     report.pending = pending;
     Ok(report)

@@ -50,6 +50,7 @@ mod launch;
 mod lengths;
 mod measure;
 mod outcome;
+mod parallel;
 mod pattern;
 mod plan;
 pub mod process;

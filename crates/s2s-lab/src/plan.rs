@@ -15,7 +15,7 @@ use crate::identity::Identities;
 use crate::lengths::{LengthGroup, Published};
 use crate::measure::{Curve, Metric};
 use crate::settings::{Settings, flatten};
-use crate::{Error, Result, pattern};
+use crate::{Error, Result, parallel, pattern, started};
 
 /// An experiment file has at most so many bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -27,8 +27,8 @@ pub(crate) const COPY: &str = "experiment.toml";
 const MAX_RUNS: usize = 1_000_000;
 
 /// Resolves and validates a configuration, as `s2s config` does: a file, and changes to it. The error
-/// is a message for a person.
-pub type Resolve<'a> = dyn Fn(Option<&Path>, &[String]) -> Result<Table, String> + 'a;
+/// is a message for a person. It is called from several threads.
+pub type Resolve<'a> = dyn Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sync + 'a;
 
 /// An experiment file, and the folder for its runs and its report. Every cell is resolved and valid.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Plan {
     pub experiment: Experiment,
     /// The text of the file.
     pub text: String,
+    /// Whether it is a single run of an experiment that was started with the same file.
+    pub(crate) is_started: bool,
 }
 
 /// An experiment file: a grid of runs, and what to report about them.
@@ -117,7 +119,7 @@ pub struct Job {
     /// The run folder.
     pub folder: PathBuf,
     /// The position of the cell.
-    index: usize,
+    pub(crate) index: usize,
     config: Option<PathBuf>,
     sets: Vec<String>,
 }
@@ -148,7 +150,62 @@ impl Plan {
             folder,
             experiment,
             text,
+            is_started: false,
         })
+    }
+
+    /// Reads an experiment file for the run with this number alone. If the experiment was started with
+    /// the same file, no other cell is resolved, so that every task of a large array starts fast.
+    ///
+    /// # Errors
+    /// Those of [`Plan::read`].
+    pub fn read_run(
+        path: impl Into<PathBuf>,
+        folder: impl Into<PathBuf>,
+        number: usize,
+        resolve: &Resolve<'_>,
+    ) -> Result<Self> {
+        let (path, folder) = (path.into(), folder.into());
+        match Self::read_started(&path, &folder, number, resolve) {
+            Some(plan) => Ok(plan),
+            None => Self::read(path, folder, resolve),
+        }
+    }
+
+    /// The plan of one run, if it is the one that was started.
+    fn read_started(
+        path: &Path,
+        folder: &Path,
+        number: usize,
+        resolve: &Resolve<'_>,
+    ) -> Option<Self> {
+        let (mut experiment, text) = read(path).ok()?;
+        let name = started::run_folder(folder, &text, number)?;
+        let starts = |cell: &Cell, seed: u64| name.starts_with(&run_prefix(&cell.name, seed));
+        let of_cell = |cell: &Cell| {
+            experiment
+                .seeds
+                .iter()
+                .copied()
+                .find(|seed| starts(cell, *seed))
+        };
+        let (index, seed) = experiment
+            .cells
+            .iter()
+            .enumerate()
+            .find_map(|(index, cell)| Some((index, of_cell(cell)?)))?;
+        experiment.cells = vec![experiment.cells.swap_remove(index)];
+        experiment.resolve(resolve).ok()?;
+        experiment.seeds = vec![seed];
+        let plan = Self {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+            experiment,
+            text,
+            is_started: true,
+        };
+        // A default or the text that is read may have changed.
+        (plan.jobs()[0].folder == folder.join(name)).then_some(plan)
     }
 
     /// The default folder of an experiment file: `runs/experiments/` and the file's stem. A file
@@ -179,7 +236,7 @@ impl Plan {
         let experiment = &self.experiment;
         let job = |index: usize, seed: u64| {
             let cell = &experiment.cells[index];
-            let folder = format!("{}-seed{seed}-{}", cell.name, cell.identity);
+            let folder = run_prefix(&cell.name, seed) + &cell.identity;
             Job {
                 cell: cell.name.clone(),
                 seed,
@@ -192,6 +249,11 @@ impl Plan {
         let of_cell = |index| experiment.seeds.iter().map(move |&seed| job(index, seed));
         (0..experiment.cells.len()).flat_map(of_cell).collect()
     }
+}
+
+/// The name of a run's folder without the identity.
+fn run_prefix(cell: &str, seed: u64) -> String {
+    format!("{cell}-seed{seed}-")
 }
 
 fn read(path: &Path) -> Result<(Experiment, String), String> {
@@ -245,16 +307,20 @@ impl Experiment {
     fn resolve(&mut self, resolve: &Resolve<'_>) -> Result<()> {
         let identities = Identities::default();
         let seed = format!("seed={}", self.seeds[0]);
-        for cell in &mut self.cells {
-            let sets = self.set.iter().chain(&cell.set).chain([&seed]);
+        let (config, common) = (self.config.as_deref(), &self.set);
+        let resolve = |cell: &Cell| {
+            let sets = common.iter().chain(&cell.set).chain([&seed]);
             let sets: Vec<String> = sets.cloned().collect();
-            let table = resolve(self.config.as_deref(), &sets);
-            let table = table.map_err(|message| Error::Config {
+            let table = resolve(config, &sets).map_err(|message| Error::Config {
                 cell: cell.name.clone(),
                 message: message.trim_end().to_owned(),
             })?;
-            cell.settings = flatten(&table);
-            cell.identity = identities.hash(&cell.settings);
+            let settings = flatten(&table);
+            Ok((identities.hash(&settings), settings))
+        };
+        let all: Vec<Result<(String, Settings)>> = parallel::map(&self.cells, resolve);
+        for (cell, found) in self.cells.iter_mut().zip(all) {
+            (cell.identity, cell.settings) = found?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::event::duration;
 use crate::experiment::train_secs;
 use crate::plan::{Job, Plan};
 use crate::state::{self, State};
-use crate::{Result, started};
+use crate::{Result, parallel, started};
 
 const MAX_BYTES: u64 = 1 << 16;
 
@@ -22,13 +22,17 @@ const MAX_BYTES: u64 = 1 << 16;
 pub fn status(plan: &Plan) -> Result<(Table, String)> {
     let jobs = plan.jobs();
     let numbers = started::numbers(plan)?;
-    let states: Vec<String> = jobs.iter().map(|job| state(plan, job)).collect();
     let is_done = |state: &str| matches!(state, "done" | "diverged");
-    let secs: Vec<f64> = jobs
-        .iter()
-        .zip(&states)
-        .map(|(job, state)| if is_done(state) { train_secs(job) } else { 0.0 })
-        .collect();
+    let look = |job: &Job| {
+        let state = state(plan, job);
+        let secs = if is_done(&state) {
+            train_secs(job)
+        } else {
+            0.0
+        };
+        (state, secs)
+    };
+    let (states, secs): (Vec<String>, Vec<f64>) = parallel::map(&jobs, look).into_iter().unzip();
     let estimates = Estimates::new(&jobs, &secs);
     let times = jobs.iter().zip(&secs).map(|(job, &secs)| match secs > 0.0 {
         true => duration(secs),

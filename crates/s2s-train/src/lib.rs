@@ -58,8 +58,8 @@ pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
 pub use codec::Codec;
 pub use config::{
-    Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin,
-    Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
+    Auto, BaseConfig, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
+    Origin, Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
     load_given_config,
 };
 pub(crate) use data::data_identity;
