@@ -27,6 +27,14 @@ pub(super) fn constants(report: &Report) -> Vec<String> {
         .collect()
 }
 
+/// The number of rows of [`table`].
+pub(super) fn n_rows(report: &Report) -> usize {
+    let experiment = &report.plan.experiment;
+    let metrics = experiment.table.iter();
+    let metrics = metrics.filter(|metric| constant(report, **metric).is_none());
+    metrics.count() * experiment.cells.len()
+}
+
 /// Each metric that differs between runs, with the cells below each other; `None` if there is none.
 pub(super) fn table(report: &Report) -> Option<Table> {
     let experiment = &report.plan.experiment;
