@@ -11,9 +11,11 @@ use toml::Table;
 use crate::budget::Budget;
 use crate::compare::Compare;
 use crate::grid;
+use crate::halving::Halving;
 use crate::identity::Identities;
 use crate::lengths::{LengthGroup, Published};
 use crate::measure::{Curve, Metric};
+use crate::search::Search;
 use crate::settings::{Settings, flatten};
 use crate::{Error, Result, parallel, pattern, started};
 
@@ -78,6 +80,9 @@ pub struct Experiment {
     include: Vec<Table>,
     #[serde(default)]
     exclude: Vec<Table>,
+    search: Option<Search>,
+    /// Successive halving of the cells.
+    pub halving: Option<Halving>,
     /// When to stop starting runs.
     #[serde(default)]
     pub budget: Budget,
@@ -208,6 +213,23 @@ impl Plan {
         (plan.jobs()[0].folder == folder.join(name)).then_some(plan)
     }
 
+    /// Checks that the runs do not depend on each other, so that another engine can start them.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] with halving.
+    pub(crate) fn check_independent(&self) -> Result<()> {
+        match self.experiment.halving {
+            None => Ok(()),
+            Some(_) => Err(Error::Plan {
+                path: self.path.clone(),
+                problem:
+                    "with [halving], the results of all runs decide which continue, so another \
+                          engine cannot start them; remove --launcher and --emit"
+                        .to_owned(),
+            }),
+        }
+    }
+
     /// The default folder of an experiment file: `runs/experiments/` and the file's stem. A file
     /// `experiment.toml` in an experiment's folder, as it is kept there, belongs to this folder.
     pub fn default_folder(path: &Path) -> PathBuf {
@@ -263,8 +285,16 @@ fn read(path: &Path) -> Result<(Experiment, String), String> {
     })?;
     let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
     let mut experiment: Experiment = toml::from_str(&text).map_err(|error| error.to_string())?;
-    let grid = grid::cells(&experiment.matrix, &experiment.include, &experiment.exclude)?;
+    let grid = grid::cells(
+        &experiment.matrix,
+        &experiment.include,
+        &experiment.exclude,
+        experiment.search.as_ref(),
+    )?;
     experiment.cells.extend(grid);
+    if let Some(halving) = &experiment.halving {
+        experiment.set.extend(halving.sets());
+    }
     match experiment.problem() {
         Some(problem) => Err(problem),
         None => Ok((experiment, text)),
@@ -340,7 +370,7 @@ impl Experiment {
     fn problem(&self) -> Option<String> {
         if self.seeds.is_empty() || self.cells.is_empty() {
             return Some(
-                "it must have at least one seed, and one cell: in [matrix], [[cell]] or [[include]]"
+                "it must have at least one seed, and one cell: in [matrix], [search], [[cell]] or [[include]]"
                     .to_owned(),
             );
         }
@@ -357,6 +387,7 @@ impl Experiment {
         name_problem("cell", cells)
             .or_else(|| self.cells.iter().find_map(Cell::problem))
             .or_else(|| self.budget.problem())
+            .or_else(|| self.halving.as_ref()?.problem())
             .or_else(|| name_problem("[[lengths]]", groups))
             .or_else(|| {
                 self.lengths
@@ -453,6 +484,15 @@ impl Job {
     /// Its name, such as `additive-seed0`.
     pub fn name(&self) -> String {
         format!("{}-seed{}", self.cell, self.seed)
+    }
+
+    /// The arguments of `s2s` that extend it.
+    pub(crate) fn extend_args(&self, steps: u64) -> Vec<String> {
+        let folder = self.folder.display().to_string();
+        let set = format!("train.max_steps={steps}");
+        ["resume", &folder, "--set", &set, "--keep-schedule"]
+            .map(str::to_owned)
+            .into()
     }
 
     /// The arguments of `s2s` that start it, resume it, or do nothing if it is finished.
