@@ -34,13 +34,13 @@ export class CellsView {
   refresh() {
     const { study } = this;
     const columns = [
-      ["cell", "cell", false],
       ...study.axes.map((key) => [key, visible(key), false]),
       ...study.metrics.map(({ key, title }) => [key, title, true]),
     ];
     this.head.replaceChildren(
-      ...columns.map(([key, title, isNumber]) => this.header(key, title, isNumber)),
+      this.header("cell", "cell", false),
       h("th", { scope: "col" }, "runs"),
+      ...columns.map(([key, title, isNumber]) => this.header(key, title, isNumber)),
     );
     this.body.replaceChildren(...study.shown.slice(0, this.nRows).map((cell) => this.row(cell)));
     const left = study.shown.length - this.nRows;
@@ -76,18 +76,18 @@ export class CellsView {
       "tr",
       {},
       h("th", { scope: "row" }, visible(cell.name)),
+      h("td", {}, cell.runs.map((run) => this.run(run))),
       cell.settings.map((value) => h("td", {}, settingText(value))),
       study.metrics.map((metric, i) =>
         h("td", { class: "number" }, metricText(metric, cell.means[i]), this.interval(metric, cell.intervals[i])),
       ),
-      h("td", { class: "runs" }, cell.runs.map((run) => this.run(run))),
     );
   }
 
   interval(metric, ends) {
     if (!ends) return null;
     const [low, high] = ends.map((end) => metricText(metric, end));
-    return h("small", {}, ` [${low}, ${high}]`);
+    return h("small", { class: "interval" }, `[${low}, ${high}]`);
   }
 
   run({ name, page, status }) {

@@ -11,8 +11,8 @@ const MAX_WITH_TEXT = 12;
 export class MapView {
   constructor(study) {
     this.study = study;
-    this.x = this.picker(study.axes, 1);
-    this.y = this.picker(study.axes, 0);
+    this.x = this.picker(study.axes.map(visible), 1);
+    this.y = this.picker(study.axes.map(visible), 0);
     this.metric = this.picker(
       study.metrics.map(({ title }) => title),
       0,
@@ -34,7 +34,7 @@ export class MapView {
     const select = h(
       "select",
       { onchange: () => this.refresh() },
-      names.map((name) => h("option", {}, visible(name))),
+      names.map((name) => h("option", {}, name)),
     );
     select.selectedIndex = chosen;
     return select;
@@ -78,7 +78,7 @@ export class MapView {
           h(
             "tr",
             {},
-            h("th", { scope: "col" }, `${visible(y)} \\ ${visible(x)}`),
+            h("th", { scope: "col" }, `${lastPart(y)} \\ ${lastPart(x)}`),
             columns.map((value) => h("th", { scope: "col" }, settingText(value))),
           ),
         ),
@@ -100,6 +100,11 @@ export class MapView {
       ` · ${integer(study.shown.length)} cells`,
     );
   }
+}
+
+/** The last part of a key. */
+function lastPart(key) {
+  return visible(key.split(".").at(-1));
 }
 
 /** Black or white, whichever has the higher contrast (WCAG 2, relative luminance). */

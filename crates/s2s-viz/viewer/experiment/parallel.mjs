@@ -6,7 +6,7 @@ import { onTheme, ramp } from "../view/theme.mjs";
 import { metricText, rangeOf, settingText } from "./study.mjs";
 
 const PLOT_HEIGHT = 340;
-const EDGE = { top: 30, bottom: 12, side: 70 };
+const EDGE = { top: 30, bottom: 12, side: 66 };
 const LEAST_DISTANCE = 110;
 const MAX_LINES = 1000;
 
@@ -50,7 +50,7 @@ export class ParallelView {
     const lines = cells.map((cell) => {
       const shares = [...scales.map(({ share }) => share(cell)), range.share(cell.means[index])];
       const points = shares.map((share, axis) => `${x(axis).toFixed(1)} ${y(share).toFixed(1)}`);
-      const color = `rgb(${paint(0.2 + 0.8 * range.share(cell.means[index])).join(" ")})`;
+      const color = `rgb(${paint(0.35 + 0.65 * range.share(cell.means[index])).join(" ")})`;
       return svg("path", {
         class: "cell",
         d: `M${points.join("L")}`,
