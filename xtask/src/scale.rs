@@ -12,7 +12,7 @@ use s2s_lab::utc_date;
 use s2s_runlog::system_file;
 use serde_json::{Value, json};
 
-use crate::bench::cpu_name;
+use crate::bench::setting::cpu_name;
 use crate::docs::{self, Table};
 use crate::{Usage, release};
 
@@ -43,22 +43,34 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Some(path) => path.clone(),
         None => release::build()?,
     };
+    measure(&s2s, args.runs, args.publish)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures, prints the table and, if it is to be published, writes it.
+pub(crate) fn measure(s2s: &Path, n_runs: usize, publishes: bool) -> Result<()> {
     let folder = Path::new(FOLDER);
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {FOLDER}"))?;
     }
     fs::create_dir_all(folder)?;
     let file = folder.join("grid.toml");
-    fs::write(&file, grid(args.runs))?;
-    let study = Study { s2s, file };
+    fs::write(&file, grid(n_runs))?;
+    let study = Study {
+        s2s: s2s.to_owned(),
+        file,
+    };
     let emitted = folder.join("cells.txt").display().to_string();
     let mut rows = vec![study.measure("planning", &["--emit", &emitted])?];
-    study.simulate(args.runs)?;
-    let middle = (args.runs / 2).to_string();
+    study.simulate(n_runs)?;
+    let middle = (n_runs / 2).to_string();
     for (what, options) in [
         ("one task of an array", &["--index", &middle][..]),
         ("status", &["--dry-run"]),
-        ("script and arrays for SLURM", &["--launcher", "slurm", "--dry-run", "--accept-changes"]),
+        (
+            "script and arrays for SLURM",
+            &["--launcher", "slurm", "--dry-run", "--accept-changes"],
+        ),
         ("report", &["--collect"]),
     ] {
         rows.push(study.measure(what, options)?);
@@ -67,17 +79,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         command: "cargo xtask scale --publish".to_owned(),
         machine: format!("{}, shared with other work", cpu_name()),
         date: utc_date(SystemTime::now()),
-        header: ["work", "command", "CPU time, s", "wall time, s", "peak memory, MB"]
-            .map(str::to_owned)
-            .into(),
+        header: [
+            "work",
+            "command",
+            "CPU time, s",
+            "wall time, s",
+            "peak memory, MB",
+        ]
+        .map(str::to_owned)
+        .into(),
         align: "llrrr".to_owned(),
         rows,
     };
     println!("{}", docs::render(&table, &[])?);
-    if args.publish {
+    if publishes {
         docs::write("scale", &table)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// An experiment file with so many cells and one seed.
@@ -103,7 +121,11 @@ impl Study {
     /// A row of the table: CPU time, wall time and peak memory of `s2s experiment`.
     fn measure(&self, what: &str, options: &[&str]) -> Result<Vec<String>> {
         let mut process = command(&self.s2s);
-        process.arg("experiment").arg(&self.file).args(["--out", FOLDER]).args(options);
+        process
+            .arg("experiment")
+            .arg(&self.file)
+            .args(["--out", FOLDER])
+            .args(options);
         process.stdout(Stdio::null()).stderr(Stdio::null());
         let begun = Instant::now();
         let mut child = spawn(&mut process)?;
@@ -118,7 +140,11 @@ impl Study {
             thread::sleep(Duration::from_millis(5));
         };
         let secs = begun.elapsed().as_secs_f64();
-        ensure!(status.success(), "`{}` failed ({status})", command_line(&process));
+        ensure!(
+            status.success(),
+            "`{}` failed ({status})",
+            command_line(&process)
+        );
         eprintln!("{what}: {cpu_secs:.1} s of CPU time, {secs:.1} s, {peak_mb:.0} MB");
         Ok(vec![
             what.to_owned(),
@@ -132,17 +158,28 @@ impl Study {
     /// Trains the first run and gives its records to all others.
     fn simulate(&self, n_runs: usize) -> Result<()> {
         let mut train = command(&self.s2s);
-        train.arg("experiment").arg(&self.file).args(["--out", FOLDER, "--index", "0"]);
+        train
+            .arg("experiment")
+            .arg(&self.file)
+            .args(["--out", FOLDER, "--index", "0"]);
         stdout(train.stderr(Stdio::null()))?;
         let folder = Path::new(FOLDER);
         let known: Value = serde_json::from_slice(&fs::read(folder.join("runs.json"))?)?;
         let runs = known["runs"].as_array().context("runs.json has no runs")?;
         ensure!(runs.len() == n_runs, "runs.json has {} runs", runs.len());
-        let names: Vec<&str> = runs.iter().filter_map(|run| run["folder"].as_str()).collect();
+        let names: Vec<&str> = runs
+            .iter()
+            .filter_map(|run| run["folder"].as_str())
+            .collect();
         let first = folder.join(names[0]);
         let config = fs::read_to_string(first.join("config.resolved.toml"))?;
         let record: Value = serde_json::from_slice(&fs::read(first.join("run.json"))?)?;
-        let copied = ["metrics.jsonl", "timing.jsonl", "environment.json", "identity.json"];
+        let copied = [
+            "metrics.jsonl",
+            "timing.jsonl",
+            "environment.json",
+            "identity.json",
+        ];
         let copied = copied.map(|name| (name, fs::read(first.join(name))));
         let rates = n_runs / 100;
         for (index, name) in names.iter().enumerate().skip(1) {
@@ -155,12 +192,17 @@ impl Study {
                 Some("learning_rate") => format!("learning_rate = {rate:?}\n"),
                 _ => format!("{line}\n"),
             };
-            fs::write(to.join("config.resolved.toml"), config.lines().map(line).collect::<String>())?;
+            fs::write(
+                to.join("config.resolved.toml"),
+                config.lines().map(line).collect::<String>(),
+            )?;
             let mut record = record.clone();
             record["test"]["exact_match"] = json!(index as f64 / n_runs as f64);
             fs::write(to.join("run.json"), record.to_string())?;
             for (name, content) in &copied {
-                let content = content.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+                let content = content
+                    .as_ref()
+                    .map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
                 fs::write(to.join(name), content)?;
             }
         }
@@ -194,7 +236,10 @@ mod tests {
     fn a_grid_has_a_cell_for_each_run() {
         let table: toml::Table = grid(300).parse().unwrap();
         let axis = |name: &str, key: &str| table["matrix"][name][key].as_array().unwrap().len();
-        assert_eq!(axis("train", "learning_rate") * axis("model", "hidden"), 300);
+        assert_eq!(
+            axis("train", "learning_rate") * axis("model", "hidden"),
+            300
+        );
     }
 
     #[test]

@@ -115,15 +115,19 @@ impl Row {
     }
 }
 
-/// The ends of the interval of a mean; those of a share are cut at 0 and 1, those of others at 0.
+/// The ends of the interval of a mean, cut at the ends of the metric's range.
 pub(super) fn interval(metric: Metric, summary: &Summary) -> Option<[f64; 2]> {
     let highest = if metric.is_share() {
         1.0
     } else {
         f64::INFINITY
     };
+    let lowest = match metric {
+        Metric::ExposureGap => f64::NEG_INFINITY,
+        _ => 0.0,
+    };
     let found = summary.interval?;
-    Some([found.low, found.high].map(|end| end.clamp(0.0, highest)))
+    Some([found.low, found.high].map(|end| end.clamp(lowest, highest)))
 }
 
 /// The value of a metric and the number of its runs, if there are several and all have this value.

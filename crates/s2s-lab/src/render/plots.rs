@@ -33,7 +33,8 @@ fn dot_plot(report: &Report, metric: Metric) -> DotPlot {
             interval: summary.and_then(|summary| {
                 let [low, high] = metrics::interval(metric, &summary)?;
                 // Zero is not on a logarithmic axis.
-                (metric.is_share() || low > 0.0).then_some((low, high))
+                let is_log = matches!(metric, Metric::Loss | Metric::ForcedLoss);
+                (!is_log || low > 0.0).then_some((low, high))
             }),
         }
     };
@@ -56,7 +57,7 @@ fn dot_plot(report: &Report, metric: Metric) -> DotPlot {
         subtitle: format!("dot: a run; mark: mean{band}"),
         label: metric.unit().to_owned(),
         axis: match metric {
-            Metric::ExactMatch | Metric::TokenAccuracy => YAxis::Fit,
+            Metric::ExactMatch | Metric::TokenAccuracy | Metric::ExposureGap => YAxis::Fit,
             Metric::Loss | Metric::ForcedLoss => YAxis::Loss,
             Metric::TrainSecs => YAxis::FromZero,
         },
