@@ -60,7 +60,7 @@ pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
 pub use codec::Codec;
 pub use config::{
-    Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
+    Auto, BaseConfig, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
     OptimizerConfig, Origin, Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig,
     load_config, load_given_config, parse_config,
 };

@@ -24,6 +24,7 @@
 //! can be changed before drawing. Equal data give equal bytes.
 //!
 //! [`Page`] is the viewer: runs as one HTML page, whose program is in the folder `viewer`.
+//! [`ExperimentPage`] shows many runs.
 //!
 //! This crate deliberately prints nothing, and opens no file but fonts of the system, for characters
 //! that the embedded fonts lack. Its plots have no legends: each line is labeled at its end.
@@ -63,7 +64,10 @@ pub use grid::LineGrid;
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 pub use lengths::{lengths_axis, lengths_plots};
 pub use look::{Look, Stroke};
-pub use page::{Page, PageCommand, PageRun, PageSource, PageWeights};
+pub use page::{
+    ExperimentPage, Page, PageCell, PageCellRun, PageCommand, PageCurve, PageMetric, PageRun,
+    PageSource, PageWeights,
+};
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
 };

@@ -10,7 +10,9 @@ use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConf
 use serde::{Deserialize, Serialize};
 
 pub use auto::Auto;
-pub use load::{ConfigError, ConfigProblem, Origin, load_config, load_given_config, parse_config};
+pub use load::{
+    BaseConfig, ConfigError, ConfigProblem, Origin, load_config, load_given_config, parse_config,
+};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -260,6 +262,18 @@ impl ExperimentConfig {
             }
         }
         Ok(kept)
+    }
+
+    /// What [`to_toml`](Self::to_toml) writes, as a table.
+    ///
+    /// # Errors
+    /// If a number is too large for TOML, which is impossible for a loaded configuration.
+    pub fn to_table(&self) -> Result<toml::Table, ConfigError> {
+        let mut table = toml::Table::try_from(self).map_err(|error| ConfigError::of(&error))?;
+        if let Some(toml::Value::Table(data)) = table.get_mut("data") {
+            data.retain(|key, _| self.data.is_resolved(key));
+        }
+        Ok(table)
     }
 
     /// Checks the memory limits for a vocabulary of `n_tokens` tokens and sequences of up to
