@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p s2s-kernels --example char_lm
 
+#![expect(clippy::print_stdout, reason = "an example for the terminal")]
+
 use candle_core::{D, DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Embedding, Optimizer, ParamsAdamW, VarBuilder, VarMap, embedding};
 use rand::{Rng, SeedableRng};

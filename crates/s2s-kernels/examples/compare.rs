@@ -2,6 +2,8 @@
 //!
 //!     RAYON_NUM_THREADS=1 cargo run --release -p s2s-kernels --example compare
 
+#![expect(clippy::print_stdout, reason = "an example for the terminal")]
+
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

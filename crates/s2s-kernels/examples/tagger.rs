@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release -p s2s-kernels --example tagger
 
+#![expect(clippy::print_stdout, reason = "an example for the terminal")]
+
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Embedding, Optimizer, ParamsAdamW, VarBuilder, VarMap, embedding};
 use rand::{Rng, SeedableRng};

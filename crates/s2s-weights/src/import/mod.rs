@@ -168,7 +168,7 @@ impl Found {
             }
             let is_single = stored.kind == Kind::Float(candle_core::DType::F32);
             let is_castable = matches!(stored.kind, Kind::Float(_));
-            if !is_single && !(options.cast && is_castable) {
+            if !(is_single || (options.cast && is_castable)) {
                 return Err(misfit(Misfit::Type {
                     name: name.to_owned(),
                     found: stored.kind.name(),
