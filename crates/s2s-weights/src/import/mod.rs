@@ -229,22 +229,23 @@ impl Found {
                 }
                 Place::Columns(names) => {
                     let width = |name: &String| params.get(name)?.dims().get(1).copied();
-                    let widths: Option<Vec<usize>> = names.iter().map(width).collect();
-                    let total = widths.as_ref().map(|widths| widths.iter().sum());
-                    if !names.is_empty()
-                        && (total != stored.shape.get(1).copied() || stored.shape.len() != 2)
+                    let Some(widths) = names.iter().map(width).collect::<Option<Vec<_>>>() else {
+                        put(&names.join(" | "), stored.clone()); // which the model does not have
+                        continue;
+                    };
+                    let total: usize = widths.iter().sum();
+                    if let [rows, columns] = stored.shape[..]
+                        && columns != total
+                        && !names.is_empty()
                     {
                         return Err(Misfit::Shape {
                             name: names.join(" | "),
-                            found: stored.shape.clone(),
-                            expected: [stored.shape.first().copied(), total]
-                                .into_iter()
-                                .flatten()
-                                .collect(),
+                            found: vec![rows, columns],
+                            expected: vec![rows, total],
                         });
                     }
                     let mut start = 0;
-                    for (name, width) in names.iter().zip(widths.unwrap_or_default()) {
+                    for (name, width) in names.iter().zip(widths) {
                         put(name, stored.columns(start, width));
                         start += width;
                     }

@@ -97,11 +97,13 @@ impl Stored {
         end.is_some_and(|end| end <= self.bytes.len())
     }
 
-    /// The columns from `start` on, `width` of them.
+    /// The columns of a matrix from `start` on, `width` of them; another tensor as it is.
     pub(super) fn columns(&self, start: usize, width: usize) -> Self {
         let mut part = self.clone();
-        part.offset += start * self.strides[1];
-        part.shape[1] = width;
+        if let ([_, columns], [_, stride]) = (&mut part.shape[..], &self.strides[..]) {
+            *columns = width;
+            part.offset += start * stride;
+        }
         part
     }
 
