@@ -32,6 +32,7 @@ mod batch;
 mod by_length;
 mod change;
 mod checkpoint;
+mod choose;
 mod codec;
 mod config;
 mod data;
@@ -40,6 +41,7 @@ mod error;
 mod evaluate;
 mod failures;
 mod finite;
+mod half;
 mod hparams;
 mod metrics;
 mod model;
@@ -56,10 +58,11 @@ pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
 pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
+pub use choose::{Chosen, Work, choose_device};
 pub use codec::Codec;
 pub use config::{
     Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative, Origin,
-    Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
+    Positive, Precision, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config,
     load_given_config,
 };
 pub(crate) use data::data_identity;
@@ -69,6 +72,7 @@ pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{Evaluation, References, attention_of, attention_record, evaluate, score_text};
 pub use failures::Failures;
+pub use half::LossScale;
 pub use metrics::{Scoring, Tally};
 pub use model::Model;
 pub use observer::{

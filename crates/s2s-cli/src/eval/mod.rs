@@ -83,6 +83,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if let Some(request) = by_length::request(args)? {
         return by_length::run(args, request, ui);
     }
+    let numbers = match args.allow_nonfinite {
+        true => NonFinite::Accept,
+        false => NonFinite::Reject,
+    };
     let Loaded {
         dir,
         mut model,
@@ -90,10 +94,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         mut codec,
         step,
         ..
-    } = args.checkpoint.load_with(match args.allow_nonfinite {
-        true => NonFinite::Accept,
-        false => NonFinite::Reject,
-    })?;
+    } = args.checkpoint.load_with(numbers, ui)?;
     let is_text = config.data.is_text() || args.data.is_some();
     for (option, is_set) in [
         ("--max-len", args.max_len.is_some()),

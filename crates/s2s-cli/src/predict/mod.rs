@@ -95,7 +95,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let mut loaded = args.checkpoint.load()?;
+    let mut loaded = args.checkpoint.load(ui)?;
     for (option, is_set) in [
         ("--attention", args.attention),
         ("--replace-unknown", args.replace_unknown),
