@@ -7,8 +7,8 @@ use reverse_data::Split;
 use s2s_lab::statistics::percent;
 use s2s_model::NonFinite;
 use s2s_train::{
-    Evaluation, MeanWeights, OpenSplit, Run, Trained, Trainer, evaluate, load_model, new_identity,
-    open_split, reopen_data,
+    Evaluation, MeanWeights, OpenSplit, Run, Trained, Trainer, Work, evaluate, load_config,
+    load_model, new_identity, open_split, reopen_data,
 };
 use s2s_viz::Table;
 
@@ -52,9 +52,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if args.runs.len() < 2 {
         return Err(Usage("an average needs at least two runs or checkpoints".to_owned()).into());
     }
-    let runtime = args.machine.runtime()?;
     let sources = args.runs.iter().map(|path| Source::open(path));
     let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+    let config = || Ok(load_config(Some(&sources[0].dir.resolved_config()), &[])?);
+    let runtime = args.machine.runtime(Work::Decode, config, ui)?;
     let load = |source: &Source| {
         let (threads, device) = (runtime.threads, &runtime.device);
         load_model(

@@ -12,7 +12,7 @@ use s2s_model::{
     BatchLoss, Beam, Constraints, Generator, Noise, OutputLimit, Sampling, Seq2Seq, Source, Stop,
     Workload, forward_flops, step_flops,
 };
-use s2s_train::{ExperimentConfig, Runtime, Scoring, Tally, Trainer, to_batch};
+use s2s_train::{ExperimentConfig, Runtime, Scoring, Tally, Trainer, Work as DeviceWork, to_batch};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -123,7 +123,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         }
         use_maximum_lengths(&mut config);
     }
-    let runtime = args.machine.runtime()?;
+    let device_work = match args.work {
+        Work::Step | Work::Data => DeviceWork::Train,
+        Work::Decode | Work::Beam | Work::Sample => DeviceWork::Decode,
+    };
+    let runtime = args
+        .machine
+        .runtime(device_work, || Ok(config.clone()), ui)?;
     let mut trainer = Trainer::new(config, runtime.threads, &runtime.device)?;
     let measured = match args.work {
         Work::Step => step(&mut trainer, args.n)?,

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{Codec, ExperimentConfig, Runtime, Trained, load_model};
+use s2s_train::{Codec, ExperimentConfig, Runtime, Trained, Work, load_config, load_model};
 
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
 use crate::shell::quote;
+use crate::ui::Ui;
 
 #[derive(clap::Args)]
 pub(crate) struct CheckpointArgs {
@@ -39,13 +40,14 @@ pub(crate) struct Loaded {
 }
 
 impl CheckpointArgs {
-    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        self.load_with(NonFinite::Reject)
+    pub(crate) fn load(&self, ui: &Ui) -> anyhow::Result<Loaded> {
+        self.load_with(NonFinite::Reject, ui)
     }
 
-    pub(crate) fn load_with(&self, numbers: NonFinite) -> anyhow::Result<Loaded> {
-        let runtime = self.machine.runtime()?;
+    pub(crate) fn load_with(&self, numbers: NonFinite, ui: &Ui) -> anyhow::Result<Loaded> {
         let dir = RunDir::open(&self.dir)?;
+        let config = || Ok(load_config(Some(&dir.resolved_config()), &[])?);
+        let runtime = self.machine.runtime(Work::Decode, config, ui)?;
         let Trained {
             model,
             config,
@@ -72,8 +74,9 @@ impl CheckpointArgs {
     pub(crate) fn load_ensemble(
         &self,
         others: &[PathBuf],
+        ui: &Ui,
     ) -> anyhow::Result<(Loaded, Vec<Seq2Seq>)> {
-        let loaded = self.load()?;
+        let loaded = self.load(ui)?;
         let mut models = Vec::new();
         for path in others {
             let dir = RunDir::open(path)?;

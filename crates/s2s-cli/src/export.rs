@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         codec,
         step,
         ..
-    } = args.checkpoint.load()?;
+    } = args.checkpoint.load(ui)?;
     let (format, program) = match args.format {
         FormatName::PyTorch => (Format::PyTorch, "model.py"),
         FormatName::Onnx => (Format::Onnx, "generate.py"),

@@ -94,6 +94,13 @@ fn config_error(error: &anyhow::Error) -> Option<&ConfigError> {
     }
 }
 
+fn device_error(error: &anyhow::Error) -> Option<&DeviceError> {
+    match error.downcast_ref() {
+        Some(Error::Device(error)) => Some(error),
+        _ => error.downcast_ref(),
+    }
+}
+
 fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
     match (train_error(error), error.downcast_ref()) {
         (Some(Error::RunLog(error)), _) | (_, Some(WeightsError::RunLog(error))) => Some(error),
@@ -109,7 +116,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return (OTHER, Some(error.hint.clone()));
     }
-    if let Some(error) = error.downcast_ref::<DeviceError>() {
+    if let Some(error) = device_error(error) {
         return (USAGE, Some(error.remedy().to_owned()));
     }
     if config_error(error).is_some() {
@@ -462,7 +469,11 @@ fn data_hint(error: &DataError) -> String {
             "--set data.split=[0.6,0.2,0.2], or a table with more pairs".to_owned()
         }
         DataError::NoColumn { path, .. } => {
-            format!("`head -n 1 {}` shows the header", quote(path))
+            let path = quote(path);
+            match path.ends_with(".gz") {
+                true => format!("`gzip -dc {path} | head -n 1` shows the header"),
+                false => format!("`head -n 1 {path}` shows the header"),
+            }
         }
         _ => START.to_owned(),
     }

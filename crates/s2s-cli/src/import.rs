@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use reverse_data::Tokenization;
 use s2s_train::{
-    Data, ExperimentConfig, Trainer, open_data, open_data_with, parse_config, read_vocabulary,
+    Data, ExperimentConfig, Trainer, Work, open_data, open_data_with, parse_config, read_vocabulary,
 };
 use s2s_weights::{Found, Loaded, Options, Renames, create_run};
 
@@ -69,7 +69,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         Some(path) => Renames::read(path)?,
         None => Renames::default(),
     };
-    let runtime = args.machine.runtime()?;
+    let runtime = args
+        .machine
+        .runtime(Work::Decode, || Ok(config.clone()), ui)?;
     let data = data(args, &config, &found)?;
     let is_without_text = data
         .corpus

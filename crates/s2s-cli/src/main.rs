@@ -67,7 +67,11 @@ Exit codes:
   3  the checkpoint is missing, damaged or does not match the run
   4  training diverged
   5  another process is using the run folder
-  129, 130, 138, 143  stopped by SIGHUP, Ctrl-C, SIGUSR1 or SIGTERM; `resume` continues the run";
+  129, 130, 138, 143  stopped by SIGHUP, Ctrl-C, SIGUSR1 or SIGTERM; `resume` continues the run
+
+Environment variables:
+  S2S_SIMD  narrower instruction set of the CPU: portable, avx2 or avx512; changes the last digits of
+            results (see docs/devices.md)";
 
 /// Train sequence-to-sequence models with attention on synthetic tasks or parallel text
 ///

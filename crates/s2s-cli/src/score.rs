@@ -61,7 +61,7 @@ enum Record<'a> {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let (mut loaded, mut others) = args.checkpoint.load_ensemble(&args.ensemble)?;
+    let (mut loaded, mut others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
     // Per batch; as many batches run in parallel as there are threads.
     loaded.model.set_threads(1);
     others.iter_mut().for_each(|model| model.set_threads(1));

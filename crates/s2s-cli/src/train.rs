@@ -8,8 +8,8 @@ use s2s_runlog::{
     CheckpointName, Error as RunLogError, Identity, Parent, RunDir, exists, read_json,
 };
 use s2s_train::{
-    Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, load_config, load_model,
-    new_identity,
+    Auto, Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, Work, load_config,
+    load_model, new_identity,
 };
 
 use crate::config::ConfigArgs;
@@ -83,7 +83,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             Err(error) => return Err(error.into()),
         }
     }
-    let runtime = args.machine.runtime()?;
+    let runtime = args
+        .machine
+        .runtime(Work::Train, || Ok(config.clone()), ui)?;
     let mut start = Start {
         config,
         given,
@@ -103,7 +105,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 /// Checks that a run has the configuration that was requested.
 fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
     let found = load_config(Some(&dir.resolved_config()), &[])?;
-    let differences = Difference::between(&found, wanted)?;
+    let mut wanted = wanted.clone();
+    for (wanted, found) in [
+        (&mut wanted.train.epochs, found.train.epochs),
+        (&mut wanted.train.eval_every, found.train.eval_every),
+    ] {
+        *wanted = match wanted {
+            Auto::Auto => found, // any number will do
+            Auto::Value(_) => *wanted,
+        };
+    }
+    let differences = Difference::between(&found, &wanted)?;
     if differences.is_empty() {
         return Ok(());
     }

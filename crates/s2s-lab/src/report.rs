@@ -235,6 +235,7 @@ pub(crate) mod fixtures {
             cores: 2,
             threads: 2,
             device: "cpu".to_owned(),
+            device_reason: String::new(),
             card: String::new(),
             kernels: "fused".to_owned(),
             instruction_set: "avx2".to_owned(),

@@ -162,6 +162,9 @@ pub struct Environment {
     pub threads: usize,
     /// Device of the tensors: `cpu`, `cuda:0`, `metal`.
     pub device: String,
+    /// Why `--device auto` chose it; empty if the user named it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device_reason: String,
     /// Name of a GPU, and the version of CUDA that its driver supports; empty on the CPU.
     #[serde(default)]
     pub card: String,
@@ -170,7 +173,7 @@ pub struct Environment {
     /// Instruction set of the CPU kernels; it decides the last bits of their results.
     #[serde(default)]
     pub instruction_set: String,
-    /// Precision of the parameters.
+    /// Precision of the gradients; parameters and decoding are in f32.
     #[serde(default)]
     pub precision: String,
     /// Command line as given.

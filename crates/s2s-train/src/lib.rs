@@ -33,6 +33,7 @@ mod batch;
 mod by_length;
 mod change;
 mod checkpoint;
+mod choose;
 mod codec;
 mod config;
 mod data;
@@ -41,6 +42,7 @@ mod error;
 mod evaluate;
 mod failures;
 mod finite;
+mod half;
 mod hparams;
 mod metrics;
 mod model;
@@ -58,11 +60,12 @@ pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
 pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
+pub use choose::{Chosen, Work, choose_device};
 pub use codec::Codec;
 pub use config::{
     Auto, BaseConfig, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
-    OptimizerConfig, Origin, Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig,
-    load_config, load_given_config, parse_config,
+    OptimizerConfig, Origin, Positive, Precision, ScheduleConfig, Share, TeacherForcingConfig,
+    TrainConfig, load_config, load_given_config, parse_config,
 };
 pub(crate) use data::data_identity;
 pub use data::{
@@ -75,6 +78,7 @@ pub use evaluate::{
     Evaluation, References, attention_of, attention_record, evaluate, score_beam, score_text,
 };
 pub use failures::Failures;
+pub use half::LossScale;
 pub use metrics::{Scoring, Tally};
 pub use model::Model;
 pub use observer::{

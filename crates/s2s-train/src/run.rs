@@ -23,8 +23,9 @@ use crate::device::card_name;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
 use crate::{
-    Codec, Error, Evaluation, ExperimentConfig, Model, Observer, References, Render, Result,
-    RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
+    Codec, Error, Evaluation, ExperimentConfig, Model, Observer, Precision, References, Render,
+    Result, RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data,
+    tokens_of,
 };
 
 /// Samples of the test split that are recorded with their attention at the end of a run.
@@ -44,8 +45,10 @@ const LOG_EVERY: NonZeroU64 = NonZeroU64::new(10).expect("10 is not zero");
 pub struct Runtime {
     /// The device of all tensors.
     pub device: Device,
-    /// Its name, as the user gave it.
+    /// Its name.
     pub device_name: String,
+    /// Why it was chosen; empty if the user named it.
+    pub device_reason: String,
     /// Threads of the fused kernels. No result depends on it.
     pub threads: usize,
     /// The command line.
@@ -158,7 +161,7 @@ impl<M: Model + Send> Run<M> {
             config: given,
             identity,
             corpus: trainer.data().corpus.as_ref(),
-            environment: &environment(trainer.model(), runtime),
+            environment: &environment(&trainer, runtime),
             resolved_config: &trainer.config().to_toml()?,
         })?;
         Ok(Self {
@@ -660,7 +663,7 @@ fn rejected_reasons(checkpoint: &Checkpoint) -> Vec<String> {
         .collect()
 }
 
-fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
+fn environment<M: Model>(trainer: &Trainer<M>, runtime: &Runtime) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -668,10 +671,14 @@ fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: runtime.threads,
         device: runtime.device_name.clone(),
+        device_reason: runtime.device_reason.clone(),
         card: card_name(&runtime.device),
-        kernels: model.kernels_name().to_owned(),
+        kernels: trainer.model().kernels_name().to_owned(),
         instruction_set: instruction_set().unwrap_or("unknown").to_owned(),
-        precision: model.params().dtype().as_str().to_owned(),
+        precision: match trainer.config().train.precision {
+            Precision::F32 => trainer.model().params().dtype().as_str().to_owned(),
+            half => half.to_string(),
+        },
         command: runtime.command.clone(),
     }
 }

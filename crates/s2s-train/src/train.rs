@@ -9,12 +9,14 @@ use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use crate::checkpoint::Fingerprints;
+use crate::device::check_precision;
 use crate::finite::{self, NotFinite};
+use crate::half::{Half, LossScale};
 use crate::{
     Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
-    Observer, Optimizer, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally, TrainState,
-    attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio, learning_rate,
-    open_data, to_batch, tokens_of,
+    Observer, Optimizer, Precision, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally,
+    TrainState, attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio,
+    learning_rate, open_data, to_batch, tokens_of,
 };
 
 /// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
@@ -29,6 +31,7 @@ pub struct Trainer<M> {
     eval_data: Arc<dyn BatchSource>,
     codec: Codec,
     model: M,
+    half: Option<Half<M>>, // computes the gradients in half precision
     optimizer: Optimizer,
     state: TrainState,
     snapshot: Arc<Snapshot>, // the last one; the next reuses its buffers if nobody else holds it
@@ -71,9 +74,17 @@ impl Trainer<Seq2Seq> {
         device: &Device,
     ) -> Result<Self> {
         let tokens = tokens_of(data.source.vocabulary());
-        let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+        let build = |dtype| Seq2Seq::new(&config.model, tokens, config.seed, dtype, device);
+        let mut model = build(DType::F32)?;
         model.set_threads(threads);
-        Self::with_model(config, data, model)
+        let half = match config.train.precision {
+            Precision::F32 => None,
+            precision => {
+                check_precision(precision, device)?;
+                Some(build(precision.dtype())?)
+            }
+        };
+        Self::with_models(config, data, model, half)
     }
 }
 
@@ -82,11 +93,36 @@ impl<M: Model> Trainer<M> {
     ///
     /// # Errors
     /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
-    pub fn with_model(mut config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+    pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+        Self::with_models(config, data, model, None)
+    }
+
+    /// As [`with_model`](Self::with_model), with a copy of the model in `train.precision` if that is not
+    /// f32. The copy computes the gradients; its parameters are set before each step.
+    ///
+    /// # Errors
+    /// Those of [`with_model`](Self::with_model); also if the copy is missing, in another precision, or
+    /// has other parameters.
+    pub fn with_models(
+        mut config: ExperimentConfig,
+        data: Data,
+        model: M,
+        half: Option<M>,
+    ) -> Result<Self> {
         let source = &data.source;
         config.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         config.validate()?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
+        let precision = config.train.precision;
+        let half = match half {
+            Some(half) => Some(Half::new(half, precision, model.params())?),
+            None if precision == Precision::F32 => None,
+            None => {
+                let message =
+                    format!("train.precision = \"{precision}\" needs a copy of the model");
+                return Err(candle_core::Error::msg(message).into());
+            }
+        };
         let train = &config.train;
         Ok(Self {
             total_steps: config.total_steps(steps_per_epoch),
@@ -104,6 +140,7 @@ impl<M: Model> Trainer<M> {
             config,
             data,
             model,
+            half,
         })
     }
 
@@ -196,16 +233,37 @@ impl<M: Model> Trainer<M> {
         let scope = config.teacher_forcing.per;
         let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
 
-        let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-        let grad_norm = self.optimizer.norm(&gradients, self.model.threads())?;
+        let threads = self.model.threads();
+        let (loss, gradients, grad_norm) = match &self.half {
+            None => {
+                let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
+                let norm = self.optimizer.norm(&gradients, threads)?;
+                (loss, gradients, norm)
+            }
+            Some(half) => {
+                let scale = LossScale::start(config.precision);
+                let scale = self.state.loss_scale.get_or_insert(scale);
+                half.gradients(
+                    self.model.params(),
+                    (&batch, &forcing, &noise),
+                    scale,
+                    |gradients| self.optimizer.norm(gradients, threads),
+                )?
+            }
+        };
         let tally = Tally::forced(&loss, &batch, &Scoring::new(&self.codec));
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;
 
         let rate = learning_rate(config, &self.state.plateau, step, self.total_steps);
-        let (params, threads) = (self.model.params(), self.model.threads());
-        self.optimizer
-            .step(params, &gradients, grad_norm, step, rate, threads)?;
+        self.optimizer.step(
+            self.model.params(),
+            &gradients,
+            grad_norm,
+            step,
+            rate,
+            threads,
+        )?;
 
         self.last = Some(LastFinite {
             step,

@@ -264,11 +264,19 @@ fn corpus(input: &[u8]) {
             1 => Tokenization::Chars,
             _ => Tokenization::Bytes,
         },
+        max_source_len: 40,
         unknown_rate: 0.5,
         ..DataConfig::default()
     };
     let tokens = config.tokens;
-    let pairs = files.map(|[source, target]| Pairs::parallel(&source, &target, tokens));
+    let [train, val, test] = files;
+    let pairs = [
+        (train, Split::Train),
+        (val, Split::Val),
+        (test, Split::Test),
+    ];
+    let pairs =
+        pairs.map(|([source, target], split)| Pairs::parallel(&source, &target, &config, split));
     let [Ok(train), Ok(val), Ok(test)] = pairs else {
         return;
     };
@@ -276,7 +284,7 @@ fn corpus(input: &[u8]) {
     let Ok(vocabulary) = vocabulary.transpose() else {
         return;
     };
-    let splits = [train.at_most([40, 0]), val, test];
+    let splits = [train, val, test];
     let Ok(corpus) = Corpus::new(splits, vocabulary, &config, 0, batch_size) else {
         return;
     };

@@ -194,6 +194,13 @@ impl DataConfig {
         }
     }
 
+    /// Whether a training pair has more source or target tokens than configured.
+    pub(crate) fn is_too_long(&self, n_tokens: [u32; 2]) -> bool {
+        let limits = [self.max_source_len, self.max_target_len];
+        let mut sides = n_tokens.iter().zip(limits);
+        sides.any(|(n_tokens, limit)| limit > 0 && *n_tokens as usize > limit)
+    }
+
     /// The configured task.
     pub fn task(&self) -> Box<dyn Task> {
         self.task

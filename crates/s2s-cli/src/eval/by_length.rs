@@ -117,7 +117,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
 }
 
 pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyhow::Result<u8> {
-    let loaded = args.checkpoint.load()?;
+    let loaded = args.checkpoint.load(ui)?;
     if loaded.config.data.is_text() {
         let what = "lengths can be evaluated for synthetic data only, and this run was trained on text; \
                     remove --lengths or --protocol";

@@ -92,6 +92,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         }
         return by_length::run(args, request, ui);
     }
+    let numbers = match args.allow_nonfinite {
+        true => NonFinite::Accept,
+        false => NonFinite::Reject,
+    };
     let Loaded {
         dir,
         mut model,
@@ -99,10 +103,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         mut codec,
         step,
         ..
-    } = args.checkpoint.load_with(match args.allow_nonfinite {
-        true => NonFinite::Accept,
-        false => NonFinite::Reject,
-    })?;
+    } = args.checkpoint.load_with(numbers, ui)?;
     let is_text = config.data.is_text() || args.data.is_some();
     for (option, is_set) in [
         ("--max-len", args.max_len.is_some()),

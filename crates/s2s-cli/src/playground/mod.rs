@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use s2s_lab::process;
 use s2s_runlog::{RunDir, list_folder};
-use s2s_train::Runtime;
+use s2s_train::{ExperimentConfig, Runtime, Work, load_config};
 use s2s_viz::{Page, PageSource};
 use serde_json::Value;
 use tiny_http::{Header, Request, Response, Server};
@@ -77,7 +77,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .into_iter()
         .map(WatchedRun::open)
         .collect::<Result<_, _>>()?;
-    let runtime = args.machine.runtime()?;
+    let config = || match runs.first() {
+        Some(run) => Ok(load_config(Some(&run.dir().resolved_config()), &[])?),
+        None => Ok(ExperimentConfig::default()),
+    };
+    let runtime = args.machine.runtime(Work::Decode, config, ui)?;
     let server = Server::http(("127.0.0.1", args.port)).map_err(|error| Hinted {
         what: format!("cannot listen on port {}: {error}", args.port),
         hint: "another --port, or no --port for a free one".to_owned(),

@@ -40,6 +40,11 @@ struct LoadedModel {
 }
 
 impl WatchedRun {
+    /// The folder.
+    pub(super) fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
     pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
         let dir = RunDir::open(path)?;
         let shown = Shown {

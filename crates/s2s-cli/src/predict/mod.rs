@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if args.stream.file.is_some() && !args.tokens.is_empty() {
         return Err(Usage("--file and a sequence are given; remove one".to_owned()).into());
     }
-    let (mut loaded, mut others) = args.checkpoint.load_ensemble(&args.ensemble)?;
+    let (mut loaded, mut others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
     let has_attention = |model: &Seq2Seq| model.has_attention();
     for (option, is_set) in [
         ("--attention", args.attention),

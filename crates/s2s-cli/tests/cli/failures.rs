@@ -10,7 +10,7 @@ use std::thread;
 use s2s_runlog::{RunDir, write_checkpoint};
 use tempfile::TempDir;
 
-use crate::text::TRAINED_ON_TEXT;
+use crate::text::{TRAINED_ON_TEXT, gzip};
 use crate::{TINY, command, copy, copy_of_trained, home_of_trained, stderr, succeeds};
 
 /// A row: name, preparation, command, exit code, and three parts of the message: what failed, why,
@@ -93,6 +93,21 @@ const TABLE: &[Row] = &[
     ("a device without a number", nothing,
         "eval run --device cuda:x", 2,
         ["error: ", "\"x\" is not the number of a CUDA device", "try: --device cuda:0"]),
+    ("bf16 on a CPU", nothing,
+        "train --set train.precision=bf16 --run-dir new", 2,
+        ["train.precision = \"bf16\" needs a GPU", "on the CPU", "try: --set train.precision=f32"]),
+    ("bf16 where auto finds no GPU", nothing,
+        "train --device auto --set train.precision=bf16 --run-dir new", 2,
+        ["device  auto: cpu, ", "train.precision = \"bf16\" needs a GPU", "try: --set train.precision=f32"]),
+    ("f16 for logarithms of weights", nothing,
+        "train --set train.precision=f16 --set model.attention.kind=ntm", 2,
+        ["train.precision: \"f16\" cannot represent", "logarithm", "set precision = \"bf16\" or \"f32\""]),
+    ("a precision that does not exist", nothing,
+        "train --set train.precision=f8", 2,
+        ["--set train.precision=f8", "unknown variant `f8`", "`f32`, `bf16`, `f16`"]),
+    ("no such column in a compressed table", |home| write(home, "t.csv.gz", &gzip("from,to\na,b\n")),
+        "train --set data.file=t.csv.gz --set data.source_column=in --run-dir new", 1,
+        ["t.csv.gz: no column \"in\" in the header", "its columns are \"from\", \"to\"", "try: `gzip -dc t.csv.gz | head -n 1`"]),
     ("two inputs", nothing,
         "predict run --file a 1", 2,
         ["'--file <FILE>'", "cannot be used with '[TOKENS]...'", HELP]),

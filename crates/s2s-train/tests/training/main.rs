@@ -3,6 +3,7 @@
 mod by_length;
 mod configs;
 mod diverging;
+mod half;
 mod hostile;
 mod learning;
 mod logging;
@@ -97,6 +98,7 @@ fn runtime() -> Runtime {
     Runtime {
         device: Device::Cpu,
         device_name: "cpu".to_owned(),
+        device_reason: String::new(),
         threads: 1,
         command: Vec::new(),
     }
