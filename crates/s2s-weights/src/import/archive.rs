@@ -97,6 +97,7 @@ fn files(bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
         + bytes[tail..]
             .windows(END.len())
             .rposition(|window| window == END)?;
+    bytes.get(end..end + END_BYTES)?;
     let n_files = short(bytes, end + 10)?;
     let mut at = word(bytes, end + 16)?;
     let mut files = BTreeMap::new();

@@ -21,6 +21,7 @@ use reverse_data::{Tokenization, Vocabulary};
 use s2s_model::Params;
 use s2s_runlog::read_input;
 use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 
 pub use renames::Renames;
 pub use run::create_run;
@@ -275,7 +276,7 @@ fn safetensors(
         let stored = Stored::contiguous(kind, info.shape.clone(), begin + start..begin + end);
         (name, stored)
     });
-    let noted = metadata.metadata().as_ref().and_then(|noted| {
+    let noted = Metadata::metadata(&metadata).as_ref().and_then(|noted| {
         let description: Description = serde_json::from_str(noted.get("config")?).ok()?;
         let texts = serde_json::from_str(noted.get("vocab")?).ok()?;
         description.is_supported().then_some((description, texts))
