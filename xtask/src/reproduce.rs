@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Result;
-use s2s_lab::process::{command, status};
+use s2s_lab::process::{command, status, stdout};
 use s2s_lab::{
     Options, Plan, Report, Select, collect, publish_report, resolve_with, run_experiment, utc_date,
     write_report,
@@ -94,8 +94,8 @@ const ALL: [Measurement; 10] = [
     },
     Measurement {
         name: "g2p",
-        what: "pronunciations; first: the text, see configs/g2p.toml",
-        takes: "30 min",
+        what: "pronunciation; first: python3 scripts/cmudict_data.py cmudict.tsv",
+        takes: "40 min",
         run: |lab| lab.g2p(),
     },
     Measurement {
@@ -245,9 +245,20 @@ impl Lab<'_> {
 
     fn g2p(&self) -> Result<()> {
         let run = self.train("g2p", &["--config", "configs/g2p.toml"])?;
-        let header = ["test words", "exact match", "token accuracy", "training, s"];
-        let mut table = self.table(&header, "rrrr");
-        table.rows.push(rows::g2p(&run)?);
+        let mut eval = command(&self.s2s);
+        eval.arg("eval")
+            .arg(run.path())
+            .args(["--references", "--json"]);
+        let header = [
+            "model",
+            "words",
+            "word error rate",
+            "phoneme error rate",
+            "parameters",
+            "time",
+        ];
+        let mut table = self.table(&header, "lrrrrr");
+        table.rows.push(rows::g2p(&run, &stdout(&mut eval)?)?);
         docs::write("g2p", &table)
     }
 }

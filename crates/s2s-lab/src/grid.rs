@@ -245,7 +245,7 @@ fn plain(text: &str) -> String {
     parts
         .collect::<Vec<_>>()
         .join("-")
-        .trim_matches('.')
+        .trim_matches(['.', '-'])
         .to_owned()
 }
 
@@ -354,6 +354,18 @@ mod tests {
         check(
             &format!("[matrix]\n{}{}", axis("a"), axis("b")),
             "1000 · 1000 cells, more than 100000",
+        );
+    }
+
+    #[test]
+    fn paths_become_names_without_separators() {
+        let found = expand("[matrix]\ndata.file = [\"../a/pairs.tsv\", \"/b/pairs.tsv\"]").unwrap();
+        assert_eq!(
+            found,
+            [
+                "a-pairs.tsv: data.file=\"../a/pairs.tsv\"",
+                "b-pairs.tsv: data.file=\"/b/pairs.tsv\"",
+            ]
         );
     }
 

@@ -269,6 +269,46 @@ fn the_number_of_a_run_never_changes() {
 }
 
 #[test]
+fn a_deleted_run_is_pending_and_a_damaged_one_is_reported_and_kept() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    lab.started();
+    let folders: Vec<PathBuf> = lab
+        .plan()
+        .unwrap()
+        .jobs()
+        .into_iter()
+        .map(|job| job.folder)
+        .collect();
+    fs::remove_dir_all(&folders[0]).unwrap();
+    fs::write(folders[1].join("run.json"), "{").unwrap();
+    assert_eq!(lab.states().0, ["pending", "conflict", "done", "done"]);
+    let error = lab.check_fails("base-seed2-");
+    assert!(error.hint().unwrap().contains("move these folders"));
+    assert!(
+        lab.started().is_empty(),
+        "nothing starts, and nothing is overwritten"
+    );
+    assert_eq!(
+        fs::read_to_string(folders[1].join("run.json")).unwrap(),
+        "{"
+    );
+    fs::remove_dir_all(&folders[1]).unwrap();
+    lab.run(1, "").unwrap();
+    assert_eq!(lab.started(), ["train base-seed1", "train base-seed2"]);
+}
+
+#[test]
+fn halving_is_refused_for_other_engines() {
+    let lab = Lab::new(&format!("{EXPERIMENT}[halving]\nsteps = [1, 2]\n"));
+    let error = commands(&lab.plan().unwrap(), Path::new("s2s"), false).unwrap_err();
+    assert!(
+        error.is_usage() && error.to_string().contains("[halving]"),
+        "{error}"
+    );
+}
+
+#[test]
 fn some_of_the_runs_can_be_selected() {
     let lab = Lab::new(EXPERIMENT);
     let select = |select| lab.run_with("", |options| options.select = select);

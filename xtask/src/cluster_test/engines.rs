@@ -1,9 +1,10 @@
 //! The engines, each on this machine.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Result, ensure};
-use s2s_lab::process::{command, stdout};
+use s2s_lab::process::{command, spawn, stdout};
 
 use super::{Study, kill, wait_until};
 
@@ -109,7 +110,12 @@ impl Engine for Slurm {
         let job = queue.split('_').next().unwrap_or_default().trim();
         let task = format!("{job}_{}", study.number(&preempted)?);
         eprintln!("slurm: USR1 to the task of {preempted}");
-        self.slurm(&["scancel", "--signal=USR1", "--batch", &task])?;
+        // It repeats the request for a minute while the task goes back into the queue.
+        let mut signal = command("scancel");
+        signal
+            .args(["--signal=USR1", "--batch", &task])
+            .env("SLURM_CONF", &config);
+        let mut signal = spawn(signal.stderr(Stdio::null()))?;
         let failed = study.running(std::slice::from_ref(&preempted))?;
         eprintln!("slurm: killing the process of {failed}");
         study.kill(&failed)?;
@@ -118,7 +124,8 @@ impl Engine for Slurm {
         let node = self.slurm(&["sinfo", "--noheader", "--format=%n"])?;
         let node = format!("NodeName={}", node.trim());
         self.slurm(&["scontrol", "update", &node, "State=DOWN", "Reason=test"])?;
-        self.slurm(&["scontrol", "update", &node, "State=RESUME"])?;
+        // A node that answers may be back already, and then this is an error.
+        let _ = self.slurm(&["scontrol", "update", &node, "State=RESUME"]);
         self.drain()?;
         let progress = study.progress()?;
         ensure!(
@@ -130,6 +137,7 @@ impl Engine for Slurm {
             "{lost} did not resume after the loss of the node"
         );
         ensure!(progress[&failed].is_some(), "{failed} did not fail");
+        signal.wait()?;
         submit()?;
         self.drain()
     }

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use s2s_lab::statistics::{mean, percent, percentage};
 use s2s_lab::{Metric, Outcome, Report};
 use s2s_runlog::{
-    DecodingMode, LengthRecord, MetricsRecord, RunDir, RunRecord, TimingRecord, read_json,
-    read_lines,
+    DecodingMode, EvalRecord, LengthRecord, MetricsRecord, RunDir, RunRecord, TimingRecord,
+    read_json, read_lines,
 };
 
 use crate::docs::Table;
@@ -24,14 +24,18 @@ pub(super) fn seed(seed: &str, run: &RunDir) -> Result<Row> {
     ])
 }
 
-pub(super) fn g2p(run: &RunDir) -> Result<Row> {
+/// `evaluated` is what `s2s eval --references --json` prints.
+pub(super) fn g2p(run: &RunDir, evaluated: &str) -> Result<Row> {
     let record: RunRecord = read_json(run.run())?;
-    let test = record.test.context("the run was not evaluated")?;
+    let test: EvalRecord = serde_json::from_str(evaluated.trim())?;
+    let text = test.text.context("the data of the run are not text")?;
     Ok(vec![
-        test.n_sequences.to_string(),
-        percent(test.exact_match),
-        percent(test.token_accuracy),
-        format!("{:.0}", train_secs(run)?),
+        "LSTM, greedy".to_owned(),
+        text.n_sources.to_string(),
+        percent(1.0 - text.exact_match),
+        percent(text.token_error_rate),
+        format!("{:.1} M", record.n_parameters as f64 / 1e6),
+        format!("{:.0} min", train_secs(run)? / 60.0),
     ])
 }
 
