@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::batch::{Columns, RecurrentBatch, RecurrentInput, RecurrentStates};
 use super::layer::RecurrentLayer;
-use super::{Cell, Direction, RecurrentGrads, RecurrentParams, RecurrentWeights, State};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, RecurrentWeights, Save, State};
 use crate::Ragged;
 use crate::matrix::{Epilogue, Matrix};
 use crate::storage::{contiguous, output, to_vec};
@@ -121,7 +121,14 @@ impl<C: Cell> Sequence<C> {
         let mut layer = RecurrentLayer::new(self.direction);
         layer.pack(self.split(weights), &[]);
         let batch = self.batch(&input);
-        layer.forward(batch, &mut states, self.columns(), &mut Team::single());
+        let columns = self.columns();
+        layer.forward(
+            batch,
+            &mut states,
+            columns,
+            Save::Gates,
+            &mut Team::single(),
+        );
         Trace {
             layer,
             input,

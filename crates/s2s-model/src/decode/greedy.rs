@@ -48,7 +48,7 @@ impl<'a> Greedy<'a> {
             return self.run(source, stop, None);
         }
         let mut all = vec![Vec::new(); source.n_rows()];
-        let mut rows = self.watch(source, stop, &mut |row, weights| {
+        let mut rows = self.watch(source, stop, &mut |row, weights, _| {
             all[row].push(weights.to_vec());
             ControlFlow::Continue(())
         })?;
@@ -137,7 +137,7 @@ fn reference(
                 row.push(chosen[b], log_probs[b], tokens.eos);
                 *is_done = row.stopped || row.log_probs.len() >= stop.limit(lengths[b]);
                 if let Some((watch, weights)) = watch.as_mut().zip(weights.get(b)) {
-                    *is_done |= watch(b, &weights[..lengths[b]]).is_break();
+                    *is_done |= watch(b, &weights[..lengths[b]], 0..lengths[b]).is_break();
                 }
             }
         }

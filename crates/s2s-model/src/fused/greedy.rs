@@ -1,7 +1,7 @@
 //! Greedy decoding on slices. Finished rows leave the batch.
 
 use candle_core::Result;
-use s2s_kernels::slices::Cell;
+use s2s_kernels::slices::{Cell, Save};
 
 use super::bridge::slices;
 use super::slices::ParamSlices;
@@ -18,7 +18,7 @@ impl<C: Cell> Fused<C> {
         stop: Stop,
         mut watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Decoded>> {
-        self.encode(&ParamSlices::of(params), source)?;
+        self.encode(&ParamSlices::of(params), source, Save::Nothing)?;
         let (lengths, len) = (source.lengths(), source.max_len());
         let memory = memory(source, &self.values, self.attention.keys(&self.values));
         let decoding = &mut self.decoding;
@@ -44,7 +44,7 @@ impl<C: Cell> Fused<C> {
                     rows[row].stopped || rows[row].log_probs.len() >= stop.limit(lengths[row]);
                 if let Some(watch) = &mut watch {
                     let weights = &decoding.attention()[index * len..][..lengths[row]];
-                    is_done |= watch(row, weights).is_break();
+                    is_done |= watch(row, weights, decoding.reach()[index].clone()).is_break();
                 }
                 if !is_done {
                     active.push(index);
