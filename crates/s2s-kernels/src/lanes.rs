@@ -76,7 +76,7 @@ pub(crate) fn long_sum<T: Real>(a: &[T]) -> f64 {
 pub(crate) fn long_sum_within<T: Real>(a: &[T], range: Range<usize>) -> f64 {
     let first = range.start / BLOCK * BLOCK;
     let end = range.end.next_multiple_of(LANES).min(a.len());
-    long_sum(&a[first.min(end)..end])
+    0.0 + long_sum(&a[first.min(end)..end]) // an empty sum is -0
 }
 
 #[inline(always)]

@@ -385,9 +385,9 @@ mod tests {
         let mut reach = [place..place + before.len()];
         let mut kept = vec![0.0; scorer.kept(memory.len)];
         let mut bits = Vec::new();
-        for state in [0.5, -0.8] {
+        for state in [[0.5], [-0.8]] {
             let step = Step {
-                state: Matrix::dense(&[state], 1, 1),
+                state: Matrix::dense(&state, 1, 1),
                 previous: &previous,
                 memory,
                 rows: &[0],
@@ -460,7 +460,7 @@ mod tests {
                     &mut n_all
                 }) += 1;
             }
-            assert!(n_near > 3500 && n_all > 240, "{n_near} {n_all}");
+            assert!(n_near > 3500 && n_all > 200, "{n_near} {n_all}");
         });
     }
 

@@ -6,10 +6,8 @@ use std::ops::Range;
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::projected::Projected;
-use super::step::{
-    Projections, TokenInput, assert_memory, attend_within, features_matrix, features_stride,
-};
-use crate::attention::kernel::{Memory, Step};
+use super::step::{Projections, TokenInput, assert_memory, features_matrix, features_stride};
+use crate::attention::kernel::{Memory, Step, weigh_within};
 use crate::matrix::Matrix;
 use crate::real::Real;
 use crate::recurrent::{Cell, NextState, State};
@@ -194,16 +192,11 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             memory,
             rows: &self.rows,
         };
-        attend_within(
-            &*decoder.scorer,
-            step,
-            &mut self.reach.after,
-            &mut self.saved,
-            &mut self.weights.after,
-            &mut self.features.after[units.min(rows * stride)..],
-            stride,
-            values,
-        );
+        let (reach, weights) = (&mut self.reach.after, &mut self.weights.after);
+        let scorer = &decoder.scorer;
+        scorer.scores_within(step, reach, &mut self.saved, weights);
+        let context = &mut self.features.after[units.min(rows * stride)..];
+        weigh_within(memory, &self.rows, reach, weights, context, stride, values);
 
         let packed = &decoder.weights;
         let [input, hidden] = &mut self.projections;

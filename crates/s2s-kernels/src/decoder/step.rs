@@ -1,9 +1,7 @@
 //! One forward step of some rows: attention, cells, logits.
 
-use std::ops::Range;
-
 use super::DecoderSizes;
-use crate::attention::kernel::{Memory, Scorer, Step, weigh, weigh_within};
+use crate::attention::kernel::{Memory, Scorer, Step, weigh};
 use crate::linear::Linear;
 use crate::matrix::{Epilogue, Matrix, padded_stride};
 use crate::real::Real;
@@ -110,24 +108,6 @@ pub(super) fn attend<T: Real>(
     scorer.scores(step, saved, weights);
     let Step { memory, rows, .. } = step;
     weigh(memory, rows, weights, context, stride, width);
-}
-
-/// [`attend`] with the same result, without reading positions that cannot have a weight. `reach` holds a
-/// range of each row outside of which the weights of the step before are 0; it becomes that of this
-/// step. `weights` must be 0 outside of what the step writes.
-pub(super) fn attend_within<T: Real>(
-    scorer: &dyn Scorer<T>,
-    step: Step<'_, T>,
-    reach: &mut [Range<usize>],
-    saved: &mut [T],
-    weights: &mut [T],
-    context: &mut [T],
-    stride: usize,
-    width: usize,
-) {
-    scorer.scores_within(step, reach, saved, weights);
-    let Step { memory, rows, .. } = step;
-    weigh_within(memory, rows, reach, weights, context, stride, width);
 }
 
 /// Numbers from one row of features to the next: `D + C` plus padding.

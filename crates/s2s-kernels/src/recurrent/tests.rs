@@ -193,7 +193,7 @@ fn check_saving<C: Cell>() {
         let mut layer = RecurrentLayer::new(case.direction);
         let [saved, unsaved] =
             [Save::Gates, Save::Nothing].map(|save| case.run_saving(save, &mut layer, &point));
-        assert_eq!(saved, unsaved, "{case:?}");
+        assert_eq!(saved, unsaved, "{:?}", case.direction);
     }
 }
 
