@@ -178,7 +178,7 @@ fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measureme
             growth: target_len,
         };
         let mut remaining = padded.target_lengths;
-        generator.watch(&source, stop, &mut |row, _| {
+        generator.watch(&source, stop, &mut |row, _, _| {
             remaining[row] -= 1;
             match remaining[row] {
                 0 => ControlFlow::Break(()),

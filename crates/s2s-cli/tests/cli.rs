@@ -679,9 +679,9 @@ fn each_line_gets_a_prediction_or_an_error() {
         (b"\xff 1", Err("not valid UTF-8")),
         (
             too_long.as_bytes(),
-            Err("too long: 100001 tokens, but the limit is 100000 tokens; split the line"),
+            Err("too long: 1000001 tokens, but the limit is 1000000 tokens; split the line"),
         ),
-        (endless.as_bytes(), Err("too long: 1600003 bytes")),
+        (endless.as_bytes(), Err("too long: 16000003 bytes")),
         (b"7", Ok(prediction_of("7"))),
     ];
     let input = lines.each_ref().map(|(line, _)| *line).join(&b'\n');

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Tokenization, Vocabulary};
 
 /// Maximum `max_len`, which bounds the memory of attention.
-pub const MAX_LEN: usize = 100_000;
+pub const MAX_LEN: usize = 1_000_000;
 
 /// The `[data]` table: synthetic data or, if `file` or `folder` is set, text. Keys that apply to the
 /// other kind of data only must keep their defaults.

@@ -428,7 +428,7 @@ mod tests {
         check_rejected(
             long.as_bytes(),
             b"a\n",
-            "train.src, line 1: 100001 tokens; the limit is 100000",
+            "train.src, line 1: 1000001 tokens; the limit is 1000000",
         );
     }
 

@@ -45,8 +45,9 @@ Examples:
 /// lengths, on sequences that no training set contains. Results go to lengths.json, lengths.csv and
 /// plots/lengths.* in the run folder. After Ctrl-C, the same command continues; an existing
 /// evaluation with other options is never overwritten. Errors are classified as early (EOS too
-/// soon), over (EOS missing) or wrong (correct length, wrong token). Time grows with the square of
-/// the length, memory linearly.
+/// soon), over (EOS missing) or wrong (correct length, wrong token). Memory grows
+/// linearly with the length; so does time with location-relative attention, and with its square
+/// with any other.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

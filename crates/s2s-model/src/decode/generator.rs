@@ -97,7 +97,7 @@ impl<'a> Generator<'a> {
             return self.rows.greedy(self.tokens, source, stop, None);
         }
         let mut all = vec![Vec::new(); source.n_rows()];
-        let mut rows = self.watch(source, stop, &mut |row, weights| {
+        let mut rows = self.watch(source, stop, &mut |row, weights, _| {
             all[row].push(weights.to_vec());
             ControlFlow::Continue(())
         })?;

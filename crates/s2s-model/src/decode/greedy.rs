@@ -42,7 +42,9 @@ pub(super) fn search(
             output.push(token, log_prob as f32, tokens.eos);
             let mut is_done = output.stopped || output.log_probs.len() >= stop.limit(lengths[row]);
             if let Some(watch) = &mut watch {
-                is_done |= watch(row, &attention[index * len..][..lengths[row]]).is_break();
+                let weights = &attention[index * len..][..lengths[row]];
+                let reach = rows.reach(index).unwrap_or(0..lengths[row]);
+                is_done |= watch(row, weights, reach).is_break();
             }
             if !is_done {
                 active.push(index);

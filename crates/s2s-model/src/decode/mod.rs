@@ -1,7 +1,7 @@
 //! Decoding: the model generates an output for a source.
 
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -122,11 +122,12 @@ impl Default for OutputLimit {
     }
 }
 
-/// A callback that receives, at each step and for each unfinished row, the row's index and its attention
-/// weights `[S]` (all 0 without attention). `Break` ends the row after this step.
+/// A callback that receives, at each step and for each unfinished row, the row's index, its attention
+/// weights `[S]` (all 0 without attention), and a range outside of which they are 0. `Break` ends the
+/// row after this step.
 ///
 /// No weights are stored, so the memory that they take does not grow with the number of steps.
-pub type Watch<'a> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'a;
+pub type Watch<'a> = dyn FnMut(usize, &[f32], Range<usize>) -> ControlFlow<()> + 'a;
 
 /// The output for one source.
 #[derive(Clone, Debug, Default, PartialEq)]

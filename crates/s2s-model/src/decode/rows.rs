@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor, bail};
 use dyn_clone::DynClone;
@@ -29,6 +30,11 @@ pub(crate) trait Rows: Debug + DynClone + Send + Sync {
 
     /// The attention weights of the last step, `[rows, S]`.
     fn attention(&self) -> Result<Cow<'_, [f32]>>;
+
+    /// A range of positions outside of which a row's attention weights are 0, if it is known.
+    fn reach(&self, _row: usize) -> Option<Range<usize>> {
+        None
+    }
 
     /// The most likely token at each step, for every source.
     fn greedy(

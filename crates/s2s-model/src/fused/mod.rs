@@ -24,8 +24,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Device, Result, Tensor};
 use s2s_kernels::slices::{
-    Cell, Decoder, DecoderDropout, DecoderInputs, Decoding, Memory, MemoryGrads, Targets, Team,
-    swap_axes, token_loss,
+    Cell, Decoder, DecoderDropout, DecoderInputs, Decoding, Memory, MemoryGrads, Save, Targets,
+    Team, swap_axes, token_loss,
 };
 
 use self::attention::FusedAttention;
@@ -151,7 +151,7 @@ impl<C: Cell> Fused<C> {
         let forced = forcing.to_coins(batch.n_rows(), batch.target_len())?;
         let (n_sources, n_targets) = (batch.source().ids().len(), batch.target_in().len());
         self.prepare(params, n_sources, n_targets, noise)?;
-        self.encode(params, batch.source())?;
+        self.encode(params, batch.source(), Save::Gates)?;
         let (team, masks) = (&mut self.team, &self.masks);
         let between = masks.between();
         let initial = bridge::slices(&self.bridge.states);
@@ -167,14 +167,19 @@ impl<C: Cell> Fused<C> {
     }
 
     /// The encoder, the decoder's initial states and the keys.
-    fn encode(&mut self, params: &ParamSlices<'_>, source: &Source) -> Result<()> {
+    fn encode(&mut self, params: &ParamSlices<'_>, source: &Source, save: Save) -> Result<()> {
         let both = self.both();
         let team = &mut self.team;
-        self.encoder.forward(params, source, team)?;
+        self.encoder.forward(params, source, save, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
-        self.values.resize(source.ids().len() * both, 0.0);
         let (len, rows) = (source.max_len(), source.n_rows());
-        swap_axes(&mut self.values, self.encoder.values(), len, rows, team);
+        if rows == 1 && save == Save::Nothing {
+            // Both orders of a single row are the same, and a copy of a long one is large.
+            std::mem::swap(&mut self.values, self.encoder.values_mut());
+        } else {
+            self.values.resize(source.ids().len() * both, 0.0);
+            swap_axes(&mut self.values, self.encoder.values(), len, rows, team);
+        }
         self.attention.forward(&self.values, team);
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! The rows of a decoding on slices.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use candle_core::Result;
-use s2s_kernels::slices::Cell;
+use s2s_kernels::slices::{Cell, Save};
 
 use super::bridge::slices;
 use super::slices::ParamSlices;
@@ -29,7 +30,7 @@ impl<'a, C: Cell> FusedRows<'a, C> {
 impl<C: Cell> Rows for FusedRows<'_, C> {
     fn start(&mut self, source: &Source) -> Result<()> {
         let fused = &mut self.fused;
-        fused.encode(&ParamSlices::of(self.params), source)?;
+        fused.encode(&ParamSlices::of(self.params), source, Save::Nothing)?;
         let memory = memory(source, &fused.values, fused.attention.keys(&fused.values));
         let initial = slices(&fused.bridge.states);
         fused.decoding.start(&fused.decoder, memory, &initial);
@@ -54,5 +55,9 @@ impl<C: Cell> Rows for FusedRows<'_, C> {
 
     fn attention(&self) -> Result<Cow<'_, [f32]>> {
         Ok(Cow::Borrowed(self.fused.decoding.attention()))
+    }
+
+    fn reach(&self, row: usize) -> Option<Range<usize>> {
+        Some(self.fused.decoding.reach()[row].clone())
     }
 }
