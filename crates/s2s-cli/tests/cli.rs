@@ -155,6 +155,7 @@ fn reproducible_files(run: &Path) -> Vec<Vec<u8>> {
         "checkpoints/best/params.safetensors",
         "metrics.jsonl",
         "attention.jsonl",
+        "wrong.jsonl",
         "samples.jsonl",
         "failures.json",
     ]
@@ -222,6 +223,7 @@ fn training_writes_the_run_folder_and_a_report() {
         "initial.json",
         "identity.json",
         "attention.jsonl",
+        "wrong.jsonl",
         "samples.jsonl",
         "failures.json",
         "report.html",

@@ -43,8 +43,9 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   timing.jsonl           wall times, one line per evaluation
 ///   steps.jsonl            loss, learning rate and throughput, one line every few steps
 ///   initial.json           validation metrics before the first step
-///   attention.jsonl        attention of one fixed sequence, after 0, 1, 2, 4, ... steps until the first
-///                          evaluation, and at each evaluation
+///   attention.jsonl        attention of up to four fixed sequences, after 0, 1, 2, 4, ... steps until the
+///                          first evaluation, and at each evaluation
+///   wrong.jsonl            some wrong outputs, one line per evaluation
 ///   samples.jsonl          test sequences with predictions and attention
 ///   failures.json          errors on the test split by position, length and token
 ///   events.out.tfevents.*  TensorBoard events
@@ -340,9 +341,15 @@ impl RunDir {
         self.path.join("initial.json")
     }
 
-    /// `attention.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for one sequence.
+    /// `attention.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for a few sequences, in
+    /// the same order at each step.
     pub fn attention(&self) -> PathBuf {
         self.path.join("attention.jsonl")
+    }
+
+    /// `wrong.jsonl`: lines of [`WrongRecord`](crate::WrongRecord).
+    pub fn wrong(&self) -> PathBuf {
+        self.path.join("wrong.jsonl")
     }
 
     /// `samples.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for sequences of the

@@ -45,6 +45,7 @@ mod metrics;
 mod model;
 mod observer;
 mod optim;
+mod probe;
 mod run;
 mod schedule;
 mod tensorboard;
