@@ -8,6 +8,7 @@ mod clean;
 mod compare;
 mod completions;
 mod config;
+mod dashboard;
 mod data;
 mod eval;
 mod experiment;
@@ -31,6 +32,7 @@ mod sweep;
 mod train;
 mod ui;
 mod usage;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -81,6 +83,7 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Resume(resume::Args),
+    Watch(watch::Args),
     Eval(eval::Args),
     Predict(predict::Args),
     Plot(plot::Args),
@@ -143,6 +146,7 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
     match command {
         Command::Train(args) => train::run(args, ui),
         Command::Resume(args) => resume::run(args, ui),
+        Command::Watch(args) => watch::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Predict(args) => predict::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),

@@ -20,7 +20,7 @@ use crate::report::{symbols, tokenization_of};
 use crate::shell::{program, quote};
 
 /// Longer sequences are not drawn: their cells would be too small.
-const MAX_TOKENS: usize = 128;
+pub(crate) const MAX_TOKENS: usize = 128;
 
 /// Number of evaluations shown side by side.
 const N_EVALUATIONS: usize = 9;

@@ -245,6 +245,15 @@ impl RunDir {
         Ok(lock)
     }
 
+    /// Whether a process is writing to the folder.
+    ///
+    /// # Errors
+    /// If the lock file cannot be read.
+    pub fn is_locked(&self) -> Result<bool> {
+        let path = self.path.join(LOCK);
+        fs::is_locked(&path).map_err(|refusal| refused(&path, refusal))
+    }
+
     /// Claims `plots/`; waits while another process holds it.
     ///
     /// A run may be plotted while another process trains it. A process that reads the records after

@@ -6,6 +6,7 @@
 
 mod answer;
 mod lines;
+mod out;
 mod pipeline;
 mod sequence;
 
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   s2s predict runs/default-seed0 3 1 4 1 5
   s2s predict runs/default-seed0 --attention 3,1,4,1,5
+  s2s predict runs/default-seed0 3 1 4 1 5 --out attention.gif
   s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl
   s2s predict runs/dates-seed0 'March 3, 2024'";
 
@@ -76,6 +78,13 @@ pub(crate) struct Args {
     /// predicted token and one for EOS
     #[arg(long)]
     attention: bool,
+    /// Write the attention of the sequence as a picture or a page: .svg, .png, .gif (token by token) or
+    /// .html
+    #[arg(long, value_name = "FILE", requires = "tokens", value_hint = ValueHint::FilePath)]
+    out: Option<PathBuf>,
+    /// Let --out replace a file
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Stop at the correct output length instead of at EOS
     #[arg(long)]
     oracle_length: bool,
@@ -90,14 +99,18 @@ pub(crate) struct Args {
 impl Args {
     /// Whether decoding returns attention weights.
     fn with_weights(&self) -> bool {
-        self.attention || self.replace_unknown
+        self.attention || self.out.is_some() || self.replace_unknown
     }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    if let Some(path) = &args.out {
+        out::check(path, args.force)?;
+    }
     let mut loaded = args.checkpoint.load()?;
     for (option, is_set) in [
         ("--attention", args.attention),
+        ("--out", args.out.is_some()),
         ("--replace-unknown", args.replace_unknown),
     ] {
         if is_set && !loaded.model.has_attention() {

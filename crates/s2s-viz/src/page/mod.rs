@@ -2,9 +2,11 @@
 
 mod bundle;
 mod run;
+mod sequence;
 mod weights;
 
 pub use run::{PageCommand, PageRun};
+pub use sequence::SequencePage;
 pub use weights::PageWeights;
 use weights::Precision;
 
