@@ -17,6 +17,12 @@ mod hints;
 mod input;
 #[path = "cli/lifecycle.rs"]
 mod lifecycle;
+#[cfg(unix)]
+#[path = "cli/pty.rs"]
+mod pty;
+#[cfg(unix)]
+#[path = "cli/terminal.rs"]
+mod terminal;
 #[path = "cli/text.rs"]
 mod text;
 #[path = "cli/viewer.rs"]

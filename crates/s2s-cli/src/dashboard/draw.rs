@@ -198,7 +198,7 @@ fn draw_chart(
     }
     let styles = [Hue::Sky, Hue::Orange].map(|hue| foreground(hue.line(), ink));
     let mut title = vec![Span::raw(name.to_owned())];
-    for ((curve, style), of) in curves.iter().zip(styles).zip(["train", "validation"]) {
+    for ((curve, style), of) in curves.iter().zip(styles).zip(["train", "val"]) {
         if let Some((_, last)) = curve.points().last() {
             title.push(Span::styled(format!("  {of} {}", text(*last)), style));
         }
@@ -260,7 +260,7 @@ fn draw_attention(shown: &Shown, view: &View, area: Rect, buffer: &mut Buffer) {
     let sample = view.sample.min(n - 1) + 1;
     let verdict = if record.is_exact { "correct" } else { "wrong" };
     let title = format!(
-        "attention, sample {sample} of {n}, step {}: {verdict}",
+        "sample {sample} of {n}, step {}: {verdict}",
         grouped(record.step)
     );
     let block = titled(Line::from(title));

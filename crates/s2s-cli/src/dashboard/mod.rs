@@ -259,6 +259,7 @@ impl Show {
                 self.ui.release();
                 if signals::is_suspended() {
                     signals::suspend()?;
+                    self.started = None; // the time left is estimated anew
                 }
             }
         }
