@@ -11,7 +11,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::queue;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -64,12 +64,12 @@ impl Screen {
     fn open(ui: &Ui, modes: &Termios) -> io::Result<Self> {
         tcsetattr(io::stdin(), OptionalActions::Now, modes)?;
         let mut output = BufWriter::with_capacity(FRAME_BYTES, Frames(ui.clone()));
-        queue!(output, EnterAlternateScreen, Hide)?;
+        // `Terminal::clear` would ask the terminal for the cursor's position and wait for the answer.
+        queue!(output, EnterAlternateScreen, Hide, Clear(ClearType::All))?;
         let area = area();
         let viewport = Viewport::Fixed(area);
         let backend = CrosstermBackend::new(output);
-        let mut terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
-        terminal.clear()?;
+        let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
         Ok(Self { terminal, area })
     }
 
