@@ -285,7 +285,7 @@ export async function runsAreCompared({ browser, workshop, runs, pictures }) {
   });
 }
 
-/** A run is watched while it trains. */
+/** A run is watched while it trains, and the page stays when its folder is gone. */
 export async function trainingIsWatched({ browser, workshop }) {
   const name = "live";
   rmSync(workshop.path(name), { recursive: true, force: true });
@@ -308,7 +308,11 @@ export async function trainingIsWatched({ browser, workshop }) {
         const step = () => page.getByLabel("Evaluation", { exact: true }).getAttribute("aria-valuetext");
         const before = await step();
         await until(async () => (await step()) !== before);
-        return [];
+        rmSync(workshop.path(name), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+        const notice = page.getByRole("alert");
+        await until(() => notice.isVisible());
+        const text = await notice.textContent();
+        return text.includes("does not exist") ? [] : [`the notice of a run that is gone: ${text}`];
       });
     });
     return problems;
@@ -353,6 +357,7 @@ const ODD = {
     for (const file of [
       "metrics.jsonl",
       "attention.jsonl",
+      "wrong.jsonl",
       "samples.jsonl",
       "failures.json",
       "run.json",
@@ -363,7 +368,7 @@ const ODD = {
   },
   "without-checkpoints": (folder) => rmSync(`${folder}/checkpoints`, { recursive: true }),
   "one-evaluation": (folder) => {
-    for (const file of ["metrics.jsonl", "attention.jsonl"]) keepLines(`${folder}/${file}`, 1);
+    for (const file of ["metrics.jsonl", "attention.jsonl", "wrong.jsonl"]) keepLines(`${folder}/${file}`, 1);
   },
   nan: (folder) => appendFileSync(`${folder}/metrics.jsonl`, '{"step": NaN}\n'),
   torn: (folder) => appendFileSync(`${folder}/metrics.jsonl`, '{"step": 1'),
@@ -389,6 +394,7 @@ const ODD = {
     const failures = JSON.parse(readFileSync(`${folder}/failures.json`, "utf8"));
     const confusions = [{ expected: HOSTILE, predicted: HOSTILE, count: 3 }];
     writeFileSync(`${folder}/failures.json`, JSON.stringify({ ...failures, confusions, wrong: [wrong] }));
+    appendFileSync(`${folder}/wrong.jsonl`, `${JSON.stringify({ step: 1e6, outputs: [wrong] })}\n`);
   },
   long: (folder) => {
     const file = `${folder}/samples.jsonl`;

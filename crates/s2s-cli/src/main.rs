@@ -9,6 +9,7 @@ mod clean;
 mod compare;
 mod completions;
 mod config;
+mod dashboard;
 mod data;
 mod decoding;
 mod eval;
@@ -37,6 +38,7 @@ mod sweep;
 mod train;
 mod ui;
 mod usage;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -91,6 +93,7 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Resume(resume::Args),
+    Watch(watch::Args),
     Eval(eval::Args),
     Predict(predict::Args),
     Score(score::Args),
@@ -157,6 +160,7 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
     match command {
         Command::Train(args) => train::run(args, ui),
         Command::Resume(args) => resume::run(args, ui),
+        Command::Watch(args) => watch::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Predict(args) => predict::run(args, ui),
         Command::Score(args) => score::run(args, ui),

@@ -92,7 +92,7 @@ pub(crate) fn run_dir(
         ui.warning(format!("{reason}; resuming from another copy"));
     }
     log.apply(&mut run);
-    session::run(run, &runtime, ui)
+    session::run(run, &runtime, log.display(), ui)
 }
 
 /// The record of the run if it is finished. An unreadable record counts as unfinished and is

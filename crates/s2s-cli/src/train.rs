@@ -15,6 +15,7 @@ use s2s_train::{
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
+use crate::session::Display;
 use crate::shell::{program, quote};
 use crate::ui::Ui;
 use crate::{resume, session};
@@ -33,6 +34,10 @@ Examples:
 /// Writes configuration, metrics, TensorBoard log, checkpoints and plots to the run folder. Ctrl-C,
 /// SIGTERM, SIGHUP and SIGUSR1 save and stop; `s2s resume` then continues to the same bytes as an
 /// uninterrupted run. The final report goes to standard output.
+///
+/// On a terminal, a dashboard shows curves, attention and wrong predictions: `q` saves and stops, space
+/// freezes it, `1` to `4` select a sample, `?` shows help. With --plain, with TERM=dumb, in the background
+/// or if a standard stream is not a terminal, prints a line per evaluation instead.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -99,7 +104,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         None => start.create_named(default_folder(args, &start.config), ui)?,
     };
     args.log.apply(&mut run);
-    session::run(run, &start.runtime, ui)
+    session::run(run, &start.runtime, args.log.display(), ui)
 }
 
 /// Checks that a run has the configuration that was requested.
@@ -195,17 +200,27 @@ fn folder_name(name: &str) -> Result<String, String> {
     }
 }
 
-/// How often training is recorded.
+/// How training is recorded and displayed.
 #[derive(clap::Args)]
 pub(crate) struct LogArgs {
     /// Steps between two lines of steps.jsonl; does not affect results
     #[arg(long, value_name = "N", default_value = "10")]
     log_every: NonZeroU64,
+    /// Print a line per evaluation instead of showing a dashboard
+    #[arg(long)]
+    plain: bool,
 }
 
 impl LogArgs {
     pub(crate) fn apply(&self, run: &mut Run) {
         run.log_every(self.log_every);
+    }
+
+    pub(crate) fn display(&self) -> Display {
+        match self.plain {
+            true => Display::Plain,
+            false => Display::Auto,
+        }
     }
 }
 

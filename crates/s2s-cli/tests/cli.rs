@@ -19,6 +19,12 @@ mod hints;
 mod input;
 #[path = "cli/lifecycle.rs"]
 mod lifecycle;
+#[cfg(unix)]
+#[path = "cli/pty.rs"]
+mod pty;
+#[cfg(unix)]
+#[path = "cli/terminal.rs"]
+mod terminal;
 #[path = "cli/text.rs"]
 mod text;
 #[path = "cli/viewer.rs"]
@@ -159,6 +165,7 @@ fn reproducible_files(run: &Path) -> Vec<Vec<u8>> {
         "checkpoints/best/params.safetensors",
         "metrics.jsonl",
         "attention.jsonl",
+        "wrong.jsonl",
         "samples.jsonl",
         "failures.json",
     ]
@@ -226,6 +233,7 @@ fn training_writes_the_run_folder_and_a_report() {
         "initial.json",
         "identity.json",
         "attention.jsonl",
+        "wrong.jsonl",
         "samples.jsonl",
         "failures.json",
         "report.html",

@@ -206,6 +206,20 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether another process holds the lock of the file at `path`. A missing file has no lock.
+pub(crate) fn is_locked(path: &Path) -> Result<bool, Refusal> {
+    fault::before(Op::Read)?;
+    let file = match open_regular(path, OpenOptions::new().read(true)) {
+        Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
 /// Whether this open file is the one at `path`. Always true on systems without file numbers.
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     #[cfg(unix)]

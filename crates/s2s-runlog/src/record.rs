@@ -79,7 +79,7 @@ pub struct TimingRecord {
     pub tokens_per_second: f64,
 }
 
-/// The attention of one sequence: a line of `attention.jsonl` (the same sequence at each evaluation)
+/// The attention of one sequence: a line of `attention.jsonl` (the same sequences at each evaluation)
 /// or of `samples.jsonl` (sequences of the test split, at the end).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

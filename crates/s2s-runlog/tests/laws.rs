@@ -674,6 +674,7 @@ fn files_of_a_run_have_the_documented_names() {
         (run.metrics(), "metrics.jsonl"),
         (run.timing(), "timing.jsonl"),
         (run.attention(), "attention.jsonl"),
+        (run.wrong(), "wrong.jsonl"),
         (run.samples(), "samples.jsonl"),
         (run.failures(), "failures.json"),
         (run.report(), "report.html"),

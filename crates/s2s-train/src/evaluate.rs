@@ -20,8 +20,9 @@ pub struct Evaluation {
     pub free: Tally,
     /// Teacher-forced.
     pub forced: Tally,
-    /// Indices in the split of the first samples that were not exact free-running.
-    pub wrong: Vec<u64>,
+    /// The first samples that were not exact free-running: index in the split, and output up to EOS,
+    /// with at most as many tokens as the reference.
+    pub wrong: Vec<(u64, Vec<u32>)>,
     /// The errors free-running; counted for the test split only.
     pub failures: Failures,
 }
@@ -84,8 +85,9 @@ pub(crate) fn evaluate_observed(
         let free = model.loss(&batch, &Forcing::Never)?;
         let first = evaluation.free.n_sequences;
         let room = N_WRONG - evaluation.wrong.len();
-        let wrong = wrong_rows(&free, &batch, &scoring).map(|row| first + row as u64);
-        evaluation.wrong.extend(wrong.take(room));
+        let wrong = wrong_rows(&free, &batch, &scoring);
+        let outputs = wrong.map(|row| (first + row as u64, output(&free, &batch, row, tokens.eos)));
+        evaluation.wrong.extend(outputs.take(room));
         if split == Split::Test {
             evaluation.failures.add(&free, &batch, &scoring, first);
         }
@@ -111,6 +113,14 @@ fn wrong_rows(loss: &BatchLoss, batch: &Batch, scoring: &Scoring) -> impl Iterat
     let is_exact: Vec<bool> = scoring.exact_rows(loss, batch).collect();
     let rows = is_exact.into_iter().enumerate();
     rows.filter(|(_, is_exact)| !is_exact).map(|(row, _)| row)
+}
+
+/// The predicted tokens of a row up to EOS, at most as many as the reference has.
+fn output(loss: &BatchLoss, batch: &Batch, row: usize, eos: u32) -> Vec<u32> {
+    let first = row * batch.target_len();
+    let predicted = &loss.predictions[first..][..batch.target_lengths()[row]];
+    let end = predicted.iter().position(|token| *token == eos);
+    predicted[..end.map_or(predicted.len(), |end| end + 1)].to_vec()
 }
 
 /// How outputs of text are compared with references.

@@ -48,6 +48,7 @@ mod metrics;
 mod model;
 mod observer;
 mod optim;
+mod probe;
 mod run;
 mod schedule;
 mod tensorboard;

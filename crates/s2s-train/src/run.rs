@@ -419,17 +419,14 @@ impl<M: Model + Send> Run<M> {
     fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
         let (model, data) = (self.trainer.model(), self.trainer.eval_data());
         let n = data.n_samples(Split::Test).unwrap_or(0).min(N_SEARCHED);
-        let wrong = result.wrong.iter().copied();
-        let right = (0..n).filter(|index| !result.wrong.contains(index));
+        let wrong: Vec<u64> = result.wrong.iter().map(|(index, _)| *index).collect();
+        let right: Vec<u64> = (0..n).filter(|index| !wrong.contains(index)).collect();
         let source = |index: u64| data.example(Split::Test, index).source;
         let mut chosen: Vec<u64> = Vec::new();
         let mut sources: Vec<Vec<u32>> = Vec::new();
-        for (candidates, total) in [
-            (wrong.collect::<Vec<u64>>(), N_WRONG_SAMPLES),
-            (right.collect(), N_SAMPLES),
-        ] {
+        for (candidates, total) in [(&wrong, N_WRONG_SAMPLES), (&right, N_SAMPLES)] {
             for has_shown_len in [true, false] {
-                for &index in &candidates {
+                for &index in candidates {
                     if chosen.len() == total {
                         break;
                     }

@@ -10,18 +10,16 @@ use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use crate::checkpoint::Fingerprints;
 use crate::device::check_precision;
+use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
 use crate::half::{Half, LossScale};
+use crate::probe::{attention_of_probes, probes};
 use crate::{
     Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
     Observer, Optimizer, Precision, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally,
-    TrainState, attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio,
-    learning_rate, open_data, to_batch, tokens_of,
+    TrainState, checkpoint, data_identity, evaluate_observed, forcing_ratio, learning_rate,
+    open_data, to_batch, tokens_of,
 };
-
-/// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
-/// to read.
-const PROBE_LEN: usize = 24;
 
 /// Configuration, data, model, optimizer and state of a training loop.
 #[derive(Debug)]
@@ -30,6 +28,7 @@ pub struct Trainer<M> {
     data: Data,
     eval_data: Arc<dyn BatchSource>,
     codec: Codec,
+    probes: Vec<Example>,
     model: M,
     half: Option<Half<M>>, // computes the gradients in half precision
     optimizer: Optimizer,
@@ -137,6 +136,7 @@ impl<M: Model> Trainer<M> {
             snapshot: Arc::default(),
             last: None,
             codec: Codec::new(&config, &data),
+            probes: probes(&*data.source),
             config,
             data,
             model,
@@ -325,10 +325,10 @@ impl<M: Model> Trainer<M> {
         &self.config
     }
 
-    /// The validation sequence whose attention is recorded at every evaluation: as long as the data
-    /// have, up to 24 tokens where possible.
-    pub fn probe(&self) -> Example {
-        self.eval_data.probe(PROBE_LEN)
+    /// The validation sequences whose attention is recorded at every evaluation: up to four different
+    /// ones, of at most 24 tokens where possible. The first is as long as the data have.
+    pub fn probes(&self) -> &[Example] {
+        &self.probes
     }
 
     /// Metrics of a split; `None` if an observer stops the evaluation.
@@ -383,7 +383,8 @@ impl<M: Model> Trainer<M> {
         let event = StartEvent {
             metrics: &result.record(Split::Val, 0),
             timing: &clock.read(0, before),
-            probe: &attention_of(&self.model, &self.probe(), &self.codec, 0)?,
+            probes: &self.attention(0)?,
+            wrong: &wrong_outputs(&result, &*self.eval_data, Split::Val),
         };
         notify(observers, |observer| observer.on_start(&event))
     }
@@ -400,8 +401,8 @@ impl<M: Model> Trainer<M> {
         let is_early = record.step < self.eval_every && !self.is_eval_due();
         let mut flow = Flow::Continue;
         if is_early && record.step.is_power_of_two() {
-            let probe = attention_of(&self.model, &self.probe(), &self.codec, record.step)?;
-            flow = notify(observers, |observer| observer.on_probe(&probe))?;
+            let probes = self.attention(record.step)?;
+            flow = notify(observers, |observer| observer.on_probes(&probes))?;
         }
         let flow = flow.max(notify(observers, |observer| observer.on_step(&record))?);
         match flow {
@@ -421,12 +422,13 @@ impl<M: Model> Trainer<M> {
         let Some(result) = self.evaluate(Split::Val, observers)? else {
             return Ok(Flow::Interrupt.max(self.checkpoint(IsBest::No, observers)?));
         };
-        let (metrics, probe) = self.record_eval(&result)?;
+        let metrics = self.record_eval(&result)?;
         let timing = clock.read(self.state.step, before);
         let event = EvalEvent {
             metrics: &metrics,
             timing: &timing,
-            probe: &probe,
+            probes: &self.attention(self.state.step)?,
+            wrong: &wrong_outputs(&result, &*self.eval_data, Split::Val),
         };
         let flow = notify(observers, |observer| observer.on_eval(&event))?;
         self.state.is_stopped |= flow == Flow::Finish; // before the checkpoint, which stores it
@@ -439,8 +441,8 @@ impl<M: Model> Trainer<M> {
         Ok(flow)
     }
 
-    /// Updates the state after an evaluation and returns its metrics and the probe's attention.
-    fn record_eval(&mut self, result: &Evaluation) -> Result<(MetricsRecord, AttentionRecord)> {
+    /// Updates the state after an evaluation and returns its metrics.
+    fn record_eval(&mut self, result: &Evaluation) -> Result<MetricsRecord> {
         let (step, val_loss) = (self.state.step, result.free.loss());
         for loss in [val_loss, result.forced.loss()] {
             let found = finite::of_validation(self.model.params(), loss)?;
@@ -474,9 +476,12 @@ impl<M: Model> Trainer<M> {
         state.is_target_reached = target > 0.0 && metrics.val_exact_match >= target;
         state.plateau.observe(&self.config.train.schedule, is_best);
         (state.train, state.n_steps, state.grad_norm_sum) = (Tally::default(), 0, 0.0);
+        Ok(metrics)
+    }
 
-        let probe = attention_of(&self.model, &self.probe(), &self.codec, step)?;
-        Ok((metrics, probe))
+    /// The attention of the probe sequences.
+    fn attention(&self, step: u64) -> Result<Vec<AttentionRecord>> {
+        attention_of_probes(&self.model, &self.probes, &self.codec, step)
     }
 
     /// Passes a snapshot of the state to the observers, after checking that all its values are

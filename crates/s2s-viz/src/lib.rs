@@ -29,6 +29,7 @@
 //! This crate deliberately prints nothing, and opens no file but fonts of the system, for characters
 //! that the embedded fonts lack. Its plots have no legends: each line is labeled at its end.
 
+mod animation;
 mod axis;
 mod bitmap;
 mod color;
@@ -55,7 +56,7 @@ mod text;
 mod ticks;
 
 pub use axis::{XAxis, YAxis};
-pub use color::Hue;
+pub use color::{Hue, Rgb, WARNING, viridis};
 pub use curve::{LinePlot, Shade};
 pub use dots::{DotPlot, DotRow};
 pub use error::Error;
@@ -66,12 +67,12 @@ pub use lengths::{lengths_axis, lengths_plots};
 pub use look::{Look, Stroke};
 pub use page::{
     ExperimentPage, Page, PageCell, PageCellRun, PageCommand, PageCurve, PageMetric, PageRun,
-    PageSource, PageWeights,
+    PageSource, PageWeights, SequencePage,
 };
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
 };
 pub use series::{Series, Spread};
 pub use table::Table;
-pub use terminal::Ink;
+pub use terminal::{Ink, shade};
 pub use text::clean;

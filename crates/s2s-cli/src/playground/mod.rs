@@ -22,7 +22,7 @@ use self::runs::WatchedRun;
 use crate::STACK_BYTES;
 use crate::failure::{Hinted, Usage};
 use crate::machine::MachineArgs;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .to_ip()
         .context("the server has no port")?
         .port();
-    let signals = Signals::catch(ui)?;
+    Signals::catch(ui)?;
     let url = format!("http://127.0.0.1:{port}/");
     ui.data(&format!("{url}\n"))?;
     ui.message("Press Ctrl-C to stop.");
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         connections: AtomicUsize::new(0),
         budget: Mutex::new((BURST, Instant::now())),
     });
-    while !signals.is_received() {
+    while !signals::is_received() {
         if let Some(request) = server.recv_timeout(POLL)? {
             answer(&shared, request);
         } else {

@@ -196,6 +196,7 @@ fn times(dir: &RunDir) -> Vec<Option<SystemTime>> {
         dir.resolved_config(),
         dir.metrics(),
         dir.attention(),
+        dir.wrong(),
         dir.samples(),
         dir.failures(),
         dir.run(),

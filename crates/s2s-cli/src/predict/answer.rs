@@ -3,11 +3,12 @@
 use anyhow::Result;
 use reverse_data::{Example, MAX_LEN, Token};
 use s2s_model::{Decoded, Generator, MAX_REFERENCE_LEN, OutputLimit, Seq2Seq, Source, Stop};
+use s2s_runlog::AttentionRecord;
 use s2s_train::attention_record;
-use s2s_viz::{Ink, terminal_heatmap};
+use s2s_viz::terminal_heatmap;
 use serde::Serialize;
 
-use super::Args;
+use super::{Args, out};
 use crate::checkpoint::Loaded;
 use crate::decoding::{Decoding, Generators};
 use crate::stream::{Line, Outputs, Parsed, in_batches, parse};
@@ -116,7 +117,7 @@ impl<'a> Predictor<'a> {
         let (max, advice) = match (self.args.with_weights(), self.loaded.model.is_fused()) {
             (true, _) => (
                 MAX_LEN_WITH_WEIGHTS,
-                "remove --attention and --replace-unknown",
+                "remove --attention, --out and --replace-unknown",
             ),
             (false, true) => (MAX_LEN, "split the line"),
             (false, false) => (MAX_REFERENCE_LEN - 2, "split the line"), // without its markers
@@ -203,6 +204,14 @@ impl<'a> Predictor<'a> {
         mut decoded: Vec<Decoded>,
         outputs: &mut Outputs,
     ) -> Result<()> {
+        if let Some(path) = &self.args.out {
+            let best = decoded[0].clone();
+            let probabilities = probabilities(&best);
+            let record = self.record(&parsed.tokens, best);
+            let is_text = self.loaded.config.data.is_text();
+            out::write(path, &self.run_name(), &record, &probabilities, is_text)?;
+            outputs.message(format!("attention written to {}", path.display()));
+        }
         let vocabulary = &self.loaded.codec.vocabulary;
         let texts: Vec<Vec<String>> = decoded.iter().map(|d| self.texts(parsed, d)).collect();
         let lines: Vec<String> = texts
@@ -226,7 +235,7 @@ impl<'a> Predictor<'a> {
                 },
                 text: is_text.then_some(line),
                 log_prob: decoded.log_prob(),
-                probabilities: decoded.log_probs.iter().map(|p| p.exp()).collect(),
+                probabilities: probabilities(decoded),
                 stopped: decoded.stopped,
                 weights: self.args.attention.then_some(&decoded.weights[..]),
             });
@@ -261,8 +270,8 @@ impl<'a> Predictor<'a> {
         Ok(())
     }
 
-    /// Draws the attention and marks wrong tokens; for text, the correct output is not known.
-    fn draw(&self, source: &[Token], decoded: Decoded) -> String {
+    /// The record of an output; for text, the correct output is not known.
+    fn record(&self, source: &[Token], decoded: Decoded) -> AttentionRecord {
         let data = &self.loaded.config.data;
         let example = Example {
             source: source.to_vec(),
@@ -271,13 +280,22 @@ impl<'a> Predictor<'a> {
                 false => data.task().target(source),
             },
         };
-        let record = attention_record(decoded, &example, &self.loaded.codec, self.loaded.step);
-        let ink = if console::colors_enabled_stderr() {
-            Ink::Color
-        } else {
-            Ink::Plain
-        };
-        match terminal_heatmap(&record, self.ui.width(), ink) {
+        attention_record(decoded, &example, &self.loaded.codec, self.loaded.step)
+    }
+
+    /// The name of the run's folder.
+    fn run_name(&self) -> String {
+        let path = std::path::absolute(self.loaded.dir.path()).unwrap_or_default();
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// Draws the attention and marks wrong tokens.
+    fn draw(&self, source: &[Token], decoded: Decoded) -> String {
+        let record = self.record(source, decoded);
+        match terminal_heatmap(&record, self.ui.width(), self.ui.ink()) {
             Ok(lines) => lines.trim_end().to_owned(),
             Err(error) => format!("cannot draw the attention: {error}"),
         }
@@ -297,6 +315,12 @@ fn stop(loaded: &Loaded, args: &Args) -> Stop {
             None => loaded.codec.limit,
         }),
     }
+}
+
+/// The probability of each output token, and of EOS if it was produced.
+fn probabilities(decoded: &Decoded) -> Vec<f32> {
+    let log_probs = decoded.log_probs.iter();
+    log_probs.map(|log_prob| log_prob.exp()).collect()
 }
 
 /// The warning about words that are not in the vocabulary.

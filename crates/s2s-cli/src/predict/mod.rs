@@ -1,6 +1,7 @@
 //! `s2s predict`.
 
 mod answer;
+mod out;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   s2s predict runs/default-seed0 3 1 4 1 5
   s2s predict runs/default-seed0 --attention 3,1,4,1,5
+  s2s predict runs/default-seed0 3 1 4 1 5 --out attention.gif
   s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl
   s2s predict runs/default-seed0 --file sequences.txt --output answers.txt --resume
   s2s predict runs/default-seed0 --beam 5 --n-best 3 3 1 4 1 5
@@ -51,6 +53,13 @@ pub(crate) struct Args {
     /// predicted token and one for EOS
     #[arg(long)]
     attention: bool,
+    /// Write the attention of the sequence as a picture or a page: .svg, .png, .gif (token by token) or
+    /// .html
+    #[arg(long, value_name = "FILE", requires = "tokens", value_hint = ValueHint::FilePath)]
+    out: Option<PathBuf>,
+    /// Let --out replace a file
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Stop at the correct output length instead of at EOS
     #[arg(long)]
     oracle_length: bool,
@@ -71,11 +80,14 @@ pub(crate) struct Args {
 impl Args {
     /// Whether decoding returns attention weights.
     fn with_weights(&self) -> bool {
-        self.attention || self.replace_unknown
+        self.attention || self.out.is_some() || self.replace_unknown
     }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    if let Some(path) = &args.out {
+        out::check(path, args.force)?;
+    }
     if args.stream.file.is_some() && !args.tokens.is_empty() {
         return Err(Usage("--file and a sequence are given; remove one".to_owned()).into());
     }
@@ -83,6 +95,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let has_attention = |model: &Seq2Seq| model.has_attention();
     for (option, is_set) in [
         ("--attention", args.attention),
+        ("--out", args.out.is_some()),
         ("--replace-unknown", args.replace_unknown),
     ] {
         if is_set && !has_attention(&loaded.model) && !others.iter().any(has_attention) {

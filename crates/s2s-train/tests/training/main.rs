@@ -129,6 +129,7 @@ fn reproducible_files(dir: &RunDir) -> Vec<Vec<u8>> {
         best.join("params.safetensors"),
         dir.metrics(),
         dir.attention(),
+        dir.wrong(),
         dir.samples(),
     ]
     .map(|path| std::fs::read(path).expect("a file of a finished run"))

@@ -3,10 +3,12 @@
 mod bundle;
 mod experiment;
 mod run;
+mod sequence;
 mod weights;
 
 pub use experiment::{ExperimentPage, PageCell, PageCellRun, PageCurve, PageMetric};
 pub use run::{PageCommand, PageRun};
+pub use sequence::SequencePage;
 pub use weights::PageWeights;
 use weights::Precision;
 
