@@ -482,9 +482,17 @@ pub(crate) fn change(home: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>))
 }
 
 fn replace(bytes: &mut Vec<u8>, from: &str, to: &str) {
-    let text = str::from_utf8(bytes).unwrap();
-    assert!(text.contains(from), "no {from:?}");
-    *bytes = text.replace(from, to).into_bytes();
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let mut replaced = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some(at) = rest.windows(from.len()).position(|part| part == from) {
+        replaced.extend_from_slice(&rest[..at]);
+        replaced.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    assert!(rest.len() < bytes.len(), "nothing to replace");
+    replaced.extend_from_slice(rest);
+    *bytes = replaced;
 }
 
 pub(crate) fn remove(home: &Path, name: &str) {

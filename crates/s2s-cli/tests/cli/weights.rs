@@ -85,7 +85,9 @@ fn what_a_partial_import_lacks_is_listed() {
         .arg(run.join("config.resolved.toml"))
         .args([
             "--set",
-            "model.attention.kind=general",
+            "model.attention.kind=location",
+            "--set",
+            "model.attention.units=16",
             "--partial",
             "--run-dir",
             "part",
@@ -93,8 +95,8 @@ fn what_a_partial_import_lacks_is_listed() {
         .output()
         .unwrap();
     for part in [
-        "weights 17 of 18 parameters",
-        "1 missing, at their initial values: attention.key.weight",
+        "weights 22 of 24 parameters",
+        "2 missing, at their initial values: attention.filters, attention.location.weight",
     ] {
         assert!(stderr(&output).contains(part), "{}", stderr(&output));
     }
