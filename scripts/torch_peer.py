@@ -7,6 +7,7 @@
     .venv/bin/python scripts/torch_peer.py step --variant tuned      # milliseconds a training step
     .venv/bin/python scripts/torch_peer.py step --device cuda --graph    # the same on a GPU, as one CUDA graph
     .venv/bin/python scripts/torch_peer.py decode --batch 256        # sequences a second, greedy
+    .venv/bin/python scripts/torch_peer.py beam --batch 64           # the same with a beam of 5
     .venv/bin/python scripts/torch_peer.py train --epochs 3          # loss and accuracy of each epoch
     .venv/bin/python scripts/torch_peer.py forward --weights W.safetensors --source "3 1 4" --config '{...}'
 
@@ -405,6 +406,36 @@ def greedy(model, batch, forward=None):
     return (forward or model)(source, lengths, target_in, torch.zeros_like(target_in, dtype=torch.bool)).argmax(-1)
 
 
+@torch.no_grad()
+def beam(model, batch, width):
+    """The most probable outputs [B,width,T] of fixed length by beam search, without EOS, and their log-probabilities.
+
+    Rows of one source are adjacent. The first step has one row per source, as the hypotheses are still the same.
+    """
+    source, lengths, target_in, _ = batch
+    n, steps = target_in.shape
+    values, state = model.encode(source, lengths)
+    keys = model.attention.prepare(values)
+    mask = (torch.arange(source.shape[1]) < lengths.unsqueeze(1)).to(source.device)
+    weights = model.attention.first_weights(mask).to(values.dtype)
+    token, totals, said = target_in[:, 0], torch.zeros(n, 1), torch.zeros(n, 1, 0, dtype=torch.long)
+    for t in range(steps):
+        logits, state, weights = model.step(token, state, weights, values, keys, mask)
+        log_probs = F.log_softmax(logits, -1)
+        log_probs[:, model.eos] = -torch.inf
+        live, vocab = totals.shape[1], logits.shape[1]
+        totals, best = (totals.unsqueeze(2) + log_probs.view(n, live, vocab)).flatten(1).topk(width)
+        parent, chosen = best // vocab, best % vocab
+        said = torch.cat([said.gather(1, parent.unsqueeze(2).expand(-1, -1, t)), chosen.unsqueeze(2)], 2)
+        rows = (parent + live * torch.arange(n).unsqueeze(1)).flatten()
+        token, weights = chosen.flatten(), weights[rows]
+        state = tuple(x[:, rows] for x in state) if isinstance(state, tuple) else state[:, rows]
+        if t == 0:
+            sources = torch.arange(n).repeat_interleave(width)
+            values, keys, mask = values[sources], keys[sources], mask[sources]
+    return said, totals
+
+
 def golden(name, case, folder):
     """Weights, a ragged batch, its logits, loss and gradients, with what made them: one small file."""
     generator = torch.Generator().manual_seed(0)
@@ -484,13 +515,14 @@ def forward(c, model, source):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("command", choices=["golden", "step", "decode", "train", "forward"])
+    p.add_argument("command", choices=["golden", "step", "decode", "beam", "train", "forward"])
     p.add_argument("--variant", choices=["literal", "tuned"], default="tuned")
     p.add_argument("--compile", action="store_true")
     p.add_argument("--device", default="cpu", help="cpu or cuda, for step and decode")
     p.add_argument("--graph", action="store_true", help="on cuda: each call as one CUDA graph")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--width", type=int, default=5, help="hypotheses of a beam")
     p.add_argument("--n", type=int, default=7, help="calls to time")
     p.add_argument("--epochs", type=int, default=20)
     p.add_argument("--config", type=json.loads, default={}, help="JSON over the defaults, which are " + json.dumps(NOTEBOOK))
@@ -519,6 +551,10 @@ def main():
             forward = captured(model) if a.graph else model
             said |= timed(lambda: greedy(model, batch_of(c, a.batch, data, a.device), forward), a.n, a.device)
             said["sequences_per_s"] = 1e3 * a.batch / said["median_ms"]
+        case "beam":
+            model.eval()
+            said |= timed(lambda: beam(model, batch_of(c, a.batch, data), a.width), a.n)
+            said |= dict(width=a.width, sequences_per_s=1e3 * a.batch / said["median_ms"])
         case "train":
             said["epochs"] = []
             for epoch in train(c, model, step, a.batch, a.epochs, data):

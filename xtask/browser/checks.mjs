@@ -5,6 +5,7 @@ import { appendFileSync, cpSync, readFileSync, rmSync, statSync, writeFileSync }
 import { pathToFileURL } from "node:url";
 
 import { compare, isClose, pageData, wrongTargets } from "./forward.mjs";
+import { SMALL, SYMBOLS } from "./runs.mjs";
 import { outputOf, overflow, SCHEMES, show, SIZES, unreachable, VIEWS, violations } from "./pages.mjs";
 
 const MAX_REPORT_BYTES = 3_000_000;
@@ -121,6 +122,59 @@ export async function reportIsSound({ browser, workshop, run, pictures }) {
   return problems;
 }
 
+const EXPERIMENT = `title = "Widths, attention and rates </script>"
+question = "Which of width, attention and learning rate decides?"
+seeds = 2
+set = [${[...SYMBOLS, ...SMALL, "train.max_steps=60"].map((set) => JSON.stringify(set)).join(", ")}]
+[matrix]
+model.attention.kind = ["additive", "ntm", "none"]
+model.hidden = [8, 16]
+train.learning_rate = [0.003, 0.01]
+`;
+
+/** The page of an experiment at all sizes and in both schemes; it sorts, filters and links. */
+export async function experimentIsSound({ browser, workshop, pictures }) {
+  writeFileSync(workshop.path("grid.toml"), EXPERIMENT);
+  workshop.s2s("experiment", "grid.toml", "--out", "grid");
+  const url = pathToFileURL(workshop.path("grid", "report.html")).href;
+  const problems = [];
+  for (const size of SIZES) {
+    for (const scheme of SCHEMES) {
+      const found = await browser.visit(url, { size, scheme }, async (page) => {
+        const inside = [];
+        for (const view of ["Cells", "Map", "Axes", "Curves"]) {
+          await show(page, view);
+          const picture = `${pictures}/experiment-${view}-${size.width}-${scheme}.png`;
+          await page.screenshot({ path: picture, fullPage: true });
+          inside.push(...(await overflow(page)), ...(await violations(page)), ...(await unreachable(page)));
+        }
+        return inside;
+      });
+      problems.push(...found.map((problem) => `${size.width} px, ${scheme}: ${problem}`));
+    }
+  }
+  const found = await browser.visit(url, {}, async (page) => {
+    const inside = [];
+    const rows = page.locator("table.cells tbody tr");
+    if ((await rows.count()) !== 12) inside.push(`${await rows.count()} rows, not 12`);
+    await page.getByLabel("Filter").fill("model.hidden=8 none");
+    if ((await rows.count()) !== 2) inside.push(`${await rows.count()} filtered rows, not 2`);
+    await page.getByLabel("Filter").fill("");
+    const times = async () => {
+      const texts = await page.locator("table.cells tbody tr td:last-child").allTextContents();
+      return texts.map((text) => Number.parseFloat(text));
+    };
+    await page.getByRole("button", { name: "time, s" }).click();
+    const sorted = await times();
+    if (sorted.some((time, i) => i && time < sorted[i - 1])) inside.push(`not sorted: ${sorted}`);
+    await page.locator("table.cells a").first().click();
+    await page.waitForURL(/seed0-[0-9a-f]{8}\/report\.html$/);
+    return inside.concat(await page.getByRole("tab", { name: "Decode" }).count() ? [] : ["no page of the run"]);
+  });
+  // The link leaves the page on purpose.
+  return problems.concat(found.filter((problem) => !problem.startsWith("request to file:")));
+}
+
 /** The same run gives the same bytes, now and at the end of training. */
 export function reportIsDeterministic({ workshop, run }) {
   const before = readFileSync(workshop.path(run, "report.html"));
@@ -231,7 +285,7 @@ export async function runsAreCompared({ browser, workshop, runs, pictures }) {
   });
 }
 
-/** A run is watched while it trains. */
+/** A run is watched while it trains, and the page stays when its folder is gone. */
 export async function trainingIsWatched({ browser, workshop }) {
   const name = "live";
   rmSync(workshop.path(name), { recursive: true, force: true });
@@ -254,7 +308,11 @@ export async function trainingIsWatched({ browser, workshop }) {
         const step = () => page.getByLabel("Evaluation", { exact: true }).getAttribute("aria-valuetext");
         const before = await step();
         await until(async () => (await step()) !== before);
-        return [];
+        rmSync(workshop.path(name), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+        const notice = page.getByRole("alert");
+        await until(() => notice.isVisible());
+        const text = await notice.textContent();
+        return text.includes("does not exist") ? [] : [`the notice of a run that is gone: ${text}`];
       });
     });
     return problems;
@@ -299,6 +357,7 @@ const ODD = {
     for (const file of [
       "metrics.jsonl",
       "attention.jsonl",
+      "wrong.jsonl",
       "samples.jsonl",
       "failures.json",
       "run.json",
@@ -309,7 +368,7 @@ const ODD = {
   },
   "without-checkpoints": (folder) => rmSync(`${folder}/checkpoints`, { recursive: true }),
   "one-evaluation": (folder) => {
-    for (const file of ["metrics.jsonl", "attention.jsonl"]) keepLines(`${folder}/${file}`, 1);
+    for (const file of ["metrics.jsonl", "attention.jsonl", "wrong.jsonl"]) keepLines(`${folder}/${file}`, 1);
   },
   nan: (folder) => appendFileSync(`${folder}/metrics.jsonl`, '{"step": NaN}\n'),
   torn: (folder) => appendFileSync(`${folder}/metrics.jsonl`, '{"step": 1'),
@@ -335,6 +394,7 @@ const ODD = {
     const failures = JSON.parse(readFileSync(`${folder}/failures.json`, "utf8"));
     const confusions = [{ expected: HOSTILE, predicted: HOSTILE, count: 3 }];
     writeFileSync(`${folder}/failures.json`, JSON.stringify({ ...failures, confusions, wrong: [wrong] }));
+    appendFileSync(`${folder}/wrong.jsonl`, `${JSON.stringify({ step: 1e6, outputs: [wrong] })}\n`);
   },
   long: (folder) => {
     const file = `${folder}/samples.jsonl`;

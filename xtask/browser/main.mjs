@@ -43,6 +43,7 @@ for (const name of [run, "gru-12-none"]) {
     checks.reportIsSound({ browser, workshop, run: name, pictures }),
   );
 }
+await check("the page of an experiment is sound", checks.experimentIsSound({ browser, workshop, pictures }));
 await check("a report is deterministic", checks.reportIsDeterministic({ workshop, run }));
 await check("a report decodes what is typed", checks.typingDecodes(report, { browser, workshop, run }));
 await check(

@@ -89,7 +89,7 @@ export async function overflow(page) {
 export async function unreachable(page) {
   await page.evaluate(() => document.activeElement.blur());
   const wanted = await page.evaluate(() => {
-    const selector = "button:not(:disabled), input, select, canvas, [tabindex='0']";
+    const selector = "button:not(:disabled), input, select, canvas, a[href], [tabindex='0']";
     const isShown = (element) => element.checkVisibility() && element.tabIndex >= 0;
     return [...document.querySelectorAll(selector)].filter(isShown).map((element, i) => {
       element.dataset.stop = i;

@@ -106,7 +106,7 @@ export class Workshop {
   }
 }
 
-const SYMBOLS = [
+export const SYMBOLS = [
   "data.vocab=11",
   "data.max_len=8",
   "data.train_samples=640",
@@ -114,7 +114,7 @@ const SYMBOLS = [
   "data.test_samples=60",
 ];
 
-const SMALL = [
+export const SMALL = [
   "model.embedding=16",
   "model.hidden=16",
   "model.decoder=32",

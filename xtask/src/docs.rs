@@ -28,16 +28,17 @@ const MEASUREMENTS: &str = "docs/measurements";
 const BEGIN: &str = "<!-- table: ";
 const END: &str = "<!-- end -->";
 
-#[derive(Debug, Deserialize)]
+/// A measured table.
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
-    command: String,
-    machine: String,
-    date: String,
-    header: Vec<String>,
+pub(crate) struct Table {
+    pub(crate) command: String,
+    pub(crate) machine: String,
+    pub(crate) date: String,
+    pub(crate) header: Vec<String>,
     /// `l` or `r` for each column.
-    align: String,
-    rows: Vec<Vec<String>>,
+    pub(crate) align: String,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -72,7 +73,34 @@ fn pages() -> Result<Vec<PathBuf>> {
     Ok(pages)
 }
 
-fn read(name: &str) -> Result<Table> {
+/// Writes docs/measurements/NAME.json, and the table where it stands in a page.
+pub(crate) fn write(name: &str, table: &Table) -> Result<()> {
+    let path = Path::new(MEASUREMENTS).join(format!("{name}.json"));
+    fs::write(&path, json_text(table)?).with_context(|| path.display().to_string())?;
+    println!("{}", path.display());
+    run(&Args { check: false }).map(drop)
+}
+
+/// A table as JSON, with a line for each row.
+fn json_text(table: &Table) -> Result<String> {
+    let list = |cells: &[String]| -> Result<String> {
+        let cells: Result<Vec<String>, _> = cells.iter().map(serde_json::to_string).collect();
+        Ok(format!("[{}]", cells?.join(", ")))
+    };
+    let rows: Result<Vec<String>> = table.rows.iter().map(|row| list(row)).collect();
+    Ok(format!(
+        "{{\n  \"command\": {},\n  \"machine\": {},\n  \"date\": {},\n  \"header\": {},\n  \"align\": {},\n  \
+         \"rows\": [\n    {}\n  ]\n}}\n",
+        serde_json::to_string(&table.command)?,
+        serde_json::to_string(&table.machine)?,
+        serde_json::to_string(&table.date)?,
+        list(&table.header)?,
+        serde_json::to_string(&table.align)?,
+        rows?.join(",\n    ")
+    ))
+}
+
+pub(crate) fn read(name: &str) -> Result<Table> {
     let path = Path::new(MEASUREMENTS).join(format!("{name}.json"));
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
@@ -99,7 +127,7 @@ fn rewrite(page: &str, read: impl Fn(&str) -> Result<Table>) -> Result<String> {
 }
 
 /// The table in Markdown, with the given rows or all, and how it was measured.
-fn render(table: &Table, rows: &[usize]) -> Result<String> {
+pub(crate) fn render(table: &Table, rows: &[usize]) -> Result<String> {
     let all: Vec<usize> = (1..=table.rows.len()).collect();
     let rows = if rows.is_empty() { &all } else { rows };
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
@@ -130,6 +158,13 @@ mod tests {
             r#"{"command": "s2s train", "machine": "a CPU", "date": "2026-11-25",
                 "header": ["seed", "loss"], "align": "lr", "rows": [["0", "0.1"], ["1", "0.2"]]}"#,
         )?)
+    }
+
+    #[test]
+    fn a_table_is_read_as_it_was_written() {
+        let table = read("").unwrap();
+        let text = json_text(&table).unwrap();
+        assert_eq!(serde_json::from_str::<Table>(&text).unwrap(), table);
     }
 
     #[test]

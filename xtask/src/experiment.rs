@@ -66,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options {
         s2s: &s2s,
         parallel: args.jobs,
+        threads: None,
         select: Select::All,
         keeps_going: false,
         accepts_changes: args.accept_changes,

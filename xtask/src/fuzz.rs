@@ -48,13 +48,14 @@ pub(crate) struct Args {
 }
 
 /// The functions of `targets.rs`.
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 7] = [
     "config",
     "checkpoint",
     "corpus",
     "predict",
     "playground",
     "run",
+    "weights",
 ];
 
 const FOLDER: &str = "runs/fuzz";

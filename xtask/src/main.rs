@@ -14,10 +14,13 @@ mod bench;
 mod bless;
 mod browser_test;
 mod ci;
+mod cluster_test;
 mod docs;
 mod experiment;
 mod fuzz;
 mod release;
+mod reproduce;
+mod scale;
 mod torture;
 
 use std::env;
@@ -45,6 +48,9 @@ enum Task {
     Bless(bless::Args),
     BrowserTest(browser_test::Args),
     Docs(docs::Args),
+    Reproduce(reproduce::Args),
+    Scale(scale::Args),
+    ClusterTest(cluster_test::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +64,9 @@ fn main() -> ExitCode {
         Task::Bless(args) => bless::run(&args),
         Task::BrowserTest(args) => browser_test::run(&args),
         Task::Docs(args) => docs::run(&args),
+        Task::Reproduce(args) => reproduce::run(&args),
+        Task::Scale(args) => scale::run(&args),
+        Task::ClusterTest(args) => cluster_test::run(&args),
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -13,11 +13,11 @@ use serde_json::Value;
 ///
 /// ```text
 /// reverse-data ────────────────────────┐
-/// s2s-kernels ──> s2s-model ───────────┼──> s2s-train ──┬──> s2s-cli
-/// s2s-runlog ──┬───────────────────────┘                │
-///              └──> s2s-viz ───> s2s-lab ───────────────┴──> xtask
+/// s2s-kernels ──> s2s-model ───────────┼──> s2s-train ──> s2s-weights ──┬──> s2s-cli
+/// s2s-runlog ──┬───────────────────────┘                                │
+///              └──> s2s-viz ───> s2s-lab ───────────────────────────────┴──> xtask
 /// ```
-const USES: [(&str, &[&str]); 9] = [
+const USES: [(&str, &[&str]); 10] = [
     ("reverse-data", &[]),
     ("s2s-kernels", &[]),
     ("s2s-model", &["s2s-kernels"]),
@@ -25,7 +25,8 @@ const USES: [(&str, &[&str]); 9] = [
     ("s2s-train", &["reverse-data", "s2s-model", "s2s-runlog"]),
     ("s2s-viz", &["s2s-runlog"]),
     ("s2s-lab", &["s2s-viz"]),
-    ("s2s-cli", &["s2s-train", "s2s-lab"]),
+    ("s2s-weights", &["s2s-train"]),
+    ("s2s-cli", &["s2s-weights", "s2s-lab"]),
     ("xtask", &["s2s-lab"]),
 ];
 

@@ -42,12 +42,10 @@ pub use batch_source::BatchSource;
 pub use config::{Batching, DataConfig, MAX_LEN, Problem};
 pub use error::{Error, LineProblem};
 pub use padded::{PaddedBatch, mark_source};
-pub use report::{Leaks, SplitCount, SplitReport, TokenReport};
+pub use report::{Leaks, SplitCount, SplitReport, TokenReport, VocabularyOrigin};
 pub use splits::Split;
 pub use symbols::SymbolsConfig;
 pub use synthetic::Synthetic;
 pub use task::{Example, Task, TaskConfig};
-pub use text::{
-    Corpus, MAX_LINES, Pairs, TextFile, TokenCounts, Tokenization, corpus_paths, strip_line_end,
-};
+pub use text::{Corpus, MAX_LINES, Pairs, TextFile, Tokenization, corpus_paths, strip_line_end};
 pub use vocab::{MAX_VOCAB, PAD, Token, Vocabulary};

@@ -41,6 +41,8 @@ pub struct SplitCount {
 pub struct TokenReport {
     /// What a token is.
     pub tokenization: Tokenization,
+    /// Where the vocabulary comes from.
+    pub origin: VocabularyOrigin,
     /// Number of tokens.
     pub n_tokens: u64,
     /// Number of tokens that are not in the vocabulary.
@@ -51,6 +53,17 @@ pub struct TokenReport {
     pub n_single: u64,
     /// Number of pairs that were dropped because they are too long.
     pub n_dropped: u64,
+}
+
+/// Where the vocabulary of text comes from, which decides how to make it larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VocabularyOrigin {
+    /// All tokens of the training pairs.
+    Training,
+    /// Those of the training pairs that `min_count` and `max_tokens` leave.
+    Limited,
+    /// A vocabulary file.
+    File,
 }
 
 impl TokenReport {
@@ -162,17 +175,19 @@ impl SplitReport {
             let Some(text) = count.text.filter(|text| text.unknown_share() > MAX_UNKNOWN) else {
                 continue;
             };
-            let remedy = match text.tokenization {
-                Tokenization::Words => {
-                    "set data.tokens = \"chars\", add training pairs, or lower data.min_count"
-                }
-                Tokenization::Chars | Tokenization::Bytes => {
-                    "set data.tokens = \"bytes\", add training pairs, or lower data.min_count"
-                }
+            let remedy = match text.origin {
+                VocabularyOrigin::Training => "add training pairs",
+                VocabularyOrigin::Limited => "lower data.min_count or remove data.max_tokens",
+                VocabularyOrigin::File => "add them to data.vocab_file, or remove it",
+            };
+            let smaller = match (text.origin, text.tokenization) {
+                (VocabularyOrigin::File, _) | (_, Tokenization::Bytes) => "",
+                (_, Tokenization::Words) => ", or set data.tokens = \"chars\"",
+                (_, Tokenization::Chars) => ", or set data.tokens = \"bytes\"",
             };
             warnings.push(format!(
                 "{:.1} % of the tokens in {split} ({} of {}) are not in the vocabulary and never count \
-                 as correct; {remedy}",
+                 as correct; {remedy}{smaller}",
                 100.0 * text.unknown_share(),
                 text.n_unknown,
                 text.n_tokens
@@ -241,6 +256,7 @@ mod tests {
     fn text(n_tokens: u64, n_unknown: u64) -> TokenReport {
         TokenReport {
             tokenization: Tokenization::Words,
+            origin: VocabularyOrigin::Training,
             n_tokens,
             n_unknown,
             n_distinct: 60,
@@ -278,11 +294,29 @@ mod tests {
                 "2 of the 2 distinct sources in val also occur in train, so its metrics overstate \
                  generalization; remove them, or let data.file split the pairs",
                 "1.5 % of the tokens in test (3 of 200) are not in the vocabulary and never count as \
-                 correct; set data.tokens = \"chars\", add training pairs, or lower data.min_count",
+                 correct; add training pairs, or set data.tokens = \"chars\"",
                 "55 of the 60 distinct words in train occur only once, so little can be learned about \
                  them; set data.tokens = \"chars\"",
             ]
         );
+        for (origin, remedy) in [
+            (
+                VocabularyOrigin::Limited,
+                "lower data.min_count or remove data.max_tokens, or set data.tokens = \"chars\"",
+            ),
+            (
+                VocabularyOrigin::File,
+                "add them to data.vocab_file, or remove it",
+            ),
+        ] {
+            let unknown = TokenReport {
+                origin,
+                ..text(200, 3)
+            };
+            let warnings =
+                report([&[1], &[2], &[3]], [text(100, 0), text(100, 0), unknown]).warnings();
+            assert!(warnings[0].ends_with(remedy), "{warnings:?}");
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ use reverse_data::Split;
 use s2s_kernels::fma_peak_gflops;
 use s2s_lab::statistics::median;
 use s2s_model::{
-    BatchLoss, Greedy, Noise, Seq2Seq, Source, Stop, Workload, forward_flops, step_flops,
+    BatchLoss, Beam, Constraints, Generator, Noise, OutputLimit, Sampling, Seq2Seq, Source, Stop,
+    Workload, forward_flops, step_flops,
 };
-use s2s_train::{ExperimentConfig, Runtime, Scoring, Tally, Trainer, to_batch};
+use s2s_train::{ExperimentConfig, Runtime, Scoring, Tally, Trainer, Work as DeviceWork, to_batch};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -27,15 +28,16 @@ Examples:
   s2s bench step --set model.kernels=reference --json
   s2s bench step --set model.cell=lstm
   s2s bench decode --batch 1 --n 100
+  s2s bench beam --config configs/notebook.toml --batch 64 --threads 1
   s2s bench data --n 1000";
 
-/// Time training steps, greedy decoding or data preparation
+/// Time training steps, decoding or data preparation
 ///
 /// Each iteration uses a new batch of random sequences of length max_len (for `data`, batches of
 /// the training set), after one warm-up iteration. `step` is a training step as in `train`: batch,
 /// masks, forward, backward, clipping, Adam. `decode` is greedy decoding with an untrained model,
-/// stopped at the length of the target, with weights packed beforehand. `data` is the work of a
-/// training step outside the model: drawing a batch, building its tensors, teacher-forcing
+/// stopped at the length of the target, with weights packed beforehand. `beam` is the same with a beam of 5,
+/// and `sample` with random tokens. `data` is the work of a training step outside the model: drawing a batch, building its tensors, teacher-forcing
 /// decisions, counting correct tokens. On a busy machine, compare CPU time on one thread.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -65,6 +67,10 @@ enum Work {
     Step,
     /// A greedy decoding
     Decode,
+    /// A beam search of width 5
+    Beam,
+    /// A random output for each sequence
+    Sample,
     /// The data of a training step
     Data,
 }
@@ -93,7 +99,7 @@ struct Record {
     speed: Option<Speed>,
 }
 
-/// Throughput relative to the peak of one core; absent for `data`.
+/// Throughput relative to the peak of one core; absent for `beam` and `data`.
 #[derive(Serialize)]
 struct Speed {
     /// Required operations of an iteration, in 10⁹.
@@ -112,17 +118,24 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     }
     if !matches!(args.work, Work::Data) {
         if config.data.is_text() {
-            let what =
-                "bench step and bench decode use synthetic data; remove data.file or data.folder";
+            let what = "bench uses synthetic data except for `bench data`; remove data.file or data.folder";
             return Err(Usage(what.to_owned()).into());
         }
         use_maximum_lengths(&mut config);
     }
-    let runtime = args.machine.runtime()?;
+    let device_work = match args.work {
+        Work::Step | Work::Data => DeviceWork::Train,
+        Work::Decode | Work::Beam | Work::Sample => DeviceWork::Decode,
+    };
+    let runtime = args
+        .machine
+        .runtime(device_work, || Ok(config.clone()), ui)?;
     let mut trainer = Trainer::new(config, runtime.threads, &runtime.device)?;
     let measured = match args.work {
         Work::Step => step(&mut trainer, args.n)?,
         Work::Decode => decode(&trainer, args.n)?,
+        Work::Beam => beam(&trainer, args.n)?,
+        Work::Sample => sample(&trainer, args.n)?,
         Work::Data => data(&trainer, args.n)?,
     };
     let record = Record::new(args.work, &trainer, &runtime, &measured);
@@ -153,7 +166,7 @@ fn step(trainer: &mut Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measure
 
 fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
     let (model, data) = (trainer.model(), trainer.data());
-    let mut greedy = Greedy::new(model)?;
+    let mut generator = Generator::new(model)?;
     Measurement::run(n, |index| {
         let padded = data.source.batch(Split::Train, index);
         let target_len = padded.target_len();
@@ -165,13 +178,59 @@ fn decode(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measureme
             growth: target_len,
         };
         let mut remaining = padded.target_lengths;
-        greedy.watch(&source, stop, &mut |row, _| {
+        generator.watch(&source, stop, &mut |row, _, _| {
             remaining[row] -= 1;
             match remaining[row] {
                 0 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             }
         })?;
+        Ok(())
+    })
+}
+
+/// Hypotheses of a beam.
+const WIDTH: usize = 5;
+
+fn beam(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
+    search(trainer, n, |generator, source, constraints| {
+        let beam = Beam {
+            constraints,
+            ..Beam::new(WIDTH)
+        };
+        Ok(generator.beam(source, &beam, false)?)
+    })
+}
+
+fn sample(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement> {
+    search(trainer, n, |generator, source, constraints| {
+        let sampling = Sampling {
+            constraints,
+            ..Sampling::default()
+        };
+        let lines: Vec<u64> = (0..source.n_rows() as u64).collect();
+        Ok(generator.sample(source, &lines, &sampling, false)?)
+    })
+}
+
+/// Times outputs that have as many tokens as the target, EOS included.
+fn search<R>(
+    trainer: &Trainer<Seq2Seq>,
+    n: NonZeroU64,
+    mut outputs: impl FnMut(&mut Generator<'_>, &Source, Constraints) -> s2s_train::Result<R>,
+) -> anyhow::Result<Measurement> {
+    let (model, data) = (trainer.model(), trainer.data());
+    let mut generator = Generator::new(model)?;
+    Measurement::run(n, |index| {
+        let padded = data.source.batch(Split::Train, index);
+        let n_tokens = NonZeroUsize::new(padded.target_len()).unwrap_or(NonZeroUsize::MIN);
+        let source = Source::from_padded(padded.source, padded.source_lengths, model.tokens())?;
+        let constraints = Constraints {
+            stop: Stop::AtEos(OutputLimit::fixed(n_tokens)),
+            min_len: n_tokens.get(),
+            ..Constraints::default()
+        };
+        outputs(&mut generator, &source, constraints)?;
         Ok(())
     })
 }
@@ -242,8 +301,8 @@ impl Record {
         let config = trainer.config();
         let flops = match work {
             Work::Step => Some(step_flops(&config.model, &sizes)),
-            Work::Decode => Some(forward_flops(&config.model, &sizes)),
-            Work::Data => None,
+            Work::Decode | Work::Sample => Some(forward_flops(&config.model, &sizes)),
+            Work::Beam | Work::Data => None, // the first step of a beam has fewer rows than the others
         };
         let middle = |ms: &[f64]| median(ms).expect("at least one iteration was timed");
         let (median_ms, cpu_ms) = (middle(&measured.wall_ms), middle(&measured.cpu_ms));
@@ -314,6 +373,8 @@ fn table(record: &Record) -> Table {
     let title = match record.work {
         Work::Step => "training step",
         Work::Decode => "greedy decoding",
+        Work::Beam => "beam search",
+        Work::Sample => "sampling",
         Work::Data => "data of a training step",
     };
     Table::new()

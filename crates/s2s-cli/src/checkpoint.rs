@@ -1,13 +1,16 @@
 //! Loads the trained model for `eval` and `predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{Codec, ExperimentConfig, Runtime, Trained, load_model};
+use s2s_train::{Codec, ExperimentConfig, Runtime, Trained, Work, load_config, load_model};
 
+use crate::failure::Usage;
 use crate::machine::MachineArgs;
+use crate::shell::quote;
+use crate::ui::Ui;
 
 #[derive(clap::Args)]
 pub(crate) struct CheckpointArgs {
@@ -37,13 +40,14 @@ pub(crate) struct Loaded {
 }
 
 impl CheckpointArgs {
-    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        self.load_with(NonFinite::Reject)
+    pub(crate) fn load(&self, ui: &Ui) -> anyhow::Result<Loaded> {
+        self.load_with(NonFinite::Reject, ui)
     }
 
-    pub(crate) fn load_with(&self, numbers: NonFinite) -> anyhow::Result<Loaded> {
-        let runtime = self.machine.runtime()?;
+    pub(crate) fn load_with(&self, numbers: NonFinite, ui: &Ui) -> anyhow::Result<Loaded> {
         let dir = RunDir::open(&self.dir)?;
+        let config = || Ok(load_config(Some(&dir.resolved_config()), &[])?);
+        let runtime = self.machine.runtime(Work::Decode, config, ui)?;
         let Trained {
             model,
             config,
@@ -66,10 +70,54 @@ impl CheckpointArgs {
         })
     }
 
+    /// Loads the run together with others, whose probabilities are averaged with its own.
+    pub(crate) fn load_ensemble(
+        &self,
+        others: &[PathBuf],
+        ui: &Ui,
+    ) -> anyhow::Result<(Loaded, Vec<Seq2Seq>)> {
+        let loaded = self.load(ui)?;
+        let mut models = Vec::new();
+        for path in others {
+            let dir = RunDir::open(path)?;
+            let other = load_model(
+                &dir,
+                self.checkpoint,
+                NonFinite::Reject,
+                loaded.runtime.threads,
+                &loaded.runtime.device,
+            )?;
+            check_alike((loaded.dir.path(), &loaded.codec), (path, &other.codec))?;
+            models.push(other.model);
+        }
+        Ok((loaded, models))
+    }
+
     /// `best` or `last`.
     pub(crate) fn name(&self) -> &'static str {
         self.checkpoint.name()
     }
+}
+
+/// Checks that the models of two runs read the same sources and write the same tokens.
+pub(crate) fn check_alike(
+    (run, codec): (&Path, &Codec),
+    (other_run, other): (&Path, &Codec),
+) -> Result<(), Usage> {
+    let (size, other_size) = (codec.vocabulary.size(), other.vocabulary.size());
+    let (run, path) = (quote(run), quote(other_run));
+    let problem = if size != other_size {
+        format!("have different vocabularies, of {size} and {other_size} tokens")
+    } else if codec.vocabulary != other.vocabulary {
+        "have different vocabularies of the same size".to_owned()
+    } else if codec.source_markers != other.source_markers {
+        "differ in data.source_markers".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Usage(format!(
+        "{run} and {path} {problem}; both must have been trained on the same data"
+    )))
 }
 
 fn checkpoint_name(name: &str) -> CheckpointName {

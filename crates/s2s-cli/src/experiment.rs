@@ -2,13 +2,17 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use s2s_lab::{
-    Options, Plan, Select, Slurm, collect, commands, run_experiment, status, summary, write_report,
+    HyperQueue, Options, Plan, Select, Slurm, collect, commands, run_experiment, status, summary,
+    write_report,
 };
 use s2s_runlog::write_file;
-use s2s_train::load_given_config;
+use s2s_train::BaseConfig;
 use toml::Table;
 
 use crate::failure::{Hinted, Usage};
@@ -21,6 +25,7 @@ Examples:
   s2s experiment widths.toml --dry-run            the runs, what each changes, and the time left
   s2s experiment widths.toml --jobs 2 --keep-going
   s2s experiment widths.toml --emit cells.txt && parallel < cells.txt
+  s2s experiment widths.toml --launcher slurm --time 2:00:00 && s2s experiment widths.toml --watch
 
 An experiment file:
   title = \"Widths\"
@@ -46,10 +51,17 @@ An experiment file:
   [[compare]]                                  # paired by seed
   metric = \"exact_match\"
   baseline = \"base\"
+  [search]                                     # adds cells that are drawn at random
+  samples = 20
+  [search.space]
+  train.learning_rate = { log_uniform = [1e-4, 1e-2] }   # or uniform, or choice
+  [halving]                                    # one cell in three is extended to 600 steps
+  steps = [200, 600]
   [budget]                                     # no further run starts when it is spent
   time = \"2h\"
 
 Output in the folder of the experiment:
+  report.html               the cells to sort, filter and draw, in a browser
   report.md report.json     the result
   cells.csv runs.csv        a row for each cell and metric, and for each run
   lengths.csv               results by length, if the file asks for them
@@ -83,6 +95,9 @@ pub(crate) struct Args {
     /// Start no run; write a command for each run to a file. Each can be repeated, in any order
     #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "only", "collect"])]
     emit: Option<PathBuf>,
+    /// Start no run; print every change of a run's state, until no run is open
+    #[arg(long, conflicts_with_all = ["index", "only", "collect", "emit", "dry_run"])]
+    watch: bool,
     #[command(flatten)]
     launcher: LauncherArgs,
 }
@@ -90,18 +105,22 @@ pub(crate) struct Args {
 /// Which engine starts the runs.
 #[derive(clap::Args)]
 struct LauncherArgs {
-    /// Submit the runs as job arrays instead of starting them; with --dry-run, print the script
+    /// Submit the runs to an engine instead of starting them; with --dry-run, print what it would get
     #[arg(long, value_name = "ENGINE", conflicts_with_all = ["index", "only", "collect", "emit"])]
     launcher: Option<Engine>,
     /// SLURM partition
     #[arg(long, value_name = "NAME", requires = "launcher")]
     partition: Option<String>,
-    /// Time limit of a run, such as 2:00:00; a run is saved and requeued a minute before
+    /// Time limit of a run, such as 2:00:00 (SLURM: a run is saved and requeued a minute before) or 2h
+    /// (HyperQueue: a run is stopped)
     #[arg(long, value_name = "TIME", requires = "launcher")]
     time: Option<String>,
-    /// Runs at a time
+    /// SLURM: runs at a time
     #[arg(long, value_name = "N", requires = "launcher")]
     max_parallel: Option<usize>,
+    /// HyperQueue: CPUs of a run [default: 1]
+    #[arg(long, value_name = "N", requires = "launcher")]
+    cpus: Option<NonZeroUsize>,
     /// One more option of sbatch, such as --sbatch=--account=me; may be repeated
     #[arg(
         long,
@@ -114,8 +133,10 @@ struct LauncherArgs {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Engine {
-    /// SLURM
+    /// SLURM: job arrays
     Slurm,
+    /// HyperQueue: a job file
+    Hq,
 }
 
 /// How the runs are started.
@@ -124,6 +145,9 @@ pub(crate) struct How {
     /// Runs at a time; a single run uses all cores, parallel runs use one thread each
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
+    /// Threads of each run, instead of that; do not change results
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// Start no run; list the runs, what each changes, their states, and the time left
     #[arg(long)]
     dry_run: bool,
@@ -147,6 +171,10 @@ pub(crate) struct How {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let folder = args.out.clone();
     let folder = folder.unwrap_or_else(|| Plan::default_folder(&args.file));
+    if let Some(number) = args.index {
+        let plan = Plan::read_run(&args.file, folder, number, &resolver()).map_err(explain)?;
+        return train(&plan, &args.how, Select::Index(number), ui);
+    }
     let plan = read(&args.file, folder)?;
     if args.collect {
         return report(plan, ui);
@@ -158,37 +186,50 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         ui.message(format!("{} commands in {}", lines.len(), file.display()));
         return Ok(0);
     }
-    if let Some(Engine::Slurm) = args.launcher.launcher {
-        return submit(&plan, args, ui);
+    if args.watch {
+        return watch(&plan, ui);
     }
-    match args.index {
-        Some(number) => train(&plan, &args.how, Select::Index(number), ui),
-        None => run_plan(plan, &args.how, ui),
+    if let Some(engine) = args.launcher.launcher {
+        return submit(&plan, engine, args, ui);
+    }
+    run_plan(plan, &args.how, ui)
+}
+
+/// The time between two looks at the folders of the runs.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+
+/// Prints what changes, until nothing can change any more.
+fn watch(plan: &Plan, ui: &Ui) -> anyhow::Result<u8> {
+    let mut before: Vec<(String, String)> = Vec::new();
+    loop {
+        let found = status(plan).map_err(explain)?;
+        let is_first = before.is_empty();
+        let changed = found.states.iter().zip(&before);
+        let changed = changed.filter(|(now, before)| now != before);
+        let lines: Vec<String> = changed
+            .map(|((run, state), _)| format!("{run}: {state}\n"))
+            .collect();
+        if is_first || !lines.is_empty() {
+            ui.data(&format!("{}{}\n", lines.concat(), found.summary))?;
+        }
+        if found.is_settled {
+            return Ok(0);
+        }
+        before = found.states;
+        thread::sleep(BETWEEN_LOOKS);
     }
 }
 
-/// Submits the runs to SLURM, or prints what would be submitted.
-fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let launcher = &args.launcher;
-    let slurm = Slurm {
-        partition: launcher.partition.clone(),
-        time: launcher.time.clone(),
-        max_parallel: launcher.max_parallel,
-        options: launcher.sbatch.clone(),
-    };
+/// Submits the runs, or prints what would be submitted.
+fn submit(plan: &Plan, engine: Engine, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let s2s = executable()?;
-    let accepts_changes = args.how.accept_changes;
-    if args.how.dry_run {
-        let (script, commands) = slurm.plan(plan, &s2s, accepts_changes).map_err(explain)?;
-        let line = |words: &Vec<String>| -> String {
-            let words: Vec<String> = words.iter().map(|word| quote_text(word)).collect();
-            words.join(" ") + "\n"
-        };
-        let commands = commands.iter().map(line);
-        ui.data(&format!("{script}\n{}", commands.collect::<String>()))?;
+    let submitted = match engine {
+        Engine::Slurm => to_slurm(plan, &s2s, args, ui)?,
+        Engine::Hq => to_hq(plan, &s2s, args, ui)?,
+    };
+    let Some(jobs) = submitted else {
         return Ok(0);
-    }
-    let jobs = slurm.submit(plan, &s2s, accepts_changes).map_err(explain)?;
+    };
     match jobs.is_empty() {
         true => ui.message("every run is finished; nothing was submitted"),
         false => ui.message(format!("submitted: {}", jobs.join(", "))),
@@ -199,27 +240,89 @@ fn submit(plan: &Plan, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .map_or_else(String::new, |out| format!(" --out {}", quote(out)));
     let experiment = format!("{} experiment {}{out}", program(), quote(&args.file));
     ui.message(format!(
-        "to see what is left:\n  {experiment} --dry-run\nto write the report:\n  {experiment} --collect"
+        "to see what is left:\n  {experiment} --dry-run\nto follow it:\n  {experiment} --watch\n\
+         to write the report:\n  {experiment} --collect"
     ));
     Ok(0)
 }
 
+/// The numbers of the jobs; `None` if they were only printed.
+fn to_slurm(plan: &Plan, s2s: &Path, args: &Args, ui: &Ui) -> anyhow::Result<Option<Vec<String>>> {
+    let launcher = &args.launcher;
+    if launcher.cpus.is_some() {
+        let problem = "--cpus is for HyperQueue; for SLURM, use --sbatch=--cpus-per-task=N";
+        return Err(Usage(problem.to_owned()).into());
+    }
+    let slurm = Slurm {
+        partition: launcher.partition.clone(),
+        time: launcher.time.clone(),
+        max_parallel: launcher.max_parallel,
+        options: launcher.sbatch.clone(),
+    };
+    let accepts_changes = args.how.accept_changes;
+    if !args.how.dry_run {
+        let jobs = slurm.submit(plan, s2s, accepts_changes).map_err(explain)?;
+        return Ok(Some(jobs));
+    }
+    let (script, commands) = slurm.plan(plan, s2s, accepts_changes).map_err(explain)?;
+    let commands = commands.iter().map(|words| line(words));
+    ui.data(&format!("{script}\n{}", commands.collect::<String>()))?;
+    Ok(None)
+}
+
+/// As [`to_slurm`].
+fn to_hq(plan: &Plan, s2s: &Path, args: &Args, ui: &Ui) -> anyhow::Result<Option<Vec<String>>> {
+    let launcher = &args.launcher;
+    if launcher.partition.is_some()
+        || launcher.max_parallel.is_some()
+        || !launcher.sbatch.is_empty()
+    {
+        let problem = "--partition, --max-parallel and --sbatch are for SLURM; the workers of \
+                       HyperQueue decide where tasks run";
+        return Err(Usage(problem.to_owned()).into());
+    }
+    let hq = HyperQueue {
+        cpus: launcher.cpus.map(NonZeroUsize::get),
+        time: launcher.time.clone(),
+    };
+    let accepts_changes = args.how.accept_changes;
+    if !args.how.dry_run {
+        let job = hq.submit(plan, s2s, accepts_changes).map_err(explain)?;
+        return Ok(Some(job.into_iter().collect()));
+    }
+    if let Some((file, command)) = hq.plan(plan, s2s, accepts_changes).map_err(explain)? {
+        ui.data(&format!("{file}\n{}", line(&command)))?;
+    }
+    Ok(None)
+}
+
+/// Words as a line of a shell.
+fn line(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quote_text(word)).collect();
+    words.join(" ") + "\n"
+}
+
 /// Reads an experiment file and resolves its cells.
 pub(crate) fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
-    // What a run would write to config.resolved.toml.
-    let resolve = |config: Option<&Path>, sets: &[String]| {
-        let (config, _) = load_given_config(config, sets).map_err(|error| error.to_string())?;
-        let text = config.to_toml().map_err(|error| error.to_string())?;
-        text.parse::<Table>().map_err(|error| error.to_string())
-    };
-    Plan::read(file, folder, &resolve).map_err(explain)
+    Plan::read(file, folder, &resolver()).map_err(explain)
+}
+
+/// What a run would write to config.resolved.toml. The base configuration is read once.
+fn resolver() -> impl Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sync {
+    let base = OnceLock::new();
+    move |config, sets| {
+        let base = base.get_or_init(|| BaseConfig::read(config).map_err(|error| error.to_string()));
+        let config = base.as_ref().map_err(String::clone)?.with(sets);
+        let table = config.and_then(|config| config.to_table());
+        table.map_err(|error| error.to_string())
+    }
 }
 
 /// Trains the runs of a plan, or lists them, and writes the report.
 pub(crate) fn run_plan(plan: Plan, how: &How, ui: &Ui) -> anyhow::Result<u8> {
     if how.dry_run {
-        let (table, line) = status(&plan).map_err(explain)?;
-        ui.data(&format!("{}\n{line}\n", table.text()))?;
+        let found = status(&plan).map_err(explain)?;
+        ui.data(&format!("{}\n{}\n", found.table.text(), found.summary))?;
         return Ok(0);
     }
     let select = how.only.clone().map_or(Select::All, Select::Only);
@@ -236,6 +339,7 @@ fn train(plan: &Plan, how: &How, select: Select, ui: &Ui) -> anyhow::Result<u8> 
     let options = Options {
         s2s: &s2s,
         parallel: how.jobs,
+        threads: how.threads,
         select,
         keeps_going: how.keep_going,
         accepts_changes: how.accept_changes,

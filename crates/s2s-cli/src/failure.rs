@@ -16,6 +16,7 @@ use s2s_runlog::{
 };
 use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
 use s2s_viz::clean;
+use s2s_weights::{Error as WeightsError, Misfit};
 
 use crate::shell::{command_line, program, quote};
 use crate::ui::Ui;
@@ -79,16 +80,30 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn config_error(error: &anyhow::Error) -> Option<&ConfigError> {
+fn train_error(error: &anyhow::Error) -> Option<&Error> {
     match error.downcast_ref() {
+        Some(WeightsError::Train(error)) => Some(error),
+        _ => error.downcast_ref(),
+    }
+}
+
+fn config_error(error: &anyhow::Error) -> Option<&ConfigError> {
+    match train_error(error) {
         Some(Error::Config(error)) => Some(error),
         _ => error.downcast_ref(),
     }
 }
 
-fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
+fn device_error(error: &anyhow::Error) -> Option<&DeviceError> {
     match error.downcast_ref() {
-        Some(Error::RunLog(error)) => Some(error),
+        Some(Error::Device(error)) => Some(error),
+        _ => error.downcast_ref(),
+    }
+}
+
+fn run_log_error(error: &anyhow::Error) -> Option<&RunLogError> {
+    match (train_error(error), error.downcast_ref()) {
+        (Some(Error::RunLog(error)), _) | (_, Some(WeightsError::RunLog(error))) => Some(error),
         _ => error.downcast_ref(),
     }
 }
@@ -101,7 +116,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return (OTHER, Some(error.hint.clone()));
     }
-    if let Some(error) = error.downcast_ref::<DeviceError>() {
+    if let Some(error) = device_error(error) {
         return (USAGE, Some(error.remedy().to_owned()));
     }
     if config_error(error).is_some() {
@@ -110,7 +125,10 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
     if let Some(error) = run_log_error(error) {
         return classify_run_log(error);
     }
-    match error.downcast_ref::<Error>() {
+    if let Some(result) = error.downcast_ref().and_then(classify_weights) {
+        return result;
+    }
+    match train_error(error) {
         Some(Error::Checkpoint { path, .. }) => {
             let run = path.parent().and_then(Path::parent).unwrap_or(path);
             let config = quote(&run.join("config.resolved.toml"));
@@ -209,6 +227,59 @@ const START: &str = "`s2s config > mine.toml` writes a file to start from";
 /// Hint for an invalid configuration in a run folder.
 const RESTORE: &str =
     "restore the original config.resolved.toml, or use the version of s2s that created the run";
+
+/// The exit code and the hint of an export or an import.
+fn classify_weights(error: &WeightsError) -> Option<(u8, Option<String>)> {
+    let (code, hint) = match error {
+        WeightsError::NotEmpty { .. } => (
+            USAGE,
+            "another --to; --overwrite replaces an export that is there".to_owned(),
+        ),
+        WeightsError::NotAnExport { .. } => (USAGE, "another --to".to_owned()),
+        WeightsError::Inexpressible { .. } => (
+            OTHER,
+            "`s2s_model::save_weights` writes any parameters, for a model.py of your own"
+                .to_owned(),
+        ),
+        WeightsError::Malformed { path, .. } => {
+            let hint = format!(
+                "write it again in PyTorch 1.6 or later: `torch.save(model.state_dict(), {:?})`",
+                path.with_extension("pt").display().to_string()
+            );
+            (OTHER, hint)
+        }
+        WeightsError::Code { path, .. } => {
+            let hint = format!(
+                "save the weights alone: `torch.save(model.state_dict(), {:?})`",
+                path.with_extension("pt").display().to_string()
+            );
+            (OTHER, hint)
+        }
+        WeightsError::Misfit { misfit, .. } => (USAGE, misfit_hint(misfit)),
+        WeightsError::Renames { .. } => (USAGE, "`s2s import --help` shows such a file".to_owned()),
+        _ => return None,
+    };
+    Some((code, Some(hint)))
+}
+
+fn misfit_hint(misfit: &Misfit) -> String {
+    match misfit {
+        Misfit::Names { .. } => "--rename FILE for other names, see `s2s import --help`; --partial \
+                                 loads the others"
+            .to_owned(),
+        Misfit::Shape { name, .. } if name.contains("embedding") => {
+            "a --config with data.vocab, or --vocab, of these weights: an embedding has a row for each \
+             token, and for PAD, BOS and EOS"
+                .to_owned()
+        }
+        Misfit::Shape { .. } => "a --config with the sizes of these weights in [model]".to_owned(),
+        Misfit::Type {
+            is_castable: true, ..
+        } => format!("`{} --cast` converts it", command_line()),
+        Misfit::Type { .. } => "weights that are floating-point numbers".to_owned(),
+        Misfit::NotFinite { .. } => "weights from before the training diverged".to_owned(),
+    }
+}
 
 fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
     let resume = |path: &Path| format!("`{} resume {}`", program(), quote(path));
@@ -398,7 +469,11 @@ fn data_hint(error: &DataError) -> String {
             "--set data.split=[0.6,0.2,0.2], or a table with more pairs".to_owned()
         }
         DataError::NoColumn { path, .. } => {
-            format!("`head -n 1 {}` shows the header", quote(path))
+            let path = quote(path);
+            match path.ends_with(".gz") {
+                true => format!("`gzip -dc {path} | head -n 1` shows the header"),
+                false => format!("`head -n 1 {path}` shows the header"),
+            }
         }
         _ => START.to_owned(),
     }

@@ -2,16 +2,21 @@
 //!
 //! Standard output carries data, standard error carries messages; only [`ui`] writes to them.
 
+mod average;
 mod bench;
 mod checkpoint;
 mod clean;
 mod compare;
 mod completions;
 mod config;
+mod dashboard;
 mod data;
+mod decoding;
 mod eval;
 mod experiment;
+mod export;
 mod failure;
+mod import;
 mod machine;
 mod man;
 mod page;
@@ -24,13 +29,16 @@ mod report;
 mod report_file;
 mod resume;
 mod runs;
+mod score;
 mod session;
 mod shell;
 mod signals;
+mod stream;
 mod sweep;
 mod train;
 mod ui;
 mod usage;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -61,7 +69,11 @@ Exit codes:
   3  the checkpoint is missing, damaged or does not match the run
   4  training diverged
   5  another process is using the run folder
-  129, 130, 138, 143  stopped by SIGHUP, Ctrl-C, SIGUSR1 or SIGTERM; `resume` continues the run";
+  129, 130, 138, 143  stopped by SIGHUP, Ctrl-C, SIGUSR1 or SIGTERM; `resume` continues the run
+
+Environment variables:
+  S2S_SIMD  narrower instruction set of the CPU: portable, avx2 or avx512; changes the last digits of
+            results (see docs/devices.md)";
 
 /// Train sequence-to-sequence models with attention on synthetic tasks or parallel text
 ///
@@ -81,11 +93,16 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Resume(resume::Args),
+    Watch(watch::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Score(score::Args),
+    Average(average::Args),
     Plot(plot::Args),
     Report(report_file::Args),
     Playground(playground::Args),
+    Export(export::Args),
+    Import(import::Args),
     Experiment(experiment::Args),
     Sweep(sweep::Args),
     Runs(runs::Args),
@@ -143,11 +160,16 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
     match command {
         Command::Train(args) => train::run(args, ui),
         Command::Resume(args) => resume::run(args, ui),
+        Command::Watch(args) => watch::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Predict(args) => predict::run(args, ui),
+        Command::Score(args) => score::run(args, ui),
+        Command::Average(args) => average::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
         Command::Report(args) => report_file::run(args, ui),
         Command::Playground(args) => playground::run(args, ui),
+        Command::Export(args) => export::run(args, ui),
+        Command::Import(args) => import::run(args, ui),
         Command::Experiment(args) => experiment::run(args, ui),
         Command::Sweep(args) => sweep::run(args, ui),
         Command::Runs(args) => runs::run(args, ui),

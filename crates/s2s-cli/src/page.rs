@@ -50,6 +50,7 @@ pub(crate) fn read(dir: &RunDir) -> anyhow::Result<PageRun> {
         name: name(dir),
         metrics: lines(&mut problems, dir.metrics()),
         attention: lines(&mut problems, dir.attention()),
+        wrong: lines(&mut problems, dir.wrong()),
         samples: lines(&mut problems, dir.samples()),
         failures: optional(&mut problems, dir.failures()),
         has_model: exists(dir.checkpoint(checkpoint(dir))).unwrap_or(false),

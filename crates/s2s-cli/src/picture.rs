@@ -20,7 +20,7 @@ use crate::report::{symbols, tokenization_of};
 use crate::shell::{program, quote};
 
 /// Longer sequences are not drawn: their cells would be too small.
-const MAX_TOKENS: usize = 128;
+pub(crate) const MAX_TOKENS: usize = 128;
 
 /// Number of evaluations shown side by side.
 const N_EVALUATIONS: usize = 9;
@@ -57,7 +57,7 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
         let sheet = sample_sheet(&samples, tokenization_of(&config))?;
         figures.push(("attention", sheet.draw()?));
     }
-    let probes = drawable(records(dir.attention())?);
+    let probes = of_first_source(drawable(records(dir.attention())?));
     if !probes.is_empty() {
         let sheet = HeatmapGrid::over_training(&probes, N_EVALUATIONS)?;
         figures.push(("attention-over-training", sheet.draw()?));
@@ -154,6 +154,13 @@ fn sample_sheet(
 
 fn drawable(mut records: Vec<AttentionRecord>) -> Vec<AttentionRecord> {
     records.retain(is_drawable);
+    records
+}
+
+/// The records of the sequence that comes first.
+fn of_first_source(mut records: Vec<AttentionRecord>) -> Vec<AttentionRecord> {
+    let first = records.first().map(|record| record.source.clone());
+    records.retain(|record| Some(&record.source) == first.as_ref());
     records
 }
 

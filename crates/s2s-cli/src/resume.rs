@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use s2s_runlog::{RunDir, RunRecord, read_json};
-use s2s_train::{Change, Run, check_unchanged};
+use s2s_train::{Change, Run, Work, check_unchanged, load_config};
 
 use crate::machine::MachineArgs;
 use crate::train::LogArgs;
@@ -82,7 +82,8 @@ pub(crate) fn run_dir(
         ui.report(&report::of(dir, &record)?)?;
         return Ok(0);
     }
-    let runtime = machine.runtime()?;
+    let config = || Ok(load_config(Some(&dir.resolved_config()), &[])?);
+    let runtime = machine.runtime(Work::Train, config, ui)?;
     let mut run = match change {
         Some(change) => Run::resume_changed(dir.path(), &change, location, &runtime)?,
         None => Run::resume_at(dir.path(), location, &runtime)?,
@@ -91,7 +92,7 @@ pub(crate) fn run_dir(
         ui.warning(format!("{reason}; resuming from another copy"));
     }
     log.apply(&mut run);
-    session::run(run, &runtime, ui)
+    session::run(run, &runtime, log.display(), ui)
 }
 
 /// The record of the run if it is finished. An unreadable record counts as unfinished and is

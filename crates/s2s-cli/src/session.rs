@@ -2,8 +2,9 @@
 
 use reverse_data::{SplitReport, Vocabulary};
 use s2s_runlog::{LogFailure, RunDir, RunRecord, RunStatus};
-use s2s_train::{ExperimentConfig, Run, Runtime};
+use s2s_train::{ExperimentConfig, Observer, Run, Runtime};
 
+use crate::dashboard::{self, Dashboard, Quit, Shown};
 use crate::progress::Progress;
 use crate::shell::{program, quote};
 use crate::signals::Signals;
@@ -11,16 +12,21 @@ use crate::ui::Ui;
 use crate::{page, picture, report};
 
 /// Trains to the end or until a signal, and prints the report. Returns the exit code.
-pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8> {
+pub(crate) fn run(
+    mut run: Run,
+    runtime: &Runtime,
+    display: Display,
+    ui: &Ui,
+) -> anyhow::Result<u8> {
     let mut signals = Signals::catch(ui)?;
     let report = run.trainer().data().source.report();
     ui.message(header(&run, runtime, &report));
     for warning in report.warnings() {
         ui.warning(&warning);
     }
-    let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
-    let mut progress = Progress::start(ui, done, total);
-    let result = run.train(&mut [&mut progress, &mut signals], picture::attention);
+    let total = run.trainer().total_steps();
+    let mut progress = start_display(&run, display, ui);
+    let result = run.train(&mut [&mut *progress, &mut signals], picture::attention);
     drop(progress);
     let mut record = result?;
 
@@ -49,6 +55,30 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, ui: &Ui) -> anyhow::Result<u8
     }
     ui.report(&report::of(dir, &record)?)?;
     Ok(0)
+}
+
+/// How training is displayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Display {
+    /// As a dashboard on a terminal, otherwise as lines.
+    Auto,
+    /// As lines.
+    Plain,
+}
+
+fn start_display<'a>(run: &Run, display: Display, ui: &'a Ui) -> Box<dyn Observer + 'a> {
+    let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
+    if display == Display::Auto && dashboard::is_possible(ui) {
+        let shown = Shown {
+            status: String::new(),
+            elapsed_secs: None,
+            ..Shown::of(run.dir(), Some(total), done)
+        };
+        if let Ok(dashboard) = Dashboard::start(ui, shown, Quit::Interrupt) {
+            return Box::new(dashboard);
+        }
+    }
+    Box::new(Progress::start(ui, done, total))
 }
 
 /// Warns about logs or plots that are incomplete.

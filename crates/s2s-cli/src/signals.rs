@@ -1,13 +1,16 @@
-//! Signals. While a run trains, the first one saves and stops, the second one quits at once.
+//! Signals. While a run trains, the first one saves and stops, the second one quits at once. While a
+//! dashboard is on the screen, the second one has to wait until the terminal is restored.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use s2s_train::{Flow, Observer, Result, StepRecord};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::flag;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGXFSZ};
+use signal_hook::low_level::{emulate_default_handler, raise, unregister};
+use signal_hook::{SigId, flag};
 
 use crate::ui::Ui;
 
@@ -20,6 +23,15 @@ static QUITS: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::
 
 /// The last signal that arrived; 0 before the first.
 static RECEIVED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+/// What lets the second signal end the process, by signal.
+static ARMING: Mutex<Vec<(i32, SigId)>> = Mutex::new(Vec::new());
+
+/// Whether the terminal asked for the process to stop while a dashboard was on the screen.
+static SUSPENDS: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Whether no dashboard is on the screen, so that Ctrl-Z stops the process at once.
+static IS_OFF_SCREEN: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));
 
 /// Prepares the process. A write beyond the limit of `ulimit -f` fails instead of killing the process.
 /// For process 1 of a container, the system ignores every signal without a handler, so that one gets
@@ -42,10 +54,67 @@ fn install() -> io::Result<()> {
     {
         // The order matters: the first signal must find the flag unset.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&QUITS))?;
-        flag::register(signal, Arc::clone(&QUITS))?;
+        let id = flag::register(signal, Arc::clone(&QUITS))?;
+        arming().push((signal, id));
         flag::register_usize(signal, Arc::clone(&RECEIVED), signal as usize)?;
     }
     Ok(())
+}
+
+fn arming() -> std::sync::MutexGuard<'static, Vec<(i32, SigId)>> {
+    ARMING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a signal to stop the run has arrived.
+pub(crate) fn is_received() -> bool {
+    RECEIVED.load(Ordering::SeqCst) != 0
+}
+
+/// Sends the signal of Ctrl-C to this process.
+pub(crate) fn interrupt() -> io::Result<()> {
+    raise(SIGINT)
+}
+
+/// Prepares for a dashboard on the screen: a second signal does not end the process, and Ctrl-Z does not
+/// stop it.
+pub(crate) fn enter_screen() -> io::Result<()> {
+    static REGISTERED: Mutex<bool> = Mutex::new(false);
+    let mut is_registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !std::mem::replace(&mut *is_registered, true) {
+        flag::register_conditional_default(SIGTSTP, Arc::clone(&IS_OFF_SCREEN))?;
+        flag::register(SIGTSTP, Arc::clone(&SUSPENDS))?;
+    }
+    for (_, id) in arming().iter() {
+        unregister(*id);
+    }
+    SUSPENDS.store(false, Ordering::SeqCst);
+    IS_OFF_SCREEN.store(false, Ordering::SeqCst);
+    Ok(())
+}
+
+/// Ends what [`enter_screen`] has begun, after the terminal is restored.
+pub(crate) fn leave_screen() {
+    IS_OFF_SCREEN.store(true, Ordering::SeqCst);
+    for (signal, id) in arming().iter_mut() {
+        // It cannot fail: the signal has a handler.
+        if let Ok(new) = flag::register(*signal, Arc::clone(&QUITS)) {
+            *id = new;
+        }
+    }
+    if is_received() {
+        QUITS.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Whether Ctrl-Z was pressed since [`enter_screen`].
+pub(crate) fn is_suspended() -> bool {
+    SUSPENDS.load(Ordering::SeqCst)
+}
+
+/// Stops the process as Ctrl-Z does, and returns when it continues.
+pub(crate) fn suspend() -> io::Result<()> {
+    SUSPENDS.store(false, Ordering::SeqCst);
+    emulate_default_handler(SIGTSTP)
 }
 
 /// The ignored signals as a bit mask; bit 0 is signal 1. Known on Linux only.
@@ -75,18 +144,13 @@ impl<'a> Signals<'a> {
         })
     }
 
-    /// Whether a signal has arrived.
-    pub(crate) fn is_received(&self) -> bool {
-        RECEIVED.load(Ordering::SeqCst) != 0
-    }
-
     /// The exit code for the received signal.
     pub(crate) fn exit_code(&self) -> u8 {
         128 + RECEIVED.load(Ordering::SeqCst) as u8
     }
 
     fn flow(&mut self) -> Flow {
-        if !self.is_received() {
+        if !is_received() {
             return Flow::Continue;
         }
         if !self.is_announced {

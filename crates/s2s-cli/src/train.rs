@@ -8,13 +8,14 @@ use s2s_runlog::{
     CheckpointName, Error as RunLogError, Identity, Parent, RunDir, exists, read_json,
 };
 use s2s_train::{
-    Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, load_config, load_model,
-    new_identity,
+    Auto, Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, Work, load_config,
+    load_model, new_identity,
 };
 
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
+use crate::session::Display;
 use crate::shell::{program, quote};
 use crate::ui::Ui;
 use crate::{resume, session};
@@ -33,6 +34,10 @@ Examples:
 /// Writes configuration, metrics, TensorBoard log, checkpoints and plots to the run folder. Ctrl-C,
 /// SIGTERM, SIGHUP and SIGUSR1 save and stop; `s2s resume` then continues to the same bytes as an
 /// uninterrupted run. The final report goes to standard output.
+///
+/// On a terminal, a dashboard shows curves, attention and wrong predictions: `q` saves and stops, space
+/// freezes it, `1` to `4` select a sample, `?` shows help. With --plain, with TERM=dumb, in the background
+/// or if a standard stream is not a terminal, prints a line per evaluation instead.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -83,7 +88,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             Err(error) => return Err(error.into()),
         }
     }
-    let runtime = args.machine.runtime()?;
+    let runtime = args
+        .machine
+        .runtime(Work::Train, || Ok(config.clone()), ui)?;
     let mut start = Start {
         config,
         given,
@@ -97,13 +104,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         None => start.create_named(default_folder(args, &start.config), ui)?,
     };
     args.log.apply(&mut run);
-    session::run(run, &start.runtime, ui)
+    session::run(run, &start.runtime, args.log.display(), ui)
 }
 
 /// Checks that a run has the configuration that was requested.
 fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
     let found = load_config(Some(&dir.resolved_config()), &[])?;
-    let differences = Difference::between(&found, wanted)?;
+    let mut wanted = wanted.clone();
+    for (wanted, found) in [
+        (&mut wanted.train.epochs, found.train.epochs),
+        (&mut wanted.train.eval_every, found.train.eval_every),
+    ] {
+        *wanted = match wanted {
+            Auto::Auto => found, // any number will do
+            Auto::Value(_) => *wanted,
+        };
+    }
+    let differences = Difference::between(&found, &wanted)?;
     if differences.is_empty() {
         return Ok(());
     }
@@ -183,29 +200,39 @@ fn folder_name(name: &str) -> Result<String, String> {
     }
 }
 
-/// How often training is recorded.
+/// How training is recorded and displayed.
 #[derive(clap::Args)]
 pub(crate) struct LogArgs {
     /// Steps between two lines of steps.jsonl; does not affect results
     #[arg(long, value_name = "N", default_value = "10")]
     log_every: NonZeroU64,
+    /// Print a line per evaluation instead of showing a dashboard
+    #[arg(long)]
+    plain: bool,
 }
 
 impl LogArgs {
     pub(crate) fn apply(&self, run: &mut Run) {
         run.log_every(self.log_every);
     }
+
+    pub(crate) fn display(&self) -> Display {
+        match self.plain {
+            true => Display::Plain,
+            false => Display::Auto,
+        }
+    }
 }
 
 /// A run whose weights another run starts from.
-struct Source {
-    dir: RunDir,
-    checkpoint: CheckpointName,
+pub(crate) struct Source {
+    pub(crate) dir: RunDir,
+    pub(crate) checkpoint: CheckpointName,
 }
 
 impl Source {
     /// Parses `RUN`, `RUN@best` or `RUN@last`. A folder whose name ends like that takes precedence.
-    fn open(text: &Path) -> s2s_runlog::Result<Self> {
+    pub(crate) fn open(text: &Path) -> s2s_runlog::Result<Self> {
         let name = text.to_str().filter(|_| RunDir::open(text).is_err());
         let (path, checkpoint) = match name.and_then(|name| name.rsplit_once('@')) {
             Some((path, "best")) => (Path::new(path), CheckpointName::Best),
@@ -266,7 +293,7 @@ impl Start {
 }
 
 /// Copies the weights of a run, and reports the tokens that do not match.
-fn start_from(
+pub(crate) fn start_from(
     trainer: &mut Trainer<s2s_model::Seq2Seq>,
     source: &Source,
     trained: &Trained,

@@ -1,16 +1,17 @@
 //! The only module that writes to the standard streams.
 //!
-//! Data go to standard output, messages to standard error, above the progress bar if there is one.
-//! Failures to write to standard error are ignored.
+//! Data go to standard output, messages to standard error, above the progress bar if there is one and
+//! after the dashboard if there is one. Failures to write to standard error are ignored.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use console::{StyledObject, Term, style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use s2s_viz::clean;
+use s2s_viz::{Ink, clean};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -22,6 +23,7 @@ const DEFAULT_WIDTH: usize = 100;
 #[derive(Clone)]
 pub(crate) struct Ui {
     bar: ProgressBar,
+    held: Arc<Mutex<Option<String>>>, // messages while a dashboard is on the screen
 }
 
 impl Ui {
@@ -29,6 +31,7 @@ impl Ui {
     pub(crate) fn start(verbosity: u8) -> Self {
         let ui = Self {
             bar: ProgressBar::hidden(),
+            held: Arc::default(),
         };
         let level = match verbosity {
             0 => LevelFilter::WARN,
@@ -88,14 +91,65 @@ impl Ui {
 
     /// Writes a message that may be styled: the data in it are [cleaned](clean) already.
     pub(crate) fn styled(&self, text: impl Display) {
-        self.bar
-            .suspend(|| writeln!(io::stderr(), "{text}"))
-            .unwrap_or_default();
+        self.write_message(&format!("{text}\n")).unwrap_or_default();
+    }
+
+    fn write_message(&self, text: &str) -> io::Result<()> {
+        match &mut *self.held() {
+            Some(held) => held.push_str(text),
+            None => return self.bar.suspend(|| io::stderr().write_all(text.as_bytes())),
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds messages back until [`Ui::release`], while a dashboard is on the screen.
+    pub(crate) fn hold(&self) {
+        self.held().get_or_insert_default();
+    }
+
+    /// Writes the messages that were held back.
+    pub(crate) fn release(&self) {
+        if let Some(held) = self.held().take() {
+            io::stderr().write_all(held.as_bytes()).unwrap_or_default();
+        }
+    }
+
+    /// The last line of the messages that are held back.
+    pub(crate) fn last_held(&self) -> Option<String> {
+        let held = self.held();
+        let line = held.as_ref()?.lines().next_back()?;
+        Some(console::strip_ansi_codes(line).into_owned())
+    }
+
+    /// Writes a part of a dashboard's frame to standard error.
+    pub(crate) fn frame(&self, bytes: &[u8]) -> io::Result<()> {
+        io::stderr().write_all(bytes)
     }
 
     /// Whether standard error is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         io::stderr().is_terminal()
+    }
+
+    /// Whether a dashboard can be shown: all three streams are a terminal that moves its cursor and shows
+    /// Unicode.
+    pub(crate) fn is_screen(&self) -> bool {
+        let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        is_terminal && self.is_terminal() && !is_dumb() && is_unicode()
+    }
+
+    /// What pictures on standard error consist of.
+    pub(crate) fn ink(&self) -> Ink {
+        match self.is_terminal() && (is_dumb() || !is_unicode()) {
+            true => Ink::Ascii,
+            false if !console::colors_enabled_stderr() => Ink::Plain,
+            false if console::true_colors_enabled_stderr() => Ink::Color,
+            false => Ink::Indexed,
+        }
     }
 
     /// Width of standard error in columns.
@@ -144,6 +198,18 @@ impl Ui {
     }
 }
 
+/// Whether the terminal only writes lines.
+fn is_dumb() -> bool {
+    std::env::var("TERM").map_or(true, |term| term.is_empty() || term == "dumb")
+}
+
+/// Whether the locale has Unicode; true if no locale is set.
+fn is_unicode() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| std::env::var(name).unwrap_or_default());
+    let locale = set.into_iter().find(|locale| !locale.is_empty());
+    locale.is_none_or(|locale| locale.to_lowercase().replace('-', "").contains("utf8"))
+}
+
 /// Replaces all control characters but line ends and tabs, for a terminal.
 fn clean_lines(text: &str) -> String {
     let parts = text.split_inclusive(['\n', '\t']);
@@ -155,7 +221,7 @@ fn clean_lines(text: &str) -> String {
         .collect()
 }
 
-/// Log lines go to standard error above the progress bar.
+/// Log lines are messages.
 impl MakeWriter<'_> for Ui {
     type Writer = Self;
 
@@ -166,7 +232,8 @@ impl MakeWriter<'_> for Ui {
 
 impl Write for Ui {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bar.suspend(|| io::stderr().write(bytes))
+        self.write_message(&String::from_utf8_lossy(bytes))?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

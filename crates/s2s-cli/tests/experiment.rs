@@ -238,6 +238,13 @@ fn runs_are_listed_compared_and_cleaned() {
     assert!(csv.contains("\nconfiguration,seed,0,1\n"), "{csv}");
     assert!(csv.contains("\nresult,step,4,4\n"), "{csv}");
 
+    run(&["compare", a, b, "--html", "both.html"]);
+    let page = fs::read_to_string(home.path().join("both.html")).unwrap();
+    assert!(
+        page.contains("./runs/experiments/rates/fast-seed0-"),
+        "a link to the run"
+    );
+
     let sizes = run(&["clean"]);
     assert!(
         sizes.contains("2 runs") && paths[0].join("plots").is_dir(),
@@ -249,6 +256,30 @@ fn runs_are_listed_compared_and_cleaned() {
         assert!(path.join("checkpoints/best").is_dir());
     }
     assert!(text(&experiment(home.path(), &[]).stderr).contains("2 already finished"));
+}
+
+#[test]
+fn hyperqueue_gets_a_task_for_each_run_that_is_not_finished() {
+    let home = home(CELL);
+    let launch = ["--launcher", "hq", "--cpus", "2", "--dry-run"];
+    let shown = experiment(home.path(), &launch);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    for part in [
+        "\"--index\", \"1\", \"--threads\", \"2\"]",
+        "cpus = 2",
+        "submit-file ",
+    ] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+    let mixed = experiment(home.path(), &["--launcher", "hq", "--partition", "cpu"]);
+    assert_eq!(mixed.status.code(), Some(2));
+
+    assert!(experiment(home.path(), &[]).status.success());
+    let nothing = experiment(home.path(), &["--launcher", "hq"]);
+    assert!(text(&nothing.stderr).contains("nothing was submitted"));
+    let watched = experiment(home.path(), &["--watch"]);
+    assert_eq!(text(&watched.stdout), "2 runs: 2 done\n");
 }
 
 /// Runs `s2s experiment` for SLURM with a `sbatch` that is this shell script; without one, SLURM is

@@ -1,9 +1,14 @@
 //! Sums and maxima across elements, in a fixed order that the compiler can vectorize.
 
+use std::ops::Range;
+
 use crate::real::Real;
 
 /// The number of partial sums: the elements of one or a few vector registers.
 const LANES: usize = 16;
+
+/// Numbers that [`long_sum`] adds in their own precision, a multiple of [`LANES`].
+const BLOCK: usize = 1024;
 
 /// `Σ_i f(a[i], b[i])`: partial sums, then a pairwise sum of those, then the remaining elements.
 #[inline(always)]
@@ -62,8 +67,16 @@ pub(crate) fn sum<T: Real>(a: &[T]) -> T {
 /// number of elements.
 #[inline(always)]
 pub(crate) fn long_sum<T: Real>(a: &[T]) -> f64 {
-    const BLOCK: usize = 1024;
     a.chunks(BLOCK).map(|block| sum(block).to_f64()).sum()
+}
+
+/// [`long_sum`] of numbers that are 0 outside of `range`, without reading those far from it. The
+/// bits are the same: each number is added to the same lane of the same block, and the rest adds 0.
+#[inline(always)]
+pub(crate) fn long_sum_within<T: Real>(a: &[T], range: Range<usize>) -> f64 {
+    let first = range.start / BLOCK * BLOCK;
+    let end = range.end.next_multiple_of(LANES).min(a.len());
+    0.0 + long_sum(&a[first.min(end)..end]) // an empty sum is -0
 }
 
 #[inline(always)]
@@ -126,6 +139,23 @@ mod tests {
             let exact = f64::from(0.1_f32) * f64::from(n);
             let error = (long_sum(&vec![0.1_f32; n as usize]) - exact).abs() / exact;
             assert!(error < 1e-6, "{error:e} at {n}");
+        }
+    }
+
+    #[test]
+    fn a_sum_within_a_range_has_the_bits_of_the_whole() {
+        for n in [1, 15, 16, 17, 1023, 1024, 1039, 2047, 2050, 3077] {
+            for start in [0, 1, 14, 16, 31, 1000, 1023, 1024, 2040, 2048, 3071] {
+                for width in [0, 1, 2, 3, 17, 1030] {
+                    let range = start.min(n)..(start + width).min(n);
+                    let mut a = vec![0.0_f32; n];
+                    for (index, x) in a[range.clone()].iter_mut().enumerate() {
+                        *x = 0.1 / (1.0 + index as f32);
+                    }
+                    let bits = long_sum_within(&a, range.clone()).to_bits();
+                    assert_eq!(bits, long_sum(&a).to_bits(), "{range:?} of {n}");
+                }
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub use crate::optim::kernel::{adam, squared_norm};
 pub use crate::real::Real;
 pub use crate::recurrent::batch::{RecurrentBatch, RecurrentInput};
 pub use crate::recurrent::bidirectional::{Bidirectional, BidirectionalStates};
-pub use crate::recurrent::{Cell, GateBlock, NextState, RecurrentGrads, RecurrentParams};
+pub use crate::recurrent::{Cell, GateBlock, NextState, RecurrentGrads, RecurrentParams, Save};
 pub use crate::storage::write;
 pub use crate::table::{gather, multiply_mask, scatter_add, swap_axes, time_major};
 pub use crate::team::{Team, in_pool};

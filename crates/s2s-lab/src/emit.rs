@@ -12,21 +12,26 @@ use crate::{Result, started};
 /// # Errors
 /// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started.
 pub fn commands(plan: &Plan, s2s: &Path, accepts_changes: bool) -> Result<Vec<String>> {
+    plan.check_independent()?;
     started::check(plan, accepts_changes)?;
-    let words = |number: usize| {
-        let (s2s, file) = (s2s.display().to_string(), plan.path.display().to_string());
-        let folder = plan.folder.display().to_string();
-        let options = [
-            "--out".to_owned(),
-            folder,
-            "--index".to_owned(),
-            number.to_string(),
-        ];
-        shell_words(
-            [s2s, "experiment".to_owned(), file]
-                .into_iter()
-                .chain(options),
-        )
-    };
-    Ok(started::numbers(plan)?.into_iter().map(words).collect())
+    let numbers = started::numbers(plan)?.into_iter();
+    Ok(numbers
+        .map(|number| shell_words(words(plan, s2s, number)))
+        .collect())
+}
+
+/// The command of the run with this number.
+pub(crate) fn words(plan: &Plan, s2s: &Path, number: usize) -> Vec<String> {
+    let path = |path: &Path| path.display().to_string();
+    let (s2s, file, folder) = (path(s2s), path(&plan.path), path(&plan.folder));
+    let options = [
+        "--out".to_owned(),
+        folder,
+        "--index".to_owned(),
+        number.to_string(),
+    ];
+    [s2s, "experiment".to_owned(), file]
+        .into_iter()
+        .chain(options)
+        .collect()
 }

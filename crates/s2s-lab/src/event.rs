@@ -14,6 +14,13 @@ pub enum Event {
         /// Runs that need no more work.
         n_finished: usize,
     },
+    /// With halving: these cells train up to this number of steps.
+    Rung {
+        /// The number of steps.
+        steps: u64,
+        /// The number of cells.
+        n_cells: usize,
+    },
     /// A run finished before the binary was built.
     Outdated {
         /// The run.
@@ -73,6 +80,9 @@ impl fmt::Display for Event {
         match self {
             Self::Planned { n_runs, n_finished } => {
                 write!(f, "{n_runs} runs, {n_finished} already finished")
+            }
+            Self::Rung { steps, n_cells } => {
+                write!(f, "halving: {n_cells} cells up to step {steps}")
             }
             Self::Outdated { run, folder } => write!(
                 f,

@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Job, Plan};
 use crate::report::Report;
 use crate::state::{self, State};
-use crate::{Error, Result, pattern, started};
+use crate::{Error, Result, parallel, pattern, started};
 
 /// How to run an experiment.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Options<'a> {
     pub s2s: &'a Path,
     /// Runs at a time. A single run gets all cores; parallel runs get one thread each.
     pub parallel: NonZeroUsize,
+    /// Threads of each run, instead of that.
+    pub threads: Option<NonZeroUsize>,
     /// Which runs.
     pub select: Select,
     /// Whether the other runs continue after one has failed.
@@ -39,7 +41,7 @@ pub enum Select {
     /// Those whose names match a pattern with `*` for any characters; a pattern without `*` may match
     /// any part of a name.
     Only(String),
-    /// The one with this number.
+    /// The one with this number. If another process is working on it, its end is waited for.
     Index(usize),
 }
 
@@ -62,8 +64,38 @@ pub fn run_experiment(
         let seeds = &plan.experiment.seeds;
         jobs.sort_by_key(|job| seeds.iter().position(|seed| *seed == job.seed)); // stable
     }
+    let Some(halving) = &plan.experiment.halving else {
+        return run_jobs(plan, options, jobs, None, on_event);
+    };
+    for (rung, &steps) in halving.steps.iter().enumerate() {
+        let survivors = halving.survivors(plan, rung);
+        let mut jobs = jobs.clone();
+        jobs.retain(|job| survivors.binary_search(&job.index).is_ok());
+        on_event(Event::Rung {
+            steps,
+            n_cells: survivors.len(),
+        });
+        run_jobs(plan, options, jobs, Some(steps), on_event)?;
+        // The next rung needs the results of all cells, also of those that this process did not select.
+        let all = plan.jobs().into_iter();
+        let mut all = all.filter(|job| survivors.binary_search(&job.index).is_ok());
+        if all.any(|job| !state::is_done(plan, &job)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Does what is left of these jobs; with halving, up to this number of steps.
+fn run_jobs(
+    plan: &Plan,
+    options: &Options<'_>,
+    jobs: Vec<Job>,
+    steps: Option<u64>,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<()> {
     let n_runs = jobs.len();
-    let (work, spent) = unfinished(plan, jobs, options.s2s, on_event)?;
+    let (work, spent) = unfinished(plan, jobs, steps, options.s2s, on_event)?;
     on_event(Event::Planned {
         n_runs,
         n_finished: n_runs - work.len(),
@@ -76,16 +108,22 @@ pub fn run_experiment(
 /// # Errors
 /// [`Error::NoResults`] if no run is finished; [`Error::RunLog`] if a record cannot be read.
 pub fn collect(plan: Plan) -> Result<Report> {
-    let (done, pending): (Vec<Job>, Vec<Job>) = plan
-        .jobs()
-        .into_iter()
-        .partition(|job| state::is_done(&plan, job));
-    if done.is_empty() {
+    let jobs = plan.jobs();
+    let read = |job: &Job| match state::is_done(&plan, job) {
+        true => Outcome::read(job.clone(), &plan).map(Some),
+        false => Ok(None),
+    };
+    let (mut outcomes, mut pending) = (Vec::new(), Vec::new());
+    for (job, found) in jobs.iter().zip(parallel::map(&jobs, read)) {
+        match found? {
+            Some(outcome) => outcomes.push(outcome),
+            None => pending.push(job.clone()),
+        }
+    }
+    if outcomes.is_empty() {
         let folder = plan.folder;
         return Err(Error::NoResults { folder });
     }
-    let outcomes = done.into_iter().map(|job| Outcome::read(job, &plan));
-    let outcomes = outcomes.collect::<Result<Vec<_>>>()?;
     let mut report = Report::new(plan, outcomes);
     report.pending = pending;
     Ok(report)
@@ -133,16 +171,24 @@ fn selected(plan: &Plan, select: &Select) -> Result<Vec<Job>> {
 fn unfinished(
     plan: &Plan,
     jobs: Vec<Job>,
+    steps: Option<u64>,
     s2s: &Path,
     on_event: &dyn Fn(Event),
 ) -> Result<(Vec<Work>, Spent)> {
     let (mut all, mut conflicts, mut spent) = (Vec::new(), Vec::new(), Spent::default());
     for job in jobs {
-        let wanted = &plan.cell_of(&job).settings;
-        let (trains, is_resumed) = match state::inspect(&job.folder, wanted) {
+        let reached = steps.and_then(|_| state::max_steps(&job.folder));
+        if reached
+            .zip(steps)
+            .is_some_and(|(reached, steps)| reached > steps)
+        {
+            continue; // it was extended after this number of steps
+        }
+        let extends_to = steps.filter(|steps| reached.is_some_and(|reached| reached < *steps));
+        let (trains, is_resumed) = match state::inspect(plan, &job) {
             Ok(State::Absent) => (true, false),
             Ok(State::Unfinished) => (true, true),
-            Ok(State::Finished) => (false, false),
+            Ok(State::Finished) => (extends_to.is_some(), extends_to.is_some()),
             Ok(State::Diverged) => {
                 spent.add(train_secs(&job));
                 continue;
@@ -174,6 +220,8 @@ fn unfinished(
                 job,
                 trains,
                 is_resumed,
+                // A run whose extension was interrupted no longer has the configuration of its cell.
+                extends_to: steps.filter(|_| is_resumed),
                 evaluations,
             });
         }

@@ -18,6 +18,7 @@
 use toml::{Table, Value};
 
 use crate::plan::Cell;
+use crate::search::Search;
 use crate::settings::{Settings, flatten};
 
 /// More cells are most likely a mistake.
@@ -36,7 +37,8 @@ struct Point {
     settings: Settings,
 }
 
-/// The cells of these tables: the matrix without what is excluded, then what is included.
+/// The cells of these tables: the matrix without what is excluded, then what is included, then what is
+/// drawn at random.
 ///
 /// # Errors
 /// With the reason, if a table is not valid.
@@ -44,6 +46,7 @@ pub(crate) fn cells(
     matrix: &Table,
     include: &[Table],
     exclude: &[Table],
+    search: Option<&Search>,
 ) -> Result<Vec<Cell>, String> {
     let axes = axes(matrix)?;
     let count = axes
@@ -66,6 +69,10 @@ pub(crate) fn cells(
     }
     for table in include {
         points.push(included(table)?);
+    }
+    if let Some(search) = search {
+        let sampled = search.points(MAX_CELLS)?.into_iter();
+        points.extend(sampled.map(|settings| Point::new(None, settings)));
     }
     let mut cells: Vec<Cell> = points.into_iter().map(cell).collect();
     disambiguate(&mut cells);
@@ -122,10 +129,16 @@ fn point(table: &Table) -> Point {
         Some(Value::String(name)) => Some(plain(&name)),
         _ => None,
     };
-    let settings = flatten(&table);
-    let slugs = settings.iter().map(|(key, value)| slug(key, value));
-    let name = name.unwrap_or_else(|| slugs.collect::<Vec<_>>().join("-"));
-    Point { name, settings }
+    Point::new(name, flatten(&table))
+}
+
+impl Point {
+    /// A point that is named after its values, unless it has a name.
+    fn new(name: Option<String>, settings: Settings) -> Self {
+        let slugs = settings.iter().map(|(key, value)| slug(key, value));
+        let name = name.unwrap_or_else(|| slugs.collect::<Vec<_>>().join("-"));
+        Self { name, settings }
+    }
 }
 
 /// Every combination; the last axis changes fastest.
@@ -232,7 +245,7 @@ fn plain(text: &str) -> String {
     parts
         .collect::<Vec<_>>()
         .join("-")
-        .trim_matches('.')
+        .trim_matches(['.', '-'])
         .to_owned()
 }
 
@@ -262,7 +275,7 @@ mod tests {
         let matrix = table
             .get("matrix")
             .map_or(Table::new(), |m| m.as_table().unwrap().clone());
-        let cells = cells(&matrix, &tables("include"), &tables("exclude"))?;
+        let cells = cells(&matrix, &tables("include"), &tables("exclude"), None)?;
         let line = |cell: &Cell| format!("{}: {}", cell.name, cell.set.join(" "));
         Ok(cells.iter().map(line).collect())
     }
@@ -341,6 +354,18 @@ mod tests {
         check(
             &format!("[matrix]\n{}{}", axis("a"), axis("b")),
             "1000 · 1000 cells, more than 100000",
+        );
+    }
+
+    #[test]
+    fn paths_become_names_without_separators() {
+        let found = expand("[matrix]\ndata.file = [\"../a/pairs.tsv\", \"/b/pairs.tsv\"]").unwrap();
+        assert_eq!(
+            found,
+            [
+                "a-pairs.tsv: data.file=\"../a/pairs.tsv\"",
+                "b-pairs.tsv: data.file=\"/b/pairs.tsv\"",
+            ]
         );
     }
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Mutex;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use s2s_runlog::{Part, RunDir, RunRecord, RunStatus, modified, open_log, read_json, write_file};
 use toml::Table;
 
 use crate::event::{Event, Task};
-use crate::experiment::Options;
+use crate::experiment::{Options, Select};
 use crate::lengths::LengthGroup;
 use crate::plan::{Job, Plan};
 use crate::status::failure_file;
@@ -25,6 +25,8 @@ pub(crate) struct Work {
     pub(crate) trains: bool,
     /// Whether training has begun.
     pub(crate) is_resumed: bool,
+    /// The number of steps to which an existing run is extended, with halving.
+    pub(crate) extends_to: Option<u64>,
     /// Evaluations by length, after training.
     pub(crate) evaluations: Vec<LengthGroup>,
 }
@@ -75,6 +77,9 @@ pub(crate) fn is_newer(s2s: &Path, job: &Job) -> bool {
 /// Exit code of `s2s` if another process is using the run folder.
 const BUSY: i32 = 5;
 
+/// The time between attempts to take over a run that is in use.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
+
 /// Does all work, several runs at a time. After a failure no further run starts, unless the others are
 /// to continue; nor does one when the budget is spent.
 pub(crate) fn run_all(
@@ -94,6 +99,8 @@ pub(crate) fn run_all(
     let launcher = Launcher {
         s2s: options.s2s,
         parallel: options.parallel,
+        threads: options.threads,
+        waits: matches!(options.select, Select::Index(_)),
         is_lean: options.is_lean,
         on_event,
     };
@@ -171,6 +178,10 @@ struct Progress {
 struct Launcher<'a> {
     s2s: &'a Path,
     parallel: NonZeroUsize,
+    threads: Option<NonZeroUsize>,
+    /// Whether to wait for another process that is working on the run. A task of a cluster may have been
+    /// started again while the processes of its lost predecessor still work.
+    waits: bool,
     is_lean: bool,
     on_event: &'a (dyn Fn(Event) + Sync),
 }
@@ -195,10 +206,20 @@ impl Launcher<'_> {
                 true => Event::Resuming(task.clone()),
                 false => Event::Training(task.clone()),
             });
-            let ended = self.s2s(job, &job.train_args())?;
+            let args = match work.extends_to {
+                Some(steps) => job.extend_args(steps),
+                None => job.train_args(),
+            };
+            let mut ended = self.s2s(job, &args)?;
             if ended.status.code() == Some(BUSY) {
                 (self.on_event)(Event::Elsewhere(task.clone()));
-                return Ok(());
+                if !self.waits {
+                    return Ok(());
+                }
+                while ended.status.code() == Some(BUSY) {
+                    thread::sleep(BETWEEN_ATTEMPTS);
+                    ended = self.s2s(job, &args)?;
+                }
             }
             let Some(result) = TrainingResult::read(job, ended.status) else {
                 return Err(failed(job.name(), ended));
@@ -244,7 +265,11 @@ impl Launcher<'_> {
                 command: process::command_line(&command),
                 source,
             })?;
-            command.args(["--threads", "1"]).stderr(log);
+            command.stderr(log);
+        }
+        let threads = self.threads.or(is_shared.then_some(NonZeroUsize::MIN));
+        if let Some(threads) = threads {
+            command.args(["--threads", &threads.to_string()]);
         }
         let status = process::status(command.stdout(log))?;
         let log = is_shared.then_some(path);

@@ -18,6 +18,7 @@
 //! let options = Options {
 //!     s2s,
 //!     parallel: NonZeroUsize::MIN,
+//!     threads: None,
 //!     select: Select::All,
 //!     keeps_going: false,
 //!     accepts_changes: false,
@@ -45,17 +46,21 @@ mod error;
 mod event;
 mod experiment;
 mod grid;
+mod halving;
+mod hq;
 mod identity;
 mod launch;
 mod lengths;
 mod measure;
 mod outcome;
+mod parallel;
 mod pattern;
 mod plan;
 pub mod process;
 mod render;
 mod report;
 mod runs;
+mod search;
 mod settings;
 mod side_by_side;
 mod slurm;
@@ -72,6 +77,8 @@ pub use emit::commands;
 pub use error::{Error, Result};
 pub use event::{Event, Task};
 pub use experiment::{Options, Select, collect, run_experiment};
+pub use halving::Halving;
+pub use hq::HyperQueue;
 pub use launch::resolve_with;
 pub use lengths::{LengthGroup, Published};
 pub use measure::{Curve, Metric};
@@ -83,5 +90,5 @@ pub use runs::{Filter, ListedRun, find_runs, is_setting, sort_runs, written};
 pub use settings::Settings;
 pub use side_by_side::{SideBySide, SideBySideRow};
 pub use slurm::Slurm;
-pub use status::status;
+pub use status::{Status, status};
 pub use sweep::Sweep;

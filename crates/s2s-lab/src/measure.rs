@@ -80,17 +80,20 @@ pub enum Metric {
     Loss,
     /// Loss, teacher-forced, in nats per token.
     ForcedLoss,
+    /// Free-running loss minus teacher-forced loss, in nats per token.
+    ExposureGap,
     /// Seconds of training and validation.
     TrainSecs,
 }
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ExactMatch,
         Self::TokenAccuracy,
         Self::Loss,
         Self::ForcedLoss,
+        Self::ExposureGap,
         Self::TrainSecs,
     ];
 
@@ -101,6 +104,7 @@ impl Metric {
             Self::TokenAccuracy => "token_accuracy",
             Self::Loss => "loss",
             Self::ForcedLoss => "forced_loss",
+            Self::ExposureGap => "exposure_gap",
             Self::TrainSecs => "train_secs",
         }
     }
@@ -117,6 +121,7 @@ impl Metric {
             Self::TokenAccuracy => "token accuracy",
             Self::Loss => "loss",
             Self::ForcedLoss => "teacher-forced loss",
+            Self::ExposureGap => "exposure gap",
             Self::TrainSecs => "time, s",
         }
     }
@@ -126,7 +131,7 @@ impl Metric {
         match self {
             Self::ExactMatch => "share of sequences",
             Self::TokenAccuracy => "share of tokens",
-            Self::Loss | Self::ForcedLoss => "nats per token",
+            Self::Loss | Self::ForcedLoss | Self::ExposureGap => "nats per token",
             Self::TrainSecs => "seconds",
         }
     }
@@ -138,6 +143,7 @@ impl Metric {
             Self::TokenAccuracy => test.token_accuracy,
             Self::Loss => test.loss,
             Self::ForcedLoss => test.forced_loss,
+            Self::ExposureGap => test.loss - test.forced_loss,
             Self::TrainSecs => train_secs,
         }
     }
@@ -149,6 +155,7 @@ impl Metric {
             Self::ExactMatch | Self::TokenAccuracy => 5,
             Self::TrainSecs => 1,
             Self::Loss | Self::ForcedLoss => four_digits(size),
+            Self::ExposureGap => four_digits(size).min(5), // it may be zero
         }
     }
 }

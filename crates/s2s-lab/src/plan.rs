@@ -11,11 +11,13 @@ use toml::Table;
 use crate::budget::Budget;
 use crate::compare::Compare;
 use crate::grid;
+use crate::halving::Halving;
 use crate::identity::Identities;
 use crate::lengths::{LengthGroup, Published};
 use crate::measure::{Curve, Metric};
+use crate::search::Search;
 use crate::settings::{Settings, flatten};
-use crate::{Error, Result, pattern};
+use crate::{Error, Result, parallel, pattern, started};
 
 /// An experiment file has at most so many bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -27,8 +29,8 @@ pub(crate) const COPY: &str = "experiment.toml";
 const MAX_RUNS: usize = 1_000_000;
 
 /// Resolves and validates a configuration, as `s2s config` does: a file, and changes to it. The error
-/// is a message for a person.
-pub type Resolve<'a> = dyn Fn(Option<&Path>, &[String]) -> Result<Table, String> + 'a;
+/// is a message for a person. It is called from several threads.
+pub type Resolve<'a> = dyn Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sync + 'a;
 
 /// An experiment file, and the folder for its runs and its report. Every cell is resolved and valid.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct Plan {
     pub experiment: Experiment,
     /// The text of the file.
     pub text: String,
+    /// Whether it is a single run of an experiment that was started with the same file.
+    pub(crate) is_started: bool,
 }
 
 /// An experiment file: a grid of runs, and what to report about them.
@@ -76,6 +80,9 @@ pub struct Experiment {
     include: Vec<Table>,
     #[serde(default)]
     exclude: Vec<Table>,
+    search: Option<Search>,
+    /// Successive halving of the cells.
+    pub halving: Option<Halving>,
     /// When to stop starting runs.
     #[serde(default)]
     pub budget: Budget,
@@ -117,7 +124,7 @@ pub struct Job {
     /// The run folder.
     pub folder: PathBuf,
     /// The position of the cell.
-    index: usize,
+    pub(crate) index: usize,
     config: Option<PathBuf>,
     sets: Vec<String>,
 }
@@ -148,7 +155,79 @@ impl Plan {
             folder,
             experiment,
             text,
+            is_started: false,
         })
+    }
+
+    /// Reads an experiment file for the run with this number alone. If the experiment was started with
+    /// the same file, no other cell is resolved, so that every task of a large array starts fast.
+    ///
+    /// # Errors
+    /// Those of [`Plan::read`].
+    pub fn read_run(
+        path: impl Into<PathBuf>,
+        folder: impl Into<PathBuf>,
+        number: usize,
+        resolve: &Resolve<'_>,
+    ) -> Result<Self> {
+        let (path, folder) = (path.into(), folder.into());
+        match Self::read_started(&path, &folder, number, resolve) {
+            Some(plan) => Ok(plan),
+            None => Self::read(path, folder, resolve),
+        }
+    }
+
+    /// The plan of one run, if it is the one that was started.
+    fn read_started(
+        path: &Path,
+        folder: &Path,
+        number: usize,
+        resolve: &Resolve<'_>,
+    ) -> Option<Self> {
+        let (mut experiment, text) = read(path).ok()?;
+        let name = started::run_folder(folder, &text, number)?;
+        let starts = |cell: &Cell, seed: u64| name.starts_with(&run_prefix(&cell.name, seed));
+        let of_cell = |cell: &Cell| {
+            experiment
+                .seeds
+                .iter()
+                .copied()
+                .find(|seed| starts(cell, *seed))
+        };
+        let (index, seed) = experiment
+            .cells
+            .iter()
+            .enumerate()
+            .find_map(|(index, cell)| Some((index, of_cell(cell)?)))?;
+        experiment.cells = vec![experiment.cells.swap_remove(index)];
+        experiment.resolve(resolve).ok()?;
+        experiment.seeds = vec![seed];
+        let plan = Self {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+            experiment,
+            text,
+            is_started: true,
+        };
+        // A default or the text that is read may have changed.
+        (plan.jobs()[0].folder == folder.join(name)).then_some(plan)
+    }
+
+    /// Checks that the runs do not depend on each other, so that another engine can start them.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] with halving.
+    pub(crate) fn check_independent(&self) -> Result<()> {
+        match self.experiment.halving {
+            None => Ok(()),
+            Some(_) => Err(Error::Plan {
+                path: self.path.clone(),
+                problem:
+                    "with [halving], the results of all runs decide which continue, so another \
+                          engine cannot start them; remove --launcher and --emit"
+                        .to_owned(),
+            }),
+        }
     }
 
     /// The default folder of an experiment file: `runs/experiments/` and the file's stem. A file
@@ -179,7 +258,7 @@ impl Plan {
         let experiment = &self.experiment;
         let job = |index: usize, seed: u64| {
             let cell = &experiment.cells[index];
-            let folder = format!("{}-seed{seed}-{}", cell.name, cell.identity);
+            let folder = run_prefix(&cell.name, seed) + &cell.identity;
             Job {
                 cell: cell.name.clone(),
                 seed,
@@ -194,6 +273,11 @@ impl Plan {
     }
 }
 
+/// The name of a run's folder without the identity.
+fn run_prefix(cell: &str, seed: u64) -> String {
+    format!("{cell}-seed{seed}-")
+}
+
 fn read(path: &Path) -> Result<(Experiment, String), String> {
     let bytes = read_input(path, MAX_BYTES).map_err(|error| match error {
         s2s_runlog::Error::Read { source, .. } => source.to_string(),
@@ -201,8 +285,16 @@ fn read(path: &Path) -> Result<(Experiment, String), String> {
     })?;
     let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
     let mut experiment: Experiment = toml::from_str(&text).map_err(|error| error.to_string())?;
-    let grid = grid::cells(&experiment.matrix, &experiment.include, &experiment.exclude)?;
+    let grid = grid::cells(
+        &experiment.matrix,
+        &experiment.include,
+        &experiment.exclude,
+        experiment.search.as_ref(),
+    )?;
     experiment.cells.extend(grid);
+    if let Some(halving) = &experiment.halving {
+        experiment.set.extend(halving.sets());
+    }
     match experiment.problem() {
         Some(problem) => Err(problem),
         None => Ok((experiment, text)),
@@ -245,16 +337,20 @@ impl Experiment {
     fn resolve(&mut self, resolve: &Resolve<'_>) -> Result<()> {
         let identities = Identities::default();
         let seed = format!("seed={}", self.seeds[0]);
-        for cell in &mut self.cells {
-            let sets = self.set.iter().chain(&cell.set).chain([&seed]);
+        let (config, common) = (self.config.as_deref(), &self.set);
+        let resolve = |cell: &Cell| {
+            let sets = common.iter().chain(&cell.set).chain([&seed]);
             let sets: Vec<String> = sets.cloned().collect();
-            let table = resolve(self.config.as_deref(), &sets);
-            let table = table.map_err(|message| Error::Config {
+            let table = resolve(config, &sets).map_err(|message| Error::Config {
                 cell: cell.name.clone(),
                 message: message.trim_end().to_owned(),
             })?;
-            cell.settings = flatten(&table);
-            cell.identity = identities.hash(&cell.settings);
+            let settings = flatten(&table);
+            Ok((identities.hash(&settings), settings))
+        };
+        let all: Vec<Result<(String, Settings)>> = parallel::map(&self.cells, resolve);
+        for (cell, found) in self.cells.iter_mut().zip(all) {
+            (cell.identity, cell.settings) = found?;
         }
         Ok(())
     }
@@ -274,7 +370,7 @@ impl Experiment {
     fn problem(&self) -> Option<String> {
         if self.seeds.is_empty() || self.cells.is_empty() {
             return Some(
-                "it must have at least one seed, and one cell: in [matrix], [[cell]] or [[include]]"
+                "it must have at least one seed, and one cell: in [matrix], [search], [[cell]] or [[include]]"
                     .to_owned(),
             );
         }
@@ -291,6 +387,7 @@ impl Experiment {
         name_problem("cell", cells)
             .or_else(|| self.cells.iter().find_map(Cell::problem))
             .or_else(|| self.budget.problem())
+            .or_else(|| self.halving.as_ref()?.problem())
             .or_else(|| name_problem("[[lengths]]", groups))
             .or_else(|| {
                 self.lengths
@@ -387,6 +484,15 @@ impl Job {
     /// Its name, such as `additive-seed0`.
     pub fn name(&self) -> String {
         format!("{}-seed{}", self.cell, self.seed)
+    }
+
+    /// The arguments of `s2s` that extend it.
+    pub(crate) fn extend_args(&self, steps: u64) -> Vec<String> {
+        let folder = self.folder.display().to_string();
+        let set = format!("train.max_steps={steps}");
+        ["resume", &folder, "--set", &set, "--keep-schedule"]
+            .map(str::to_owned)
+            .into()
     }
 
     /// The arguments of `s2s` that start it, resume it, or do nothing if it is finished.

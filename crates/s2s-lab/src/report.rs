@@ -1,5 +1,7 @@
 //! The result of an experiment, as plain data. [`render`](crate::render) turns it into text and plots.
 
+use std::collections::BTreeMap;
+
 use crate::measure::Metric;
 use crate::outcome::Outcome;
 use crate::plan::{Cell, Job, Plan};
@@ -14,6 +16,8 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// The jobs that are not finished.
     pub pending: Vec<Job>,
+    /// The position of each cell.
+    index_of: BTreeMap<String, usize>,
 }
 
 impl Report {
@@ -26,7 +30,10 @@ impl Report {
                 record.epoch = None;
             }
         }
+        let cells = plan.experiment.cells.iter().enumerate();
+        let index_of = cells.map(|(index, cell)| (cell.name.clone(), index));
         Self {
+            index_of: index_of.collect(),
             plan,
             outcomes,
             pending: Vec::new(),
@@ -35,8 +42,12 @@ impl Report {
 
     /// The runs of a cell.
     pub fn outcomes_of(&self, cell: &Cell) -> impl Iterator<Item = &Outcome> {
-        let is_of_cell = |outcome: &&Outcome| outcome.job.cell == cell.name;
-        self.outcomes.iter().filter(is_of_cell)
+        let index = self.index_of.get(&cell.name).copied();
+        let index = index.unwrap_or(usize::MAX);
+        // They are in the order of the cells, so that a report on many cells takes linear time.
+        let first = self.outcomes.partition_point(|o| o.job.index < index);
+        let rest = self.outcomes[first..].iter();
+        rest.take_while(move |outcome| outcome.job.index == index)
     }
 
     /// A metric over the runs of a cell that did not diverge.
@@ -98,6 +109,7 @@ pub(crate) mod fixtures {
             folder: PathBuf::from("runs/experiments/attention"),
             experiment: parsed,
             text: experiment.to_owned(),
+            is_started: false,
         }
     }
 
@@ -223,6 +235,7 @@ pub(crate) mod fixtures {
             cores: 2,
             threads: 2,
             device: "cpu".to_owned(),
+            device_reason: String::new(),
             card: String::new(),
             kernels: "fused".to_owned(),
             instruction_set: "avx2".to_owned(),

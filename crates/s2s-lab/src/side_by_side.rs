@@ -1,11 +1,16 @@
 //! Runs side by side: what their configurations differ in, and what came of it.
 
-use s2s_runlog::{Environment, RunDir, RunRecord, TimingRecord, read_json, read_lines};
-use s2s_viz::Table;
+use std::path::{Path, PathBuf};
+
+use s2s_runlog::{
+    Environment, MetricsRecord, RunDir, RunRecord, TimingRecord, read_json, read_lines,
+};
+use s2s_viz::{ExperimentPage, PageCell, PageCellRun, PageCurve, Table};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::measure::Metric;
+use crate::measure::{Curve, Metric};
+use crate::render::page::{self, json_of, own_page};
 use crate::settings::{Settings, differing};
 use crate::state::read_settings;
 
@@ -16,6 +21,9 @@ pub struct SideBySide {
     pub runs: Vec<String>,
     /// What differs between their configurations, then their results and times.
     pub rows: Vec<SideBySideRow>,
+    /// The evaluations of each run during training.
+    #[serde(skip)]
+    metrics: Vec<Vec<MetricsRecord>>,
 }
 
 /// A key and its value in each run.
@@ -109,6 +117,10 @@ impl SideBySide {
                 .map(|dir| dir.path().display().to_string())
                 .collect(),
             rows,
+            metrics: dirs
+                .iter()
+                .map(|dir| read_lines(dir.metrics()).unwrap_or_default())
+                .collect(),
         })
     }
 
@@ -136,6 +148,71 @@ impl SideBySide {
         tables.join("\n")
     }
 
+    /// A page on which the runs are sorted, filtered and drawn, for a file in `folder`.
+    pub fn page(&self, folder: &Path) -> ExperimentPage {
+        let axes = self.rows.iter().filter(|row| row.part == "configuration");
+        let metrics = Metric::ALL.into_iter();
+        let metrics = metrics.filter(|metric| self.row(metric.key()).is_some());
+        let metrics: Vec<Metric> = metrics.collect();
+        let cell = |(index, run): (usize, &String)| {
+            let value = |key: &str| self.row(key).map(|row| &row.values[index]);
+            let status = value("status").map_or_else(|| "started".to_owned(), plain);
+            let path = Path::new(run);
+            PageCell {
+                name: run.clone(),
+                settings: axes.clone().map(|row| row.values[index].clone()).collect(),
+                means: metrics
+                    .iter()
+                    .map(|metric| value(metric.key())?.as_f64())
+                    .collect(),
+                intervals: vec![None; metrics.len()],
+                runs: vec![PageCellRun {
+                    name: "report".to_owned(),
+                    status,
+                    page: own_page(path, &from(folder, path)),
+                }],
+            }
+        };
+        ExperimentPage {
+            title: format!("Comparison of {} runs", self.runs.len()),
+            question: "The runs differ in these settings and results.".to_owned(),
+            notes: Vec::new(),
+            axes: axes.clone().map(|row| row.key.clone()).collect(),
+            metrics: metrics.iter().copied().map(page::metric).collect(),
+            cells: self.runs.iter().enumerate().map(cell).collect(),
+            curves: self.curves(),
+        }
+    }
+
+    fn row(&self, key: &str) -> Option<&SideBySideRow> {
+        self.rows
+            .iter()
+            .find(|row| row.key == key && row.part != "configuration")
+    }
+
+    /// Validation loss and exact match of each run, over the steps.
+    fn curves(&self) -> Vec<PageCurve> {
+        [Curve::ValLoss, Curve::ValExactMatch]
+            .map(|curve| PageCurve {
+                title: curve.title().to_owned(),
+                x_label: "step".to_owned(),
+                is_share: curve.is_share(),
+                of_cell: self
+                    .runs
+                    .iter()
+                    .zip(&self.metrics)
+                    .map(|(run, records)| {
+                        let point = |record: &MetricsRecord| {
+                            let y = curve.value(record);
+                            [record.step as f64, y, y, y]
+                        };
+                        (run.clone(), records.iter().map(point).collect())
+                    })
+                    .collect(),
+            })
+            .into()
+    }
+
     /// All rows as CSV, with a header.
     pub fn csv(&self) -> String {
         let names = ["part", "key"].map(str::to_owned).into_iter();
@@ -152,8 +229,12 @@ impl SideBySide {
     }
 }
 
-fn json_of(value: &toml::Value) -> Value {
-    serde_json::to_value(value).unwrap_or(Value::Null)
+/// `path` as seen from a file in `folder`: relative if it is below the folder.
+fn from(folder: &Path, path: &Path) -> PathBuf {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (folder, path) = (absolute(folder), absolute(path));
+    path.strip_prefix(&folder)
+        .map_or(path.clone(), Path::to_owned)
 }
 
 /// A value as a person reads it: numbers with at most five decimals.
@@ -220,6 +301,13 @@ mod tests {
         );
         let same = SideBySide::read(&[dirs[0].clone(), dirs[0].clone()]).unwrap();
         assert!(same.text().contains("The configurations are equal."));
+    }
+
+    #[test]
+    fn a_page_links_to_the_runs_from_its_own_folder() {
+        let home = Path::new("/a/b");
+        assert_eq!(from(home, Path::new("/a/b/c")), Path::new("c"));
+        assert_eq!(from(home, Path::new("/a/c")), Path::new("/a/c"));
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Slurm {
         s2s: &Path,
         accepts_changes: bool,
     ) -> Result<(String, Vec<Vec<String>>)> {
+        plan.check_independent()?;
         started::check(plan, accepts_changes)?;
         let numbers = started::numbers(plan)?;
         let open = plan.jobs().into_iter().zip(numbers);
@@ -124,7 +125,7 @@ impl Slurm {
                  exit\n\
              }}\n\
              trap requeue USR1 TERM\n\
-             {} $((SLURM_ARRAY_TASK_ID + S2S_OFFSET)) &\n\
+             {} $((SLURM_ARRAY_TASK_ID + S2S_OFFSET)) --threads \"${{SLURM_CPUS_PER_TASK:-1}}\" &\n\
              command=$!\n\
              wait \"$command\"\n",
             shell_words(words)

@@ -38,6 +38,9 @@ struct Entry {
 /// # Errors
 /// [`Error::Changed`] if other runs were started and the change is not accepted.
 pub(crate) fn check(plan: &Plan, accepts_changes: bool) -> Result<()> {
+    if plan.is_started {
+        return Ok(());
+    }
     let (path, copy) = (plan.folder.join(RUNS), plan.folder.join(COPY));
     let known = known(plan)?;
     let runs = merged(known.as_ref(), plan);
@@ -55,6 +58,15 @@ pub(crate) fn check(plan: &Plan, accepts_changes: bool) -> Result<()> {
     write_file(copy, plan.text.as_bytes())?;
     write_json(path, &runs)?;
     Ok(())
+}
+
+/// The folder name of the run with this number, if the experiment was started with the file `text` and
+/// still has this run.
+pub(crate) fn run_folder(folder: &Path, text: &str, number: usize) -> Option<String> {
+    let started = read_file(folder.join(COPY), MAX_BYTES).ok()?;
+    let runs: Runs = read_json(folder.join(RUNS)).ok()?;
+    let entry = runs.runs.into_iter().nth(number)?;
+    (started == text.as_bytes() && entry.is_current).then_some(entry.folder)
 }
 
 /// The number of each job of a plan, in the order of its jobs.

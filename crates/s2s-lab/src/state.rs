@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::lengths::LengthGroup;
 use crate::plan::{Job, Plan};
 use crate::settings::{Settings, differing, flatten};
-use crate::{Error, Result};
+use crate::{Error, Result, halving};
 
 /// A configuration file has at most so many bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -28,11 +28,40 @@ pub(crate) enum State {
     Diverged,
 }
 
-/// The state of a run folder whose run must have the configuration `wanted`.
+/// The state of a job.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the folder contains something else, or a run with another configuration.
-pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
+/// [`Error::Conflict`] if its folder contains something else, or a run with another configuration.
+pub(crate) fn inspect(plan: &Plan, job: &Job) -> Result<State> {
+    let wanted = &plan.cell_of(job).settings;
+    if plan.experiment.halving.is_none() {
+        return inspect_folder(&job.folder, wanted);
+    }
+    let mut wanted = wanted.clone();
+    let found = RunDir::open(&job.folder).ok();
+    let found = found.and_then(|run| read_settings(&run).ok());
+    for key in halving::CHANGED_KEYS {
+        // What an extension has changed is as it should be.
+        match found.as_ref().and_then(|found| found.get(key)) {
+            Some(value) => drop(wanted.insert(key.to_owned(), value.clone())),
+            None => drop(wanted.remove(key)),
+        }
+    }
+    inspect_folder(&job.folder, &wanted)
+}
+
+/// The number of steps for which a run is configured.
+pub(crate) fn max_steps(folder: &Path) -> Option<u64> {
+    let run = RunDir::open(folder).ok()?;
+    let steps = read_settings(&run)
+        .ok()?
+        .get("train.max_steps")?
+        .as_integer()?;
+    u64::try_from(steps).ok()
+}
+
+/// The state of a run folder whose run must have the configuration `wanted`.
+fn inspect_folder(folder: &Path, wanted: &Settings) -> Result<State> {
     let conflict = |reason: String| Error::Conflict {
         path: folder.to_owned(),
         reason,
@@ -82,7 +111,7 @@ pub(crate) fn inspect(folder: &Path, wanted: &Settings) -> Result<State> {
 
 /// Whether a job has everything that the report needs. A conflict counts as missing.
 pub(crate) fn is_done(plan: &Plan, job: &Job) -> bool {
-    match inspect(&job.folder, &plan.cell_of(job).settings) {
+    match inspect(plan, job) {
         Ok(State::Diverged) => true,
         Ok(State::Finished) => plan
             .lengths_of(job)
@@ -157,7 +186,7 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join(name), content).unwrap();
         }
-        inspect(&folder, &flatten(&CONFIG.parse().unwrap()))
+        inspect_folder(&folder, &flatten(&CONFIG.parse().unwrap()))
     }
 
     #[track_caller]
@@ -229,7 +258,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.resolved.toml"), CONFIG).unwrap();
         let wanted = flatten(&CONFIG.replace('3', "\"auto\"").parse().unwrap());
-        assert_eq!(inspect(folder.path(), &wanted).unwrap(), State::Unfinished);
+        assert_eq!(
+            inspect_folder(folder.path(), &wanted).unwrap(),
+            State::Unfinished
+        );
     }
 
     #[test]

@@ -10,25 +10,43 @@ use crate::event::duration;
 use crate::experiment::train_secs;
 use crate::plan::{Job, Plan};
 use crate::state::{self, State};
-use crate::{Result, started};
+use crate::{Result, parallel, started};
 
 const MAX_BYTES: u64 = 1 << 16;
 
-/// A line for each run of a plan: its number, name, state, changes and time; and a summary with an
-/// estimate of the time that is left, from the runs that are finished.
+/// How far the runs of a plan are.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// A line for each run: its number, name, state, changes and time.
+    pub table: Table,
+    /// The number of runs in each state, and an estimate of the time that is left, from the runs that are
+    /// finished.
+    pub summary: String,
+    /// The name and the state of each run.
+    pub states: Vec<(String, String)>,
+    /// Whether no run can get any further without a command: each is done, diverged, failed or in
+    /// conflict.
+    pub is_settled: bool,
+}
+
+/// Looks at the folders of all runs.
 ///
 /// # Errors
 /// [`Error::RunLog`](crate::Error::RunLog) if the numbers of the runs cannot be read.
-pub fn status(plan: &Plan) -> Result<(Table, String)> {
+pub fn status(plan: &Plan) -> Result<Status> {
     let jobs = plan.jobs();
     let numbers = started::numbers(plan)?;
-    let states: Vec<String> = jobs.iter().map(|job| state(plan, job)).collect();
     let is_done = |state: &str| matches!(state, "done" | "diverged");
-    let secs: Vec<f64> = jobs
-        .iter()
-        .zip(&states)
-        .map(|(job, state)| if is_done(state) { train_secs(job) } else { 0.0 })
-        .collect();
+    let look = |job: &Job| {
+        let state = state(plan, job);
+        let secs = if is_done(&state) {
+            train_secs(job)
+        } else {
+            0.0
+        };
+        (state, secs)
+    };
+    let (states, secs): (Vec<String>, Vec<f64>) = parallel::map(&jobs, look).into_iter().unzip();
     let estimates = Estimates::new(&jobs, &secs);
     let times = jobs.iter().zip(&secs).map(|(job, &secs)| match secs > 0.0 {
         true => duration(secs),
@@ -66,14 +84,20 @@ pub fn status(plan: &Plan) -> Result<(Table, String)> {
         ),
         None => "; no run has been measured yet".to_owned(),
     };
-    Ok((
+    let is_open = |state: &String| OPEN.contains(&state.as_str());
+    Ok(Status {
         table,
-        format!("{} runs: {}{left}", jobs.len(), counts.join(", ")),
-    ))
+        summary: format!("{} runs: {}{left}", jobs.len(), counts.join(", ")),
+        is_settled: !states.iter().any(is_open),
+        states: jobs.iter().map(Job::name).zip(states).collect(),
+    })
 }
 
+/// States of runs that a process may still change.
+const OPEN: [&str; 3] = ["pending", "unfinished", "trained"];
+
 fn state(plan: &Plan, job: &Job) -> String {
-    match state::inspect(&job.folder, &plan.cell_of(job).settings) {
+    match state::inspect(plan, job) {
         Ok(State::Diverged) => "diverged".to_owned(),
         Ok(State::Finished) if state::is_done(plan, job) => "done".to_owned(),
         Ok(State::Finished) => "trained".to_owned(),

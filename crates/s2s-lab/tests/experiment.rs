@@ -7,6 +7,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use s2s_lab::{
     Error, Options, Plan, Report, Select, collect, commands, publish_report, resolve_with,
@@ -89,6 +90,7 @@ impl Lab {
         let mut options = Options {
             s2s: Path::new(FAKE),
             parallel: NonZeroUsize::MIN,
+            threads: None,
             select: Select::All,
             keeps_going: false,
             accepts_changes: false,
@@ -111,10 +113,9 @@ impl Lab {
 
     /// The states that `--dry-run` shows, and its summary.
     fn states(&self) -> (Vec<String>, String) {
-        let (table, summary) = status(&self.plan().unwrap()).unwrap();
-        let rows = table.markdown();
-        let column = |line: &str| line.split('|').nth(3).unwrap().trim().to_owned();
-        (rows.lines().skip(2).map(column).collect(), summary)
+        let found = status(&self.plan().unwrap()).unwrap();
+        let states = found.states.into_iter().map(|(_, state)| state);
+        (states.collect(), found.summary)
     }
 
     #[track_caller]
@@ -268,6 +269,46 @@ fn the_number_of_a_run_never_changes() {
 }
 
 #[test]
+fn a_deleted_run_is_pending_and_a_damaged_one_is_reported_and_kept() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    lab.started();
+    let folders: Vec<PathBuf> = lab
+        .plan()
+        .unwrap()
+        .jobs()
+        .into_iter()
+        .map(|job| job.folder)
+        .collect();
+    fs::remove_dir_all(&folders[0]).unwrap();
+    fs::write(folders[1].join("run.json"), "{").unwrap();
+    assert_eq!(lab.states().0, ["pending", "conflict", "done", "done"]);
+    let error = lab.check_fails("base-seed2-");
+    assert!(error.hint().unwrap().contains("move these folders"));
+    assert!(
+        lab.started().is_empty(),
+        "nothing starts, and nothing is overwritten"
+    );
+    assert_eq!(
+        fs::read_to_string(folders[1].join("run.json")).unwrap(),
+        "{"
+    );
+    fs::remove_dir_all(&folders[1]).unwrap();
+    lab.run(1, "").unwrap();
+    assert_eq!(lab.started(), ["train base-seed1", "train base-seed2"]);
+}
+
+#[test]
+fn halving_is_refused_for_other_engines() {
+    let lab = Lab::new(&format!("{EXPERIMENT}[halving]\nsteps = [1, 2]\n"));
+    let error = commands(&lab.plan().unwrap(), Path::new("s2s"), false).unwrap_err();
+    assert!(
+        error.is_usage() && error.to_string().contains("[halving]"),
+        "{error}"
+    );
+}
+
+#[test]
 fn some_of_the_runs_can_be_selected() {
     let lab = Lab::new(EXPERIMENT);
     let select = |select| lab.run_with("", |options| options.select = select);
@@ -326,6 +367,53 @@ fn a_run_of_another_process_is_left_to_it() {
     let expected = "[2/4] base-seed2: another process is working on it";
     assert!(events.contains(&expected.to_owned()), "{events:?}");
     assert_eq!(lab.states().0, ["done", "pending", "done", "done"]);
+}
+
+#[test]
+fn a_task_of_a_started_experiment_resolves_its_own_cell() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    let read = |number| {
+        let n_calls = AtomicUsize::new(0);
+        let resolve = |config: Option<&Path>, sets: &[String]| {
+            n_calls.fetch_add(1, Ordering::Relaxed);
+            resolve_with(Path::new(FAKE))(config, sets)
+        };
+        let (file, out) = (lab.path("widths.toml"), lab.path("out"));
+        let plan = Plan::read_run(file, out, number, &resolve).unwrap();
+        let names: Vec<String> = plan.jobs().iter().map(s2s_lab::Job::name).collect();
+        (names, n_calls.into_inner())
+    };
+    assert_eq!(read(3), (vec!["wide-seed2".to_owned()], 1));
+    assert_eq!(read(1), (vec!["base-seed2".to_owned()], 1));
+    assert_eq!(
+        read(4).1,
+        2,
+        "there is no such run: the whole experiment is read"
+    );
+    lab.write("widths.toml", &EXPERIMENT.replace("512", "256"));
+    assert_eq!(read(3).1, 2, "the file has changed");
+}
+
+#[test]
+fn halving_extends_the_best_cells() {
+    let halving =
+        "[[cell]]\nname = \"third\"\nset = [\"y=1\"]\n[halving]\nsteps = [1, 2]\nkeep = 2\n";
+    let lab = Lab::new(&format!("{EXPERIMENT}{halving}"));
+    let report = lab.run(1, "FAKE_LOSS='wide-*'").unwrap();
+    assert_eq!(
+        lab.started()[6..],
+        [
+            "resume base-seed1 2",
+            "resume base-seed2 2",
+            "resume wide-seed1 2",
+            "resume wide-seed2 2"
+        ],
+        "two of three cells are kept: the best one, and the first of the others"
+    );
+    assert_eq!(report.outcomes.len(), 6);
+    lab.run(1, "FAKE_LOSS='wide-*'").unwrap();
+    assert!(lab.started().is_empty(), "everything is finished");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 # Stands in for `s2s`: the same commands and files, without training. Each `--set key=value` becomes a
 # line of the configuration. The file `fake.started`, next to the run folders, lists the commands. The
 # file `fake.env` there may set patterns of run names: training fails (FAKE_FAIL), finds the run in use (FAKE_BUSY) or is killed
-# (FAKE_DIE), or the evaluation by length is interrupted after the first of two lengths
+# (FAKE_DIE), gets a low loss (FAKE_LOSS), or the evaluation by length is interrupted after the first of two lengths
 # (FAKE_DIE_EVAL).
 set -eu
 command=$1
@@ -10,12 +10,16 @@ shift
 dir= config=
 while [ $# -gt 0 ]; do
     case $1 in
-        --set) config="$config${2%%=*} = \"${2#*=}\"
-"; shift ;;
+        --set)
+            value=${2#*=}
+            case $2 in train.max_steps=*) ;; *) value="\"$value\"" ;; esac
+            config="$config${2%%=*} = $value
+"
+            shift ;;
         --run-dir) dir=$2; shift ;;
         --config) [ -f "$2" ] || { echo "no file $2" >&2; exit 2; }; shift ;;
         --threads | --mode) shift ;;
-        --resume-or-start) ;;
+        --resume-or-start | --keep-schedule) ;;
         --lengths) lengths=$2; shift ;;
         --samples) samples=$2; shift ;;
         --name) name=$2; shift ;;
@@ -33,6 +37,13 @@ fi
 [ ! -f "${dir%/*}/fake.env" ] || . "${dir%/*}/fake.env"
 run=${dir##*/}
 run=${run%-*} # without the hash
+if [ "$command" = resume ]; then
+    steps=$(echo $config | sed 's/.*= //')
+    run="$run $steps"
+    sed -i "s/^train.max_steps = .*/train.max_steps = $steps/" "$dir/config.resolved.toml"
+    echo "$command $run" >>"${dir%/*}/fake.started"
+    exit
+fi
 echo "$command $run" >>"${dir%/*}/fake.started"
 case $run in ${FAKE_BUSY:-never}) exit 5 ;; ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
 
@@ -59,12 +70,13 @@ printf %s "$config" >"$dir/config.resolved.toml"
 case $run in ${FAKE_DIE:-never}) exit 137 ;; esac
 
 seed=${run##*seed}
-share=0.9$seed
+share=0.9$seed loss=0.5
+case $run in ${FAKE_LOSS:-never}) loss=0.1 ;; esac
 : >"$dir/metrics.jsonl"
 : >"$dir/timing.jsonl"
 for step in 1 2; do
     echo "{\"step\": $step, \"epoch\": $step.0, \"train_loss\": 1.0, \"train_token_accuracy\": 0.5, \
-\"train_exact_match\": 0.5, \"val_loss\": 0.$step, \"val_forced_loss\": 0.1, \"exposure_gap\": 0.0, \
+\"train_exact_match\": 0.5, \"val_loss\": $loss, \"val_forced_loss\": 0.1, \"exposure_gap\": 0.0, \
 \"val_token_accuracy\": 0.5, \"val_exact_match\": 0.5, \"learning_rate\": 0.001, \"grad_norm\": 1.0, \
 \"teacher_forcing_ratio\": 0.5, \"is_best\": true}" >>"$dir/metrics.jsonl"
     echo "{\"step\": $step, \"elapsed_secs\": $step.0, \"train_secs\": 1.0, \"eval_secs\": 0.5, \

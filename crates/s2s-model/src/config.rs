@@ -70,6 +70,11 @@ impl ModelConfig {
         problems
     }
 
+    /// Whether the whole model has kernels on a CUDA device.
+    pub fn has_cuda_kernels(&self) -> bool {
+        self.kernels == Kernels::Fused && self.attention.mechanism().has_cuda_kernels()
+    }
+
     /// The problems that do not depend on the attention.
     pub(crate) fn problems_except_attention(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

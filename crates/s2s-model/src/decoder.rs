@@ -47,6 +47,16 @@ impl DecoderState {
 }
 
 impl DecoderState {
+    /// The states of the rows with these indices `[n]` (u32).
+    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
+        let layers = self.layers.iter().map(|layer| layer.rows(indices));
+        let attended = self.attended.as_ref().map(|last| last.rows(indices));
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            attended: attended.transpose()?,
+        })
+    }
+
     /// A copy that is detached from the graph.
     pub fn detached(&self) -> Self {
         Self {

@@ -56,7 +56,8 @@ pub use bridge::{Bridge, BridgeKind};
 pub use config::{Kernels, ModelConfig, Probability, Problem};
 pub use cost::{Workload, forward_flops, step_flops};
 pub use decode::{
-    Decoded, Greedy, Interventions, OutputLimit, Stop, TraceStep, Watch, greedy, trace,
+    Beam, Constraints, Decoded, Generator, Interventions, LengthPenalty, OutputLimit, Sampling,
+    Scored, Stop, Stopping, TraceStep, Watch, greedy, trace,
 };
 pub use decoder::{Decoder, DecoderState};
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};

@@ -21,7 +21,10 @@ impl BatchLoss {
     /// # Errors
     /// If the shapes disagree.
     pub fn of(output: &ForwardOutput, batch: &Batch) -> Result<(Self, Tensor)> {
-        let logits = &output.logits;
+        let logits = match output.logits.dtype() {
+            DType::F16 | DType::BF16 => &output.logits.to_dtype(DType::F32)?, // sums need more digits
+            _ => &output.logits,
+        };
         let targets = batch.target_out_tensor(logits.device())?;
         let rows = batch.target_ragged(logits.dtype(), logits.device())?;
         let loss = token_loss(logits, &targets, &rows)?;

@@ -114,6 +114,15 @@ impl LayerState {
         }
     }
 
+    /// The states of the rows with these indices `[n]` (u32).
+    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
+        let of = |tensor: &Tensor| tensor.index_select(indices, 0);
+        Ok(Self {
+            hidden: of(&self.hidden)?,
+            cell: self.cell.as_ref().map(of).transpose()?,
+        })
+    }
+
     /// Both directions concatenated, `[B, 2H]`.
     fn concat(&self, other: &Self) -> Result<Self> {
         let cell = match (&self.cell, &other.cell) {

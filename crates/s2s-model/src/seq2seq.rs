@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
+use crate::decode::{ReferenceRows, Rows};
 use crate::fused::{FusedModel, fused};
 use crate::{
     Attention, Batch, BatchLoss, Bridge, Decoder, DecoderState, Encoder, Forcing, Kernels, Memory,
@@ -29,7 +30,7 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 ///
 /// [`forward`](Self::forward) is the definition, in plain tensor operations.
 /// [`logits`](Self::logits), [`loss`](Self::loss), [`gradients`](Self::gradients) and
-/// [`Greedy`](crate::Greedy) run the same equations on hand-written kernels where those exist: in f32
+/// [`Generator`](crate::Generator) run the same equations on hand-written kernels where those exist: in f32
 /// with `kernels = "fused"`, on the CPU with an attention that has a kernel, and on CUDA with additive or
 /// location-relative attention.
 #[derive(Debug)]
@@ -342,12 +343,12 @@ impl Seq2Seq {
         }
     }
 
-    /// The fast path with workspace of its own and packed weights, for a decoder of this model.
-    pub(crate) fn fused_for_decoding(&self) -> Result<Option<Box<dyn FusedModel>>> {
-        self.fused
-            .as_ref()
-            .map(|fused| fused.packed_alike(&self.params))
-            .transpose()
+    /// Rows to decode with their own workspace, on the fast path with packed weights.
+    pub(crate) fn rows(&self) -> Result<Box<dyn Rows + '_>> {
+        match &self.fused {
+            Some(fused) => fused.rows(self),
+            None => Ok(Box::new(ReferenceRows::new(self))),
+        }
     }
 }
 

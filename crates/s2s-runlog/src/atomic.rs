@@ -405,6 +405,7 @@ mod tests {
             cores: 1,
             threads: 1,
             device: String::new(),
+            device_reason: String::new(),
             card: String::new(),
             kernels: String::new(),
             instruction_set: String::new(),

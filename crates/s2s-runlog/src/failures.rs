@@ -53,6 +53,17 @@ pub struct Confusion {
     pub count: u64,
 }
 
+/// A line of `wrong.jsonl`, written at each evaluation: the first validation sequences that were not
+/// correct, free-running.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrongRecord {
+    /// Optimizer steps so far.
+    pub step: u64,
+    /// The sequences, without very long ones.
+    pub outputs: Vec<WrongOutput>,
+}
+
 /// A sequence that was not correct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 
 pub(crate) use std::fs::File;
 use std::fs::{self, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -151,6 +151,31 @@ pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).open(path)
 }
 
+/// Opens a regular file of lines for reading and appending. Also returns the number of complete lines, and
+/// their bytes.
+pub(crate) fn open_lines(path: &Path) -> Result<(File, u64, u64), Refusal> {
+    fault::before(Op::Open)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    let file = open_regular(path, &mut options)?;
+    let (mut n_lines, mut len, mut end) = (0, 0, 0);
+    let mut reader = io::BufReader::with_capacity(1 << 18, &file);
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            n_lines += 1;
+            len = end + at as u64 + 1;
+        }
+        let n_bytes = bytes.len();
+        end += n_bytes as u64;
+        reader.consume(n_bytes);
+    }
+    Ok((file, n_lines, len))
+}
+
 /// A file that other processes append to; created if it does not exist.
 pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
@@ -178,6 +203,20 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether another process holds the lock of the file at `path`. A missing file has no lock.
+pub(crate) fn is_locked(path: &Path) -> Result<bool, Refusal> {
+    fault::before(Op::Read)?;
+    let file = match open_regular(path, OpenOptions::new().read(true)) {
+        Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 

@@ -43,8 +43,9 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   timing.jsonl           wall times, one line per evaluation
 ///   steps.jsonl            loss, learning rate and throughput, one line every few steps
 ///   initial.json           validation metrics before the first step
-///   attention.jsonl        attention of one fixed sequence, after 0, 1, 2, 4, ... steps until the first
-///                          evaluation, and at each evaluation
+///   attention.jsonl        attention of up to four fixed sequences, after 0, 1, 2, 4, ... steps until the
+///                          first evaluation, and at each evaluation
+///   wrong.jsonl            some wrong outputs, one line per evaluation
 ///   samples.jsonl          test sequences with predictions and attention
 ///   failures.json          errors on the test split by position, length and token
 ///   events.out.tfevents.*  TensorBoard events
@@ -244,6 +245,15 @@ impl RunDir {
         Ok(lock)
     }
 
+    /// Whether a process is writing to the folder.
+    ///
+    /// # Errors
+    /// If the lock file cannot be read.
+    pub fn is_locked(&self) -> Result<bool> {
+        let path = self.path.join(LOCK);
+        fs::is_locked(&path).map_err(|refusal| refused(&path, refusal))
+    }
+
     /// Claims `plots/`; waits while another process holds it.
     ///
     /// A run may be plotted while another process trains it. A process that reads the records after
@@ -340,9 +350,15 @@ impl RunDir {
         self.path.join("initial.json")
     }
 
-    /// `attention.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for one sequence.
+    /// `attention.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for a few sequences, in
+    /// the same order at each step.
     pub fn attention(&self) -> PathBuf {
         self.path.join("attention.jsonl")
+    }
+
+    /// `wrong.jsonl`: lines of [`WrongRecord`](crate::WrongRecord).
+    pub fn wrong(&self) -> PathBuf {
+        self.path.join("wrong.jsonl")
     }
 
     /// `samples.jsonl`: lines of [`AttentionRecord`](crate::AttentionRecord) for sequences of the

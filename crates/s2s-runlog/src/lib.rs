@@ -49,7 +49,9 @@ mod write;
 
 pub use draft::Draft;
 pub use error::{Damage, Error, Result, Whereabouts};
-pub use failures::{Confusion, FailuresRecord, LengthCounts, PositionCounts, WrongOutput};
+pub use failures::{
+    Confusion, FailuresRecord, LengthCounts, PositionCounts, WrongOutput, WrongRecord,
+};
 pub use interval::wilson;
 pub use layout::{CheckpointName, RunDir, RunLock, RunStart};
 pub use lengths::{

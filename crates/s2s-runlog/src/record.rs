@@ -79,7 +79,7 @@ pub struct TimingRecord {
     pub tokens_per_second: f64,
 }
 
-/// The attention of one sequence: a line of `attention.jsonl` (the same sequence at each evaluation)
+/// The attention of one sequence: a line of `attention.jsonl` (the same sequences at each evaluation)
 /// or of `samples.jsonl` (sequences of the test split, at the end).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -162,6 +162,9 @@ pub struct Environment {
     pub threads: usize,
     /// Device of the tensors: `cpu`, `cuda:0`, `metal`.
     pub device: String,
+    /// Why `--device auto` chose it; empty if the user named it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device_reason: String,
     /// Name of a GPU, and the version of CUDA that its driver supports; empty on the CPU.
     #[serde(default)]
     pub card: String,
@@ -170,7 +173,7 @@ pub struct Environment {
     /// Instruction set of the CPU kernels; it decides the last bits of their results.
     #[serde(default)]
     pub instruction_set: String,
-    /// Precision of the parameters.
+    /// Precision of the gradients; parameters and decoding are in f32.
     #[serde(default)]
     pub precision: String,
     /// Command line as given.
@@ -193,15 +196,15 @@ pub struct Identity {
     pub parent: Option<Parent>,
 }
 
-/// The checkpoint that a run started from.
+/// The checkpoint or the file of weights that a run started from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    /// The run's folder at that time.
+    /// The run's folder at that time, or the file.
     pub path: String,
-    /// The run's [`Identity::id`]; `None` for a run without one.
+    /// The run's [`Identity::id`]; `None` for a run without one, and for a file.
     pub id: Option<String>,
-    /// `best` or `last`.
+    /// `best` or `last`; `import` for a file.
     pub checkpoint: String,
     /// Optimizer steps of the checkpoint.
     pub step: u64,

@@ -1,5 +1,6 @@
 use crate::atomic::{parent, replace_dir, replace_file, writing};
 use crate::fs::File;
+use crate::layout::refused;
 use crate::manifest::{MANIFEST, Manifest, bad_name};
 use crate::read::{is_valid, lines, read_file};
 use crate::{Error, MAX_RECORDS_BYTES, Result, atomic, fs};
@@ -136,6 +137,26 @@ impl GrowingFile {
             is_torn: false,
             is_synced: false,
         })
+    }
+
+    /// Opens a file of lines for further appending. Removes a partial line at its end, which a killed
+    /// process may have left. Returns the number of complete lines as well.
+    ///
+    /// # Errors
+    /// [`Error::NotRegular`], [`Error::Read`], [`Error::Write`].
+    pub fn resume(path: impl Into<PathBuf>) -> Result<(Self, u64)> {
+        let path = path.into();
+        let (file, n_lines, len) =
+            fs::open_lines(&path).map_err(|refusal| refused(&path, refusal))?;
+        let mut file = Self {
+            path,
+            file,
+            len,
+            is_torn: true,
+            is_synced: false,
+        };
+        file.truncate()?;
+        Ok((file, n_lines))
     }
 
     /// Appends a record in a single write, so that readers never see part of it. The record survives

@@ -674,6 +674,7 @@ fn files_of_a_run_have_the_documented_names() {
         (run.metrics(), "metrics.jsonl"),
         (run.timing(), "timing.jsonl"),
         (run.attention(), "attention.jsonl"),
+        (run.wrong(), "wrong.jsonl"),
         (run.samples(), "samples.jsonl"),
         (run.failures(), "failures.json"),
         (run.report(), "report.html"),
@@ -836,14 +837,14 @@ proptest! {
 
     #[test]
     fn environments_round_trip(
-        text in prop::array::uniform8(any::<String>()),
+        text in prop::array::uniform9(any::<String>()),
         counts in any::<[usize; 2]>(),
         command in prop::collection::vec(any::<String>(), 0..4),
     ) {
-        let [version, platform, cpu, device, card, kernels, instruction_set, precision] = text;
+        let [version, platform, cpu, device, device_reason, card, kernels, instruction_set, precision] = text;
         let [cores, threads] = counts;
         check_round_trip(&Environment {
-            version, platform, cpu, cores, threads, device, card, kernels, instruction_set, precision, command,
+            version, platform, cpu, cores, threads, device, device_reason, card, kernels, instruction_set, precision, command,
         });
     }
 }

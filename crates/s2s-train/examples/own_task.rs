@@ -46,6 +46,7 @@ fn main() -> Result<()> {
     let runtime = Runtime {
         device: Device::Cpu,
         device_name: "cpu".to_owned(),
+        device_reason: String::new(),
         threads: 1,
         command: Vec::new(),
     };

@@ -1,15 +1,15 @@
 //! Evaluation of one length: output, kind of error, and alignment of the attention.
 //!
 //! Memory is proportional to the tokens of a batch: attention weights are reduced as they are
-//! computed and never stored. Time grows with the square of the length, since each step attends to
-//! every position.
+//! computed and never stored. Time is proportional to the length if a step reads only the positions
+//! that can have a weight, as with location-relative attention; otherwise it grows with the square of the length.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use reverse_data::{DataConfig, Example, MAX_LEN, Task, TaskConfig, Vocabulary, mark_source};
-use s2s_model::{Decoded, Greedy, Seq2Seq, Source, Stop};
+use s2s_model::{Decoded, Generator, Seq2Seq, Source, Stop};
 use s2s_runlog::{DecodingMode, LengthRecord, LengthSums, MAX_LENGTH, Protocol};
 
 use crate::Result;
@@ -28,7 +28,7 @@ const MAX_BATCH_ROWS: usize = 256;
 #[derive(Debug)]
 pub struct ByLength<'a> {
     model: &'a Seq2Seq,
-    packed: Greedy<'a>, // cloned for each thread; clones share the packed weights
+    packed: Generator<'a>, // cloned for each thread; clones share the packed weights
     vocabulary: Vocabulary,
     task: Box<dyn Task>,
     n_markers: usize,
@@ -42,7 +42,7 @@ impl<'a> ByLength<'a> {
     pub fn new(model: &'a Seq2Seq, data: &DataConfig) -> Result<Self> {
         Ok(Self {
             model,
-            packed: Greedy::new(model)?,
+            packed: Generator::new(model)?,
             vocabulary: Vocabulary::new(data.vocab)?,
             task: data.task(),
             n_markers: if data.source_markers { 2 } else { 0 },
@@ -98,14 +98,14 @@ impl<'a> ByLength<'a> {
             }
         };
         let work = || -> Result<Vec<(usize, Vec<LengthSums>)>> {
-            let mut greedy = self.packed.clone();
+            let mut generator = self.packed.clone();
             let mut done = Vec::new();
             while !is_stopped.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(batch) = batches.get(index) else {
                     break;
                 };
-                done.push((index, self.decode(&mut greedy, batch, mode, &on_step)?));
+                done.push((index, self.decode(&mut generator, batch, mode, &on_step)?));
             }
             Ok(done)
         };
@@ -139,7 +139,7 @@ impl<'a> ByLength<'a> {
 
     fn decode(
         &self,
-        greedy: &mut Greedy<'_>,
+        generator: &mut Generator<'_>,
         batch: &[Example],
         mode: DecodingMode,
         on_step: &dyn Fn() -> ControlFlow<()>,
@@ -167,11 +167,11 @@ impl<'a> ByLength<'a> {
 
         let mut steps = vec![0; batch.len()];
         let mut sums = vec![LengthSums::default(); batch.len()];
-        let outputs = greedy.watch(&source, stop, &mut |row, weights| {
+        let outputs = generator.watch(&source, stop, &mut |row, weights, reach| {
             if self.model.has_attention() {
                 let origin = self.task.origin(batch[row].source.len(), steps[row]);
                 if let Some(origin) = origin.filter(|_| steps[row] < batch[row].target.len()) {
-                    add_attention(&mut sums[row], weights, origin + self.n_markers / 2);
+                    add_attention(&mut sums[row], weights, reach, origin + self.n_markers / 2);
                 }
             }
             steps[row] += 1;
@@ -217,26 +217,17 @@ fn score(decoded: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
     sums
 }
 
-/// Adds the attention of one step, whose correct source position is `origin`.
-fn add_attention(sums: &mut LengthSums, weights: &[f32], origin: usize) {
-    const BLOCK: usize = 64;
+/// Adds the attention of one step, whose correct source position is `origin`. The weights are 0
+/// outside of `reach`.
+fn add_attention(sums: &mut LengthSums, weights: &[f32], reach: Range<usize>, origin: usize) {
     let mut greatest = 0;
-    for (index, block) in weights.chunks(BLOCK).enumerate() {
-        // In a long source most weights are zero.
-        if !block
-            .iter()
-            .fold(false, |any, weight| any | (*weight != 0.0))
-        {
-            continue;
+    for (position, weight) in reach.clone().zip(&weights[reach]) {
+        if *weight > weights[greatest] {
+            greatest = position;
         }
-        for (position, weight) in (index * BLOCK..).zip(block) {
-            if *weight > weights[greatest] {
-                greatest = position;
-            }
-            if *weight > 0.0 {
-                let weight = f64::from(*weight);
-                sums.entropy -= weight * weight.ln();
-            }
+        if *weight > 0.0 {
+            let weight = f64::from(*weight);
+            sums.entropy -= weight * weight.ln();
         }
     }
     sums.n_steps += 1;
@@ -344,8 +335,8 @@ mod tests {
     #[test]
     fn attention_adds_mass_alignment_and_entropy() {
         let mut sums = LengthSums::default();
-        add_attention(&mut sums, &[0.25, 0.5, 0.25, 0.0], 1);
-        add_attention(&mut sums, &[0.0, 0.0, 1.0, 0.0], 0);
+        add_attention(&mut sums, &[0.25, 0.5, 0.25, 0.0], 0..3, 1);
+        add_attention(&mut sums, &[0.0, 0.0, 1.0, 0.0], 2..3, 0);
         assert_eq!((sums.n_steps, sums.n_aligned, sums.mass), (2, 1, 0.5));
         assert!((sums.entropy - 1.5 * 2_f64.ln()).abs() < 1e-15);
     }

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::hex;
-use crate::{Error, ExperimentConfig, Optimizer, Plateau, Result, Tally, tensor_message};
+use crate::{
+    Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally, tensor_message,
+};
 
 const PARAMS: &str = "params.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -115,6 +117,9 @@ pub struct TrainState {
     pub n_steps: u64,
     /// Sum of the gradient norms of these steps.
     pub grad_norm_sum: f64,
+    /// The factor on the loss in half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// The evaluation with the lowest validation loss.
@@ -144,6 +149,10 @@ impl TrainState {
             ("n_steps", self.n_steps <= self.step),
             ("n_stale", self.n_stale <= self.step),
             ("best", self.best.is_none_or(|best| best.step <= self.step)),
+            (
+                "loss_scale",
+                self.loss_scale.is_none_or(LossScale::is_plausible),
+            ),
             ("plateau", self.plateau.is_plausible(self.step)),
             (
                 "train",

@@ -17,7 +17,8 @@ pub struct Codec {
     pub source_markers: bool,
     /// The maximum length of an output.
     pub limit: OutputLimit,
-    /// Number of tokens of the longest source in training; `None` for synthetic data.
+    /// Number of tokens of the longest source in training; `None` for synthetic data, and for imported
+    /// weights if it is not known.
     pub longest_source: Option<usize>,
 }
 
@@ -42,7 +43,9 @@ impl Codec {
             vocabulary,
             source_markers: config.data.source_markers,
             limit: limit.unwrap_or_default(),
-            longest_source: corpus.map(|corpus| corpus.longest[0]),
+            longest_source: corpus
+                .map(|corpus| corpus.longest[0])
+                .filter(|len| *len > 0),
         }
     }
 

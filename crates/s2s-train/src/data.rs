@@ -61,7 +61,62 @@ pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
         path if path.as_os_str().is_empty() => None,
         path => Some(Vocabulary::from_file(&read(path)?, config.data.tokens)?),
     };
-    let corpus = Corpus::new(splits, vocabulary, &config.data, config.seed, batch_size)?;
+    text_data(config, splits, files, vocabulary)
+}
+
+/// Opens the data for a model of text whose vocabulary is given, such as one with imported weights; a
+/// model of bytes needs none. If the text is not there, the data have no pairs: the model can answer, and be evaluated on other pairs.
+/// `longest` replaces the number of tokens of the longest source and target in training.
+///
+/// # Errors
+/// Those of [`open_data`], except for text that does not exist; [`Error::NotText`] for synthetic data.
+pub fn open_data_with(
+    config: &ExperimentConfig,
+    vocabulary: Option<Vocabulary>,
+    longest: Option<[usize; 2]>,
+) -> Result<Data> {
+    config.validate()?;
+    if !config.data.is_text() {
+        return Err(Error::NotText);
+    }
+    let mut files = Vec::new();
+    let mut read = |path: &Path| -> Result<TextFile> {
+        let (file, record) = read(path)?;
+        files.push(record);
+        Ok(file)
+    };
+    let splits = match read_splits(&config.data, &mut read) {
+        Err(Error::Corpus(s2s_runlog::Error::Read { source, .. }))
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            files.clear();
+            Default::default()
+        }
+        splits => splits?,
+    };
+    let mut data = text_data(config, splits, files, vocabulary)?;
+    if let Some((corpus, longest)) = data.corpus.as_mut().zip(longest) {
+        corpus.longest = longest;
+    }
+    Ok(data)
+}
+
+/// Reads the vocabulary of text: a file with one token per line.
+///
+/// # Errors
+/// If it cannot be read, or a line is not one token.
+pub fn read_vocabulary(path: &Path, tokens: Tokenization) -> Result<Vocabulary> {
+    Ok(Vocabulary::from_file(&read(path)?.0, tokens)?)
+}
+
+fn text_data(
+    config: &ExperimentConfig,
+    splits: [Pairs; 3],
+    files: Vec<CorpusFile>,
+    vocabulary: Option<Vocabulary>,
+) -> Result<Data> {
+    let (seed, batch_size) = (config.seed, config.train.batch_size);
+    let corpus = Corpus::new(splits, vocabulary, &config.data, seed, batch_size)?;
     let longest = Split::ALL.iter().flat_map(|split| corpus.longest(*split));
     config.check_memory(corpus.vocabulary().size(), longest.max().unwrap_or(0))?;
     let record = CorpusRecord {
@@ -87,8 +142,9 @@ fn read_splits(
         }
         return Ok(splits);
     }
-    let [train, val, test] = Pairs::split_table(&read(&config.file)?, config)?;
-    Ok([within_limits(train, config)?, val, test])
+    let splits = Pairs::split_table(&read(&config.file)?, config)?;
+    check_dropped(&splits[Split::Train as usize], config)?;
+    Ok(splits)
 }
 
 /// The pairs of one split; reads no other files.
@@ -99,25 +155,23 @@ fn read_split(
 ) -> Result<Pairs> {
     let pairs = if config.file.as_os_str().is_empty() {
         let [source, target] = corpus_paths(&config.folder, split);
-        Pairs::parallel(&read(&source)?, &read(&target)?, config.tokens)?
+        Pairs::parallel(&read(&source)?, &read(&target)?, config, split)?
     } else {
         let splits = Pairs::split_table(&read(&config.file)?, config)?;
         splits.into_iter().nth(split as usize).unwrap_or_default()
     };
-    match split {
-        Split::Train => within_limits(pairs, config),
-        Split::Val | Split::Test => Ok(pairs),
-    }
+    check_dropped(&pairs, config)?;
+    Ok(pairs)
 }
 
-/// The training pairs that are short enough.
-fn within_limits(train: Pairs, config: &DataConfig) -> Result<Pairs> {
-    let n_train = train.len();
-    let max_lens = [config.max_source_len, config.max_target_len];
-    let train = train.at_most(max_lens);
-    match train.is_empty() {
-        true => Err(Error::AllDropped { n_train, max_lens }),
-        false => Ok(train),
+/// Checks that the limits of lengths leave a pair.
+fn check_dropped(pairs: &Pairs, config: &DataConfig) -> Result<()> {
+    match (pairs.is_empty(), pairs.n_dropped()) {
+        (true, n_train @ 1..) => Err(Error::AllDropped {
+            n_train,
+            max_lens: [config.max_source_len, config.max_target_len],
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -144,6 +198,7 @@ pub fn reopen_data(
     let recorded = Recorded {
         dir,
         record: &record,
+        may_search: location.is_none(),
     };
     let data = recorded.located(&config.data, location);
     let splits = read_splits(&data, &mut |path| recorded.read(path))?;
@@ -195,7 +250,11 @@ pub fn open_split(
     let (pairs, name) = match (location, &record) {
         (Some(location), record) => pairs_at(location, config, split, record.as_ref())?,
         (None, Some(record)) => {
-            let recorded = Recorded { dir, record };
+            let recorded = Recorded {
+                dir,
+                record,
+                may_search: true,
+            };
             let data = recorded.located(&config.data, None);
             let pairs = read_split(&data, wanted, &mut |path| recorded.read(path))?;
             (pairs, wanted.to_string())
@@ -268,6 +327,8 @@ fn pairs_at(
 struct Recorded<'a> {
     dir: &'a RunDir,
     record: &'a CorpusRecord,
+    /// Whether a file that is not in its place is looked for beside the run.
+    may_search: bool,
 }
 
 impl Recorded<'_> {
@@ -293,25 +354,51 @@ impl Recorded<'_> {
 
     /// Reads a file that must have its recorded content.
     fn read(&self, path: &Path) -> Result<TextFile> {
-        let (file, found) = read(path).map_err(|error| match error {
-            Error::Corpus(source) => Error::CorpusMissing {
-                run: self.dir.path().to_owned(),
-                source,
-            },
-            error => error,
-        })?;
         let files = &self.record.files;
         // A table may have another name now.
         let same_name =
             |known: &&CorpusFile| Path::new(&known.path).file_name() == path.file_name();
         let known = files.iter().find(same_name).or(files.first());
-        match known.is_some_and(|known| known.sha256 == found.sha256) {
-            true => Ok(file),
-            false => Err(Error::CorpusChanged {
+        let is_known = |found: &CorpusFile| known.is_some_and(|known| known.sha256 == found.sha256);
+        let problem = match read(path) {
+            Ok((file, found)) if is_known(&found) => return Ok(file),
+            Ok(_) => Error::CorpusChanged {
                 path: path.to_owned(),
                 run: self.dir.path().to_owned(),
-            }),
+            },
+            Err(Error::Corpus(source)) => Error::CorpusMissing {
+                run: self.dir.path().to_owned(),
+                source,
+            },
+            Err(error) => error,
+        };
+        for place in self.places(path) {
+            if let Ok((file, found)) = read(&place)
+                && is_known(&found)
+            {
+                tracing::info!("{} is now {}", path.display(), place.display());
+                return Ok(file);
+            }
         }
+        Err(problem)
+    }
+
+    /// Where a file may be after it has moved with its run: beside the run or one folder above, there also in
+    /// a folder with its old name.
+    fn places(&self, path: &Path) -> Vec<PathBuf> {
+        let run = absolute(self.dir.path()).unwrap_or_default();
+        let name = path.file_name().map(PathBuf::from);
+        let with_folder = path
+            .parent()
+            .and_then(Path::file_name)
+            .zip(path.file_name())
+            .map(|(folder, name)| Path::new(folder).join(name));
+        let names: Vec<PathBuf> = name.into_iter().chain(with_folder).collect();
+        let folders = run.ancestors().skip(1).take(2).filter(|_| self.may_search);
+        folders
+            .flat_map(|folder| names.iter().map(|name| folder.join(name)))
+            .filter(|place| place != path)
+            .collect()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use candle_core::Device;
 
+use crate::Precision;
+
 /// A device that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
@@ -100,6 +102,37 @@ fn metal() -> Result<Device, DeviceError> {
             "--device cpu",
         )
     })
+}
+
+/// Checks that a device can multiply matrices in a precision.
+pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(), DeviceError> {
+    match (precision, device) {
+        (Precision::Bf16, Device::Cpu) => Err(DeviceError::new(
+            "train.precision = \"bf16\" needs a GPU: candle multiplies no bf16 on the CPU",
+            "--set train.precision=f32, or --device cuda",
+        )),
+        #[cfg(feature = "cuda")]
+        (Precision::Bf16, Device::Cuda(_)) => match s2s_kernels::cuda::cuda_card(device) {
+            Ok((card, capability)) => check_bf16(&card, capability),
+            Err(error) => Err(driver_failed(0, &crate::tensor_message(&error))),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Cards of compute capability 8.0 and later multiply in bf16.
+#[cfg(any(test, feature = "cuda"))]
+fn check_bf16(card: &str, capability: (u32, u32)) -> Result<(), DeviceError> {
+    if capability >= (8, 0) {
+        return Ok(());
+    }
+    Err(DeviceError::new(
+        format!(
+            "train.precision = \"bf16\" needs compute capability 8.0, and {card} has {}.{}",
+            capability.0, capability.1
+        ),
+        "--set train.precision=f16",
+    ))
 }
 
 /// Whether an error message means that the device ran out of memory.
@@ -277,6 +310,22 @@ mod tests {
         );
         let error = on((12, 0), Some("90")).unwrap_err();
         check(&error, "was built for 9.0", "CUDA_COMPUTE_CAP=120");
+    }
+
+    #[test]
+    fn half_precision_needs_a_device_that_multiplies_in_it() {
+        for precision in [Precision::F32, Precision::F16] {
+            assert_eq!(check_precision(precision, &Device::Cpu), Ok(()));
+        }
+        let error = check_precision(Precision::Bf16, &Device::Cpu).unwrap_err();
+        check(&error, "\"bf16\" needs a GPU", "train.precision=f32");
+        assert_eq!(check_bf16("a card", (8, 0)), Ok(()));
+        let error = check_bf16("NVIDIA T4", (7, 5)).unwrap_err();
+        check(
+            &error,
+            "needs compute capability 8.0, and NVIDIA T4 has 7.5",
+            "f16",
+        );
     }
 
     #[test]

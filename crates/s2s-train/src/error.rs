@@ -23,6 +23,9 @@ pub enum Error {
         /// The last finite loss and gradient norm, if this process completed a step before.
         last: Option<LastFinite>,
     },
+    /// A device that cannot be used.
+    #[error(transparent)]
+    Device(#[from] crate::DeviceError),
     /// A checkpoint that does not match the run.
     #[error("checkpoint {} does not match the run: {reason}", path.display())]
     Checkpoint {
@@ -50,7 +53,7 @@ pub enum Error {
     )]
     AllDropped {
         /// Number of training pairs.
-        n_train: usize,
+        n_train: u64,
         /// The configured limits of source and target.
         max_lens: [usize; 2],
     },

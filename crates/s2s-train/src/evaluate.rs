@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
 use reverse_data::{BatchSource, Example, Split};
-use s2s_model::{Batch, BatchLoss, Decoded, Forcing, Source};
+use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, Source};
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::text::{Scored, TextTally};
@@ -19,8 +20,9 @@ pub struct Evaluation {
     pub free: Tally,
     /// Teacher-forced.
     pub forced: Tally,
-    /// Indices in the split of the first samples that were not exact free-running.
-    pub wrong: Vec<u64>,
+    /// The first samples that were not exact free-running: index in the split, and output up to EOS,
+    /// with at most as many tokens as the reference.
+    pub wrong: Vec<(u64, Vec<u32>)>,
     /// The errors free-running; counted for the test split only.
     pub failures: Failures,
 }
@@ -83,8 +85,9 @@ pub(crate) fn evaluate_observed(
         let free = model.loss(&batch, &Forcing::Never)?;
         let first = evaluation.free.n_sequences;
         let room = N_WRONG - evaluation.wrong.len();
-        let wrong = wrong_rows(&free, &batch, &scoring).map(|row| first + row as u64);
-        evaluation.wrong.extend(wrong.take(room));
+        let wrong = wrong_rows(&free, &batch, &scoring);
+        let outputs = wrong.map(|row| (first + row as u64, output(&free, &batch, row, tokens.eos)));
+        evaluation.wrong.extend(outputs.take(room));
         if split == Split::Test {
             evaluation.failures.add(&free, &batch, &scoring, first);
         }
@@ -112,6 +115,14 @@ fn wrong_rows(loss: &BatchLoss, batch: &Batch, scoring: &Scoring) -> impl Iterat
     rows.filter(|(_, is_exact)| !is_exact).map(|(row, _)| row)
 }
 
+/// The predicted tokens of a row up to EOS, at most as many as the reference has.
+fn output(loss: &BatchLoss, batch: &Batch, row: usize, eos: u32) -> Vec<u32> {
+    let first = row * batch.target_len();
+    let predicted = &loss.predictions[first..][..batch.target_lengths()[row]];
+    let end = predicted.iter().position(|token| *token == eos);
+    predicted[..end.map_or(predicted.len(), |end| end + 1)].to_vec()
+}
+
 /// How outputs of text are compared with references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum References {
@@ -128,6 +139,23 @@ pub enum References {
 /// If the device fails.
 pub(crate) fn score_text_observed(
     model: &impl Model,
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+    references: References,
+    observers: &mut [&mut dyn Observer],
+) -> Result<Option<TextScores>> {
+    let decode = |sources: &[Vec<u32>]| {
+        let source = Source::new(sources, model.tokens())?;
+        Ok(model.decode(&source, codec.stop(), false)?)
+    };
+    score_outputs(decode, data, split, codec, references, observers)
+}
+
+/// Compares the outputs of `decode` for every source of a split with the references. `None` if an observer
+/// interrupts it.
+fn score_outputs(
+    mut decode: impl FnMut(&[Vec<u32>]) -> Result<Vec<Decoded>>,
     data: &dyn BatchSource,
     split: Split,
     codec: &Codec,
@@ -162,8 +190,7 @@ pub(crate) fn score_text_observed(
             .iter()
             .map(|(source, _)| codec.model_input(source))
             .collect();
-        let inputs = Source::new(&inputs, model.tokens())?;
-        let decoded = model.decode(&inputs, codec.stop(), false)?;
+        let decoded = decode(&inputs)?;
         for ((_, references), decoded) in batch.iter().zip(&decoded) {
             let line = |tokens: &[u32]| vocabulary.line(tokens);
             tally.add(
@@ -193,6 +220,34 @@ pub fn score_text(
     references: References,
 ) -> Result<TextScores> {
     let scores = score_text_observed(model, data, split, codec, references, &mut [])?;
+    Ok(scores.expect("there is no observer to stop it"))
+}
+
+/// Decodes every source of a split by beam search and compares the best outputs with the references.
+///
+/// # Errors
+/// If the constraints of the beam are invalid for a source, or the device fails.
+pub fn score_beam(
+    model: &Seq2Seq,
+    beam: &Beam,
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+    references: References,
+) -> Result<TextScores> {
+    /// Sources decoded at once by a thread.
+    const ROWS: usize = 64;
+    let packed = Generator::new(model)?;
+    let decode = |sources: &[Vec<u32>]| -> Result<Vec<Decoded>> {
+        let batches = sources.par_chunks(ROWS).map(|sources| -> Result<_> {
+            let source = Source::new(sources, model.tokens())?;
+            Ok(packed.clone().beam(&source, beam, false)?)
+        });
+        let batches: Vec<Vec<Vec<Decoded>>> = batches.collect::<Result<_>>()?;
+        let best = |outputs: Vec<Decoded>| outputs.into_iter().next();
+        Ok(batches.into_iter().flatten().filter_map(best).collect())
+    };
+    let scores = score_outputs(decode, data, split, codec, references, &mut [])?;
     Ok(scores.expect("there is no observer to stop it"))
 }
 

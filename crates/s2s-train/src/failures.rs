@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use reverse_data::{BatchSource, Split, Vocabulary};
+use reverse_data::{BatchSource, Split};
 use s2s_model::{Batch, BatchLoss};
 use s2s_runlog::{Confusion, FailuresRecord, LengthCounts, PositionCounts, WrongOutput};
 
-use crate::Scoring;
+use crate::{Evaluation, Scoring};
 
 /// Wrong outputs that are kept.
 const N_WRONG: usize = 100;
@@ -93,19 +93,34 @@ impl Failures {
             wrong: self
                 .wrong
                 .iter()
-                .map(|(index, prediction)| wrong_output(data, *index, prediction, vocabulary))
+                .map(|(index, prediction)| wrong_output(data, Split::Test, *index, prediction))
                 .collect(),
         }
     }
 }
 
+/// The first wrong outputs of an evaluation as records, without very long ones.
+pub(crate) fn wrong_outputs(
+    evaluation: &Evaluation,
+    data: &dyn BatchSource,
+    split: Split,
+) -> Vec<WrongOutput> {
+    let wrong = evaluation.wrong.iter();
+    wrong
+        .filter(|(_, prediction)| prediction.len() <= MAX_WRONG_LEN)
+        .map(|(index, prediction)| wrong_output(data, split, *index, prediction))
+        .filter(|wrong| wrong.target.len() <= MAX_WRONG_LEN)
+        .collect()
+}
+
 fn wrong_output(
     data: &dyn BatchSource,
+    split: Split,
     index: u64,
     prediction: &[u32],
-    vocabulary: &Vocabulary,
 ) -> WrongOutput {
-    let example = data.example(Split::Test, index);
+    let example = data.example(split, index);
+    let vocabulary = data.vocabulary();
     let texts = |tokens: &[u32]| tokens.iter().map(|token| vocabulary.text(*token)).collect();
     WrongOutput {
         source: texts(&example.source),

@@ -28,10 +28,12 @@
 //!
 //! The crate neither prints nor plots.
 
+mod average;
 mod batch;
 mod by_length;
 mod change;
 mod checkpoint;
+mod choose;
 mod codec;
 mod config;
 mod data;
@@ -40,11 +42,13 @@ mod error;
 mod evaluate;
 mod failures;
 mod finite;
+mod half;
 mod hparams;
 mod metrics;
 mod model;
 mod observer;
 mod optim;
+mod probe;
 mod run;
 mod schedule;
 mod tensorboard;
@@ -52,23 +56,30 @@ mod text;
 mod train;
 mod transfer;
 
+pub use average::MeanWeights;
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
 pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
+pub use choose::{Chosen, Work, choose_device};
 pub use codec::Codec;
 pub use config::{
-    Auto, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
-    OptimizerConfig, Origin, Positive, ScheduleConfig, Share, TeacherForcingConfig, TrainConfig,
-    load_config, load_given_config,
+    Auto, BaseConfig, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
+    OptimizerConfig, Origin, Positive, Precision, ScheduleConfig, Share, TeacherForcingConfig,
+    TrainConfig, load_config, load_given_config, parse_config,
 };
 pub(crate) use data::data_identity;
-pub use data::{Data, OpenSplit, open_data, open_split, reopen_data};
+pub use data::{
+    Data, OpenSplit, open_data, open_data_with, open_split, read_vocabulary, reopen_data,
+};
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
 pub(crate) use evaluate::evaluate_observed;
-pub use evaluate::{Evaluation, References, attention_of, attention_record, evaluate, score_text};
+pub use evaluate::{
+    Evaluation, References, attention_of, attention_record, evaluate, score_beam, score_text,
+};
 pub use failures::Failures;
+pub use half::LossScale;
 pub use metrics::{Scoring, Tally};
 pub use model::Model;
 pub use observer::{

@@ -23,8 +23,9 @@ use crate::device::card_name;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
 use crate::{
-    Codec, Error, Evaluation, ExperimentConfig, Model, Observer, References, Render, Result,
-    RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data, tokens_of,
+    Codec, Error, Evaluation, ExperimentConfig, Model, Observer, Precision, References, Render,
+    Result, RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data,
+    tokens_of,
 };
 
 /// Samples of the test split that are recorded with their attention at the end of a run.
@@ -44,8 +45,10 @@ const LOG_EVERY: NonZeroU64 = NonZeroU64::new(10).expect("10 is not zero");
 pub struct Runtime {
     /// The device of all tensors.
     pub device: Device,
-    /// Its name, as the user gave it.
+    /// Its name.
     pub device_name: String,
+    /// Why it was chosen; empty if the user named it.
+    pub device_reason: String,
     /// Threads of the fused kernels. No result depends on it.
     pub threads: usize,
     /// The command line.
@@ -158,7 +161,7 @@ impl<M: Model + Send> Run<M> {
             config: given,
             identity,
             corpus: trainer.data().corpus.as_ref(),
-            environment: &environment(trainer.model(), runtime),
+            environment: &environment(&trainer, runtime),
             resolved_config: &trainer.config().to_toml()?,
         })?;
         Ok(Self {
@@ -168,6 +171,21 @@ impl<M: Model + Send> Run<M> {
             rejected: Vec::new(),
             log_every: LOG_EVERY,
         })
+    }
+
+    /// Stores the parameters as they are as the best checkpoint, so that the run can be evaluated and
+    /// queried before its first step.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_as_best(&self) -> Result<()> {
+        let name = CheckpointName::Best;
+        self.lock.check()?;
+        let snapshot = self.trainer.snapshot()?;
+        Ok(write_checkpoint(
+            self.dir.checkpoint(name),
+            &snapshot.files(name),
+        )?)
     }
 
     /// Resumes a run with any model and data. `build` creates the trainer from the run's
@@ -323,6 +341,18 @@ impl<M: Model + Send> Run<M> {
         Ok(record)
     }
 
+    /// Saves the trainer's weights as the best and the last checkpoint.
+    ///
+    /// # Errors
+    /// If a checkpoint cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let snapshot = self.trainer.snapshot()?;
+        for name in [CheckpointName::Best, CheckpointName::Last] {
+            write_checkpoint(self.dir.checkpoint(name), &snapshot.files(name))?;
+        }
+        Ok(())
+    }
+
     /// Sets the number of steps between two lines of `steps.jsonl`, by default 10. No result depends on
     /// it.
     pub fn log_every(&mut self, n_steps: NonZeroU64) {
@@ -389,17 +419,14 @@ impl<M: Model + Send> Run<M> {
     fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
         let (model, data) = (self.trainer.model(), self.trainer.eval_data());
         let n = data.n_samples(Split::Test).unwrap_or(0).min(N_SEARCHED);
-        let wrong = result.wrong.iter().copied();
-        let right = (0..n).filter(|index| !result.wrong.contains(index));
+        let wrong: Vec<u64> = result.wrong.iter().map(|(index, _)| *index).collect();
+        let right: Vec<u64> = (0..n).filter(|index| !wrong.contains(index)).collect();
         let source = |index: u64| data.example(Split::Test, index).source;
         let mut chosen: Vec<u64> = Vec::new();
         let mut sources: Vec<Vec<u32>> = Vec::new();
-        for (candidates, total) in [
-            (wrong.collect::<Vec<u64>>(), N_WRONG_SAMPLES),
-            (right.collect(), N_SAMPLES),
-        ] {
+        for (candidates, total) in [(&wrong, N_WRONG_SAMPLES), (&right, N_SAMPLES)] {
             for has_shown_len in [true, false] {
-                for &index in &candidates {
+                for &index in candidates {
                     if chosen.len() == total {
                         break;
                     }
@@ -633,7 +660,7 @@ fn rejected_reasons(checkpoint: &Checkpoint) -> Vec<String> {
         .collect()
 }
 
-fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
+fn environment<M: Model>(trainer: &Trainer<M>, runtime: &Runtime) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -641,10 +668,14 @@ fn environment(model: &impl Model, runtime: &Runtime) -> Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: runtime.threads,
         device: runtime.device_name.clone(),
+        device_reason: runtime.device_reason.clone(),
         card: card_name(&runtime.device),
-        kernels: model.kernels_name().to_owned(),
+        kernels: trainer.model().kernels_name().to_owned(),
         instruction_set: instruction_set().unwrap_or("unknown").to_owned(),
-        precision: model.params().dtype().as_str().to_owned(),
+        precision: match trainer.config().train.precision {
+            Precision::F32 => trainer.model().params().dtype().as_str().to_owned(),
+            half => half.to_string(),
+        },
         command: runtime.command.clone(),
     }
 }

@@ -9,17 +9,17 @@ use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use crate::checkpoint::Fingerprints;
+use crate::device::check_precision;
+use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
+use crate::half::{Half, LossScale};
+use crate::probe::{attention_of_probes, probes};
 use crate::{
     Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
-    Observer, Optimizer, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally, TrainState,
-    attention_of, checkpoint, data_identity, evaluate_observed, forcing_ratio, learning_rate,
+    Observer, Optimizer, Precision, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally,
+    TrainState, checkpoint, data_identity, evaluate_observed, forcing_ratio, learning_rate,
     open_data, to_batch, tokens_of,
 };
-
-/// Maximum length of the probe sequence where the data allow it; longer attention pictures are hard
-/// to read.
-const PROBE_LEN: usize = 24;
 
 /// Configuration, data, model, optimizer and state of a training loop.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ pub struct Trainer<M> {
     data: Data,
     eval_data: Arc<dyn BatchSource>,
     codec: Codec,
+    probes: Vec<Example>,
     model: M,
+    half: Option<Half<M>>, // computes the gradients in half precision
     optimizer: Optimizer,
     state: TrainState,
     snapshot: Arc<Snapshot>, // the last one; the next reuses its buffers if nobody else holds it
@@ -71,9 +73,17 @@ impl Trainer<Seq2Seq> {
         device: &Device,
     ) -> Result<Self> {
         let tokens = tokens_of(data.source.vocabulary());
-        let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
+        let build = |dtype| Seq2Seq::new(&config.model, tokens, config.seed, dtype, device);
+        let mut model = build(DType::F32)?;
         model.set_threads(threads);
-        Self::with_model(config, data, model)
+        let half = match config.train.precision {
+            Precision::F32 => None,
+            precision => {
+                check_precision(precision, device)?;
+                Some(build(precision.dtype())?)
+            }
+        };
+        Self::with_models(config, data, model, half)
     }
 }
 
@@ -82,11 +92,36 @@ impl<M: Model> Trainer<M> {
     ///
     /// # Errors
     /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
-    pub fn with_model(mut config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+    pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
+        Self::with_models(config, data, model, None)
+    }
+
+    /// As [`with_model`](Self::with_model), with a copy of the model in `train.precision` if that is not
+    /// f32. The copy computes the gradients; its parameters are set before each step.
+    ///
+    /// # Errors
+    /// Those of [`with_model`](Self::with_model); also if the copy is missing, in another precision, or
+    /// has other parameters.
+    pub fn with_models(
+        mut config: ExperimentConfig,
+        data: Data,
+        model: M,
+        half: Option<M>,
+    ) -> Result<Self> {
         let source = &data.source;
         config.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         config.validate()?;
         let steps_per_epoch = data.source.n_batches(Split::Train);
+        let precision = config.train.precision;
+        let half = match half {
+            Some(half) => Some(Half::new(half, precision, model.params())?),
+            None if precision == Precision::F32 => None,
+            None => {
+                let message =
+                    format!("train.precision = \"{precision}\" needs a copy of the model");
+                return Err(candle_core::Error::msg(message).into());
+            }
+        };
         let train = &config.train;
         Ok(Self {
             total_steps: config.total_steps(steps_per_epoch),
@@ -101,9 +136,11 @@ impl<M: Model> Trainer<M> {
             snapshot: Arc::default(),
             last: None,
             codec: Codec::new(&config, &data),
+            probes: probes(&*data.source),
             config,
             data,
             model,
+            half,
         })
     }
 
@@ -196,16 +233,37 @@ impl<M: Model> Trainer<M> {
         let scope = config.teacher_forcing.per;
         let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
 
-        let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-        let grad_norm = self.optimizer.norm(&gradients, self.model.threads())?;
+        let threads = self.model.threads();
+        let (loss, gradients, grad_norm) = match &self.half {
+            None => {
+                let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
+                let norm = self.optimizer.norm(&gradients, threads)?;
+                (loss, gradients, norm)
+            }
+            Some(half) => {
+                let scale = LossScale::start(config.precision);
+                let scale = self.state.loss_scale.get_or_insert(scale);
+                half.gradients(
+                    self.model.params(),
+                    (&batch, &forcing, &noise),
+                    scale,
+                    |gradients| self.optimizer.norm(gradients, threads),
+                )?
+            }
+        };
         let tally = Tally::forced(&loss, &batch, &Scoring::new(&self.codec));
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;
 
         let rate = learning_rate(config, &self.state.plateau, step, self.total_steps);
-        let (params, threads) = (self.model.params(), self.model.threads());
-        self.optimizer
-            .step(params, &gradients, grad_norm, step, rate, threads)?;
+        self.optimizer.step(
+            self.model.params(),
+            &gradients,
+            grad_norm,
+            step,
+            rate,
+            threads,
+        )?;
 
         self.last = Some(LastFinite {
             step,
@@ -267,10 +325,10 @@ impl<M: Model> Trainer<M> {
         &self.config
     }
 
-    /// The validation sequence whose attention is recorded at every evaluation: as long as the data
-    /// have, up to 24 tokens where possible.
-    pub fn probe(&self) -> Example {
-        self.eval_data.probe(PROBE_LEN)
+    /// The validation sequences whose attention is recorded at every evaluation: up to four different
+    /// ones, of at most 24 tokens where possible. The first is as long as the data have.
+    pub fn probes(&self) -> &[Example] {
+        &self.probes
     }
 
     /// Metrics of a split; `None` if an observer stops the evaluation.
@@ -325,7 +383,8 @@ impl<M: Model> Trainer<M> {
         let event = StartEvent {
             metrics: &result.record(Split::Val, 0),
             timing: &clock.read(0, before),
-            probe: &attention_of(&self.model, &self.probe(), &self.codec, 0)?,
+            probes: &self.attention(0)?,
+            wrong: &wrong_outputs(&result, &*self.eval_data, Split::Val),
         };
         notify(observers, |observer| observer.on_start(&event))
     }
@@ -342,8 +401,8 @@ impl<M: Model> Trainer<M> {
         let is_early = record.step < self.eval_every && !self.is_eval_due();
         let mut flow = Flow::Continue;
         if is_early && record.step.is_power_of_two() {
-            let probe = attention_of(&self.model, &self.probe(), &self.codec, record.step)?;
-            flow = notify(observers, |observer| observer.on_probe(&probe))?;
+            let probes = self.attention(record.step)?;
+            flow = notify(observers, |observer| observer.on_probes(&probes))?;
         }
         let flow = flow.max(notify(observers, |observer| observer.on_step(&record))?);
         match flow {
@@ -363,12 +422,13 @@ impl<M: Model> Trainer<M> {
         let Some(result) = self.evaluate(Split::Val, observers)? else {
             return Ok(Flow::Interrupt.max(self.checkpoint(IsBest::No, observers)?));
         };
-        let (metrics, probe) = self.record_eval(&result)?;
+        let metrics = self.record_eval(&result)?;
         let timing = clock.read(self.state.step, before);
         let event = EvalEvent {
             metrics: &metrics,
             timing: &timing,
-            probe: &probe,
+            probes: &self.attention(self.state.step)?,
+            wrong: &wrong_outputs(&result, &*self.eval_data, Split::Val),
         };
         let flow = notify(observers, |observer| observer.on_eval(&event))?;
         self.state.is_stopped |= flow == Flow::Finish; // before the checkpoint, which stores it
@@ -381,8 +441,8 @@ impl<M: Model> Trainer<M> {
         Ok(flow)
     }
 
-    /// Updates the state after an evaluation and returns its metrics and the probe's attention.
-    fn record_eval(&mut self, result: &Evaluation) -> Result<(MetricsRecord, AttentionRecord)> {
+    /// Updates the state after an evaluation and returns its metrics.
+    fn record_eval(&mut self, result: &Evaluation) -> Result<MetricsRecord> {
         let (step, val_loss) = (self.state.step, result.free.loss());
         for loss in [val_loss, result.forced.loss()] {
             let found = finite::of_validation(self.model.params(), loss)?;
@@ -416,9 +476,12 @@ impl<M: Model> Trainer<M> {
         state.is_target_reached = target > 0.0 && metrics.val_exact_match >= target;
         state.plateau.observe(&self.config.train.schedule, is_best);
         (state.train, state.n_steps, state.grad_norm_sum) = (Tally::default(), 0, 0.0);
+        Ok(metrics)
+    }
 
-        let probe = attention_of(&self.model, &self.probe(), &self.codec, step)?;
-        Ok((metrics, probe))
+    /// The attention of the probe sequences.
+    fn attention(&self, step: u64) -> Result<Vec<AttentionRecord>> {
+        attention_of_probes(&self.model, &self.probes, &self.codec, step)
     }
 
     /// Passes a snapshot of the state to the observers, after checking that all its values are

@@ -1,8 +1,8 @@
 //! The colors of all pictures. They are distinguishable for color-blind readers and in grayscale.
 
 /// Red, green and blue.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rgb(pub(crate) u8, pub(crate) u8, pub(crate) u8);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rgb(pub u8, pub u8, pub u8);
 
 /// Titles and tokens.
 pub(crate) const TEXT: Rgb = Rgb(0x1F, 0x24, 0x2B);
@@ -17,11 +17,36 @@ pub(crate) const SHADE: Rgb = Rgb(0xF1, 0xF2, 0xF4);
 /// Masked cells.
 pub(crate) const MASKED: Rgb = Rgb(0xCF, 0xD2, 0xD6);
 /// Wrong tokens.
-pub(crate) const WARNING: Rgb = Rgb(0xC9, 0x3C, 0x00);
+pub const WARNING: Rgb = Rgb(0xC9, 0x3C, 0x00);
 /// Background.
 pub(crate) const WHITE: Rgb = Rgb(0xFF, 0xFF, 0xFF);
 
 impl Rgb {
+    /// The closest color of the 6 × 6 × 6 cube and the grays that terminals with 256 colors have.
+    pub fn indexed(self) -> u8 {
+        const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+        let Rgb(red, green, blue) = self;
+        let level = |value: u8| {
+            (0..6)
+                .min_by_key(|&i| LEVELS[i].abs_diff(value))
+                .unwrap_or(0)
+        };
+        let [r, g, b] = [red, green, blue].map(level);
+        let of_cube = Rgb(LEVELS[r], LEVELS[g], LEVELS[b]);
+        let mean = (u32::from(red) + u32::from(green) + u32::from(blue)) / 3;
+        let step = (mean.saturating_sub(3) / 10).min(23) as u8; // grays 8, 18, ..., 238
+        let gray = Rgb(8 + 10 * step, 8 + 10 * step, 8 + 10 * step);
+        match self.distance(gray) < self.distance(of_cube) {
+            true => 232 + step,
+            false => (16 + 36 * r + 6 * g + b) as u8,
+        }
+    }
+
+    fn distance(self, other: Rgb) -> u32 {
+        let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
+        square(self.0, other.0) + square(self.1, other.1) + square(self.2, other.2)
+    }
+
     /// Linear interpolation from this color (`share` = 0) to another (`share` = 1).
     pub(crate) fn mix(self, other: Rgb, share: f64) -> Rgb {
         let channel = |a: u8, b: u8| {
@@ -68,7 +93,8 @@ impl Hue {
         Hue::Sky,
     ];
 
-    pub(crate) fn line(self) -> Rgb {
+    /// The color of its lines.
+    pub fn line(self) -> Rgb {
         match self {
             Hue::Blue => Rgb(0x00, 0x72, 0xB2),
             Hue::Vermilion => Rgb(0xD5, 0x5E, 0x00),
@@ -92,7 +118,7 @@ impl Hue {
 }
 
 /// The viridis color of a weight in `[0, 1]`, interpolated between eleven colors of matplotlib.
-pub(crate) fn viridis(weight: f64) -> Rgb {
+pub fn viridis(weight: f64) -> Rgb {
     const STOPS: [Rgb; 11] = [
         Rgb(68, 1, 84),
         Rgb(72, 36, 117),
@@ -118,6 +144,15 @@ mod tests {
 
     fn luminance(color: Rgb) -> f64 {
         0.2126 * f64::from(color.0) + 0.7152 * f64::from(color.1) + 0.0722 * f64::from(color.2)
+    }
+
+    #[test]
+    fn a_color_of_the_palette_is_its_own_index() {
+        assert_eq!(Rgb(0, 0, 0).indexed(), 16);
+        assert_eq!(Rgb(255, 255, 255).indexed(), 231);
+        assert_eq!(Rgb(95, 135, 175).indexed(), 67);
+        assert_eq!(Rgb(128, 128, 128).indexed(), 244);
+        assert_eq!(viridis(1.0).indexed(), 221);
     }
 
     #[test]

@@ -67,6 +67,14 @@ pub enum Error {
         /// The value.
         value: f32,
     },
+    /// A picture with a side of more than 65,535 pixels, which a GIF cannot have.
+    #[error("a GIF has at most 65535 pixels per side, got {width} × {height}")]
+    TooLarge {
+        /// Pixels per line.
+        width: u32,
+        /// Lines.
+        height: u32,
+    },
     /// A grid without panels.
     #[error("the grid has no panels")]
     NoPanels,

@@ -24,6 +24,13 @@ pub struct Figure {
     marks: Vec<Mark>,
 }
 
+/// The pixels of a picture, line by line.
+pub(crate) struct Pixels {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) rgb: Vec<u8>,
+}
+
 /// An encoded PNG image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Png {
@@ -140,6 +147,16 @@ impl Figure {
 
     /// A PNG with `density` pixels per layout pixel.
     fn png_at(&self, density: u32) -> Png {
+        let Pixels { width, height, rgb } = self.pixels(density);
+        Png {
+            width,
+            height,
+            bytes: bitmap::encode(width, height, density, &rgb),
+        }
+    }
+
+    /// The picture with `density` pixels per layout pixel.
+    pub(crate) fn pixels(&self, density: u32) -> Pixels {
         let (width, height) = (self.width * density, self.height * density);
         let drawn = (width * OVERSAMPLING, height * OVERSAMPLING);
         let mut pixels = vec![0xFF; drawn.0 as usize * drawn.1 as usize * 3];
@@ -147,11 +164,10 @@ impl Figure {
         paint(&mut backend, &self.marks, f64::from(density * OVERSAMPLING))
             .expect("writing to a buffer does not fail");
         drop(backend);
-        let pixels = bitmap::shrink(&pixels, drawn.0 as usize);
-        Png {
+        Pixels {
             width,
             height,
-            bytes: bitmap::encode(width, height, density, &pixels),
+            rgb: bitmap::shrink(&pixels, drawn.0 as usize),
         }
     }
 }

@@ -24,10 +24,12 @@
 //! can be changed before drawing. Equal data give equal bytes.
 //!
 //! [`Page`] is the viewer: runs as one HTML page, whose program is in the folder `viewer`.
+//! [`ExperimentPage`] shows many runs.
 //!
 //! This crate deliberately prints nothing, and opens no file but fonts of the system, for characters
 //! that the embedded fonts lack. Its plots have no legends: each line is labeled at its end.
 
+mod animation;
 mod axis;
 mod bitmap;
 mod color;
@@ -54,7 +56,7 @@ mod text;
 mod ticks;
 
 pub use axis::{XAxis, YAxis};
-pub use color::Hue;
+pub use color::{Hue, Rgb, WARNING, viridis};
 pub use curve::{LinePlot, Shade};
 pub use dots::{DotPlot, DotRow};
 pub use error::Error;
@@ -63,11 +65,14 @@ pub use grid::LineGrid;
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 pub use lengths::{lengths_axis, lengths_plots};
 pub use look::{Look, Stroke};
-pub use page::{Page, PageCommand, PageRun, PageSource, PageWeights};
+pub use page::{
+    ExperimentPage, Page, PageCell, PageCellRun, PageCommand, PageCurve, PageMetric, PageRun,
+    PageSource, PageWeights, SequencePage,
+};
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
 };
 pub use series::{Series, Spread};
 pub use table::Table;
-pub use terminal::Ink;
+pub use terminal::{Ink, shade};
 pub use text::clean;

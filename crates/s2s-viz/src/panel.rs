@@ -79,6 +79,11 @@ impl Heatmap {
     /// If there are no weights, the length of a row differs from the source, or a weight is outside
     /// `[0, 1]`.
     pub fn draw(&self) -> Result<Figure, Error> {
+        self.draw_rows(self.rows.len())
+    }
+
+    /// The same picture with its first `n_shown` output tokens only.
+    pub(crate) fn draw_rows(&self, n_shown: usize) -> Result<Figure, Error> {
         self.check()?;
         let panel = Panel::new(self, SINGLE.cell(self));
         let (cells_width, cells_height) = panel.cells();
@@ -102,6 +107,14 @@ impl Heatmap {
         let rightward = name.upward().anchored(Anchor::End);
         figure.text((MARGIN + 9.0, cells_top), "output", rightward);
         panel.draw(&mut figure, cells_left, cells_top);
+        let hidden = cells_height - n_shown as f64 * panel.cell;
+        if hidden > 0.0 {
+            let from = (
+                cells_left - panel.row_tokens,
+                cells_top + cells_height - hidden,
+            );
+            figure.rect(from, (panel.row_tokens + cells_width, hidden), color::WHITE);
+        }
         bar.draw(&mut figure, bar_left, cells_top);
         Ok(figure)
     }

@@ -49,6 +49,16 @@ impl Table {
         self
     }
 
+    /// The first rows of the table.
+    #[must_use]
+    pub fn head(&self, n_rows: usize) -> Table {
+        let mut table = self.clone();
+        for column in &mut table.columns {
+            column.cells.truncate(n_rows);
+        }
+        table
+    }
+
     /// The table as plain text, with a line below the header.
     pub fn text(&self) -> String {
         let rule = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));

@@ -11,14 +11,22 @@ use crate::text;
 const TOKEN_COLUMNS: usize = 12;
 /// Maximum number of lines of source tokens written downward.
 const TOKEN_LINES: usize = 6;
+/// Columns of a colored cell at most, unless its token is wider.
+const WIDE_CELL: usize = 4;
 /// Minimum weight of each shade; smaller weights are drawn as a dot.
 const SHADES: [(f32, char); 4] = [(0.05, '░'), (0.25, '▒'), (0.5, '▓'), (0.75, '█')];
+/// The same in ASCII.
+const ASCII_SHADES: [(f32, char); 4] = [(0.05, '-'), (0.25, '+'), (0.5, '#'), (0.75, '@')];
 
 /// How cells are drawn in a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Characters only, for any terminal or file.
+    /// ASCII characters only, apart from the tokens.
+    Ascii,
+    /// Characters only, for a terminal without colors or a file.
     Plain,
+    /// The 256 colors of most terminals, by escape codes.
+    Indexed,
     /// 24-bit colors, by escape codes.
     Color,
 }
@@ -48,7 +56,10 @@ impl Heatmap {
         let needed = side + 2 + columns.len();
         let cell = match room {
             0 => return Err(Error::TooNarrow { needed, width }),
-            room if room > widest.max(1) && widest < TOKEN_COLUMNS => widest.max(1) + 1,
+            room if room > widest.max(1) && widest < TOKEN_COLUMNS => match ink {
+                Ink::Ascii | Ink::Plain => widest.max(1) + 1,
+                Ink::Indexed | Ink::Color => room.min(WIDE_CELL.max(widest + 1)),
+            },
             room => room.min(2),
         };
 
@@ -65,16 +76,21 @@ impl Heatmap {
             let token = pad_left(token, side);
             let cells = cells(row, cell, ink);
             lines.push(match (ink, row.is_wrong) {
-                (Ink::Color, true) => {
-                    format!("{}{token}{mark}\x1b[0m {cells}", foreground(WARNING))
+                (Ink::Indexed | Ink::Color, true) => {
+                    let start = code(38, WARNING, ink);
+                    format!("\x1b[1m{start}{token}{mark}\x1b[0m {cells}")
                 }
                 _ => format!("{token}{mark} {cells}"),
             });
         }
-        Ok(lines
+        let drawn: String = lines
             .iter()
             .map(|line| format!("{}\n", line.trim_end()))
-            .collect())
+            .collect();
+        Ok(match ink {
+            Ink::Ascii => drawn.replace('…', "~"),
+            _ => drawn,
+        })
     }
 }
 
@@ -86,13 +102,15 @@ fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
         (0, width)
     };
     let cell = |weight: &Option<f32>| match (ink, weight) {
+        (Ink::Ascii, None) => " ".repeat(width),
         (Ink::Plain, None) => "-".repeat(width),
-        (Ink::Plain, Some(weight)) if *weight < SHADES[0].0 => format!("{:>width$}", '·'),
-        (Ink::Plain, Some(weight)) => shade(*weight).to_string().repeat(width),
-        (Ink::Color, weight) => {
-            let Rgb(red, green, blue) =
-                weight.map_or(MASKED, |weight| color::viridis(f64::from(weight)));
-            format!("\x1b[48;2;{red};{green};{blue}m{:width$}\x1b[0m", "")
+        (Ink::Ascii | Ink::Plain, Some(weight)) => match shade(*weight, ink) {
+            None => format!("{:>width$}", if ink == Ink::Ascii { '.' } else { '·' }),
+            Some(shade) => shade.to_string().repeat(width),
+        },
+        (Ink::Indexed | Ink::Color, weight) => {
+            let color = weight.map_or(MASKED, |weight| color::viridis(f64::from(weight)));
+            format!("{}{:width$}\x1b[0m", code(48, color, ink), "")
         }
     };
     row.weights
@@ -101,14 +119,23 @@ fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
         .collect()
 }
 
-/// The character of a weight of at least the lowest threshold.
-fn shade(weight: f32) -> char {
-    let reached = SHADES.iter().rev().find(|(min, _)| weight >= *min);
-    reached.map_or(SHADES[0].1, |&(_, shade)| shade)
+/// The character of a weight without colors; `None` if it is below the lowest threshold.
+pub fn shade(weight: f32, ink: Ink) -> Option<char> {
+    let shades = match ink {
+        Ink::Ascii => ASCII_SHADES,
+        _ => SHADES,
+    };
+    let reached = shades.iter().rev().find(|(min, _)| weight >= *min);
+    reached.map(|&(_, shade)| shade)
 }
 
-fn foreground(Rgb(red, green, blue): Rgb) -> String {
-    format!("\x1b[1;38;2;{red};{green};{blue}m")
+/// The escape code of a color: of characters with `kind` 38, of the background with 48.
+fn code(kind: u8, color: Rgb, ink: Ink) -> String {
+    let Rgb(red, green, blue) = color;
+    match ink {
+        Ink::Indexed => format!("\x1b[{kind};5;{}m", color.indexed()),
+        _ => format!("\x1b[{kind};2;{red};{green};{blue}m"),
+    }
 }
 
 /// Tokens written from top to bottom, aligned at the last line.
@@ -227,13 +254,34 @@ mod tests {
         let plain = map.terminal(80, Ink::Plain).unwrap();
         assert!(!plain.contains('\u{1b}'));
         assert!(plain.contains('-'));
-        let color = map.terminal(80, Ink::Color).unwrap();
-        let mut bare = String::new();
-        for part in color.split('\u{1b}') {
-            bare.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
-        }
         let widths =
             |text: &str| -> Vec<usize> { text.lines().map(UnicodeWidthStr::width).collect() };
-        assert_eq!(widths(&bare)[1..], widths(&plain)[1..]);
+        for ink in [Ink::Color, Ink::Indexed] {
+            let color = map.terminal(80, ink).unwrap();
+            let mut bare = String::new();
+            for part in color.split('\u{1b}') {
+                bare.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+            }
+            assert_eq!(widths(&bare)[1..], widths(&plain)[1..]);
+        }
+    }
+
+    #[test]
+    fn ascii_has_no_other_characters_and_the_layout_of_plain_text() {
+        let map = heatmap(
+            &["3", "14", "9"],
+            &[("9", false), ("a long token, cut", true)],
+        );
+        let [plain, ascii] = [Ink::Plain, Ink::Ascii].map(|ink| map.terminal(80, ink).unwrap());
+        assert!(ascii.is_ascii(), "{ascii}");
+        assert_eq!(ascii.chars().count(), plain.chars().count());
+        assert!(ascii.contains('@') && ascii.contains('.') && ascii.contains('~'));
+    }
+
+    #[test]
+    fn colored_cells_use_a_wide_terminal() {
+        let map = heatmap(&["3", "4"], &[("9", false)]);
+        let widest = |ink| map.terminal(80, ink).unwrap().lines().next().map(str::len);
+        assert!(widest(Ink::Color) > widest(Ink::Plain));
     }
 }

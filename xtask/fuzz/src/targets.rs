@@ -4,9 +4,9 @@
 
 #[path = "../../../crates/s2s-cli/src/playground/call.rs"]
 mod call;
-#[path = "../../../crates/s2s-cli/src/predict/lines.rs"]
+#[path = "../../../crates/s2s-cli/src/stream/lines.rs"]
 mod lines;
-#[path = "../../../crates/s2s-cli/src/predict/sequence.rs"]
+#[path = "../../../crates/s2s-cli/src/stream/sequence.rs"]
 mod sequence;
 
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ use candle_core::{DType, Device};
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
 };
-use s2s_model::{Greedy, OutputLimit, Seq2Seq, Source, Stop, trace};
+use s2s_model::{Generator, OutputLimit, Seq2Seq, Source, Stop, trace};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
     MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
@@ -32,6 +32,7 @@ use s2s_viz::{
     Heatmap, HeatmapGrid, Ink, accuracy_plot, exact_match_plot, lengths_plots, loss_plot,
     terminal_heatmap,
 };
+use s2s_weights::{Found, Options, Renames};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
@@ -39,13 +40,14 @@ use tempfile::TempDir;
 pub(super) type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(super) const ALL: [(&str, Target); 6] = [
+pub(super) const ALL: [(&str, Target); 7] = [
     ("config", config),
     ("checkpoint", checkpoint),
     ("corpus", corpus),
     ("predict", predict),
     ("playground", playground),
     ("run", run),
+    ("weights", weights),
 ];
 
 /// A folder for the inputs of a thread.
@@ -262,11 +264,19 @@ fn corpus(input: &[u8]) {
             1 => Tokenization::Chars,
             _ => Tokenization::Bytes,
         },
+        max_source_len: 40,
         unknown_rate: 0.5,
         ..DataConfig::default()
     };
     let tokens = config.tokens;
-    let pairs = files.map(|[source, target]| Pairs::parallel(&source, &target, tokens));
+    let [train, val, test] = files;
+    let pairs = [
+        (train, Split::Train),
+        (val, Split::Val),
+        (test, Split::Test),
+    ];
+    let pairs =
+        pairs.map(|([source, target], split)| Pairs::parallel(&source, &target, &config, split));
     let [Ok(train), Ok(val), Ok(test)] = pairs else {
         return;
     };
@@ -274,7 +284,7 @@ fn corpus(input: &[u8]) {
     let Ok(vocabulary) = vocabulary.transpose() else {
         return;
     };
-    let splits = [train.at_most([40, 0]), val, test];
+    let splits = [train, val, test];
     let Ok(corpus) = Corpus::new(splits, vocabulary, &config, 0, batch_size) else {
         return;
     };
@@ -357,8 +367,8 @@ impl Oracle {
             return;
         }
         let source = Source::new(&sources, self.model.tokens()).expect("what was parsed");
-        let mut greedy = Greedy::new(&self.model).expect("a small model");
-        let answers = greedy.decode(&source, Stop::default(), true);
+        let mut generator = Generator::new(&self.model).expect("a small model");
+        let answers = generator.greedy(&source, Stop::default(), true);
         assert_eq!(answers.expect("an answer").len(), sources.len());
     }
 }
@@ -469,6 +479,63 @@ fn run(input: &[u8]) {
             drop(read_checkpoint(&checkpoint));
         }
     });
+}
+
+/// Weights of another program: safetensors, or an archive of PyTorch. A pickle stands for the archive
+/// that it is in.
+fn weights(input: &[u8]) {
+    let bytes = match input {
+        [0x80, 2, ..] => archive(input),
+        _ => input.to_vec(),
+    };
+    let Ok(found) = Found::parse(&PathBuf::from("file"), bytes) else {
+        return;
+    };
+    let _ = found.vocabulary();
+    SAVED.with_borrow(|saved| {
+        let params = saved.trainer.model().params();
+        let options = Options {
+            cast: true,
+            partial: true,
+        };
+        if let Ok(loaded) = found.load_into(params, &Renames::default(), options) {
+            assert_eq!(loaded.n_loaded + loaded.missing.len(), params.iter().len());
+        }
+    });
+}
+
+/// The archive of `torch.save` with this pickle and a storage of zeros.
+fn archive(pickle: &[u8]) -> Vec<u8> {
+    let zeros = [0; 64];
+    let (mut bytes, mut directory, mut n_files) = (Vec::new(), Vec::new(), 0_u16);
+    for (name, content) in [("x/data.pkl", pickle), ("x/data/0", &zeros[..])] {
+        let size = u32::try_from(content.len())
+            .unwrap_or_default()
+            .to_le_bytes();
+        let sizes = [size, size].concat();
+        let name_len = u16::try_from(name.len()).unwrap_or_default().to_le_bytes();
+        let offset = u32::try_from(bytes.len()).unwrap_or_default().to_le_bytes();
+        // Version, flags, method "stored", time, date, checksum; the reader skips the checksum.
+        let common = [&[20, 0][..], &[0; 12], &sizes, &name_len, &[0; 2]].concat();
+        bytes.extend([&b"PK\x03\x04"[..], &common, name.as_bytes(), content].concat());
+        let rest = [&[0; 10][..], &offset, name.as_bytes()].concat();
+        directory.extend([&b"PK\x01\x02"[..], &[20, 0], &common, &rest].concat());
+        n_files += 1;
+    }
+    let [count, begin, len] = [
+        n_files.to_le_bytes().repeat(2),
+        u32::try_from(bytes.len())
+            .unwrap_or_default()
+            .to_le_bytes()
+            .to_vec(),
+        u32::try_from(directory.len())
+            .unwrap_or_default()
+            .to_le_bytes()
+            .to_vec(),
+    ];
+    bytes.extend(directory);
+    bytes.extend([&b"PK\x05\x06"[..], &[0; 4], &count, &len, &begin, &[0; 2]].concat());
+    bytes
 }
 
 fn lines_of<T>(folder: &Folder, bytes: &[u8], keep: impl Fn(&T) -> bool) -> Vec<T>

@@ -79,7 +79,7 @@ const SMALL_TORCH: [&str; 1] = [
 ];
 
 #[rustfmt::skip] // a few lines per contest
-pub(super) const CONTESTS: [Contest; 6] = [
+pub(super) const CONTESTS: [Contest; 7] = [
     Contest { name: "notebook-step", work: "training step, notebook sizes, batch 128", clock: Clock::Cpu, scale: 1,
         ours: s2s("fused", &["step", NOTEBOOK, "--threads=1"]),
         rivals: &[
@@ -99,6 +99,12 @@ pub(super) const CONTESTS: [Contest; 6] = [
     Contest { name: "small-one", work: "greedy decoding, small sizes, one sequence", clock: Clock::Cpu, scale: 10,
         ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]).with(&SMALL),
         rivals: &[torch("PyTorch, tuned", &["decode", "--batch=1"]).with(&SMALL_TORCH)] },
+    Contest { name: "notebook-beam", work: "beam search, width 5, notebook sizes, batch 64", clock: Clock::Cpu, scale: 1,
+        ours: s2s("fused", &["beam", NOTEBOOK, "--threads=1", "--batch=64"]),
+        rivals: &[
+            s2s("greedy", &["decode", NOTEBOOK, "--threads=1", "--batch=64"]),
+            torch("PyTorch, tuned", &["beam", "--batch=64"]),
+        ] },
     Contest { name: "threads", work: "training step, notebook sizes, two threads (wall time)", clock: Clock::Wall, scale: 1,
         ours: s2s("fused, 2 threads", &["step", NOTEBOOK, "--threads=2"]),
         rivals: &[s2s("fused, 1 thread", &["step", NOTEBOOK, "--threads=1"])] },

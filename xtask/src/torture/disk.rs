@@ -27,9 +27,10 @@ const fn system_error(name: &'static str, message: &'static str) -> SystemError 
 }
 
 /// Logs that a run can do without, by the start of their paths.
-const LOGS: [&str; 10] = [
+const LOGS: [&str; 11] = [
     "timing.jsonl",
     "attention.jsonl",
+    "wrong.jsonl",
     "samples.jsonl",
     ".samples.jsonl.tmp",
     "failures.json",

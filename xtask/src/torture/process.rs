@@ -54,7 +54,7 @@ pub(super) const REFERENCE: Setup = setup(&[
 pub(super) const SHORT: Setup = setup(&["train.max_steps=8", "train.eval_every=4"]);
 
 /// Files that two runs with the same configuration have in common, byte for byte.
-const EQUAL_FILES: [&str; 12] = [
+const EQUAL_FILES: [&str; 13] = [
     "checkpoints/last/params.safetensors",
     "checkpoints/last/moments.safetensors",
     "checkpoints/last/state.json",
@@ -65,6 +65,7 @@ const EQUAL_FILES: [&str; 12] = [
     "config.resolved.toml",
     "corpus.json",
     "attention.jsonl",
+    "wrong.jsonl",
     "samples.jsonl",
     "failures.json",
 ];

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Tokenization, Vocabulary};
 
 /// Maximum `max_len`, which bounds the memory of attention.
-pub const MAX_LEN: usize = 100_000;
+pub const MAX_LEN: usize = 1_000_000;
 
 /// The `[data]` table: synthetic data or, if `file` or `folder` is set, text. Keys that apply to the
 /// other kind of data only must keep their defaults.
@@ -192,6 +192,13 @@ impl DataConfig {
             true => &self.folder,
             false => &self.file,
         }
+    }
+
+    /// Whether a training pair has more source or target tokens than configured.
+    pub(crate) fn is_too_long(&self, n_tokens: [u32; 2]) -> bool {
+        let limits = [self.max_source_len, self.max_target_len];
+        let mut sides = n_tokens.iter().zip(limits);
+        sides.any(|(n_tokens, limit)| limit > 0 && *n_tokens as usize > limit)
     }
 
     /// The configured task.

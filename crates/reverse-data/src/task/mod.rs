@@ -4,9 +4,13 @@ mod bigram_flip;
 mod block_reverse;
 mod copy;
 mod duplicate;
+mod mirror;
 mod odds_first;
 mod reverse;
+mod reverse_duplicate;
+mod rotate;
 mod sort;
+mod triple;
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -62,6 +66,14 @@ pub enum TaskConfig {
     BigramFlip,
     /// Each block of `block` symbols in reverse order.
     BlockReverse,
+    /// The source, then its reverse.
+    Mirror,
+    /// The source three times.
+    Triple,
+    /// The source with its first symbol at the end.
+    Rotate,
+    /// The reverse of the source, twice.
+    ReverseDuplicate,
 }
 
 impl TaskConfig {
@@ -75,6 +87,10 @@ impl TaskConfig {
             Self::OddsFirst => Box::new(odds_first::OddsFirst),
             Self::BigramFlip => Box::new(bigram_flip::BigramFlip),
             Self::BlockReverse => Box::new(block_reverse::BlockReverse { block }),
+            Self::Mirror => Box::new(mirror::Mirror),
+            Self::Triple => Box::new(triple::Triple),
+            Self::Rotate => Box::new(rotate::Rotate),
+            Self::ReverseDuplicate => Box::new(reverse_duplicate::ReverseDuplicate),
         }
     }
 }

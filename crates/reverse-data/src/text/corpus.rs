@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::table::hash_tokens;
-use super::{Pairs, TokenCounts, Tokenization};
+use super::{Pairs, Tokenization};
 use crate::order::Order;
 use crate::random::{Purpose, generator};
-use crate::report::{Samples, TokenReport};
+use crate::report::{Samples, TokenReport, VocabularyOrigin};
 use crate::{
     BatchSource, Batching, DataConfig, Example, PaddedBatch, Split, SplitReport, Token, Vocabulary,
 };
@@ -39,28 +38,39 @@ impl Corpus {
     /// # Errors
     /// If the training split has too many distinct tokens, or a token is not in a vocabulary of numbers.
     pub fn new(
-        splits: [Pairs; 3],
+        mut splits: [Pairs; 3],
         vocabulary: Option<Vocabulary>,
         config: &DataConfig,
         seed: u64,
         batch_size: NonZeroUsize,
     ) -> Result<Self, crate::Error> {
+        let tokens = config.tokens;
         let counts = splits
-            .each_ref()
-            .map(|pairs| TokenCounts::of(pairs, config.tokens));
+            .each_mut()
+            .map(|pairs| std::mem::take(&mut pairs.counts));
         let of_train = &counts[Split::Train as usize];
         let vocabulary = match vocabulary {
             Some(vocabulary) => vocabulary,
-            None => of_train.vocabulary(config.min_count, config.max_tokens)?,
+            None => of_train.vocabulary(tokens, config.min_count, config.max_tokens)?,
         };
         if vocabulary.unknown().is_none() {
             counts
                 .iter()
-                .try_for_each(|counts| counts.check(&vocabulary))?;
+                .try_for_each(|counts| counts.check(tokens, &vocabulary))?;
         }
-        let is_single = Arc::new(of_train.singletons(&vocabulary));
+        let origin = match (
+            config.vocab_file.as_os_str().is_empty(),
+            config.min_count,
+            config.max_tokens,
+        ) {
+            (false, ..) => VocabularyOrigin::File,
+            (true, 0 | 1, 0) => VocabularyOrigin::Training,
+            (true, ..) => VocabularyOrigin::Limited,
+        };
+        let is_single = Arc::new(of_train.singletons(tokens, &vocabulary));
         let token_reports = Split::ALL.map(|split| {
-            counts[split as usize].report(&vocabulary, splits[split as usize].n_dropped())
+            let n_dropped = splits[split as usize].n_dropped();
+            counts[split as usize].report(tokens, &vocabulary, origin, n_dropped)
         });
         Ok(Self {
             is_single,
@@ -180,10 +190,7 @@ impl BatchSource for Corpus {
         SplitReport::count(Split::ALL.map(|split| {
             let pairs = self.pairs(split);
             Samples {
-                hashes: pairs
-                    .sources
-                    .iter()
-                    .map(|line| hash_tokens(line, self.tokenization, 0)),
+                hashes: pairs.hashes.iter().copied(),
                 n_samples: self.n_samples(split),
                 text: Some(self.token_reports[split as usize]),
             }
@@ -228,12 +235,10 @@ mod tests {
     ) -> Result<Corpus, Error> {
         let tokens = config.tokens;
         let vocab = vocab.map(|text| Vocabulary::from_file(&file("vocab.txt", text), tokens));
-        let train = Pairs::parallel(
-            &file("train.src", source),
-            &file("train.trg", target),
-            tokens,
-        )?;
-        let one = Pairs::parallel(&file("dev.src", "b new"), &file("dev.trg", "b"), tokens)?;
+        let train = [file("train.src", source), file("train.trg", target)];
+        let train = Pairs::parallel(&train[0], &train[1], config, Split::Train)?;
+        let one = [file("dev.src", "b new"), file("dev.trg", "b")];
+        let one = Pairs::parallel(&one[0], &one[1], config, Split::Val)?;
         let splits = [train, one.clone(), one];
         Corpus::new(splits, vocab.transpose()?, config, 0, NonZeroUsize::MIN)
     }
@@ -376,7 +381,8 @@ mod tests {
     #[test]
     fn a_vocabulary_of_numbers_accepts_numbers_only() {
         let pairs = |text: &str| {
-            Pairs::parallel(&file("a", text), &file("b", text), Tokenization::Words).unwrap()
+            let (file, config) = (file("a", text), DataConfig::default());
+            Pairs::parallel(&file, &file, &config, Split::Train).unwrap()
         };
         let corpus = |text: &str| {
             let (splits, config) = ([0; 3].map(|_| pairs(text)), DataConfig::default());
@@ -422,7 +428,7 @@ mod tests {
         check_rejected(
             long.as_bytes(),
             b"a\n",
-            "train.src, line 1: 100001 tokens; the limit is 100000",
+            "train.src, line 1: 1000001 tokens; the limit is 1000000",
         );
     }
 
@@ -434,12 +440,15 @@ mod tests {
 
     #[test]
     fn long_training_pairs_are_dropped_and_counted() {
-        let pairs = Pairs::parallel(
-            &file("a", "1\n1 2\n1 2 3\n"),
-            &file("b", "1 2\n1\n1\n"),
-            Tokenization::Words,
-        )
-        .unwrap();
+        let files = [file("a", "1\n1 2\n1 2 3\n"), file("b", "1 2\n1\n1\n")];
+        let short = |max_lens: [usize; 2], split| {
+            let config = DataConfig {
+                max_source_len: max_lens[0],
+                max_target_len: max_lens[1],
+                ..DataConfig::default()
+            };
+            Pairs::parallel(&files[0], &files[1], &config, split).unwrap()
+        };
         for (max_lens, n_left) in [
             ([0, 0], 3),
             ([2, 0], 2),
@@ -447,13 +456,11 @@ mod tests {
             ([1, 1], 0),
             ([2, 2], 2),
         ] {
-            let short = pairs.clone().at_most(max_lens);
-            assert_eq!(
-                (short.len(), short.n_dropped()),
-                (n_left, 3 - n_left as u64)
-            );
+            let train = short(max_lens, Split::Train);
+            let counts = (train.len(), train.n_dropped());
+            assert_eq!(counts, (n_left, 3 - n_left as u64));
+            assert_eq!(short(max_lens, Split::Val).len(), 3);
         }
-        let short = pairs.at_most([2, 1]);
-        assert_eq!(short.sources.iter().collect::<Vec<_>>(), ["1 2"]);
+        assert_eq!(short([2, 1], Split::Train).sources.line(0).text, "1 2");
     }
 }

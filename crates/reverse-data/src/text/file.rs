@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use memchr::{memchr, memchr_iter};
+
 use crate::{Error, LineProblem, Split};
 
 /// Maximum number of lines of a file.
@@ -47,19 +49,34 @@ impl TextFile {
 
     /// The number and the text of every line.
     pub(super) fn lines(&self) -> Result<impl Iterator<Item = Result<(u64, &str), Error>>, Error> {
-        self.check_size()?;
-        let bytes = self.content();
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let n_lines = match self.bytes.len() {
-            0 => 0,
-            _ => 1 + bytes.iter().filter(|byte| **byte == b'\n').count(),
-        };
-        self.check_n_lines(n_lines)?;
-        let lines = (1..).zip(bytes.split(|byte| *byte == b'\n'));
-        Ok(lines.map(|(number, line)| {
+        self.n_lines()?;
+        let mut rest = Some(self.without_last_end());
+        let lines = std::iter::from_fn(move || {
+            let bytes = rest?;
+            let end = memchr(b'\n', bytes);
+            rest = end.map(|end| &bytes[end + 1..]);
+            Some(&bytes[..end.unwrap_or(bytes.len())])
+        });
+        Ok((1..).zip(lines).map(|(number, line)| {
             let line = strip_line_end(line, false);
             Ok((number, self.utf8(number, line)?))
         }))
+    }
+
+    /// Number of lines.
+    pub(super) fn n_lines(&self) -> Result<usize, Error> {
+        self.check_size()?;
+        let n_lines = match self.bytes.len() {
+            0 => 0,
+            _ => 1 + memchr_iter(b'\n', self.without_last_end()).count(),
+        };
+        self.check_n_lines(n_lines)?;
+        Ok(n_lines)
+    }
+
+    fn without_last_end(&self) -> &[u8] {
+        let bytes = self.content();
+        bytes.strip_suffix(b"\n").unwrap_or(bytes)
     }
 
     /// Checks that positions in the file fit into 32 bits.

@@ -11,18 +11,18 @@
 //! descending frequency and then by bytes, or of the lines of a vocabulary file. All other tokens are
 //! read as `<unk>`.
 //!
-//! The lines are stored as text and tokenized when a sample is read: a million pairs take little more
-//! memory than their files. Files are passed as bytes; this module does no I/O.
+//! Parsing reads each line once: it counts tokens, hashes them, and stores the text, which is tokenized
+//! again when a sample is read. A million pairs take little more memory than their files. Files are passed as bytes; this module does no I/O.
 
 mod corpus;
 mod counts;
 mod file;
+mod hash;
 mod pairs;
 mod table;
 mod tokenization;
 
 pub use corpus::Corpus;
-pub use counts::TokenCounts;
 pub use file::{MAX_LINES, TextFile, corpus_paths, strip_line_end};
 pub use pairs::Pairs;
 pub use tokenization::Tokenization;

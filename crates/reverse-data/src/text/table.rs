@@ -1,9 +1,10 @@
 //! A table of pairs in one file, and its division into splits.
 
 use csv::{ByteRecord, ReaderBuilder};
+use memchr::memchr_iter;
 
-use super::{Pairs, TextFile, Tokenization};
-use crate::random::mix;
+use super::pairs::{Row, Splits};
+use super::{Pairs, TextFile};
 use crate::{DataConfig, Error, LineProblem, Split};
 
 /// The columns of source and target.
@@ -27,25 +28,22 @@ impl Pairs {
     /// If the table has no rows or too many, lacks a column, or has a field that [`Pairs::parallel`]
     /// would reject as a line; or if a split is empty.
     pub fn split_table(file: &TextFile, config: &DataConfig) -> Result<[Self; 3], Error> {
-        let mut splits: [Self; 3] = Default::default();
-        let mut n_rows = 0;
-        read_rows(file, config, |line, pair| {
-            n_rows += 1;
-            let split = split_of(pair[0], config);
-            splits[split as usize].push(file, line, pair, config.tokens)
-        })?;
+        let splits = Splits::new([file; 2], config, |hash| split_of(hash, config));
+        let splits = read_rows(file, config, splits)?.splits;
+        let n_read = |pairs: &Self| pairs.len() + pairs.n_dropped() as usize;
+        let n_rows = splits.iter().map(n_read).sum();
         file.check_n_lines(n_rows)?;
-        for split in Split::ALL {
-            if splits[split as usize].is_empty() {
-                let path = file.path.clone();
-                return Err(Error::EmptySplit {
-                    path,
-                    split,
-                    n_rows,
-                });
-            }
+        match Split::ALL
+            .into_iter()
+            .find(|split| n_read(&splits[*split as usize]) == 0)
+        {
+            None => Ok(splits),
+            Some(split) => Err(Error::EmptySplit {
+                path: file.path.clone(),
+                split,
+                n_rows,
+            }),
         }
-        Ok(splits)
     }
 
     /// All pairs of a table.
@@ -53,18 +51,15 @@ impl Pairs {
     /// # Errors
     /// Those of [`split_table`](Self::split_table), except for empty splits.
     pub fn table(file: &TextFile, config: &DataConfig) -> Result<Self, Error> {
-        let mut pairs = Self::default();
-        read_rows(file, config, |line, pair| {
-            pairs.push(file, line, pair, config.tokens)
-        })?;
+        let splits = Splits::new([file; 2], config, |_| Split::Test);
+        let pairs = read_rows(file, config, splits)?.into_split(Split::Test);
         file.check_n_lines(pairs.len())?;
         Ok(pairs)
     }
 }
 
-/// The split of a pair. Tokens are hashed, not bytes: white space between words does not count.
-fn split_of(source: &str, config: &DataConfig) -> Split {
-    let hash = hash_tokens(source, config.tokens, config.split_seed);
+/// The split of the pairs whose source has this hash.
+fn split_of(hash: u64, config: &DataConfig) -> Split {
     let position = (hash >> 11) as f64 / (1u64 << 53) as f64;
     let [train, val, _] = config.split;
     match position {
@@ -74,43 +69,28 @@ fn split_of(source: &str, config: &DataConfig) -> Split {
     }
 }
 
-/// A 64-bit hash of the tokens of a line, equal on every machine.
-pub(super) fn hash_tokens(line: &str, tokenization: Tokenization, seed: u64) -> u64 {
-    let mut state = mix(seed ^ 0x9e37_79b9_7f4a_7c15);
-    for token in tokenization.tokens(line) {
-        for chunk in token.as_bytes().chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            state = mix(state ^ u64::from_le_bytes(word));
-        }
-        state = mix(state.wrapping_add(token.len() as u64));
-    }
-    state
-}
-
-/// Calls `push` with the line number and the two fields of each row.
-fn read_rows(
+/// Adds the rows of a table.
+fn read_rows<'f, F: Fn(u64) -> Split>(
     file: &TextFile,
     config: &DataConfig,
-    mut push: impl FnMut(u64, [&str; 2]) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut splits: Splits<'f, F>,
+) -> Result<Splits<'f, F>, Error> {
     file.check_size()?;
     match format(file) {
         Format::Tsv => {
+            let mut lines = file.lines()?;
+            let mut columns = Columns([0, 1]);
             let names = [&config.source_column, &config.target_column];
-            let has_header = names.iter().any(|name| !name.is_empty());
-            let mut columns = None;
-            for line in file.lines()? {
-                let (number, text) = line?;
-                let fields = || text.split('\t');
-                match columns {
-                    None if has_header => columns = Some(Columns::named(file, config, fields())?),
-                    _ => {
-                        let columns = *columns.get_or_insert(Columns([0, 1]));
-                        push(number, columns.pick(file, number, "tabs", fields())?)?;
-                    }
-                }
+            if names.iter().any(|name| !name.is_empty())
+                && let Some(header) = lines.next()
+            {
+                columns = Columns::named(file, config, fields(header?.1))?;
             }
+            splits.extend(lines.map(|line| {
+                let (line, text) = line?;
+                let sides = columns.pick(file, line, "tabs", fields(text))?;
+                Ok(Row { line, sides })
+            }))?;
         }
         Format::Csv => {
             let mut reader = ReaderBuilder::new()
@@ -124,22 +104,28 @@ fn read_rows(
                 file.error(line, LineProblem::NotCsv { message })
             };
             while reader.read_byte_record(&mut record).map_err(failed)? {
-                let number = record.position().map_or(0, csv::Position::line);
-                let fields = record.iter().map(|field| file.utf8(number, field));
+                let line = record.position().map_or(0, csv::Position::line);
+                let fields = record.iter().map(|field| file.utf8(line, field));
                 let fields: Vec<&str> = fields.collect::<Result<_, _>>()?;
                 match columns {
                     None => columns = Some(Columns::named(file, config, fields.into_iter())?),
                     Some(columns) => {
-                        push(
-                            number,
-                            columns.pick(file, number, "commas", fields.into_iter())?,
-                        )?;
+                        let sides = columns.pick(file, line, "commas", fields.into_iter())?;
+                        splits.push(&[Row { line, sides }])?;
                     }
                 }
             }
         }
     }
-    Ok(())
+    Ok(splits)
+}
+
+/// The texts between tabs.
+fn fields(line: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr_iter(b'\t', line.as_bytes()).chain([line.len()]);
+    ends.scan(0, |start, end| {
+        Some(&line[std::mem::replace(start, end + 1)..end])
+    })
 }
 
 /// CSV if the name ends with `.csv` or `.csv.gz`, else TSV.
@@ -221,9 +207,10 @@ mod tests {
             bytes: text.into(),
         };
         let pairs = Pairs::table(&file, config).map_err(|error| error.to_string())?;
-        let columns = pairs.sources.iter().zip(pairs.targets.iter());
-        Ok(columns
-            .map(|(source, target)| [source.to_owned(), target.to_owned()])
+        let sides = [&pairs.sources, &pairs.targets];
+        let rows = 0..pairs.len();
+        Ok(rows
+            .map(|row| sides.map(|lines| lines.line(row).text.to_owned()))
             .collect())
     }
 
@@ -296,11 +283,8 @@ mod tests {
         };
         let splits = split(0);
         let sources = splits.each_ref().map(|pairs| {
-            pairs
-                .sources
-                .iter()
-                .map(str::to_owned)
-                .collect::<HashSet<String>>()
+            let sources = (0..pairs.len()).map(|row| pairs.sources.line(row).text.to_owned());
+            sources.collect::<HashSet<String>>()
         });
         assert!(sources[0].is_disjoint(&sources[1]) && sources[0].is_disjoint(&sources[2]));
         assert!(sources[1].is_disjoint(&sources[2]));
@@ -314,25 +298,6 @@ mod tests {
         }
         let other = split(1);
         assert_ne!(other[0].len(), splits[0].len());
-    }
-
-    #[test]
-    fn white_space_between_words_does_not_change_the_split() {
-        let hash = |text, tokens| hash_tokens(text, tokens, 7);
-        assert_eq!(
-            hash("a b", Tokenization::Words),
-            hash(" a\t b ", Tokenization::Words)
-        );
-        assert_ne!(
-            hash("a b", Tokenization::Words),
-            hash("ab", Tokenization::Words)
-        );
-        assert_ne!(
-            hash("a b", Tokenization::Chars),
-            hash("a  b", Tokenization::Chars)
-        );
-        // Golden: a change moves pairs between splits.
-        assert_eq!(hash("a b", Tokenization::Words), 16_430_845_591_197_691_014);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! How a line is divided into tokens, and put together again.
 
+use std::borrow::Cow;
 use std::str::SplitWhitespace;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::{Graphemes, UnicodeSegmentation};
+
+use super::hash::word;
 
 /// How a line of text is divided into tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,15 +30,61 @@ static BYTES: LazyLock<[String; 256]> = LazyLock::new(|| {
     })
 });
 
+/// The tokens that consist of one byte, in lines in which every byte is a token.
+pub(super) struct BytewiseTokens([(u64, u64); 256]);
+
+static ASCII: LazyLock<BytewiseTokens> =
+    LazyLock::new(|| BytewiseTokens(std::array::from_fn(|byte| (byte as u64, 1))));
+static ALL_BYTES: LazyLock<BytewiseTokens> = LazyLock::new(|| {
+    BytewiseTokens(BYTES.each_ref().map(|text| {
+        let bytes = text.as_bytes();
+        (word(bytes), bytes.len() as u64)
+    }))
+});
+
+impl BytewiseTokens {
+    /// The text of a byte's token, as a little-endian number, and its length.
+    pub(super) fn word(&self, byte: u8) -> (u64, u64) {
+        self.0[usize::from(byte)]
+    }
+}
+
+/// Whether a break surely precedes and follows the character if its neighbour is such a character, too.
+fn is_simple(char: char) -> bool {
+    matches!(char,
+        '\0'..='\u{c}' | '\u{e}'..='\u{2ff}' // Latin, without CR
+        | '\u{370}'..='\u{482}' | '\u{48a}'..='\u{590}' // Greek, Cyrillic, Armenian
+        | '\u{3041}'..='\u{3096}' | '\u{30a0}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}')
+}
+
 impl Tokenization {
     /// The tokens of a line.
     pub fn tokens(self, line: &str) -> impl Iterator<Item = &str> {
         match self {
             Self::Words if line.is_ascii() => Tokens::AsciiWords(line),
             Self::Words => Tokens::Words(line.split_whitespace()),
-            Self::Chars if line.is_ascii() => Tokens::AsciiChars(line),
-            Self::Chars => Tokens::Chars(line.graphemes(true)),
+            Self::Chars => Tokens::Chars("".graphemes(true), line),
             Self::Bytes => Tokens::Bytes(line.as_bytes()),
+        }
+    }
+
+    /// The tokens of a line, if each is one byte.
+    pub(super) fn bytewise(self, line: &str) -> Option<&'static BytewiseTokens> {
+        match self {
+            Self::Words => None,
+            // CR LF, which a quoted field can contain, is one character.
+            Self::Chars => (line.is_ascii() && !line.contains('\r')).then(|| &*ASCII),
+            Self::Bytes => Some(&ALL_BYTES),
+        }
+    }
+
+    /// The token that consists of a character, or of a byte.
+    pub(super) fn small_token(self, number: u32) -> Cow<'static, str> {
+        match self {
+            Self::Words | Self::Chars => char::from_u32(number)
+                .map_or_else(String::new, String::from)
+                .into(),
+            Self::Bytes => BYTES[number as usize].as_str().into(),
         }
     }
 
@@ -87,12 +136,20 @@ fn bytes_of(text: &str) -> &[u8] {
     }
 }
 
+/// The number of first bytes of ASCII that are above the space, and so no white space.
+fn n_not_space(chunk: [u8; 8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let bytes = u64::from_le_bytes(chunk);
+    // The lowest of these bits belongs to the first byte below `'!'`.
+    let below = bytes.wrapping_sub(ONES * u64::from(b'!')) & !bytes & (ONES << 7);
+    below.trailing_zeros() as usize / 8
+}
+
 enum Tokens<'a> {
     Words(SplitWhitespace<'a>),
     AsciiWords(&'a str),
-    /// Every ASCII character is a grapheme cluster of its own, since a line contains no line end.
-    AsciiChars(&'a str),
-    Chars(Graphemes<'a>),
+    /// The clusters of a part of the line, and the part after it.
+    Chars(Graphemes<'a>, &'a str),
     Bytes(&'a [u8]),
 }
 
@@ -111,18 +168,39 @@ impl<'a> Iterator for Tokens<'a> {
                 }
                 let mut end = start;
                 while end < bytes.len() && !is_space(end) {
-                    end += 1;
+                    end += match bytes[end..].first_chunk() {
+                        Some(chunk) => n_not_space(*chunk).max(1),
+                        None => 1,
+                    };
                 }
                 let word = &line[start..end];
                 *line = &line[end..];
                 (!word.is_empty()).then_some(word)
             }
-            Self::AsciiChars(line) => {
-                let (first, rest) = line.split_at_checked(1)?;
-                *line = rest;
-                Some(first)
+            Self::Chars(part, rest) => {
+                if let Some(cluster) = part.next() {
+                    return Some(cluster);
+                }
+                let mut chars = rest.chars();
+                let mut previous = is_simple(chars.next()?);
+                let first_len = rest.len() - chars.as_str().len();
+                let mut len = first_len;
+                for char in chars {
+                    let next = is_simple(char);
+                    if previous && next {
+                        break;
+                    }
+                    previous = next;
+                    len += char.len_utf8();
+                }
+                let (before, after) = rest.split_at(len);
+                *rest = after;
+                if len == first_len {
+                    return Some(before);
+                }
+                *part = before.graphemes(true);
+                part.next()
             }
-            Self::Chars(graphemes) => graphemes.next(),
             Self::Bytes(bytes) => {
                 let (first, rest) = bytes.split_first()?;
                 *bytes = rest;
@@ -151,6 +229,12 @@ mod tests {
         );
         check(Tokenization::Chars, "a  b", &["a", " ", " ", "b"]);
         check(Tokenization::Words, "\u{b}to\u{c}be ", &["to", "be"]);
+        for n in 0..20 {
+            let [long, other] = ["x".repeat(n), "\u{1}~!".repeat(n)];
+            let line = format!(" {long}a\t\u{7f}{other}\r b");
+            let words: Vec<&str> = Tokenization::Words.tokens(&line).collect();
+            assert_eq!(words, Vec::from_iter(line.split_whitespace()));
+        }
         // A letter with a combining accent, a flag of two code points.
         check(
             Tokenization::Chars,
@@ -158,6 +242,32 @@ mod tests {
             &["e\u{301}", "\u{1f1eb}\u{1f1f7}"],
         );
         check(Tokenization::Bytes, "é a", &["<0xC3>", "<0xA9>", " ", "a"]);
+    }
+
+    #[test]
+    fn characters_are_grapheme_clusters() {
+        for line in [
+            "plain",
+            "cr\r\nlf\r",
+            "e\u{301}a\u{301}\u{301} x\u{200d}y",
+            "©\u{200d}© a\u{ad}b \u{600}1 \u{d4e}k",
+            "\u{1f1eb}\u{1f1f7}\u{1f1e9}\u{1f1ea}z",
+            "Привет, κόσμε! 漢\u{3099}字かな한국\u{1100}\u{1161}\u{11a8}",
+            "\u{915}\u{94d}\u{937} \u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}!",
+        ] {
+            let tokens: Vec<&str> = Tokenization::Chars.tokens(line).collect();
+            assert_eq!(tokens, Vec::from_iter(line.graphemes(true)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn simple_characters_are_clusters_of_their_own() {
+        let simple: Vec<char> = ('\0'..=char::MAX).filter(|char| is_simple(*char)).collect();
+        let line: String = simple
+            .iter()
+            .flat_map(|char| ['a', *char, *char, 'я'])
+            .collect();
+        assert_eq!(line.graphemes(true).count(), 4 * simple.len());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::checkpoint::Loaded;
 use crate::failure::Usage;
 use crate::picture;
 use crate::shell::quote;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::ui::Ui;
 use crate::usage::peak_mib;
 
@@ -117,7 +117,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
 }
 
 pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyhow::Result<u8> {
-    let loaded = args.checkpoint.load()?;
+    let loaded = args.checkpoint.load(ui)?;
     if loaded.config.data.is_text() {
         let what = "lengths can be evaluated for synthetic data only, and this run was trained on text; \
                     remove --lengths or --protocol";
@@ -149,13 +149,7 @@ pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyho
     } else {
         let signals = Signals::catch(ui)?;
         if evaluation
-            .run(
-                &loaded,
-                args.split.unwrap_or(Split::Test),
-                &timing,
-                &signals,
-                ui,
-            )?
+            .run(&loaded, args.split.unwrap_or(Split::Test), &timing, ui)?
             .is_break()
         {
             let (done, missing) = (
@@ -202,7 +196,6 @@ impl Evaluation {
         loaded: &Loaded,
         split: Split,
         timing: &Path,
-        signals: &Signals<'_>,
         ui: &Ui,
     ) -> anyhow::Result<ControlFlow<()>> {
         let config = &loaded.config;
@@ -235,7 +228,7 @@ impl Evaluation {
             let began = Instant::now();
             let on_step = || {
                 progress.advance();
-                match signals.is_received() {
+                match signals::is_received() {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }

@@ -12,12 +12,13 @@ use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
-use s2s_model::{NonFinite, OutputLimit};
+use s2s_model::{Constraints, NonFinite, OutputLimit};
 use s2s_runlog::EvalRecord;
-use s2s_train::{Error, OpenSplit, References, evaluate, open_split, score_text};
+use s2s_train::{Error, OpenSplit, References, evaluate, open_split, score_beam, score_text};
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
+use crate::decoding::BeamArgs;
 use crate::failure::{Hinted, Usage};
 use crate::machine::batch_size;
 use crate::ui::Ui;
@@ -27,6 +28,7 @@ Examples:
   s2s eval runs/default-seed0
   s2s eval runs/default-seed0 --split val --json
   s2s eval runs/dates-seed0 --data more-dates.tsv
+  s2s eval runs/default-seed0 --beam 5
   s2s eval runs/default-seed0 --lengths 1..40
   s2s eval runs/default-seed0 --lengths 1..12,20..500 --step 20 --samples 50 --name far
   s2s eval runs/deepmind-seed0 --protocol deepmind";
@@ -36,14 +38,16 @@ Examples:
 /// Decoding is free-running: the model is fed its own output. Token accuracy is the share of
 /// reference tokens (EOS included) that are predicted correctly; exact match is the share of
 /// sequences that are correct as a whole. For text, a second table compares greedy outputs with their
-/// references: edit distance of tokens and characters as a share of the references, chrF and BLEU.
+/// references: edit distance of tokens and characters as a share of the references, chrF and BLEU. With
+/// --beam, the second table is for the outputs of a beam search, also of synthetic data.
 ///
 /// With --lengths or --protocol, each length is evaluated separately, also beyond the training
 /// lengths, on sequences that no training set contains. Results go to lengths.json, lengths.csv and
 /// plots/lengths.* in the run folder. After Ctrl-C, the same command continues; an existing
 /// evaluation with other options is never overwritten. Errors are classified as early (EOS too
-/// soon), over (EOS missing) or wrong (correct length, wrong token). Time grows with the square of
-/// the length, memory linearly.
+/// soon), over (EOS missing) or wrong (correct length, wrong token). Memory grows
+/// linearly with the length; so does time with location-relative attention, and with its square
+/// with any other.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -76,13 +80,23 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "which")]
     references: bool,
     #[command(flatten)]
+    beam: BeamArgs,
+    #[command(flatten)]
     by_length: by_length::LengthsArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if let Some(request) = by_length::request(args)? {
+        if args.beam.is_set() {
+            let what = "lengths are evaluated greedily; remove --beam, or --lengths and --protocol";
+            return Err(Usage(what.to_owned()).into());
+        }
         return by_length::run(args, request, ui);
     }
+    let numbers = match args.allow_nonfinite {
+        true => NonFinite::Accept,
+        false => NonFinite::Reject,
+    };
     let Loaded {
         dir,
         mut model,
@@ -90,10 +104,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         mut codec,
         step,
         ..
-    } = args.checkpoint.load_with(match args.allow_nonfinite {
-        true => NonFinite::Accept,
-        false => NonFinite::Reject,
-    })?;
+    } = args.checkpoint.load_with(numbers, ui)?;
     let is_text = config.data.is_text() || args.data.is_some();
     for (option, is_set) in [
         ("--max-len", args.max_len.is_some()),
@@ -119,7 +130,18 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let data = source.with_batch_size(batch_size);
     let mut record = evaluate(&mut model, &*data, split, &codec)?.record(split, step);
     record.split = name;
-    if is_text {
+    let constraints = Constraints {
+        stop: codec.stop(),
+        ..Constraints::default()
+    };
+    let beam = args
+        .beam
+        .beam(NonZeroUsize::MIN, constraints, &codec.vocabulary)?;
+    if let Some(beam) = beam {
+        record.text = Some(score_beam(
+            &model, &beam, &*data, split, &codec, references,
+        )?);
+    } else if is_text {
         record.text = Some(score_text(&model, &*data, split, &codec, references)?);
     }
     warn_truncated(&record, ui);

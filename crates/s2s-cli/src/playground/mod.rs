@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use s2s_lab::process;
 use s2s_runlog::{RunDir, list_folder};
-use s2s_train::Runtime;
+use s2s_train::{ExperimentConfig, Runtime, Work, load_config};
 use s2s_viz::{Page, PageSource};
 use serde_json::Value;
 use tiny_http::{Header, Request, Response, Server};
@@ -22,7 +22,7 @@ use self::runs::WatchedRun;
 use crate::STACK_BYTES;
 use crate::failure::{Hinted, Usage};
 use crate::machine::MachineArgs;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -77,7 +77,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .into_iter()
         .map(WatchedRun::open)
         .collect::<Result<_, _>>()?;
-    let runtime = args.machine.runtime()?;
+    let config = || match runs.first() {
+        Some(run) => Ok(load_config(Some(&run.dir().resolved_config()), &[])?),
+        None => Ok(ExperimentConfig::default()),
+    };
+    let runtime = args.machine.runtime(Work::Decode, config, ui)?;
     let server = Server::http(("127.0.0.1", args.port)).map_err(|error| Hinted {
         what: format!("cannot listen on port {}: {error}", args.port),
         hint: "another --port, or no --port for a free one".to_owned(),
@@ -87,7 +91,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .to_ip()
         .context("the server has no port")?
         .port();
-    let signals = Signals::catch(ui)?;
+    Signals::catch(ui)?;
     let url = format!("http://127.0.0.1:{port}/");
     ui.data(&format!("{url}\n"))?;
     ui.message("Press Ctrl-C to stop.");
@@ -104,7 +108,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         connections: AtomicUsize::new(0),
         budget: Mutex::new((BURST, Instant::now())),
     });
-    while !signals.is_received() {
+    while !signals::is_received() {
         if let Some(request) = server.recv_timeout(POLL)? {
             answer(&shared, request);
         } else {

@@ -40,6 +40,11 @@ struct LoadedModel {
 }
 
 impl WatchedRun {
+    /// The folder.
+    pub(super) fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
     pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
         let dir = RunDir::open(path)?;
         let shown = Shown {
@@ -191,6 +196,7 @@ fn times(dir: &RunDir) -> Vec<Option<SystemTime>> {
         dir.resolved_config(),
         dir.metrics(),
         dir.attention(),
+        dir.wrong(),
         dir.samples(),
         dir.failures(),
         dir.run(),

@@ -1,47 +1,54 @@
 //! Decodes lines of input and formats the output.
 
-use std::sync::{Mutex, PoisonError};
-
 use anyhow::Result;
 use reverse_data::{Example, MAX_LEN, Token};
-use s2s_model::{Decoded, Greedy, MAX_REFERENCE_LEN, OutputLimit, Source, Stop};
+use s2s_model::{Decoded, Generator, MAX_REFERENCE_LEN, OutputLimit, Seq2Seq, Source, Stop};
+use s2s_runlog::AttentionRecord;
 use s2s_train::attention_record;
-use s2s_viz::{Ink, terminal_heatmap};
+use s2s_viz::terminal_heatmap;
 use serde::Serialize;
 
-use super::Args;
-use super::lines::Line;
-use super::sequence::{Parsed, parse};
+use super::{Args, out};
 use crate::checkpoint::Loaded;
+use crate::decoding::{Decoding, Generators};
+use crate::stream::{Line, Outputs, Parsed, in_batches, parse};
 use crate::ui::Ui;
 
 /// Maximum length with --attention: the weights grow with the square of the length.
 const MAX_LEN_WITH_WEIGHTS: usize = 1024;
 
-/// Maximum number of tokens in a batch, padding included; larger batches are not faster.
-const MAX_BATCH_TOKENS: usize = 1 << 14;
-
 /// A line of output with --json.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Record<'a> {
-    Prediction {
+    Single {
         source: Words<'a>,
-        prediction: Words<'a>,
-        /// The prediction as a line of text.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<String>,
-        log_prob: f64,
-        /// The probability of each output token, and of EOS if it was produced.
-        probabilities: Vec<f32>,
-        stopped: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        weights: Option<&'a [Vec<f32>]>,
+        #[serde(flatten)]
+        answer: Answer<'a>,
+    },
+    List {
+        source: Words<'a>,
+        predictions: Vec<Answer<'a>>,
     },
     Invalid {
         line: u64,
         error: &'a str,
     },
+}
+
+/// An output.
+#[derive(Serialize)]
+struct Answer<'a> {
+    prediction: Words<'a>,
+    /// The prediction as a line of text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    log_prob: f64,
+    /// The probability of each output token, and of EOS if it was produced.
+    probabilities: Vec<f32>,
+    stopped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<&'a [Vec<f32>]>,
 }
 
 /// Tokens as JSON: numbers for synthetic symbols, texts for text.
@@ -52,59 +59,31 @@ enum Words<'a> {
     Texts(&'a [String]),
 }
 
-/// The output for some lines, in order.
-#[derive(Default)]
-pub(super) struct Outputs {
-    pub(super) parts: Vec<Part>,
-    /// Whether one of the lines was invalid.
-    pub(super) has_invalid: bool,
-}
-
-/// Text for one of the streams.
-pub(super) enum Part {
-    Data(String),
-    Message(String),
-    /// A message that is shown once, with the first line that it is about.
-    FirstMessage(String),
-    /// A message with escape codes for colors.
-    Drawing(String),
-}
-
-impl Outputs {
-    /// Adds a line of data.
-    fn data(&mut self, line: &str) {
-        if !matches!(self.parts.last(), Some(Part::Data(_))) {
-            self.parts.push(Part::Data(String::new()));
-        }
-        if let Some(Part::Data(text)) = self.parts.last_mut() {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-
-    fn message(&mut self, line: String) {
-        self.parts.push(Part::Message(line));
-    }
-}
-
 /// A model that several threads can use at once.
 pub(super) struct Predictor<'a> {
     loaded: &'a Loaded,
     args: &'a Args,
     ui: &'a Ui,
-    packed: Greedy<'a>,
-    /// Idle clones of `packed`, which keep their buffers for reuse.
-    idle: Mutex<Vec<Greedy<'a>>>,
+    decoding: Decoding,
+    generators: Generators<'a>,
 }
 
 impl<'a> Predictor<'a> {
-    pub(super) fn new(loaded: &'a Loaded, args: &'a Args, ui: &'a Ui) -> s2s_train::Result<Self> {
+    /// `others` are further models of an ensemble.
+    pub(super) fn new(
+        loaded: &'a Loaded,
+        others: &'a [Seq2Seq],
+        args: &'a Args,
+        ui: &'a Ui,
+    ) -> anyhow::Result<Self> {
+        let models: Vec<&Seq2Seq> = [&loaded.model].into_iter().chain(others).collect();
+        let stop = stop(loaded, args);
         Ok(Self {
             loaded,
             args,
             ui,
-            packed: Greedy::new(&loaded.model)?,
-            idle: Mutex::default(),
+            decoding: args.decoding.decoding(stop, &loaded.codec.vocabulary)?,
+            generators: Generators::new(Generator::ensemble(&models)?),
         })
     }
 
@@ -114,9 +93,9 @@ impl<'a> Predictor<'a> {
             .into_iter()
             .map(|(number, line)| (number, self.parse(line)))
             .collect();
-        let sources: Vec<&[Token]> = parsed
+        let sources: Vec<(u64, &[Token])> = parsed
             .iter()
-            .filter_map(|(_, parsed)| Some(&parsed.as_ref().ok()?.tokens[..]))
+            .filter_map(|(number, parsed)| Some((*number, &parsed.as_ref().ok()?.tokens[..])))
             .collect();
         let mut decoded = self.decode(&sources)?.into_iter();
         let mut outputs = Outputs::default();
@@ -124,7 +103,7 @@ impl<'a> Predictor<'a> {
             match parsed {
                 Ok(parsed) => {
                     let decoded = decoded.next().expect("each source is decoded");
-                    self.warn(*number, parsed, &decoded, &mut outputs);
+                    self.warn(*number, parsed, &decoded[0], &mut outputs);
                     self.write(parsed, decoded, &mut outputs)?;
                 }
                 Err(error) => self.report_invalid(*number, error, &mut outputs)?,
@@ -138,48 +117,39 @@ impl<'a> Predictor<'a> {
         let (max, advice) = match (self.args.with_weights(), self.loaded.model.is_fused()) {
             (true, _) => (
                 MAX_LEN_WITH_WEIGHTS,
-                "remove --attention and --replace-unknown",
+                "remove --attention, --out and --replace-unknown",
             ),
             (false, true) => (MAX_LEN, "split the line"),
             (false, false) => (MAX_REFERENCE_LEN - 2, "split the line"), // without its markers
         };
-        parse(line, &self.loaded.codec.vocabulary, max, advice)
+        let parsed = parse(line, &self.loaded.codec.vocabulary, max, advice)?;
+        self.decoding
+            .check(parsed.tokens.len() + self.n_markers())?;
+        Ok(parsed)
     }
 
-    /// Decodes each source.
-    fn decode(&self, sources: &[&[Token]]) -> s2s_train::Result<Vec<Decoded>> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle_clone = idle().pop();
-        let mut greedy = idle_clone.unwrap_or_else(|| self.packed.clone());
-        let lengths: Vec<usize> = sources.iter().map(|source| source.len()).collect();
-        let mut all = vec![Decoded::default(); sources.len()];
-        for batch in batches(&lengths) {
+    /// Markers that the model reads in addition to the tokens of a source.
+    fn n_markers(&self) -> usize {
+        2 * usize::from(self.loaded.codec.source_markers)
+    }
+
+    /// The outputs for each source, which comes with its line number.
+    fn decode(&self, sources: &[(u64, &[Token])]) -> s2s_train::Result<Vec<Vec<Decoded>>> {
+        let lengths: Vec<usize> = sources.iter().map(|(_, source)| source.len()).collect();
+        let (codec, tokens) = (&self.loaded.codec, self.loaded.model.tokens());
+        in_batches(&lengths, self.args.stream.batch_size, |batch| {
             let inputs: Vec<Vec<Token>> = batch
                 .iter()
-                .map(|&i| self.loaded.codec.model_input(sources[i]))
+                .map(|&index| codec.model_input(sources[index].1))
                 .collect();
-            let source = Source::new(&inputs, self.loaded.model.tokens())?;
-            let decoded = greedy.decode(&source, self.stop(), self.args.with_weights())?;
-            for (index, decoded) in batch.into_iter().zip(decoded) {
-                all[index] = decoded;
-            }
-        }
-        idle().push(greedy);
-        Ok(all)
-    }
-
-    fn stop(&self) -> Stop {
-        let data = &self.loaded.config.data;
-        match self.args.oracle_length {
-            true => Stop::AtSourceLength {
-                n_markers: 2 * usize::from(data.source_markers),
-                growth: data.task().growth(),
-            },
-            false => Stop::AtEos(match self.args.max_len {
-                Some(n_tokens) => OutputLimit::fixed(n_tokens),
-                None => self.loaded.codec.limit,
-            }),
-        }
+            let lines: Vec<u64> = batch.iter().map(|&index| sources[index].0).collect();
+            let source = Source::new(&inputs, tokens)?;
+            let with_weights = self.args.with_weights();
+            self.generators.with(|generator| {
+                self.decoding
+                    .outputs(generator, &source, &lines, with_weights)
+            })
+        })
     }
 
     /// Warns about what makes an output less reliable than a metric suggests.
@@ -191,9 +161,9 @@ impl<'a> Predictor<'a> {
         }
         let (len, longest) = (parsed.tokens.len(), codec.longest_source);
         if let Some(longest) = longest.filter(|longest| len > *longest) {
-            outputs.parts.push(Part::FirstMessage(format!(
+            outputs.first_message(format!(
                 "warning: line {line} has {len} tokens; the longest source in training has {longest}"
-            )));
+            ));
         }
         if !decoded.stopped && !self.args.oracle_length {
             outputs.message(format!(
@@ -228,63 +198,80 @@ impl<'a> Predictor<'a> {
         decoded.tokens.iter().enumerate().map(text).collect()
     }
 
-    fn write(&self, parsed: &Parsed, decoded: Decoded, outputs: &mut Outputs) -> Result<()> {
+    fn write(
+        &self,
+        parsed: &Parsed,
+        mut decoded: Vec<Decoded>,
+        outputs: &mut Outputs,
+    ) -> Result<()> {
+        if let Some(path) = &self.args.out {
+            let best = decoded[0].clone();
+            let probabilities = probabilities(&best);
+            let record = self.record(&parsed.tokens, best);
+            let is_text = self.loaded.config.data.is_text();
+            out::write(path, &self.run_name(), &record, &probabilities, is_text)?;
+            outputs.message(format!("attention written to {}", path.display()));
+        }
         let vocabulary = &self.loaded.codec.vocabulary;
-        let texts = self.texts(parsed, &decoded);
-        let line = vocabulary.join(texts.iter().map(String::as_str));
-        if self.args.json {
-            let (source, prediction, text) = match vocabulary.unknown() {
-                None => (
-                    Words::Numbers(&parsed.tokens),
-                    Words::Numbers(&decoded.tokens),
-                    None,
-                ),
-                Some(_) => (
-                    Words::Texts(&parsed.texts),
-                    Words::Texts(&texts),
-                    Some(line),
-                ),
-            };
-            let record = Record::Prediction {
-                source,
-                prediction,
-                text,
-                log_prob: decoded.log_prob(),
-                probabilities: decoded
-                    .log_probs
-                    .iter()
-                    .map(|log_prob| log_prob.exp())
-                    .collect(),
-                stopped: decoded.stopped,
-                weights: self.args.attention.then_some(&decoded.weights),
-            };
-            outputs.data(&serde_json::to_string(&record)?);
+        let texts: Vec<Vec<String>> = decoded.iter().map(|d| self.texts(parsed, d)).collect();
+        let lines: Vec<String> = texts
+            .iter()
+            .map(|texts| vocabulary.join(texts.iter().map(String::as_str)))
+            .collect();
+        if !self.args.json {
+            outputs.data(&lines.join("\t"));
+            if self.args.attention {
+                outputs.drawing(self.draw(&parsed.tokens, decoded.swap_remove(0)));
+            }
             return Ok(());
         }
-        outputs.data(&line);
-        if self.args.attention {
-            let drawing = self.draw(&parsed.tokens, decoded);
-            outputs.parts.push(Part::Drawing(drawing));
+        let is_text = vocabulary.unknown().is_some();
+        let mut answers: Vec<Answer<'_>> = Vec::new();
+        for ((decoded, texts), line) in decoded.iter().zip(&texts).zip(lines) {
+            answers.push(Answer {
+                prediction: match is_text {
+                    false => Words::Numbers(&decoded.tokens),
+                    true => Words::Texts(texts),
+                },
+                text: is_text.then_some(line),
+                log_prob: decoded.log_prob(),
+                probabilities: probabilities(decoded),
+                stopped: decoded.stopped,
+                weights: self.args.attention.then_some(&decoded.weights[..]),
+            });
         }
+        let source = match is_text {
+            false => Words::Numbers(&parsed.tokens),
+            true => Words::Texts(&parsed.texts),
+        };
+        let record = match self.args.decoding.is_list() {
+            true => Record::List {
+                source,
+                predictions: answers,
+            },
+            false => Record::Single {
+                source,
+                answer: answers.swap_remove(0),
+            },
+        };
+        outputs.data(&serde_json::to_string(&record)?);
         Ok(())
     }
 
     fn report_invalid(&self, line: u64, error: &str, outputs: &mut Outputs) -> Result<()> {
-        outputs.has_invalid = true;
-        if self.args.json {
-            outputs.data(&serde_json::to_string(&Record::Invalid { line, error })?);
-        } else {
-            outputs.data("");
-        }
-        outputs.message(match self.args.tokens.is_empty() {
+        outputs.data(&match self.args.json {
+            true => serde_json::to_string(&Record::Invalid { line, error })?,
+            false => String::new(),
+        });
+        outputs.invalid(match self.args.tokens.is_empty() {
             true => format!("error: line {line}: {error}"),
             false => format!("error: {error}"),
         });
         Ok(())
     }
 
-    /// Draws the attention and marks wrong tokens; for text, the correct output is not known.
-    fn draw(&self, source: &[Token], decoded: Decoded) -> String {
+    /// The record of an output; for text, the correct output is not known.
+    fn record(&self, source: &[Token], decoded: Decoded) -> AttentionRecord {
         let data = &self.loaded.config.data;
         let example = Example {
             source: source.to_vec(),
@@ -293,17 +280,47 @@ impl<'a> Predictor<'a> {
                 false => data.task().target(source),
             },
         };
-        let record = attention_record(decoded, &example, &self.loaded.codec, self.loaded.step);
-        let ink = if console::colors_enabled_stderr() {
-            Ink::Color
-        } else {
-            Ink::Plain
-        };
-        match terminal_heatmap(&record, self.ui.width(), ink) {
+        attention_record(decoded, &example, &self.loaded.codec, self.loaded.step)
+    }
+
+    /// The name of the run's folder.
+    fn run_name(&self) -> String {
+        let path = std::path::absolute(self.loaded.dir.path()).unwrap_or_default();
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// Draws the attention and marks wrong tokens.
+    fn draw(&self, source: &[Token], decoded: Decoded) -> String {
+        let record = self.record(source, decoded);
+        match terminal_heatmap(&record, self.ui.width(), self.ui.ink()) {
             Ok(lines) => lines.trim_end().to_owned(),
             Err(error) => format!("cannot draw the attention: {error}"),
         }
     }
+}
+
+/// When an output ends.
+fn stop(loaded: &Loaded, args: &Args) -> Stop {
+    let data = &loaded.config.data;
+    match args.oracle_length {
+        true => Stop::AtSourceLength {
+            n_markers: 2 * usize::from(data.source_markers),
+            growth: data.task().growth(),
+        },
+        false => Stop::AtEos(match args.max_len {
+            Some(n_tokens) => OutputLimit::fixed(n_tokens),
+            None => loaded.codec.limit,
+        }),
+    }
+}
+
+/// The probability of each output token, and of EOS if it was produced.
+fn probabilities(decoded: &Decoded) -> Vec<f32> {
+    let log_probs = decoded.log_probs.iter();
+    log_probs.map(|log_prob| log_prob.exp()).collect()
 }
 
 /// The warning about words that are not in the vocabulary.
@@ -324,45 +341,4 @@ fn unknown_words(line: u64, words: &[&str]) -> String {
         words.len(),
         shown.join(", ")
     )
-}
-
-/// Groups sources into batches by length, shortest first; returns their indices. A batch has at
-/// most [`MAX_BATCH_TOKENS`] and is at most half padding, unless it is a single source.
-fn batches(lengths: &[usize]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|&index| lengths[index]);
-    let (mut batches, mut n_real) = (Vec::<Vec<usize>>::new(), 0);
-    for index in order {
-        let len = lengths[index];
-        n_real += len;
-        match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * len <= MAX_BATCH_TOKENS.min(2 * n_real) => {
-                batch.push(index);
-            }
-            _ => {
-                batches.push(vec![index]);
-                n_real = len;
-            }
-        }
-    }
-    batches
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_of_similar_length_share_a_batch() {
-        assert_eq!(batches(&[]), Vec::<Vec<usize>>::new());
-        assert_eq!(batches(&[5, 3, 4, 5]), [vec![1, 2, 0, 3]]);
-        assert_eq!(batches(&[1, 900, 1, 2, 1000]), [vec![0, 2, 3], vec![1, 4]]);
-    }
-
-    #[test]
-    fn the_tokens_of_a_batch_are_limited() {
-        let third = MAX_BATCH_TOKENS / 3;
-        assert_eq!(batches(&[third; 5]), [vec![0, 1, 2], vec![3, 4]]);
-        assert_eq!(batches(&[MAX_LEN, MAX_LEN]), [[0], [1]]);
-    }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use s2s_runlog::{RunDir, write_checkpoint};
 use tempfile::TempDir;
 
-use crate::text::TRAINED_ON_TEXT;
+use crate::text::{TRAINED_ON_TEXT, gzip};
 use crate::{TINY, command, copy, copy_of_trained, home_of_trained, stderr, succeeds};
 
 /// A row: name, preparation, command, exit code, and three parts of the message: what failed, why,
@@ -27,6 +27,9 @@ const START: &str = "try: `s2s config > mine.toml`";
 const HELP: &str = "try '--help'";
 const ANOTHER: &str = "try: the folder of a run that `s2s train` created";
 const CHECKPOINT: &str = "try: the other checkpoint, which is intact";
+
+/// What `torch.save` wrote.
+const STATE_DICT: &[u8] = include_bytes!("../../../s2s-weights/tests/state_dict.pt");
 
 /// Each command runs in a folder with `run`, which is finished, `begun`, which is not, and a
 /// `corpus` that `text.toml` refers to.
@@ -90,6 +93,21 @@ const TABLE: &[Row] = &[
     ("a device without a number", nothing,
         "eval run --device cuda:x", 2,
         ["error: ", "\"x\" is not the number of a CUDA device", "try: --device cuda:0"]),
+    ("bf16 on a CPU", nothing,
+        "train --set train.precision=bf16 --run-dir new", 2,
+        ["train.precision = \"bf16\" needs a GPU", "on the CPU", "try: --set train.precision=f32"]),
+    ("bf16 where auto finds no GPU", nothing,
+        "train --device auto --set train.precision=bf16 --run-dir new", 2,
+        ["device  auto: cpu, ", "train.precision = \"bf16\" needs a GPU", "try: --set train.precision=f32"]),
+    ("f16 for logarithms of weights", nothing,
+        "train --set train.precision=f16 --set model.attention.kind=ntm", 2,
+        ["train.precision: \"f16\" cannot represent", "logarithm", "set precision = \"bf16\" or \"f32\""]),
+    ("a precision that does not exist", nothing,
+        "train --set train.precision=f8", 2,
+        ["--set train.precision=f8", "unknown variant `f8`", "`f32`, `bf16`, `f16`"]),
+    ("no such column in a compressed table", |home| write(home, "t.csv.gz", &gzip("from,to\na,b\n")),
+        "train --set data.file=t.csv.gz --set data.source_column=in --run-dir new", 1,
+        ["t.csv.gz: no column \"in\" in the header", "its columns are \"from\", \"to\"", "try: `gzip -dc t.csv.gz | head -n 1`"]),
     ("two inputs", nothing,
         "predict run --file a 1", 2,
         ["'--file <FILE>'", "cannot be used with '[TOKENS]...'", HELP]),
@@ -98,7 +116,7 @@ const TABLE: &[Row] = &[
         ["--lengths: range 5..3", "is empty", "must not exceed"]),
     ("a length of nothing", nothing,
         "eval run --lengths 0", 2,
-        ["--lengths", "got 0", "must lie in [1, 100000]"]),
+        ["--lengths", "got 0", "must lie in [1, 1000000]"]),
     ("no length", nothing,
         "eval run --lengths 3..x", 2,
         ["--lengths: \"3..x\"", "is not a length", "such as 40 or 1..500"]),
@@ -173,8 +191,8 @@ const TABLE: &[Row] = &[
         "train --set model.hidden=16384 --set model.decoder=16384", 2,
         ["model", "parameters; the limit is", "lower the widths in [model]"]),
     ("too long", nothing,
-        "train --set data.max_len=100001", 2,
-        ["data.max_len", "100000", START]),
+        "train --set data.max_len=1000001", 2,
+        ["data.max_len", "1000000", START]),
     ("too long for a graph", nothing,
         "train --set data.max_len=4095 --set model.kernels=reference --set train.batch_size=1 --set train.eval_batch_size=1", 2,
         ["model.kernels: \"reference\"", "at most 4094 tokens, got 4095", "set kernels = \"fused\""]),
@@ -310,6 +328,49 @@ const TABLE: &[Row] = &[
     ("a NaN in a checkpoint to resume from", |home| spoil(home, "begun/checkpoints/last"),
         "resume begun", 3,
         ["checkpoint begun/checkpoints/last does not match the run", "numbers that are not finite", "start a new run"]),
+    // Weights.
+    ("an export into a folder with files", |home| write(home, "full/notes", b""),
+        "export run --to full", 2,
+        ["full already exists and is not empty", "nothing was changed", "--overwrite replaces an export"]),
+    ("an export over other files", |home| write(home, "full/notes", b""),
+        "export run --to full --overwrite", 2,
+        ["full is not an export: it has notes", "nothing was changed", "try: another --to"]),
+    ("an export of a run without a checkpoint", |home| remove(home, "begun/checkpoints"),
+        "export begun --to new", 3,
+        ["begun/checkpoints/best", "does not exist", "trains it"]),
+    ("an import into a run", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --run-dir begun", 2,
+        ["begun already exists", "not an empty folder", "choose another --run-dir"]),
+    ("weights without a configuration", nothing,
+        "import run/checkpoints/best/params.safetensors --run-dir new", 2,
+        ["params.safetensors has no configuration", "s2s did not export it", "try: --config FILE"]),
+    ("weights of another width", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set model.hidden=8 --run-dir new", 2,
+        ["do not fit the model", "has shape [48, 16], expected [24, 16]", "the sizes of these weights"]),
+    ("weights of another vocabulary", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set data.vocab=9 --run-dir new", 2,
+        ["encoder.embedding.weight", "has shape [13, 16], expected [11, 16]", "a --config with data.vocab"]),
+    ("weights of another attention", nothing,
+        "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set model.attention.kind=general --run-dir new", 2,
+        ["do not fit the model", "the model does not have attention.energy", "try: --rename FILE"]),
+    ("a pickle with code", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| replace(bytes, "torch._utils\n", "posix.system\n")) },
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt contains code", "posix.system._rebuild_tensor_v2; it was not run", "torch.save(model.state_dict()"]),
+    ("an archive that is cut off", |home| write(home, "weights.pt", &STATE_DICT[..1000]),
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt has no weights that can be read", "a damaged or incomplete archive", "try: write it again"]),
+    ("no weights", |home| write(home, "weights.pt", b"<html>"),
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt has no weights that can be read", "neither safetensors nor an archive", "try: write it again"]),
+    ("names that are not TOML", |home| { write(home, "weights.pt", STATE_DICT); write(home, "names", b"[names]") },
+        "import weights.pt --config run/config.resolved.toml --rename names --run-dir new", 2,
+        ["names: TOML parse error", "unknown field `names`", "`s2s import --help` shows such a file"]),
+    ("a vocabulary of numbers", |home| write(home, "weights.pt", STATE_DICT),
+        "import weights.pt --config run/config.resolved.toml --vocab words --run-dir new", 2,
+        ["--vocab is for text", "symbols of synthetic data are numbers", "remove it"]),
+    ("text without a vocabulary", |home| write(home, "weights.pt", STATE_DICT),
+        "import weights.pt --config text.toml --run-dir new", 2,
+        ["weights.pt has no vocabulary", "1 for <unk>", "try: --vocab FILE"]),
     // Records.
     ("a run not yet evaluated", |home| { remove(home, "begun/metrics.jsonl"); remove(home, "begun/checkpoints") },
         "plot begun", 1,
@@ -397,9 +458,9 @@ const TABLE: &[Row] = &[
     ("a NUL in the input", |home| write(home, "in", b"1\0\n"),
         "predict run --file in", 1,
         ["error: line 1: token \"1\\0\"", "is not a number", "expected 1 to 10"]),
-    ("an endless line", |home| write(home, "in", &[b'1'; 3_000_000]),
+    ("an endless line", |home| write(home, "in", &[b'1'; 20_000_000]),
         "predict run --file in", 1,
-        ["error: line 1", "too long: 3000000 bytes, but the limit is 100000 tokens", "split the line"]),
+        ["error: line 1", "too long: 20000000 bytes, but the limit is 1000000 tokens", "split the line"]),
     ("too long for attention", |home| write(home, "in", "1 ".repeat(1025).as_bytes()),
         "predict run --attention --file in", 1,
         ["error: line 1", "too long: 1025 tokens, but the limit is 1024 tokens", "remove --attention"]),
@@ -424,9 +485,17 @@ pub(crate) fn change(home: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>))
 }
 
 fn replace(bytes: &mut Vec<u8>, from: &str, to: &str) {
-    let text = str::from_utf8(bytes).unwrap();
-    assert!(text.contains(from), "no {from:?}");
-    *bytes = text.replace(from, to).into_bytes();
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let mut replaced = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some(at) = rest.windows(from.len()).position(|part| part == from) {
+        replaced.extend_from_slice(&rest[..at]);
+        replaced.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    assert!(rest.len() < bytes.len(), "nothing to replace");
+    replaced.extend_from_slice(rest);
+    *bytes = replaced;
 }
 
 pub(crate) fn remove(home: &Path, name: &str) {

@@ -48,7 +48,7 @@ fn run_marked_blocks(page: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_chapter_about_text_leads_to_a_model_that_reads_dates() {
+fn the_marked_commands_of_the_guide_do_what_it_says() {
     let outputs = run_marked_blocks("docs/guide.md");
     let of = |part: &str| {
         let found = outputs.iter().find(|(line, _)| line.contains(part));
@@ -57,11 +57,21 @@ fn the_chapter_about_text_leads_to_a_model_that_reads_dates() {
             .1
             .as_str()
     };
-    assert!(
-        of("s2s train").contains("reached its target"),
-        "{}",
-        of("s2s train")
-    );
-    assert_eq!(of("March 3, 2024\""), "2024-03-03\n");
-    assert!(of("s2s eval").contains("character errors"));
+    let dates = of("train.target_exact_match");
+    assert!(dates.contains("reached its target"), "{dates}");
+    assert!(of("s2s eval runs/dates").contains("character errors"));
+
+    assert_eq!(of("--n-best 3").matches("\"prediction\"").count(), 3);
+    assert_eq!(of("--draws 4").split('\t').count(), 4);
+    assert!(of("--prefix").starts_with("4 1"));
+    assert_eq!(of("s2s score").lines().count(), 2);
+    assert_eq!(of("--resume"), "");
+    // The run and the import of its export.
+    let answers = outputs
+        .iter()
+        .filter(|(line, _)| line.contains("March 3, 2024\""));
+    let answers: Vec<&str> = answers.map(|(_, output)| output.as_str()).collect();
+    assert_eq!(answers, ["2024-03-03\n"; 2]);
+    assert_eq!(of("s2s eval runs/dates-again"), of("s2s eval runs/dates"));
+    assert!(of("--format onnx").contains("decoder_step.onnx"));
 }

@@ -89,10 +89,10 @@ fn broken(case: &Case) -> Option<String> {
 #[test]
 fn a_misspelled_option_is_not_advised_as_a_value() {
     let home = home();
-    let output = s2s(home.path(), ["predict", "run", "--beam", "3"]);
+    let output = s2s(home.path(), ["predict", "run", "--bream", "3"]);
     assert_eq!(code(&output), 2);
     assert!(
-        !stderr(&output).contains("-- --beam"),
+        !stderr(&output).contains("-- --bream"),
         "{}",
         stderr(&output)
     );

@@ -322,6 +322,35 @@ fn one_command_starts_resumes_and_does_nothing() {
     fails(&other, 2, &["seed is 0 in the run, 9 was requested"]);
 }
 
+#[test]
+fn a_job_script_can_leave_numbers_to_the_program() {
+    let home = crate::text::copy_of_trained_on_text();
+    let with = |more: &[&'static str]| -> Vec<&'static str> {
+        let sizes = ["--set", "model.hidden=4", "--set", "model.decoder=4"];
+        let args = ["train", "--run-dir", "auto", "--resume-or-start"];
+        args.iter().chain(&sizes).chain(more).copied().collect()
+    };
+    let samples = "data.train_samples=64";
+    let few = [
+        "--set",
+        samples,
+        "--set",
+        "data.val_samples=8",
+        "--set",
+        "data.test_samples=8",
+    ];
+    for _ in 0..2 {
+        assert!(succeeds(s2s(home.path(), with(&few))).contains("finished at step 3"));
+    }
+    let more = [&few[..], &["--set", "train.epochs=4"]].concat();
+    let other = s2s(home.path(), with(&more));
+    fails(
+        &other,
+        2,
+        &["train.epochs is 3 in the run, 4 was requested"],
+    );
+}
+
 // Signals.
 
 #[cfg(unix)]
@@ -573,7 +602,31 @@ fn a_run_on_text_depends_on_content_and_not_on_location() {
         (&"train".into(), &640.into())
     );
 
-    // A corpus that has moved is found through --data.
+    // Text that has moved with its run is found, also beside the run itself.
+    let project = tempfile::TempDir::new().unwrap();
+    crate::copy(&home.path().join("run2"), &project.path().join("runs/run2"));
+    let there = project.path().join("runs/run2");
+    let there = there.to_str().unwrap();
+    let away = home.path().join("away");
+    fs::rename(&corpus, &away).unwrap();
+    for place in ["corpus", "runs/corpus", "runs"] {
+        crate::copy(&away, &project.path().join(place));
+        assert_eq!(evaluated(Path::new("/"), &[there]), expected, "{place}");
+        match place {
+            "runs" => break,
+            _ => fs::remove_dir_all(project.path().join(place)).unwrap(),
+        }
+    }
+    // Its content counts, not its name.
+    fs::write(project.path().join("runs/test.src"), "a\n").unwrap();
+    fails(
+        &s2s(Path::new("/"), ["eval", there]),
+        1,
+        &["cannot read the text", "test.src", "--data PATH`"],
+    );
+    fs::rename(&away, &corpus).unwrap();
+
+    // A corpus that has moved elsewhere is found through --data.
     fs::rename(&corpus, home.path().join("moved")).unwrap();
     fails(
         &s2s(home.path(), ["eval", "run2"]),

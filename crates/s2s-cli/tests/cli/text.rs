@@ -264,13 +264,7 @@ fn columns_compression_and_bytes_are_read() {
     );
 
     let zipped = TempDir::new().unwrap();
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, data.as_bytes()).unwrap();
-    fs::write(
-        zipped.path().join("pairs.csv.gz"),
-        encoder.finish().unwrap(),
-    )
-    .unwrap();
+    fs::write(zipped.path().join("pairs.csv.gz"), gzip(&data)).unwrap();
     let show = |home: &Path, file: &str| {
         let sets = keys.iter().map(|key| format!("--set=data.{key}"));
         let args = ["data", "show"].map(str::to_owned).into_iter().chain(sets);
@@ -508,4 +502,11 @@ fn invalid_tables_are_rejected_with_their_position() {
     );
     let replace = ["predict", "run", "--replace-unknown", "1"];
     fails(&s2s(home, replace), 2, &["remove --replace-unknown"]);
+}
+
+/// A text, compressed.
+pub(crate) fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }

@@ -232,6 +232,23 @@ fn a_playground_stops_at_ctrl_c_and_names_a_port_in_use() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_playground_without_a_browser_names_the_address() {
+    let mut process = command(home_of_trained())
+        .args(["playground", "run", "--open"])
+        .env("PATH", "/nonexistent")
+        .spawn()
+        .unwrap();
+    let mut message = String::new();
+    let stderr = process.stderr.take().unwrap();
+    BufReader::new(stderr).read_line(&mut message).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(message.contains("cannot open a browser"), "{message}");
+    assert!(message.contains("open http://127.0.0.1:"), "{message}");
+}
+
+#[test]
 fn a_playground_without_runs_says_how_to_make_one() {
     let home = tempfile::TempDir::new().unwrap();
     let output = s2s(home.path(), ["playground"]);

@@ -8,11 +8,12 @@
 //! How the scores come about is the [`Scorer`]'s.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use dyn_clone::DynClone;
 
 use super::start::Start;
-use crate::lanes::{dot, long_sum, max};
+use crate::lanes::{dot, long_sum_within, max};
 use crate::matrix::Matrix;
 use crate::real::Real;
 use crate::simd::multiversion;
@@ -128,6 +129,25 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
     /// weight of 0, even where a row has no other.
     fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]);
 
+    /// The same for decoding, with the same weights as a result: `reach` holds a range of each row
+    /// outside of which the weights of the step before are 0. It becomes the range whose scores are
+    /// written; all positions outside of it have a score of -∞. `kept` has no meaning.
+    ///
+    /// By default, all positions are scored. A mechanism overrides this if it can tell, without
+    /// reading them, that far positions weigh nothing.
+    fn scores_within(
+        &self,
+        step: Step<'_, T>,
+        reach: &mut [Range<usize>],
+        kept: &mut [T],
+        scores: &mut [T],
+    ) {
+        self.scores(step, kept, scores);
+        for (reach, &row) in reach.iter_mut().zip(step.rows) {
+            *reach = 0..step.memory.lengths[row];
+        }
+    }
+
     /// Adds to `grads` what comes from `d_scores [rows, S]`, which it may overwrite; what was kept
     /// becomes what [`gradients`](Self::gradients) needs of this step.
     fn backward(
@@ -203,17 +223,31 @@ multiversion! {
     ) {
         for (index, &row) in rows.iter().enumerate() {
             let scores = &mut scores[index * memory.len..][..memory.len];
-            let (real, padded) = scores.split_at_mut(memory.lengths[row]);
-            padded.fill(T::ZERO);
-            softmax(real);
             let context = &mut context[index * stride..][..width];
-            context.fill(T::ZERO);
-            for (position, &weight) in real.iter().enumerate() {
-                // What is left out would add 0.
-                if weight != T::ZERO {
-                    add_scaled(context, weight, memory.value(position, row));
-                }
-            }
+            weigh_row(memory, row, 0..memory.lengths[row], scores, context);
+        }
+    }
+
+    /// [`weigh`] for rows that have scores in their `reach` only, and weights of 0 elsewhere. `reach`
+    /// becomes the range from the first weight above 0 to the last.
+    pub(crate) fn weigh_within<T>(
+        memory: Memory<'_, T>,
+        rows: &[usize],
+        reach: &mut [Range<usize>],
+        scores: &mut [T],
+        context: &mut [T],
+        stride: usize,
+        width: usize,
+    ) {
+        for ((index, &row), reach) in rows.iter().enumerate().zip(reach) {
+            let scores = &mut scores[index * memory.len..][..memory.len];
+            let context = &mut context[index * stride..][..width];
+            weigh_row(memory, row, reach.clone(), scores, context);
+            let weights = &scores[reach.clone()];
+            let is_weight = |weight: &T| *weight != T::ZERO;
+            let first = weights.iter().position(is_weight).unwrap_or(0);
+            let end = weights.iter().rposition(is_weight).map_or(first, |last| last + 1);
+            *reach = reach.start + first..reach.start + end;
         }
     }
 
@@ -247,24 +281,55 @@ multiversion! {
     }
 }
 
+/// Turns the scores of a row into weights, and sums the values by them. All scores are in `reach`.
+#[inline(always)]
+fn weigh_row<T: Real>(
+    memory: Memory<'_, T>,
+    row: usize,
+    reach: Range<usize>,
+    scores: &mut [T],
+    context: &mut [T],
+) {
+    let (real, padded) = scores.split_at_mut(memory.lengths[row]);
+    if reach.len() == real.len() {
+        padded.fill(T::ZERO);
+    }
+    softmax_within(real, reach.clone());
+    context.fill(T::ZERO);
+    for (position, &weight) in reach.clone().zip(&real[reach]) {
+        // What is left out would add 0.
+        if weight != T::ZERO {
+            add_scaled(context, weight, memory.value(position, row));
+        }
+    }
+}
+
 /// Scores to weights, in place; all 0 where all scores are -∞.
 ///
 /// A weight less than `exp(-75)` times the greatest is 0: ten thousands of them together are nothing
 /// beside the sum's last place, and no number is so small that the processor takes long over it.
 #[inline(always)]
 pub(super) fn softmax<T: Real>(scores: &mut [T]) {
+    softmax_within(scores, 0..scores.len());
+}
+
+/// [`softmax`] where all scores are in `reach`, and the other numbers are weights of 0 already: the
+/// same bits, without reading them.
+#[inline(always)]
+fn softmax_within<T: Real>(scores: &mut [T], reach: Range<usize>) {
     let least = T::from_f64(-75.0);
-    let max = max(scores);
-    if max == T::NEG_INFINITY && scores.iter().all(|&score| score == max) {
-        scores.fill(T::ZERO);
+    let near = &mut scores[reach.clone()];
+    let max = max(near);
+    if max == T::NEG_INFINITY && near.iter().all(|&score| score == max) {
+        near.fill(T::ZERO);
         return;
     }
-    for score in scores.iter_mut() {
+    for score in near.iter_mut() {
         let below = *score - max;
         *score = if below < least { T::ZERO } else { below.exp() };
     }
-    let scale = T::from_f64(1.0 / long_sum(scores));
-    for score in scores {
+    let scale = T::from_f64(1.0 / long_sum_within(scores, reach.clone()));
+    for score in &mut scores[reach] {
         *score *= scale;
     }
 }

@@ -8,6 +8,8 @@
 //! ```
 //!
 //! The shift and γ are [`shift`](super::shift)'s.
+//!
+//! Content gives each position a weight unless the gate is exactly 0, so a step reads all positions.
 
 use super::additive::{AdditiveRow, additive_backward, additive_scores};
 use super::kernel::{Scorer, Step, StepGrads, parameters, softmax, softmax_backward};
@@ -194,7 +196,8 @@ multiversion! {
                 *gated = previous + controls[0] * (content - previous);
             }
             scores.fill(T::ZERO);
-            shift::forward(&mut controls[1..], gated, shifted, scores);
+            shift::normalize(&mut controls[1..]);
+            shift::forward(&controls[1..], gated, shifted, scores);
         }
     }
 

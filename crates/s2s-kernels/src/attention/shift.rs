@@ -22,17 +22,18 @@ const TAPS: usize = 3;
 /// What a position is worth where no weight came to.
 const FLOOR: f64 = 1e-8;
 
-/// Leaves in `shifted` the moved weights, in the place of the kernel's controls the kernel, and adds
-/// the logarithms to `scores`. All slices are of the row's real positions.
+/// Replaces the kernel's controls by the kernel.
 #[inline(always)]
-pub(super) fn forward<T: Real>(
-    controls: &mut [T],
-    weights: &[T],
-    shifted: &mut [T],
-    scores: &mut [T],
-) {
-    let (kernel, sharpness) = controls.split_at_mut(TAPS);
-    softmax(kernel);
+pub(super) fn normalize<T: Real>(controls: &mut [T]) {
+    softmax(&mut controls[..TAPS]);
+}
+
+/// Leaves the moved weights in `shifted`, and adds the logarithms to `scores`. `controls` are
+/// [normalized](normalize). All slices are of the row's real positions, or of adjacent ones such that
+/// the weights of all others, and of the first and the last where the row does not end, are 0.
+#[inline(always)]
+pub(super) fn forward<T: Real>(controls: &[T], weights: &[T], shifted: &mut [T], scores: &mut [T]) {
+    let (kernel, sharpness) = controls.split_at(TAPS);
     shifted.fill(T::ZERO);
     for (tap, &factor) in kernel.iter().enumerate() {
         let (to, from) = overlap(tap, weights.len());
@@ -40,10 +41,21 @@ pub(super) fn forward<T: Real>(
             *to += factor * from;
         }
     }
-    let (gamma, floor) = (T::ONE + softplus(sharpness[0]), T::from_f64(FLOOR));
+    let gamma = T::ONE + softplus(sharpness[0]);
     for (score, &shifted) in scores.iter_mut().zip(&*shifted) {
-        *score += gamma * (shifted + floor).ln();
+        *score += prior(gamma, shifted);
     }
+}
+
+/// What [`forward`] adds to the score of a position that no weight moved to.
+#[inline(always)]
+pub(super) fn lowest<T: Real>(controls: &[T]) -> T {
+    prior(T::ONE + softplus(controls[TAPS]), T::ZERO)
+}
+
+#[inline(always)]
+fn prior<T: Real>(gamma: T, shifted: T) -> T {
+    gamma * (shifted + T::from_f64(FLOOR)).ln()
 }
 
 /// Turns `d_scores` into the gradients of the moved weights, and writes that of the sharpness into
@@ -66,7 +78,7 @@ pub(super) fn sharpen_backward<T: Real>(
 }
 
 /// Adds to `d_weights` what comes from the gradients of the moved weights, and writes those of the
-/// kernel's controls; `kernel` is what [`forward`] left.
+/// kernel's controls; `kernel` is [normalized](normalize).
 #[inline(always)]
 pub(super) fn shift_backward<T: Real>(
     kernel: &[T],

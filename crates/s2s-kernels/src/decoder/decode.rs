@@ -1,14 +1,13 @@
 //! Decoding without targets, one step at a time. The caller chooses the next token of each row.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::projected::Projected;
-use super::step::{
-    Projections, TokenInput, assert_memory, attend, features_matrix, features_stride,
-};
-use crate::attention::kernel::{Memory, Step};
+use super::step::{Projections, TokenInput, assert_memory, features_matrix, features_stride};
+use crate::attention::kernel::{Memory, Step, weigh_within};
 use crate::matrix::Matrix;
 use crate::real::Real;
 use crate::recurrent::{Cell, NextState, State};
@@ -18,6 +17,10 @@ use crate::recurrent::{Cell, NextState, State};
 ///
 /// [`keep`](Self::keep) removes rows that have ended. Not a bit of a row's logits depends on the other
 /// rows.
+///
+/// A step reads only the positions that can have a weight, if the mechanism can tell which those are:
+/// see [`Scorer::scores_within`](crate::attention::kernel::Scorer::scores_within). Its time then does
+/// not depend on the length of the source.
 #[derive(Clone, Debug, Default)]
 pub struct Decoding<T, C> {
     sizes: DecoderSizes,
@@ -33,6 +36,8 @@ pub struct Decoding<T, C> {
     cell_states: Vec<Swap<T>>,
     /// `[rows, S]`.
     weights: Swap<T>,
+    /// A range of each row of `weights` outside of which they are 0.
+    reach: Swap<Range<usize>>,
     logits: Vec<T>,
     projected: Projected<T>,
     saved: Vec<T>,
@@ -48,14 +53,16 @@ struct Swap<T> {
     after: Vec<T>,
 }
 
+impl<T> Swap<T> {
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.before, &mut self.after);
+    }
+}
+
 impl<T: Real> Swap<T> {
     fn resize(&mut self, len: usize) {
         self.before.resize(len, T::ZERO);
         self.after.resize(len, T::ZERO);
-    }
-
-    fn swap(&mut self) {
-        std::mem::swap(&mut self.before, &mut self.after);
     }
 
     /// Row `i` becomes what row `from[i]` was.
@@ -104,6 +111,8 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         for (weights, &length) in weights.zip(memory.lengths) {
             start.fill(length, weights);
         }
+        self.reach.after.clear();
+        self.reach.after.resize(self.rows.len(), 0..memory.len);
         for (states, initial) in self.cell_states.iter_mut().zip(initial) {
             states.after.copy_from_slice(initial.cell);
         }
@@ -139,6 +148,9 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             states.resize(rows * C::CELL_STATES * units);
         }
         self.weights.resize(rows * self.source_len);
+        // The buffer holds weights of other rows.
+        self.reach.before.clear();
+        self.reach.before.resize(rows, 0..self.source_len);
         self.logits.resize(rows * vocab, T::ZERO);
         self.saved.resize(rows * saved, T::ZERO);
         self.gates.resize(rows * C::gates_stride(units), T::ZERO);
@@ -163,6 +175,13 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         let (rows, stride) = (self.rows.len(), features_stride(self.sizes));
         self.features.swap();
         self.weights.swap();
+        self.reach.swap();
+        let Swap { before, after } = &mut self.reach;
+        let weights = self.weights.after.chunks_exact_mut(self.source_len.max(1));
+        for (weights, reach) in weights.zip(&mut *after) {
+            weights[reach.clone()].fill(T::ZERO);
+        }
+        after.clone_from(before);
         let states = self.states.iter_mut().chain(&mut self.cell_states);
         states.for_each(Swap::swap);
 
@@ -173,15 +192,11 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             memory,
             rows: &self.rows,
         };
-        attend(
-            &*decoder.scorer,
-            step,
-            &mut self.saved,
-            &mut self.weights.after,
-            &mut self.features.after[units.min(rows * stride)..],
-            stride,
-            values,
-        );
+        let (reach, weights) = (&mut self.reach.after, &mut self.weights.after);
+        let scorer = &decoder.scorer;
+        scorer.scores_within(step, reach, &mut self.saved, weights);
+        let context = &mut self.features.after[units.min(rows * stride)..];
+        weigh_within(memory, &self.rows, reach, weights, context, stride, values);
 
         let packed = &decoder.weights;
         let [input, hidden] = &mut self.projections;
@@ -241,6 +256,10 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         let saved = self.saved.len().checked_div(self.rows.len()).unwrap_or(0);
         self.features.keep(features_stride(self.sizes), from);
         self.weights.keep(self.source_len, from);
+        self.reach.after = from
+            .iter()
+            .map(|&row| self.reach.after[row].clone())
+            .collect();
         for states in &mut self.states {
             states.keep(units, from);
         }
@@ -264,5 +283,10 @@ impl<T: Real, C: Cell> Decoding<T, C> {
     /// The attention weights of the last step, `[rows, S]`.
     pub fn attention(&self) -> &[T] {
         &self.weights.after
+    }
+
+    /// For each row, the positions from the first weight above 0 to the last.
+    pub fn reach(&self) -> &[Range<usize>] {
+        &self.reach.after
     }
 }

@@ -2,7 +2,7 @@
 
 use super::batch::{Columns, RecurrentBatch, RecurrentStates};
 use super::layer::RecurrentLayer;
-use super::{Cell, Direction, RecurrentGrads, RecurrentParams, State};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, Save, State};
 use crate::matrix::Epilogue;
 use crate::real::Real;
 use crate::team::Team;
@@ -50,19 +50,20 @@ impl<T: Real, C: Cell> Bidirectional<T, C> {
     /// The batch has no initial state.
     ///
     /// Writes the states of every row, `[S, B, 2H]`, 0 where padded, and to `last`, `[B, 2H]` each, the
-    /// states after the last position that each direction reads. Saves what
-    /// [`backward`](Self::backward) needs.
+    /// states after the last position that each direction reads. [`backward`](Self::backward) needs
+    /// what [`Save::Gates`] saves.
     pub fn forward(
         &mut self,
         batch: RecurrentBatch<'_, T>,
         states: &mut [T],
         mut last: State<&mut [T]>,
+        save: Save,
         team: &mut Team<T>,
     ) {
         let width = last.hidden.len() / batch.lengths.len().max(1);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let columns = half(index, width);
-            layer.forward(batch, states, columns, team);
+            layer.forward(batch, states, columns, save, team);
             let last = last.each_mut().map(|all| &mut **all);
             layer.last(batch, states, columns, last, columns);
         }

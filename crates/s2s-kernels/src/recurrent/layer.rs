@@ -6,7 +6,7 @@
 use super::batch::{Columns, RecurrentBatch, RecurrentInput, RecurrentStates};
 use super::pass::{Backward, Forward, Pass};
 use super::weights::{CellWeights, bias_gradients, gates_matrix, hidden_gradients};
-use super::{Cell, Direction, RecurrentGrads, RecurrentParams, State};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, Save, State};
 use crate::linear::weight_gradient;
 use crate::matrix::{Epilogue, Matrix};
 use crate::real::Real;
@@ -19,7 +19,8 @@ use crate::team::{Team, TimeMajor, sized, split_rows};
 pub(crate) struct RecurrentLayer<T: Real, C> {
     direction: Direction,
     weights: CellWeights<T, C>,
-    /// `[S, B, SAVED·H]`, padded: the saved gates, replaced by their derivatives in the backward pass.
+    /// `[S, B, SAVED·H]`, padded: the saved gates, replaced by their derivatives in the backward pass;
+    /// those of one position if nothing is saved.
     gates: Vec<T>,
     /// `[S, B, H]`, 0 where padded, if the cell has cell states.
     cell_states: Vec<T>,
@@ -68,13 +69,14 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
         input.forward(embedding, &mut self.table, cols, bias);
     }
 
-    /// Writes the states of every row into `columns` of `states [S, B, ·]`, 0 where padded, and saves
-    /// what [`backward`](Self::backward) needs.
+    /// Writes the states of every row into `columns` of `states [S, B, ·]`, 0 where padded.
+    /// [`backward`](Self::backward) needs what [`Save::Gates`] saves.
     pub(crate) fn forward(
         &mut self,
         batch: RecurrentBatch<'_, T>,
         states: &mut [T],
         columns: Columns,
+        save: Save,
         team: &mut Team<T>,
     ) {
         let RecurrentBatch {
@@ -97,13 +99,17 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
         }
         let ranges = team.ranges(n);
         let (stride, cell_units) = (C::gates_stride(units), C::CELL_STATES * units);
-        let gates = sized(&mut self.gates, len * n * stride);
+        let saved_len = match save {
+            Save::Gates => len,
+            Save::Nothing => len.min(1),
+        };
+        let gates = sized(&mut self.gates, saved_len * n * stride);
         let cell_states = sized(&mut self.cell_states, len * n * cell_units);
         let positions_per_product = positions_per_product(n, ranges.len());
         let input_width = positions_per_product * gates_width;
         let input_gates = sized(&mut self.input_gates, n * input_width);
         let hidden_gates = sized(&mut self.hidden_gates, n * gates_width);
-        let work = TimeMajor::split(gates, len, stride, &ranges)
+        let work = TimeMajor::split(gates, saved_len, stride, &ranges)
             .into_iter()
             .zip(TimeMajor::split(states, len, columns.stride, &ranges))
             .zip(TimeMajor::split(cell_states, len, cell_units, &ranges))
@@ -113,6 +119,7 @@ impl<T: Real, C: Cell> RecurrentLayer<T, C> {
             .map(
                 |(((((gates, hidden), cell), input_gates), hidden_gates), rows)| Forward {
                     rows,
+                    save,
                     gates,
                     states: State { hidden, cell },
                     input_gates,

@@ -231,6 +231,15 @@ pub(crate) fn check_state(
     Ok(())
 }
 
+/// What the forward pass of a layer saves beside the states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Save {
+    /// The gates of all positions, for the backward pass.
+    Gates,
+    /// Nothing: there is no backward pass.
+    Nothing,
+}
+
 /// The order in which a recurrent layer reads a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::batch::{Columns, RecurrentBatch, RecurrentInput, RecurrentStates};
 use super::layer::RecurrentLayer;
-use super::{Cell, Direction, RecurrentGrads, RecurrentParams, RecurrentWeights, State};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, RecurrentWeights, Save, State};
 use crate::Ragged;
 use crate::matrix::{Epilogue, Matrix};
 use crate::storage::{contiguous, output, to_vec};
@@ -110,6 +110,7 @@ impl<C: Cell> Sequence<C> {
             batch,
             &mut states,
             Columns::all(self.units),
+            Save::Gates,
             &mut Team::of_candle(),
         );
         Trace {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::batch::{Columns, RecurrentInput, RecurrentStates};
 use super::weights::{CellWeights, add_rows};
-use super::{Cell, Direction, NextState, State};
+use super::{Cell, Direction, NextState, Save, State};
 use crate::matrix::{Epilogue, Matrix};
 use crate::real::Real;
 use crate::table::gather;
@@ -89,6 +89,7 @@ impl<T: Real, C: Cell> Pass<'_, T, C> {
 /// The forward loop over some rows.
 pub(super) struct Forward<'a, T> {
     pub(super) rows: Range<usize>,
+    pub(super) save: Save,
     pub(super) gates: TimeMajor<'a, T>,
     pub(super) states: State<TimeMajor<'a, T>>,
     pub(super) input_gates: &'a mut [T],
@@ -151,7 +152,10 @@ impl<T: Real> Forward<'_, T> {
                 hidden_stride: stride,
                 cell: cell_states,
             };
-            let gates = self.gates.at_mut(position);
+            let gates = self.gates.at_mut(match self.save {
+                Save::Gates => position,
+                Save::Nothing => 0,
+            });
             C::forward(&active, input_gates, hidden_gates, previous, gates, next);
         }
     }

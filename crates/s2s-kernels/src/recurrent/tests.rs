@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 
 use super::batch::{Columns, RecurrentBatch, RecurrentInput, RecurrentStates};
 use super::layer::RecurrentLayer;
-use super::{Cell, Direction, RecurrentGrads, RecurrentParams, State};
+use super::{Cell, Direction, RecurrentGrads, RecurrentParams, Save, State};
 use crate::gradcheck::{assert_gradient, dot, numbers};
 use crate::gru::Gru;
 use crate::lstm::Lstm;
@@ -66,6 +66,15 @@ impl<C: Cell> Case<C> {
     }
 
     fn run(&self, layer: &mut RecurrentLayer<f64, C>, point: &[f64]) -> (Vec<f64>, f64) {
+        self.run_saving(Save::Gates, layer, point)
+    }
+
+    fn run_saving(
+        &self,
+        save: Save,
+        layer: &mut RecurrentLayer<f64, C>,
+        point: &[f64],
+    ) -> (Vec<f64>, f64) {
         let parts = split(point, &self.sizes());
         let params = params(&parts);
         let mut states = vec![0.0; self.len * self.lengths.len() * COLUMNS.stride];
@@ -73,7 +82,8 @@ impl<C: Cell> Case<C> {
         let mut last = d_last.clone();
         let embedding = self.ids.as_ref().map_or(&[][..], |_| parts[4]);
         layer.pack(params, embedding);
-        layer.forward(self.batch(parts[4]), &mut states, COLUMNS, &mut self.team());
+        let batch = self.batch(parts[4]);
+        layer.forward(batch, &mut states, COLUMNS, save, &mut self.team());
         let to = last.each_mut().map(Vec::as_mut_slice);
         layer.last(
             self.batch(parts[4]),
@@ -182,6 +192,22 @@ fn cases<C: Cell>() -> impl Iterator<Item = Case<C>> {
 fn gradients_match_finite_differences() {
     cases::<Gru>().for_each(|case| case.check());
     cases::<Lstm>().for_each(|case| case.check());
+}
+
+fn check_saving<C: Cell>() {
+    for case in cases::<C>() {
+        let point = numbers(2, case.sizes().iter().sum());
+        let mut layer = RecurrentLayer::new(case.direction);
+        let [saved, unsaved] =
+            [Save::Gates, Save::Nothing].map(|save| case.run_saving(save, &mut layer, &point));
+        assert_eq!(saved, unsaved, "{:?}", case.direction);
+    }
+}
+
+#[test]
+fn states_do_not_depend_on_what_is_saved() {
+    check_saving::<Gru>();
+    check_saving::<Lstm>();
 }
 
 /// A batch of one row projects 32 positions in one product; this row takes three products.

@@ -104,11 +104,11 @@ mod tests {
                 "{rows:?}"
             );
         }
-        assert_eq!(cells.len(), 1 + 2 * 5);
+        assert_eq!(cells.len(), 1 + 2 * 6);
         assert_eq!(cells[1][..4], ["additive", "exact_match", "2", "0.99975"]);
         assert_eq!(runs.len(), 1 + 4);
         assert_eq!(runs[0].last().unwrap(), "model.attention.units");
         assert_eq!(runs[4][..4], ["none-seed1", "none", "1", "finished"]);
-        assert_eq!(runs[4][12..], ["none", ""]);
+        assert_eq!(runs[4][13..], ["none", ""]);
     }
 }

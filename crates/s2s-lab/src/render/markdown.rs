@@ -5,7 +5,7 @@ use std::iter;
 use s2s_runlog::{Environment, RunRecord, RunStatus};
 use s2s_viz::{LinePlot, Table};
 
-use super::{ABSENT, comparisons, lengths, metrics, plots};
+use super::{ABSENT, MAX_SHOWN, comparisons, head, is_plotted, lengths, metrics, plots};
 use crate::outcome::Outcome;
 use crate::plan::{Job, Plan};
 use crate::process::shell_words;
@@ -20,15 +20,19 @@ pub(super) fn render(report: &Report) -> String {
         "## Results".to_owned(),
         pending(report),
         metrics::constants(report).join(" "),
-        metrics::table(report).map_or(String::new(), |table| table.markdown()),
+        results(report),
         explanation(report),
         dots(report),
         compared(report),
         by_length(report),
-        "## Curves".to_owned(),
-        line_pictures(&plots::curves(report)),
+        curves(report),
         "## Runs".to_owned(),
-        runs(report).markdown(),
+        head(
+            &runs(report),
+            report.outcomes.len(),
+            Table::markdown,
+            "`runs.csv` has all",
+        ),
         "## Configuration".to_owned(),
         configuration(report),
         "## Commands".to_owned(),
@@ -39,6 +43,21 @@ pub(super) fn render(report: &Report) -> String {
     let sections = sections.iter().map(|section| section.trim_end());
     let written: Vec<&str> = sections.filter(|section| !section.is_empty()).collect();
     written.join("\n\n") + "\n"
+}
+
+fn results(report: &Report) -> String {
+    let others = "`report.html` and `cells.csv` have all";
+    let n_rows = metrics::n_rows(report);
+    metrics::table(report).map_or(String::new(), |table| {
+        head(&table, n_rows, Table::markdown, others)
+    })
+}
+
+fn curves(report: &Report) -> String {
+    match is_plotted(report) {
+        true => format!("## Curves\n\n{}", line_pictures(&plots::curves(report))),
+        false => String::new(),
+    }
 }
 
 /// A statement if runs are missing.
@@ -186,16 +205,18 @@ fn end(status: RunStatus) -> &'static str {
     }
 }
 
+/// Cells that have a column in the table of what differs.
+const MAX_COLUMNS: usize = 20;
+
 /// What differs between the cells, then what is common to them.
 fn configuration(report: &Report) -> String {
     let cells = report.plan.experiment.cells.iter();
-    let firsts: Vec<&Outcome> = cells
-        .filter_map(|cell| report.outcomes_of(cell).next())
-        .collect();
+    let firsts = cells.filter_map(|cell| report.outcomes_of(cell).next());
+    let firsts: Vec<&Outcome> = firsts.collect();
     let settings: Vec<&Settings> = firsts.iter().map(|run| &run.settings).collect();
     let keys = differing(&settings);
     let mut table = Table::new().column("key", &keys);
-    for run in &firsts {
+    for run in firsts.iter().take(MAX_COLUMNS) {
         let value = |key: &String| match run.settings.get(key) {
             Some(value) => value.to_string(),
             None => ABSENT.to_owned(),
@@ -210,9 +231,16 @@ fn configuration(report: &Report) -> String {
         .filter(|(key, _)| is_common(key))
         .map(|(key, value)| format!("{key} = {value}"))
         .collect();
-    let differences = match keys.is_empty() {
-        true => String::new(),
-        false => format!("The cells differ in:\n\n{}\n", table.markdown()),
+    let differences = match (keys.is_empty(), firsts.len() > MAX_COLUMNS) {
+        (true, _) => String::new(),
+        (false, false) => format!("The cells differ in:\n\n{}\n", table.markdown()),
+        (false, true) => {
+            let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+            format!(
+                "The cells differ in {}; `runs.csv` has the values.\n\n",
+                keys.join(", ")
+            )
+        }
     };
     let common = common.join("\n");
     format!("{differences}All cells have, apart from the seed:\n\n```toml\n{common}\n```")
@@ -231,7 +259,14 @@ fn commands(report: &Report) -> String {
         let commands = iter::once(run.job.train_args()).chain(evaluations);
         commands.map(|args| format!("s2s {}", shell_words(args)))
     });
-    let runs: Vec<String> = runs.collect();
+    let mut runs: Vec<String> = runs.collect();
+    let n_more = runs.len().saturating_sub(MAX_SHOWN);
+    runs.truncate(MAX_SHOWN);
+    if n_more > 0 {
+        runs.push(format!(
+            "# and {n_more} more; `--emit FILE` writes a command for each run"
+        ));
+    }
     format!(
         "```sh\n{}\n```\n\nruns:\n\n```sh\n{}\n```",
         shell_words(experiment),
@@ -264,9 +299,10 @@ fn environments(outcomes: &[Outcome]) -> Table {
     ];
     let mut table = Table::new().column("", names);
     for (rows, runs) in groups {
-        let name = match is_one {
-            true => "all runs".to_owned(),
-            false => runs.join(", "),
+        let name = match (is_one, runs.len() > MAX_SHOWN) {
+            (true, _) => "all runs".to_owned(),
+            (false, true) => format!("{} runs", runs.len()),
+            (false, false) => runs.join(", "),
         };
         table = table.column(name, rows);
     }

@@ -27,6 +27,14 @@ pub(super) fn constants(report: &Report) -> Vec<String> {
         .collect()
 }
 
+/// The number of rows of [`table`].
+pub(super) fn n_rows(report: &Report) -> usize {
+    let experiment = &report.plan.experiment;
+    let metrics = experiment.table.iter();
+    let metrics = metrics.filter(|metric| constant(report, **metric).is_none());
+    metrics.count() * experiment.cells.len()
+}
+
 /// Each metric that differs between runs, with the cells below each other; `None` if there is none.
 pub(super) fn table(report: &Report) -> Option<Table> {
     let experiment = &report.plan.experiment;
@@ -107,15 +115,19 @@ impl Row {
     }
 }
 
-/// The ends of the interval of a mean; those of a share are cut at 0 and 1, those of others at 0.
+/// The ends of the interval of a mean, cut at the ends of the metric's range.
 pub(super) fn interval(metric: Metric, summary: &Summary) -> Option<[f64; 2]> {
     let highest = if metric.is_share() {
         1.0
     } else {
         f64::INFINITY
     };
+    let lowest = match metric {
+        Metric::ExposureGap => f64::NEG_INFINITY,
+        _ => 0.0,
+    };
     let found = summary.interval?;
-    Some([found.low, found.high].map(|end| end.clamp(0.0, highest)))
+    Some([found.low, found.high].map(|end| end.clamp(lowest, highest)))
 }
 
 /// The value of a metric and the number of its runs, if there are several and all have this value.
@@ -157,7 +169,7 @@ mod tests {
         let text = table(&report).unwrap().text();
         assert!(!text.contains("median") && !text.contains("IQM"), "{text}");
         let more = report.outcomes[..2].to_vec();
-        report.outcomes.extend(more);
+        report.outcomes.splice(..0, more);
         let text = table(&report).unwrap().text();
         assert!(text.contains("median") && text.contains("IQM"), "{text}");
     }

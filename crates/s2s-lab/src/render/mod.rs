@@ -6,13 +6,14 @@ mod json;
 mod lengths;
 mod markdown;
 mod metrics;
+pub(crate) mod page;
 mod plots;
 mod rows;
 
 use std::path::{Path, PathBuf};
 
 use s2s_runlog::{create_folder, write_csv, write_file};
-use s2s_viz::Figure;
+use s2s_viz::{Figure, Table};
 
 use crate::report::Report;
 use crate::{Error, Result};
@@ -20,8 +21,28 @@ use crate::{Error, Result};
 /// Stands for an absent value in tables.
 const ABSENT: &str = "–";
 
-/// Writes the plots (SVG and PNG), `cells.csv`, `runs.csv`, `lengths.csv`, `report.json` and, last,
-/// `report.md` into the experiment's folder. Returns the path of `report.md`.
+/// More cells have no plots, and more rows are not shown in a terminal and in `report.md`: nobody could
+/// read them. `report.html` and the CSV files have all.
+const MAX_SHOWN: usize = 100;
+
+/// Whether plots can show every cell.
+fn is_plotted(report: &Report) -> bool {
+    report.plan.experiment.cells.len() <= MAX_SHOWN
+}
+
+/// The first rows of a table of `n_rows`, and where the others are.
+fn head(table: &Table, n_rows: usize, write: impl Fn(&Table) -> String, others: &str) -> String {
+    match n_rows > MAX_SHOWN {
+        true => format!(
+            "{}\nThese are the first {MAX_SHOWN} of {n_rows} rows; {others}.\n",
+            write(&table.head(MAX_SHOWN))
+        ),
+        false => write(table),
+    }
+}
+
+/// Writes the plots (SVG and PNG), `cells.csv`, `runs.csv`, `lengths.csv`, `report.json`, `report.html`
+/// and, last, `report.md` into the experiment's folder. Returns the path of `report.md`.
 ///
 /// # Errors
 /// [`Error::Plot`], [`Error::RunLog`].
@@ -41,6 +62,10 @@ pub fn write_report(report: &Report) -> Result<PathBuf> {
     }
     let json = format!("{:#}\n", json::render(report));
     write_file(folder.join("report.json"), json.as_bytes())?;
+    write_file(
+        folder.join("report.html"),
+        page::page(report).html().as_bytes(),
+    )?;
     write_markdown(report, folder)
 }
 
@@ -60,7 +85,9 @@ pub fn publish_report(report: &Report, folder: &Path) -> Result<PathBuf> {
 /// The main results as text for a terminal.
 pub fn summary(report: &Report) -> String {
     let mut parts = metrics::constants(report);
-    parts.extend(metrics::table(report).map(|table| table.text()));
+    let n_rows = metrics::n_rows(report);
+    let others = "report.html has all";
+    parts.extend(metrics::table(report).map(|table| head(&table, n_rows, Table::text, others)));
     for (title, table) in lengths::summaries(report) {
         parts.push(format!("{title}\n{}", table.text()));
     }

@@ -2,7 +2,7 @@
 
 use s2s_viz::{DotPlot, DotRow, LinePlot, Look, Series, YAxis, points, x_label};
 
-use super::metrics;
+use super::{is_plotted, metrics};
 use crate::measure::{Curve, Metric};
 use crate::plan::Cell;
 use crate::report::Report;
@@ -10,6 +10,9 @@ use crate::statistics::median;
 
 /// Each metric of the table with a dot for every run, except those that are the same in all runs.
 pub(super) fn dots(report: &Report) -> Vec<(String, DotPlot)> {
+    if !is_plotted(report) {
+        return Vec::new();
+    }
     let wanted = report.plan.experiment.table.iter();
     wanted
         .filter(|metric| metrics::constant(report, **metric).is_none())
@@ -30,7 +33,8 @@ fn dot_plot(report: &Report, metric: Metric) -> DotPlot {
             interval: summary.and_then(|summary| {
                 let [low, high] = metrics::interval(metric, &summary)?;
                 // Zero is not on a logarithmic axis.
-                (metric.is_share() || low > 0.0).then_some((low, high))
+                let is_log = matches!(metric, Metric::Loss | Metric::ForcedLoss);
+                (!is_log || low > 0.0).then_some((low, high))
             }),
         }
     };
@@ -53,7 +57,7 @@ fn dot_plot(report: &Report, metric: Metric) -> DotPlot {
         subtitle: format!("dot: a run; mark: mean{band}"),
         label: metric.unit().to_owned(),
         axis: match metric {
-            Metric::ExactMatch | Metric::TokenAccuracy => YAxis::Fit,
+            Metric::ExactMatch | Metric::TokenAccuracy | Metric::ExposureGap => YAxis::Fit,
             Metric::Loss | Metric::ForcedLoss => YAxis::Loss,
             Metric::TrainSecs => YAxis::FromZero,
         },
@@ -63,6 +67,9 @@ fn dot_plot(report: &Report, metric: Metric) -> DotPlot {
 
 /// The curves that the experiment file lists, except those without an evaluation.
 pub(super) fn curves(report: &Report) -> Vec<(String, LinePlot)> {
+    if !is_plotted(report) {
+        return Vec::new();
+    }
     let wanted = report.plan.experiment.plots.iter();
     wanted
         .map(|&curve| (curve.key().to_owned(), plot(report, curve)))

@@ -88,6 +88,10 @@ impl Mechanism for AdditiveConfig {
         )?))
     }
 
+    fn has_cuda_kernels(&self) -> bool {
+        true
+    }
+
     fn cost(&self, values: usize, state: usize) -> AttentionCost {
         let units = self.units.get();
         AttentionCost {

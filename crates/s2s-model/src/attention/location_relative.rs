@@ -105,6 +105,14 @@ impl Mechanism for LocationRelativeConfig {
         )?))
     }
 
+    fn has_cuda_kernels(&self) -> bool {
+        true
+    }
+
+    fn takes_logarithms(&self) -> bool {
+        true
+    }
+
     fn cost(&self, values: usize, state: usize) -> AttentionCost {
         let units = self.units.get();
         AttentionCost {

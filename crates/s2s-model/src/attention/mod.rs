@@ -19,7 +19,7 @@ mod shift;
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::softmax;
 use s2s_kernels::Start;
 use s2s_kernels::slices::Scorer;
@@ -166,6 +166,18 @@ impl Memory {
         }
     }
 
+    /// The memory of the rows with these indices `[n]` (u32).
+    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
+        let of = |tensor: &Tensor| tensor.index_select(indices, 0);
+        Ok(Self {
+            values: of(&self.values)?,
+            keys: of(&self.keys)?,
+            mask: of(&self.mask)?,
+            bias: of(&self.bias)?,
+            temperature: self.temperature,
+        })
+    }
+
     /// `[B, S, A]`.
     pub fn keys(&self) -> &Tensor {
         &self.keys
@@ -235,8 +247,11 @@ impl Memory {
 fn bias(mask: &Tensor) -> Result<Tensor> {
     // Far enough below any score that its exponential is exactly 0, but finite, so that the
     // maximum, the differences and the gradients of a row stay finite.
-    const MASKED: f64 = -1e30;
-    mask.affine(-MASKED, MASKED)
+    let masked = match mask.dtype() {
+        DType::F16 => -6e4, // its maximum is 65,504
+        _ => -1e30,
+    };
+    mask.affine(-masked, masked)
 }
 
 /// The result of attention at one step.
@@ -252,6 +267,15 @@ pub struct Attended {
 }
 
 impl Attended {
+    /// The results of the rows with these indices `[n]` (u32), without controls.
+    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
+        Ok(Self {
+            context: self.context.index_select(indices, 0)?,
+            weights: self.weights.index_select(indices, 0)?,
+            controls: Vec::new(),
+        })
+    }
+
     /// A copy that is detached from the graph.
     pub fn detached(&self) -> Self {
         Self {
@@ -319,6 +343,11 @@ impl AttentionConfig {
         *self != Self::None {}
     }
 
+    /// Whether the mechanism takes the logarithm of weights, which f16 cannot represent if they are small.
+    pub fn takes_logarithms(&self) -> bool {
+        self.mechanism().takes_logarithms()
+    }
+
     pub(crate) fn mechanism(&self) -> &dyn Mechanism {
         match self {
             Self::Additive(config) => config,
@@ -349,6 +378,16 @@ pub(crate) trait Mechanism {
     /// The sizes that the configuration chooses.
     fn sizes(&self) -> AttentionSizes {
         AttentionSizes::default()
+    }
+
+    /// Whether there are kernels for it on a CUDA device.
+    fn has_cuda_kernels(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes the logarithm of weights.
+    fn takes_logarithms(&self) -> bool {
+        false
     }
 
     /// Why the mechanism cannot be built for these widths, if it cannot.

@@ -109,6 +109,10 @@ impl Mechanism for NtmConfig {
         Ok(Box::new(NtmAttention::new(scope, self, values, state)?))
     }
 
+    fn takes_logarithms(&self) -> bool {
+        true
+    }
+
     fn cost(&self, values: usize, state: usize) -> AttentionCost {
         let units = self.units.get();
         let gate = 1;

@@ -1,10 +1,65 @@
 //! Greedy decoding on the device. All rows stay in the batch until the last has finished.
 
+use std::borrow::Cow;
+
 use candle_core::Result;
 
 use super::CudaModel;
 use super::params::ParamViews;
-use crate::{Decoded, Params, Source, Stop, Tokens, Watch};
+use crate::decode::{ReferenceRows, Rows};
+use crate::{Decoded, Params, Seq2Seq, Source, Stop, Tokens, Watch};
+
+/// Rows on a CUDA device. Greedy decoding runs on the kernels, single steps on the reference path.
+#[derive(Clone, Debug)]
+pub(super) struct CudaRows<'a> {
+    model: &'a Seq2Seq,
+    packed: CudaModel,
+    steps: ReferenceRows<'a>,
+}
+
+impl<'a> CudaRows<'a> {
+    /// `packed` has the packed weights of the model.
+    pub(super) fn new(model: &'a Seq2Seq, packed: CudaModel) -> Self {
+        Self {
+            model,
+            packed,
+            steps: ReferenceRows::new(model),
+        }
+    }
+}
+
+impl Rows for CudaRows<'_> {
+    fn start(&mut self, source: &Source) -> Result<()> {
+        self.steps.start(source)
+    }
+
+    fn step(&mut self, source: &Source, tokens: &[u32]) -> Result<()> {
+        self.steps.step(source, tokens)
+    }
+
+    fn keep(&mut self, from: &[usize]) -> Result<()> {
+        self.steps.keep(from)
+    }
+
+    fn logits(&self) -> &[f32] {
+        self.steps.logits()
+    }
+
+    fn attention(&self) -> Result<Cow<'_, [f32]>> {
+        self.steps.attention()
+    }
+
+    fn greedy(
+        &mut self,
+        tokens: Tokens,
+        source: &Source,
+        stop: Stop,
+        watch: Option<&mut Watch<'_>>,
+    ) -> Result<Vec<Decoded>> {
+        let params = self.model.params();
+        self.packed.decode(params, tokens, source, stop, watch)
+    }
+}
 
 impl CudaModel {
     /// The most likely token at each step; the weights must be packed.
@@ -48,7 +103,8 @@ impl CudaModel {
                 row.push(chosen[b], log_probs[b], tokens.eos);
                 *is_done = row.stopped || row.log_probs.len() >= stop.limit(lengths[b]);
                 if let Some(watch) = &mut watch {
-                    *is_done |= watch(b, &weights[b * len..][..lengths[b]]).is_break();
+                    *is_done |=
+                        watch(b, &weights[b * len..][..lengths[b]], 0..lengths[b]).is_break();
                 }
             }
         }

@@ -28,12 +28,14 @@ use s2s_kernels::cuda::{
 use self::batch::DeviceBatch;
 use self::bridge::CudaBridge;
 use self::encoder::CudaEncoder;
+use self::greedy::CudaRows;
 use self::masks::Masks;
 use self::params::{GradBuffer, ParamViews};
+use crate::decode::Rows;
 use crate::fused::FusedModel;
 use crate::{
-    AttentionKernel, Batch, BatchLoss, CellKind, Decoded, Forcing, Keys, Mode, ModelConfig, Noise,
-    Params, Source, Stop, Tokens, Watch,
+    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Keys, Mode, ModelConfig, Noise, Params,
+    Seq2Seq, Source,
 };
 
 /// The model with its workspace, which is reused from step to step. A clone shares the packed weights and has
@@ -305,11 +307,11 @@ impl CudaModel {
 impl FusedModel for CudaModel {
     fn set_threads(&mut self, _threads: NonZeroUsize) {}
 
-    fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
+    fn rows<'a>(&self, model: &'a Seq2Seq) -> Result<Box<dyn Rows + 'a>> {
         let mut alike = self.clone();
         alike.resize_weights()?;
-        alike.pack(&ParamViews::of(params)?)?;
-        Ok(Box::new(alike))
+        alike.pack(&ParamViews::of(model.params())?)?;
+        Ok(Box::new(CudaRows::new(model, alike)))
     }
 
     fn logits(
@@ -348,16 +350,5 @@ impl FusedModel for CudaModel {
         self.forward_loss(&views)?;
         self.backward(&views, &d_views)?;
         Ok((self.read_loss(batch)?, gradients))
-    }
-
-    fn greedy(
-        &mut self,
-        params: &Params,
-        tokens: Tokens,
-        source: &Source,
-        stop: Stop,
-        watch: Option<&mut Watch<'_>>,
-    ) -> Result<Vec<Decoded>> {
-        self.decode(params, tokens, source, stop, watch)
     }
 }

@@ -1,13 +1,30 @@
 //! Decoding: the model generates an output for a source.
 
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
+use serde::{Deserialize, Serialize};
+
+mod beam;
+mod constraints;
+mod ensemble;
+mod generator;
 mod greedy;
+mod logits;
+mod rows;
+mod sampling;
+mod score;
 mod trace;
 
-pub use greedy::{Greedy, greedy};
+pub use beam::{Beam, LengthPenalty, Stopping};
+pub use constraints::Constraints;
+pub use generator::{Generator, greedy};
+pub use sampling::Sampling;
+pub use score::Scored;
 pub use trace::{Interventions, TraceStep, trace};
+
+pub(crate) use logits::argmax;
+pub(crate) use rows::{ReferenceRows, Rows};
 
 /// When decoding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +64,8 @@ impl Default for Stop {
 
 /// Maximum number of output tokens, EOS included: `max(least, ⌈growth · S⌉) + slack` for a source of S
 /// tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OutputLimit {
     least: usize,
     growth: (usize, NonZeroUsize), // as a fraction
@@ -77,6 +95,12 @@ impl OutputLimit {
         }
     }
 
+    /// The lengths that the limit was made [of](Self::of_training); `None` for another limit.
+    pub fn longest(self) -> Option<(NonZeroUsize, usize)> {
+        let (target, source) = self.growth;
+        (self == Self::of_training(source, target)).then_some((source, target))
+    }
+
     /// Maximum number of tokens for a source of `source_len` tokens.
     pub fn tokens(self, source_len: usize) -> usize {
         let (numerator, denominator) = self.growth;
@@ -98,18 +122,20 @@ impl Default for OutputLimit {
     }
 }
 
-/// A callback that receives, at each step and for each unfinished row, the row's index and its attention
-/// weights `[S]` (all 0 without attention). `Break` ends the row after this step.
+/// A callback that receives, at each step and for each unfinished row, the row's index, its attention
+/// weights `[S]` (all 0 without attention), and a range outside of which they are 0. `Break` ends the
+/// row after this step.
 ///
 /// No weights are stored, so the memory that they take does not grow with the number of steps.
-pub type Watch<'a> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'a;
+pub type Watch<'a> = dyn FnMut(usize, &[f32], Range<usize>) -> ControlFlow<()> + 'a;
 
 /// The output for one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
     /// The tokens, without EOS.
     pub tokens: Vec<u32>,
-    /// Log-probability of each output token in nats, including EOS if it was produced.
+    /// Log-probability of each output token in nats, including EOS if it was produced. It is the model's
+    /// own, whatever influenced the choice of the token.
     pub log_probs: Vec<f32>,
     /// Whether the output ended with EOS.
     pub stopped: bool,

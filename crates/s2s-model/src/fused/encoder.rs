@@ -3,8 +3,8 @@
 use candle_core::Result;
 use s2s_kernels::State;
 use s2s_kernels::slices::{
-    Bidirectional, BidirectionalStates, Cell, Matrix, RecurrentBatch, RecurrentInput, Team, gather,
-    multiply_mask, scatter_add, time_major,
+    Bidirectional, BidirectionalStates, Cell, Matrix, RecurrentBatch, RecurrentInput, Save, Team,
+    gather, multiply_mask, scatter_add, time_major,
 };
 
 use super::slices::{GradSlices, ParamSlices, draw_mask};
@@ -67,6 +67,7 @@ impl<C: Cell> FusedEncoder<C> {
         &mut self,
         params: &ParamSlices<'_>,
         source: &Source,
+        save: Save,
         team: &mut Team<f32>,
     ) -> Result<()> {
         let embedding = params.get("encoder.embedding.weight")?;
@@ -92,7 +93,7 @@ impl<C: Cell> FusedEncoder<C> {
             let dropped = (!layer.mask.is_empty()).then_some(&*layer.input);
             let read = layer_input(dropped, below, source, embedding);
             let last = layer.last.each_mut().map(Vec::as_mut_slice);
-            layer.rnn.forward(read, &mut layer.states, last, team);
+            layer.rnn.forward(read, &mut layer.states, last, save, team);
         }
         Ok(())
     }
@@ -149,6 +150,12 @@ impl<C: Cell> FusedEncoder<C> {
     /// The top layer's states, `[S, B, 2H]`.
     pub(super) fn values(&self) -> &[f32] {
         &self.layers[self.layers.len() - 1].states
+    }
+
+    /// The buffer of [`values`](Self::values). A backward pass needs its contents.
+    pub(super) fn values_mut(&mut self) -> &mut Vec<f32> {
+        let n_layers = self.layers.len();
+        &mut self.layers[n_layers - 1].states
     }
 
     /// The buffer for the gradient of the values, `[S, B, 2H]`.

@@ -13,8 +13,8 @@
 mod attention;
 mod bridge;
 mod encoder;
-mod greedy;
 mod model;
+mod rows;
 mod slices;
 
 pub(crate) use model::{FusedModel, fused};
@@ -24,14 +24,15 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Device, Result, Tensor};
 use s2s_kernels::slices::{
-    Cell, Decoder, DecoderDropout, DecoderInputs, Decoding, Memory, MemoryGrads, Targets, Team,
-    swap_axes, token_loss,
+    Cell, Decoder, DecoderDropout, DecoderInputs, Decoding, Memory, MemoryGrads, Save, Targets,
+    Team, swap_axes, token_loss,
 };
 
 use self::attention::FusedAttention;
 use self::bridge::FusedBridge;
 use self::encoder::FusedEncoder;
 use self::slices::{GradBuffer, GradSlices, ParamSlices, draw_mask};
+use crate::decode::argmax;
 use crate::{AttentionKernel, Batch, BatchLoss, Forcing, ModelConfig, Noise, Source};
 
 /// The kernels of a model with their workspace, which is reused from step to step. A clone shares the
@@ -150,7 +151,7 @@ impl<C: Cell> Fused<C> {
         let forced = forcing.to_coins(batch.n_rows(), batch.target_len())?;
         let (n_sources, n_targets) = (batch.source().ids().len(), batch.target_in().len());
         self.prepare(params, n_sources, n_targets, noise)?;
-        self.encode(params, batch.source())?;
+        self.encode(params, batch.source(), Save::Gates)?;
         let (team, masks) = (&mut self.team, &self.masks);
         let between = masks.between();
         let initial = bridge::slices(&self.bridge.states);
@@ -166,14 +167,19 @@ impl<C: Cell> Fused<C> {
     }
 
     /// The encoder, the decoder's initial states and the keys.
-    fn encode(&mut self, params: &ParamSlices<'_>, source: &Source) -> Result<()> {
+    fn encode(&mut self, params: &ParamSlices<'_>, source: &Source, save: Save) -> Result<()> {
         let both = self.both();
         let team = &mut self.team;
-        self.encoder.forward(params, source, team)?;
+        self.encoder.forward(params, source, save, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
-        self.values.resize(source.ids().len() * both, 0.0);
         let (len, rows) = (source.max_len(), source.n_rows());
-        swap_axes(&mut self.values, self.encoder.values(), len, rows, team);
+        if rows == 1 && save == Save::Nothing {
+            // Both orders of a single row are the same, and a copy of a long one is large.
+            std::mem::swap(&mut self.values, self.encoder.values_mut());
+        } else {
+            self.values.resize(source.ids().len() * both, 0.0);
+            swap_axes(&mut self.values, self.encoder.values(), len, rows, team);
+        }
         self.attention.forward(&self.values, team);
         Ok(())
     }
@@ -316,15 +322,4 @@ impl Masks {
             between: Some(between).filter(|masks| masks.iter().any(|mask| is_dropping(mask))),
         }
     }
-}
-
-/// The index of the largest number; the first of equal ones.
-fn argmax(numbers: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, number) in numbers.iter().enumerate() {
-        if *number > numbers[best] {
-            best = index;
-        }
-    }
-    best as u32
 }

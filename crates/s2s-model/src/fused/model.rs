@@ -8,18 +8,19 @@ use dyn_clone::DynClone;
 use s2s_kernels::slices::{Cell, Gru, Lstm, Team, in_pool};
 
 use super::Fused;
+use super::rows::FusedRows;
 use super::slices::ParamSlices;
+use crate::decode::Rows;
 use crate::{
-    AttentionKernel, Batch, BatchLoss, CellKind, Decoded, Forcing, Mode, ModelConfig, Noise,
-    Params, Source, Stop, Tokens, Watch,
+    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Mode, ModelConfig, Noise, Params, Seq2Seq,
 };
 
 /// A model on the kernels, whatever its cell.
 pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
     fn set_threads(&mut self, threads: NonZeroUsize);
 
-    /// The same model with its own workspace and packed weights.
-    fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>>;
+    /// Rows to decode `model`, whose kernels these are: with packed weights and their own workspace.
+    fn rows<'a>(&self, model: &'a Seq2Seq) -> Result<Box<dyn Rows + 'a>>;
 
     /// Logits `[B, T, V]`.
     fn logits(
@@ -42,16 +43,6 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(BatchLoss, Vec<Tensor>)>;
-
-    /// The most likely token at each step; the weights must be packed.
-    fn greedy(
-        &mut self,
-        params: &Params,
-        tokens: Tokens,
-        source: &Source,
-        stop: Stop,
-        watch: Option<&mut Watch<'_>>,
-    ) -> Result<Vec<Decoded>>;
 }
 
 dyn_clone::clone_trait_object!(FusedModel);
@@ -80,10 +71,9 @@ impl<C: Cell> FusedModel for Fused<C> {
         self.team = Team::new(threads);
     }
 
-    fn packed_alike(&self, params: &Params) -> Result<Box<dyn FusedModel>> {
-        let mut alike = self.without_buffers();
-        alike.pack(&ParamSlices::of(params))?;
-        Ok(Box::new(alike))
+    fn rows<'a>(&self, model: &'a Seq2Seq) -> Result<Box<dyn Rows + 'a>> {
+        let rows = FusedRows::new(model.params(), self.without_buffers())?;
+        Ok(Box::new(rows))
     }
 
     fn logits(
@@ -128,16 +118,5 @@ impl<C: Cell> FusedModel for Fused<C> {
             self.gradients = buffer;
             Ok((loss, gradients))
         })
-    }
-
-    fn greedy(
-        &mut self,
-        params: &Params,
-        tokens: Tokens,
-        source: &Source,
-        stop: Stop,
-        watch: Option<&mut Watch<'_>>,
-    ) -> Result<Vec<Decoded>> {
-        self.decode(params, tokens, source, stop, watch)
     }
 }

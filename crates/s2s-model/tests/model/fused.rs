@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Kernels, ModelConfig,
+    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, ModelConfig,
     Noise, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
@@ -309,10 +309,10 @@ fn companions_change_no_bit(model: &Seq2Seq) -> Result<()> {
     let rows: Vec<Vec<u32>> = (1..=9_usize)
         .map(|n| (0..n as u32).map(|t| 1 + (t * 7) % 10).collect())
         .collect();
-    let mut greedy = Greedy::new(model)?; // one batch leaves no trace in the next
+    let mut generator = Generator::new(model)?; // one batch leaves no trace in the next
     let mut decoded = |rows: &[Vec<u32>], stop| -> Result<Vec<Decoded>> {
         let source = Source::new(rows, TOKENS)?;
-        greedy.decode(&source, stop, true)
+        generator.greedy(&source, stop, true)
     };
     for stop in [Stop::default(), FIXED_LENGTH] {
         let together = decoded(&rows, stop)?;
@@ -334,10 +334,10 @@ fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
     let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
     let model = model(text, Kernels::Fused)?;
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
-    let packed = Greedy::new(&model)?;
-    let decode = |mut greedy: Greedy<'_>| -> Result<Vec<Decoded>> {
+    let packed = Generator::new(&model)?;
+    let decode = |mut generator: Generator<'_>| -> Result<Vec<Decoded>> {
         let source = Source::new(&rows, TOKENS)?;
-        greedy.decode(&source, Stop::default(), true)
+        generator.greedy(&source, Stop::default(), true)
     };
     let alone = decode(packed.clone())?;
     std::thread::scope(|scope| {

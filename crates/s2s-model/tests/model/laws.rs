@@ -8,7 +8,7 @@ use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, gru, lstm, reference};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Greedy, Kernels, MAX_REFERENCE_LEN, Mode,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, MAX_REFERENCE_LEN, Mode,
     ModelConfig, Noise, NonFinite, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source,
     Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights, save_weights,
 };
@@ -530,7 +530,9 @@ fn who_watches_sees_the_weights_that_are_kept_and_ends_rows_early() -> Result<()
         let expected = greedy(&model, &source, stop, true)?;
         let end = |row: usize| (row + 1).min(expected[row].tokens.len()); // after so many steps
         let mut seen = vec![Vec::new(); expected.len()];
-        let cut = Greedy::new(&model)?.watch(&source, stop, &mut |row, weights| {
+        let cut = Generator::new(&model)?.watch(&source, stop, &mut |row, weights, reach| {
+            let outside = weights[..reach.start].iter().chain(&weights[reach.end..]);
+            assert!(outside.clone().all(|weight| *weight == 0.0), "{config:?}");
             seen[row].push(weights.to_vec());
             match seen[row].len() < row + 1 {
                 true => ControlFlow::Continue(()),

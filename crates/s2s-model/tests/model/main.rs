@@ -5,6 +5,7 @@
 mod architectures;
 mod attention;
 mod closeness;
+mod decoding;
 mod fused;
 mod laws;
 mod operations;

@@ -30,7 +30,7 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 pub fn load_config(file: Option<&Path>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
     let read_strictly = |path| text_of(path, s2s_runlog::read_file(path, MAX_CONFIG_BYTES));
     let text = file.map(read_strictly).transpose()?;
-    merged(file.zip(text), sets)
+    BaseConfig::new(file.zip(text))?.with(sets)
 }
 
 /// As [`load_config`], for a file that the user names, which may be a link, a pipe or a descriptor.
@@ -42,76 +42,115 @@ pub fn load_given_config(
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<(ExperimentConfig, String), ConfigError> {
-    let read = |path| text_of(path, s2s_runlog::read_input(path, MAX_CONFIG_BYTES));
-    let text = file.map(read).transpose()?;
-    let config = merged(file.zip(text.clone()), sets)?;
-    Ok((config, text.unwrap_or_default()))
+    let base = BaseConfig::read(file)?;
+    let config = base.with(sets)?;
+    Ok((config, base.file.map_or(String::new(), |file| file.text)))
 }
 
-/// The configuration of a file with its text, overridden by `sets`.
-fn merged(file: Option<(&Path, String)>, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
-    let default =
-        Table::try_from(ExperimentConfig::default()).map_err(|error| ConfigError::of(&error))?;
-    let mut layers = Vec::new();
-    let mut problems = Vec::new();
-    let path = file.as_ref().map(|(path, _)| path.to_path_buf());
-    if let Some((path, text)) = file {
-        layers.push(Layer::parse(
-            Origin::File(path.to_owned()),
-            text,
-            &mut problems,
-        ));
+/// As [`load_config`], for the text of a file that has been read.
+///
+/// # Errors
+/// With all problems in the text and in `sets`.
+pub fn parse_config(
+    file: &Path,
+    text: String,
+    sets: &[String],
+) -> Result<ExperimentConfig, ConfigError> {
+    BaseConfig::new(Some((file, text)))?.with(sets)
+}
+
+/// The defaults overridden by a file that the user names, to load many variations of it.
+#[derive(Debug)]
+pub struct BaseConfig {
+    default: Table,
+    path: Option<PathBuf>,
+    file: Option<Layer>,
+    /// The defaults with the valid keys of the file.
+    merged: Table,
+    /// Problems of the file.
+    problems: Vec<ConfigProblem>,
+}
+
+impl BaseConfig {
+    /// Reads the file, which may be a link, a pipe or a descriptor.
+    ///
+    /// # Errors
+    /// If it cannot be read. [`BaseConfig::with`] reports its other problems.
+    pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let read = |path| text_of(path, s2s_runlog::read_input(path, MAX_CONFIG_BYTES));
+        let text = file.map(read).transpose()?;
+        Self::new(file.zip(text))
     }
-    for set in sets {
-        layers.push(Layer::parse_set(set, &default, &mut problems));
-    }
-    let mut merged = default.clone();
-    for layer in &layers {
-        let mut clean = layer.table.clone();
-        check_table(
-            layer,
-            &default,
-            &merged,
-            &mut clean,
-            &mut Vec::new(),
-            &mut problems,
-        );
-        merge(&mut merged, &clean);
-    }
-    // The remaining keys are individually valid, so rules across keys can be checked even if other
-    // keys were rejected.
-    let mut config = merged
-        .try_into::<ExperimentConfig>()
-        .map_err(|error| ConfigError::of(&error))?;
-    if !config.data.is_text() {
-        config.resolve(None, None); // the size of text is not known yet
-    }
-    let has_rejected = !problems.is_empty();
-    problems.extend(cross_check(&config, &layers));
-    if !has_rejected && problems.is_empty() {
-        return Ok(config);
-    }
-    let has_more = problems.len() >= MAX_PROBLEMS;
-    problems.truncate(MAX_PROBLEMS);
-    problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
-    if has_more {
-        problems.push(ConfigProblem {
-            origin: Origin::Default,
-            span: None,
-            position: None,
-            message: format!("only the first {MAX_PROBLEMS} problems are shown"),
-            help: None,
+
+    fn new(file: Option<(&Path, String)>) -> Result<Self, ConfigError> {
+        let default = Table::try_from(ExperimentConfig::default())
+            .map_err(|error| ConfigError::of(&error))?;
+        let mut merged = default.clone();
+        let mut problems = Vec::new();
+        let path = file.as_ref().map(|(path, _)| path.to_path_buf());
+        let file = file.map(|(path, text)| {
+            let layer = Layer::parse(Origin::File(path.to_owned()), text, &mut problems);
+            layer.add_to(&mut merged, &default, &mut problems);
+            layer
         });
+        Ok(Self {
+            default,
+            path,
+            file,
+            merged,
+            problems,
+        })
     }
-    let text = layers
-        .first()
-        .map(|layer| layer.text.clone())
-        .unwrap_or_default();
-    Err(ConfigError::Invalid {
-        file: path,
-        text,
-        problems,
-    })
+
+    /// The configuration with these changes, each `key=value`.
+    ///
+    /// # Errors
+    /// With all problems of the file and of the changes.
+    pub fn with(&self, sets: &[String]) -> Result<ExperimentConfig, ConfigError> {
+        let mut problems = self.problems.clone();
+        let mut merged = self.merged.clone();
+        let layers = sets
+            .iter()
+            .map(|set| Layer::parse_set(set, &self.default, &mut problems));
+        let layers: Vec<Layer> = layers.collect();
+        for layer in &layers {
+            layer.add_to(&mut merged, &self.default, &mut problems);
+        }
+        // The remaining keys are individually valid, so rules across keys can be checked even if other
+        // keys were rejected.
+        let mut config = merged
+            .try_into::<ExperimentConfig>()
+            .map_err(|error| ConfigError::of(&error))?;
+        if !config.data.is_text() {
+            config.resolve(None, None); // the size of text is not known yet
+        }
+        let has_rejected = !problems.is_empty();
+        let layers: Vec<&Layer> = self.file.iter().chain(&layers).collect();
+        problems.extend(cross_check(&config, &layers));
+        if !has_rejected && problems.is_empty() {
+            return Ok(config);
+        }
+        let has_more = problems.len() >= MAX_PROBLEMS;
+        problems.truncate(MAX_PROBLEMS);
+        problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+        if has_more {
+            problems.push(ConfigProblem {
+                origin: Origin::Default,
+                span: None,
+                position: None,
+                message: format!("only the first {MAX_PROBLEMS} problems are shown"),
+                help: None,
+            });
+        }
+        Err(ConfigError::Invalid {
+            file: self.path.clone(),
+            text: self
+                .file
+                .as_ref()
+                .map_or(String::new(), |file| file.text.clone()),
+            problems,
+        })
+    }
 }
 
 impl ExperimentConfig {
@@ -233,6 +272,7 @@ fn text_of(path: &Path, read: s2s_runlog::Result<Vec<u8>>) -> Result<String, Con
 }
 
 /// The values of one origin with their byte ranges.
+#[derive(Debug)]
 struct Layer {
     origin: Origin,
     text: String,
@@ -298,6 +338,13 @@ impl Layer {
             format!("{key} = {}", Value::String(value.trim().to_owned())),
             problems,
         )
+    }
+
+    /// Overrides the values of `merged` by those that are valid on their own.
+    fn add_to(&self, merged: &mut Table, default: &Table, problems: &mut Vec<ConfigProblem>) {
+        let mut clean = self.table.clone();
+        check_table(self, default, merged, &mut clean, &mut Vec::new(), problems);
+        merge(merged, &clean);
     }
 
     fn span_of(&self, path: &[String]) -> Option<Range<usize>> {
@@ -527,7 +574,7 @@ fn merge_tagged(base: &mut Table, over: &Table) {
 }
 
 /// Checks rules across keys; each value is individually valid.
-fn cross_check(config: &ExperimentConfig, layers: &[Layer]) -> Vec<ConfigProblem> {
+fn cross_check(config: &ExperimentConfig, layers: &[&Layer]) -> Vec<ConfigProblem> {
     let problem = |(key, message, help): (String, String, Option<String>)| {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         let written = layers

@@ -3,14 +3,18 @@
 mod auto;
 mod load;
 
+use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 
+use candle_core::DType;
 use reverse_data::DataConfig;
 use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use auto::Auto;
-pub use load::{ConfigError, ConfigProblem, Origin, load_config, load_given_config};
+pub use load::{
+    BaseConfig, ConfigError, ConfigProblem, Origin, load_config, load_given_config, parse_config,
+};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,8 +65,50 @@ pub struct TrainConfig {
     pub patience: u64,
     /// Validation exact match at which the run stops; 0 turns this off.
     pub target_exact_match: Share,
+    /// In which the gradients are computed; parameters, evaluation and decoding are always in f32.
+    #[serde(skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
     /// How often the decoder is fed the reference token.
     pub teacher_forcing: TeacherForcingConfig,
+}
+
+/// A floating-point format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of f32.
+    Bf16,
+    /// 16 bits, from 6e-8 to 65,504: the loss is scaled.
+    F16,
+}
+
+impl Precision {
+    /// Its type in tensors.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    /// Whether it is f32, which is not written.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_single(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.dtype().as_str())
+    }
 }
 
 impl Default for TrainConfig {
@@ -83,6 +129,7 @@ impl Default for TrainConfig {
             eval_every: Auto::Auto,
             patience: 0,
             target_exact_match: Share(0.0),
+            precision: Precision::F32,
             teacher_forcing: TeacherForcingConfig::default(),
         }
     }
@@ -262,6 +309,18 @@ impl ExperimentConfig {
         Ok(kept)
     }
 
+    /// What [`to_toml`](Self::to_toml) writes, as a table.
+    ///
+    /// # Errors
+    /// If a number is too large for TOML, which is impossible for a loaded configuration.
+    pub fn to_table(&self) -> Result<toml::Table, ConfigError> {
+        let mut table = toml::Table::try_from(self).map_err(|error| ConfigError::of(&error))?;
+        if let Some(toml::Value::Table(data)) = table.get_mut("data") {
+            data.retain(|key, _| self.data.is_resolved(key));
+        }
+        Ok(table)
+    }
+
     /// Checks the memory limits for a vocabulary of `n_tokens` tokens and sequences of up to
     /// `longest`.
     ///
@@ -377,6 +436,17 @@ impl ExperimentConfig {
             MAX_BATCH,
         );
         problems.extend(self.train.problems(&self.data));
+        if self.train.precision == Precision::F16 && self.model.attention.takes_logarithms() {
+            problems.push((
+                "train.precision".to_owned(),
+                "\"f16\" cannot represent the small weights whose logarithm this attention takes"
+                    .to_owned(),
+                Some(
+                    "set precision = \"bf16\" or \"f32\", or another model.attention.kind"
+                        .to_owned(),
+                ),
+            ));
+        }
         if problems.is_empty() && !self.data.is_text() {
             // All sizes are bounded here, so the products cannot overflow.
             let longest = self.data.max_len * self.data.task().growth();

@@ -23,9 +23,9 @@ impl Observer for Guarded<'_> {
         self.writer.on_start(event)
     }
 
-    fn on_probe(&mut self, probe: &AttentionRecord) -> Result<Flow> {
+    fn on_probes(&mut self, probes: &[AttentionRecord]) -> Result<Flow> {
         self.lock.check()?;
-        self.writer.on_probe(probe)
+        self.writer.on_probes(probes)
     }
 
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {

@@ -8,7 +8,7 @@ mod tensorboard;
 
 use std::sync::Arc;
 
-use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord};
+use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord, WrongOutput};
 
 use crate::{Result, Snapshot, Tally};
 
@@ -42,12 +42,12 @@ pub trait Observer: Send {
         Ok(Flow::Continue)
     }
 
-    /// The attention of the probe sequence after 1, 2, 4, 8, ... steps, until the first evaluation: it
+    /// The attention of the probe sequences after 1, 2, 4, 8, ... steps, until the first evaluation: it
     /// changes most at the beginning. Called before [`Observer::on_step`].
     ///
     /// # Errors
     /// Any error ends the run.
-    fn on_probe(&mut self, _probe: &AttentionRecord) -> Result<Flow> {
+    fn on_probes(&mut self, _probes: &[AttentionRecord]) -> Result<Flow> {
         Ok(Flow::Continue)
     }
 
@@ -111,8 +111,10 @@ pub struct StartEvent<'a> {
     pub metrics: &'a EvalRecord,
     /// The timings: only that of this evaluation.
     pub timing: &'a TimingRecord,
-    /// The attention of the probe sequence.
-    pub probe: &'a AttentionRecord,
+    /// The attention of the [probe sequences](crate::Trainer::probes).
+    pub probes: &'a [AttentionRecord],
+    /// The first validation sequences whose output was wrong.
+    pub wrong: &'a [WrongOutput],
 }
 
 /// One evaluation.
@@ -122,8 +124,10 @@ pub struct EvalEvent<'a> {
     pub metrics: &'a MetricsRecord,
     /// The timings.
     pub timing: &'a TimingRecord,
-    /// The attention of the probe sequence.
-    pub probe: &'a AttentionRecord,
+    /// The attention of the [probe sequences](crate::Trainer::probes).
+    pub probes: &'a [AttentionRecord],
+    /// The first validation sequences whose output was wrong.
+    pub wrong: &'a [WrongOutput],
 }
 
 /// An observer that calls a closure after each optimizer step.
@@ -181,7 +185,7 @@ pub struct Collector {
     pub steps: Vec<StepRecord>,
     /// Every evaluation.
     pub metrics: Vec<MetricsRecord>,
-    /// The attention of the probe at every evaluation.
+    /// The attention of the probe sequences at every evaluation.
     pub probes: Vec<AttentionRecord>,
     /// The snapshot of the best evaluation, if any.
     pub best: Option<Arc<Snapshot>>,
@@ -197,7 +201,7 @@ impl Observer for Collector {
 
     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
         self.metrics.push(event.metrics.clone());
-        self.probes.push(event.probe.clone());
+        self.probes.extend_from_slice(event.probes);
         Ok(Flow::Continue)
     }
 

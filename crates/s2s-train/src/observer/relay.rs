@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, Builder};
 
 use s2s_model::REFERENCE_STACK_BYTES;
-use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord};
+use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord, WrongOutput};
 
 use super::{EvalEvent, Flow, Observer, Snapshot, StartEvent, StepRecord};
 use crate::{Error, Result};
@@ -53,11 +53,19 @@ pub(crate) fn train_in_background<T: Send>(
 
 /// An owned copy of an event.
 enum Event {
-    Start(Box<(EvalRecord, TimingRecord, AttentionRecord)>),
-    Probe(Box<AttentionRecord>),
+    Start(Box<Records<EvalRecord>>),
+    Probes(Vec<AttentionRecord>),
     Step(StepRecord),
-    Eval(Box<(MetricsRecord, TimingRecord, AttentionRecord)>),
+    Eval(Box<Records<MetricsRecord>>),
     Checkpoint(Arc<Snapshot>),
+}
+
+/// The records of an evaluation.
+struct Records<M> {
+    metrics: M,
+    timing: TimingRecord,
+    probes: Vec<AttentionRecord>,
+    wrong: Vec<WrongOutput>,
 }
 
 /// Delivers events until the sender is dropped or the observer fails.
@@ -68,24 +76,20 @@ fn deliver_all(
 ) -> Result<()> {
     for event in receiver.into_iter().flatten() {
         let _ignored = match event {
-            Event::Start(records) => {
-                let (metrics, timing, probe) = &*records;
-                observer.on_start(&StartEvent {
-                    metrics,
-                    timing,
-                    probe,
-                })?
-            }
-            Event::Probe(probe) => observer.on_probe(&probe)?,
+            Event::Start(records) => observer.on_start(&StartEvent {
+                metrics: &records.metrics,
+                timing: &records.timing,
+                probes: &records.probes,
+                wrong: &records.wrong,
+            })?,
+            Event::Probes(probes) => observer.on_probes(&probes)?,
             Event::Step(record) => observer.on_step(&record)?,
-            Event::Eval(records) => {
-                let (metrics, timing, probe) = &*records;
-                observer.on_eval(&EvalEvent {
-                    metrics,
-                    timing,
-                    probe,
-                })?
-            }
+            Event::Eval(records) => observer.on_eval(&EvalEvent {
+                metrics: &records.metrics,
+                timing: &records.timing,
+                probes: &records.probes,
+                wrong: &records.wrong,
+            })?,
             Event::Checkpoint(snapshot) => {
                 let flow = observer.on_checkpoint(&snapshot)?;
                 drop(snapshot);
@@ -145,16 +149,17 @@ impl Drop for EventSender {
 
 impl Observer for EventSender {
     fn on_start(&mut self, event: &StartEvent<'_>) -> Result<Flow> {
-        let records = (
-            event.metrics.clone(),
-            event.timing.clone(),
-            event.probe.clone(),
-        );
+        let records = Records {
+            metrics: event.metrics.clone(),
+            timing: event.timing.clone(),
+            probes: event.probes.to_vec(),
+            wrong: event.wrong.to_vec(),
+        };
         Ok(self.add(Event::Start(Box::new(records))))
     }
 
-    fn on_probe(&mut self, probe: &AttentionRecord) -> Result<Flow> {
-        Ok(self.add(Event::Probe(Box::new(probe.clone()))))
+    fn on_probes(&mut self, probes: &[AttentionRecord]) -> Result<Flow> {
+        Ok(self.add(Event::Probes(probes.to_vec())))
     }
 
     fn on_step(&mut self, record: &StepRecord) -> Result<Flow> {
@@ -162,11 +167,12 @@ impl Observer for EventSender {
     }
 
     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
-        let records = (
-            event.metrics.clone(),
-            event.timing.clone(),
-            event.probe.clone(),
-        );
+        let records = Records {
+            metrics: event.metrics.clone(),
+            timing: event.timing.clone(),
+            probes: event.probes.to_vec(),
+            wrong: event.wrong.to_vec(),
+        };
         Ok(self.add(Event::Eval(Box::new(records))))
     }
 
@@ -234,14 +240,15 @@ mod tests {
                 eval_secs: 0.0,
                 tokens_per_second: 0.0,
             },
-            probe: &AttentionRecord {
+            probes: &[AttentionRecord {
                 step,
                 source: Vec::new(),
                 target: Vec::new(),
                 prediction: Vec::new(),
                 is_exact: false,
                 weights: Vec::new(),
-            },
+            }],
+            wrong: &[],
         })
     }
 
@@ -261,7 +268,7 @@ mod tests {
         }
 
         fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
-            let steps = [event.metrics.step, event.timing.step, event.probe.step];
+            let steps = [event.metrics.step, event.timing.step, event.probes[0].step];
             assert_eq!(steps, [steps[0]; 3]);
             self.events.push(("eval", steps[0]));
             Ok(Flow::Interrupt)

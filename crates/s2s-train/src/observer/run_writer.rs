@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use s2s_runlog::{
     AttentionRecord, CheckpointName, Error as RunLogError, EvalRecord, JsonLines, LogFailure,
-    MetricsRecord, RunDir, RunRecord, StepMetrics, TimingRecord, write_checkpoint, write_json,
+    MetricsRecord, RunDir, RunRecord, StepMetrics, TimingRecord, WrongOutput, WrongRecord,
+    write_checkpoint, write_json,
 };
 
 use super::log::Log;
@@ -16,7 +17,7 @@ use crate::{Result, Snapshot};
 /// Writes the files of a run directory during training.
 ///
 /// `metrics.jsonl` and the checkpoints are required: if they cannot be written, the run stops.
-/// `timing.jsonl`, `steps.jsonl`, `attention.jsonl`, `initial.json` and the TensorBoard file are optional
+/// `timing.jsonl`, `steps.jsonl`, `attention.jsonl`, `wrong.jsonl`, `initial.json` and the TensorBoard file are optional
 /// logs: if they cannot be written, the run continues and `run.json` lists the logs that lost records.
 #[derive(Debug)]
 pub struct RunWriter {
@@ -28,6 +29,7 @@ pub struct RunWriter {
     log_every: NonZeroU64,
     since: Throughput,
     attention: Log<JsonLines<AttentionRecord>>,
+    wrong: Log<JsonLines<WrongRecord>>,
     tensorboard: TensorBoard,
     record: RunRecord,
     earlier_failures: Vec<LogFailure>, // of earlier processes of this run
@@ -75,6 +77,7 @@ impl RunWriter {
         let steps = JsonLines::resume(dir.steps(), |line: &StepMetrics| line.step <= step);
         let attention =
             JsonLines::resume(dir.attention(), |line: &AttentionRecord| is_kept(line.step));
+        let wrong = JsonLines::resume(dir.wrong(), |line: &WrongRecord| is_kept(line.step));
         Ok(Self {
             metrics,
             initial: Log::open("initial.json", step, Ok::<_, RunLogError>(())),
@@ -83,6 +86,7 @@ impl RunWriter {
             log_every,
             since: Throughput::default(),
             attention: Log::open("attention.jsonl", step, attention),
+            wrong: Log::open("wrong.jsonl", step, wrong),
             tensorboard: TensorBoard::open(dir.path(), step, config, render),
             earlier_failures: record.degraded.clone(),
             record,
@@ -103,6 +107,7 @@ impl RunWriter {
             self.timing.failure(),
             self.steps.failure(),
             self.attention.failure(),
+            self.wrong.failure(),
             self.tensorboard.failure(),
         ];
         for failure in logs.into_iter().flatten() {
@@ -124,6 +129,18 @@ impl RunWriter {
         Ok(())
     }
 
+    fn log_attention(&mut self, step: u64, probes: &[AttentionRecord]) {
+        for probe in probes {
+            self.attention.write(step, |lines| lines.append(probe));
+        }
+    }
+
+    fn log_wrong(&mut self, step: u64, wrong: &[WrongOutput]) {
+        let outputs = wrong.to_vec();
+        let record = WrongRecord { step, outputs };
+        self.wrong.write(step, |lines| lines.append(&record));
+    }
+
     fn save(&self, name: CheckpointName, snapshot: &Snapshot) -> Result<()> {
         write_checkpoint(self.dir.checkpoint(name), &snapshot.files(name))?;
         tracing::debug!(step = snapshot.step, ?name, "checkpoint saved");
@@ -136,15 +153,17 @@ impl Observer for RunWriter {
         self.initial
             .write(0, |()| write_json(self.dir.initial(), event.metrics));
         self.timing.write(0, |lines| lines.append(event.timing));
-        self.attention.write(0, |lines| lines.append(event.probe));
+        self.log_attention(0, event.probes);
+        self.log_wrong(0, event.wrong);
         self.tensorboard.start(event);
         Ok(Flow::Continue)
     }
 
-    fn on_probe(&mut self, probe: &AttentionRecord) -> Result<Flow> {
-        self.attention
-            .write(probe.step, |lines| lines.append(probe));
-        self.tensorboard.probe(probe);
+    fn on_probes(&mut self, probes: &[AttentionRecord]) -> Result<Flow> {
+        if let Some(first) = probes.first() {
+            self.log_attention(first.step, probes);
+            self.tensorboard.probe(first);
+        }
         Ok(Flow::Continue)
     }
 
@@ -174,8 +193,8 @@ impl Observer for RunWriter {
             ..event.timing.clone()
         };
         self.timing.write(step, |lines| lines.append(&timing));
-        self.attention
-            .write(step, |lines| lines.append(event.probe));
+        self.log_attention(step, event.probes);
+        self.log_wrong(step, event.wrong);
         self.tensorboard.eval(event);
         Ok(Flow::Continue)
     }
@@ -187,6 +206,7 @@ impl Observer for RunWriter {
         self.timing.write(step, |lines| lines.sync());
         self.steps.write(step, |lines| lines.sync());
         self.attention.write(step, |lines| lines.sync());
+        self.wrong.write(step, |lines| lines.sync());
         self.tensorboard.sync(step);
         self.record_failures()?;
         // `best` before `last`: a run resumed from `last` does not save this `best` again.

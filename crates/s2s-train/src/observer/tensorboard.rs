@@ -69,17 +69,17 @@ impl TensorBoard {
         if self.has_start {
             return;
         }
-        let (metrics, probe) = (event.metrics, event.probe);
+        let (metrics, probe) = (event.metrics, event.probes.first());
         let scalars = [
             ("loss/val", metrics.loss),
             ("loss/val_forced", metrics.forced_loss),
             ("accuracy/val", metrics.token_accuracy),
             ("exact_match/val", metrics.exact_match),
         ];
-        self.write(0, &scalars, Some(probe));
+        self.write(0, &scalars, probe);
     }
 
-    /// Writes the attention of the probe between evaluations.
+    /// Writes the attention of the first probe sequence between evaluations.
     pub(crate) fn probe(&mut self, probe: &AttentionRecord) {
         self.write(probe.step, &[], Some(probe));
     }
@@ -110,7 +110,7 @@ impl TensorBoard {
             ("exact_match/val", metrics.val_exact_match),
             ("tokens_per_second", timing.tokens_per_second),
         ];
-        self.write(metrics.step, &scalars, Some(event.probe));
+        self.write(metrics.step, &scalars, event.probes.first());
     }
 
     /// Writes scalars, and the attention of a sequence if it can be drawn.

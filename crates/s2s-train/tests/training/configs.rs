@@ -30,7 +30,10 @@ fn every_configuration_of_the_project_loads() {
             .extension()
             .is_some_and(|extension| extension == "toml")
         {
-            load_config(Some(&path), &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let config = load_config(Some(&path), &[]);
+            let config = config.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let text: toml::Table = config.to_toml().unwrap().parse().unwrap();
+            assert_eq!(config.to_table().unwrap(), text);
             n_loaded += 1;
         }
     }

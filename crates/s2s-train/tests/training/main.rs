@@ -3,6 +3,7 @@
 mod by_length;
 mod configs;
 mod diverging;
+mod half;
 mod hostile;
 mod learning;
 mod logging;
@@ -97,6 +98,7 @@ fn runtime() -> Runtime {
     Runtime {
         device: Device::Cpu,
         device_name: "cpu".to_owned(),
+        device_reason: String::new(),
         threads: 1,
         command: Vec::new(),
     }
@@ -127,6 +129,7 @@ fn reproducible_files(dir: &RunDir) -> Vec<Vec<u8>> {
         best.join("params.safetensors"),
         dir.metrics(),
         dir.attention(),
+        dir.wrong(),
         dir.samples(),
     ]
     .map(|path| std::fs::read(path).expect("a file of a finished run"))

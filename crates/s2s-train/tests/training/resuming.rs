@@ -1,13 +1,14 @@
 //! A resumed run ends with the same bytes as an uninterrupted one.
 
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 
 use candle_core::Device;
 use s2s_model::NonFinite;
 use s2s_runlog::{
     AttentionRecord, Checkpoint, CheckpointName, ConfigChange, EvalRecord, JsonLines,
-    MetricsRecord, Parent, RunStatus, StepMetrics, TimingRecord, read_checkpoint, read_json,
-    read_lines, write_checkpoint,
+    MetricsRecord, Parent, RunStatus, StepMetrics, TimingRecord, WrongRecord, read_checkpoint,
+    read_json, read_lines, write_checkpoint,
 };
 use s2s_train::{
     Change, Collector, Error, ExperimentConfig, Observer, Result, Run, Snapshot, StopReason,
@@ -223,9 +224,24 @@ fn the_evaluation_before_the_first_step_changes_nothing_and_is_recorded_once() -
         "{initial:?}"
     );
     let probes: Vec<AttentionRecord> = read_lines(dir.attention())?;
-    let steps: Vec<u64> = probes.iter().map(|probe| probe.step).collect();
+    let of_a_step: Vec<&[AttentionRecord]> = probes.chunk_by(|a, b| a.step == b.step).collect();
+    let steps: Vec<u64> = of_a_step.iter().map(|probes| probes[0].step).collect();
     assert_eq!(steps, [0, 1, 2, 4, 5, 10, 15]);
-    assert!(probes.iter().all(|probe| probe.source == probes[0].source));
+    let sources = |probes: &[AttentionRecord]| -> Vec<Vec<String>> {
+        probes.iter().map(|probe| probe.source.clone()).collect()
+    };
+    let first = sources(of_a_step[0]);
+    assert_eq!(first.iter().collect::<HashSet<_>>().len(), 4, "{first:?}");
+    assert!(of_a_step.iter().all(|probes| sources(probes) == first));
+    let wrong: Vec<WrongRecord> = read_lines(dir.wrong())?;
+    let steps: Vec<u64> = wrong.iter().map(|line| line.step).collect();
+    assert_eq!(steps, [0, 5, 10, 15]);
+    for output in &wrong[0].outputs {
+        assert_ne!(
+            output.prediction[..],
+            [&output.target[..], &["</s>".to_owned()]].concat()[..]
+        );
+    }
     let metrics: Vec<MetricsRecord> = read_lines(dir.metrics())?;
     assert_eq!(metrics[0].step, 5);
     Ok(())

@@ -1,10 +1,14 @@
-//! The viewer: runs as one HTML page, with everything that it needs inside.
+//! The viewer: runs, or an experiment, as one HTML page, with everything that it needs inside.
 
 mod bundle;
+mod experiment;
 mod run;
+mod sequence;
 mod weights;
 
+pub use experiment::{ExperimentPage, PageCell, PageCellRun, PageCurve, PageMetric};
 pub use run::{PageCommand, PageRun};
+pub use sequence::SequencePage;
 pub use weights::PageWeights;
 use weights::Precision;
 
@@ -47,28 +51,12 @@ pub struct Page {
 impl Page {
     /// The page.
     pub fn html(&self) -> String {
-        let script = bundle::script();
         let connections = match self.source {
             PageSource::Embedded => "'none'",
             PageSource::Server { .. } => "'self'",
         };
-        let policy = format!(
-            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; \
-             connect-src {connections}; base-uri 'none'; form-action 'none'",
-            hash(&script),
-            hash(STYLE)
-        );
         let names: Vec<&str> = self.runs.iter().map(|run| run.name.as_str()).collect();
-        fill(
-            TEMPLATE,
-            &[
-                ("policy", &policy),
-                ("title", &escape_html(&names.join(", "))),
-                ("style", STYLE),
-                ("data", &escape_script(&self.data().to_string())),
-                ("script", &script),
-            ],
-        )
+        page(&names.join(", "), &self.data(), bundle::RUNS, connections)
     }
 
     /// The data block.
@@ -93,6 +81,32 @@ impl Page {
             }
         }
     }
+}
+
+/// A page with this data and this program, which may connect to `connections`.
+fn page(
+    title: &str,
+    data: &Value,
+    modules: &[(&'static str, &'static str)],
+    connections: &str,
+) -> String {
+    let script = bundle::script(modules);
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; \
+         connect-src {connections}; base-uri 'none'; form-action 'none'",
+        hash(&script),
+        hash(STYLE)
+    );
+    fill(
+        TEMPLATE,
+        &[
+            ("policy", &policy),
+            ("title", &escape_html(title)),
+            ("style", STYLE),
+            ("data", &escape_script(&data.to_string())),
+            ("script", &script),
+        ],
+    )
 }
 
 /// The SHA-256 of a script or a style, as a policy names it.

@@ -2,7 +2,7 @@
 
 use s2s_runlog::{
     AttentionRecord, CorpusFile, Environment, FailuresRecord, LengthsRecord, MetricsRecord,
-    RunRecord, wilson,
+    RunRecord, WrongRecord, wilson,
 };
 use serde_json::{Value, json};
 
@@ -10,6 +10,9 @@ use super::PageWeights;
 
 /// Evaluations in the curves.
 const MAX_EVALUATIONS: usize = 1000;
+
+/// Evaluations with wrong outputs, and outputs of each.
+const MAX_WRONG: (usize, usize) = (100, 4);
 
 /// Cells of all heatmaps of one kind.
 const MAX_CELLS: usize = 100_000;
@@ -38,8 +41,10 @@ pub struct PageRun {
     pub longest: Option<[usize; 2]>,
     /// The evaluations.
     pub metrics: Vec<MetricsRecord>,
-    /// The attention of one sequence over training.
+    /// The attention of a few sequences over training.
     pub attention: Vec<AttentionRecord>,
+    /// Wrong outputs at each evaluation.
+    pub wrong: Vec<WrongRecord>,
     /// Sequences of the test split.
     pub samples: Vec<AttentionRecord>,
     /// Errors on the test split.
@@ -76,6 +81,13 @@ impl PageRun {
         }
         let attention = self.heatmaps("attention.jsonl", &self.attention, &mut problems);
         let samples = self.heatmaps("samples.jsonl", &self.samples, &mut problems);
+        let wrong: Vec<Value> = thinned(&self.wrong, MAX_WRONG.0)
+            .into_iter()
+            .map(|record| {
+                let outputs = record.outputs.iter().take(MAX_WRONG.1);
+                json!({ "step": record.step, "outputs": outputs.collect::<Vec<_>>() })
+            })
+            .collect();
         let intervals = self.record.as_ref().and_then(|record| record.test.as_ref());
         let intervals = intervals.map(|test| {
             json!({
@@ -105,6 +117,7 @@ impl PageRun {
             "longest": self.longest,
             "metrics": metrics,
             "attention": attention,
+            "wrong": wrong,
             "samples": samples,
             "failures": self.failures,
             "lengths": lengths,
@@ -132,21 +145,35 @@ impl PageRun {
                 "{file}: {n} sequences with more than {MAX_TOKENS} tokens"
             ));
         }
-        let cells = |record: &&&AttentionRecord| record.source.len() * record.weights.len();
-        let mut most = short.len();
-        let mut shown = thinned(&short, most);
-        while most > 1 && shown.iter().map(cells).sum::<usize>() > MAX_CELLS {
+        let cells = |record: &&AttentionRecord| record.source.len() * record.weights.len();
+        // The records of a step stay together: those of a sequence at all steps are one animation.
+        let steps: Vec<&[&AttentionRecord]> = match file {
+            "attention.jsonl" => short.chunk_by(|a, b| a.step == b.step).collect(),
+            _ => short.chunks(1).collect(),
+        };
+        let mut most = steps.len();
+        let mut shown = thinned(&steps, most);
+        while most > 1
+            && shown
+                .iter()
+                .copied()
+                .copied()
+                .flatten()
+                .map(cells)
+                .sum::<usize>()
+                > MAX_CELLS
+        {
             most = most.div_ceil(2);
-            shown = thinned(&short, most);
+            shown = thinned(&steps, most);
         }
-        if shown.len() < short.len() {
-            let (shown, all) = (shown.len(), short.len());
+        if shown.len() < steps.len() {
+            let (shown, all) = (shown.len(), steps.len());
             problems.push(format!("{file}: {shown} of {all} heatmaps are shown"));
         }
+        let shown = shown.into_iter().copied().flatten();
         let thousandths = |weight: &f32| (f64::from(*weight) * 1000.0).round() as i64;
         let row = |row: &Vec<f32>| row.iter().map(thousandths).collect::<Vec<_>>();
         shown
-            .iter()
             .map(|record| {
                 json!({
                     "step": record.step,
@@ -195,12 +222,21 @@ mod tests {
         };
         let run = PageRun {
             samples: vec![record(MAX_TOKENS + 1), record(4)],
-            attention: vec![record(200); 20],
+            attention: (0..40)
+                .map(|i| AttentionRecord {
+                    step: i / 2,
+                    ..record(100)
+                })
+                .collect(),
             ..PageRun::default()
         };
         let value = run.to_json();
         assert_eq!(value["samples"][0]["thousandths"][3][2], 250);
-        let cells = value["attention"].as_array().unwrap().len() * 200 * 200;
+        let attention = value["attention"].as_array().unwrap();
+        let cells = attention.len() * 100 * 100;
+        let steps = attention.iter().map(|record| record["step"].as_u64());
+        let steps: Vec<_> = steps.collect();
+        assert!(steps.chunks(2).all(|two| two[0] == two[1]), "{steps:?}");
         assert!((1..=MAX_CELLS).contains(&cells), "{cells}");
         let problems = value["problems"].to_string();
         assert!(problems.contains("more than 1024 tokens"), "{problems}");

@@ -173,7 +173,7 @@ export class DecodeView {
     const markers = ["<s>", "</s>"];
     const samples = this.run.samples.map(({ source }) => source.filter((text) => !markers.includes(text)));
     const probe = this.run.attention
-      .slice(-1)
+      .slice(0, 1)
       .map(({ source }) => source.filter((text) => !markers.includes(text)));
     return [...probe, ...samples].filter((source) => source.length).slice(0, N_EXAMPLES);
   }

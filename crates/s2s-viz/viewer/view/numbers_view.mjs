@@ -1,4 +1,4 @@
-// Numbers: test metrics, configuration, environment, commands.
+// Numbers: test metrics, data, configuration, environment, commands.
 
 import { button, card, field, h, table } from "./dom.mjs";
 import { decimal, integer, percent, visible } from "./format.mjs";
@@ -15,7 +15,12 @@ export class NumbersView {
     const { runs } = this.source;
     this.element.replaceChildren(
       this.problems(runs) ?? "",
-      h("div", { class: "halves" }, this.metrics(runs), this.environment(runs)),
+      h(
+        "div",
+        { class: "halves" },
+        this.metrics(runs),
+        h("div", {}, this.data(runs), this.environment(runs)),
+      ),
       this.configuration(runs),
       ...runs.map((run) => this.commands(run) ?? ""),
     );
@@ -70,6 +75,45 @@ export class NumbersView {
     );
   }
 
+  data(runs) {
+    const ofText = (run, value) => (run.words.length ? value : undefined);
+    const lengths = (run) => run.failures?.by_length;
+    const rows = [
+      [
+        "vocabulary",
+        ({ words, config }) =>
+          words.length ? `${integer(words.length - 1)} and <unk>` : symbols(config.data?.vocab),
+      ],
+      [
+        "lengths in training",
+        ({ longest, config: { data } }) =>
+          longest ? `source up to ${longest[0]}, target up to ${longest[1]}` : range(data?.min_len, data?.max_len),
+      ],
+      ["training sequences", (run) => ofNumbers(run, "train_samples")],
+      ["validation sequences", (run) => ofNumbers(run, "val_samples")],
+      ["test sequences", (run) => integer(run.record?.test?.n_sequences)],
+      ["test tokens, with the end", (run) => integer(run.record?.test?.n_tokens)],
+      ["source lengths in the test split", (run) => lengthsText(lengths(run))],
+      [
+        "test tokens not in the vocabulary",
+        (run) => ofText(run, percent(run.record?.test?.text?.unknown_tokens, 2)) ?? "none",
+      ],
+      [
+        "text files",
+        (run) =>
+          run.corpus.map(({ path, sha256 }) => `${path} (${sha256.slice(0, 12)})`).join(", ") || "none",
+      ],
+    ];
+    return card(
+      "Data",
+      table(
+        "Data",
+        ["item", ...runs.map(({ name }) => name)],
+        rows.map(([name, value]) => [name, ...runs.map((run) => visibleText(value(run)))]),
+      ),
+    );
+  }
+
   configuration(runs) {
     const settings = runs.map((run) => flatten(run.config));
     const defaults = runs.map((run) => flatten(run.defaults));
@@ -117,11 +161,6 @@ export class NumbersView {
       ["threads", (run) => run.environment?.threads],
       ["device", (run) => run.environment?.device],
       ["kernels", (run) => run.environment?.kernels],
-      [
-        "text files",
-        (run) =>
-          run.corpus.map(({ path, sha256 }) => `${path} (${sha256.slice(0, 12)})`).join(", ") || "none",
-      ],
     ];
     return card(
       "Environment",
@@ -164,6 +203,31 @@ function copyButton(line, purpose) {
     }
   });
   return control;
+}
+
+/** The range of symbols of synthetic data. */
+function symbols(vocab) {
+  return Number.isFinite(vocab) ? `${integer(vocab - 1)} symbols` : "unknown";
+}
+
+function range(low, high) {
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return "unknown";
+  return low === high ? String(low) : `${low} to ${high}`;
+}
+
+/** A number of samples in the configuration, which that of text does not have. */
+function ofNumbers({ words, config }, key) {
+  const number = config.data?.[key];
+  if (words.length || !Number.isFinite(number)) return "see the files";
+  return number > 0 ? integer(number) : "without repetition";
+}
+
+/** Shortest, mean and longest source of counts by length. */
+function lengthsText(counts) {
+  if (!counts?.length) return "unknown";
+  const n = counts.reduce((sum, { n_sequences: of }) => sum + of, 0);
+  const tokens = counts.reduce((sum, { length, n_sequences: of }) => sum + length * of, 0);
+  return `${range(counts[0].length, counts.at(-1).length)}, mean ${decimal(tokens / n, 1)}`;
 }
 
 function weightsText({ weights }) {

@@ -15,6 +15,10 @@ const TASKS = {
     for (let i = 0; i < source.length; i += block) blocks.push(source.slice(i, i + block).reverse());
     return blocks.flat();
   },
+  mirror: (source) => [...source, ...source.toReversed()],
+  triple: (source) => [...source, ...source, ...source],
+  rotate: (source) => [...source.slice(1), ...source.slice(0, 1)],
+  "reverse-duplicate": (source) => [...source.toReversed(), ...source.toReversed()],
 };
 
 /** The target of `source`, or null: text has no task. */

@@ -1,4 +1,4 @@
-// Training: learning curves, and the attention of one sequence at each evaluation.
+// Training: learning curves, and the attention of a few sequences at each evaluation.
 
 import { button, card, field, h, table } from "./dom.mjs";
 import { Chart } from "./chart.mjs";
@@ -54,9 +54,13 @@ export class TrainingView {
     this.cell = h("p", { class: "readout", "aria-live": "polite" });
     this.live = h("p", { class: "muted", role: "status" });
     this.samples = h("div", {});
+    this.wrong = h("div", {});
+    this.sampleIndex = 0;
+    this.samplePicker = h("div", {});
     const probe = card(
       "One sequence while the model learns",
       this.picker(),
+      this.samplePicker,
       this.caption,
       this.heatmap.element,
       this.cell,
@@ -74,7 +78,12 @@ export class TrainingView {
         "div",
         { class: "columns even" },
         probe,
-        card("Samples of the test split after training", this.samples),
+        h(
+          "div",
+          {},
+          card("Wrong on the validation split at this evaluation", this.wrong),
+          card("Samples of the test split after training", this.samples),
+        ),
       ),
     );
     this.refresh();
@@ -93,6 +102,31 @@ export class TrainingView {
       this.source.runs.map((run) => h("option", {}, run.name)),
     );
     return field("Run", select);
+  }
+
+  /** The sources whose attention is recorded, as lists of texts. */
+  sources() {
+    const found = new Map(this.run.attention.map(({ source }) => [JSON.stringify(source), source]));
+    return [...found.values()];
+  }
+
+  /** Lets the reader choose among the recorded sequences. */
+  showSamplePicker() {
+    const sources = this.sources();
+    this.sampleIndex = Math.min(this.sampleIndex, Math.max(sources.length - 1, 0));
+    if (sources.length < 2) return this.samplePicker.replaceChildren();
+    const select = h(
+      "select",
+      {
+        onchange: () => {
+          this.sampleIndex = select.selectedIndex;
+          this.show();
+        },
+      },
+      sources.map((source, i) => h("option", {}, `${i + 1}: ${shortened(source)}`)),
+    );
+    select.selectedIndex = this.sampleIndex;
+    this.samplePicker.replaceChildren(field("Sequence", select));
   }
 
   get run() {
@@ -128,22 +162,41 @@ export class TrainingView {
     const count = this.steps().length;
     this.player.reset(count, wasLast ? count - 1 : this.player.position);
     const running = runs.filter(({ record }) => record?.status === "running").map(({ name }) => name);
+    this.showSamplePicker();
     this.showSamples();
     this.live.textContent = running.length ? `Still training, or killed: ${running.join(", ")}.` : "";
     this.show();
   }
 
-  showSamples() {
+  /** A row of a table: source, output, and a button that opens the source. */
+  row({ source, target, prediction }) {
     const { run } = this;
-    const isSymbol = (text) => text !== "<s>" && text !== "</s>";
-    const rows = run.samples.map(({ source, target, prediction, is_exact: isExact }) => [
-      isExact ? "✓" : "✗",
-      h("span", { class: "tokens" }, source.filter(isSymbol).map(visible).join(" ")),
+    const symbols = source.filter((text) => text !== "<s>" && text !== "</s>");
+    return [
+      h("span", { class: "tokens" }, symbols.map(visible).join(" ")),
       marked(prediction, target),
       button("Open", { "aria-label": `Open in Decode: ${source.slice(0, 8).map(visible).join(" ")}` }, () =>
-        this.openInDecode(run, source.filter(isSymbol)),
+        this.openInDecode(run, symbols),
       ),
-    ]);
+    ];
+  }
+
+  /** The wrong outputs of the latest evaluation up to this step. */
+  showWrong(record) {
+    const rows = (record?.outputs ?? []).map((output) => this.row(output));
+    const none = record
+      ? `None at step ${integer(record.step)}.`
+      : "wrong.jsonl has no record of this step.";
+    this.wrong.replaceChildren(
+      rows.length
+        ? table("Wrong outputs", ["source", "output (wrong tokens marked, expected below)", "explore"], rows)
+        : h("p", { class: "muted" }, none),
+    );
+  }
+
+  showSamples() {
+    const { run } = this;
+    const rows = run.samples.map((sample) => [sample.is_exact ? "✓" : "✗", ...this.row(sample)]);
     this.samples.replaceChildren(
       rows.length
         ? table(
@@ -165,7 +218,9 @@ export class TrainingView {
     for (const chart of this.charts) chart.moveTo(step);
     // The latest record up to this step: runs may be evaluated at different steps.
     const upTo = (records) => records.findLast((record) => record.step <= step);
-    const record = upTo(this.run.attention);
+    const source = JSON.stringify(this.sources()[this.sampleIndex]);
+    const record = upTo(this.run.attention.filter((record) => JSON.stringify(record.source) === source));
+    this.showWrong(upTo(this.run.wrong));
     const metrics = upTo(this.run.metrics);
     this.record = record;
     if (!record) {
@@ -208,4 +263,10 @@ export class TrainingView {
       ? `output ${cell.row + 1} looks at source ${cell.column + 1}: weight ${(weight / 1000).toFixed(3)}`
       : "";
   }
+}
+
+/** The beginning of a sequence. */
+function shortened(source) {
+  const shown = source.slice(0, 10).map(visible).join(" ");
+  return source.length > 10 ? `${shown} …` : shown;
 }

@@ -9,7 +9,7 @@ const BUFFER_BYTES: usize = 1 << 18;
 
 /// A line number (from 1) and the bytes of the line without its end, or their number if the line is
 /// too long.
-pub(super) type Line = (u64, Result<Vec<u8>, u64>);
+pub(crate) type Line = (u64, Result<Vec<u8>, u64>);
 
 /// Reads lines without waiting for more than one.
 pub(super) struct Lines<R> {
@@ -45,6 +45,16 @@ impl<R: Read> Lines<R> {
             }
         }
         Ok(batch)
+    }
+
+    /// Skips `n` lines, or all of them if there are fewer; returns how many.
+    pub(super) fn skip(&mut self, n: u64) -> io::Result<u64> {
+        for n_skipped in 0..n {
+            if self.next_line()?.is_none() {
+                return Ok(n_skipped);
+            }
+        }
+        Ok(n)
     }
 
     fn next_line(&mut self) -> io::Result<Option<Line>> {
@@ -133,6 +143,14 @@ mod tests {
             &["\u{feff}1\r\n\r\n2"],
             &[&[(1, Ok("1")), (2, Ok(""))], &[(3, Ok("2"))]],
         );
+    }
+
+    #[test]
+    fn skipped_lines_count() {
+        let mut lines = Lines::new(Pipe(vec!["1\n2\n", "3"]), 5);
+        assert_eq!(lines.skip(2).unwrap(), 2);
+        assert_eq!(lines.next_batch(3, 8).unwrap(), [(3, Ok(b"3".to_vec()))]);
+        assert_eq!(lines.skip(2).unwrap(), 0);
     }
 
     #[test]

@@ -6,16 +6,16 @@ use reverse_data::{Token, Vocabulary};
 const MAX_MESSAGE: usize = 200;
 
 /// The sequence of a line.
-pub(super) struct Parsed {
+pub(crate) struct Parsed {
     /// The texts of the tokens, as given.
-    pub(super) texts: Vec<String>,
+    pub(crate) texts: Vec<String>,
     /// The tokens.
-    pub(super) tokens: Vec<Token>,
+    pub(crate) tokens: Vec<Token>,
 }
 
 impl Parsed {
     /// The texts that are not in the vocabulary.
-    pub(super) fn unknown(&self, vocabulary: &Vocabulary) -> Vec<&str> {
+    pub(crate) fn unknown(&self, vocabulary: &Vocabulary) -> Vec<&str> {
         let pairs = self.texts.iter().zip(&self.tokens);
         let unknown = pairs.filter(|(_, token)| vocabulary.unknown() == Some(**token));
         unknown.map(|(text, _)| text.as_str()).collect()
@@ -23,7 +23,7 @@ impl Parsed {
 }
 
 /// Parses the sequence of a line. If it has more than `max` tokens, the error contains `advice`.
-pub(super) fn parse(
+pub(crate) fn parse(
     line: Result<Vec<u8>, u64>,
     vocabulary: &Vocabulary,
     max: usize,

@@ -1,0 +1,136 @@
+//! Exports, and runs made of weights.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::text::TRAINED_ON_TEXT;
+use crate::{command, copy_of_trained, home_of_trained, s2s, s2s_reading, stderr, succeeds};
+
+const LINES: &[u8] = b"3 1 4\n1 5\n9 2 6 5\n";
+
+fn predictions(home: &Path, run: &str, lines: &[u8]) -> String {
+    let args = ["predict", run, "--json", "--attention"];
+    succeeds(s2s_reading(home, &args, lines))
+}
+
+fn evaluation(home: &Path, args: &[&str]) -> Value {
+    let output = s2s(home, [&["eval", "--json"], args].concat());
+    let mut record: Value = serde_json::from_str(&succeeds(output)).unwrap();
+    record.as_object_mut().unwrap().remove("step");
+    record
+}
+
+#[test]
+fn an_imported_export_is_the_same_model() {
+    let (home, _) = copy_of_trained();
+    let home = home.path();
+    succeeds(s2s(home, ["export", "run", "--to", "out/a"]));
+    succeeds(s2s(home, ["export", "run", "--to", "out/b"]));
+    for name in [
+        "model.safetensors",
+        "model.py",
+        "config.json",
+        "vocab.json",
+        "README.md",
+    ] {
+        let bytes = |folder: &str| fs::read(home.join(folder).join(name)).unwrap();
+        assert!(bytes("out/a") == bytes("out/b"), "{name}");
+    }
+    let card = fs::read_to_string(home.join("out/a/README.md")).unwrap();
+    assert!(card.starts_with("---\nlibrary_name: pytorch\n"), "{card}");
+    assert!(
+        card.contains("| exact match | 0.") && card.contains("## Limitations"),
+        "{card}"
+    );
+
+    let import = ["import", "out/a/model.safetensors", "--run-dir", "again"];
+    succeeds(s2s(home, import));
+    assert_eq!(
+        predictions(home, "run", LINES),
+        predictions(home, "again", LINES)
+    );
+    assert_eq!(evaluation(home, &["run"]), evaluation(home, &["again"]));
+
+    // It can be trained, in place and as the start of another run.
+    let from = [
+        "train",
+        "--from",
+        "again",
+        "--run-dir",
+        "tuned",
+        "--set",
+        "train.max_steps=2",
+    ];
+    let output = s2s(home, from);
+    assert!(
+        stderr(&output).contains("13 of 13 tokens have weights"),
+        "{}",
+        stderr(&output)
+    );
+    succeeds(output);
+    assert!(succeeds(s2s(home, ["resume", "again"])).contains("finished at step 120"));
+}
+
+#[test]
+fn what_a_partial_import_lacks_is_listed() {
+    let home = TempDir::new().unwrap();
+    let run = home_of_trained().join("run");
+    let output = command(home.path())
+        .arg("import")
+        .arg(run.join("checkpoints/best/params.safetensors"))
+        .arg("--config")
+        .arg(run.join("config.resolved.toml"))
+        .args([
+            "--set",
+            "model.attention.kind=location",
+            "--set",
+            "model.attention.units=16",
+            "--partial",
+            "--run-dir",
+            "part",
+        ])
+        .output()
+        .unwrap();
+    for part in [
+        "weights 22 of 24 parameters",
+        "2 missing, at their initial values: attention.filters, attention.location.weight",
+    ] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
+    assert!(succeeds(output).contains("predict part"));
+}
+
+#[test]
+fn a_model_of_text_needs_no_text() {
+    let text = TRAINED_ON_TEXT.path();
+    let home = TempDir::new().unwrap();
+    let to = home.path().join("out");
+    let export = command(text)
+        .args(["export", "run", "--to"])
+        .arg(&to)
+        .output()
+        .unwrap();
+    succeeds(export);
+    let import = ["import", "out/model.safetensors", "--run-dir", "run"];
+    let output = s2s(home.path(), import);
+    assert!(
+        stderr(&output).contains("so evaluation needs --data"),
+        "{}",
+        stderr(&output)
+    );
+    succeeds(output);
+    let lines = fs::read(text.join("corpus/test.src")).unwrap();
+    assert_eq!(
+        predictions(home.path(), "run", &lines),
+        predictions(text, "run", &lines)
+    );
+    let data = text.join("corpus").display().to_string();
+    let own = evaluation(text, &["run", "--data", &data]);
+    assert_eq!(
+        evaluation(home.path(), &["run", "--data", &data])["exact_match"],
+        own["exact_match"]
+    );
+}

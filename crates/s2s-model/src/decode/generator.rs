@@ -1,0 +1,186 @@
+//! Every way to decode, for one model or several.
+
+use std::ops::ControlFlow;
+
+use candle_core::{Result, bail};
+
+use super::ensemble::{Ensemble, Member};
+use super::{Beam, Decoded, Rows, Sampling, Scored, Stop, Watch, beam, sampling, score};
+use crate::{Seq2Seq, Source, Tokens};
+
+/// A model that generates outputs: greedily, by beam search or by sampling. On the fast path, it packs the
+/// model's weights once.
+///
+/// ```
+/// # use candle_core::{DType, Device};
+/// # use s2s_model::{Beam, Generator, ModelConfig, Seq2Seq, Source, Tokens};
+/// # fn main() -> candle_core::Result<()> {
+/// # let tokens = Tokens { size: 12, bos: 10, eos: 11 };
+/// # let model = Seq2Seq::new(&ModelConfig::default(), tokens, 0, DType::F32, &Device::Cpu)?;
+/// let mut generator = Generator::new(&model)?;
+/// let source = Source::new(&[vec![3, 1, 4]], tokens)?;
+/// for output in &generator.beam(&source, &Beam::new(5), false)?[0] {
+///     println!("{:?} {}", output.tokens, output.log_prob());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It uses the parameters as they are when it is created. A clone shares the packed weights and has its
+/// own workspace, so several threads can decode at the same time with one clone each. On the CPU's fast
+/// path, the output for a source has the same bits in every batch.
+#[derive(Clone, Debug)]
+pub struct Generator<'a> {
+    rows: Box<dyn Rows + 'a>,
+    tokens: Tokens,
+}
+
+impl<'a> Generator<'a> {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn new(model: &'a Seq2Seq) -> Result<Self> {
+        Ok(Self {
+            rows: model.rows()?,
+            tokens: model.tokens(),
+        })
+    }
+
+    /// Several models as one: the probability of a token is the mean of theirs, and so is the attention of
+    /// those that have attention.
+    ///
+    /// # Errors
+    /// If there is no model, the models have different vocabularies, or a device fails.
+    pub fn ensemble(models: &[&'a Seq2Seq]) -> Result<Self> {
+        let [first, others @ ..] = models else {
+            bail!("an ensemble must have at least one model");
+        };
+        if others.is_empty() {
+            return Self::new(first);
+        }
+        let tokens = first.tokens();
+        if let Some(other) = others.iter().find(|other| other.tokens() != tokens) {
+            bail!(
+                "the models of an ensemble must have the same vocabulary, but one has {tokens:?} and one \
+                 has {:?}",
+                other.tokens()
+            );
+        }
+        let member = |model: &&'a Seq2Seq| -> Result<Member<'a>> {
+            Ok(Member {
+                rows: model.rows()?,
+                has_attention: model.has_attention(),
+            })
+        };
+        let members = models.iter().map(member).collect::<Result<_>>()?;
+        Ok(Self {
+            rows: Box::new(Ensemble::new(members, tokens.size)),
+            tokens,
+        })
+    }
+
+    /// Decodes every source greedily.
+    ///
+    /// Attention weights are returned only `with_weights`: their memory grows with the square of the
+    /// length.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn greedy(
+        &mut self,
+        source: &Source,
+        stop: Stop,
+        with_weights: bool,
+    ) -> Result<Vec<Decoded>> {
+        if !with_weights {
+            return self.rows.greedy(self.tokens, source, stop, None);
+        }
+        let mut all = vec![Vec::new(); source.n_rows()];
+        let mut rows = self.watch(source, stop, &mut |row, weights, _| {
+            all[row].push(weights.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for (row, weights) in rows.iter_mut().zip(all) {
+            row.weights = weights;
+        }
+        Ok(rows)
+    }
+
+    /// Like [`Generator::greedy`], with a callback that sees the attention weights and can end rows early.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn watch(
+        &mut self,
+        source: &Source,
+        stop: Stop,
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Decoded>> {
+        self.rows.greedy(self.tokens, source, stop, Some(watch))
+    }
+
+    /// The best outputs for every source by beam search, at most [`Beam::n_best`] each and at least one,
+    /// best first.
+    ///
+    /// # Errors
+    /// If the constraints are invalid for a source, or the device fails.
+    pub fn beam(
+        &mut self,
+        source: &Source,
+        beam: &Beam,
+        with_weights: bool,
+    ) -> Result<Vec<Vec<Decoded>>> {
+        beam.constraints.check(self.tokens, source)?;
+        beam::search(&mut *self.rows, self.tokens, source, beam, with_weights)
+    }
+
+    /// [`Sampling::draws`] random outputs for every source. `lines` holds a number for each source, which
+    /// keys its random numbers: an output depends on the seed, this number and the draw.
+    ///
+    /// # Errors
+    /// If the constraints are invalid for a source, or the device fails.
+    pub fn sample(
+        &mut self,
+        source: &Source,
+        lines: &[u64],
+        sampling: &Sampling,
+        with_weights: bool,
+    ) -> Result<Vec<Vec<Decoded>>> {
+        sampling.check()?;
+        sampling.constraints.check(self.tokens, source)?;
+        if lines.len() != source.n_rows() {
+            bail!("{} sources have {} keys", source.n_rows(), lines.len());
+        }
+        sampling::draw(
+            &mut *self.rows,
+            self.tokens,
+            source,
+            lines,
+            sampling,
+            with_weights,
+        )
+    }
+
+    /// Forced decoding: how probable the model finds these targets, which do not contain EOS.
+    ///
+    /// # Errors
+    /// If the number of targets is not that of the sources, a token lies outside the vocabulary, or the
+    /// device fails.
+    pub fn score(&mut self, source: &Source, targets: &[Vec<u32>]) -> Result<Vec<Scored>> {
+        score::score(&mut *self.rows, self.tokens, source, targets)
+    }
+}
+
+/// [`Generator::greedy`] for a single batch.
+///
+/// # Errors
+/// If the device fails.
+pub fn greedy(
+    model: &Seq2Seq,
+    source: &Source,
+    stop: Stop,
+    with_weights: bool,
+) -> Result<Vec<Decoded>> {
+    Generator::new(model)?.greedy(source, stop, with_weights)
+}

@@ -1,0 +1,114 @@
+//! A heatmap that grows token by token, as an animated GIF.
+
+use gif::{Encoder, EncodingError, Frame, Repeat};
+
+use crate::{Error, Heatmap};
+
+/// Hundredths of a second per token.
+const DELAY: u16 = 50;
+/// The same for the whole picture, before the animation repeats.
+const LAST_DELAY: u16 = 300;
+/// Speed of the color quantization, from 1 (best colors) to 30.
+const SPEED: i32 = 10;
+
+impl Heatmap {
+    /// The heatmap as an animation: one output token after the other. Equal data give equal bytes.
+    ///
+    /// # Errors
+    /// As [`Heatmap::draw`]; also if a side of the picture has more than 65,535 pixels.
+    pub fn gif(&self) -> Result<Vec<u8>, Error> {
+        let n = self.rows.len();
+        let first = self.draw_rows(0)?.pixels(1);
+        let size = [first.width, first.height].map(u16::try_from);
+        let [Ok(width), Ok(height)] = size else {
+            return Err(Error::TooLarge {
+                width: first.width,
+                height: first.height,
+            });
+        };
+        let mut frames = vec![band(&first.rgb, &[], width)];
+        let mut before = first.rgb;
+        for row in 1..=n {
+            let after = self.draw_rows(row)?.pixels(1).rgb;
+            frames.push(band(&after, &before, width));
+            before = after;
+        }
+        if let Some(last) = frames.last_mut() {
+            last.delay = LAST_DELAY;
+        }
+        let bytes = encode(&frames, width, height);
+        Ok(bytes.expect("writing frames that fit to a vector does not fail"))
+    }
+}
+
+fn encode(frames: &[Frame<'_>], width: u16, height: u16) -> Result<Vec<u8>, EncodingError> {
+    let mut encoder = Encoder::new(Vec::new(), width, height, &[])?;
+    encoder.set_repeat(Repeat::Infinite)?;
+    for frame in frames {
+        encoder.write_frame(frame)?;
+    }
+    encoder.into_inner()
+}
+
+/// The lines of pixels that differ from those before, at least one.
+fn band(pixels: &[u8], before: &[u8], width: u16) -> Frame<'static> {
+    let line = 3 * usize::from(width);
+    let mut before = before.chunks(line);
+    let differ: Vec<bool> = pixels
+        .chunks(line)
+        .map(|new| before.next() != Some(new))
+        .collect();
+    let top = differ.iter().position(|differs| *differs).unwrap_or(0);
+    let bottom = differ.iter().rposition(|differs| *differs).unwrap_or(0) + 1;
+    let changed = &pixels[line * top..line * bottom];
+    Frame {
+        top: top as u16,
+        delay: DELAY,
+        ..Frame::from_rgb_speed(width, (bottom - top) as u16, changed, SPEED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gif::{ColorOutput, DecodeOptions};
+
+    use super::*;
+    use crate::HeatmapRow;
+
+    #[test]
+    fn an_animation_has_a_frame_per_token_and_ends_with_the_whole_picture() {
+        let row = |token: &str| HeatmapRow {
+            token: token.to_owned(),
+            is_wrong: false,
+            weights: vec![Some(0.1), Some(0.9)],
+        };
+        let map = Heatmap {
+            title: "Attention".to_owned(),
+            columns: vec!["3".to_owned(), "4".to_owned()],
+            rows: ["4", "3", "</s>"].map(row).to_vec(),
+            ..Heatmap::default()
+        };
+        let bytes = map.gif().unwrap();
+        assert_eq!(bytes, map.gif().unwrap());
+
+        let mut options = DecodeOptions::new();
+        options.set_color_output(ColorOutput::RGBA);
+        let mut decoder = options.read_info(bytes.as_slice()).unwrap();
+        let width = usize::from(decoder.width());
+        let whole = map.draw().unwrap().pixels(1);
+        let mut canvas = vec![0; whole.rgb.len() / 3 * 4];
+        let mut n_frames = 0;
+        while let Some(frame) = decoder.read_next_frame().unwrap() {
+            let first = 4 * width * usize::from(frame.top);
+            canvas[first..][..frame.buffer.len()].copy_from_slice(&frame.buffer);
+            n_frames += 1;
+        }
+        assert_eq!(n_frames, 4, "the empty picture and three tokens");
+        let shown = canvas.chunks(4).zip(whole.rgb.chunks(3));
+        let worst = shown.flat_map(|(a, b)| (0..3).map(move |i| a[i].abs_diff(b[i])));
+        assert!(
+            worst.max().unwrap() < 40,
+            "quantization changes colors slightly"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! `config.json` and `vocab.json` of an export: everything beside the weights.
+
+use reverse_data::{Token, Tokenization, Vocabulary};
+use s2s_model::OutputLimit;
+use s2s_train::{ExperimentConfig, Trained};
+use serde::{Deserialize, Serialize};
+
+/// The version of this format.
+const VERSION: u32 = 1;
+
+/// What a program must know to use the weights of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Version of this format.
+    pub format: u32,
+    /// The steps that the model was trained for.
+    pub step: u64,
+    /// The tokens.
+    pub tokens: TokenDescription,
+    /// Whether a source has BOS in front and EOS at the end.
+    pub source_markers: bool,
+    /// Maximum length of an output.
+    pub output_limit: OutputLimit,
+    /// The configuration of the run, which describes the architecture in `model`.
+    pub experiment: ExperimentConfig,
+}
+
+/// The token IDs. `vocab.json` has the text of each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenDescription {
+    /// How a line is divided into tokens.
+    pub kind: TokenKind,
+    /// Padding.
+    pub pad: Token,
+    /// The first input of the decoder.
+    pub bos: Token,
+    /// The end of an output.
+    pub eos: Token,
+    /// What stands for tokens outside the vocabulary of text.
+    pub unknown: Option<Token>,
+}
+
+/// How a line is divided into tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenKind {
+    /// Numbers, separated by white space or commas.
+    Numbers,
+    /// At white space.
+    Words,
+    /// Into extended grapheme clusters.
+    Chars,
+    /// Into the bytes of UTF-8.
+    Bytes,
+}
+
+impl Description {
+    /// The description of a trained model.
+    pub fn of(trained: &Trained) -> Self {
+        let codec = &trained.codec;
+        let vocabulary = &codec.vocabulary;
+        Self {
+            format: VERSION,
+            step: trained.step,
+            tokens: TokenDescription {
+                kind: match vocabulary.tokenization() {
+                    None => TokenKind::Numbers,
+                    Some(Tokenization::Words) => TokenKind::Words,
+                    Some(Tokenization::Chars) => TokenKind::Chars,
+                    Some(Tokenization::Bytes) => TokenKind::Bytes,
+                },
+                pad: reverse_data::PAD,
+                bos: vocabulary.bos(),
+                eos: vocabulary.eos(),
+                unknown: vocabulary.unknown(),
+            },
+            source_markers: codec.source_markers,
+            output_limit: codec.limit,
+            experiment: trained.config.clone(),
+        }
+    }
+
+    /// Whether this program knows the format.
+    pub fn is_supported(&self) -> bool {
+        self.format == VERSION
+    }
+}
+
+/// The text of every token, by its ID.
+pub(crate) fn texts(vocabulary: &Vocabulary) -> Vec<String> {
+    let tokens = 0..vocabulary.size() as Token;
+    tokens.map(|token| vocabulary.text(token)).collect()
+}

@@ -1,0 +1,208 @@
+//! Exports of small models, for every cell and every attention mechanism.
+//!
+//! `tests/golden.json` holds what PyTorch and onnxruntime answered with exactly these files, by SHA-256.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use reverse_data::Vocabulary;
+use s2s_model::{CellKind, Seq2Seq, Source, greedy};
+use s2s_train::{Codec, Data, ExperimentConfig, Trained, load_config, open_data, tokens_of};
+use s2s_weights::{About, Existing, Files, Format, Found, Options, Renames, export, write_export};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+const GOLDEN: &str = include_str!("golden.json");
+
+/// What the programs of an export answered.
+#[derive(Deserialize)]
+struct Verified {
+    lines: Vec<String>,
+    tokens: Vec<Vec<u32>>,
+    log_probs: Vec<Vec<f32>>,
+    sha256: BTreeMap<String, String>,
+}
+
+/// The names of all mechanisms, from the message about an unknown one.
+fn mechanisms() -> Vec<String> {
+    let error = load_config(None, &["model.attention.kind=?".to_owned()]).unwrap_err();
+    let message = format!("{error:?}");
+    let (_, expected) = message.split_once("expected one of ").unwrap();
+    let names = expected.split('`').skip(1).step_by(2);
+    let names: Vec<String> = names
+        .take_while(|name| !name.contains(' '))
+        .map(str::to_owned)
+        .collect();
+    assert!(names.len() >= 8, "{message}");
+    names
+}
+
+/// A small model with its initial weights.
+fn model(cell: CellKind, mechanism: &str, seed: u64) -> Trained {
+    let sets = [
+        "data.vocab=12".to_owned(),
+        "data.max_len=9".to_owned(),
+        "model.embedding=5".to_owned(),
+        "model.hidden=4".to_owned(),
+        "model.decoder=8".to_owned(),
+        format!("model.cell={cell}"),
+        format!("model.attention.kind={mechanism}"),
+        format!("seed={seed}"),
+    ];
+    trained(load_config(None, &sets).unwrap())
+}
+
+fn trained(config: ExperimentConfig) -> Trained {
+    let data: Data = open_data(&config).unwrap();
+    let codec = Codec::new(&config, &data);
+    let tokens = tokens_of(&codec.vocabulary);
+    let model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, &Device::Cpu);
+    Trained {
+        model: model.unwrap(),
+        config,
+        codec,
+        step: 0,
+    }
+}
+
+fn about() -> About {
+    About {
+        name: "golden".to_owned(),
+        test: None,
+    }
+}
+
+fn file<'a>(files: &'a Files, name: &str) -> &'a [u8] {
+    &files.iter().find(|(found, _)| *found == name).unwrap().1
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn exports_are_those_that_pytorch_and_onnxruntime_answered_with() {
+    let golden: BTreeMap<String, Verified> = serde_json::from_str(GOLDEN).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exports");
+    let _ = fs::remove_dir_all(&folder);
+    let mut differing = Vec::new();
+    for cell in [CellKind::Gru, CellKind::Lstm] {
+        for mechanism in mechanisms() {
+            let name = format!("{cell}-{mechanism}");
+            let original = model(cell, &mechanism, 1);
+            let mut weights = Vec::new();
+            for (part, format) in [("pytorch", Format::PyTorch), ("onnx", Format::Onnx)] {
+                let files = export(&original, &about(), format).unwrap();
+                write_export(&folder.join(&name).join(part), &files, Existing::Keep).unwrap();
+                for (file, bytes) in &files {
+                    let key = format!("{part}/{file}");
+                    let verified = golden.get(&name).and_then(|golden| golden.sha256.get(&key));
+                    if *file != "README.md" && verified != Some(&hash(bytes)) {
+                        differing.push(format!("{name}/{key}"));
+                    }
+                }
+                if format == Format::PyTorch {
+                    weights = file(&files, "model.safetensors").to_vec();
+                }
+            }
+            if let Some(golden) = golden.get(&name) {
+                check_answers(&name, cell, &mechanism, weights, golden);
+            }
+        }
+    }
+    assert!(
+        differing.is_empty(),
+        "{differing:?} differ from what was verified; `python scripts/check_export.py golden {}` \
+         compares them with PyTorch and onnxruntime",
+        folder.display()
+    );
+}
+
+/// Compares the answers of the exported weights, read back into another model.
+fn check_answers(name: &str, cell: CellKind, mechanism: &str, weights: Vec<u8>, golden: &Verified) {
+    let copy = model(cell, mechanism, 2);
+    let found = Found::parse(Path::new("model.safetensors"), weights).unwrap();
+    let (params, options) = (copy.model.params(), Options::default());
+    let loaded = found
+        .load_into(params, &Renames::default(), options)
+        .unwrap();
+    assert_eq!(loaded.n_loaded, params.iter().len());
+    let vocabulary = &copy.codec.vocabulary;
+    let ids = |line: &String| -> Vec<u32> {
+        let texts = vocabulary.split(line).into_iter();
+        texts.map(|text| vocabulary.parse(text).unwrap()).collect()
+    };
+    let sources: Vec<Vec<u32>> = golden.lines.iter().map(ids).collect();
+    let source = Source::new(&sources, copy.model.tokens()).unwrap();
+    let answers = greedy(&copy.model, &source, copy.codec.stop(), false).unwrap();
+    for (row, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.tokens, golden.tokens[row], "{name}, row {row}");
+        assert_eq!(answer.log_probs.len(), golden.log_probs[row].len());
+        for (own, other) in answer.log_probs.iter().zip(&golden.log_probs[row]) {
+            let difference = (own.exp() - other.exp()).abs();
+            assert!(difference <= 1e-5, "{name}, row {row}: {own} and {other}");
+        }
+    }
+}
+
+#[test]
+fn equal_models_give_equal_bytes() {
+    for format in [Format::PyTorch, Format::Onnx] {
+        let files = || export(&model(CellKind::Lstm, "additive", 3), &about(), format).unwrap();
+        assert!(files() == files());
+    }
+}
+
+#[test]
+fn metadata_describe_configuration_and_vocabulary() {
+    let mut original = model(CellKind::Gru, "general", 4);
+    let words = ["b", "c d", "é"].map(str::to_owned);
+    let words = words.into_iter().chain((0..7).map(|i| i.to_string()));
+    original.codec.vocabulary = Vocabulary::from_words(words).unwrap();
+    let files = export(&original, &about(), Format::PyTorch).unwrap();
+    let weights = file(&files, "model.safetensors").to_vec();
+    let found = Found::parse(Path::new("x"), weights).unwrap();
+    assert_eq!(
+        found.vocabulary().unwrap().unwrap(),
+        original.codec.vocabulary
+    );
+    let description = found.description().unwrap();
+    assert_eq!(description.experiment, original.config);
+    assert_eq!(description.output_limit, original.codec.limit);
+}
+
+#[test]
+fn a_model_that_its_configuration_does_not_describe_is_not_exported() {
+    let mut other = model(CellKind::Gru, "additive", 5);
+    other.config.model = model(CellKind::Gru, "general", 5).config.model;
+    for format in [Format::PyTorch, Format::Onnx] {
+        let error = export(&other, &about(), format).unwrap_err().to_string();
+        assert!(error.contains("the parameter attention.energy"), "{error}");
+    }
+}
+
+#[test]
+fn only_an_export_is_overwritten() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("a/b");
+    let files = export(&model(CellKind::Gru, "none", 6), &about(), Format::PyTorch).unwrap();
+    write_export(&folder, &files, Existing::Keep).unwrap();
+    let keep = write_export(&folder, &files, Existing::Keep).unwrap_err();
+    assert!(keep.to_string().contains("not empty"), "{keep}");
+    fs::write(folder.join("config.json"), "edited").unwrap();
+    write_export(&folder, &files, Existing::Replace).unwrap();
+    assert_eq!(
+        fs::read(folder.join("config.json")).unwrap(),
+        file(&files, "config.json")
+    );
+    fs::write(folder.join("notes.txt"), "mine").unwrap();
+    fs::write(folder.join("README.md"), "mine").unwrap();
+    let foreign = write_export(&folder, &files, Existing::Replace).unwrap_err();
+    assert!(foreign.to_string().contains("notes.txt"), "{foreign}");
+    assert_eq!(fs::read(folder.join("README.md")).unwrap(), b"mine");
+}

@@ -1,0 +1,264 @@
+//! The measurements behind the tables of README.md and docs/.
+
+mod rows;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use s2s_lab::process::{command, status, stdout};
+use s2s_lab::{
+    Options, Plan, Report, Select, collect, publish_report, resolve_with, run_experiment, utc_date,
+    write_report,
+};
+use s2s_runlog::RunDir;
+
+use crate::bench::setting::cpu_name;
+use crate::docs::{self, Table};
+use crate::{Usage, release};
+
+/// Repeat the measurements behind the tables of README.md and docs/, and rewrite the tables
+///
+/// Without a name, lists the measurements with the time that they take. A measurement that was
+/// interrupted continues. Results are the same on one CPU model; times are not: use a quiet machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask reproduce
+  cargo xtask reproduce default
+  cargo xtask reproduce mechanisms --jobs 2
+
+Output:
+  runs/reproduce/ runs/experiments/NAME/     the runs
+  configs/experiments/reports/NAME/          the report of an experiment
+  docs/measurements/TABLE.json               the table, which is also written where it stands")]
+pub(crate) struct Args {
+    /// Name of the measurement; without it, all are listed
+    name: Option<String>,
+    /// Runs at a time, for experiments; a single run uses all cores
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
+    /// Use this `s2s` instead of building one; relative to the top of the repository
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+struct Measurement {
+    name: &'static str,
+    /// What it is.
+    what: &'static str,
+    /// About how long it takes on two cores.
+    takes: &'static str,
+    run: fn(&Lab<'_>) -> Result<()>,
+}
+
+/// In the order of docs/results.md.
+const ALL: [Measurement; 10] = [
+    Measurement {
+        name: "default",
+        what: "three runs of the default configuration",
+        takes: "1 min",
+        run: |lab| lab.seeds(),
+    },
+    Measurement {
+        name: "notebook",
+        what: "one run of configs/notebook.toml",
+        takes: "7 min",
+        run: |lab| lab.notebook(),
+    },
+    Measurement {
+        name: "teacher-forcing",
+        what: "ratio, schedule, per batch or per sequence",
+        takes: "10 min",
+        run: |lab| lab.experiment("teacher-forcing", "teacher-forcing", rows::teacher_forcing),
+    },
+    Measurement {
+        name: "deepmind",
+        what: "two symbols, lengths 41 to 100,000",
+        takes: "15 min",
+        run: |lab| lab.experiment("deepmind", "by-length", rows::deepmind),
+    },
+    Measurement {
+        name: "grefenstette",
+        what: "128 symbols, lengths 65 to 640",
+        takes: "5 min",
+        run: |lab| lab.experiment("grefenstette", "by-length", rows::grefenstette),
+    },
+    Measurement {
+        name: "joeynmt",
+        what: "text; first: python3 scripts/joeynmt_data.py corpora/joeynmt",
+        takes: "5 min",
+        run: |lab| lab.experiment("joeynmt", "by-length", rows::joeynmt),
+    },
+    Measurement {
+        name: "g2p",
+        what: "pronunciation; first: python3 scripts/cmudict_data.py cmudict.tsv",
+        takes: "40 min",
+        run: |lab| lab.g2p(),
+    },
+    Measurement {
+        name: "mechanisms",
+        what: "every attention mechanism by length",
+        takes: "10 min",
+        run: |lab| lab.experiment("mechanisms", "mechanisms", rows::mechanisms),
+    },
+    Measurement {
+        name: "tasks",
+        what: "every task with every mechanism",
+        takes: "3 h",
+        run: |lab| lab.experiment("tasks", "tasks", rows::tasks),
+    },
+    Measurement {
+        name: "scale",
+        what: "the same as cargo xtask scale --publish",
+        takes: "2 min",
+        run: |lab| crate::scale::measure(&lab.s2s, 10_000, true),
+    },
+];
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let Some(name) = &args.name else {
+        let table = s2s_viz::Table::new()
+            .column("name", ALL.iter().map(|one| one.name))
+            .column("takes about", ALL.iter().map(|one| one.takes))
+            .column("measurement", ALL.iter().map(|one| one.what));
+        print!("{}", table.text());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(found) = ALL.iter().find(|one| one.name == name) else {
+        let names: Vec<&str> = ALL.iter().map(|one| one.name).collect();
+        let names = names.join(", ");
+        return Err(Usage(format!(
+            "there is no measurement {name:?}\nthere are: {names}"
+        ))
+        .into());
+    };
+    let s2s = match &args.binary {
+        Some(path) => path.clone(),
+        None => release::build()?,
+    };
+    let lab = Lab { s2s, args };
+    (found.run)(&lab)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Lab<'a> {
+    s2s: PathBuf,
+    args: &'a Args,
+}
+
+impl Lab<'_> {
+    /// Runs an experiment, publishes its report, and writes the rows that `rows` makes of it into a
+    /// table: those of the table as it is, or none if there is none.
+    fn experiment(
+        &self,
+        name: &str,
+        table: &str,
+        rows: fn(&Report, Table) -> Result<Table>,
+    ) -> Result<()> {
+        let path = Path::new("configs/experiments").join(format!("{name}.toml"));
+        let folder = Plan::default_folder(&path);
+        let plan = Plan::read(path, folder, &resolve_with(&self.s2s))?;
+        let options = Options {
+            s2s: &self.s2s,
+            parallel: self.args.jobs,
+            threads: None,
+            select: Select::All,
+            keeps_going: false,
+            accepts_changes: false,
+            is_lean: false,
+        };
+        run_experiment(&plan, &options, &|event| eprintln!("{event}"))?;
+        let report = collect(plan)?;
+        write_report(&report)?;
+        publish_report(
+            &report,
+            &Path::new("configs/experiments/reports").join(name),
+        )?;
+        let known = docs::read(table).unwrap_or_else(|_| self.table(&[], ""));
+        let written = rows(&report, known)?;
+        let stamped = self.table(&[], "");
+        docs::write(
+            table,
+            &Table {
+                command: stamped.command,
+                machine: stamped.machine,
+                date: stamped.date,
+                ..written
+            },
+        )
+    }
+
+    /// An empty table of this machine and this day.
+    fn table(&self, header: &[&str], align: &str) -> Table {
+        let name = self.args.name.as_deref().unwrap_or("NAME");
+        Table {
+            command: format!("cargo xtask reproduce {name}"),
+            machine: cpu_name(),
+            date: utc_date(SystemTime::now()),
+            header: header.iter().map(|&title| title.to_owned()).collect(),
+            align: align.to_owned(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Starts or resumes a run, or finds it finished.
+    fn train(&self, folder: &str, options: &[&str]) -> Result<RunDir> {
+        let path = Path::new("runs/reproduce").join(folder);
+        let mut train = command(&self.s2s);
+        train
+            .arg("train")
+            .args(options)
+            .arg("--run-dir")
+            .arg(&path)
+            .arg("--resume-or-start");
+        match status(&mut train)?.success() {
+            true => Ok(RunDir::open(path)?),
+            false => anyhow::bail!("training {folder} failed; the same command resumes it"),
+        }
+    }
+
+    fn seeds(&self) -> Result<()> {
+        let header = [
+            "seed",
+            "exact match",
+            "token accuracy",
+            "loss, nats per token",
+            "time",
+        ];
+        let mut table = self.table(&header, "lrrrr");
+        for seed in ["0", "1", "2"] {
+            let run = self.train(&format!("default-seed{seed}"), &["--seed", seed])?;
+            table.rows.push(rows::seed(seed, &run)?);
+        }
+        docs::write("seeds", &table)
+    }
+
+    fn notebook(&self) -> Result<()> {
+        let run = self.train("notebook", &["--config", "configs/notebook.toml"])?;
+        let mut table = self.table(&["epoch", "this program", "the notebook's plot"], "lrr");
+        table.rows = rows::notebook(&run)?;
+        docs::write("notebook", &table)
+    }
+
+    fn g2p(&self) -> Result<()> {
+        let run = self.train("g2p", &["--config", "configs/g2p.toml"])?;
+        let mut eval = command(&self.s2s);
+        eval.arg("eval")
+            .arg(run.path())
+            .args(["--references", "--json"]);
+        let header = [
+            "model",
+            "words",
+            "word error rate",
+            "phoneme error rate",
+            "parameters",
+            "time",
+        ];
+        let mut table = self.table(&header, "lrrrrr");
+        table.rows.push(rows::g2p(&run, &stdout(&mut eval)?)?);
+        docs::write("g2p", &table)
+    }
+}

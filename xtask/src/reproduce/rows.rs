@@ -1,0 +1,323 @@
+//! Rows of tables from the records of runs.
+
+use anyhow::{Context, Result, ensure};
+use s2s_lab::statistics::{mean, percent, percentage};
+use s2s_lab::{Metric, Outcome, Report};
+use s2s_runlog::{
+    DecodingMode, EvalRecord, LengthRecord, MetricsRecord, RunDir, RunRecord, TimingRecord,
+    read_json, read_lines,
+};
+
+use crate::docs::Table;
+
+type Row = Vec<String>;
+
+pub(super) fn seed(seed: &str, run: &RunDir) -> Result<Row> {
+    let record: RunRecord = read_json(run.run())?;
+    let test = record.test.context("the run was not evaluated")?;
+    Ok(vec![
+        seed.to_owned(),
+        percent(test.exact_match),
+        percent(test.token_accuracy),
+        format!("{:.4}", test.loss),
+        format!("{:.0} s", train_secs(run)?),
+    ])
+}
+
+/// `evaluated` is what `s2s eval --references --json` prints.
+pub(super) fn g2p(run: &RunDir, evaluated: &str) -> Result<Row> {
+    let record: RunRecord = read_json(run.run())?;
+    let test: EvalRecord = serde_json::from_str(evaluated.trim())?;
+    let text = test.text.context("the data of the run are not text")?;
+    Ok(vec![
+        "LSTM, greedy".to_owned(),
+        text.n_sources.to_string(),
+        percent(1.0 - text.exact_match),
+        percent(text.token_error_rate),
+        format!("{:.1} M", record.n_parameters as f64 / 1e6),
+        format!("{:.0} min", train_secs(run)? / 60.0),
+    ])
+}
+
+/// Validation exact match at the end of each epoch, beside what the notebook's plot shows.
+pub(super) fn notebook(run: &RunDir) -> Result<Vec<Row>> {
+    const PLOT: [(u64, &str); 4] = [(1, "91.5"), (6, "99.95"), (19, "97.2"), (20, "99.3")];
+    let metrics: Vec<MetricsRecord> = read_lines(run.metrics())?;
+    let whole = metrics.iter().filter_map(|record| {
+        let epoch = record
+            .epoch
+            .filter(|epoch| epoch.fract() == 0.0 && *epoch > 0.0)?;
+        Some((epoch as u64, record.val_exact_match))
+    });
+    let row = |(epoch, exact): (u64, f64)| {
+        let plotted = PLOT.iter().find(|(other, _)| *other == epoch);
+        vec![
+            epoch.to_string(),
+            percentage(exact, 1),
+            plotted.map_or(String::new(), |(_, value)| (*value).to_owned()),
+        ]
+    };
+    Ok(whole.map(row).collect())
+}
+
+fn train_secs(run: &RunDir) -> Result<f64> {
+    let timing: Vec<TimingRecord> = read_lines(run.timing())?;
+    Ok(timing.iter().map(|t| t.train_secs + t.eval_secs).sum())
+}
+
+/// The runs of a cell.
+fn runs<'a>(report: &'a Report, cell: &str) -> Result<Vec<&'a Outcome>> {
+    let runs = report.outcomes.iter().filter(|run| run.job.cell == cell);
+    let runs: Vec<&Outcome> = runs.collect();
+    ensure!(!runs.is_empty(), "the experiment has no run of {cell}");
+    Ok(runs)
+}
+
+/// The free-running rows of a group of lengths of a run.
+fn evaluated<'a>(run: &'a Outcome, group: &str) -> Vec<&'a LengthRecord> {
+    let found = run.lengths.iter().filter(|lengths| lengths.group == group);
+    let rows = found.flat_map(|lengths| &lengths.record.rows);
+    rows.filter(|row| row.mode == DecodingMode::Eos).collect()
+}
+
+/// The mean over the lengths of a group, each with the same weight, of each run.
+fn of_group(runs: &[&Outcome], group: &str, value: fn(&LengthRecord) -> f64) -> Vec<f64> {
+    let of_run = |run: &&Outcome| {
+        let values: Vec<f64> = evaluated(run, group).into_iter().map(value).collect();
+        mean(&values)
+    };
+    runs.iter().filter_map(of_run).collect()
+}
+
+fn share(values: &[f64]) -> String {
+    mean(values).map_or(String::new(), |share| format!("{} %", percentage(share, 1)))
+}
+
+/// How many runs have everything right.
+fn exact_runs(values: &[f64]) -> String {
+    let n_exact = values.iter().filter(|value| **value == 1.0).count();
+    format!("{n_exact} of {}", values.len())
+}
+
+fn secs(runs: &[&Outcome]) -> String {
+    let secs: Vec<f64> = runs.iter().map(|run| run.train_secs).collect();
+    format!("{:.1}", mean(&secs).unwrap_or(0.0))
+}
+
+/// Replaces rows of a table that has several measurements, from `first` on.
+fn replaced(mut table: Table, first: usize, rows: Vec<Row>) -> Result<Table> {
+    let old = table.rows.get_mut(first..first + rows.len());
+    old.context("docs/measurements/by-length.json has too few rows")?
+        .clone_from_slice(&rows);
+    Ok(table)
+}
+
+/// Keeps the first two columns, which say what was trained and tested.
+fn titled(table: &Table, row: usize, rest: [String; 4]) -> Result<Row> {
+    let titles = table
+        .rows
+        .get(row)
+        .context("a row is missing")?
+        .iter()
+        .take(2);
+    Ok(titles.cloned().chain(rest).collect())
+}
+
+fn exact(row: &LengthRecord) -> f64 {
+    row.exact_match
+}
+
+pub(super) fn deepmind(report: &Report, table: Table) -> Result<Table> {
+    let (best, additive) = (
+        runs(report, "location-relative")?,
+        runs(report, "additive")?,
+    );
+    let at = |group: &str| of_group(&best, group, exact);
+    let near = at("protocol");
+    let far: Vec<f64> = at("far-1000")
+        .into_iter()
+        .zip(at("far-4000"))
+        .map(|(a, b)| a.min(b))
+        .collect();
+    let farther: Vec<f64> = at("far-40000")
+        .into_iter()
+        .zip(at("far-100000"))
+        .map(|(a, b)| a.min(b))
+        .collect();
+    let n_of = |group: &str| {
+        let rows = best.iter().flat_map(|run| evaluated(run, group));
+        let worst = rows.min_by_key(|row| row.n_exact);
+        worst.map_or(String::new(), |row| {
+            format!("{} of {}", row.n_exact, row.n_sequences)
+        })
+    };
+    let far_additive = of_group(&additive, "far-1000", exact);
+    let rows = vec![
+        titled(
+            &table,
+            0,
+            [
+                share(&near),
+                exact_runs(&near),
+                secs(&best),
+                share(&of_group(&additive, "protocol", exact)),
+            ],
+        )?,
+        titled(
+            &table,
+            1,
+            [
+                format!("{} · {}", n_of("far-1000"), n_of("far-4000")),
+                exact_runs(&far),
+                secs(&best),
+                format!("{} at 1,000", share(&far_additive)),
+            ],
+        )?,
+        titled(
+            &table,
+            2,
+            [
+                format!("{} · {}", n_of("far-40000"), n_of("far-100000")),
+                exact_runs(&farther),
+                secs(&best),
+                String::new(),
+            ],
+        )?,
+    ];
+    replaced(table, 0, rows)
+}
+
+pub(super) fn grefenstette(report: &Report, table: Table) -> Result<Table> {
+    let (best, additive) = (
+        runs(report, "location-relative")?,
+        runs(report, "additive")?,
+    );
+    let fine = |row: &LengthRecord| row.fine_accuracy;
+    let both = |runs: &[&Outcome]| {
+        let values = [
+            of_group(runs, "protocol", exact),
+            of_group(runs, "protocol", fine),
+        ];
+        values.map(|values| share(&values)).join(" · ")
+    };
+    let far = of_group(&best, "far-640", exact);
+    let near = of_group(&best, "protocol", exact);
+    let rows = vec![
+        titled(
+            &table,
+            3,
+            [both(&best), exact_runs(&near), secs(&best), both(&additive)],
+        )?,
+        titled(
+            &table,
+            4,
+            [
+                share(&far),
+                exact_runs(&far),
+                secs(&best),
+                share(&of_group(&additive, "far-640", exact)),
+            ],
+        )?,
+    ];
+    replaced(table, 3, rows)
+}
+
+pub(super) fn joeynmt(report: &Report, table: Table) -> Result<Table> {
+    let (best, additive) = (
+        runs(report, "location-relative")?,
+        runs(report, "additive")?,
+    );
+    let exact = |runs: &[&Outcome]| -> Vec<f64> {
+        let values = runs.iter().filter_map(|run| run.metric(Metric::ExactMatch));
+        values.collect()
+    };
+    let found = exact(&best);
+    let rest = [
+        share(&found),
+        exact_runs(&found),
+        secs(&best),
+        share(&exact(&additive)),
+    ];
+    let rows = vec![titled(&table, 5, rest)?];
+    replaced(table, 5, rows)
+}
+
+/// Exact match in % at each length, and how many runs have every sequence right.
+fn at_lengths(report: &Report, cell: &str, group: &str) -> Result<Vec<(usize, String)>> {
+    let runs = runs(report, cell)?;
+    let lengths: Vec<usize> = evaluated(runs[0], group)
+        .iter()
+        .map(|row| row.length)
+        .collect();
+    let at = |length: usize| {
+        let rows = runs.iter().flat_map(|run| evaluated(run, group));
+        let rows = rows.filter(|row| row.length == length);
+        let values: Vec<f64> = rows.map(|row| row.exact_match).collect();
+        let n_exact = values.iter().filter(|value| **value == 1.0).count();
+        let text = match mean(&values) {
+            Some(0.0) | None => "0".to_owned(),
+            Some(mean) => format!("{} ({n_exact})", percentage(mean, 1)),
+        };
+        (length, text)
+    };
+    Ok(lengths.into_iter().map(at).collect())
+}
+
+pub(super) fn mechanisms(report: &Report, mut table: Table) -> Result<Table> {
+    let cells = &report.plan.experiment.cells;
+    ensure!(
+        table.rows.len() == cells.len(),
+        "docs/measurements/mechanisms.json must have a row for each cell"
+    );
+    for (row, cell) in table.rows.iter_mut().zip(cells) {
+        let found = at_lengths(report, &cell.name, "far")?;
+        row.truncate(2); // the mechanism and its start
+        row.extend(found.into_iter().map(|(_, text)| text));
+    }
+    Ok(table)
+}
+
+pub(super) fn tasks(report: &Report, mut table: Table) -> Result<Table> {
+    table.rows.clear();
+    for cell in &report.plan.experiment.cells {
+        let found = at_lengths(report, &cell.name, "range")?;
+        let lengths = found.iter().map(|(length, _)| length.to_string());
+        table.header = ["cell".to_owned()].into_iter().chain(lengths).collect();
+        table.align = format!("l{}", "r".repeat(found.len()));
+        let cells = found.into_iter().map(|(_, text)| text);
+        table
+            .rows
+            .push([cell.name.clone()].into_iter().chain(cells).collect());
+    }
+    Ok(table)
+}
+
+pub(super) fn teacher_forcing(report: &Report, mut table: Table) -> Result<Table> {
+    table.header = [
+        "teacher forcing",
+        "exact match",
+        "loss",
+        "exposure gap",
+        "training, s",
+    ]
+    .map(str::to_owned)
+    .into();
+    table.align = "lrrrr".to_owned();
+    table.rows.clear();
+    for cell in &report.plan.experiment.cells {
+        let runs = runs(report, &cell.name)?;
+        let of = |metric: Metric| -> Vec<f64> {
+            runs.iter().filter_map(|run| run.metric(metric)).collect()
+        };
+        let number =
+            |metric: Metric| mean(&of(metric)).map_or(String::new(), |x| format!("{x:.5}"));
+        table.rows.push(vec![
+            cell.name.clone(),
+            mean(&of(Metric::ExactMatch)).map_or(String::new(), percent),
+            number(Metric::Loss),
+            number(Metric::ExposureGap),
+            secs(&runs),
+        ]);
+    }
+    Ok(table)
+}
