@@ -4,8 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "an example for the terminal")]
 
-#![expect(clippy::print_stdout, reason = "an example for the terminal")]
-
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -168,7 +168,11 @@ impl TrainState {
 
 /// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
 /// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 2] = ["freeze = []\n", "[train.optimizer]\nkind = \"adam\"\n\n"];
+const LATER_KEYS: [&str; 3] = [
+    "freeze = []\n",
+    "precision = \"f32\"\n",
+    "[train.optimizer]\nkind = \"adam\"\n\n",
+];
 
 /// SHA-256 of a configuration and of its corpus record, in hexadecimal.
 pub(crate) fn fingerprint(

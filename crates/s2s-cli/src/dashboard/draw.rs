@@ -46,7 +46,7 @@ pub(super) fn draw(shown: &Shown, view: &View, area: Rect, buffer: &mut Buffer) 
     .areas(area);
     draw_head(shown, head, buffer);
     draw_body(shown, view, body, buffer);
-    footer(view).render(foot, buffer);
+    footer(view, foot.width).render(foot, buffer);
     if view.has_help {
         draw_help(view, area, buffer);
     }
@@ -73,15 +73,18 @@ fn draw_head(shown: &Shown, area: Rect, buffer: &mut Buffer) {
         _ => None,
     };
     let status = (!shown.status.is_empty()).then(|| shown.status.clone());
-    let facts: Vec<String> = [status, Some(step), rate, time]
-        .into_iter()
-        .flatten()
-        .collect();
-    let facts = facts.join("  ");
     let room = usize::from(area.width);
+    let mut facts = vec![status, Some(step), rate, time];
+    let mut text = joined(&facts);
+    for least in [2, 3, 0] {
+        if text.chars().count() > room {
+            facts[least] = None;
+            text = joined(&facts);
+        }
+    }
     let [left, right] = Layout::horizontal([
         Constraint::Min(0),
-        Constraint::Length(facts.chars().count().min(room) as u16),
+        Constraint::Length(text.chars().count().min(room) as u16),
     ])
     .spacing(1)
     .areas(Rect {
@@ -90,7 +93,7 @@ fn draw_head(shown: &Shown, area: Rect, buffer: &mut Buffer) {
     });
     let bold = Style::new().add_modifier(Modifier::BOLD);
     Line::styled(clean(&shown.run), bold).render(left, buffer);
-    Line::from(facts).render(right, buffer);
+    Line::from(text).render(right, buffer);
     if area.height > 1 {
         let share = match shown.total_steps {
             Some(total) if total > 0 => (shown.step as f64 / total as f64).clamp(0.0, 1.0),
@@ -111,6 +114,11 @@ fn draw_head(shown: &Shown, area: Rect, buffer: &mut Buffer) {
             buffer,
         );
     }
+}
+
+fn joined(facts: &[Option<String>]) -> String {
+    let facts: Vec<&str> = facts.iter().flatten().map(String::as_str).collect();
+    facts.join("  ")
 }
 
 fn draw_body(shown: &Shown, view: &View, area: Rect, buffer: &mut Buffer) {
@@ -321,7 +329,7 @@ fn marked(prediction: &[String], target: &[String], ink: Ink) -> Vec<Span<'stati
     spans
 }
 
-fn footer(view: &View) -> Line<'static> {
+fn footer(view: &View, width: u16) -> Line<'static> {
     let dim = Style::new().add_modifier(Modifier::DIM);
     if view.is_frozen {
         let bold = Style::new().add_modifier(Modifier::BOLD);
@@ -329,10 +337,12 @@ fn footer(view: &View) -> Line<'static> {
     }
     match &view.note {
         Some(note) => Line::from(clean(note)),
-        None => Line::styled(
-            format!("q {}   space freeze   1-4 sample   ? help", view.quits),
-            dim,
-        ),
+        None => {
+            let all = format!("q {}   space freeze   1-4 sample   ? help", view.quits);
+            let fits = all.chars().count() <= usize::from(width);
+            let short = || format!("q {}   ? help", view.quits);
+            Line::styled(if fits { all } else { short() }, dim)
+        }
     }
 }
 
@@ -371,7 +381,8 @@ fn draw_help(view: &View, area: Rect, buffer: &mut Buffer) {
     Paragraph::new(lines).block(block).render(place, buffer);
 }
 
-fn titled(title: Line<'_>) -> Block<'_> {
+fn titled(mut title: Line<'_>) -> Block<'_> {
+    title.push_span(" ");
     Block::new().borders(Borders::TOP).title(title)
 }
 

@@ -183,11 +183,31 @@ pub(super) fn wait(end: &UnixStream, has_keys: bool, timeout: Duration) -> io::R
         Err(Errno::INTR) => 0,
         n => n?,
     };
-    // An arrow key is several bytes that start with ESC.
-    Ok(Waited::Keys(match keys[..n] {
-        [0x1b, _, ..] => Vec::new(),
-        _ => keys[..n].to_vec(),
-    }))
+    Ok(Waited::Keys(without_sequences(&keys[..n])))
+}
+
+/// Removes escape sequences, such as those of arrow keys: ESC `[`, then bytes up to a letter or `~`; or
+/// ESC `O` and a letter.
+fn without_sequences(mut bytes: &[u8]) -> Vec<u8> {
+    let mut keys = Vec::new();
+    loop {
+        bytes = match bytes {
+            [] => return keys,
+            [0x1b, b'[', rest @ ..] => {
+                let is_last = |byte: &u8| (0x40..0x7f).contains(byte);
+                let n = rest
+                    .iter()
+                    .position(is_last)
+                    .map_or(rest.len(), |at| at + 1);
+                &rest[n..]
+            }
+            [0x1b, b'O', _, rest @ ..] => rest,
+            [key, rest @ ..] => {
+                keys.push(*key);
+                rest
+            }
+        };
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -205,5 +225,19 @@ impl Write for Frames {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_are_no_keys() {
+        let keys = |bytes: &[u8]| String::from_utf8(without_sequences(bytes)).unwrap();
+        assert_eq!(keys(b"\x1b[Aq"), "q");
+        assert_eq!(keys(b"1\x1b[1;5C\x1bOP\x1b[3~2"), "12");
+        assert_eq!(keys(b"\x1b"), "\x1b");
+        assert_eq!(keys(b"\x1b["), "");
     }
 }

@@ -56,11 +56,13 @@ pub(crate) fn s2s(home: &Path, args: &[&str], environment: &[(&str, &str)]) -> C
 impl Terminal {
     /// Starts a program.
     pub(crate) fn start(mut command: Command, (lines, columns): Size) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        // A program that inherited the master could not see it close.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = File::from(open(name, flags, Mode::empty()).unwrap());
         tcsetwinsize(&master, size_of((lines, columns))).unwrap();
         let stream = || Stdio::from(slave.try_clone().unwrap());

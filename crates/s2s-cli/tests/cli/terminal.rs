@@ -139,6 +139,7 @@ impl Watched {
 
     /// Ends the run.
     fn finish(&mut self, status: RunStatus) {
+        self.record(120);
         let trained: RunRecord = read_json(home_of_trained().join("run/run.json")).unwrap();
         let record = RunRecord {
             status,
@@ -176,14 +177,17 @@ fn frames_fit_every_size_and_follow_a_resized_terminal() {
     for size in [(24, 80), (40, 120), (12, 40), (5, 20), (24, 80)] {
         let (lines, columns) = size;
         terminal.resize(size);
-        let (first, last) = match lines {
-            5 => ("run", "q stop"),
-            _ => ("step 60 of 120", "q stop watching"),
+        let last = if lines == 5 {
+            "q stop"
+        } else {
+            "q stop watching"
         };
         terminal.wait_until("the frame of this size", |terminal| {
             let text = terminal.text();
             let mut lines = text.lines();
-            let is_first = lines.next().is_some_and(|line| line.contains(first));
+            let is_first = lines
+                .next()
+                .is_some_and(|line| line.contains("step 60 of 120"));
             is_first && lines.next_back().is_some_and(|line| line.contains(last))
         });
         terminal.settle();
@@ -232,7 +236,7 @@ fn keys_select_a_sample_freeze_the_display_and_show_help() {
 #[test]
 fn a_watched_run_is_shown_until_it_ends() {
     let mut watched = Watched::new();
-    let mut terminal = watched.watch((50, 100), &[]);
+    let mut terminal = watched.watch((90, 100), &[]);
     terminal.wait_for("step 60 of 120");
     watched.record(100);
     terminal.wait_for("step 100 of 120");
@@ -246,7 +250,7 @@ fn a_watched_run_is_shown_until_it_ends() {
     ]);
 
     // The same again: there is nothing to wait for.
-    let mut terminal = watched.watch((50, 100), &[]);
+    let mut terminal = watched.watch((90, 100), &[]);
     assert!(terminal.end().success());
     terminal.check_contains(&["finished  step 120 of 120", "test results"]);
     assert!(!terminal.written_text().contains(ALTERNATE));
@@ -277,14 +281,14 @@ fn the_end_of_a_watched_run_that_did_not_finish_is_explained() {
 fn watching_ends_with_an_error_if_there_is_no_run() {
     let home = TempDir::new().unwrap();
     let missing = s2s(home.path(), ["watch", "runs/none"]);
-    fails(&missing, 1, &["run runs/none does not exist"]);
+    fails(&missing, 2, &["run folder runs/none does not exist"]);
 
     let watched = Watched::new();
     let mut terminal = watched.watch((24, 80), &[]);
     terminal.wait_for("step 60 of 120");
     fs::remove_dir_all(watched.run.path()).unwrap();
-    assert_eq!(terminal.end().code(), Some(1));
-    terminal.check_contains(&["run run does not exist"]);
+    assert_eq!(terminal.end().code(), Some(2));
+    terminal.check_contains(&["run folder run does not exist"]);
 }
 
 #[test]

@@ -239,9 +239,9 @@ fn a_playground_without_a_browser_names_the_address() {
         .env("PATH", "/nonexistent")
         .spawn()
         .unwrap();
-    let mut message = String::new();
-    let stderr = process.stderr.take().unwrap();
-    BufReader::new(stderr).read_line(&mut message).unwrap();
+    let stderr = BufReader::new(process.stderr.take().unwrap());
+    let lines = stderr.lines().take(2); // the first says how to stop
+    let message: String = lines.map(Result::unwrap).collect();
     process.kill().unwrap();
     process.wait().unwrap();
     assert!(message.contains("cannot open a browser"), "{message}");

@@ -66,7 +66,6 @@ pub struct TrainConfig {
     /// Validation exact match at which the run stops; 0 turns this off.
     pub target_exact_match: Share,
     /// In which the gradients are computed; parameters, evaluation and decoding are always in f32.
-    #[serde(skip_serializing_if = "Precision::is_single")]
     pub precision: Precision,
     /// How often the decoder is fed the reference token.
     pub teacher_forcing: TeacherForcingConfig,
@@ -93,15 +92,6 @@ impl Precision {
             Self::Bf16 => DType::BF16,
             Self::F16 => DType::F16,
         }
-    }
-
-    /// Whether it is f32, which is not written.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    fn is_single(&self) -> bool {
-        *self == Self::F32
     }
 }
 
