@@ -181,6 +181,19 @@ def check_all(s2s, n, only):
                   flush=True)
 
 
+def read_by_programs(path):
+    """The part of a config.json that model.py and generate.py read."""
+    config = json.loads(path.read_text())
+    config["experiment"] = {"model": config["experiment"]["model"]}
+    return config
+
+
+def without_header(path):
+    """The bytes of a file; of safetensors only the weights, since its header repeats the configuration."""
+    data = path.read_bytes()
+    return data[8 + int.from_bytes(data[:8], "little"):] if path.suffix == ".safetensors" else data
+
+
 def golden(folder):
     """What the exports in a folder answer, with the hashes of their files."""
     verified = {}
@@ -192,11 +205,13 @@ def golden(folder):
                         probabilities=[math.exp(x) for x in answer.log_probs], weights=answer.weights)
                    for answer in by_torch]
         largest = compare(records, tokens, by_onnx, case.name)
-        files = (path for path in sorted(case.glob("*/*")) if path.is_file() and path.name != "README.md")
+        files = (path for path in sorted(case.glob("*/*"))
+                 if path.is_file() and path.name not in ("README.md", "config.json"))
         verified[case.name] = dict(
             lines=lines, tokens=[answer.tokens for answer in by_torch],
             log_probs=[[round(x, 7) for x in answer.log_probs] for answer in by_torch],
-            sha256={f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+            config=read_by_programs(case / "pytorch" / "config.json"),
+            sha256={f"{path.parent.name}/{path.name}": hashlib.sha256(without_header(path)).hexdigest() for path in files})
         print(json.dumps(dict(case=case.name, onnx=largest)))
     cases = (f"{json.dumps(name)}: {json.dumps(case)}" for name, case in verified.items())
     GOLDEN.write_text("{\n" + ",\n".join(cases) + "\n}\n")

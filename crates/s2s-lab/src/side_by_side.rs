@@ -231,8 +231,12 @@ impl SideBySide {
 
 /// `path` as seen from a file in `folder`: relative if it is below the folder.
 fn from(folder: &Path, path: &Path) -> PathBuf {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (folder, path) = (absolute(folder), absolute(path));
+    // Joined, since there is no absolute form of an empty path, the parent of `page.html`.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let (folder, path) = (
+        absolute(Path::new(".").join(folder)),
+        absolute(path.to_owned()),
+    );
     path.strip_prefix(&folder)
         .map_or(path.clone(), Path::to_owned)
 }
@@ -308,6 +312,8 @@ mod tests {
         let home = Path::new("/a/b");
         assert_eq!(from(home, Path::new("/a/b/c")), Path::new("c"));
         assert_eq!(from(home, Path::new("/a/c")), Path::new("/a/c"));
+        assert_eq!(from(Path::new(""), Path::new("c")), Path::new("c"));
+        assert_eq!(from(Path::new("c"), Path::new("./c/d")), Path::new("d"));
     }
 
     #[test]

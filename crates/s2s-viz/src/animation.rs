@@ -1,5 +1,7 @@
 //! A heatmap that grows token by token, as an animated GIF.
 
+use std::collections::BTreeSet;
+
 use gif::{Encoder, EncodingError, Frame, Repeat};
 
 use crate::{Error, Heatmap};
@@ -8,8 +10,8 @@ use crate::{Error, Heatmap};
 const DELAY: u16 = 50;
 /// The same for the whole picture, before the animation repeats.
 const LAST_DELAY: u16 = 300;
-/// Speed of the color quantization, from 1 (best colors) to 30.
-const SPEED: i32 = 10;
+/// Colors of a frame at most.
+const COLORS: usize = 256;
 
 impl Heatmap {
     /// The heatmap as an animation: one output token after the other. Equal data give equal bytes.
@@ -64,8 +66,38 @@ fn band(pixels: &[u8], before: &[u8], width: u16) -> Frame<'static> {
     Frame {
         top: top as u16,
         delay: DELAY,
-        ..Frame::from_rgb_speed(width, (bottom - top) as u16, changed, SPEED)
+        ..paletted(changed, width, (bottom - top) as u16)
     }
+}
+
+/// A frame of these pixels. If they have too many colors, channels are rounded to as few bits as needed.
+fn paletted(pixels: &[u8], width: u16, height: u16) -> Frame<'static> {
+    let (pixels, _) = pixels.as_chunks::<3>();
+    let colors_of = |bits: u32| -> (Vec<[u8; 3]>, Vec<[u8; 3]>) {
+        let rounded = pixels
+            .iter()
+            .map(|pixel| pixel.map(|value| round(value, bits)));
+        let rounded: Vec<[u8; 3]> = rounded.collect();
+        let colors: BTreeSet<[u8; 3]> = rounded.iter().copied().collect();
+        (rounded, colors.into_iter().collect())
+    };
+    let (rounded, colors) = (0..8)
+        .map(colors_of)
+        .find(|(_, colors)| colors.len() <= COLORS)
+        .expect("channels of 0 and 255 give eight colors");
+    let index = |color| {
+        colors
+            .binary_search(color)
+            .expect("a color of these pixels") as u8
+    };
+    let indices: Vec<u8> = rounded.iter().map(index).collect();
+    Frame::from_palette_pixels(width, height, indices, colors.as_flattened(), None)
+}
+
+/// The nearest multiple of 2 to the power of `bits`; 255 instead of 256.
+fn round(value: u8, bits: u32) -> u8 {
+    let rounded = (u32::from(value) + ((1 << bits) >> 1)) >> bits << bits;
+    rounded.min(255) as u8
 }
 
 #[cfg(test)]
@@ -107,8 +139,8 @@ mod tests {
         let shown = canvas.chunks(4).zip(whole.rgb.chunks(3));
         let worst = shown.flat_map(|(a, b)| (0..3).map(move |i| a[i].abs_diff(b[i])));
         assert!(
-            worst.max().unwrap() < 40,
-            "quantization changes colors slightly"
+            worst.max().unwrap() <= 4,
+            "multiples of eight differ by four at most"
         );
     }
 }

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(Rgb(255, 255, 255).indexed(), 231);
         assert_eq!(Rgb(95, 135, 175).indexed(), 67);
         assert_eq!(Rgb(128, 128, 128).indexed(), 244);
-        assert_eq!(viridis(1.0).indexed(), 221);
+        assert_eq!(viridis(1.0).indexed(), 220);
     }
 
     #[test]

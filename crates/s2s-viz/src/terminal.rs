@@ -88,7 +88,7 @@ impl Heatmap {
             .map(|line| format!("{}\n", line.trim_end()))
             .collect();
         Ok(match ink {
-            Ink::Ascii => drawn.replace('…', "~"),
+            Ink::Ascii => drawn.replace('…', "~").replace('␣', "_"),
             _ => drawn,
         })
     }

@@ -242,3 +242,20 @@ fn the_names_of_the_notebook_fit_a_model() {
         7
     );
 }
+
+#[test]
+fn a_header_of_any_length_is_read() {
+    let file = file(&[("a", numbers(&[2]))]);
+    let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let (header, weights) = file[8..].split_at(n);
+    // 640 is 0x80, 0x02: the first bytes of a pickle.
+    for length in [128, 640, 32_896] {
+        let mut header = header.to_vec();
+        header.resize(length, b' ');
+        let file = [&(length as u64).to_le_bytes(), &header[..], weights].concat();
+        let found = Found::parse(Path::new("a.safetensors"), file).unwrap();
+        let options = (Renames::default(), STRICT);
+        let loaded = found.load_into(&params(&[("a", &[2])]), &options.0, options.1);
+        assert_eq!(loaded.unwrap().n_loaded, 1);
+    }
+}

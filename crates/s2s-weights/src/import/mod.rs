@@ -83,7 +83,8 @@ impl Found {
         let mut noted = None;
         let tensors = match &bytes[..] {
             [b'P', b'K', ..] => archive::tensors(&bytes),
-            [0x80, 2..=255, ..] => Err(Refusal::Malformed(
+            // The header length that starts a safetensors file may have these bytes, too.
+            [0x80, 2..=255, rest @ ..] if rest.get(6) != Some(&b'{') => Err(Refusal::Malformed(
                 "it is in the format of PyTorch before 1.6".to_owned(),
             )),
             _ => safetensors(&bytes).map(|(tensors, found)| {
