@@ -110,12 +110,12 @@ impl WatchedRun {
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error: &dyn std::fmt::Display| Refusal::new(500, error.to_string());
         let name = page::checkpoint(&self.dir);
-        let saved = modified(self.dir.checkpoint(name).join("manifest.json"));
-        let loaded = match model.take().filter(|loaded| loaded.saved == saved) {
-            Some(loaded) => loaded,
-            None => LoadedModel {
-                saved,
-                trained: load(&self.dir, name, runtime).map_err(|error| failed(&error))?,
+        let loaded = match model.take() {
+            Some(loaded) if loaded.saved == saved(&self.dir, name) => loaded,
+            // The last weights stay if the folder is gone.
+            earlier => match load(&self.dir, name, runtime) {
+                Ok(loaded) => loaded,
+                Err(error) => earlier.ok_or_else(|| failed(&error))?,
             },
         };
         let Trained {
@@ -139,14 +139,27 @@ impl WatchedRun {
     }
 }
 
-fn load(dir: &RunDir, name: CheckpointName, runtime: &Runtime) -> s2s_train::Result<Trained> {
-    load_model(
-        dir,
-        name,
-        NonFinite::Reject,
-        runtime.threads,
-        &runtime.device,
-    )
+/// When a checkpoint was saved.
+fn saved(dir: &RunDir, name: CheckpointName) -> Option<SystemTime> {
+    modified(dir.checkpoint(name).join("manifest.json"))
+}
+
+/// Loads a checkpoint, again if training replaces it meanwhile.
+fn load(dir: &RunDir, name: CheckpointName, runtime: &Runtime) -> s2s_train::Result<LoadedModel> {
+    let (threads, device) = (runtime.threads, &runtime.device);
+    loop {
+        let before = saved(dir, name);
+        match load_model(dir, name, NonFinite::Reject, threads, device) {
+            Ok(trained) => {
+                return Ok(LoadedModel {
+                    saved: before,
+                    trained,
+                });
+            }
+            Err(error) if saved(dir, name) == before => return Err(error),
+            Err(_) => {}
+        }
+    }
 }
 
 /// The answer to `POST /decode`.

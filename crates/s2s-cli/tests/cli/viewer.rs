@@ -115,11 +115,8 @@ struct Playground {
 }
 
 impl Playground {
-    fn start() -> Self {
-        let mut process = command(home_of_trained())
-            .args(["playground", "run"])
-            .spawn()
-            .unwrap();
+    fn start(home: &Path) -> Self {
+        let mut process = command(home).args(["playground", "run"]).spawn().unwrap();
         let mut url = String::new();
         let stdout = process.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut url).unwrap();
@@ -128,6 +125,15 @@ impl Playground {
             .and_then(|rest| rest.strip_suffix("/\n")?.parse().ok());
         let port = port.unwrap_or_else(|| panic!("{url:?}"));
         Self { process, port }
+    }
+
+    /// The page, and the header with its token.
+    fn page(&self) -> (Value, String) {
+        let (status, page) = self.ask("GET /", "", "");
+        assert_eq!(status, 200);
+        let data = data(&page);
+        let token = format!("X-Page-Token: {}\r\n", data["token"].as_str().unwrap());
+        (data, token)
     }
 
     /// The status and the body of a response. HTTP/1.0 has no chunks.
@@ -160,13 +166,10 @@ impl Drop for Playground {
 
 #[test]
 fn a_playground_decodes_for_its_own_page_only() {
-    let playground = Playground::start();
-    let (status, page) = playground.ask("GET /", "", "");
-    assert_eq!(status, 200);
-    let data = data(&page);
+    let playground = Playground::start(home_of_trained());
+    let (data, token) = playground.page();
     assert_eq!(data["source"], "server");
     assert_eq!(data["runs"][0]["weights"], Value::Null);
-    let token = format!("X-Page-Token: {}\r\n", data["token"].as_str().unwrap());
 
     let body = r#"{"run":0,"source":[3,1,4]}"#;
     let (status, answer) = playground.ask("POST /decode", &token, body);
@@ -220,9 +223,21 @@ fn a_playground_decodes_for_its_own_page_only() {
 }
 
 #[test]
+fn a_playground_decodes_with_the_last_weights_if_the_folder_is_gone() {
+    let (home, run) = copy_of_trained();
+    let playground = Playground::start(home.path());
+    let (_, token) = playground.page();
+    let decode = || playground.ask("POST /decode", &token, r#"{"run":0,"source":[3,1,4]}"#);
+    let before = decode();
+    assert_eq!(before.0, 200);
+    fs::remove_dir_all(run).unwrap();
+    assert_eq!(decode(), before);
+}
+
+#[test]
 #[cfg(unix)]
 fn a_playground_stops_at_ctrl_c_and_names_a_port_in_use() {
-    let mut playground = Playground::start();
+    let mut playground = Playground::start(home_of_trained());
     let port = playground.port.to_string();
     let other = s2s(home_of_trained(), ["playground", "run", "--port", &port]);
     fails(&other, 1, &["cannot listen on port", "try: "]);

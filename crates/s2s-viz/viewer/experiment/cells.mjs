@@ -1,7 +1,7 @@
 // The table of cells.
 
 import { button, card, h } from "../view/dom.mjs";
-import { integer, visible } from "../view/format.mjs";
+import { integer, readable } from "../view/format.mjs";
 import { metricText, settingText } from "./study.mjs";
 
 /** Rows are added in portions, so that a page with 10,000 cells opens at once. */
@@ -34,7 +34,7 @@ export class CellsView {
   refresh() {
     const { study } = this;
     const columns = [
-      ...study.axes.map((key) => [key, visible(key), false]),
+      ...study.axes.map((key) => [key, readable(key), false]),
       ...study.metrics.map(({ key, title }) => [key, title, true]),
     ];
     this.head.replaceChildren(
@@ -75,7 +75,7 @@ export class CellsView {
     return h(
       "tr",
       {},
-      h("th", { scope: "row" }, visible(cell.name)),
+      h("th", { scope: "row" }, readable(cell.name)),
       h("td", {}, cell.runs.map((run) => this.run(run))),
       cell.settings.map((value) => h("td", {}, settingText(value))),
       study.metrics.map((metric, i) =>
@@ -91,7 +91,7 @@ export class CellsView {
   }
 
   run({ name, page, status }) {
-    const label = visible(name);
+    const label = readable(name);
     const shown = page ? h("a", { href: page }, label) : h("span", {}, label);
     return [shown, status === "finished" ? " " : h("small", {}, ` ${status} `)];
   }

@@ -2,7 +2,7 @@
 
 import { h } from "../view/dom.mjs";
 import { Chart } from "../view/chart.mjs";
-import { visible } from "../view/format.mjs";
+import { readable } from "../view/format.mjs";
 import { runColor } from "../view/theme.mjs";
 
 const MAX_CURVES = 6;
@@ -38,7 +38,7 @@ export class CurvesView {
     study.curves.forEach(({ of_cell }, i) => {
       this.charts[i].update(
         cells
-          .map((cell, c) => ({ name: visible(cell.name), color: runColor(c), points: of_cell[cell.name] }))
+          .map((cell, c) => ({ name: readable(cell.name), color: runColor(c), points: of_cell[cell.name] }))
           .filter(({ points }) => points),
       );
     });

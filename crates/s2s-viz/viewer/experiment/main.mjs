@@ -1,7 +1,7 @@
 // The page of an experiment: its cells as a table, a heatmap, parallel coordinates and curves.
 
 import { field, h } from "../view/dom.mjs";
-import { integer, visible } from "../view/format.mjs";
+import { integer, readable } from "../view/format.mjs";
 import { Tabs } from "../view/tabs.mjs";
 import { startTheme } from "../view/theme.mjs";
 import { CellsView } from "./cells.mjs";
@@ -13,7 +13,7 @@ import { Study } from "./study.mjs";
 function start() {
   const study = new Study(JSON.parse(document.getElementById("data").textContent));
   startTheme(document.getElementById("theme"));
-  document.getElementById("runs").textContent = visible(study.title).replaceAll("␣", " ");
+  document.getElementById("runs").textContent = readable(study.title);
   const views = { Cells: new CellsView(study) };
   if (study.axes.length >= 2) views.Map = new MapView(study);
   if (study.axes.length >= 3) views.Axes = new ParallelView(study);
@@ -28,7 +28,7 @@ function head(study) {
   const count = h("p", { class: "muted", role: "status" });
   const show = () => {
     const unknown = study.unknown();
-    const note = unknown.length ? ` No cell has ${unknown.map(visible).join(", ")}.` : "";
+    const note = unknown.length ? ` No cell has ${unknown.map(readable).join(", ")}.` : "";
     count.textContent = `${integer(study.shown.length)} of ${integer(study.cells.length)} cells.${note}`;
   };
   study.onChange(show);

@@ -1,7 +1,7 @@
 // A heatmap over two axes.
 
 import { card, field, h } from "../view/dom.mjs";
-import { integer, visible } from "../view/format.mjs";
+import { integer, readable } from "../view/format.mjs";
 import { onTheme, ramp } from "../view/theme.mjs";
 import { metricText, rangeOf, settingText } from "./study.mjs";
 
@@ -11,8 +11,8 @@ const MAX_WITH_TEXT = 12;
 export class MapView {
   constructor(study) {
     this.study = study;
-    this.x = this.picker(study.axes.map(visible), 1);
-    this.y = this.picker(study.axes.map(visible), 0);
+    this.x = this.picker(study.axes.map(readable), 1);
+    this.y = this.picker(study.axes.map(readable), 0);
     this.metric = this.picker(
       study.metrics.map(({ title }) => title),
       0,
@@ -104,7 +104,7 @@ export class MapView {
 
 /** The last part of a key. */
 function lastPart(key) {
-  return visible(key.split(".").at(-1));
+  return readable(key.split(".").at(-1));
 }
 
 /** Black or white, whichever has the higher contrast (WCAG 2, relative luminance). */

@@ -1,7 +1,7 @@
 // Parallel coordinates: an axis for each key and one for the metric, a line for each cell.
 
 import { card, field, h, onResize, svg } from "../view/dom.mjs";
-import { integer, visible } from "../view/format.mjs";
+import { integer, readable } from "../view/format.mjs";
 import { onTheme, ramp } from "../view/theme.mjs";
 import { metricText, rangeOf, settingText } from "./study.mjs";
 
@@ -58,7 +58,7 @@ export class ParallelView {
         onpointerenter: () => this.read(cell, metric, index),
       });
     });
-    const axes = [...study.axes.map(visible), metric.title].map((title, axis) => {
+    const axes = [...study.axes.map(readable), metric.title].map((title, axis) => {
       const isLast = axis === study.axes.length;
       const ends = isLast ? [metricText(metric, range.low), metricText(metric, range.high)] : scales[axis].values;
       return axisOf(title, x(axis), y, ends);
@@ -73,7 +73,7 @@ export class ParallelView {
   }
 
   read(cell, metric, index) {
-    this.readout.textContent = `${visible(cell.name)}: ${metric.title} ${metricText(metric, cell.means[index])}`;
+    this.readout.textContent = `${readable(cell.name)}: ${metric.title} ${metricText(metric, cell.means[index])}`;
   }
 }
 

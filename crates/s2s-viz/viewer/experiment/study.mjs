@@ -1,6 +1,6 @@
 // The cells of an experiment: their values, and which of them are shown in which order.
 
-import { decimal, percent, visible } from "../view/format.mjs";
+import { decimal, percent, readable } from "../view/format.mjs";
 
 const OPERATORS = ["!=", "=", "<", ">"];
 
@@ -96,7 +96,7 @@ function compareValues(a, b, sign) {
 /** A setting as text. */
 export function settingText(value) {
   if (value === null || value === undefined) return "–";
-  return typeof value === "string" ? visible(value) : JSON.stringify(value);
+  return typeof value === "string" ? readable(value) : JSON.stringify(value);
 }
 
 /** The value of a metric as text. */

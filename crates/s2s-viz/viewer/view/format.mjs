@@ -36,3 +36,8 @@ export function visible(text) {
   });
   return shown.join("") || "∅";
 }
+
+/** A name or a title, whose spaces are plain. */
+export function readable(text) {
+  return visible(text).replaceAll("␣", " ");
+}
