@@ -45,13 +45,15 @@ export class Workshop {
     return join(this.folder, ...parts);
   }
 
-  /** Trains a small run, unless it exists. */
+  /** Trains a small run. If it exists, its page is written again, since the viewer may have changed. */
   train(name, settings) {
     this.trainOn(name, [...SYMBOLS, ...SMALL, ...settings]);
   }
 
   trainOn(name, settings) {
-    if (!existsSync(this.path(name, "report.html"))) {
+    if (existsSync(this.path(name, "report.html"))) {
+      this.s2s("report", name);
+    } else {
       const sets = settings.flatMap((setting) => ["--set", setting]);
       this.s2s("train", "--run-dir", name, ...sets);
     }

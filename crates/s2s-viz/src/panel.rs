@@ -109,6 +109,8 @@ impl Heatmap {
         panel.draw(&mut figure, cells_left, cells_top);
         let hidden = cells_height - n_shown as f64 * panel.cell;
         if hidden > 0.0 {
+            // From the gap above the first hidden row, whose edge may lie within a pixel.
+            let hidden = hidden + 1.0;
             let from = (
                 cells_left - panel.row_tokens,
                 cells_top + cells_height - hidden,
