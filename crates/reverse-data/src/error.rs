@@ -105,6 +105,22 @@ pub enum Error {
         /// The names in the header.
         header: Vec<String>,
     },
+    /// A split of samples in memory that has none.
+    #[error("the {split} split has no samples")]
+    NoSamples {
+        /// The split.
+        split: Split,
+    },
+    /// A sample in memory that no model could read.
+    #[error("{split} sample {index}: {problem}")]
+    Sample {
+        /// Its split.
+        split: Split,
+        /// Its index in the split.
+        index: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Synthetic data were requested from the configuration of text.
     #[error("synthetic data need empty data.folder and data.file, got {}", path.display())]
     NotSynthetic {

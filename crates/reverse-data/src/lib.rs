@@ -26,6 +26,7 @@
 mod batch_source;
 mod config;
 mod error;
+mod examples;
 mod order;
 mod padded;
 mod permutation;
@@ -41,6 +42,8 @@ mod vocab;
 pub use batch_source::BatchSource;
 pub use config::{Batching, DataConfig, MAX_LEN, Problem};
 pub use error::{Error, LineProblem};
+pub use examples::Examples;
+pub use order::Order;
 pub use padded::{PaddedBatch, mark_source};
 pub use report::{Leaks, SplitCount, SplitReport, TokenReport, VocabularyOrigin};
 pub use splits::Split;

@@ -11,12 +11,28 @@ use crate::random::{Purpose, generator};
 const WINDOW: u64 = 16;
 
 /// How the samples of a split are ordered and divided into batches.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Order {
-    pub(crate) seed: u64,
-    pub(crate) batch_size: NonZeroUsize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Keys the order of the training samples in each epoch.
+    pub seed: u64,
+    /// Samples per batch.
+    pub batch_size: NonZeroUsize,
     /// Whether training samples are sorted by length within each window of batches.
-    pub(crate) is_bucketed: bool,
+    pub is_bucketed: bool,
+    /// Whether a source in a batch has BOS in front and EOS at the end.
+    pub source_markers: bool,
+}
+
+impl Default for Order {
+    /// Batches of 64 in random order, with seed 0.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            batch_size: NonZeroUsize::new(64).expect("64 is not zero"),
+            is_bucketed: false,
+            source_markers: false,
+        }
+    }
 }
 
 impl Order {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{Codec, ExperimentConfig, Runtime, Trained, Work, load_config, load_model};
+use s2s_train::{Codec, Runtime, Trained, Work, load_config, load_model};
 
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
@@ -32,10 +32,7 @@ pub(crate) struct CheckpointArgs {
 /// A trained model with its run.
 pub(crate) struct Loaded {
     pub(crate) dir: RunDir,
-    pub(crate) model: Seq2Seq,
-    pub(crate) config: ExperimentConfig,
-    pub(crate) codec: Codec,
-    pub(crate) step: u64,
+    pub(crate) trained: Trained,
     pub(crate) runtime: Runtime,
 }
 
@@ -48,49 +45,50 @@ impl CheckpointArgs {
         let dir = RunDir::open(&self.dir)?;
         let config = || Ok(load_config(Some(&dir.resolved_config()), &[])?);
         let runtime = self.machine.runtime(Work::Decode, config, ui)?;
-        let Trained {
-            model,
-            config,
-            codec,
-            step,
-        } = load_model(
-            &dir,
-            self.checkpoint,
-            numbers,
-            runtime.threads,
-            &runtime.device,
-        )?;
+        let trained = self.model(&dir, numbers, &runtime)?;
         Ok(Loaded {
             dir,
-            model,
-            config,
-            codec,
-            step,
+            trained,
             runtime,
         })
     }
 
-    /// Loads the run together with others, whose probabilities are averaged with its own.
+    /// Loads the run together with others, whose probabilities are averaged with its own. Each model
+    /// uses one thread, since as many batches run in parallel as there are threads.
     pub(crate) fn load_ensemble(
         &self,
         others: &[PathBuf],
         ui: &Ui,
     ) -> anyhow::Result<(Loaded, Vec<Seq2Seq>)> {
-        let loaded = self.load(ui)?;
+        let mut loaded = self.load(ui)?;
+        loaded.trained.model.set_threads(1);
         let mut models = Vec::new();
         for path in others {
             let dir = RunDir::open(path)?;
-            let other = load_model(
-                &dir,
-                self.checkpoint,
-                NonFinite::Reject,
-                loaded.runtime.threads,
-                &loaded.runtime.device,
+            let mut other = self.model(&dir, NonFinite::Reject, &loaded.runtime)?;
+            check_alike(
+                (loaded.dir.path(), &loaded.trained.codec),
+                (path, &other.codec),
             )?;
-            check_alike((loaded.dir.path(), &loaded.codec), (path, &other.codec))?;
+            other.model.set_threads(1);
             models.push(other.model);
         }
         Ok((loaded, models))
+    }
+
+    fn model(
+        &self,
+        dir: &RunDir,
+        numbers: NonFinite,
+        runtime: &Runtime,
+    ) -> s2s_train::Result<Trained> {
+        load_model(
+            dir,
+            self.checkpoint,
+            numbers,
+            runtime.threads,
+            &runtime.device,
+        )
     }
 
     /// `best` or `last`.
@@ -104,17 +102,10 @@ pub(crate) fn check_alike(
     (run, codec): (&Path, &Codec),
     (other_run, other): (&Path, &Codec),
 ) -> Result<(), Usage> {
-    let (size, other_size) = (codec.vocabulary.size(), other.vocabulary.size());
-    let (run, path) = (quote(run), quote(other_run));
-    let problem = if size != other_size {
-        format!("have different vocabularies, of {size} and {other_size} tokens")
-    } else if codec.vocabulary != other.vocabulary {
-        "have different vocabularies of the same size".to_owned()
-    } else if codec.source_markers != other.source_markers {
-        "differ in data.source_markers".to_owned()
-    } else {
+    let Some(problem) = codec.difference(other) else {
         return Ok(());
     };
+    let (run, path) = (quote(run), quote(other_run));
     Err(Usage(format!(
         "{run} and {path} {problem}; both must have been trained on the same data"
     )))

@@ -1,13 +1,11 @@
 //! Options that choose how outputs are generated.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
 
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use reverse_data::{Token, Vocabulary};
-use s2s_model::{
-    Beam, Constraints, Decoded, Generator, LengthPenalty, Sampling, Source, Stop, Stopping,
-};
+use s2s_model::{Beam, Constraints, LengthPenalty, Sampling, Stop, Stopping};
+use s2s_train::Decoding;
 
 use crate::failure::Usage;
 
@@ -214,76 +212,6 @@ fn parse(option: &str, text: &str, vocabulary: &Vocabulary) -> Result<Vec<Token>
     match tokens.is_empty() {
         true => Err(Usage(format!("{option} has no tokens; remove it"))),
         false => Ok(tokens),
-    }
-}
-
-/// How outputs are generated.
-#[derive(Debug)]
-pub(crate) enum Decoding {
-    Greedy(Stop),
-    Beam(Beam),
-    Sampling(Sampling),
-}
-
-impl Decoding {
-    /// Checks a source of so many tokens, markers included.
-    pub(crate) fn check(&self, source_len: usize) -> Result<(), String> {
-        let constraints = match self {
-            Self::Greedy(_) => return Ok(()),
-            Self::Beam(beam) => &beam.constraints,
-            Self::Sampling(sampling) => &sampling.constraints,
-        };
-        let (limit, n_prefix) = (constraints.stop.limit(source_len), constraints.prefix.len());
-        match n_prefix > limit {
-            true => Err(format!(
-                "--prefix has {n_prefix} tokens, but the output may have only {limit}"
-            )),
-            false => Ok(()),
-        }
-    }
-
-    /// The outputs for each source, best first. `lines` holds the line number of each source.
-    pub(crate) fn outputs(
-        &self,
-        generator: &mut Generator<'_>,
-        source: &Source,
-        lines: &[u64],
-        with_weights: bool,
-    ) -> s2s_train::Result<Vec<Vec<Decoded>>> {
-        Ok(match self {
-            Self::Greedy(stop) => {
-                let outputs = generator.greedy(source, *stop, with_weights)?;
-                outputs.into_iter().map(|output| vec![output]).collect()
-            }
-            Self::Beam(beam) => generator.beam(source, beam, with_weights)?,
-            Self::Sampling(sampling) => generator.sample(source, lines, sampling, with_weights)?,
-        })
-    }
-}
-
-/// A generator that several threads can use at once.
-pub(crate) struct Generators<'a> {
-    packed: Generator<'a>,
-    /// Idle clones of `packed`, which keep their buffers for reuse.
-    idle: Mutex<Vec<Generator<'a>>>,
-}
-
-impl<'a> Generators<'a> {
-    pub(crate) fn new(packed: Generator<'a>) -> Self {
-        Self {
-            packed,
-            idle: Mutex::default(),
-        }
-    }
-
-    /// Runs `work` with a generator that no other thread uses.
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Generator<'a>) -> R) -> R {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle_clone = idle().pop();
-        let mut generator = idle_clone.unwrap_or_else(|| self.packed.clone());
-        let result = work(&mut generator);
-        idle().push(generator);
-        result
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{ValueEnum, ValueHint};
 use s2s_runlog::{Identity, RunRecord, read_json};
-use s2s_train::Trained;
 use s2s_weights::{About, Existing, Format, export, write_export};
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
@@ -53,14 +52,7 @@ enum FormatName {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let Loaded {
-        dir,
-        model,
-        config,
-        codec,
-        step,
-        ..
-    } = args.checkpoint.load(ui)?;
+    let Loaded { dir, trained, .. } = args.checkpoint.load(ui)?;
     let (format, program) = match args.format {
         FormatName::PyTorch => (Format::PyTorch, "model.py"),
         FormatName::Onnx => (Format::Onnx, "generate.py"),
@@ -74,13 +66,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             || folder_name.to_string_lossy().into(),
             |identity| identity.name,
         ),
-        test: test.filter(|test| test.step == step), // of this checkpoint
-    };
-    let trained = Trained {
-        model,
-        config,
-        codec,
-        step,
+        test: test.filter(|test| test.step == trained.step), // of this checkpoint
     };
     let files = export(&trained, &about, format)?;
     let existing = match args.overwrite {

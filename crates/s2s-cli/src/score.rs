@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueHint;
-use reverse_data::MAX_LEN;
-use s2s_model::{Generator, MAX_REFERENCE_LEN, Scored, Seq2Seq, Source};
+use reverse_data::Vocabulary;
+use s2s_model::{Scored, Seq2Seq};
+use s2s_train::{Predictor, Sequence};
 use serde::Serialize;
 
-use crate::checkpoint::{CheckpointArgs, Loaded};
-use crate::decoding::Generators;
-use crate::stream::{Input, Line, Memory, Outputs, Parsed, StreamArgs, in_batches, parse};
+use crate::checkpoint::CheckpointArgs;
+use crate::stream::{Input, Line, Memory, Outputs, StreamArgs, parse};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -61,17 +61,16 @@ enum Record<'a> {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let (mut loaded, mut others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
-    // Per batch; as many batches run in parallel as there are threads.
-    loaded.model.set_threads(1);
-    others.iter_mut().for_each(|model| model.set_threads(1));
-    let models: Vec<&Seq2Seq> = [&loaded.model].into_iter().chain(&others).collect();
+    let (loaded, others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
+    let trained = &loaded.trained;
+    let models: Vec<&Seq2Seq> = [&trained.model].into_iter().chain(&others).collect();
+    let predictor = Predictor::new(&trained.codec, &models)?;
+    let vocabulary = &trained.codec.vocabulary;
     let scorer = Scorer {
-        loaded: &loaded,
+        predictor: predictor.with_batch_size(args.stream.batch_size),
+        vocabulary,
         args,
-        generators: Generators::new(Generator::ensemble(&models)?),
     };
-    let vocabulary = &loaded.codec.vocabulary;
     let input = Input::open(args.stream.file.as_deref(), vocabulary, ui)?;
     let threads = loaded.runtime.threads;
     let done = args
@@ -86,15 +85,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 }
 
 struct Scorer<'a> {
-    loaded: &'a Loaded,
+    predictor: Predictor<'a>,
+    vocabulary: &'a Vocabulary,
     args: &'a Args,
-    generators: Generators<'a>,
 }
 
 /// A line of input.
 struct Pair {
-    source: Parsed,
-    target: Parsed,
+    source: Sequence,
+    target: Sequence,
 }
 
 impl Scorer<'_> {
@@ -103,8 +102,9 @@ impl Scorer<'_> {
             .into_iter()
             .map(|(number, line)| (number, self.parse(line)))
             .collect();
-        let valid: Vec<&Pair> = pairs.iter().filter_map(|(_, p)| p.as_ref().ok()).collect();
-        let mut scored = self.scores(&valid)?.into_iter();
+        let valid = pairs.iter().filter_map(|(_, pair)| pair.as_ref().ok());
+        let valid = valid.map(|pair| (&pair.source, &pair.target));
+        let mut scored = self.predictor.score(&Vec::from_iter(valid))?.into_iter();
         let mut outputs = Outputs::default();
         for (number, pair) in &pairs {
             match pair {
@@ -129,12 +129,12 @@ impl Scorer<'_> {
     }
 
     fn parse(&self, line: Result<Vec<u8>, u64>) -> Result<Pair, String> {
-        let max = match self.loaded.model.is_fused() {
-            true => MAX_LEN,
-            false => MAX_REFERENCE_LEN - 2, // without its markers
+        let max = self.predictor.max_len();
+        let of = |part| {
+            parse(Ok(part), max, "split the line", |text| {
+                Sequence::parse(text, self.vocabulary, max)
+            })
         };
-        let vocabulary = &self.loaded.codec.vocabulary;
-        let of = |part| parse(part, vocabulary, max, "split the line");
         let line = match line {
             Ok(line) => line,
             Err(n_bytes) => return Err(format!("too long: {n_bytes} bytes")),
@@ -143,24 +143,8 @@ impl Scorer<'_> {
             return Err("no tab between a source and a target".to_owned());
         };
         Ok(Pair {
-            source: of(Ok(line[..tab].to_vec())).map_err(|error| format!("source: {error}"))?,
-            target: of(Ok(line[tab + 1..].to_vec())).map_err(|error| format!("target: {error}"))?,
-        })
-    }
-
-    fn scores(&self, pairs: &[&Pair]) -> s2s_train::Result<Vec<Scored>> {
-        let lengths: Vec<usize> = pairs.iter().map(|pair| pair.source.tokens.len()).collect();
-        in_batches(&lengths, self.args.stream.batch_size, |batch| {
-            let codec = &self.loaded.codec;
-            let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-            for pair in batch.iter().map(|&index| pairs[index]) {
-                inputs.push(codec.model_input(&pair.source.tokens));
-                targets.push(pair.target.tokens.clone());
-            }
-            let source = Source::new(&inputs, self.loaded.model.tokens())?;
-            Ok(self
-                .generators
-                .with(|generator| generator.score(&source, &targets))?)
+            source: of(line[..tab].to_vec()).map_err(|error| format!("source: {error}"))?,
+            target: of(line[tab + 1..].to_vec()).map_err(|error| format!("target: {error}"))?,
         })
     }
 

@@ -9,7 +9,7 @@ use s2s_runlog::{
 };
 use s2s_train::{
     Auto, Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, Work, load_config,
-    load_model, new_identity,
+    load_model, new_identity, open_checkpoint,
 };
 
 use crate::config::ConfigArgs;
@@ -231,15 +231,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Parses `RUN`, `RUN@best` or `RUN@last`. A folder whose name ends like that takes precedence.
-    pub(crate) fn open(text: &Path) -> s2s_runlog::Result<Self> {
-        let name = text.to_str().filter(|_| RunDir::open(text).is_err());
-        let (path, checkpoint) = match name.and_then(|name| name.rsplit_once('@')) {
-            Some((path, "best")) => (Path::new(path), CheckpointName::Best),
-            Some((path, "last")) => (Path::new(path), CheckpointName::Last),
-            _ => (text, CheckpointName::Best),
-        };
-        let dir = RunDir::open(path)?;
+    /// Opens `RUN`, `RUN@best` or `RUN@last`.
+    pub(crate) fn open(text: &Path) -> s2s_train::Result<Self> {
+        let (dir, checkpoint) = open_checkpoint(text)?;
         Ok(Self { dir, checkpoint })
     }
 }

@@ -150,15 +150,27 @@ impl Probability {
 }
 
 impl TryFrom<f64> for Probability {
-    type Error = String;
+    type Error = OutOfBounds;
 
-    fn try_from(value: f64) -> Result<Self, String> {
-        if (0.0..1.0).contains(&value) {
-            Ok(Self(value))
-        } else {
-            Err(format!("a dropout must lie in [0, 1), got {value}"))
+    fn try_from(value: f64) -> Result<Self, OutOfBounds> {
+        match (0.0..1.0).contains(&value) {
+            true => Ok(Self(value)),
+            false => Err(OutOfBounds {
+                rule: "a dropout must lie in [0, 1)",
+                value,
+            }),
         }
     }
+}
+
+/// A number that a configuration cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("{rule}, got {value}")]
+pub struct OutOfBounds {
+    /// The bounds, in words.
+    pub rule: &'static str,
+    /// The number.
+    pub value: f64,
 }
 
 impl From<Probability> for f64 {

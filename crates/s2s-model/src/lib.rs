@@ -53,7 +53,7 @@ pub use attention::{
 };
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
-pub use config::{Kernels, ModelConfig, Probability, Problem};
+pub use config::{Kernels, ModelConfig, OutOfBounds, Probability, Problem};
 pub use cost::{Workload, forward_flops, step_flops};
 pub use decode::{
     Beam, Constraints, Decoded, Generator, Interventions, LengthPenalty, OutputLimit, Sampling,

@@ -57,6 +57,23 @@ impl Codec {
         }
     }
 
+    /// How sources or tokens differ from those of another codec, as "have different ..."; `None` if the
+    /// models of both can be combined.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let (size, other_size) = (self.vocabulary.size(), other.vocabulary.size());
+        if size != other_size {
+            Some(format!(
+                "have different vocabularies, of {size} and {other_size} tokens"
+            ))
+        } else if self.vocabulary != other.vocabulary {
+            Some("have different vocabularies of the same size".to_owned())
+        } else if self.source_markers != other.source_markers {
+            Some("differ in data.source_markers".to_owned())
+        } else {
+            None
+        }
+    }
+
     /// Decoding ends at EOS or at the maximum length.
     pub fn stop(&self) -> Stop {
         Stop::AtEos(self.limit)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use reverse_data::{
-    BatchSource, Corpus, DataConfig, Pairs, Split, Synthetic, TextFile, Tokenization, Vocabulary,
-    corpus_paths,
+    BatchSource, Corpus, DataConfig, Example, Examples, Pairs, Split, Synthetic, Task, TextFile,
+    Tokenization, Vocabulary, corpus_paths,
 };
 use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, is_folder, read_input, read_json};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,37 @@ impl Data {
             source: Arc::new(source),
             corpus: None,
         }
+    }
+
+    /// Synthetic data with your own task, which replaces `config.data.task`. Its targets must consist of
+    /// symbols of the vocabulary.
+    ///
+    /// # Errors
+    /// If `config.data` is invalid or describes text.
+    pub fn with_task(config: &ExperimentConfig, task: impl Task + 'static) -> Result<Self> {
+        let (seed, batch_size) = (config.seed, config.train.batch_size);
+        let source = Synthetic::with_task(&config.data, task, seed, batch_size)?;
+        Ok(Self::new(source))
+    }
+
+    /// Your own pairs of source and target: train, val, test. Their symbols are the numbers 1 to
+    /// `config.data.vocab - 1`.
+    ///
+    /// ```
+    /// # use s2s_train::{Data, ExperimentConfig};
+    /// let mut config = ExperimentConfig::default();
+    /// config.data.vocab = 10;
+    /// let pairs = vec![(vec![1, 2], vec![3]), (vec![4, 5], vec![9])];
+    /// let data = Data::pairs(&config, [pairs.clone(), pairs.clone(), pairs])?;
+    /// # Ok::<(), s2s_train::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a split has no pairs, a source is empty, or a token is not such a number.
+    pub fn pairs<E: Into<Example>>(config: &ExperimentConfig, splits: [Vec<E>; 3]) -> Result<Self> {
+        let order = config.data.order(config.seed, config.train.batch_size);
+        let vocabulary = Vocabulary::new(config.data.vocab)?;
+        Ok(Self::new(Examples::new(vocabulary, splits, order)?))
     }
 }
 

@@ -116,6 +116,14 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// A line that a model cannot read.
+    #[error("cannot read {line:?}: {problem}")]
+    Sequence {
+        /// The line, shortened if it is long.
+        line: String,
+        /// Why not.
+        problem: crate::SequenceError,
+    },
     /// An invalid configuration.
     #[error(transparent)]
     Config(#[from] crate::ConfigError),
@@ -171,6 +179,19 @@ fn format_last(last: Option<LastFinite>) -> String {
 }
 
 impl Error {
+    /// The error about a line that a model cannot read.
+    pub(crate) fn of_line(line: &str, problem: crate::SequenceError) -> Self {
+        const MAX_QUOTED: usize = 60;
+        let mut quoted: String = line.chars().take(MAX_QUOTED).collect();
+        if quoted.len() < line.len() {
+            quoted += "...";
+        }
+        Self::Sequence {
+            line: quoted,
+            problem,
+        }
+    }
+
     /// An observer's own error, which [`Error::Observer`] passes on unchanged.
     pub fn observer(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Observer(error.into())

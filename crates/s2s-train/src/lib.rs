@@ -14,6 +14,9 @@
 //! let mut collector = Collector::default();
 //! trainer.run(&mut [&mut collector])?;
 //! assert_eq!(collector.metrics.len(), 2);
+//!
+//! let answer = trainer.predict("3 1")?;
+//! println!("{answer} {:?} {:?}", answer.probabilities, answer.attention);
 //! # Ok(())
 //! # }
 //! ```
@@ -22,6 +25,8 @@
 //! with a run directory. The configuration and the seed determine every byte of a run: thread
 //! count, clock and environment have no effect, and a resumed run ends with the same bytes as an
 //! uninterrupted one.
+//!
+//! [`Trained::load`] loads the model of a run folder, which answers lines of input.
 //!
 //! [`evaluate`] computes the metrics of a split, [`ByLength`] those of a single length, including
 //! lengths that were not trained on.
@@ -48,12 +53,14 @@ mod metrics;
 mod model;
 mod observer;
 mod optim;
+mod predict;
 mod probe;
 mod run;
 mod schedule;
 mod tensorboard;
 mod text;
 mod train;
+mod trained;
 mod transfer;
 
 pub use average::MeanWeights;
@@ -87,8 +94,10 @@ pub use observer::{
     on_eval, on_step,
 };
 pub use optim::{Optimizer, global_norm};
-pub use run::{Run, Runtime, Trained, check_unchanged, load_model, load_model_with, new_identity};
+pub use predict::{Answer, Decoding, Predictor, Sequence, SequenceError};
+pub use run::{Run, Runtime, check_unchanged, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};
+pub use trained::{Trained, load_model, load_model_with, open_checkpoint};
 pub use transfer::Transfer;

@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use reverse_data::Split;
 use s2s_kernels::instruction_set;
-use s2s_model::{NonFinite, Params, Seq2Seq, Tokens};
+use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{
     Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
     EvalRecord, Identity, LogFailure, Parent, RunDir, RunLock, RunRecord, RunStart, RunStatus,
@@ -22,10 +22,11 @@ use crate::data::{hex, recorded_vocabulary};
 use crate::device::card_name;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
+use crate::trained::load_into;
 use crate::{
-    Codec, Error, Evaluation, ExperimentConfig, Model, Observer, Precision, References, Render,
-    Result, RunWriter, StopReason, Trainer, attention_of, checkpoint, load_config, reopen_data,
-    tokens_of,
+    Error, Evaluation, ExperimentConfig, Model, Observer, Precision, References, Render, Result,
+    RunWriter, StopReason, Trained, Trainer, attention_of, checkpoint, load_config, load_model,
+    reopen_data,
 };
 
 /// Samples of the test split that are recorded with their attention at the end of a run.
@@ -53,6 +54,19 @@ pub struct Runtime {
     pub threads: usize,
     /// The command line.
     pub command: Vec<String>,
+}
+
+impl Default for Runtime {
+    /// One thread on the CPU, without a command line.
+    fn default() -> Self {
+        Self {
+            device: Device::Cpu,
+            device_name: "cpu".to_owned(),
+            device_reason: String::new(),
+            threads: 1,
+            command: Vec::new(),
+        }
+    }
 }
 
 /// A run that holds the lock of its directory.
@@ -114,6 +128,27 @@ impl Run {
             let data = reopen_data(dir, &config, location)?;
             Trainer::with_data(config, data, runtime.threads, &runtime.device)
         })
+    }
+
+    /// The model of the best checkpoint, by validation loss.
+    ///
+    /// # Errors
+    /// If there is no checkpoint yet, or it is damaged.
+    pub fn best(&self) -> Result<Trained> {
+        self.load(CheckpointName::Best)
+    }
+
+    /// The model of the last checkpoint.
+    ///
+    /// # Errors
+    /// If there is no checkpoint yet, or it is damaged.
+    pub fn last(&self) -> Result<Trained> {
+        self.load(CheckpointName::Last)
+    }
+
+    fn load(&self, name: CheckpointName) -> Result<Trained> {
+        let device = self.trainer.model().params().device();
+        load_model(&self.dir, name, NonFinite::Reject, 1, device)
     }
 }
 
@@ -384,7 +419,7 @@ impl<M: Model + Send> Run<M> {
         let (best, corpus) = (CheckpointName::Best, self.trainer.data().corpus.as_ref());
         let params = model.params();
         let step = load_into(params, &self.dir, best, NonFinite::Reject, config, corpus)?;
-        let result = self.trainer.evaluate(Split::Test, observers)?;
+        let result = self.trainer.evaluate_observed(Split::Test, observers)?;
         let Some(result) = result else {
             return Ok(None);
         };
@@ -495,68 +530,6 @@ impl<M: Model + Send> Run<M> {
     }
 }
 
-/// A trained model with the configuration of its run.
-#[derive(Debug)]
-pub struct Trained<M = Seq2Seq> {
-    /// The model.
-    pub model: M,
-    /// The configuration of its run.
-    pub config: ExperimentConfig,
-    /// The vocabulary, the form of the input and the maximum length of the output.
-    pub codec: Codec,
-    /// The step of its checkpoint.
-    pub step: u64,
-}
-
-/// Loads the model of a checkpoint from the run directory alone, without the data.
-///
-/// # Errors
-/// If the run or checkpoint does not exist, or if the checkpoint is damaged, has other shapes, or
-/// has values that `non_finite` rejects.
-pub fn load_model(
-    dir: &RunDir,
-    name: CheckpointName,
-    non_finite: NonFinite,
-    threads: usize,
-    device: &Device,
-) -> Result<Trained> {
-    load_model_with(dir, name, non_finite, |config, tokens| {
-        let mut model = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, device)?;
-        model.set_threads(threads);
-        Ok(model)
-    })
-}
-
-/// Loads the checkpoint of any model. `build` creates the model from the run's configuration.
-///
-/// # Errors
-/// Those of [`load_model`], and those of `build`.
-pub fn load_model_with<M: Model>(
-    dir: &RunDir,
-    name: CheckpointName,
-    non_finite: NonFinite,
-    build: impl FnOnce(&ExperimentConfig, Tokens) -> Result<M>,
-) -> Result<Trained<M>> {
-    let config = load_config(Some(&dir.resolved_config()), &[])?;
-    let (vocabulary, corpus) = recorded_vocabulary(dir, &config.data)?;
-    let model = build(&config, tokens_of(&vocabulary))?;
-    let step = load_into(
-        model.params(),
-        dir,
-        name,
-        non_finite,
-        &config,
-        corpus.as_ref(),
-    )?;
-    let codec = Codec::of_record(&config, vocabulary, corpus.as_ref());
-    Ok(Trained {
-        model,
-        config,
-        codec,
-        step,
-    })
-}
-
 /// Checks that the configuration and the corpus record of a run are those that its checkpoints were
 /// saved with, without loading a model. Every command that uses a run must agree on this;
 /// [`load_model`] and [`Run::resume`] check it too.
@@ -578,29 +551,8 @@ pub fn check_unchanged(dir: &RunDir) -> Result<()> {
     Ok(())
 }
 
-/// Loads parameters from a checkpoint and returns its step. The parameters are loaded before the
-/// configuration is compared.
-fn load_into(
-    params: &Params,
-    dir: &RunDir,
-    name: CheckpointName,
-    non_finite: NonFinite,
-    config: &ExperimentConfig,
-    corpus: Option<&CorpusRecord>,
-) -> Result<u64> {
-    let found = read_checkpoint(dir.checkpoint(name))?;
-    for reason in found.rejected() {
-        tracing::warn!("{reason}; using {}", found.path().display());
-    }
-    // Shapes before fingerprints: an error that names a parameter is more specific.
-    checkpoint::load_params(params, &found, non_finite)?;
-    let state = checkpoint::load_state(&found)?;
-    checkpoint::check_config(&found, &state, &fingerprints(dir, config, corpus)?)?;
-    Ok(state.step)
-}
-
 /// The fingerprints that the checkpoints of a run may have.
-fn fingerprints(
+pub(crate) fn fingerprints(
     dir: &RunDir,
     config: &ExperimentConfig,
     corpus: Option<&CorpusRecord>,

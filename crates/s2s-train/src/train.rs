@@ -14,11 +14,12 @@ use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
 use crate::half::{Half, LossScale};
 use crate::probe::{attention_of_probes, probes};
+use crate::trained::predict;
 use crate::{
-    Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite, Model,
-    Observer, Optimizer, Precision, Result, Scoring, Snapshot, StartEvent, StepRecord, Tally,
-    TrainState, checkpoint, data_identity, evaluate_observed, forcing_ratio, learning_rate,
-    open_data, to_batch, tokens_of,
+    Answer, Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite,
+    Model, Observer, Optimizer, Precision, Result, Scoring, Snapshot, StartEvent, StepRecord,
+    Tally, TrainState, checkpoint, data_identity, evaluate, evaluate_observed, forcing_ratio,
+    learning_rate, open_data, to_batch, tokens_of,
 };
 
 /// Configuration, data, model, optimizer and state of a training loop.
@@ -84,6 +85,14 @@ impl Trainer<Seq2Seq> {
             }
         };
         Self::with_models(config, data, model, half)
+    }
+
+    /// The most probable answer to a line with the parameters as they are, see [`Trained::predict`](crate::Trained::predict).
+    ///
+    /// # Errors
+    /// Those of [`Trained::predict`](crate::Trained::predict).
+    pub fn predict(&self, line: &str) -> Result<Answer> {
+        predict(&self.codec, &self.model, line)
     }
 }
 
@@ -331,8 +340,19 @@ impl<M: Model> Trainer<M> {
         &self.probes
     }
 
-    /// Metrics of a split; `None` if an observer stops the evaluation.
-    pub(crate) fn evaluate(
+    /// Metrics of a split with the parameters as they are.
+    ///
+    /// # Errors
+    /// [`Error::EndlessSplit`] for a split without an end; also if the device fails.
+    pub fn evaluate(&mut self, split: Split) -> Result<Evaluation> {
+        if self.eval_data.n_batches(split).is_none() {
+            return Err(Error::EndlessSplit { split });
+        }
+        evaluate(&mut self.model, &*self.eval_data, split, &self.codec)
+    }
+
+    /// The same with observers; `None` if one stops the evaluation.
+    pub(crate) fn evaluate_observed(
         &mut self,
         split: Split,
         observers: &mut [&mut dyn Observer],
@@ -377,7 +397,7 @@ impl<M: Model> Trainer<M> {
         observers: &mut [&mut dyn Observer],
     ) -> Result<Flow> {
         let before = Instant::now();
-        let Some(result) = self.evaluate(Split::Val, observers)? else {
+        let Some(result) = self.evaluate_observed(Split::Val, observers)? else {
             return Ok(Flow::Interrupt);
         };
         let event = StartEvent {
@@ -419,7 +439,7 @@ impl<M: Model> Trainer<M> {
         observers: &mut [&mut dyn Observer],
     ) -> Result<Flow> {
         let before = Instant::now();
-        let Some(result) = self.evaluate(Split::Val, observers)? else {
+        let Some(result) = self.evaluate_observed(Split::Val, observers)? else {
             return Ok(Flow::Interrupt.max(self.checkpoint(IsBest::No, observers)?));
         };
         let metrics = self.record_eval(&result)?;

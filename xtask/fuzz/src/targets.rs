@@ -6,8 +6,6 @@
 mod call;
 #[path = "../../../crates/s2s-cli/src/stream/lines.rs"]
 mod lines;
-#[path = "../../../crates/s2s-cli/src/stream/sequence.rs"]
-mod sequence;
 
 use std::cell::RefCell;
 use std::fs;
@@ -19,14 +17,15 @@ use candle_core::{DType, Device};
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
 };
-use s2s_model::{Generator, OutputLimit, Seq2Seq, Source, Stop, trace};
+use s2s_model::{OutputLimit, Seq2Seq, trace};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
     MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
     write_checkpoint,
 };
 use s2s_train::{
-    Collector, ExperimentConfig, Flow, Observer, StepRecord, Trainer, load_config, tokens_of,
+    Codec, Collector, ExperimentConfig, Flow, Observer, Predictor, Sequence, StepRecord, Trainer,
+    load_config, tokens_of,
 };
 use s2s_viz::{
     Heatmap, HeatmapGrid, Ink, accuracy_plot, exact_match_plot, lengths_plots, loss_plot,
@@ -321,7 +320,7 @@ const MAX_TOKENS: usize = 24;
 
 struct Oracle {
     model: Seq2Seq,
-    vocabulary: Vocabulary,
+    codec: Codec,
 }
 
 impl Oracle {
@@ -340,7 +339,12 @@ impl Oracle {
         let model = Seq2Seq::new(&smallest().model, tokens, 0, DType::F32, &Device::Cpu);
         Self {
             model: model.expect("a model"),
-            vocabulary,
+            codec: Codec {
+                vocabulary,
+                source_markers: false,
+                limit: OutputLimit::default(),
+                longest_source: None,
+            },
         }
     }
 
@@ -353,23 +357,28 @@ impl Oracle {
                 break;
             }
             for (_, line) in batch {
-                let parsed = sequence::parse(line, &self.vocabulary, 50, "split it");
-                let tokens = parsed.ok().map(|parsed| {
-                    assert_eq!(parsed.texts.len(), parsed.tokens.len());
-                    assert!(parsed.unknown(&self.vocabulary).len() <= parsed.tokens.len());
-                    parsed.tokens
+                let vocabulary = &self.codec.vocabulary;
+                let parsed = lines::parse(line, 50, "split it", |text| {
+                    Sequence::parse(text, vocabulary, 50)
                 });
-                sources.extend(tokens.filter(|source| source.len() <= MAX_TOKENS));
+                sources.extend(parsed.ok().inspect(|source| {
+                    assert_eq!(source.texts.len(), source.tokens.len());
+                    assert!(source.unknown(vocabulary).len() <= source.tokens.len());
+                }));
             }
         }
+        sources.retain(|source| source.tokens.len() <= MAX_TOKENS);
         sources.truncate(2);
-        if sources.is_empty() {
-            return;
+        let predictor = Predictor::new(&self.codec, &[&self.model]).expect("a small model");
+        let predictor = predictor.with_attention();
+        let decoded = predictor.decode(&Vec::from_iter((1..).zip(&sources)));
+        let decoded = decoded.expect("what was parsed");
+        assert_eq!(decoded.len(), sources.len());
+        for (source, decoded) in sources.iter().zip(decoded) {
+            for output in decoded {
+                assert!(predictor.answer(source, output).log_prob <= 0.0);
+            }
         }
-        let source = Source::new(&sources, self.model.tokens()).expect("what was parsed");
-        let mut generator = Generator::new(&self.model).expect("a small model");
-        let answers = generator.greedy(&source, Stop::default(), true);
-        assert_eq!(answers.expect("an answer").len(), sources.len());
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Split, SymbolsConfig, Task, TaskConfig, Tokenization, Vocabulary};
+use crate::{Error, Order, Split, SymbolsConfig, Task, TaskConfig, Tokenization, Vocabulary};
 
 /// Maximum `max_len`, which bounds the memory of attention.
 pub const MAX_LEN: usize = 1_000_000;
@@ -199,6 +199,16 @@ impl DataConfig {
         let limits = [self.max_source_len, self.max_target_len];
         let mut sides = n_tokens.iter().zip(limits);
         sides.any(|(n_tokens, limit)| limit > 0 && *n_tokens as usize > limit)
+    }
+
+    /// The order and the batches of the samples.
+    pub fn order(&self, seed: u64, batch_size: NonZeroUsize) -> Order {
+        Order {
+            seed,
+            batch_size,
+            is_bucketed: self.batching == Batching::Bucketed,
+            source_markers: self.source_markers,
+        }
     }
 
     /// The configured task.

@@ -13,14 +13,13 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use crate::order::Order;
 use crate::random::{Purpose, generator};
 use crate::report::Samples;
 use crate::splits::{hash, nonempty_lens};
 use crate::symbols::Symbols;
 use crate::{
-    BatchSource, Batching, DataConfig, Error, Example, PaddedBatch, Split, SplitReport, Task,
-    Token, Vocabulary,
+    BatchSource, Batching, DataConfig, Error, Example, Order, Split, SplitReport, Task, Token,
+    Vocabulary,
 };
 
 /// Maximum number of samples per split in a report.
@@ -58,7 +57,7 @@ impl Synthetic {
     /// Those of [`new`](Self::new).
     pub fn with_task(
         config: &DataConfig,
-        task: impl Into<Arc<dyn Task>>,
+        task: impl Task + 'static,
         seed: u64,
         batch_size: NonZeroUsize,
     ) -> Result<Self, Error> {
@@ -70,15 +69,11 @@ impl Synthetic {
         let vocabulary = config.check()?;
         let n_symbols = vocabulary.n_symbols();
         Ok(Self {
-            task: task.into(),
+            task: Arc::new(task),
             symbols: Symbols::new(config.symbols, config.zipf_exponent, n_symbols),
             vocabulary,
             lens: Arc::new(nonempty_lens(n_symbols, config.lens())),
-            order: Order {
-                seed,
-                batch_size,
-                is_bucketed: config.batching == Batching::Bucketed,
-            },
+            order: config.order(seed, batch_size),
             config: config.clone(),
         })
     }
@@ -127,13 +122,6 @@ impl BatchSource for Synthetic {
         &self.vocabulary
     }
 
-    fn batch(&self, split: Split, step: u64) -> PaddedBatch {
-        let len = |index| self.source(split, index).len();
-        let batch = self.order.batch(split, step, self.n_samples(split), len);
-        let examples = batch.into_iter().map(|index| self.example(split, index));
-        PaddedBatch::from_examples(examples, &self.vocabulary, self.config.source_markers)
-    }
-
     fn example(&self, split: Split, index: u64) -> Example {
         self.example_of(self.source(split, index))
     }
@@ -148,8 +136,19 @@ impl BatchSource for Synthetic {
         self.config.n_samples(split)
     }
 
-    fn n_batches(&self, split: Split) -> Option<u64> {
-        self.order.n_batches(self.n_samples(split))
+    fn order(&self) -> Order {
+        self.order
+    }
+
+    fn with_order(&self, order: Order) -> Arc<dyn BatchSource> {
+        Arc::new(Self {
+            order,
+            ..self.clone()
+        })
+    }
+
+    fn source_len(&self, split: Split, index: u64) -> usize {
+        self.source(split, index).len()
     }
 
     /// Counts all samples, at most the first million of each split (fewer if they are long).
@@ -164,16 +163,5 @@ impl BatchSource for Synthetic {
                 text: None,
             }
         }))
-    }
-
-    fn with_batch_size(&self, batch_size: NonZeroUsize) -> Arc<dyn BatchSource> {
-        let order = Order {
-            batch_size,
-            ..self.order
-        };
-        Arc::new(Self {
-            order,
-            ..self.clone()
-        })
     }
 }

@@ -39,6 +39,20 @@ pub trait Task: Debug + Send + Sync {
     }
 }
 
+impl<T: Task + ?Sized> Task for Box<T> {
+    fn target(&self, source: &[Token]) -> Vec<Token> {
+        (**self).target(source)
+    }
+
+    fn growth(&self) -> usize {
+        (**self).growth()
+    }
+
+    fn origin(&self, len: usize, step: usize) -> Option<usize> {
+        (**self).origin(len, step)
+    }
+}
+
 /// A source and its target, without BOS, EOS or padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
@@ -46,6 +60,12 @@ pub struct Example {
     pub source: Vec<Token>,
     /// The expected output.
     pub target: Vec<Token>,
+}
+
+impl From<(Vec<Token>, Vec<Token>)> for Example {
+    fn from((source, target): (Vec<Token>, Vec<Token>)) -> Self {
+        Self { source, target }
+    }
 }
 
 /// A task, as written in a configuration: `task = "reverse"`.

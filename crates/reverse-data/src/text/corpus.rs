@@ -1,17 +1,15 @@
 //! A source of batches from pairs of text.
 
-use std::cmp::Reverse;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use rand::Rng;
 
 use super::{Pairs, Tokenization};
-use crate::order::Order;
 use crate::random::{Purpose, generator};
 use crate::report::{Samples, TokenReport, VocabularyOrigin};
 use crate::{
-    BatchSource, Batching, DataConfig, Example, PaddedBatch, Split, SplitReport, Token, Vocabulary,
+    BatchSource, DataConfig, Example, Order, PaddedBatch, Split, SplitReport, Token, Vocabulary,
 };
 
 /// A [`BatchSource`] of pairs of text.
@@ -23,7 +21,6 @@ pub struct Corpus {
     vocabulary: Vocabulary,
     tokenization: Tokenization,
     order: Order,
-    source_markers: bool,
     unknown_rate: f64,
     is_single: Arc<Vec<bool>>, // for each symbol, whether it is rare in the training split
     token_reports: [TokenReport; 3],
@@ -77,12 +74,7 @@ impl Corpus {
             token_reports,
             vocabulary,
             tokenization: config.tokens,
-            order: Order {
-                seed,
-                batch_size,
-                is_bucketed: config.batching == Batching::Bucketed,
-            },
-            source_markers: config.source_markers,
+            order: config.order(seed, batch_size),
             unknown_rate: config.unknown_rate,
             splits: Arc::new(splits),
         })
@@ -141,8 +133,7 @@ impl BatchSource for Corpus {
     }
 
     fn batch(&self, split: Split, step: u64) -> PaddedBatch {
-        let sources = &self.pairs(split).sources;
-        let len = |index| sources.line(index as usize).n_tokens();
+        let len = |index| self.source_len(split, index);
         let n_samples = self.n_samples(split);
         let epoch = self.n_batches(split).map_or(0, |n| step / n.max(1));
         let batch = self.order.batch(split, step, n_samples, len);
@@ -153,7 +144,7 @@ impl BatchSource for Corpus {
                 Split::Val | Split::Test => example,
             }
         });
-        PaddedBatch::from_examples(examples, &self.vocabulary, self.source_markers)
+        PaddedBatch::from_examples(examples, &self.vocabulary, self.order.source_markers)
     }
 
     fn example(&self, split: Split, index: u64) -> Example {
@@ -168,22 +159,23 @@ impl BatchSource for Corpus {
         Example { source, target }
     }
 
-    fn probe(&self, max_len: usize) -> Example {
-        let sources = &self.pairs(Split::Val).sources;
-        let rank = |index: &u64| match sources.line(*index as usize).n_tokens() {
-            len if len <= max_len => (true, len, Reverse(*index)),
-            len => (false, usize::MAX - len, Reverse(*index)),
-        };
-        let best = (0..self.pairs(Split::Val).len() as u64).max_by_key(rank);
-        self.example(Split::Val, best.unwrap_or(0))
-    }
-
     fn n_samples(&self, split: Split) -> Option<u64> {
         Some(self.pairs(split).len() as u64)
     }
 
-    fn n_batches(&self, split: Split) -> Option<u64> {
-        self.order.n_batches(self.n_samples(split))
+    fn order(&self) -> Order {
+        self.order
+    }
+
+    fn with_order(&self, order: Order) -> Arc<dyn BatchSource> {
+        Arc::new(Self {
+            order,
+            ..self.clone()
+        })
+    }
+
+    fn source_len(&self, split: Split, index: u64) -> usize {
+        self.pairs(split).sources.line(index as usize).n_tokens()
     }
 
     fn report(&self) -> SplitReport {
@@ -195,17 +187,6 @@ impl BatchSource for Corpus {
                 text: Some(self.token_reports[split as usize]),
             }
         }))
-    }
-
-    fn with_batch_size(&self, batch_size: NonZeroUsize) -> Arc<dyn BatchSource> {
-        let order = Order {
-            batch_size,
-            ..self.order
-        };
-        Arc::new(Self {
-            order,
-            ..self.clone()
-        })
     }
 }
 

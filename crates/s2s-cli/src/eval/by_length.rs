@@ -118,7 +118,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
 
 pub(crate) fn run(args: &super::Args, request: LengthsRequest, ui: &Ui) -> anyhow::Result<u8> {
     let loaded = args.checkpoint.load(ui)?;
-    if loaded.config.data.is_text() {
+    if loaded.trained.config.data.is_text() {
         let what = "lengths can be evaluated for synthetic data only, and this run was trained on text; \
                     remove --lengths or --protocol";
         return Err(Usage(what.to_owned()).into());
@@ -198,9 +198,9 @@ impl Evaluation {
         timing: &Path,
         ui: &Ui,
     ) -> anyhow::Result<ControlFlow<()>> {
-        let config = &loaded.config;
+        let config = &loaded.trained.config;
         let data = Synthetic::new(&config.data, config.seed, config.train.eval_batch_size)?;
-        let by_length = ByLength::new(&loaded.model, &config.data)?;
+        let by_length = ByLength::new(&loaded.trained.model, &config.data)?;
         let n_samples = usize::try_from(self.record.request.samples)?;
         let missing = self.record.missing();
         let lengths = missing.iter().map(|(length, _)| *length);
@@ -277,10 +277,10 @@ fn times(path: &Path, rows: &[LengthRecord]) -> Vec<LengthTiming> {
 
 /// The requested evaluation with the rows that were saved before, if any.
 fn begin(path: &Path, request: LengthsRequest, loaded: &Loaded) -> anyhow::Result<LengthsRecord> {
-    let data = &loaded.config.data;
+    let data = &loaded.trained.config.data;
     let protocol = request.protocol;
     let requested = LengthsRecord {
-        step: loaded.step,
+        step: loaded.trained.step,
         min_trained: data.min_len,
         max_trained: data.max_len,
         deviations: protocol.map_or_else(Vec::new, |protocol| deviations(protocol, data)),

@@ -14,7 +14,9 @@ use reverse_data::Split;
 use s2s_lab::statistics::percent;
 use s2s_model::{Constraints, NonFinite, OutputLimit};
 use s2s_runlog::EvalRecord;
-use s2s_train::{Error, OpenSplit, References, evaluate, open_split, score_beam, score_text};
+use s2s_train::{
+    Error, OpenSplit, References, Trained, evaluate, open_split, score_beam, score_text,
+};
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
@@ -97,14 +99,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         true => NonFinite::Accept,
         false => NonFinite::Reject,
     };
-    let Loaded {
-        dir,
+    let Loaded { dir, trained, .. } = args.checkpoint.load_with(numbers, ui)?;
+    let Trained {
         mut model,
         config,
         mut codec,
         step,
-        ..
-    } = args.checkpoint.load_with(numbers, ui)?;
+    } = trained;
     let is_text = config.data.is_text() || args.data.is_some();
     for (option, is_set) in [
         ("--max-len", args.max_len.is_some()),

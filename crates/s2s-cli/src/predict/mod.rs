@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use s2s_model::Seq2Seq;
 
-use self::answer::Predictor;
+use self::answer::Answers;
 use crate::checkpoint::CheckpointArgs;
 use crate::decoding::DecodingArgs;
 use crate::failure::Usage;
@@ -91,31 +91,29 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if args.stream.file.is_some() && !args.tokens.is_empty() {
         return Err(Usage("--file and a sequence are given; remove one".to_owned()).into());
     }
-    let (mut loaded, mut others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
+    let (loaded, others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
+    let trained = &loaded.trained;
     let has_attention = |model: &Seq2Seq| model.has_attention();
     for (option, is_set) in [
         ("--attention", args.attention),
         ("--out", args.out.is_some()),
         ("--replace-unknown", args.replace_unknown),
     ] {
-        if is_set && !has_attention(&loaded.model) && !others.iter().any(has_attention) {
+        if is_set && !has_attention(&trained.model) && !others.iter().any(has_attention) {
             return Err(Usage(format!("this model has no attention; remove {option}")).into());
         }
     }
-    if args.replace_unknown && loaded.codec.vocabulary.unknown().is_none() {
+    if args.replace_unknown && trained.codec.vocabulary.unknown().is_none() {
         let what = "symbols that are numbers are never unknown; remove --replace-unknown";
         return Err(Usage(what.to_owned()).into());
     }
-    if args.oracle_length && loaded.config.data.is_text() {
+    if args.oracle_length && trained.config.data.is_text() {
         let what = "the correct output length is not known for text; remove --oracle-length";
         return Err(Usage(what.to_owned()).into());
     }
-    // Per batch; as many batches run in parallel as there are threads.
-    loaded.model.set_threads(1);
-    others.iter_mut().for_each(|model| model.set_threads(1));
-    let predictor = Predictor::new(&loaded, &others, args, ui)?;
+    let answers = Answers::new(&loaded, &others, args, ui)?;
     let input = match args.tokens.is_empty() {
-        true => Input::open(args.stream.file.as_deref(), &loaded.codec.vocabulary, ui)?,
+        true => Input::open(args.stream.file.as_deref(), &trained.codec.vocabulary, ui)?,
         false => Input::of_words(&args.tokens),
     };
     let memory = match args.with_weights() {
@@ -125,6 +123,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let threads = loaded.runtime.threads;
     let done = args
         .stream
-        .run(input, memory, threads, ui, |lines| predictor.predict(lines))?;
+        .run(input, memory, threads, ui, |lines| answers.of(lines))?;
     Ok(done.exit_code())
 }

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use reverse_data::strip_line_end;
+use s2s_train::{Sequence, SequenceError};
 
 /// Size of the read buffer: thousands of short lines.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -10,6 +11,23 @@ const BUFFER_BYTES: usize = 1 << 18;
 /// A line number (from 1) and the bytes of the line without its end, or their number if the line is
 /// too long.
 pub(crate) type Line = (u64, Result<Vec<u8>, u64>);
+
+/// Parses a line with `of`. If it is too long, the error contains `advice`.
+pub(crate) fn parse(
+    line: Result<Vec<u8>, u64>,
+    max: usize,
+    advice: &str,
+    of: impl FnOnce(&str) -> Result<Sequence, SequenceError>,
+) -> Result<Sequence, String> {
+    let line = line.map_err(|n_bytes| {
+        format!("too long: {n_bytes} bytes, but the limit is {max} tokens; {advice}")
+    })?;
+    let text = str::from_utf8(&line).map_err(|_| "not valid UTF-8")?;
+    of(text).map_err(|error| match error {
+        SequenceError::TooLong { .. } => format!("{error}; {advice}"),
+        _ => error.to_string(),
+    })
+}
 
 /// Reads lines without waiting for more than one.
 pub(super) struct Lines<R> {

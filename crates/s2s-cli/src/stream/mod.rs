@@ -4,13 +4,12 @@
 //! input ─> Lines ─> windows of lines ─> work, one window per worker ─> Outputs, in order ─> output
 //! ```
 //!
-//! A window is divided into batches of sources of similar length, which run in parallel too.
+//! A window is divided into batches of sources of similar length, which run in parallel too; see
+//! [`s2s_train::Predictor`].
 
-mod batches;
 mod lines;
 mod outputs;
 mod pipeline;
-mod sequence;
 
 use std::io::{self, Cursor, IsTerminal, Read};
 use std::num::NonZeroUsize;
@@ -31,10 +30,8 @@ use crate::machine::batch_size;
 use crate::shell::command_line;
 use crate::ui::Ui;
 
-pub(crate) use self::batches::in_batches;
-pub(crate) use self::lines::Line;
+pub(crate) use self::lines::{Line, parse};
 pub(crate) use self::outputs::{Done, Outputs};
-pub(crate) use self::sequence::{Parsed, parse};
 
 /// Maximum bytes per token of a line.
 const TOKEN_BYTES: u64 = 16;

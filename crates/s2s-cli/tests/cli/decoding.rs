@@ -324,7 +324,7 @@ fn a_prefix_that_is_too_long_for_a_line_is_an_error_of_this_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).starts_with("1 2 "), "{}", stdout(&output));
     assert!(
-        stderr(&output).contains("line 2: --prefix has 2 tokens"),
+        stderr(&output).contains("line 2: the prefix has 2 tokens"),
         "{}",
         stderr(&output)
     );

@@ -8,7 +8,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use candle_core::DType;
 use reverse_data::DataConfig;
-use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConfig};
+use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConfig, OutOfBounds};
 use serde::{Deserialize, Serialize};
 
 pub use auto::Auto;
@@ -17,6 +17,19 @@ pub use load::{
 };
 
 /// A whole configuration file.
+///
+/// ```
+/// # use s2s_train::ExperimentConfig;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = ExperimentConfig::default();
+/// config.train.learning_rate = 5e-3.try_into()?;
+/// config.model.embedding_dropout = 0.1.try_into()?;
+/// config.train.batch_size = 32.try_into()?;
+/// config.train.eval_every = 100.into();
+/// config.validate()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExperimentConfig {
@@ -564,14 +577,17 @@ macro_rules! bounded {
         }
 
         impl TryFrom<f64> for $name {
-            type Error = String;
+            type Error = OutOfBounds;
 
-            fn try_from(value: f64) -> Result<Self, String> {
+            fn try_from(value: f64) -> Result<Self, OutOfBounds> {
                 let accepts: fn(f64) -> bool = $accepts;
                 if accepts(value) {
                     Ok(Self(value))
                 } else {
-                    Err(format!(concat!("must ", $bounds, ", got {}"), value))
+                    Err(OutOfBounds {
+                        rule: concat!("must ", $bounds),
+                        value,
+                    })
                 }
             }
         }

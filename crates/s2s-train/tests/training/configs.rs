@@ -244,3 +244,20 @@ fn at_most_100_problems_are_reported() {
         );
     }
 }
+
+#[test]
+fn numbers_outside_their_bounds_are_errors_of_the_standard_library() {
+    fn set(rate: f64, dropout: f64) -> Result<ExperimentConfig, Box<dyn std::error::Error>> {
+        let mut config = ExperimentConfig::default();
+        config.train.learning_rate = rate.try_into()?;
+        config.model.embedding_dropout = dropout.try_into()?;
+        Ok(config)
+    }
+    assert_eq!(set(0.5, 0.25).unwrap().train.learning_rate.get(), 0.5);
+    for (rate, dropout, message) in [
+        (-1.0, 0.0, "must be a finite number above 0, got -1"),
+        (1.0, 1.5, "a dropout must lie in [0, 1), got 1.5"),
+    ] {
+        assert_eq!(set(rate, dropout).unwrap_err().to_string(), message);
+    }
+}

@@ -1,9 +1,7 @@
 //! Learning, the end of a run, and models and data defined in code.
 
-use std::sync::Arc;
-
 use candle_core::Device;
-use reverse_data::{Split, Synthetic};
+use reverse_data::Split;
 use s2s_model::{Forcing, Mode, NonFinite};
 use s2s_runlog::{CheckpointName, RunRecord, RunStatus, read_checkpoint};
 use s2s_train::{
@@ -376,10 +374,8 @@ fn a_checkpoint_of_different_data_is_rejected() -> Result<()> {
     let checkpoint = read_checkpoint(dir.checkpoint(CheckpointName::Last))?;
     trainer(&config).restore(&checkpoint)?;
 
-    let task: Arc<dyn reverse_data::Task> = Arc::new(Copy);
-    let batch_size = config.train.batch_size;
-    let copy = Synthetic::with_task(&config.data, task, config.seed, batch_size)?;
-    let mut other = Trainer::with_data(config, Data::new(copy), 1, &Device::Cpu)?;
+    let copy = Data::with_task(&config, Copy)?;
+    let mut other = Trainer::with_data(config, copy, 1, &Device::Cpu)?;
     let error = other.restore(&checkpoint).expect_err("the data differ");
     assert!(error.to_string().contains("different data"), "{error}");
     Ok(())

@@ -7,6 +7,7 @@ mod half;
 mod hostile;
 mod learning;
 mod logging;
+mod predicting;
 mod resuming;
 
 use candle_core::Device;
@@ -95,13 +96,7 @@ impl Observer for StopInEval {
 }
 
 fn runtime() -> Runtime {
-    Runtime {
-        device: Device::Cpu,
-        device_name: "cpu".to_owned(),
-        device_reason: String::new(),
-        threads: 1,
-        command: Vec::new(),
-    }
+    Runtime::default()
 }
 
 /// The record of a run before its first step.

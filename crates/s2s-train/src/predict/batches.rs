@@ -9,7 +9,7 @@ const MAX_BATCH_TOKENS: usize = 1 << 14;
 
 /// Runs `work` on batches of sources with these lengths, in parallel. It gets the indices of the sources of a
 /// batch and returns a result for each. The results are in the order of the sources.
-pub(crate) fn in_batches<R: Send, E: Send>(
+pub(super) fn in_batches<R: Send, E: Send>(
     lengths: &[usize],
     max_rows: NonZeroUsize,
     work: impl Fn(&[usize]) -> Result<Vec<R>, E> + Sync,
