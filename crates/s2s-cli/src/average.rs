@@ -68,10 +68,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     };
     let first = &sources[0];
     let mut average = load(first)?;
-    let OpenSplit { source: data, .. } =
+    let OpenSplit { source, split, .. } =
         open_split(&first.dir, &average.config, Some(Split::Val), None)?;
     let measure =
-        |trained: &mut Trained| evaluate(&mut trained.model, &*data, Split::Val, &trained.codec);
+        |trained: &mut Trained| evaluate(&mut trained.model, &*source, split, &trained.codec);
 
     let mut measured: Vec<(String, Evaluation)> = Vec::new();
     let mut mean = MeanWeights::default();

@@ -84,6 +84,17 @@ fn a_model_of_text_predicts_words_without_its_corpus() {
 }
 
 #[test]
+fn an_average_is_evaluated_on_the_validation_pairs() {
+    let home = copy_of_trained_on_text();
+    let average = ["average", "run@best", "run@last", "--run-dir", "average"];
+    let table = succeeds(s2s(home.path(), average));
+    assert!(
+        table.contains("val loss") && !table.contains("NaN"),
+        "{table}"
+    );
+}
+
+#[test]
 fn a_changed_corpus_is_named() {
     let home = copy_of_trained_on_text();
     // The copied run refers to the original files.
