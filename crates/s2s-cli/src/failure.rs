@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
-use reverse_data::{Error as DataError, Split, corpus_paths};
+use reverse_data::Error as DataError;
 use s2s_runlog::{
     Error as RunLogError, RunDir, RunRecord, Whereabouts, exists, read_checkpoint, read_json,
 };
@@ -138,7 +138,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             );
             (CHECKPOINT, Some(hint))
         }
-        Some(Error::Corpus(error)) if !is_of_folder(error) => {
+        Some(Error::VocabularyFile(_)) => {
             let hint = "set data.vocab_file to a file with one token per line, or remove it to use \
                         the tokens of the training files";
             (OTHER, Some(hint.to_owned()))
@@ -335,21 +335,6 @@ fn classify_run_log(error: &RunLogError) -> (u8, Option<String>) {
         _ => return (OTHER, None),
     };
     (code, Some(hint))
-}
-
-/// Whether the file belongs to the folder of a corpus, and not to `data.vocab_file`.
-fn is_of_folder(error: &RunLogError) -> bool {
-    let path = match error {
-        RunLogError::Read { path, .. }
-        | RunLogError::NotRegular { path, .. }
-        | RunLogError::TooLarge { path, .. } => path,
-        _ => return true,
-    };
-    let folder = path.parent().unwrap_or(path);
-    let mut names = Split::ALL
-        .into_iter()
-        .flat_map(|split| corpus_paths(folder, split));
-    names.any(|name| name == *path)
 }
 
 /// Whether a run is useless without this file.

@@ -90,7 +90,10 @@ pub fn open_data(config: &ExperimentConfig) -> Result<Data> {
     let splits = read_splits(&config.data, &mut read)?;
     let vocabulary = match config.data.vocab_file.as_path() {
         path if path.as_os_str().is_empty() => None,
-        path => Some(Vocabulary::from_file(&read(path)?, config.data.tokens)?),
+        path => {
+            let file = read(path).map_err(of_vocabulary)?;
+            Some(Vocabulary::from_file(&file, config.data.tokens)?)
+        }
     };
     text_data(config, splits, files, vocabulary)
 }
@@ -137,7 +140,16 @@ pub fn open_data_with(
 /// # Errors
 /// If it cannot be read, or a line is not one token.
 pub fn read_vocabulary(path: &Path, tokens: Tokenization) -> Result<Vocabulary> {
-    Ok(Vocabulary::from_file(&read(path)?.0, tokens)?)
+    let (file, _) = read(path).map_err(of_vocabulary)?;
+    Ok(Vocabulary::from_file(&file, tokens)?)
+}
+
+/// The error of reading a file, if the file is a vocabulary.
+fn of_vocabulary(error: Error) -> Error {
+    match error {
+        Error::Corpus(error) => Error::VocabularyFile(error),
+        error => error,
+    }
 }
 
 fn text_data(

@@ -37,6 +37,9 @@ pub enum Error {
     /// A file of text that cannot be read.
     #[error("cannot read the text")]
     Corpus(#[source] s2s_runlog::Error),
+    /// A vocabulary file that cannot be read.
+    #[error("cannot read the vocabulary")]
+    VocabularyFile(#[source] s2s_runlog::Error),
     /// A file of text that cannot be decompressed.
     #[error("cannot decompress {}", path.display())]
     Compressed {
