@@ -37,4 +37,10 @@ pub trait BatchSource: Debug + Send + Sync {
 
     /// The same samples in batches of another size.
     fn with_batch_size(&self, batch_size: NonZeroUsize) -> Arc<dyn BatchSource>;
+
+    /// The same source with training batches of samples of at most `max_len` source tokens; `None` if it
+    /// cannot choose the length of its samples, or has none so short.
+    fn with_max_len(&self, _max_len: usize) -> Option<Arc<dyn BatchSource>> {
+        None
+    }
 }

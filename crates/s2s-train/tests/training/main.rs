@@ -8,6 +8,7 @@ mod hostile;
 mod learning;
 mod logging;
 mod resuming;
+mod transducer;
 
 use candle_core::Device;
 use s2s_runlog::{CheckpointName, RunDir, RunRecord, RunStatus};
