@@ -267,7 +267,7 @@ impl Seq2Seq {
     /// # Errors
     /// If a source is longer than [`MAX_REFERENCE_LEN`], or the device fails.
     pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
-        check_len("sources", source.max_len())?;
+        check_len(&self.decoder, "sources", source.max_len())?;
         let (device, dtype) = (self.params.device(), self.params.dtype());
         let rows = source.ragged(dtype, device)?;
         let encoded = self
@@ -290,7 +290,7 @@ impl Seq2Seq {
         forcing: &Forcing,
         mode: Mode<'_>,
     ) -> Result<ForwardOutput> {
-        check_len("targets", batch.target_len())?;
+        check_len(&self.decoder, "targets", batch.target_len())?;
         forcing.check(batch.n_rows(), batch.target_len())?;
         let start = self.encode(batch.source(), mode)?;
         self.decoder.forward(batch, forcing, mode, start)
@@ -352,11 +352,15 @@ impl Seq2Seq {
     }
 }
 
-fn check_len(what: &str, len: usize) -> Result<()> {
+fn check_len(decoder: &Decoder, what: &str, len: usize) -> Result<()> {
     if len > MAX_REFERENCE_LEN {
+        let instead = match decoder {
+            Decoder::Recurrent(_) => "; kernels = \"fused\" has no such limit",
+            Decoder::Transducer(_) => "",
+        };
         bail!(
             "{what} of {len} tokens are too long for the reference path, which keeps a graph of every \
-             step: its maximum is {MAX_REFERENCE_LEN} tokens; kernels = \"fused\" has no such limit"
+             step: its maximum is {MAX_REFERENCE_LEN} tokens{instead}"
         );
     }
     Ok(())

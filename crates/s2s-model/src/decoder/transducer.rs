@@ -169,12 +169,18 @@ impl Transducer {
     /// # Errors
     /// If the shapes disagree.
     pub fn step(&self, state: &DecoderState, memory: &Memory) -> Result<(Tensor, DecoderState)> {
-        let step = self.step_at(1.0, state, memory)?;
+        let step = self.step_at(1.0, state, memory, &Track::of(memory)?)?;
         Ok((step.logits, step.state))
     }
 
     /// One step at some progress of the annealing.
-    fn step_at(&self, progress: f64, state: &DecoderState, memory: &Memory) -> Result<Step> {
+    fn step_at(
+        &self,
+        progress: f64,
+        state: &DecoderState,
+        memory: &Memory,
+        track: &Track,
+    ) -> Result<Step> {
         let ([LayerState { hidden: mode, .. }], Some(before)) =
             (&state.layers[..], &state.attended)
         else {
@@ -200,7 +206,7 @@ impl Transducer {
         let kernels = self.kernel.forward(read)?.reshape((n_rows, modes, moves))?;
         let kernels = softmax(&kernels, D::Minus1)?; // [B, K, 3(2R + 1)]
         let kernel = mode.unsqueeze(1)?.matmul(&kernels)?.squeeze(1)?; // [B, 3(2R + 1)]
-        let moved = moved(head, &kernel.reshape((n_rows, PLACES, distances))?, memory)?;
+        let moved = track.moved(head, &kernel.reshape((n_rows, PLACES, distances))?)?; // [B, S]
 
         let power = softplus(&mode.matmul(&self.sharpness.unsqueeze(1)?)?)?; // [B, 1]
         // A product of tensors: candle drops a factor of 0 from the graph, and with it the parameter.
@@ -238,9 +244,10 @@ impl Transducer {
     ) -> Result<ForwardOutput> {
         let progress = mode.progress();
         let bonus = self.config.entropy_bonus * (1.0 - progress);
+        let track = Track::of(&memory)?;
         let (mut all_logits, mut entropies) = (Vec::new(), Vec::new());
         for _ in 0..batch.target_len() {
-            let step = self.step_at(progress, &state, &memory)?;
+            let step = self.step_at(progress, &state, &memory, &track)?;
             if bonus > 0.0 {
                 entropies.push(entropy(&step.kernel)?); // [B]
             }
@@ -270,22 +277,35 @@ struct Step {
     kernel: Tensor, // [B, 3(2R + 1)]
 }
 
-/// The head `[B, S]` after the moves with the probabilities `kernel [B, 3, 2R + 1]`.
-fn moved(head: &Tensor, kernel: &Tensor, memory: &Memory) -> Result<Tensor> {
-    let (n_rows, len) = head.dims2()?;
-    let first = memory.first_weights(Start::First)?;
-    let last = memory.first_weights(Start::Last)?;
-    let from = Tensor::stack(&[head, &first, &last], 2)?; // [B, S, 3]
-    let leaving = from.matmul(kernel)?.flatten_all()?; // [B·S·(2R + 1)]
-    // Rows one after the other: candle cannot differentiate `scatter_add` with more sources than
-    // destinations.
-    let starts = (0..n_rows).map(|row| (row * len) as u32).collect();
-    let starts = Tensor::from_vec(starts, (n_rows, 1, 1), head.device())?;
-    let arrivals = memory.keys().broadcast_add(&starts)?.flatten_all()?;
-    let nowhere = head.zeros_like()?.flatten_all()?;
-    nowhere
-        .index_add(&arrivals, &leaving, 0)?
-        .reshape((n_rows, len))
+/// Where the head moves from besides where it is, and where it arrives.
+struct Track {
+    ends: Tensor,     // [B, S, 2], a one at the first and at the last position of each row
+    arrivals: Tensor, // [B·S·(2R + 1)], positions in all rows one after the other
+}
+
+impl Track {
+    fn of(memory: &Memory) -> Result<Self> {
+        let (n_rows, len, _) = memory.keys().dims3()?;
+        let first = memory.first_weights(Start::First)?;
+        let last = memory.first_weights(Start::Last)?;
+        let starts = (0..n_rows).map(|row| (row * len) as u32).collect();
+        let starts = Tensor::from_vec(starts, (n_rows, 1, 1), memory.mask().device())?;
+        Ok(Self {
+            ends: Tensor::stack(&[first, last], 2)?,
+            arrivals: memory.keys().broadcast_add(&starts)?.flatten_all()?,
+        })
+    }
+
+    /// The head `[B, S]` after the moves with the probabilities `kernel [B, 3, 2R + 1]`.
+    fn moved(&self, head: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+        let from = Tensor::cat(&[&head.unsqueeze(2)?, &self.ends], 2)?; // [B, S, 3]
+        let leaving = from.matmul(kernel)?.flatten_all()?; // [B·S·(2R + 1)]
+        // candle cannot differentiate `scatter_add` with more sources than destinations.
+        let nowhere = head.zeros_like()?.flatten_all()?;
+        nowhere
+            .index_add(&self.arrivals, &leaving, 0)?
+            .reshape(head.shape())
+    }
 }
 
 /// `ln(x + floor)`.
