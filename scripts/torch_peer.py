@@ -27,6 +27,13 @@ with its special tokens):
     decoder.embedding.weight [V,E]
     decoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}               input [embedding; context]
     decoder.output.weight [V,D+2H]  decoder.output.bias [V]              input [state; context]
+
+A transducer (K modes, R reach) has no bridge and no attention:
+
+    decoder.transition.weight [K*K,2H]  decoder.transition.bias [K*K]
+    decoder.kernel.weight [K*3*(2R+1),2H]  decoder.kernel.bias [K*3*(2R+1)]
+    decoder.sharpness [K]
+    decoder.output.weight [V,2H]  decoder.output.bias [V]  decoder.mode_output.weight [V,K]
 """
 
 import argparse
@@ -96,6 +103,13 @@ for name, mechanism in MECHANISMS.items():
         layers=1, embedding=5, hidden=4, decoder=8 if mechanism["kind"] == "dot" else 6, attention=mechanism, vocab=10,
         source_lengths=[5, 1, 8, 7], target_lengths=[6, 2, 9, 3], forcing=1.0,
         dtype=torch.float32 if name == mechanism["kind"] else torch.float64)
+
+
+# Odd sizes; the reach is longer than some of the rows.
+for name, modes, reach, dtype in (("transducer", 3, 2, torch.float32), ("transducer-double", 4, 1, torch.float64)):
+    CASES[name] = dict(
+        layers=1, embedding=6, hidden=5, decoder=dict(kind="transducer", modes=modes, reach=reach), vocab=9,
+        source_lengths=[6, 1, 2, 9], target_lengths=[7, 3, 1, 11], forcing=1.0, dtype=dtype)
 
 
 class Attention(nn.Module):
@@ -329,6 +343,58 @@ class Seq2Seq(nn.Module):
         return torch.stack(logits, 1)
 
 
+class Transducer(nn.Module):
+    """An encoder, and a head that walks over its states, steered by modes; outputs are not fed back."""
+
+    def __init__(self, c):
+        super().__init__()
+        v, e, h = c["vocab"] + 2, c["embedding"], c["hidden"]
+        self.modes, self.reach = c["decoder"]["modes"], c["decoder"]["reach"]
+        self.bos, self.eos = c["vocab"], c["vocab"] + 1
+        rnn = CELLS[c.get("cell", "gru")](e, h, num_layers=c["layers"], batch_first=True, bidirectional=True)
+        self.encoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn})
+        moves = 3 * (2 * self.reach + 1)
+        self.decoder = nn.ModuleDict({"transition": nn.Linear(2 * h, self.modes * self.modes),
+                                      "kernel": nn.Linear(2 * h, self.modes * moves), "output": nn.Linear(2 * h, v),
+                                      "mode_output": nn.Linear(self.modes, v, bias=False)})
+        self.decoder.register_parameter("sharpness", nn.Parameter(torch.zeros(self.modes)))
+
+    def forward(self, source, lengths, target_in, forced):
+        """Logits [B,T,V]."""
+        rows, length = source.shape
+        packed = nn.utils.rnn.pack_padded_sequence(self.encoder["embedding"](source), lengths, batch_first=True,
+                                                   enforce_sorted=False)
+        values, _ = nn.utils.rnn.pad_packed_sequence(self.encoder["rnn"](packed)[0], batch_first=True, total_length=length)
+        last = lengths - 1
+        head = F.one_hot(torch.zeros_like(lengths), length).to(values.dtype)
+        mode = F.one_hot(torch.zeros_like(lengths), self.modes).to(values.dtype)
+        read, logits = values[:, 0], []
+        for _ in range(target_in.shape[1]):
+            transition = self.decoder["transition"](read).view(rows, self.modes, self.modes)
+            transition = torch.softmax(transition + 2 * torch.eye(self.modes), -1)
+            mode = (torch.einsum("bj,bjk->bk", mode, transition) + 1e-12) ** 1.5
+            mode = mode / mode.sum(-1, keepdim=True)
+            kernels = torch.softmax(self.decoder["kernel"](read).view(rows, self.modes, -1), -1)
+            kernel = torch.einsum("bj,bjk->bk", mode, kernels).view(rows, 3, -1)
+            moved = torch.zeros_like(head)
+            for place, position in enumerate((torch.arange(length).expand(rows, length), torch.zeros(rows, 1).long(),
+                                              last.unsqueeze(1))):
+                mass = head if place == 0 else torch.ones_like(head[:, :1])
+                for tap, distance in enumerate(range(-self.reach, self.reach + 1)):
+                    to = (position + distance).clamp(min=0).minimum(last.unsqueeze(1))
+                    moved = moved.scatter_add(1, to, mass * kernel[:, place, tap : tap + 1])
+            real = torch.arange(length) < lengths.unsqueeze(1)
+            head = (moved + 1e-8) ** (1 + F.softplus(mode @ self.decoder.sharpness)).unsqueeze(1) * real
+            head = head / head.sum(1, keepdim=True)
+            read = torch.einsum("bs,bsh->bh", head, values)
+            logits.append(self.decoder["output"](read) + self.decoder["mode_output"](mode))
+        return torch.stack(logits, 1)
+
+
+def model_of(c):
+    return Transducer(c) if isinstance(c["decoder"], dict) else Seq2Seq(c)
+
+
 def loss_of(logits, target_out):
     return F.cross_entropy(logits.flatten(0, 1), target_out.flatten(), ignore_index=PAD)
 
@@ -441,7 +507,7 @@ def golden(name, case, folder):
     generator = torch.Generator().manual_seed(0)
     c, draw = dict(case, dropout=0.0), dict(generator=generator)
     dtype = c.pop("dtype", torch.float32)
-    model = Seq2Seq(c).to(dtype)
+    model = model_of(c).to(dtype)
     for parameter in model.parameters():  # wide enough for gates that close and attention that chooses
         nn.init.normal_(parameter, std=0.7, **draw)
 

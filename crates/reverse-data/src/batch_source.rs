@@ -136,4 +136,10 @@ pub trait BatchSource: Debug + Send + Sync {
             ..self.order()
         })
     }
+
+    /// The same source with training batches of samples of at most `max_len` source tokens; `None` if it
+    /// cannot choose the length of its samples, or has none so short.
+    fn with_max_len(&self, _max_len: usize) -> Option<Arc<dyn BatchSource>> {
+        None
+    }
 }

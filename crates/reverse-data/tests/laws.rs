@@ -256,6 +256,26 @@ fn lengths_of_batches_are_uniform_over_lengths_with_sequences() {
 }
 
 #[test]
+fn shorter_batches_are_those_of_shorter_sources_and_leave_the_other_splits_alone() {
+    for batching in [Batching::EqualLength, Batching::Mixed] {
+        let config = DataConfig {
+            batching,
+            ..equal_length(3, 40)
+        };
+        let data = data(&config, 0, 4);
+        let short = data.with_max_len(7).expect("there are short sequences");
+        let lens: HashSet<usize> = (0..500)
+            .flat_map(|step| short.batch(Split::Train, step).source_lengths)
+            .collect();
+        assert_eq!(lens, (1..=7).collect(), "{batching:?}");
+        assert_eq!(short.batch(Split::Val, 0), data.batch(Split::Val, 0));
+        let all = data.with_max_len(40).expect("every length");
+        assert_eq!(all.batch(Split::Train, 9), data.batch(Split::Train, 9));
+        assert!(data.with_max_len(0).is_none());
+    }
+}
+
+#[test]
 fn symbols_follow_zipf_in_every_split() {
     let config = DataConfig {
         symbols: SymbolsConfig::Zipf,

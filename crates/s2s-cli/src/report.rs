@@ -244,6 +244,7 @@ mod tests {
                 grad_norm: 0.0,
                 teacher_forcing_ratio: 0.0,
                 is_best: losses.iter().all(|other| other >= loss),
+                attempt: None,
             };
             (1..).zip(losses).map(record).collect()
         };

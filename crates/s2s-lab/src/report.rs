@@ -224,6 +224,7 @@ pub(crate) mod fixtures {
             grad_norm: 1.0,
             teacher_forcing_ratio: 0.5,
             is_best: step == 100,
+            attempt: None,
         }
     }
 

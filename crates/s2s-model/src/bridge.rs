@@ -64,7 +64,7 @@ impl Bridge {
     /// # Errors
     /// If the names are taken.
     pub fn new(scope: &mut Scope<'_>, config: &ModelConfig) -> Result<Self> {
-        let (hidden, decoder) = (config.hidden.get(), config.decoder.get());
+        let (hidden, decoder) = (config.hidden.get(), config.decoder.width().get());
         let mut maps = |k: usize| -> Result<Maps> {
             let mut scope = scope.pp(k);
             Ok(Maps {

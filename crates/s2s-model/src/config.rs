@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttentionConfig, BridgeKind, CellKind};
+use crate::{AttentionConfig, BridgeKind, CellKind, DecoderConfig, TransducerConfig};
 
 /// The `[model]` table of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,8 +14,8 @@ pub struct ModelConfig {
     pub embedding: NonZeroUsize,
     /// Encoder units per direction.
     pub hidden: NonZeroUsize,
-    /// Decoder units.
-    pub decoder: NonZeroUsize,
+    /// Units of a recurrent decoder, or the table of another kind.
+    pub decoder: DecoderConfig,
     /// The kind of recurrent cell.
     pub cell: CellKind,
     /// Recurrent layers of the encoder, and of the decoder.
@@ -38,7 +38,7 @@ impl Default for ModelConfig {
         Self {
             embedding: size(64),
             hidden: size(64),
-            decoder: size(128),
+            decoder: size(128).into(),
             cell: CellKind::default(),
             layers: size(1),
             dropout: Probability::ZERO,
@@ -54,7 +54,10 @@ impl ModelConfig {
     /// Every combination of values that cannot be built.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.problems_except_attention();
-        let (values, state) = (2 * self.hidden.get(), self.decoder.get());
+        if self.decoder.transducer().is_some() {
+            return problems;
+        }
+        let (values, state) = (2 * self.hidden.get(), self.decoder.width().get());
         problems.extend(self.attention.mechanism().problem(values, state));
         let is_blind = !self.attention.has_weights();
         if is_blind && matches!(self.bridge, BridgeKind::Zero | BridgeKind::Last) {
@@ -70,16 +73,27 @@ impl ModelConfig {
         problems
     }
 
+    /// Whether a key of `[model]` has an effect. A transducer has neither attention nor bridge.
+    pub fn has_effect(&self, key: &str) -> bool {
+        self.decoder.transducer().is_none() || !matches!(key, "attention" | "bridge")
+    }
+
     /// Whether the whole model has kernels on a CUDA device.
     pub fn has_cuda_kernels(&self) -> bool {
-        self.kernels == Kernels::Fused && self.attention.mechanism().has_cuda_kernels()
+        self.kernels == Kernels::Fused
+            && self.decoder.transducer().is_none()
+            && self.attention.mechanism().has_cuda_kernels()
     }
 
     /// The problems that do not depend on the attention.
     pub(crate) fn problems_except_attention(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let (hidden, decoder) = (self.hidden.get(), self.decoder.get());
+        if let Some(transducer) = self.decoder.transducer() {
+            problems.extend(self.problems_of_transducer(transducer));
+        }
+        let (hidden, decoder) = (self.hidden.get(), self.decoder.width().get());
         let needed = match self.bridge {
+            _ if !self.has_effect("bridge") => None,
             BridgeKind::Concat => Some(2 * hidden),
             BridgeKind::Last => Some(hidden),
             BridgeKind::Tanh | BridgeKind::Zero => None,
@@ -105,6 +119,44 @@ impl ModelConfig {
                 ),
                 help: "set dropout = 0; embedding_dropout applies to the input of a single layer"
                     .to_owned(),
+            });
+        }
+        problems
+    }
+}
+
+impl ModelConfig {
+    fn problems_of_transducer(&self, transducer: &TransducerConfig) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let default = Self::default();
+        for (key, is_default, instead) in [
+            (
+                "attention",
+                self.attention == default.attention,
+                "its head reads the source",
+            ),
+            (
+                "bridge",
+                self.bridge == default.bridge,
+                "its first state is the same for every source",
+            ),
+        ] {
+            if !is_default {
+                problems.push(Problem {
+                    key,
+                    message: format!("has no effect on a transducer: {instead}"),
+                    help: format!(
+                        "remove it, or set decoder to a number for a recurrent decoder with {key}"
+                    ),
+                });
+            }
+        }
+        let bonus = transducer.entropy_bonus;
+        if !(bonus >= 0.0 && bonus.is_finite()) {
+            problems.push(Problem {
+                key: "decoder.entropy_bonus",
+                message: format!("must be a finite number, 0 or above, got {bonus}"),
+                help: "0 turns the bonus off".to_owned(),
             });
         }
         problems
@@ -252,6 +304,26 @@ mod tests {
             let text = format!("[attention]\nkind = \"{kind}\"\nunitz = 3");
             assert!(toml::from_str::<ModelConfig>(&text).is_err(), "{kind}");
         }
+    }
+
+    #[test]
+    fn transducer_has_neither_attention_nor_bridge() {
+        let problems = |text: &str| {
+            let text = format!("{text}\n[decoder]\nkind = \"transducer\"");
+            toml::from_str::<ModelConfig>(&text).unwrap().problems()
+        };
+        assert_eq!(problems("layers = 1"), []);
+        for (key, text) in [
+            ("attention", "attention = { kind = \"none\" }"),
+            ("bridge", "bridge = \"concat\""),
+        ] {
+            let found = problems(text);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].key, key);
+        }
+        let text = "[decoder]\nkind = \"transducer\"\nentropy_bonus = -1.0";
+        let found = toml::from_str::<ModelConfig>(text).unwrap().problems();
+        assert_eq!(found[0].key, "decoder.entropy_bonus", "{found:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! bridge     one product per layer and vector of its state
 //! keys       once per sequence
 //! decoder    T steps: query, scores, context; the gates of each layer; output
+//! transducer T steps: transitions and moves; the move of the head, the reading; output
 //! ```
 //!
 //! The backward pass takes two products for each product of the forward pass. Elementwise work (gates,
@@ -59,7 +60,7 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
     let [embedding, hidden, decoder, layers] = [
         config.embedding.get() as f64,
         config.hidden.get() as f64,
-        config.decoder.get() as f64,
+        config.decoder.width().get() as f64,
         config.layers.get() as f64,
     ];
     let [batch, source_len, target_len, vocab] = [
@@ -72,11 +73,20 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
     let (gates, encoder_gates) = (n_gates * decoder, n_gates * hidden);
     let positions = batch * source_len;
 
-    let tables = embedding * (sources * 2.0 * encoder_gates + targets * gates);
+    let is_recurrent = config.decoder.transducer().is_none();
+    let read_by_decoder = if is_recurrent { targets * gates } else { 0.0 };
+    let tables = embedding * (sources * 2.0 * encoder_gates + read_by_decoder);
     // The state before the first position is zero.
     let states = batch * (source_len - 1.0) * hidden * encoder_gates;
     let inputs = (layers - 1.0) * positions * values * encoder_gates;
     let encoder = 2.0 * (layers * states + inputs);
+    if let Some(transducer) = config.decoder.transducer() {
+        let (modes, moves) = (decoder, transducer.moves() as f64);
+        let chosen = (values + 1.0) * modes * (modes + moves);
+        let read = source_len * (transducer.distances() as f64 + values);
+        let output = (values + modes) * vocab;
+        return 2.0 * (tables + encoder + target_len * batch * (chosen + read + output));
+    }
     let bridge = match config.bridge {
         BridgeKind::Tanh => {
             let maps = layers * config.cell.state_vectors() as f64;
@@ -102,7 +112,7 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
 }
 
 fn attention_cost(config: &ModelConfig) -> AttentionCost {
-    let (values, state) = (2 * config.hidden.get(), config.decoder.get());
+    let (values, state) = (2 * config.hidden.get(), config.decoder.width().get());
     config.attention.mechanism().cost(values, state)
 }
 
@@ -138,6 +148,25 @@ mod tests {
         assert_eq!(
             forward_flops(&config(&lstm), &work),
             f64::from(2 * (multiply_adds + more))
+        );
+    }
+
+    #[test]
+    fn a_transducer_of_ones_is_counted_by_hand() {
+        let ones =
+            "embedding = 1\nhidden = 1\n[decoder]\nkind = \"transducer\"\nmodes = 1\nreach = 1";
+        let work = Workload {
+            batch: 1,
+            source_len: 2,
+            target_len: 1,
+            vocab_size: 3,
+        };
+        // Tables 2·6, encoder 2·3; one step: transition 2 and 9 moves 2 each, mixed 1 + 9; moved 2·3,
+        // read 2·2, output (2 + 1)·3.
+        let multiply_adds = 12 + 6 + (2 + 18 + 10 + 6 + 4 + 9);
+        assert_eq!(
+            forward_flops(&config(ones), &work),
+            f64::from(2 * multiply_adds)
         );
     }
 

@@ -31,12 +31,23 @@ fn key(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
 pub struct Noise {
     seed: u64,
     step: u64,
+    progress: f64,
 }
 
 impl Noise {
     /// The draws of `step` in a run with this seed.
     pub fn new(seed: u64, step: u64) -> Self {
-        Self { seed, step }
+        Self {
+            seed,
+            step,
+            progress: 1.0,
+        }
+    }
+
+    /// The same draws at another progress of the annealing: from 0, where the choices of a
+    /// [transducer](crate::Transducer) are soft, to 1, where they are as sharp as in evaluation.
+    pub fn at(self, progress: f64) -> Self {
+        Self { progress, ..self }
     }
 
     /// `n` factors of inverted dropout: 0 with probability `drop`, else `1 / (1 - drop)`.
@@ -177,6 +188,14 @@ pub enum Mode<'a> {
 }
 
 impl Mode<'_> {
+    /// Progress of the annealing.
+    pub(crate) fn progress(self) -> f64 {
+        match self {
+            Self::Train(noise) => noise.progress,
+            Self::Evaluate => 1.0,
+        }
+    }
+
     /// The dropout mask of a place in the model, or none without dropout.
     pub(crate) fn dropout_mask(
         self,

@@ -59,7 +59,9 @@ pub use decode::{
     Beam, Constraints, Decoded, Generator, Interventions, LengthPenalty, OutputLimit, Sampling,
     Scored, Stop, Stopping, TraceStep, Watch, greedy, trace,
 };
-pub use decoder::{Decoder, DecoderState};
+pub use decoder::{
+    Decoder, DecoderConfig, DecoderState, RecurrentDecoder, Transducer, TransducerConfig,
+};
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};
 pub use embedding::Embedding;
 pub use encoder::{Encoded, Encoder};

@@ -15,8 +15,8 @@ pub struct BatchLoss {
 }
 
 impl BatchLoss {
-    /// The loss of a model's output, and the mean loss per token as a tensor that autograd can
-    /// differentiate.
+    /// The loss of a model's output; and what training minimizes, as a tensor that autograd can
+    /// differentiate: the mean loss per token and the output's penalty, if it has one.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -32,6 +32,11 @@ impl BatchLoss {
             loss_sum: loss.sum.detach().to_dtype(DType::F64)?.to_scalar()?,
             predictions: output.predictions.flatten_all()?.to_vec1()?,
         };
-        Ok((own, loss.mean()?))
+        let mean = loss.mean()?;
+        let objective = match &output.penalty {
+            Some(penalty) => (mean + penalty)?,
+            None => mean,
+        };
+        Ok((own, objective))
     }
 }

@@ -18,6 +18,7 @@ pub struct Params {
     dtype: DType,
     device: Device,
     named: Vec<(String, Var)>,
+    inits: Vec<Init>,
 }
 
 impl Params {
@@ -28,6 +29,7 @@ impl Params {
             dtype,
             device: device.clone(),
             named: Vec::new(),
+            inits: Vec::new(),
         }
     }
 
@@ -64,6 +66,25 @@ impl Params {
     /// Device of every parameter.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Replaces all values by other initial ones; `index` 0 gives those from which the parameters started.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn draw_again(&self, index: u64) -> Result<()> {
+        for ((name, var), init) in self.named.iter().zip(&self.inits) {
+            var.set(&self.draw(name, var.shape(), *init, index)?)?;
+        }
+        Ok(())
+    }
+
+    fn draw(&self, name: &str, shape: &Shape, init: Init, index: u64) -> Result<Tensor> {
+        let mut rng = keyed_rng(self.seed, &format!("init/{name}"), index);
+        let drawn = init.draw(&mut rng, shape.elem_count());
+        Tensor::from_vec(drawn, shape.clone(), &Device::Cpu)?
+            .to_dtype(self.dtype)?
+            .to_device(&self.device)
     }
 
     /// The gradients of the scalar `loss`, through autograd, one a parameter and in their order.
@@ -137,14 +158,10 @@ impl Scope<'_> {
         if params.get(&name).is_some() {
             bail!("two parameters are called {name}");
         }
-        let mut rng = keyed_rng(params.seed, &format!("init/{name}"), 0);
-        let drawn = init.draw(&mut rng, shape.elem_count());
-        let tensor = Tensor::from_vec(drawn, shape, &Device::Cpu)?
-            .to_dtype(params.dtype)?
-            .to_device(&params.device)?;
-        let var = Var::from_tensor(&tensor)?;
+        let var = Var::from_tensor(&params.draw(&name, &shape, init, 0)?)?;
         let tensor = var.as_tensor().clone();
         params.named.push((name, var));
+        params.inits.push(init);
         Ok(tensor)
     }
 }
@@ -164,6 +181,24 @@ mod tests {
         };
         assert_eq!(draw(7, &["b"])?, draw(7, &["a", "b", "c"])?);
         assert_ne!(draw(7, &["b"])?, draw(8, &["b"])?);
+        Ok(())
+    }
+
+    #[test]
+    fn values_drawn_again_depend_on_the_index_alone() -> Result<()> {
+        let mut params = Params::new(7, DType::F32, &Device::Cpu);
+        let tensor = params.root().get("w", 4, Init::Normal)?;
+        let draw = |index| -> Result<Vec<f32>> {
+            params.draw_again(index)?;
+            tensor.to_vec1()
+        };
+        let (first, second) = (draw(0)?, draw(1)?);
+        assert_ne!(first, second);
+        assert_eq!((draw(0)?, draw(1)?), (first.clone(), second));
+        let other = Params::new(7, DType::F32, &Device::Cpu)
+            .root()
+            .get("w", 4, Init::Normal)?;
+        assert_eq!(first, other.to_vec1::<f32>()?);
         Ok(())
     }
 

@@ -1,14 +1,15 @@
-//! The whole model: encoder, bridge, decoder.
+//! The whole model: encoder and decoder.
 
 use std::num::NonZeroUsize;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::decode::{ReferenceRows, Rows};
 use crate::fused::{FusedModel, fused};
 use crate::{
-    Attention, Batch, BatchLoss, Bridge, Decoder, DecoderState, Encoder, Forcing, Kernels, Memory,
-    Mode, ModelConfig, Noise, Params, Scope, Source, Tokens,
+    Attention, AttentionKernel, Batch, BatchLoss, Bridge, Decoder, DecoderConfig, DecoderState,
+    Encoder, Forcing, Kernels, Memory, Mode, ModelConfig, Noise, Params, RecurrentDecoder, Scope,
+    Source, Tokens, Transducer,
 };
 
 /// Maximum number of tokens of a source, and of a target with its EOS, on the reference path.
@@ -37,21 +38,20 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 pub struct Seq2Seq {
     params: Params,
     encoder: Encoder,
-    bridge: Bridge,
     decoder: Decoder,
     tokens: Tokens,
-    embedding: usize,
     has_attention: bool,
     threads: NonZeroUsize,
     fused: Option<Box<dyn FusedModel>>,
 }
 
 /// The parameters of [`Seq2Seq`] with one row per token of the vocabulary.
-pub const TOKEN_PARAMETERS: [&str; 4] = [
+pub const TOKEN_PARAMETERS: [&str; 5] = [
     "encoder.embedding.weight",
     "decoder.embedding.weight",
     "decoder.output.weight",
     "decoder.output.bias",
+    "decoder.mode_output.weight",
 ];
 
 /// The output of a model for a batch with known targets.
@@ -61,6 +61,8 @@ pub struct ForwardOutput {
     pub logits: Tensor,
     /// The most likely token at each position, `[B, T]` (u32).
     pub predictions: Tensor,
+    /// What is added to the mean loss in training, as a scalar that autograd can differentiate.
+    pub penalty: Option<Tensor>,
 }
 
 type BuildAttention<'a> =
@@ -115,35 +117,57 @@ impl<'a> Builder<'a> {
         if let Some(problem) = problems.first() {
             bail!("{}", problem.message);
         }
-        let (values, state) = (2 * config.hidden.get(), config.decoder.get());
         let has_attention = self.attention.is_some() || config.attention.has_weights();
         let mut params = Params::new(self.seed, self.dtype, device);
         let mut root = params.root();
         let encoder = Encoder::new(&mut root.pp("encoder"), config, self.tokens.size)?;
-        let bridge = Bridge::new(&mut root.pp("bridge"), config)?;
-        let mut scope = root.pp("attention");
-        let attention = match self.attention {
-            Some(build) => build(&mut scope, values, state)?,
-            None => config.attention.build(&mut scope, values, state)?,
+        let (decoder, kernel) = match (&config.decoder, self.attention) {
+            (DecoderConfig::Recurrent(_), attention) => {
+                recurrent(config, self.tokens, attention, &mut root)?
+            }
+            (DecoderConfig::Transducer(_), Some(_)) => {
+                bail!("a transducer has no attention that could be replaced")
+            }
+            (DecoderConfig::Transducer(transducer), None) => {
+                let scope = &mut root.pp("decoder");
+                let decoder = Transducer::new(scope, config, transducer, self.tokens.size)?;
+                (Decoder::Transducer(decoder), None)
+            }
         };
-        let kernel = match config.kernels {
-            Kernels::Fused => attention.kernel(),
-            Kernels::Reference => None,
-        };
-        let scope = &mut root.pp("decoder");
-        let decoder = Decoder::new(scope, config, self.tokens.size, attention)?;
         Ok(Seq2Seq {
             encoder,
-            bridge,
             decoder,
             tokens: self.tokens,
-            embedding: config.embedding.get(),
             has_attention,
             threads: NonZeroUsize::MIN,
             fused: kernel.and_then(|kernel| fused(config, kernel, &params)),
             params,
         })
     }
+}
+
+/// A recurrent decoder with the given attention or else the configured one, and the kernel of the attention
+/// if it shall be used.
+fn recurrent(
+    config: &ModelConfig,
+    tokens: Tokens,
+    attention: Option<BuildAttention<'_>>,
+    root: &mut Scope<'_>,
+) -> Result<(Decoder, Option<AttentionKernel>)> {
+    let (values, state) = (2 * config.hidden.get(), config.decoder.width().get());
+    let bridge = Bridge::new(&mut root.pp("bridge"), config)?;
+    let mut scope = root.pp("attention");
+    let attention = match attention {
+        Some(build) => build(&mut scope, values, state)?,
+        None => config.attention.build(&mut scope, values, state)?,
+    };
+    let kernel = match config.kernels {
+        Kernels::Fused => attention.kernel(),
+        Kernels::Reference => None,
+    };
+    let scope = &mut root.pp("decoder");
+    let decoder = RecurrentDecoder::new(scope, config, tokens.size, bridge, attention)?;
+    Ok((Decoder::Recurrent(decoder), kernel))
 }
 
 impl Seq2Seq {
@@ -227,7 +251,7 @@ impl Seq2Seq {
         }
     }
 
-    /// Whether the model computes attention weights.
+    /// Whether the model computes attention weights. Those of a transducer are the positions of its head.
     pub fn has_attention(&self) -> bool {
         self.has_attention
     }
@@ -243,14 +267,13 @@ impl Seq2Seq {
     /// # Errors
     /// If a source is longer than [`MAX_REFERENCE_LEN`], or the device fails.
     pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
-        check_len("sources", source.max_len())?;
+        check_len(&self.decoder, "sources", source.max_len())?;
         let (device, dtype) = (self.params.device(), self.params.dtype());
         let rows = source.ragged(dtype, device)?;
         let encoded = self
             .encoder
             .forward(&source.to_tensor(device)?, &rows, mode)?;
-        let state = DecoderState::new(self.bridge.forward(&encoded)?);
-        Ok((state, self.decoder.prepare(&encoded, &rows)?))
+        self.decoder.start(&encoded, &rows, mode)
     }
 
     /// Logits for every position of the targets: the definition of the model, in plain tensor
@@ -267,33 +290,10 @@ impl Seq2Seq {
         forcing: &Forcing,
         mode: Mode<'_>,
     ) -> Result<ForwardOutput> {
-        let steps = batch.target_len();
-        check_len("targets", steps)?;
-        let device = self.params.device();
-        let coins = Coins::new(forcing, batch, device)?;
-        let target_in = batch.target_in_tensor(device)?;
-        let (mut state, memory) = self.encode(batch.source(), mode)?;
-        let dropout = self.decoder.dropout(mode, &state, steps, self.embedding)?;
-
-        let mut all_logits = Vec::with_capacity(steps);
-        let mut predictions = Vec::with_capacity(steps);
-        for step in 0..steps {
-            let truth = target_in.narrow(1, step, 1)?.squeeze(1)?; // [B]
-            let token = match predictions.last() {
-                Some(predicted) => coins.choose(step, truth, predicted)?,
-                None => truth,
-            };
-            let (logits, next) = self
-                .decoder
-                .step_with(&token, &state, &memory, &dropout, step)?; // [B, V]
-            predictions.push(logits.detach().argmax(D::Minus1)?); // [B]
-            all_logits.push(logits);
-            state = next;
-        }
-        Ok(ForwardOutput {
-            logits: Tensor::stack(&all_logits, 1)?,
-            predictions: Tensor::stack(&predictions, 1)?,
-        })
+        check_len(&self.decoder, "targets", batch.target_len())?;
+        forcing.check(batch.n_rows(), batch.target_len())?;
+        let start = self.encode(batch.source(), mode)?;
+        self.decoder.forward(batch, forcing, mode, start)
     }
 
     /// The logits `[B, T, V]` that [`forward`](Self::forward) defines, computed on the fast path where
@@ -352,46 +352,16 @@ impl Seq2Seq {
     }
 }
 
-fn check_len(what: &str, len: usize) -> Result<()> {
+fn check_len(decoder: &Decoder, what: &str, len: usize) -> Result<()> {
     if len > MAX_REFERENCE_LEN {
+        let instead = match decoder {
+            Decoder::Recurrent(_) => "; kernels = \"fused\" has no such limit",
+            Decoder::Transducer(_) => "",
+        };
         bail!(
             "{what} of {len} tokens are too long for the reference path, which keeps a graph of every \
-             step: its maximum is {MAX_REFERENCE_LEN} tokens; kernels = \"fused\" has no such limit"
+             step: its maximum is {MAX_REFERENCE_LEN} tokens{instead}"
         );
     }
     Ok(())
-}
-
-/// The coins of teacher forcing on the model's device, copied once per batch.
-enum Coins {
-    Always,
-    Never,
-    PerStep(Tensor), // [B, T], 1 where the true token is read
-}
-
-impl Coins {
-    fn new(forcing: &Forcing, batch: &Batch, device: &Device) -> Result<Self> {
-        let (rows, steps) = (batch.n_rows(), batch.target_len());
-        forcing.check(rows, steps)?;
-        Ok(match forcing {
-            Forcing::Always => Self::Always,
-            Forcing::Never => Self::Never,
-            Forcing::Coins { coins, .. } => {
-                let coins = coins.iter().copied().map(u8::from).collect();
-                Self::PerStep(Tensor::from_vec(coins, (rows, steps), device)?)
-            }
-        })
-    }
-
-    /// The tokens `[B]` that the decoder reads at a step after the first.
-    fn choose(&self, step: usize, truth: Tensor, predicted: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Always => Ok(truth),
-            Self::Never => Ok(predicted.clone()),
-            Self::PerStep(coins) => coins
-                .narrow(1, step, 1)?
-                .squeeze(1)?
-                .where_cond(&truth, predicted),
-        }
-    }
 }

@@ -64,8 +64,9 @@ pub use read::{
     read_input, read_json, read_lines, system_file,
 };
 pub use record::{
-    AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment, EvalRecord, Identity,
-    LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, StepMetrics, TextScores, TimingRecord,
+    AttemptRecord, AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment,
+    EvalRecord, Identity, LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, StepMetrics,
+    TextScores, TimingRecord,
 };
 pub use write::{
     GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,

@@ -42,6 +42,21 @@ pub struct MetricsRecord {
     pub teacher_forcing_ratio: f64,
     /// Whether this evaluation has the lowest `val_loss` so far.
     pub is_best: bool,
+    /// The attempt, of a run with a curriculum or restarts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptRecord>,
+}
+
+/// The state of a curriculum, and how often training has started again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptRecord {
+    /// Attempts before this one.
+    pub index: u64,
+    /// Running mean of the training loss.
+    pub running_loss: f64,
+    /// Maximum source length of the training samples.
+    pub max_len: u64,
 }
 
 /// A line of `steps.jsonl`, written every few steps: the values of that one step.

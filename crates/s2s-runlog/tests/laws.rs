@@ -804,6 +804,7 @@ proptest! {
             grad_norm: x[9],
             teacher_forcing_ratio: x[0],
             is_best,
+            attempt: None,
         });
     }
 

@@ -94,11 +94,14 @@ impl Run<Seq2Seq> {
             drop(lock);
             return Self::resume_at(dir.path(), location, runtime);
         }
-        let done = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
-            Err(RunLogError::NoCheckpoint { .. }) => 0,
-            found => checkpoint::load_state(&found?)?.step,
+        let (done, start) = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
+            Err(RunLogError::NoCheckpoint { .. }) => (0, 0),
+            found => {
+                let state = checkpoint::load_state(&found?)?;
+                (state.step, state.attempt.map_or(0, |attempt| attempt.start))
+            }
         };
-        let total = new.total_steps(steps_per_epoch);
+        let total = new.total_steps(steps_per_epoch).saturating_add(start);
         if total < done {
             return Err(Error::TooShort { total, done });
         }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::data::hex;
 use crate::{
-    Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally, tensor_message,
+    Attempt, Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally, tensor_message,
 };
 
 const PARAMS: &str = "params.safetensors";
@@ -120,6 +120,9 @@ pub struct TrainState {
     /// The factor on the loss in half precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// The attempt, of a run with a curriculum or restarts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
 }
 
 /// The evaluation with the lowest validation loss.
@@ -133,9 +136,9 @@ pub struct Best {
 }
 
 impl TrainState {
-    /// The first key whose value is impossible after at most `steps` steps with batches of
-    /// `batch_size`. Without this check, forged counters could overflow.
-    fn implausible_key(&self, steps: u64, batch_size: u64) -> Option<&'static str> {
+    /// The first key whose value is impossible in a run of at most `steps` steps. Without this check, forged counters could overflow.
+    fn implausible_key(&self, steps: u64, config: &ExperimentConfig) -> Option<&'static str> {
+        let batch_size = config.train.batch_size.get() as u64;
         let Tally {
             n_tokens,
             n_right,
@@ -153,6 +156,11 @@ impl TrainState {
                 "loss_scale",
                 self.loss_scale.is_none_or(LossScale::is_plausible),
             ),
+            (
+                "attempt",
+                self.attempt
+                    .is_none_or(|attempt| attempt.is_plausible(self.step, config)),
+            ),
             ("plateau", self.plateau.is_plausible(self.step)),
             (
                 "train",
@@ -168,10 +176,12 @@ impl TrainState {
 
 /// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
 /// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 3] = [
+const LATER_KEYS: [&str; 5] = [
     "freeze = []\n",
     "precision = \"f32\"\n",
     "[train.optimizer]\nkind = \"adam\"\n\n",
+    "\n[train.curriculum]\nkind = \"none\"\n",
+    "\n[train.restart]\nkind = \"none\"\n",
 ];
 
 /// SHA-256 of a configuration and of its corpus record, in hexadecimal.
@@ -256,14 +266,14 @@ pub(crate) fn load_state(checkpoint: &Checkpoint) -> Result<TrainState> {
 }
 
 /// Loads parameters, moments and state from a checkpoint of the same configuration, after checking
-/// that its counters are possible in a run of `steps` steps with batches of `batch_size`.
+/// that its counters are possible in a run of `steps` steps.
 pub(crate) fn load(
     params: &Params,
     optimizer: &mut Optimizer,
     state: &mut TrainState,
     checkpoint: &Checkpoint,
     fingerprints: &Fingerprints,
-    (steps, batch_size): (u64, u64),
+    (steps, config): (u64, &ExperimentConfig),
 ) -> Result<()> {
     let loaded = load_state(checkpoint)?;
     check_config(checkpoint, &loaded, fingerprints)?;
@@ -271,7 +281,7 @@ pub(crate) fn load(
         let reason = "it was trained on different data".to_owned();
         return Err(mismatch(checkpoint, reason));
     }
-    if let Some(key) = loaded.implausible_key(steps, batch_size) {
+    if let Some(key) = loaded.implausible_key(steps, config) {
         let reason = format!("{STATE}: the value of {key} is impossible in a run of {steps} steps");
         return Err(mismatch(checkpoint, reason));
     }
@@ -283,6 +293,7 @@ pub(crate) fn load(
     let config_sha256 = fingerprints.current.clone();
     *state = TrainState {
         config_sha256,
+        attempt: loaded.attempt.or(state.attempt),
         ..loaded
     };
     Ok(())

@@ -111,6 +111,14 @@ pub enum Error {
         /// Steps taken.
         done: u64,
     },
+    /// A curriculum on data that cannot choose the length of their samples.
+    #[error(
+        "train.curriculum: the data have no training samples of at most {max_len} tokens to choose"
+    )]
+    NoShortSamples {
+        /// The maximum source length of the curriculum.
+        max_len: usize,
+    },
     /// Weights that do not fit the model that they should start.
     #[error("the weights of run {} do not fit: {reason}", run.display())]
     Start {

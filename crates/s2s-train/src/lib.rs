@@ -33,6 +33,7 @@
 //!
 //! The crate neither prints nor plots.
 
+mod attempt;
 mod average;
 mod batch;
 mod by_length;
@@ -63,6 +64,7 @@ mod train;
 mod trained;
 mod transfer;
 
+pub use attempt::Attempt;
 pub use average::MeanWeights;
 pub use batch::{to_batch, tokens_of};
 pub use by_length::{ByLength, deviations};
@@ -71,9 +73,10 @@ pub use checkpoint::{Best, Snapshot, TrainState};
 pub use choose::{Chosen, Work, choose_device};
 pub use codec::Codec;
 pub use config::{
-    Auto, BaseConfig, ConfigError, ConfigProblem, ExperimentConfig, ForcingSchedule, NonNegative,
-    OptimizerConfig, Origin, Positive, Precision, ScheduleConfig, Share, TeacherForcingConfig,
-    TrainConfig, load_config, load_given_config, parse_config,
+    AboveOne, Auto, BaseConfig, ConfigError, ConfigProblem, CurriculumConfig, ExperimentConfig,
+    ForcingSchedule, NonNegative, OptimizerConfig, Origin, Positive, Precision, RestartConfig,
+    ScheduleConfig, Share, TeacherForcingConfig, TrainConfig, load_config, load_given_config,
+    parse_config,
 };
 pub(crate) use data::data_identity;
 pub use data::{

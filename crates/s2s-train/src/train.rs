@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use reverse_data::{BatchSource, Example, Split};
+use reverse_data::{BatchSource, Example, PaddedBatch, Split};
 use s2s_model::{Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
@@ -16,10 +16,10 @@ use crate::half::{Half, LossScale};
 use crate::probe::{attention_of_probes, probes};
 use crate::trained::predict;
 use crate::{
-    Answer, Best, Codec, Data, Error, EvalEvent, Evaluation, ExperimentConfig, Flow, LastFinite,
-    Model, Observer, Optimizer, Precision, Result, Scoring, Snapshot, StartEvent, StepRecord,
-    Tally, TrainState, checkpoint, data_identity, evaluate, evaluate_observed, forcing_ratio,
-    learning_rate, open_data, to_batch, tokens_of,
+    Answer, Attempt, Best, Codec, CurriculumConfig, Data, Error, EvalEvent, Evaluation,
+    ExperimentConfig, Flow, LastFinite, Model, Observer, Optimizer, Precision, Result, Scoring,
+    Snapshot, StartEvent, StepRecord, Tally, TrainState, checkpoint, data_identity, evaluate,
+    evaluate_observed, forcing_ratio, learning_rate, open_data, to_batch, tokens_of,
 };
 
 /// Configuration, data, model, optimizer and state of a training loop.
@@ -35,7 +35,7 @@ pub struct Trainer<M> {
     optimizer: Optimizer,
     state: TrainState,
     snapshot: Arc<Snapshot>, // the last one; the next reuses its buffers if nobody else holds it
-    total_steps: u64,
+    attempt_steps: u64,
     eval_every: u64,
     last: Option<LastFinite>, // of this process, for error messages
 }
@@ -133,13 +133,14 @@ impl<M: Model> Trainer<M> {
         };
         let train = &config.train;
         Ok(Self {
-            total_steps: config.total_steps(steps_per_epoch),
+            attempt_steps: config.total_steps(steps_per_epoch),
             eval_every: config.eval_every(steps_per_epoch),
             eval_data: data.source.with_batch_size(train.eval_batch_size),
             optimizer: Optimizer::new(model.params(), train)?,
             state: TrainState {
                 config_sha256: checkpoint::fingerprint(&config, data.corpus.as_ref())?,
                 data_sha256: data_identity(&*data.source),
+                attempt: Attempt::first(&config),
                 ..TrainState::default()
             },
             snapshot: Arc::default(),
@@ -169,7 +170,8 @@ impl<M: Model> Trainer<M> {
         fingerprints: &Fingerprints,
     ) -> Result<()> {
         let params = self.model.params();
-        let bounds = (self.total_steps, self.config.train.batch_size.get() as u64);
+        let attempts = self.config.train.restart.attempts();
+        let bounds = (self.attempt_steps.saturating_mul(attempts), &self.config);
         checkpoint::load(
             params,
             &mut self.optimizer,
@@ -226,19 +228,26 @@ impl<M: Model> Trainer<M> {
         Ok(self.early_end().unwrap_or(StopReason::Finished))
     }
 
-    /// One optimizer step.
+    /// One optimizer step, from other initial parameters if the attempt is lost.
     ///
     /// # Errors
     /// If the loss or a gradient is not finite; the parameters are unchanged then.
     pub fn step(&mut self) -> Result<StepRecord> {
         let started = Instant::now();
+        if self.is_attempt_lost() {
+            self.restart()?;
+        }
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
-        let padded = self.data.source.batch(Split::Train, step - 1);
-        let batch = to_batch(padded, self.model.tokens())?;
+        let in_attempt = step - self.attempt_start();
+        let batch = to_batch(self.training_batch(step - 1)?, self.model.tokens())?;
 
-        let noise = Noise::new(seed, step);
-        let ratio = forcing_ratio(&config.teacher_forcing, step, self.total_steps);
+        let progress = self
+            .state
+            .attempt
+            .map(|attempt| attempt.progress(&self.config));
+        let noise = Noise::new(seed, step).at(progress.unwrap_or(1.0));
+        let ratio = forcing_ratio(&config.teacher_forcing, in_attempt, self.attempt_steps);
         let scope = config.teacher_forcing.per;
         let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
 
@@ -264,12 +273,13 @@ impl<M: Model> Trainer<M> {
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;
 
-        let rate = learning_rate(config, &self.state.plateau, step, self.total_steps);
+        let plateau = &self.state.plateau;
+        let rate = learning_rate(config, plateau, in_attempt, self.attempt_steps);
         self.optimizer.step(
             self.model.params(),
             &gradients,
             grad_norm,
-            step,
+            in_attempt,
             rate,
             threads,
         )?;
@@ -280,12 +290,15 @@ impl<M: Model> Trainer<M> {
             grad_norm,
         });
         self.state.step = step;
+        if let Some(attempt) = &mut self.state.attempt {
+            attempt.observe(tally.loss(), &self.config);
+        }
         self.state.train += tally;
         self.state.n_steps += 1;
         self.state.grad_norm_sum += grad_norm;
         Ok(StepRecord {
             step,
-            total_steps: self.total_steps,
+            total_steps: self.total_steps(),
             tally,
             learning_rate: rate,
             grad_norm,
@@ -324,9 +337,13 @@ impl<M: Model> Trainer<M> {
         &self.state
     }
 
-    /// Steps of the whole run.
+    /// Steps of the whole run, if the present attempt is the last one.
     pub fn total_steps(&self) -> u64 {
-        self.total_steps
+        let start = match self.is_attempt_lost() {
+            true => self.state.step,
+            false => self.attempt_start(),
+        };
+        start.saturating_add(self.attempt_steps)
     }
 
     /// The configuration.
@@ -379,14 +396,53 @@ impl<M: Model> Trainer<M> {
         }
     }
 
+    /// Steps before the present attempt.
+    fn attempt_start(&self) -> u64 {
+        self.state.attempt.map_or(0, |attempt| attempt.start)
+    }
+
+    /// Whether the next step is the first one of another attempt.
+    fn is_attempt_lost(&self) -> bool {
+        let (step, length) = (self.state.step, self.attempt_steps);
+        let attempt = self.state.attempt;
+        attempt.is_some_and(|attempt| attempt.is_lost(step, length, &self.config))
+    }
+
+    /// Begins another attempt, with other initial parameters.
+    fn restart(&mut self) -> Result<()> {
+        let step = self.state.step;
+        let index = self.state.attempt.map_or(0, |attempt| attempt.index) + 1;
+        tracing::info!("attempt {index} is lost after step {step}: starting again");
+        self.model.params().draw_again(index)?;
+        self.optimizer = Optimizer::new(self.model.params(), &self.config.train)?;
+        self.state.attempt = Some(Attempt::new(index, step, &self.config));
+        (self.state.plateau, self.state.n_stale) = Default::default();
+        Ok(())
+    }
+
+    /// The training batch after `done` steps.
+    fn training_batch(&self, done: u64) -> Result<PaddedBatch> {
+        let source = &self.data.source;
+        match (&self.config.train.curriculum, self.state.attempt) {
+            (CurriculumConfig::Loss { .. }, Some(attempt)) => {
+                let max_len = attempt.max_len();
+                let Some(source) = source.with_max_len(max_len) else {
+                    return Err(Error::NoShortSamples { max_len });
+                };
+                Ok(source.batch(Split::Train, done))
+            }
+            _ => Ok(source.batch(Split::Train, done)),
+        }
+    }
+
     fn is_done(&self) -> bool {
-        self.state.step >= self.total_steps && !self.is_eval_due()
+        self.state.step >= self.total_steps() && !self.is_eval_due()
     }
 
     /// Whether an evaluation must precede the next step.
     fn is_eval_due(&self) -> bool {
         let step = self.state.step;
-        let is_last = step == self.total_steps || self.state.is_stopped;
+        let is_last = step == self.total_steps() || self.state.is_stopped;
         (is_last || step.is_multiple_of(self.eval_every)) && self.state.n_steps > 0
     }
 
@@ -471,6 +527,7 @@ impl<M: Model> Trainer<M> {
         let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
         let steps_per_epoch = self.data.source.n_batches(Split::Train);
         let train = &self.config.train;
+        let (in_attempt, length) = (step - self.attempt_start(), self.attempt_steps);
         let metrics = MetricsRecord {
             step,
             epoch: steps_per_epoch.map(|steps| step as f64 / steps as f64),
@@ -482,10 +539,11 @@ impl<M: Model> Trainer<M> {
             exposure_gap: result.exposure_gap(),
             val_token_accuracy: result.free.token_accuracy(),
             val_exact_match: result.free.exact_match(),
-            learning_rate: learning_rate(train, &self.state.plateau, step, self.total_steps),
+            learning_rate: learning_rate(train, &self.state.plateau, in_attempt, length),
             grad_norm: self.state.grad_norm_sum / self.state.n_steps as f64,
-            teacher_forcing_ratio: forcing_ratio(&train.teacher_forcing, step, self.total_steps),
+            teacher_forcing_ratio: forcing_ratio(&train.teacher_forcing, in_attempt, length),
             is_best,
+            attempt: self.state.attempt.map(|attempt| attempt.record()),
         };
         let target = self.config.train.target_exact_match.get();
         let state = &mut self.state;

@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use reverse_data::{Token, Vocabulary};
 use s2s_model::{Seq2Seq, TOKEN_PARAMETERS};
 
-use crate::{Difference, Error, Result, Trained, Trainer};
+use crate::{Difference, Error, RestartConfig, Result, Trained, Trainer};
 
 /// How many tokens of two vocabularies are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,14 @@ impl Trainer<Seq2Seq> {
     /// its initial values. The optimizer starts anew.
     ///
     /// # Errors
-    /// [`Error::Start`] if a parameter is missing or has another shape; nothing is changed then.
+    /// [`Error::Start`] if a parameter is missing or has another shape, or if a restart could draw the
+    /// parameters again; nothing is changed then.
     pub fn start_from(&mut self, parent: &Trained, run: &Path) -> Result<Transfer> {
+        if self.config().train.restart != (RestartConfig::None {}) {
+            let reason = "train.restart draws the parameters again".to_owned();
+            let run = run.to_owned();
+            return Err(Error::Start { run, reason });
+        }
         let own = self.data().source.vocabulary().clone();
         let rows = matched_rows(&own, &parent.codec.vocabulary);
         let (params, others) = (self.model().params(), parent.model.params());

@@ -65,6 +65,7 @@ fn run(seed: u64, evaluations: u64, epoch_of: impl Fn(u64) -> Option<f64>) -> Ve
             grad_norm: 0.5,
             teacher_forcing_ratio: 0.5,
             is_best: false,
+            attempt: None,
         }
     };
     (1..=evaluations).map(record).collect()

@@ -268,6 +268,7 @@ mod tests {
             grad_norm: 1.0,
             teacher_forcing_ratio: 0.5,
             is_best: false,
+            attempt: None,
         }
     }
 

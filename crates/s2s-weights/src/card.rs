@@ -181,7 +181,8 @@ fn architecture(model: &ModelConfig) -> String {
     format!(
         "a bidirectional {cell} encoder ({layers} of {} units per direction), {attention}, and a {cell} decoder \
          ({} units)",
-        model.hidden, model.decoder
+        model.hidden,
+        model.decoder.width()
     )
 }
 

@@ -128,8 +128,14 @@ pub fn write_export(folder: &Path, files: &Files, existing: Existing) -> Result<
     Ok(())
 }
 
-/// Checks that a model has exactly the parameters that its configuration describes.
+/// Checks that the programs of an export have the model's architecture, and that the model has exactly the
+/// parameters that its configuration describes.
 fn check_described(trained: &Trained) -> Result<()> {
+    if trained.config.model.decoder.transducer().is_some() {
+        return Err(Error::Inexpressible {
+            reason: "exports have no transducer; `s2s predict` runs it".to_owned(),
+        });
+    }
     let (config, tokens) = (&trained.config, tokens_of(&trained.codec.vocabulary));
     let described = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, &Device::Cpu)?;
     let shapes = |params: &Params| -> BTreeMap<String, Vec<usize>> {

@@ -111,7 +111,7 @@ fn is_small(config: &ExperimentConfig) -> bool {
     let widths = [
         model.embedding.get(),
         model.hidden.get(),
-        model.decoder.get(),
+        model.decoder.width().get(),
         attention.units,
         attention.filters,
         attention.width,

@@ -164,4 +164,17 @@ impl BatchSource for Synthetic {
             }
         }))
     }
+
+    /// Lengths are uniform among those that are left.
+    fn with_max_len(&self, max_len: usize) -> Option<Arc<dyn BatchSource>> {
+        let mut lens = (*self.lens).clone();
+        lens[Split::Train as usize].retain(|len| *len <= max_len);
+        if lens[Split::Train as usize].is_empty() {
+            return None;
+        }
+        Some(Arc::new(Self {
+            lens: Arc::new(lens),
+            ..self.clone()
+        }))
+    }
 }

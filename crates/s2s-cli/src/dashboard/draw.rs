@@ -539,6 +539,7 @@ mod tests {
             grad_norm: 0.0,
             teacher_forcing_ratio: 0.0,
             is_best: false,
+            attempt: None,
         });
         let area = Rect::new(0, 0, 80, 24);
         let mut buffer = Buffer::empty(area);

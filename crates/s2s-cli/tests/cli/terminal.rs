@@ -66,6 +66,7 @@ impl Watched {
             grad_norm: 1.0,
             teacher_forcing_ratio: 0.5,
             is_best: true,
+            attempt: None,
         };
         let timing = |step: u64| TimingRecord {
             step,

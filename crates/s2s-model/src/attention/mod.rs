@@ -35,6 +35,8 @@ pub use location_relative::{LocationRelativeAttention, LocationRelativeConfig};
 pub use none::NoAttention;
 pub use ntm::{NtmAttention, NtmConfig};
 
+pub(crate) use shift::softplus;
+
 use dot::General;
 use none::Blind;
 

@@ -76,6 +76,6 @@ pub(super) struct Shifted {
 }
 
 /// `ln(1 + exp(x))`, without overflow.
-fn softplus(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + x.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?
 }

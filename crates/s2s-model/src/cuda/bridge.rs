@@ -29,7 +29,7 @@ impl CudaBridge {
         Self {
             kind: config.bridge,
             both: 2 * config.hidden.get(),
-            decoder: config.decoder.get(),
+            decoder: config.decoder.width().get(),
             maps: (0..config.layers.get()).map(maps).collect(),
         }
     }

@@ -27,7 +27,7 @@ impl Masks {
         self.embedding.resize(queue, n, noise, place, drop, keys)?;
         self.between
             .resize_with(config.layers.get() - 1, Mask::default);
-        let n = n_targets * config.decoder.get();
+        let n = n_targets * config.decoder.width().get();
         for (below, mask) in self.between.iter_mut().enumerate() {
             let place = format!("decoder.rnn.{}", below + 1);
             mask.resize(queue, n, noise, &place, config.dropout, keys)?;

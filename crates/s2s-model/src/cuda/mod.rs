@@ -105,7 +105,7 @@ pub(crate) fn fused(
         scores,
         vocab: params.get("decoder.output.bias")?.elem_count(),
         embedding: config.embedding.get(),
-        units: config.decoder.get(),
+        units: config.decoder.width().get(),
         values: 2 * config.hidden.get(),
         attention: attention.units,
         layers: config.layers.get(),

@@ -43,7 +43,7 @@ impl FusedBridge {
             shape: Shape {
                 kind: config.bridge,
                 both: 2 * config.hidden.get(),
-                decoder: config.decoder.get(),
+                decoder: config.decoder.width().get(),
             },
             maps: (0..layers).map(maps).collect(),
             states: vec![State::default(); layers],

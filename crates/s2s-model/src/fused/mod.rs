@@ -299,7 +299,7 @@ struct Masks {
 
 impl Masks {
     fn draw(&mut self, noise: Option<&Noise>, config: &ModelConfig, n_targets: usize) {
-        let (embedding, decoder) = (config.embedding.get(), config.decoder.get());
+        let (embedding, decoder) = (config.embedding.get(), config.decoder.width().get());
         let (place, n) = ("decoder.embedding", n_targets * embedding);
         let drop = config.embedding_dropout;
         draw_mask(&mut self.embedding, noise, place, n, drop);

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device, Result};
 use s2s_kernels::Start;
 use s2s_model::{
-    AttentionConfig, Batch, BridgeKind, CellKind, Kernels, ModelConfig, Probability, Seq2Seq, Stop,
-    Tokens,
+    AttentionConfig, Batch, BridgeKind, CellKind, DecoderConfig, Kernels, ModelConfig, Probability,
+    Seq2Seq, Stop, Tokens, TransducerConfig,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -154,21 +154,53 @@ fn parse(config: &Value) -> Option<AttentionConfig> {
 fn is_sound(attention: &AttentionConfig) -> bool {
     let config = ModelConfig {
         hidden: size(3),
-        decoder: size(6),
+        decoder: size(6).into(),
         attention: attention.clone(),
         ..ModelConfig::default()
     };
     config.problems().is_empty()
 }
 
-/// Every cell, attention, bridge and implementation that go together, with one layer and with two,
-/// and with `hidden` encoder units a direction.
+/// Every architecture, with one layer and with two, and with `hidden` encoder units a direction.
 pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
-    let of = |cell| architectures_of(cell, hidden);
+    let mut found = with_feedback(hidden);
+    for cell in cells() {
+        for layers in [1, 2] {
+            for kernels in all_kernels() {
+                found.push(ModelConfig {
+                    cell,
+                    layers: size(layers),
+                    kernels,
+                    ..transducer(hidden)
+                });
+            }
+        }
+    }
+    found
+}
+
+/// A transducer with `hidden` encoder units a direction.
+pub(crate) fn transducer(hidden: usize) -> ModelConfig {
+    ModelConfig {
+        embedding: size(hidden + 1),
+        hidden: size(hidden),
+        decoder: DecoderConfig::Transducer(TransducerConfig {
+            modes: size(3),
+            ..TransducerConfig::default()
+        }),
+        embedding_dropout: Probability::ZERO,
+        ..ModelConfig::default()
+    }
+}
+
+/// Every cell, attention, bridge and implementation that go together, of those whose decoder reads its own
+/// output.
+pub(crate) fn with_feedback(hidden: usize) -> Vec<ModelConfig> {
+    let of = |cell| with_feedback_of(cell, hidden);
     cells().into_iter().flat_map(of).collect()
 }
 
-fn architectures_of(cell: CellKind, hidden: usize) -> Vec<ModelConfig> {
+fn with_feedback_of(cell: CellKind, hidden: usize) -> Vec<ModelConfig> {
     let mut found = Vec::new();
     for attention in attentions() {
         for bridge in kinds::<BridgeKind>() {
@@ -177,7 +209,7 @@ fn architectures_of(cell: CellKind, hidden: usize) -> Vec<ModelConfig> {
                     let fitting = [2 * hidden, hidden].map(|decoder| ModelConfig {
                         embedding: size(hidden + 1),
                         hidden: size(hidden),
-                        decoder: size(decoder),
+                        decoder: size(decoder).into(),
                         cell,
                         layers: size(layers),
                         bridge,

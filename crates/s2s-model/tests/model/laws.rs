@@ -15,7 +15,7 @@ use s2s_model::{
 
 use crate::architectures::{
     FIXED_LENGTH, TOKENS, all_kernels, architectures, cells, decisive, device, fresh, on_device,
-    reversals, sources,
+    reversals, sources, with_feedback,
 };
 use crate::closeness::{assert_close, assert_same, distance, largest};
 
@@ -251,7 +251,7 @@ fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
 fn logits_do_not_see_later_targets() -> Result<()> {
     let sources = vec![vec![1, 2, 3], vec![4, 5]];
     let targets = vec![vec![3, 2, 1, 3, 2], vec![5, 4, 5, 4, 5]];
-    for config in architectures(HIDDEN) {
+    for config in with_feedback(HIDDEN) {
         let mut model = fresh(&config, 0)?;
         let mut of = |targets: &[Vec<u32>]| {
             let batch = Batch::new(&sources, targets, TOKENS)?;
@@ -356,7 +356,7 @@ fn dropout_is_off_in_evaluate_and_keyed_in_train() -> Result<()> {
 
 #[test]
 fn embedding_dropout_falls_on_both_embeddings_and_nowhere_else() -> Result<()> {
-    for config in architectures(HIDDEN) {
+    for config in with_feedback(HIDDEN) {
         let config = ModelConfig {
             embedding_dropout: half(),
             ..config
@@ -371,7 +371,7 @@ fn embedding_dropout_falls_on_both_embeddings_and_nowhere_else() -> Result<()> {
 
 #[test]
 fn dropout_falls_between_the_layers_of_both_stacks_and_nowhere_else() -> Result<()> {
-    for config in architectures(HIDDEN) {
+    for config in with_feedback(HIDDEN) {
         if config.layers.get() == 1 {
             continue; // there is nothing between
         }
@@ -735,7 +735,7 @@ fn narrow(cell: CellKind) -> Result<Seq2Seq> {
         kernels: Kernels::Reference,
         embedding: NonZeroUsize::MIN,
         hidden: NonZeroUsize::MIN,
-        decoder: NonZeroUsize::MIN,
+        decoder: NonZeroUsize::MIN.into(),
         ..ModelConfig::default()
     };
     fresh(&config, 0)

@@ -11,3 +11,4 @@ mod laws;
 mod operations;
 mod parity;
 mod trace;
+mod transducer;

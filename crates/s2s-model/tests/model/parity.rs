@@ -9,8 +9,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
 use s2s_kernels::Ragged;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, Forcing, Kernels, Mode, ModelConfig, Noise, NonFinite,
-    Probability, Seq2Seq, Source, Tokens, load_weights,
+    AttentionConfig, Batch, CellKind, DecoderConfig, Forcing, Kernels, Mode, ModelConfig, Noise,
+    NonFinite, Probability, Seq2Seq, Source, Tokens, load_weights,
 };
 use serde::Deserialize;
 
@@ -26,7 +26,8 @@ struct Sizes {
     layers: usize,
     embedding: usize,
     hidden: usize,
-    decoder: usize,
+    decoder: DecoderConfig,
+    #[serde(default)]
     attention: AttentionConfig,
 }
 
@@ -51,7 +52,7 @@ impl Golden {
         let config = ModelConfig {
             embedding: size(sizes.embedding),
             hidden: size(sizes.hidden),
-            decoder: size(sizes.decoder),
+            decoder: sizes.decoder,
             cell: sizes.cell,
             layers: size(sizes.layers),
             attention: sizes.attention,
@@ -128,7 +129,7 @@ fn goldens() -> Result<Vec<Golden>> {
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     paths.sort();
-    assert!(paths.len() >= 21, "golden files are missing: {paths:?}");
+    assert!(paths.len() >= 23, "golden files are missing: {paths:?}");
     paths
         .iter()
         .flat_map(|path| {

@@ -442,8 +442,11 @@ fn check_table(
                 check_table(layer, schema, base, inner, path, problems);
                 true
             }
-            (Some(Value::Table(_)), Some(Value::Table(inner))) => {
-                let kind = inner.get(TAG).or_else(|| base.get(&key)?.get(TAG)).cloned();
+            // A table may also replace a number; without a kind it is of none.
+            (Some(schema), Some(Value::Table(inner)))
+                if schema.is_table() || kind_of(inner, base.get(&key)).is_some() =>
+            {
+                let kind = kind_of(inner, base.get(&key)).cloned();
                 check_tagged(layer, kind, inner, path, problems);
                 !inner.is_empty()
             }
@@ -461,6 +464,11 @@ fn check_table(
         }
         path.pop();
     }
+}
+
+/// The kind of a table, or else that of the value which it changes.
+fn kind_of<'a>(table: &'a Table, base: Option<&'a Value>) -> Option<&'a Value> {
+    table.get(TAG).or_else(|| base?.get(TAG))
 }
 
 /// Checks the kind of a tagged table, then each other key together with that kind.
@@ -614,6 +622,10 @@ fn plain(message: &str) -> String {
         ("struct ModelConfig", "a table"),
         ("struct TrainConfig", "a table"),
         ("struct TeacherForcingConfig", "a table"),
+        (
+            "a nonzero usize or a table",
+            "a whole number above 0, or a table",
+        ),
         ("a nonzero usize", "a whole number above 0"),
         ("a nonzero u64", "a whole number above 0"),
         ("expected usize", "expected a whole number"),

@@ -8,7 +8,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use candle_core::DType;
 use reverse_data::DataConfig;
-use s2s_model::{AttentionSizes, CoinScope, Kernels, MAX_REFERENCE_LEN, ModelConfig, OutOfBounds};
+use s2s_model::{
+    AttentionSizes, CoinScope, DecoderConfig, Kernels, MAX_REFERENCE_LEN, ModelConfig, OutOfBounds,
+};
 use serde::{Deserialize, Serialize};
 
 pub use auto::Auto;
@@ -82,6 +84,10 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// How often the decoder is fed the reference token.
     pub teacher_forcing: TeacherForcingConfig,
+    /// How the length of the training samples grows.
+    pub curriculum: CurriculumConfig,
+    /// When training starts again from other initial parameters.
+    pub restart: RestartConfig,
 }
 
 /// A floating-point format.
@@ -134,6 +140,8 @@ impl Default for TrainConfig {
             target_exact_match: Share(0.0),
             precision: Precision::F32,
             teacher_forcing: TeacherForcingConfig::default(),
+            curriculum: CurriculumConfig::default(),
+            restart: RestartConfig::default(),
         }
     }
 }
@@ -269,6 +277,99 @@ pub enum ForcingSchedule {
     InverseSigmoid,
 }
 
+/// The `[train.curriculum]` table: how the length of the training samples grows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CurriculumConfig {
+    /// All lengths from the first step on.
+    None {},
+    /// Sources have at most `start` tokens at first. After each step at which the running mean of the
+    /// training loss is below `loss`, the maximum grows by the factor `growth`, up to `data.max_len`. The
+    /// annealing of a transducer follows it.
+    Loss {
+        /// Maximum source length at first.
+        #[serde(default = "CurriculumConfig::default_start")]
+        start: NonZeroUsize,
+        /// Factor on the maximum.
+        #[serde(default = "CurriculumConfig::default_growth")]
+        growth: AboveOne,
+        /// Running loss below which the maximum grows, in nats per token.
+        #[serde(default = "CurriculumConfig::default_loss")]
+        loss: Positive,
+    },
+}
+
+impl Default for CurriculumConfig {
+    fn default() -> Self {
+        Self::None {}
+    }
+}
+
+impl CurriculumConfig {
+    fn default_start() -> NonZeroUsize {
+        NonZeroUsize::MIN.saturating_add(9)
+    }
+
+    fn default_growth() -> AboveOne {
+        AboveOne(1.1)
+    }
+
+    fn default_loss() -> Positive {
+        Positive(0.03)
+    }
+}
+
+/// The `[train.restart]` table: when training starts again from other initial parameters. It depends on the
+/// training loss alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RestartConfig {
+    /// Never.
+    None {},
+    /// Up to `attempts` attempts of `max_steps` steps each. Another one begins if the curriculum has not
+    /// grown in the first `stuck_after` steps; and at the end, if the running loss is not below `loss` or
+    /// the curriculum has not reached `data.max_len`.
+    Loss {
+        /// Attempts, the first one included.
+        #[serde(default = "RestartConfig::default_attempts")]
+        attempts: NonZeroU64,
+        /// Running loss that the end of an attempt must be below, in nats per token.
+        #[serde(default = "RestartConfig::default_loss")]
+        loss: Positive,
+        /// Steps in which the curriculum must grow; 0 turns this off.
+        #[serde(default = "RestartConfig::default_stuck_after")]
+        stuck_after: u64,
+    },
+}
+
+impl Default for RestartConfig {
+    fn default() -> Self {
+        Self::None {}
+    }
+}
+
+impl RestartConfig {
+    fn default_attempts() -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(3)
+    }
+
+    fn default_loss() -> Positive {
+        Positive(0.01)
+    }
+
+    fn default_stuck_after() -> u64 {
+        250
+    }
+
+    /// Maximum number of attempts.
+    pub fn attempts(&self) -> u64 {
+        match self {
+            Self::None {} => 1,
+            Self::Loss { attempts, .. } => attempts.get(),
+        }
+    }
+}
+
 /// Minimum length of a run on text: with fewer steps, small sets of pairs are not learned.
 const MIN_TEXT_STEPS: u64 = 2000;
 const MIN_TEXT_EPOCHS: u64 = 5;
@@ -278,6 +379,10 @@ const DEFAULT_EVAL_EVERY: u64 = 125;
 
 /// Maximum width; larger values are most likely typing errors and would exhaust memory.
 const MAX_WIDTH: usize = 1 << 14;
+
+/// Maximum number of modes of a transducer, which learns a transition from each to each, and maximum reach.
+const MAX_MODES: usize = 64;
+const MAX_REACH: usize = 64;
 
 /// Maximum number of layers and of sequences in a batch, for the same reason.
 const MAX_LAYERS: usize = 16;
@@ -290,7 +395,7 @@ const MAX_PARAMETERS: usize = 1 << 28;
 const MAX_ACTIVATIONS: usize = 1 << 30;
 
 impl ExperimentConfig {
-    /// The configuration as TOML with every key, except the keys of `[data]` that have no effect.
+    /// The configuration as TOML with every key, except the keys of `[data]` and `[model]` that have no effect.
     ///
     /// # Errors
     /// If a number is too large for TOML, which is impossible for a loaded configuration.
@@ -305,7 +410,13 @@ impl ExperimentConfig {
                 table = line.trim_end();
             }
             let key = line.split(" = ").next().unwrap_or(line);
-            if table != "[data]" || self.data.is_resolved(key) {
+            let is_kept = match table {
+                "[data]" => self.data.is_resolved(key),
+                "[model]" => self.model.has_effect(key),
+                "[model.attention]" => self.model.has_effect("attention"),
+                _ => true,
+            };
+            if is_kept {
                 kept.push_str(line);
             }
         }
@@ -320,6 +431,9 @@ impl ExperimentConfig {
         let mut table = toml::Table::try_from(self).map_err(|error| ConfigError::of(&error))?;
         if let Some(toml::Value::Table(data)) = table.get_mut("data") {
             data.retain(|key, _| self.data.is_resolved(key));
+        }
+        if let Some(toml::Value::Table(model)) = table.get_mut("model") {
+            model.retain(|key, _| self.model.has_effect(key));
         }
         Ok(table)
     }
@@ -426,7 +540,13 @@ impl ExperimentConfig {
         };
         bounded("model.embedding", self.model.embedding.get(), MAX_WIDTH);
         bounded("model.hidden", self.model.hidden.get(), MAX_WIDTH);
-        bounded("model.decoder", self.model.decoder.get(), MAX_WIDTH);
+        match &self.model.decoder {
+            DecoderConfig::Recurrent(units) => bounded("model.decoder", units.get(), MAX_WIDTH),
+            DecoderConfig::Transducer(transducer) => {
+                bounded("model.decoder.modes", transducer.modes.get(), MAX_MODES);
+                bounded("model.decoder.reach", transducer.reach.get(), MAX_REACH);
+            }
+        }
         bounded("model.layers", self.model.layers.get(), MAX_LAYERS);
         let attention = self.model.attention.sizes();
         bounded("model.attention.units", attention.units, MAX_WIDTH);
@@ -439,15 +559,13 @@ impl ExperimentConfig {
             MAX_BATCH,
         );
         problems.extend(self.train.problems(&self.data));
-        if self.train.precision == Precision::F16 && self.model.attention.takes_logarithms() {
+        problems.extend(self.problems_of_logarithms());
+        if self.model.decoder.transducer().is_some() && !self.data.source_markers {
             problems.push((
-                "train.precision".to_owned(),
-                "\"f16\" cannot represent the small weights whose logarithm this attention takes"
+                "data.source_markers".to_owned(),
+                "a transducer needs BOS and EOS in the source, where its head starts and turns"
                     .to_owned(),
-                Some(
-                    "set precision = \"bf16\" or \"f32\", or another model.attention.kind"
-                        .to_owned(),
-                ),
+                Some("set data.source_markers = true".to_owned()),
             ));
         }
         if problems.is_empty() && !self.data.is_text() {
@@ -456,6 +574,28 @@ impl ExperimentConfig {
             problems = self.memory_problems(self.data.vocab as usize + 2, longest);
         }
         problems
+    }
+
+    /// Whether half precision is too coarse for the model.
+    fn problems_of_logarithms(&self) -> Option<(String, String, Option<String>)> {
+        let (of, instead) = match &self.model.decoder {
+            DecoderConfig::Transducer(_) => ("transducer", "decoder"),
+            DecoderConfig::Recurrent(_) if self.model.attention.takes_logarithms() => {
+                ("attention", "attention.kind")
+            }
+            DecoderConfig::Recurrent(_) => return None,
+        };
+        (self.train.precision == Precision::F16).then(|| {
+            (
+                "train.precision".to_owned(),
+                format!(
+                    "\"f16\" cannot represent the small weights whose logarithm this {of} takes"
+                ),
+                Some(format!(
+                    "set precision = \"bf16\" or \"f32\", or another model.{instead}"
+                )),
+            )
+        })
     }
 
     /// Limits on the memory that the sizes need together: key, message, help.
@@ -467,7 +607,7 @@ impl ExperimentConfig {
         let mut problems = Vec::new();
         let model = &self.model;
         let (embedding, both) = (model.embedding.get(), 2 * model.hidden.get());
-        let decoder = model.decoder.get();
+        let decoder = model.decoder.width().get();
         let (fewer_tokens, shorter) = match self.data.is_text() {
             true => (
                 "set data.max_tokens",
@@ -487,7 +627,12 @@ impl ExperimentConfig {
         let bridge = model.cell.state_vectors() * decoder * both;
         let layer = 2 * gates * (both * both + decoder * decoder) + bridge;
         let attention = units * (decoder + both + 2 + filters * (width + 2)) + decoder * both;
-        let n_parameters = tables + first + layer * model.layers.get() + attention;
+        let chosen = match &model.decoder {
+            DecoderConfig::Recurrent(_) => 0, // by each step, of a recurrent decoder: in `attention`
+            DecoderConfig::Transducer(transducer) => decoder * (decoder + transducer.moves()),
+        };
+        let n_parameters =
+            tables + first + layer * model.layers.get() + attention + chosen * (both + 1);
         if n_parameters > MAX_PARAMETERS {
             problems.push((
                 "model".to_owned(),
@@ -498,19 +643,29 @@ impl ExperimentConfig {
             ));
         }
         // Two more for EOS in the target or the markers in the source.
-        if model.kernels == Kernels::Reference && longest + 2 > MAX_REFERENCE_LEN {
+        let without_kernels = match &model.decoder {
+            DecoderConfig::Transducer(_) => Some(("decoder", "\"transducer\"", String::new())),
+            DecoderConfig::Recurrent(_) if model.kernels == Kernels::Reference => {
+                let instead = "set kernels = \"fused\", or ".to_owned();
+                Some(("kernels", "\"reference\"", instead))
+            }
+            DecoderConfig::Recurrent(_) => None,
+        };
+        if let Some((key, name, instead)) = without_kernels
+            && longest + 2 > MAX_REFERENCE_LEN
+        {
             problems.push((
-                "model.kernels".to_owned(),
+                format!("model.{key}"),
                 format!(
-                    "\"reference\" stores the graph of every step and supports sequences of at most \
-                     {} tokens, got {longest}",
+                    "{name} stores the graph of every step and supports sequences of at most {} tokens, \
+                     got {longest}",
                     MAX_REFERENCE_LEN - 2
                 ),
-                Some(format!("set kernels = \"fused\", or {shorter}")),
+                Some(format!("{instead}{shorter}")),
             ));
         }
         let features = (2 * filters).max(width);
-        let widest = [both, 4 * decoder, units, features, embedding, vocab];
+        let widest = [both, 4 * decoder, units, features, embedding, vocab, chosen];
         let widest = widest.into_iter().max().unwrap_or(0);
         for (key, rows) in [
             ("train.batch_size", self.train.batch_size.get()),
@@ -558,6 +713,31 @@ impl TrainConfig {
                 "set eval_every, for example 100",
             );
         }
+        if let CurriculumConfig::Loss { start, .. } = &self.curriculum {
+            let (min, max) = (data.min_len, data.max_len);
+            if data.is_text() {
+                report(
+                    "curriculum",
+                    "text has no samples of a chosen length".to_owned(),
+                    "remove it; data.max_source_len drops long pairs",
+                );
+            } else if !(min..=max).contains(&start.get()) {
+                report(
+                    "curriculum.start",
+                    format!(
+                        "must lie between data.min_len = {min} and data.max_len = {max}, got {start}"
+                    ),
+                    "set train.curriculum.start",
+                );
+            }
+        }
+        if self.restart != (RestartConfig::None {}) && !self.freeze.is_empty() {
+            report(
+                "restart",
+                "a restart draws all parameters again, those of train.freeze too".to_owned(),
+                "remove one of the two",
+            );
+        }
         problems
     }
 }
@@ -603,6 +783,10 @@ macro_rules! bounded {
 bounded!(
     /// A finite number above 0.
     Positive, |x| x > 0.0 && x.is_finite(), "be a finite number above 0"
+);
+bounded!(
+    /// A finite number above 1.
+    AboveOne, |x| x > 1.0 && x.is_finite(), "be a finite number above 1"
 );
 bounded!(
     /// A finite number that is not negative.

@@ -232,6 +232,7 @@ mod tests {
                 grad_norm: 0.0,
                 teacher_forcing_ratio: 0.0,
                 is_best: false,
+                attempt: None,
             },
             timing: &TimingRecord {
                 step,

@@ -9,6 +9,7 @@ mod learning;
 mod logging;
 mod predicting;
 mod resuming;
+mod transducer;
 
 use candle_core::Device;
 use s2s_runlog::{CheckpointName, RunDir, RunRecord, RunStatus};

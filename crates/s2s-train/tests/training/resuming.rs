@@ -36,7 +36,7 @@ fn last(collector: &Collector) -> &Snapshot {
 
 /// Interrupts after `step`, resumes in another trainer, and compares everything with an
 /// uninterrupted run.
-fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> {
+pub(crate) fn check(config: &ExperimentConfig, whole: &Collector, step: u64) -> Result<()> {
     let mut first = Collector::default();
     let mut stop = StopAt(step);
     let reason = trainer(config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;

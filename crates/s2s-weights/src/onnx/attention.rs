@@ -91,7 +91,7 @@ pub(super) fn weigh(
         AttentionConfig::None {} => return Ok(graph.op("Identity", &[previous])), // all 0
         AttentionConfig::Additive(_) => additive(graph, weights, query, keys, None)?,
         AttentionConfig::Dot(dot) => {
-            let width = config.decoder.get() as f32;
+            let width = config.decoder.width().get() as f32;
             let scale = if dot.scaled {
                 width.sqrt().recip()
             } else {

@@ -99,7 +99,7 @@ impl Sizes {
         Self {
             layers: config.layers.get(),
             hidden: config.hidden.get(),
-            decoder: config.decoder.get(),
+            decoder: config.decoder.width().get(),
         }
     }
 
@@ -202,12 +202,12 @@ fn bridged(
         }
         BridgeKind::Concat => Ok(last.clone()),
         BridgeKind::Last => {
-            let units = config.decoder.get() as i64;
+            let units = config.decoder.width().get() as i64;
             let (start, end, axis) = (graph.ints(&[0]), graph.ints(&[units]), graph.ints(&[1]));
             Ok(graph.op("Slice", &[last, &start, &end, &axis]))
         }
         BridgeKind::Zero => {
-            let shape = [2 * config.hidden.get(), config.decoder.get()];
+            let shape = [2 * config.hidden.get(), config.decoder.width().get()];
             let zeros = vec![0.0; shape[0] * shape[1]];
             let zeros = graph.floats("bridge.zero", &shape, &zeros);
             Ok(graph.op("MatMul", &[last, &zeros]))

@@ -56,7 +56,7 @@ pub(super) fn step(
     x: &Value,
     before: &[Value],
 ) -> Result<Vec<Value>> {
-    let units = config.decoder.get();
+    let units = config.decoder.width().get();
     let suffixes = [format!("_l{layer}")];
     let [w, r, b] = packed(graph, config.cell, weights, "decoder.rnn", &suffixes, units)?;
     let x = graph.unsqueeze(x, 0); // [1, B, I]

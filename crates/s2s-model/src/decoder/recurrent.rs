@@ -1,80 +1,45 @@
-//! The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
+//! The recurrent decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use s2s_kernels::{Ragged, RecurrentWeights};
 
 use crate::draws::dropped;
 use crate::{
-    Attended, Attention, CellKind, Embedding, Encoded, LayerState, Linear, Memory, Mode,
-    ModelConfig, Probability, Scope, recurrent_weights,
+    Attention, Batch, Bridge, CellKind, DecoderState, Embedding, Encoded, Forcing, ForwardOutput,
+    Linear, Memory, Mode, ModelConfig, Probability, Scope, recurrent_weights,
 };
 
-/// The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
+/// The recurrent decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
 ///
 /// ```text
+/// state   = bridge(last states of the encoder), before the first step
 /// context = attention(state of the top layer before the step)
 /// state   = cell([embedding(token); context], state)
 /// logits  = W [state of the top layer; context] + b
 /// ```
 #[derive(Debug)]
-pub struct Decoder {
+pub struct RecurrentDecoder {
+    bridge: Bridge,
     attention: Box<dyn Attention>,
     embedding: Embedding,
     cell: CellKind,
     layers: Vec<RecurrentWeights>,
     output: Linear,
+    width: usize, // of an embedding
+    units: usize,
     dropout: Probability,
     embedding_dropout: Probability,
 }
 
-/// The state of a decoder between two steps.
-#[derive(Clone, Debug)]
-pub struct DecoderState {
-    /// The state of each layer, `[B, D]` each.
-    pub layers: Vec<LayerState>,
-    /// The attention of the last step; none before the first.
-    pub attended: Option<Attended>,
-}
-
-impl DecoderState {
-    /// Before the first step, from the bridge's states.
-    pub fn new(layers: Vec<LayerState>) -> Self {
-        Self {
-            layers,
-            attended: None,
-        }
-    }
-}
-
-impl DecoderState {
-    /// The states of the rows with these indices `[n]` (u32).
-    pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
-        let layers = self.layers.iter().map(|layer| layer.rows(indices));
-        let attended = self.attended.as_ref().map(|last| last.rows(indices));
-        Ok(Self {
-            layers: layers.collect::<Result<_>>()?,
-            attended: attended.transpose()?,
-        })
-    }
-
-    /// A copy that is detached from the graph.
-    pub fn detached(&self) -> Self {
-        Self {
-            layers: self.layers.iter().map(LayerState::detached).collect(),
-            attended: self.attended.as_ref().map(Attended::detached),
-        }
-    }
-}
-
 /// The dropout masks of all steps, drawn before the first.
 #[derive(Debug)]
-pub(crate) struct DecoderDropout {
+struct DecoderDropout {
     embedding: Option<Tensor>,   // [B, T, E]
     layers: Vec<Option<Tensor>>, // [B, T, D], for the input of each layer but the lowest
 }
 
-impl Decoder {
-    /// A decoder of the configured sizes with the given attention.
+impl RecurrentDecoder {
+    /// A decoder of the configured sizes with the given bridge and attention.
     ///
     /// # Errors
     /// If the names are taken.
@@ -82,10 +47,11 @@ impl Decoder {
         scope: &mut Scope<'_>,
         config: &ModelConfig,
         vocab_size: usize,
+        bridge: Bridge,
         attention: Box<dyn Attention>,
     ) -> Result<Self> {
         let (width, values) = (config.embedding.get(), 2 * config.hidden.get());
-        let units = config.decoder.get();
+        let units = config.decoder.width().get();
         let embedding = Embedding::new(&mut scope.pp("embedding"), vocab_size, width)?;
         let layers = (0..config.layers.get())
             .map(|k| {
@@ -95,27 +61,59 @@ impl Decoder {
             })
             .collect::<Result<_>>()?;
         Ok(Self {
+            bridge,
             attention,
             embedding,
             cell: config.cell,
             layers,
             output: Linear::new(&mut scope.pp("output"), units + values, vocab_size)?,
+            width,
+            units,
             dropout: config.dropout,
             embedding_dropout: config.embedding_dropout,
         })
     }
 
-    /// What attention computes once per sequence.
-    ///
-    /// # Errors
-    /// If the shapes disagree.
-    pub fn prepare(&self, encoded: &Encoded, rows: &Ragged) -> Result<Memory> {
-        self.attention.prepare(&encoded.values, rows.mask())
+    pub(super) fn start(&self, encoded: &Encoded, rows: &Ragged) -> Result<(DecoderState, Memory)> {
+        let state = DecoderState {
+            layers: self.bridge.forward(encoded)?,
+            attended: None,
+        };
+        let memory = self.attention.prepare(&encoded.values, rows.mask())?;
+        Ok((state, memory))
     }
 
-    /// The attention mechanism.
-    pub fn attention(&self) -> &dyn Attention {
-        &*self.attention
+    pub(super) fn forward(
+        &self,
+        batch: &Batch,
+        forcing: &Forcing,
+        mode: Mode<'_>,
+        (mut state, memory): (DecoderState, Memory),
+    ) -> Result<ForwardOutput> {
+        let device = memory.mask().device();
+        let steps = batch.target_len();
+        let coins = Coins::new(forcing, batch, device)?;
+        let target_in = batch.target_in_tensor(device)?;
+        let dropout = self.dropout(mode, &memory, steps)?;
+
+        let mut all_logits = Vec::with_capacity(steps);
+        let mut predictions = Vec::with_capacity(steps);
+        for step in 0..steps {
+            let truth = target_in.narrow(1, step, 1)?.squeeze(1)?; // [B]
+            let token = match predictions.last() {
+                Some(predicted) => coins.choose(step, truth, predicted)?,
+                None => truth,
+            };
+            let (logits, next) = self.step_with(&token, &state, &memory, &dropout, step)?; // [B, V]
+            predictions.push(logits.detach().argmax(D::Minus1)?); // [B]
+            all_logits.push(logits);
+            state = next;
+        }
+        Ok(ForwardOutput {
+            logits: Tensor::stack(&all_logits, 1)?,
+            predictions: Tensor::stack(&predictions, 1)?,
+            penalty: None,
+        })
     }
 
     /// One step without dropout: the logits `[B, V]` after reading the tokens `[B]` (u32).
@@ -135,7 +133,7 @@ impl Decoder {
         self.step_with(tokens, state, memory, &none, 0)
     }
 
-    pub(crate) fn step_with(
+    fn step_with(
         &self,
         tokens: &Tensor,
         state: &DecoderState,
@@ -177,28 +175,61 @@ impl Decoder {
         Ok((logits, state))
     }
 
-    pub(crate) fn dropout(
-        &self,
-        mode: Mode<'_>,
-        state: &DecoderState,
-        steps: usize,
-        width: usize,
-    ) -> Result<DecoderDropout> {
-        let hidden = &state.layers[0].hidden;
-        let (batch, units) = hidden.dims2()?;
+    fn dropout(&self, mode: Mode<'_>, memory: &Memory, steps: usize) -> Result<DecoderDropout> {
+        let real = memory.mask();
+        let batch = real.dim(0)?;
         let mask = |place: &str, width: usize, drop| {
-            let shape = (batch, steps, width);
-            mode.dropout_mask(place, shape, drop, hidden.dtype(), hidden.device())
+            mode.dropout_mask(
+                place,
+                (batch, steps, width),
+                drop,
+                real.dtype(),
+                real.device(),
+            )
         };
         let layers = (0..self.layers.len())
             .map(|k| match k {
                 0 => Ok(None),
-                _ => mask(&format!("decoder.rnn.{k}"), units, self.dropout),
+                _ => mask(&format!("decoder.rnn.{k}"), self.units, self.dropout),
             })
             .collect::<Result<_>>()?;
         Ok(DecoderDropout {
-            embedding: mask("decoder.embedding", width, self.embedding_dropout)?,
+            embedding: mask("decoder.embedding", self.width, self.embedding_dropout)?,
             layers,
         })
+    }
+}
+
+/// The coins of teacher forcing on the model's device, copied once per batch.
+enum Coins {
+    Always,
+    Never,
+    PerStep(Tensor), // [B, T], 1 where the true token is read
+}
+
+impl Coins {
+    fn new(forcing: &Forcing, batch: &Batch, device: &Device) -> Result<Self> {
+        let (rows, steps) = (batch.n_rows(), batch.target_len());
+        forcing.check(rows, steps)?;
+        Ok(match forcing {
+            Forcing::Always => Self::Always,
+            Forcing::Never => Self::Never,
+            Forcing::Coins { coins, .. } => {
+                let coins = coins.iter().copied().map(u8::from).collect();
+                Self::PerStep(Tensor::from_vec(coins, (rows, steps), device)?)
+            }
+        })
+    }
+
+    /// The tokens `[B]` that the decoder reads at a step after the first.
+    fn choose(&self, step: usize, truth: Tensor, predicted: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Always => Ok(truth),
+            Self::Never => Ok(predicted.clone()),
+            Self::PerStep(coins) => coins
+                .narrow(1, step, 1)?
+                .squeeze(1)?
+                .where_cond(&truth, predicted),
+        }
     }
 }

@@ -1,0 +1,216 @@
+//! The transducer: how its head moves, and what training adds to its loss.
+
+use candle_core::{DType, Device, Result, Tensor};
+use s2s_model::{
+    Batch, BatchLoss, Decoded, DecoderConfig, Forcing, ForwardOutput, Mode, ModelConfig, Noise,
+    Seq2Seq, Source, Stop, TransducerConfig, greedy,
+};
+
+use crate::architectures::{TOKENS, reversals, size, sources, transducer};
+use crate::closeness::{assert_close, distance, largest, numbers};
+
+const REACH: usize = 2;
+
+/// A transducer in double precision with parameters of the order of 1.
+fn model(config: &ModelConfig) -> Result<Seq2Seq> {
+    let model = Seq2Seq::new(config, TOKENS, 3, DType::F64, &Device::Cpu)?;
+    for (_, var) in model.params().iter() {
+        var.set(&(var.as_detached_tensor() * 2.0)?)?;
+    }
+    Ok(model)
+}
+
+fn with_options(options: TransducerConfig) -> ModelConfig {
+    ModelConfig {
+        decoder: DecoderConfig::Transducer(options),
+        ..transducer(3)
+    }
+}
+
+fn objective(model: &Seq2Seq, batch: &Batch, noise: &Noise) -> Result<Tensor> {
+    let output = model.forward(batch, &Forcing::Always, Mode::Train(noise))?;
+    Ok(BatchLoss::of(&output, batch)?.1)
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() -> Result<()> {
+    // The error of a central difference is of the order of step² and rounding / step, 1e-10 each.
+    const STEP: f64 = 1e-5;
+    const TOLERANCE: f64 = 1e-7;
+    let batch = reversals(&sources())?;
+    // Softest, soft and with a bonus, as in evaluation. The reach is longer than some of the rows.
+    for (progress, reach) in [(0.0, 2), (0.3, 1), (1.0, 3)] {
+        let config = with_options(TransducerConfig {
+            modes: size(3),
+            reach: size(reach),
+            ..TransducerConfig::default()
+        });
+        let model = model(&config)?;
+        let noise = Noise::new(0, 1).at(progress);
+        let value = || objective(&model, &batch, &noise)?.to_scalar::<f64>();
+        let gradients = model
+            .params()
+            .gradients(&objective(&model, &batch, &noise)?)?;
+        for ((name, var), gradient) in model.params().iter().zip(&gradients) {
+            let (at, shape) = (numbers(var)?, var.shape().clone());
+            let gradient = numbers(gradient)?;
+            // A few elements of the large ones, in different rows and columns.
+            let stride = if at.len() < 30 { 1 } else { 17 };
+            for i in (0..at.len()).step_by(stride) {
+                let set = |to: f64| -> Result<f64> {
+                    let mut moved = at.clone();
+                    moved[i] = to;
+                    var.set(&Tensor::from_vec(moved, shape.clone(), &Device::Cpu)?)?;
+                    value()
+                };
+                let difference = (set(at[i] + STEP)? - set(at[i] - STEP)?) / (2.0 * STEP);
+                set(at[i])?;
+                let apart = (gradient[i] - difference).abs();
+                assert!(
+                    apart < TOLERANCE * difference.abs().max(1.0),
+                    "{name}[{i}] at {progress}: {} against {difference}",
+                    gradient[i]
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn padding_changes_neither_the_bonus_nor_its_gradients() -> Result<()> {
+    let model = model(&transducer(4))?;
+    let noise = Noise::new(0, 1).at(0.25);
+    // The last row is padded in source and target, beside longer ones or alone.
+    let sources = vec![vec![3, 1, 4, 1, 5, 9, 2], vec![8, 9, 7]];
+    let objective_of = |sources: &[Vec<u32>]| objective(&model, &reversals(sources)?, &noise);
+    let together = objective_of(&sources)?;
+    let (long, short) = (objective_of(&sources[..1])?, objective_of(&sources[1..])?);
+    // Means over 8 and 4 tokens, EOS included.
+    let mean = ((long * (8.0 / 12.0))? + (short * (4.0 / 12.0))?)?;
+    assert_close(&together, &mean, 1e-12, "objective")?;
+    let gradients = model.params().gradients(&together)?;
+    let expected = model.params().gradients(&mean)?;
+    for ((name, _), (got, expected)) in model.params().iter().zip(gradients.iter().zip(&expected)) {
+        assert_close(got, expected, 1e-12, name)?;
+    }
+    Ok(())
+}
+
+/// The positions of the head when it makes one move at every step: the tap of a place and a distance.
+fn walk(place: usize, distance: isize, steps: usize) -> Result<Vec<Vec<usize>>> {
+    let config = with_options(TransducerConfig {
+        modes: size(2),
+        reach: size(REACH),
+        ..TransducerConfig::default()
+    });
+    let model = Seq2Seq::new(&config, TOKENS, 0, DType::F32, &Device::Cpu)?;
+    let parameter = |name: &str| model.params().get(name).expect("a transducer has it");
+    let weight = parameter("decoder.kernel.weight");
+    weight.set(&weight.zeros_like()?)?;
+    let distances = 2 * REACH + 1;
+    let tap = place * distances + REACH.checked_add_signed(distance).expect("within reach");
+    let bias = (0..2 * 3 * distances)
+        .map(|index| {
+            if index % (3 * distances) == tap {
+                50.0
+            } else {
+                0.0
+            }
+        })
+        .collect::<Vec<f32>>();
+    parameter("decoder.kernel.bias").set(&Tensor::new(bias, &Device::Cpu)?)?;
+    let bias = parameter("decoder.output.bias");
+    let mut values = bias.to_vec1::<f32>()?;
+    values[TOKENS.eos as usize] = -1e3;
+    bias.set(&Tensor::new(values, &Device::Cpu)?)?;
+
+    let source = Source::new(&sources(), TOKENS)?;
+    let rows = greedy(&model, &source, Stop::default(), true)?;
+    let position = |weights: &Vec<f32>| {
+        let at = weights.iter().position(|weight| *weight > 0.999);
+        at.expect("the head is at one position")
+    };
+    let positions = |row: &Decoded| row.weights.iter().take(steps).map(position).collect();
+    Ok(rows.iter().map(positions).collect())
+}
+
+#[test]
+fn head_walks_and_jumps_between_the_ends_of_its_own_row() -> Result<()> {
+    let last: Vec<usize> = sources().iter().map(|source| source.len() - 1).collect();
+    let check = |place, distance: isize, expected: &dyn Fn(usize, usize) -> usize| -> Result<()> {
+        let walked = walk(place, distance, 4)?;
+        for (positions, &last) in walked.iter().zip(&last) {
+            let expected: Vec<usize> = (1..=4).map(|step| expected(step, last)).collect();
+            assert_eq!(positions, &expected, "place {place}, distance {distance}");
+        }
+        Ok(())
+    };
+    check(0, 0, &|_, _| 0)?;
+    check(0, 1, &|step, last| step.min(last))?;
+    check(0, 2, &|step, last| (2 * step).min(last))?;
+    check(0, -1, &|_, _| 0)?;
+    check(1, 1, &|_, last| 1.min(last))?;
+    check(1, -2, &|_, _| 0)?;
+    check(2, 0, &|_, last| last)?;
+    check(2, 2, &|_, last| last)?;
+    check(2, -2, &|_, last| last.saturating_sub(2))?;
+    Ok(())
+}
+
+#[test]
+fn outputs_are_not_fed_back() -> Result<()> {
+    let model = model(&transducer(4))?;
+    let batch = reversals(&sources())?;
+    let logits =
+        |forcing| -> Result<Tensor> { Ok(model.forward(&batch, &forcing, Mode::Evaluate)?.logits) };
+    let (forced, free) = (logits(Forcing::Always)?, logits(Forcing::Never)?);
+    assert_close(&free, &forced, 0.0, "free against forced")
+}
+
+#[test]
+fn annealing_sharpens_head_and_mode_and_ends_the_bonus() -> Result<()> {
+    let model = model(&transducer(4))?;
+    let batch = reversals(&sources())?;
+    let at = |progress: f64| -> Result<ForwardOutput> {
+        let noise = Noise::new(0, 1).at(progress);
+        model.forward(&batch, &Forcing::Always, Mode::Train(&noise))
+    };
+    let evaluated = model.forward(&batch, &Forcing::Always, Mode::Evaluate)?;
+    let (soft, sharp) = (at(0.0)?, at(1.0)?);
+    assert_close(&sharp.logits, &evaluated.logits, 0.0, "sharp")?;
+    assert!(distance(&soft.logits, &evaluated.logits)? > 1e-3);
+    assert!(sharp.penalty.is_none() && evaluated.penalty.is_none());
+    let penalty = |output: &ForwardOutput| {
+        let penalty = output.penalty.as_ref().expect("a bonus before the end");
+        Ok::<f64, candle_core::Error>(-largest(penalty)?)
+    };
+    // The entropy of 15 moves is at most ln 15, and the default bonus a tenth of it.
+    let bound = 0.1 * 15_f64.ln();
+    let (at_start, half_way) = (penalty(&soft)?, penalty(&at(0.5)?)?);
+    assert!(-bound < at_start && at_start < half_way && half_way < 0.0);
+    Ok(())
+}
+
+#[test]
+fn dropout_falls_on_the_states_of_the_encoder() -> Result<()> {
+    let dropping = with_options(TransducerConfig {
+        dropout: 0.5.try_into().expect("a probability"),
+        ..TransducerConfig::default()
+    });
+    let model = model(&dropping)?;
+    let batch = reversals(&sources())?;
+    let noise = Noise::new(0, 1);
+    let logits = |mode: Mode<'_>| -> Result<Tensor> {
+        Ok(model.forward(&batch, &Forcing::Always, mode)?.logits)
+    };
+    let evaluated = logits(Mode::Evaluate)?;
+    assert!(distance(&logits(Mode::Train(&noise))?, &evaluated)? > 1e-3);
+    for name in ["kernel.weight", "transition.weight", "output.weight"] {
+        let var = model.params().get(&format!("decoder.{name}"));
+        let var = var.expect("a transducer has it");
+        var.set(&var.zeros_like()?)?;
+    }
+    let (trained, evaluated) = (logits(Mode::Train(&noise))?, logits(Mode::Evaluate)?);
+    assert_close(&trained, &evaluated, 0.0, "nothing reads the states")
+}
