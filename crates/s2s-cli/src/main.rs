@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data, standard error carries messages; only [`ui`] writes to them.
 
+mod automaton;
 mod average;
 mod bench;
 mod checkpoint;
@@ -98,6 +99,7 @@ enum Command {
     Predict(predict::Args),
     Score(score::Args),
     Average(average::Args),
+    Automaton(automaton::Args),
     Plot(plot::Args),
     Report(report_file::Args),
     Playground(playground::Args),
@@ -165,6 +167,7 @@ fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         Command::Predict(args) => predict::run(args, ui),
         Command::Score(args) => score::run(args, ui),
         Command::Average(args) => average::run(args, ui),
+        Command::Automaton(args) => automaton::run(args, ui),
         Command::Plot(args) => plot::run(args, ui),
         Command::Report(args) => report_file::run(args, ui),
         Command::Playground(args) => playground::run(args, ui),

@@ -95,6 +95,16 @@ fn write(dir: &RunDir, name: &str, figure: &Figure) -> Result<[PathBuf; 2]> {
     Ok([svg, png])
 }
 
+/// Draws the head of a transducer into the `plots` folder, unless its sequence is too long to be drawn.
+pub(crate) fn write_head(dir: &RunDir, heatmap: &Heatmap) -> anyhow::Result<Option<[PathBuf; 2]>> {
+    let sides = [heatmap.columns.len(), heatmap.rows.len()];
+    if !sides.iter().all(|side| (1..=MAX_TOKENS).contains(side)) {
+        return Ok(None);
+    }
+    let _lock = dir.lock_plots()?;
+    Ok(Some(write(dir, "head", &heatmap.draw()?)?))
+}
+
 /// The paths of all plots in the folder, sorted by name.
 pub(crate) fn drawn(dir: &RunDir) -> Vec<PathBuf> {
     let names = list_folder(dir.plots()).unwrap_or_default().into_iter();

@@ -66,6 +66,7 @@ pub mod slices;
 mod storage;
 mod table;
 mod team;
+mod transducer;
 
 use std::num::NonZeroUsize;
 

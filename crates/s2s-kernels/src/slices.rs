@@ -52,3 +52,7 @@ pub use crate::recurrent::{Cell, GateBlock, NextState, RecurrentGrads, Recurrent
 pub use crate::storage::write;
 pub use crate::table::{gather, multiply_mask, scatter_add, swap_axes, time_major};
 pub use crate::team::{Team, in_pool};
+pub use crate::transducer::{
+    EntropyBonus, Transducer, TransducerDecoding, TransducerInputs, TransducerParams,
+    TransducerSizes,
+};

@@ -50,6 +50,11 @@ impl Noise {
         Self { progress, ..self }
     }
 
+    /// Progress of the annealing.
+    pub fn progress(&self) -> f64 {
+        self.progress
+    }
+
     /// `n` factors of inverted dropout: 0 with probability `drop`, else `1 / (1 - drop)`.
     ///
     /// The probability is rounded to a multiple of 1/65,536. The factor follows from the rounded value, so
@@ -191,7 +196,7 @@ impl Mode<'_> {
     /// Progress of the annealing.
     pub(crate) fn progress(self) -> f64 {
         match self {
-            Self::Train(noise) => noise.progress,
+            Self::Train(noise) => noise.progress(),
             Self::Evaluate => 1.0,
         }
     }

@@ -26,6 +26,7 @@
 //! random number that is not keyed by a seed, and has no training loop.
 
 mod attention;
+mod automaton;
 mod batch;
 mod bridge;
 mod config;
@@ -51,6 +52,7 @@ pub use attention::{
     Keys, LocationAttention, LocationConfig, LocationRelativeAttention, LocationRelativeConfig,
     Memory, NoAttention, NtmAttention, NtmConfig,
 };
+pub use automaton::{Automaton, AutomatonStep, HeadMove, Place, Rule, View, automaton_steps};
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
 pub use config::{Kernels, ModelConfig, OutOfBounds, Probability, Problem};

@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::decode::{ReferenceRows, Rows};
-use crate::fused::{FusedModel, fused};
+use crate::fused::{FusedDecoder, FusedModel, fused};
 use crate::{
-    Attention, AttentionKernel, Batch, BatchLoss, Bridge, Decoder, DecoderConfig, DecoderState,
-    Encoder, Forcing, Kernels, Memory, Mode, ModelConfig, Noise, Params, RecurrentDecoder, Scope,
-    Source, Tokens, Transducer,
+    Attention, Batch, BatchLoss, Bridge, Decoder, DecoderConfig, DecoderState, Encoder, Forcing,
+    Kernels, Memory, Mode, ModelConfig, Noise, Params, RecurrentDecoder, Scope, Source, Tokens,
+    Transducer, TransducerConfig,
 };
 
 /// Maximum number of tokens of a source, and of a target with its EOS, on the reference path.
@@ -32,8 +32,8 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 /// [`forward`](Self::forward) is the definition, in plain tensor operations.
 /// [`logits`](Self::logits), [`loss`](Self::loss), [`gradients`](Self::gradients) and
 /// [`Generator`](crate::Generator) run the same equations on hand-written kernels where those exist: in f32
-/// with `kernels = "fused"`, on the CPU with an attention that has a kernel, and on CUDA with additive or
-/// location-relative attention.
+/// with `kernels = "fused"`, on the CPU with a transducer or an attention that has a kernel, and on CUDA with
+/// additive or location-relative attention.
 #[derive(Debug)]
 pub struct Seq2Seq {
     params: Params,
@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
         let mut params = Params::new(self.seed, self.dtype, device);
         let mut root = params.root();
         let encoder = Encoder::new(&mut root.pp("encoder"), config, self.tokens.size)?;
-        let (decoder, kernel) = match (&config.decoder, self.attention) {
+        let (decoder, kernels) = match (&config.decoder, self.attention) {
             (DecoderConfig::Recurrent(_), attention) => {
                 recurrent(config, self.tokens, attention, &mut root)?
             }
@@ -131,7 +131,9 @@ impl<'a> Builder<'a> {
             (DecoderConfig::Transducer(transducer), None) => {
                 let scope = &mut root.pp("decoder");
                 let decoder = Transducer::new(scope, config, transducer, self.tokens.size)?;
-                (Decoder::Transducer(decoder), None)
+                let kernels = (config.kernels == Kernels::Fused)
+                    .then(|| FusedDecoder::Transducer(transducer.clone()));
+                (Decoder::Transducer(decoder), kernels)
             }
         };
         Ok(Seq2Seq {
@@ -140,20 +142,20 @@ impl<'a> Builder<'a> {
             tokens: self.tokens,
             has_attention,
             threads: NonZeroUsize::MIN,
-            fused: kernel.and_then(|kernel| fused(config, kernel, &params)),
+            fused: kernels.and_then(|decoder| fused(config, decoder, &params)),
             params,
         })
     }
 }
 
 /// A recurrent decoder with the given attention or else the configured one, and the kernel of the attention
-/// if it shall be used.
+/// if it has one that shall be used.
 fn recurrent(
     config: &ModelConfig,
     tokens: Tokens,
     attention: Option<BuildAttention<'_>>,
     root: &mut Scope<'_>,
-) -> Result<(Decoder, Option<AttentionKernel>)> {
+) -> Result<(Decoder, Option<FusedDecoder>)> {
     let (values, state) = (2 * config.hidden.get(), config.decoder.width().get());
     let bridge = Bridge::new(&mut root.pp("bridge"), config)?;
     let mut scope = root.pp("attention");
@@ -162,7 +164,7 @@ fn recurrent(
         None => config.attention.build(&mut scope, values, state)?,
     };
     let kernel = match config.kernels {
-        Kernels::Fused => attention.kernel(),
+        Kernels::Fused => attention.kernel().map(FusedDecoder::Recurrent),
         Kernels::Reference => None,
     };
     let scope = &mut root.pp("decoder");
@@ -261,13 +263,21 @@ impl Seq2Seq {
         &self.decoder
     }
 
+    /// The options of the transducer, if the decoder is one.
+    pub fn transducer(&self) -> Option<&TransducerConfig> {
+        match &self.decoder {
+            Decoder::Recurrent(_) => None,
+            Decoder::Transducer(transducer) => Some(transducer.config()),
+        }
+    }
+
     /// Encodes the sources: the decoder's state before its first step, and the memory that attention
     /// reads.
     ///
     /// # Errors
     /// If a source is longer than [`MAX_REFERENCE_LEN`], or the device fails.
     pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
-        check_len(&self.decoder, "sources", source.max_len())?;
+        check_len("sources", source.max_len())?;
         let (device, dtype) = (self.params.device(), self.params.dtype());
         let rows = source.ragged(dtype, device)?;
         let encoded = self
@@ -290,7 +300,7 @@ impl Seq2Seq {
         forcing: &Forcing,
         mode: Mode<'_>,
     ) -> Result<ForwardOutput> {
-        check_len(&self.decoder, "targets", batch.target_len())?;
+        check_len("targets", batch.target_len())?;
         forcing.check(batch.n_rows(), batch.target_len())?;
         let start = self.encode(batch.source(), mode)?;
         self.decoder.forward(batch, forcing, mode, start)
@@ -352,15 +362,11 @@ impl Seq2Seq {
     }
 }
 
-fn check_len(decoder: &Decoder, what: &str, len: usize) -> Result<()> {
+fn check_len(what: &str, len: usize) -> Result<()> {
     if len > MAX_REFERENCE_LEN {
-        let instead = match decoder {
-            Decoder::Recurrent(_) => "; kernels = \"fused\" has no such limit",
-            Decoder::Transducer(_) => "",
-        };
         bail!(
             "{what} of {len} tokens are too long for the reference path, which keeps a graph of every \
-             step: its maximum is {MAX_REFERENCE_LEN} tokens{instead}"
+             step: its maximum is {MAX_REFERENCE_LEN} tokens; kernels = \"fused\" has no such limit"
         );
     }
     Ok(())

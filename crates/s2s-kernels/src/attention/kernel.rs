@@ -309,7 +309,7 @@ fn weigh_row<T: Real>(
 /// A weight less than `exp(-75)` times the greatest is 0: ten thousands of them together are nothing
 /// beside the sum's last place, and no number is so small that the processor takes long over it.
 #[inline(always)]
-pub(super) fn softmax<T: Real>(scores: &mut [T]) {
+pub(crate) fn softmax<T: Real>(scores: &mut [T]) {
     softmax_within(scores, 0..scores.len());
 }
 
@@ -336,7 +336,7 @@ fn softmax_within<T: Real>(scores: &mut [T], reach: Range<usize>) {
 
 /// The gradients of weights to those of their scores, in place.
 #[inline(always)]
-pub(super) fn softmax_backward<T: Real>(weights: &[T], d_weights: &mut [T]) {
+pub(crate) fn softmax_backward<T: Real>(weights: &[T], d_weights: &mut [T]) {
     let mean = dot(weights, d_weights);
     for (d, &weight) in d_weights.iter_mut().zip(weights) {
         *d = weight * (*d - mean);

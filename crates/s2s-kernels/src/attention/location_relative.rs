@@ -297,7 +297,7 @@ multiversion! {
 /// Logarithm of a weight so small, against the greatest of a row, that all positions together with
 /// such weights are less than half of what rounding takes from the greatest.
 #[inline(always)]
-fn nothing<T: Real>(positions: usize) -> T {
+pub(crate) fn nothing<T: Real>(positions: usize) -> T {
     T::from_f64((T::EPSILON.to_f64() / (4.0 * positions.max(1) as f64)).ln())
 }
 

@@ -21,7 +21,7 @@ pub(crate) mod ntm;
 pub(crate) mod operator;
 mod queries;
 pub(crate) mod reference;
-mod shift;
+pub(crate) mod shift;
 pub(crate) mod start;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ pub(super) const CONTROLS: usize = TAPS + 1;
 const TAPS: usize = 3;
 
 /// What a position is worth where no weight came to.
-const FLOOR: f64 = 1e-8;
+pub(crate) const FLOOR: f64 = 1e-8;
 
 /// Replaces the kernel's controls by the kernel.
 #[inline(always)]
@@ -54,7 +54,7 @@ pub(super) fn lowest<T: Real>(controls: &[T]) -> T {
 }
 
 #[inline(always)]
-fn prior<T: Real>(gamma: T, shifted: T) -> T {
+pub(crate) fn prior<T: Real>(gamma: T, shifted: T) -> T {
     gamma * (shifted + T::from_f64(FLOOR)).ln()
 }
 
@@ -113,7 +113,7 @@ fn overlap(tap: usize, len: usize) -> (std::ops::Range<usize>, std::ops::Range<u
 
 /// `ln(1 + exp(x))`, of any `x`.
 #[inline(always)]
-fn softplus<T: Real>(x: T) -> T {
+pub(crate) fn softplus<T: Real>(x: T) -> T {
     let (positive, negative) = if x > T::ZERO {
         (x, T::ZERO - x)
     } else {

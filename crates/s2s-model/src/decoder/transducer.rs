@@ -68,6 +68,9 @@ pub struct TransducerConfig {
     /// Factor on the entropy of the moves, which is subtracted from the loss in training; it falls to 0
     /// with the progress of the annealing.
     pub entropy_bonus: f64,
+    /// Whether modes and head are soft in the beginning of training, and sharpen with the progress of the
+    /// curriculum.
+    pub annealing: bool,
 }
 
 impl Default for TransducerConfig {
@@ -78,6 +81,7 @@ impl Default for TransducerConfig {
             reach: size(2),
             dropout: Probability::ZERO,
             entropy_bonus: 0.1,
+            annealing: true,
         }
     }
 }
@@ -86,6 +90,19 @@ impl TransducerConfig {
     /// Distances that the head can move, `2R + 1`.
     pub fn distances(&self) -> usize {
         2 * self.reach.get() + 1
+    }
+
+    /// Progress of the sharpening at some progress of the annealing.
+    pub(crate) fn sharpness_at(&self, progress: f64) -> f64 {
+        match self.annealing {
+            true => progress,
+            false => 1.0,
+        }
+    }
+
+    /// The factor on the entropy at some progress of the annealing.
+    pub(crate) fn bonus_at(&self, progress: f64) -> f64 {
+        self.entropy_bonus * (1.0 - progress)
     }
 
     /// Moves that a mode chooses from: each distance from each place.
@@ -115,6 +132,11 @@ impl Transducer {
             mode_output: Linear::without_bias(&mut scope.pp("mode_output"), modes, vocab_size)?,
             config: transducer.clone(),
         })
+    }
+
+    /// Its options.
+    pub fn config(&self) -> &TransducerConfig {
+        &self.config
     }
 
     /// The state before the first step, and the encoder's states `values [B, S, 2H]` with where the head
@@ -243,11 +265,14 @@ impl Transducer {
         (mut state, memory): (DecoderState, Memory),
     ) -> Result<ForwardOutput> {
         let progress = mode.progress();
-        let bonus = self.config.entropy_bonus * (1.0 - progress);
+        let (bonus, sharpness) = (
+            self.config.bonus_at(progress),
+            self.config.sharpness_at(progress),
+        );
         let track = Track::of(&memory)?;
         let (mut all_logits, mut entropies) = (Vec::new(), Vec::new());
         for _ in 0..batch.target_len() {
-            let step = self.step_at(progress, &state, &memory, &track)?;
+            let step = self.step_at(sharpness, &state, &memory, &track)?;
             if bonus > 0.0 {
                 entropies.push(entropy(&step.kernel)?); // [B]
             }

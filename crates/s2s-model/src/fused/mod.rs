@@ -16,8 +16,9 @@ mod encoder;
 mod model;
 mod rows;
 mod slices;
+mod transducer;
 
-pub(crate) use model::{FusedModel, fused};
+pub(crate) use model::{FusedDecoder, FusedModel, fused};
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -184,40 +185,6 @@ impl<C: Cell> Fused<C> {
         Ok(())
     }
 
-    /// The decoder's logits `[B, T, V]`.
-    fn logits_tensor(&mut self, batch: &Batch) -> Result<Tensor> {
-        let (rows, steps) = (batch.n_rows(), batch.target_len());
-        let time_major = self.decoder.logits(); // [T, B, V]
-        let vocab = time_major.len() / (rows * steps);
-        let mut logits = vec![0.0; time_major.len()];
-        swap_axes(&mut logits, time_major, steps, rows, &mut self.team);
-        Tensor::from_vec(logits, (rows, steps, vocab), &Device::Cpu)
-    }
-
-    /// The loss. The decoder's logits become their gradients of the mean loss.
-    fn batch_loss(&mut self, batch: &Batch) -> BatchLoss {
-        let (rows, steps) = (batch.n_rows(), batch.target_len());
-        let logits = self.decoder.logits(); // [T, B, V]
-        let vocab = logits.len() / (rows * steps);
-        let mut predictions = vec![0; rows * steps];
-        for (index, logits) in logits.chunks_exact(vocab).enumerate() {
-            let (step, row) = (index / rows, index % rows);
-            predictions[row * steps + step] = argmax(logits);
-        }
-        let scale = 1.0 / batch.n_tokens() as f32;
-        let loss_sum = token_loss(
-            self.decoder.logits_mut(),
-            batch.target_out(),
-            batch.target_lengths(),
-            scale,
-            &mut self.team,
-        );
-        BatchLoss {
-            loss_sum,
-            predictions,
-        }
-    }
-
     fn backward(
         &mut self,
         params: &ParamSlices<'_>,
@@ -269,6 +236,37 @@ impl<C: Cell> Fused<C> {
             grads,
             team,
         )
+    }
+}
+
+/// The logits `[T, B, V]` as a tensor `[B, T, V]`.
+fn logits_tensor(time_major: &[f32], batch: &Batch, team: &mut Team<f32>) -> Result<Tensor> {
+    let (rows, steps) = (batch.n_rows(), batch.target_len());
+    let vocab = time_major.len() / (rows * steps);
+    let mut logits = vec![0.0; time_major.len()];
+    swap_axes(&mut logits, time_major, steps, rows, team);
+    Tensor::from_vec(logits, (rows, steps, vocab), &Device::Cpu)
+}
+
+/// The loss. The logits `[T, B, V]` become their gradients of the mean loss.
+fn batch_loss(logits: &mut [f32], batch: &Batch, team: &mut Team<f32>) -> BatchLoss {
+    let (rows, steps) = (batch.n_rows(), batch.target_len());
+    let vocab = logits.len() / (rows * steps);
+    let mut predictions = vec![0; rows * steps];
+    for (index, logits) in logits.chunks_exact(vocab).enumerate() {
+        let (step, row) = (index / rows, index % rows);
+        predictions[row * steps + step] = argmax(logits);
+    }
+    let loss_sum = token_loss(
+        logits,
+        batch.target_out(),
+        batch.target_lengths(),
+        1.0 / batch.n_tokens() as f32,
+        team,
+    );
+    BatchLoss {
+        loss_sum,
+        predictions,
     }
 }
 

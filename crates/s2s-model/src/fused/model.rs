@@ -7,12 +7,14 @@ use candle_core::{DType, Device, Result, Tensor};
 use dyn_clone::DynClone;
 use s2s_kernels::slices::{Cell, Gru, Lstm, Team, in_pool};
 
-use super::Fused;
 use super::rows::FusedRows;
 use super::slices::ParamSlices;
+use super::transducer::FusedTransducer;
+use super::{Fused, batch_loss, logits_tensor};
 use crate::decode::Rows;
 use crate::{
-    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Mode, ModelConfig, Noise, Params, Seq2Seq,
+    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Mode, ModelConfig, Noise, Params,
+    Seq2Seq, TransducerConfig,
 };
 
 /// A model on the kernels, whatever its cell.
@@ -47,23 +49,37 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
 
 dyn_clone::clone_trait_object!(FusedModel);
 
+/// What a decoder has kernels for.
+pub(crate) enum FusedDecoder {
+    Recurrent(AttentionKernel),
+    Transducer(TransducerConfig),
+}
+
 /// The fast path of a model, if its device and precision have one.
 pub(crate) fn fused(
     config: &ModelConfig,
-    kernel: AttentionKernel,
+    decoder: FusedDecoder,
     params: &Params,
 ) -> Option<Box<dyn FusedModel>> {
     #[cfg(feature = "cuda")]
     if params.device().is_cuda() {
-        return crate::cuda::fused(config, &kernel, params);
+        return match decoder {
+            FusedDecoder::Recurrent(kernel) => crate::cuda::fused(config, &kernel, params),
+            FusedDecoder::Transducer(_) => None,
+        };
     }
     let has_kernels = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;
-    has_kernels.then(|| -> Box<dyn FusedModel> {
-        match config.cell {
-            CellKind::Gru => Box::new(Fused::<Gru>::new(config, kernel)),
-            CellKind::Lstm => Box::new(Fused::<Lstm>::new(config, kernel)),
-        }
+    has_kernels.then(|| match config.cell {
+        CellKind::Gru => of_cell::<Gru>(config, decoder),
+        CellKind::Lstm => of_cell::<Lstm>(config, decoder),
     })
+}
+
+fn of_cell<C: Cell>(config: &ModelConfig, decoder: FusedDecoder) -> Box<dyn FusedModel> {
+    match decoder {
+        FusedDecoder::Recurrent(kernel) => Box::new(Fused::<C>::new(config, kernel)),
+        FusedDecoder::Transducer(options) => Box::new(FusedTransducer::<C>::new(config, &options)),
+    }
 }
 
 impl<C: Cell> FusedModel for Fused<C> {
@@ -89,14 +105,14 @@ impl<C: Cell> FusedModel for Fused<C> {
         };
         in_pool(self.threads(), || {
             self.forward(&ParamSlices::of(params), batch, forcing, noise)?;
-            self.logits_tensor(batch)
+            logits_tensor(self.decoder.logits(), batch, &mut self.team)
         })
     }
 
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
         in_pool(self.threads(), || {
             self.forward(&ParamSlices::of(params), batch, forcing, None)?;
-            Ok(self.batch_loss(batch))
+            Ok(batch_loss(self.decoder.logits_mut(), batch, &mut self.team))
         })
     }
 
@@ -110,7 +126,7 @@ impl<C: Cell> FusedModel for Fused<C> {
         in_pool(self.threads(), || {
             let slices = ParamSlices::of(params);
             let forced = self.forward(&slices, batch, forcing, Some(noise))?;
-            let loss = self.batch_loss(batch);
+            let loss = batch_loss(self.decoder.logits_mut(), batch, &mut self.team);
             let mut buffer = std::mem::take(&mut self.gradients);
             let gradients = buffer.fill(params, |grads| {
                 self.backward(&slices, batch, &forced, grads)

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, ModelConfig,
-    Noise, Seq2Seq, Source, Stop, Tokens, greedy,
+    AttentionConfig, Batch, CellKind, CoinScope, Decoded, DecoderConfig, Forcing, Generator,
+    Kernels, ModelConfig, Noise, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
 use crate::architectures::{
@@ -25,7 +25,11 @@ fn model_on(device: &Device, text: &str, kernels: Kernels) -> Result<Seq2Seq> {
     let mut config: ModelConfig = toml::from_str(text).map_err(candle_core::Error::wrap)?;
     config.kernels = kernels;
     let model = Seq2Seq::new(&config, TOKENS, 5, DType::F32, device)?;
-    let is_fast = kernels == Kernels::Fused && has_fast_path(device, &config.attention);
+    let has_fast_path = match &config.decoder {
+        DecoderConfig::Recurrent(_) => has_fast_path(device, &config.attention),
+        DecoderConfig::Transducer(_) => device.is_cpu(),
+    };
+    let is_fast = kernels == Kernels::Fused && has_fast_path;
     assert_eq!(model.is_fused(), is_fast, "{text}");
     Ok(model)
 }
@@ -54,6 +58,18 @@ fn with_every_attention_of(hidden: usize) -> Vec<String> {
         texts.collect::<Vec<_>>()
     };
     cells().into_iter().flat_map(of).collect()
+}
+
+/// A small model with a transducer, with every cell; the reach is longer than some rows.
+fn with_transducer() -> Vec<String> {
+    let of = |cell| {
+        format!(
+            "cell = \"{cell}\"\nembedding = 7\nhidden = 5\nlayers = 2\ndropout = 0.3\n\
+             embedding_dropout = 0.2\n\
+             decoder = {{ kind = \"transducer\", modes = 4, reach = 3, dropout = 0.4 }}"
+        )
+    };
+    cells().into_iter().map(of).collect()
 }
 
 fn with_attention(sizes: &str, attention: &AttentionConfig) -> String {
@@ -90,7 +106,7 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
         return Ok(());
     };
     let tolerance = on_device(tolerance);
-    let noise = Noise::new(3, 4);
+    let noise = Noise::new(3, 4).at(0.3); // only a transducer is annealed
     let (fused_loss, fused_gradients) = fused.gradients(batch, forcing, &noise)?;
     let (loss, gradients) = reference.gradients(batch, forcing, &noise)?;
 
@@ -177,6 +193,21 @@ fn fused_gradients_of_every_attention_are_those_of_the_reference() -> Result<()>
     Ok(())
 }
 
+#[test]
+fn fused_gradients_of_a_transducer_are_those_of_the_reference() -> Result<()> {
+    let long: Vec<Vec<u32>> = [9, 30, 17]
+        .map(|n| (0..n).map(|at| 1 + at * 7 % 10).collect())
+        .to_vec();
+    for text in with_transducer() {
+        for text in [&text, &text.replace("0.3", "0.0").replace("0.4", "0.0")] {
+            check(text, &Forcing::Always)?;
+            // Sums over more steps, which depend on one another.
+            check_on(&batch_of(&long)?, text, &Forcing::Never, 1e-4)?;
+        }
+    }
+    Ok(())
+}
+
 /// The workspace of one batch serves the next, whatever its shape.
 #[test]
 fn one_batch_leaves_no_trace_in_the_gradients_of_the_next() -> Result<()> {
@@ -185,13 +216,15 @@ fn one_batch_leaves_no_trace_in_the_gradients_of_the_next() -> Result<()> {
         batch_of(&[vec![7], vec![4, 4, 4], vec![8, 1, 2, 3, 9], vec![5, 6]])?,
         batch_of(&[vec![7, 2, 2]])?, // another shape
     ];
-    for attention in ["additive", "location-relative"] {
-        let text = format!(
+    let with_attention = ["additive", "location-relative"].map(|attention| {
+        format!(
             "embedding = 7\nhidden = 5\ndecoder = 10\nlayers = 2\ndropout = 0.3\nembedding_dropout = 0.2\n\
              attention = {{ kind = \"{attention}\", units = 6 }}"
-        );
+        )
+    });
+    for text in with_attention.into_iter().chain(with_transducer()) {
         let Some((mut fused, mut reference)) = both_paths(&text)? else {
-            return Ok(());
+            continue;
         };
         for step in 0..12 {
             let (batch, noise) = (&batches[step % 3], Noise::new(3, step as u64));
@@ -272,7 +305,7 @@ fn resized(
 
 #[test]
 fn fused_gradients_have_the_same_bits_for_any_number_of_threads() -> Result<()> {
-    for text in with_every_attention() {
+    for text in with_every_attention().into_iter().chain(with_transducer()) {
         same_bits_for_any_number_of_threads(&text)?;
     }
     Ok(())
@@ -299,7 +332,8 @@ fn same_bits_for_any_number_of_threads(text: &str) -> Result<()> {
 
 #[test]
 fn companions_change_no_bit_of_what_is_decoded() -> Result<()> {
-    for text in [5, 64].into_iter().flat_map(with_every_attention_of) {
+    let with_attention = [5, 64].into_iter().flat_map(with_every_attention_of);
+    for text in with_attention.chain(with_transducer()) {
         companions_change_no_bit(&model(&text, Kernels::Fused)?)?;
     }
     Ok(())
@@ -351,7 +385,8 @@ fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
 
 #[test]
 fn fused_decoding_says_what_the_reference_says() -> Result<()> {
-    for text in [5, 64].into_iter().flat_map(with_every_attention_of) {
+    let with_attention = [5, 64].into_iter().flat_map(with_every_attention_of);
+    for text in with_attention.chain(with_transducer()) {
         decoding_says_what_the_reference_says(&text)?;
     }
     Ok(())

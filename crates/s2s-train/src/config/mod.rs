@@ -643,25 +643,15 @@ impl ExperimentConfig {
             ));
         }
         // Two more for EOS in the target or the markers in the source.
-        let without_kernels = match &model.decoder {
-            DecoderConfig::Transducer(_) => Some(("decoder", "\"transducer\"", String::new())),
-            DecoderConfig::Recurrent(_) if model.kernels == Kernels::Reference => {
-                let instead = "set kernels = \"fused\", or ".to_owned();
-                Some(("kernels", "\"reference\"", instead))
-            }
-            DecoderConfig::Recurrent(_) => None,
-        };
-        if let Some((key, name, instead)) = without_kernels
-            && longest + 2 > MAX_REFERENCE_LEN
-        {
+        if model.kernels == Kernels::Reference && longest + 2 > MAX_REFERENCE_LEN {
             problems.push((
-                format!("model.{key}"),
+                "model.kernels".to_owned(),
                 format!(
-                    "{name} stores the graph of every step and supports sequences of at most {} tokens, \
+                    "\"reference\" stores the graph of every step and supports sequences of at most {} tokens, \
                      got {longest}",
                     MAX_REFERENCE_LEN - 2
                 ),
-                Some(format!("{instead}{shorter}")),
+                Some(format!("set kernels = \"fused\", or {shorter}")),
             ));
         }
         let features = (2 * filters).max(width);

@@ -1,0 +1,159 @@
+//! The next mode and the next move, from what was read.
+
+use super::TransducerSizes;
+use crate::attention::kernel::add_scaled;
+use crate::lanes::{dot, max, sum};
+use crate::real::Real;
+
+/// What a mode keeps before the logarithm, and a move in the logarithm of its entropy.
+const MODE_FLOOR: f64 = 1e-12;
+pub(super) const MOVE_FLOOR: f64 = 1e-8;
+
+/// How much sharper the modes are at the end of the annealing than at its start.
+const MODE_SHARPENING: f64 = 0.5;
+
+/// Replaces the first numbers of what was read by the transitions `[K, K]` and the moves of each mode,
+/// `[K, N]`.
+#[inline(always)]
+pub(super) fn normalize<T: Real>(sizes: TransducerSizes, read: &mut [T]) {
+    let choices = &mut read[..sizes.choices()];
+    let (transitions, moves) = choices.split_at_mut(sizes.modes * sizes.modes);
+    for row in transitions.chunks_exact_mut(sizes.modes) {
+        below_maximum(row);
+    }
+    for row in moves.chunks_exact_mut(sizes.moves()) {
+        below_maximum(row);
+    }
+    // One long loop, so that it is vectorized.
+    for choice in &mut *choices {
+        *choice = choice.exp();
+    }
+    let (transitions, moves) = choices.split_at_mut(sizes.modes * sizes.modes);
+    for row in transitions.chunks_exact_mut(sizes.modes) {
+        divide_by_sum(row);
+    }
+    for row in moves.chunks_exact_mut(sizes.moves()) {
+        divide_by_sum(row);
+    }
+}
+
+#[inline(always)]
+fn below_maximum<T: Real>(row: &mut [T]) {
+    let max = max(row);
+    for x in row {
+        *x = *x - max;
+    }
+}
+
+#[inline(always)]
+fn divide_by_sum<T: Real>(row: &mut [T]) {
+    let scale = T::ONE / sum(row);
+    for x in row {
+        *x *= scale;
+    }
+}
+
+/// The gradient of what a softmax was of, in place of its result, if that of the result is
+/// `factor · d`.
+#[inline(always)]
+fn normalize_backward<T: Real>(row: &mut [T], factor: T, d: &[T]) {
+    let mean = dot(row, d);
+    for (x, &d) in row.iter_mut().zip(d) {
+        *x *= factor * (d - mean);
+    }
+}
+
+#[inline(always)]
+fn power<T: Real>(progress: T) -> T {
+    T::ONE + T::from_f64(MODE_SHARPENING) * progress
+}
+
+/// The next mode, from the last one and the [normalized](normalize) choices. `mixed` is the mode before
+/// it is sharpened.
+#[inline(always)]
+pub(super) fn next_mode<T: Real>(
+    sizes: TransducerSizes,
+    choices: &[T],
+    progress: T,
+    before: &[T],
+    mixed: &mut [T],
+    mode: &mut [T],
+) {
+    let (floor, power) = (T::from_f64(MODE_FLOOR), power(progress));
+    mixed.fill(T::ZERO);
+    for (&from, transitions) in before.iter().zip(choices.chunks_exact(sizes.modes)) {
+        add_scaled(mixed, from, transitions);
+    }
+    for (mode, &mixed) in mode.iter_mut().zip(&*mixed) {
+        *mode = power * (mixed + floor).ln();
+    }
+    below_maximum(mode);
+    for x in mode.iter_mut() {
+        *x = x.exp();
+    }
+    divide_by_sum(mode);
+}
+
+/// From the gradient of the next mode to that of the last one, in place; the transitions among the
+/// choices become the gradients of what they were read from.
+#[inline(always)]
+pub(super) fn next_mode_backward<T: Real>(
+    sizes: TransducerSizes,
+    choices: &mut [T],
+    progress: T,
+    before: &[T],
+    mixed: &mut [T],
+    mode: &[T],
+    d_mode: &mut [T],
+) {
+    // forward: mode = softmax(power · ln(mixed + floor))
+    let (floor, power) = (T::from_f64(MODE_FLOOR), power(progress));
+    let mean = dot(mode, d_mode);
+    for ((mixed, &mode), &d) in mixed.iter_mut().zip(mode).zip(&*d_mode) {
+        *mixed = mode * (d - mean) * power / (*mixed + floor);
+    }
+    // forward: mixed = Σ_i before[i] transitions[i]
+    let d_mixed = &*mixed;
+    let rows = choices.chunks_exact_mut(sizes.modes);
+    for ((&from, row), d) in before.iter().zip(rows).zip(d_mode) {
+        *d = dot(row, d_mixed);
+        normalize_backward(row, from, d_mixed);
+    }
+}
+
+/// The probability of each move, `[N]`, from the mode and the [normalized](normalize) choices.
+#[inline(always)]
+pub(super) fn kernel<T: Real>(sizes: TransducerSizes, choices: &[T], mode: &[T], kernel: &mut [T]) {
+    kernel.fill(T::ZERO);
+    let moves = choices[sizes.modes * sizes.modes..].chunks_exact(sizes.moves());
+    for (&mode, moves) in mode.iter().zip(moves) {
+        add_scaled(kernel, mode, moves);
+    }
+}
+
+/// Adds to the gradient of the mode; the moves among the choices become the gradients of what they were
+/// read from.
+#[inline(always)]
+pub(super) fn kernel_backward<T: Real>(
+    sizes: TransducerSizes,
+    choices: &mut [T],
+    mode: &[T],
+    d_kernel: &[T],
+    d_mode: &mut [T],
+) {
+    let moves = choices[sizes.modes * sizes.modes..sizes.choices()].chunks_exact_mut(sizes.moves());
+    for ((&mode, moves), d) in mode.iter().zip(moves).zip(d_mode) {
+        *d += dot(moves, d_kernel);
+        normalize_backward(moves, mode, d_kernel);
+    }
+}
+
+/// Adds the gradient of `-factor` times the entropy of the moves.
+#[inline(always)]
+pub(super) fn entropy_backward<T: Real>(kernel: &[T], factor: T, d_kernel: &mut [T]) {
+    let floor = T::from_f64(MOVE_FLOOR);
+    for (d, &move_) in d_kernel.iter_mut().zip(kernel) {
+        let floored = move_ + floor;
+        *d += factor * (floored.ln() + move_ / floored);
+    }
+}
