@@ -51,6 +51,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Record<'a> {
     rules: Vec<RuleRecord>,
+    /// Rules that depend on the token under the head, too.
+    exceptions: Vec<RuleRecord>,
     outputs: Vec<OutputRecord>,
     checked: u64,
     equal: u64,
@@ -64,6 +66,8 @@ struct RuleRecord {
     mode: usize,
     from_first: Option<usize>,
     to_last: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reads: Option<String>,
     next_mode: usize,
     #[serde(rename = "move")]
     step: String,
@@ -137,7 +141,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let vocabulary = &codec.vocabulary;
     if args.json {
         let record = Record {
-            rules: automaton.rules().map(rule_record).collect(),
+            rules: automaton
+                .rules()
+                .map(|(view, rule)| rule_record(view, None, rule))
+                .collect(),
+            exceptions: automaton
+                .exceptions()
+                .map(|((view, token), rule)| rule_record(view, Some(vocabulary.text(token)), rule))
+                .collect(),
             outputs: automaton
                 .outputs()
                 .map(|output| output_record(output, vocabulary))
@@ -183,13 +194,13 @@ fn steps_table(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Tabl
 fn heatmap(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Heatmap {
     let text = |token| codec.vocabulary.text(token);
     let row = |step: &AutomatonStep| HeatmapRow {
-        token: format!("{}, {} → {}", step.mode, step.step, text(step.token)),
+        token: format!("{}:{}:{}", step.mode, step.step, text(step.token)),
         is_wrong: false,
         weights: step.head.iter().copied().map(Some).collect(),
     };
     Heatmap {
         title: "The head of a transducer".to_owned(),
-        subtitle: "rows: mode, move → output".to_owned(),
+        subtitle: "rows: mode:move:output".to_owned(),
         columns: source.iter().map(|token| text(*token)).collect(),
         rows: steps.iter().map(row).collect(),
     }
@@ -213,6 +224,17 @@ fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
                 .map(|(rule, places)| (mode, rule, places)),
         );
     }
+    for ((view, token), rule) in automaton.exceptions() {
+        let name = format!("{} at {}", name(view), vocabulary.text(token));
+        match lines
+            .iter_mut()
+            .find(|(mode, other, _)| (*mode, *other) == (view.mode, rule))
+        {
+            Some((.., places)) => places.push(name),
+            None => lines.push((view.mode, rule, vec![name])),
+        }
+    }
+    lines.sort_by_key(|(mode, ..)| *mode);
     Table::new()
         .column("mode", lines.iter().map(|(mode, ..)| mode))
         .column(
@@ -248,16 +270,25 @@ fn places_of(rules: &BTreeMap<View, Rule>) -> Vec<(String, Rule)> {
             (_, None) if by_last => "elsewhere".to_owned(),
             (Some(first), _) if by_first => first,
             (None, _) if by_first => "elsewhere".to_owned(),
-            (Some(first), Some(last)) => format!("{first} = {last}"),
-            (Some(first), None) => format!("{first}, far from last"),
-            (None, Some(last)) => format!("{last}, far from first"),
-            (None, None) => "elsewhere".to_owned(),
+            _ => self::name(*view),
         };
         if !names.contains(&(name.clone(), *rule)) {
             names.push((name, *rule));
         }
     }
     names
+}
+
+/// The name of one place.
+fn name(view: View) -> String {
+    let first = view.from_first.map(|n| place("first", '+', n));
+    let last = view.to_last.map(|n| place("last", '-', n));
+    match (first, last) {
+        (Some(first), Some(last)) => format!("{first} = {last}"),
+        (Some(first), None) => format!("{first}, far from last"),
+        (None, Some(last)) => format!("{last}, far from first"),
+        (None, None) => "far from both".to_owned(),
+    }
 }
 
 fn place(end: &str, sign: char, distance: usize) -> String {
@@ -286,11 +317,12 @@ fn outputs_of(automaton: &Automaton, mode: usize, vocabulary: &Vocabulary) -> St
     }
 }
 
-fn rule_record((view, rule): (View, Rule)) -> RuleRecord {
+fn rule_record(view: View, reads: Option<String>, rule: Rule) -> RuleRecord {
     RuleRecord {
         mode: view.mode,
         from_first: view.from_first,
         to_last: view.to_last,
+        reads,
         next_mode: rule.mode,
         step: rule.step.to_string(),
     }

@@ -18,6 +18,8 @@ pub struct Automaton {
     reach: usize,
     eos: u32,
     rules: BTreeMap<View, Rule>,
+    /// Where the token under the head matters, too.
+    exceptions: BTreeMap<(View, u32), Rule>,
     /// The token that each mode outputs at each token of the source.
     outputs: BTreeMap<(usize, u32), u32>,
 }
@@ -161,7 +163,8 @@ impl Automaton {
     /// Those of [`automaton_steps`].
     pub fn of(model: &Seq2Seq, sources: &[Vec<u32>], limit: OutputLimit) -> Result<Self> {
         let reach = model.transducer().map_or(0, reach);
-        let (mut rules, mut outputs) = (Votes::new(), Votes::new());
+        let (mut rules, mut with_token) = (Votes::new(), Votes::new());
+        let mut outputs = Votes::new();
         for source in sources {
             let (mut mode, mut position) = (0, 0);
             for step in automaton_steps(model, source, limit)? {
@@ -171,14 +174,19 @@ impl Automaton {
                     step: step.step,
                 };
                 vote(&mut rules, view, rule);
+                vote(&mut with_token, (view, source[position]), rule);
                 vote(&mut outputs, (step.mode, source[step.position]), step.token);
                 (mode, position) = (step.mode, step.position);
             }
         }
+        let rules = winners(rules);
+        let mut exceptions = winners(with_token);
+        exceptions.retain(|(view, _), rule| rules.get(view) != Some(rule));
         Ok(Self {
             reach,
             eos: model.tokens().eos,
-            rules: winners(rules),
+            rules,
+            exceptions,
             outputs: winners(outputs),
         })
     }
@@ -186,6 +194,11 @@ impl Automaton {
     /// What it does at each view that occurred, by mode and then from the first position to the last.
     pub fn rules(&self) -> impl Iterator<Item = (View, Rule)> {
         self.rules.iter().map(|(view, rule)| (*view, *rule))
+    }
+
+    /// What it does instead at tokens that matter, in the same order.
+    pub fn exceptions(&self) -> impl Iterator<Item = ((View, u32), Rule)> {
+        self.exceptions.iter().map(|(at, rule)| (*at, *rule))
     }
 
     /// The token that each mode outputs at each token of the source.
@@ -199,7 +212,8 @@ impl Automaton {
         let (mut mode, mut position, mut said) = (0, 0, Vec::new());
         for _ in 0..limit {
             let view = View::new(mode, position, source.len(), self.reach);
-            let rule = self.rules.get(&view)?;
+            let exception = self.exceptions.get(&(view, *source.get(position)?));
+            let rule = exception.or(self.rules.get(&view))?;
             mode = rule.mode;
             position = rule.step.apply(position, source.len());
             let token = *self.outputs.get(&(mode, *source.get(position)?))?;
@@ -275,6 +289,7 @@ mod tests {
             reach: 1,
             eos: 9,
             rules,
+            exceptions: BTreeMap::new(),
             outputs: outputs.collect(),
         }
     }

@@ -392,3 +392,57 @@ fn the_average_of_runs_is_evaluated_and_written_as_a_run_if_it_is_good() {
     let output = s2s(home.path(), ["average", run, run, "--run-dir", "mixed"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
+
+#[test]
+fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
+    let home = TempDir::new().unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/transducer.toml");
+    let short = [
+        "--set",
+        "train.max_steps=2",
+        "--set",
+        "data.max_len=6",
+        "--set",
+        "train.restart.kind=none",
+    ];
+    let few = [
+        "--set",
+        "data.val_samples=9",
+        "--set",
+        "data.test_samples=5",
+        "--set",
+        "model.hidden=8",
+    ];
+    let train = [
+        &["train", "--config", config, "--run-dir", "run"][..],
+        &short,
+        &few,
+    ]
+    .concat();
+    succeeds(s2s(home.path(), &train));
+
+    let program = succeeds(s2s(home.path(), &["automaton", "run"]));
+    assert!(
+        program.contains("where the head is") && program.contains("next mode"),
+        "{program}"
+    );
+    let record = succeeds(s2s(home.path(), &["automaton", "run", "--json"]));
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert!(!record["rules"].as_array().unwrap().is_empty());
+    assert!(record["checked"].as_u64().unwrap() >= record["equal"].as_u64().unwrap());
+
+    let steps = succeeds(s2s(home.path(), &["automaton", "run", "1", "2", "2"]));
+    assert!(
+        steps.contains("position") && steps.contains("certainty"),
+        "{steps}"
+    );
+    assert!(home.path().join("run/plots/head.png").exists());
+    let refused = s2s(home.path(), &["automaton", "run", "1", "x"]);
+    fails(&refused, 2, &["1 x"]);
+}
+
+#[test]
+fn a_recurrent_decoder_is_no_automaton() {
+    let refused = s2s(home_of_trained(), &["automaton", "run"]);
+    fails(&refused, 1, &["recurrent", "--attention"]);
+}

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_model::{
-    Batch, BatchLoss, Decoded, DecoderConfig, Forcing, ForwardOutput, Mode, ModelConfig, Noise,
-    Seq2Seq, Source, Stop, TransducerConfig, greedy,
+    Automaton, Batch, BatchLoss, Decoded, DecoderConfig, Forcing, ForwardOutput, Mode, ModelConfig,
+    Noise, OutputLimit, Seq2Seq, Source, Stop, TransducerConfig, automaton_steps, greedy,
 };
 
 use crate::architectures::{TOKENS, reversals, size, sources, transducer};
@@ -97,8 +97,8 @@ fn padding_changes_neither_the_bonus_nor_its_gradients() -> Result<()> {
     Ok(())
 }
 
-/// The positions of the head when it makes one move at every step: the tap of a place and a distance.
-fn walk(place: usize, distance: isize, steps: usize) -> Result<Vec<Vec<usize>>> {
+/// A model that makes one move at every step: the tap of a place and a distance.
+fn walker(place: usize, distance: isize) -> Result<Seq2Seq> {
     let config = with_options(TransducerConfig {
         modes: size(2),
         reach: size(REACH),
@@ -124,7 +124,12 @@ fn walk(place: usize, distance: isize, steps: usize) -> Result<Vec<Vec<usize>>> 
     let mut values = bias.to_vec1::<f32>()?;
     values[TOKENS.eos as usize] = -1e3;
     bias.set(&Tensor::new(values, &Device::Cpu)?)?;
+    Ok(model)
+}
 
+/// The positions of the head when it makes one move at every step.
+fn walk(place: usize, distance: isize, steps: usize) -> Result<Vec<Vec<usize>>> {
+    let model = walker(place, distance)?;
     let source = Source::new(&sources(), TOKENS)?;
     let rows = greedy(&model, &source, Stop::default(), true)?;
     let position = |weights: &Vec<f32>| {
@@ -193,6 +198,22 @@ fn annealing_sharpens_head_and_mode_and_ends_the_bonus() -> Result<()> {
 }
 
 #[test]
+fn without_annealing_training_is_as_sharp_as_evaluation_and_keeps_its_bonus() -> Result<()> {
+    let sharp = with_options(TransducerConfig {
+        annealing: false,
+        ..TransducerConfig::default()
+    });
+    let model = model(&sharp)?;
+    let batch = reversals(&sources())?;
+    let noise = Noise::new(0, 1).at(0.0);
+    let trained = model.forward(&batch, &Forcing::Always, Mode::Train(&noise))?;
+    let evaluated = model.forward(&batch, &Forcing::Always, Mode::Evaluate)?;
+    assert_close(&trained.logits, &evaluated.logits, 0.0, "sharp")?;
+    assert!(trained.penalty.is_some());
+    Ok(())
+}
+
+#[test]
 fn dropout_falls_on_the_states_of_the_encoder() -> Result<()> {
     let dropping = with_options(TransducerConfig {
         dropout: 0.5.try_into().expect("a probability"),
@@ -213,4 +234,44 @@ fn dropout_falls_on_the_states_of_the_encoder() -> Result<()> {
     }
     let (trained, evaluated) = (logits(Mode::Train(&noise))?, logits(Mode::Evaluate)?);
     assert_close(&trained, &evaluated, 0.0, "nothing reads the states")
+}
+
+#[test]
+fn program_of_a_transducer_is_what_its_head_does() -> Result<()> {
+    let limit = OutputLimit::fixed(size(4));
+    for (place, distance, name) in [
+        (0, 1, "+1"),
+        (0, 0, "stay"),
+        (1, 2, "first+2"),
+        (2, -1, "last-1"),
+    ] {
+        let model = walker(place, distance)?;
+        let automaton = Automaton::of(&model, &sources(), limit)?;
+        let moves: Vec<String> = automaton
+            .rules()
+            .map(|(_, rule)| rule.step.to_string())
+            .collect();
+        assert!(
+            !moves.is_empty() && moves.iter().all(|step| step == name),
+            "{moves:?}"
+        );
+        let source = &sources()[0];
+        let mut position = 0;
+        for step in automaton_steps(&model, source, limit)? {
+            position = step.step.apply(position, source.len());
+            assert_eq!(step.position, position, "{name}");
+            assert!(step.certainty > 0.0 && step.certainty <= 1.0);
+            let at = step.head.iter().sum::<f32>();
+            assert!((at - 1.0).abs() < 1e-4, "the head is somewhere: {at}");
+        }
+        assert_eq!(
+            automaton.run(source, 4),
+            None,
+            "a model that never says EOS does not end"
+        );
+    }
+    let recurrent = Seq2Seq::new(&ModelConfig::default(), TOKENS, 0, DType::F32, &Device::Cpu)?;
+    let refused = Automaton::of(&recurrent, &sources(), limit).expect_err("no transducer");
+    assert!(refused.to_string().contains("no transducer"), "{refused}");
+    Ok(())
 }
