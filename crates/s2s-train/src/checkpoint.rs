@@ -10,15 +10,15 @@ use std::fmt;
 
 use candle_core::Tensor;
 use s2s_kernels::Moments;
-use s2s_model::{NonFinite, Params, load_tensors, load_weights, save_tensors};
+use s2s_model::{
+    LoadOptions, NonFinite, Params, WeightsError, load_tensors, load_weights, save_tensors,
+};
 use s2s_runlog::{Checkpoint, CheckpointName, ConfigChange, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::hex;
-use crate::{
-    Attempt, Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally, tensor_message,
-};
+use crate::{Attempt, Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally};
 
 const PARAMS: &str = "params.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -255,8 +255,13 @@ pub(crate) fn load_params(
     checkpoint: &Checkpoint,
     non_finite: NonFinite,
 ) -> Result<()> {
-    load_weights(params, checkpoint.file(PARAMS)?, non_finite)
-        .map_err(|e| file_mismatch(checkpoint, PARAMS, &e))
+    let options = LoadOptions {
+        non_finite,
+        ..LoadOptions::default()
+    };
+    load_weights(params, checkpoint.file(PARAMS)?, &options)
+        .map_err(|error| file_mismatch(checkpoint, PARAMS, &error))?;
+    Ok(())
 }
 
 /// The training state in a checkpoint.
@@ -289,7 +294,7 @@ pub(crate) fn load(
     load_params(params, checkpoint, NonFinite::Reject)?;
     optimizer
         .set_moments(moments)
-        .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
+        .map_err(|error| file_mismatch(checkpoint, MOMENTS, &error.into()))?;
     let config_sha256 = fingerprints.current.clone();
     *state = TrainState {
         config_sha256,
@@ -314,7 +319,7 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
         })
         .collect();
     let loaded = load_tensors(checkpoint.file(MOMENTS)?, &like, NonFinite::Reject)
-        .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
+        .map_err(|error| file_mismatch(checkpoint, MOMENTS, &error))?;
     Ok(loaded
         .chunks_exact(2)
         .map(|pair| Moments {
@@ -324,8 +329,12 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
         .collect())
 }
 
-fn file_mismatch(checkpoint: &Checkpoint, file: &str, error: &candle_core::Error) -> Error {
-    mismatch(checkpoint, format!("{file}: {}", tensor_message(error)))
+fn file_mismatch(checkpoint: &Checkpoint, file: &str, error: &WeightsError) -> Error {
+    let reason = match error {
+        WeightsError::Misfit(misfit) => misfit.to_string(),
+        other => other.to_string(),
+    };
+    mismatch(checkpoint, format!("{file}: {reason}"))
 }
 
 fn mismatch(checkpoint: &Checkpoint, reason: String) -> Error {
