@@ -925,7 +925,7 @@ fn invalid_configurations_are_rejected_with_all_problems() {
         &["data.vocab=x", "trian.epochs=1"],
         &[
             "c.toml:1:1: seed: string \"a\", expected a whole number",
-            "c.toml:3:2: model.dropout: a dropout must lie in [0, 1), got 1.5",
+            "c.toml:3:2: model.dropout: must lie in [0, 1), got 1.5",
             "c.toml:5:1: unknown key \"clip\"",
             "--set data.vocab=x: data.vocab: string \"x\", expected a whole number",
             "--set trian.epochs=1: unknown key \"trian\" (did you mean \"train\"?)",

@@ -8,8 +8,8 @@ use crate::decode::{ReferenceRows, Rows};
 use crate::fused::{FusedModel, fused};
 use crate::{
     Attention, AttentionKernel, Batch, BatchLoss, Bridge, Decoder, DecoderConfig, DecoderState,
-    Encoder, Forcing, Kernels, Memory, Mode, ModelConfig, Noise, Params, RecurrentDecoder, Scope,
-    Source, Tokens, Transducer,
+    Encoder, Forcing, Kernels, Memory, Mode, ModelConfig, Noise, Params, Probability,
+    RecurrentDecoder, Scope, Source, Tokens, Transducer,
 };
 
 /// Maximum number of tokens of a source, and of a target with its EOS, on the reference path.
@@ -378,7 +378,8 @@ impl Seq2Seq {
     }
 
     /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect to
-    /// each parameter, in their order. The next call on the fast path overwrites these gradients.
+    /// each parameter, in their order. The next call on the fast path overwrites these gradients. On CUDA,
+    /// label smoothing takes tensor operations.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -388,9 +389,12 @@ impl Seq2Seq {
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(BatchLoss, Vec<Tensor>)> {
+        let is_smoothed = batch.label_smoothing() > Probability::ZERO;
         match &mut self.fused {
-            Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
-            None => {
+            Some(fused) if !is_smoothed || fused.smooths_labels() => {
+                fused.gradients(&self.params, batch, forcing, noise)
+            }
+            _ => {
                 let output = self.forward(batch, forcing, Mode::Train(noise))?;
                 let (loss, mean) = BatchLoss::of(&output, batch)?;
                 Ok((loss, self.params.gradients(&mean)?))

@@ -176,8 +176,9 @@ impl TrainState {
 
 /// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
 /// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 5] = [
+const LATER_KEYS: [&str; 6] = [
     "freeze = []\n",
+    "label_smoothing = 0.0\n",
     "precision = \"f32\"\n",
     "[train.optimizer]\nkind = \"adam\"\n\n",
     "\n[train.curriculum]\nkind = \"none\"\n",

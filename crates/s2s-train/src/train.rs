@@ -240,7 +240,8 @@ impl<M: Model> Trainer<M> {
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
         let in_attempt = step - self.attempt_start();
-        let batch = to_batch(self.training_batch(step - 1)?, self.model.tokens())?;
+        let batch = to_batch(self.training_batch(step - 1)?, self.model.tokens())?
+            .with_label_smoothing(config.label_smoothing);
 
         let progress = self
             .state

@@ -205,11 +205,13 @@ impl<C: Cell> Fused<C> {
             predictions[row * steps + step] = argmax(logits);
         }
         let scale = 1.0 / batch.n_tokens() as f32;
+        let smoothing = batch.label_smoothing().get() as f32;
         let loss_sum = token_loss(
             self.decoder.logits_mut(),
             batch.target_out(),
             batch.target_lengths(),
             scale,
+            smoothing,
             &mut self.team,
         );
         BatchLoss {

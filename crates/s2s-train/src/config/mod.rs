@@ -10,6 +10,7 @@ use candle_core::DType;
 use reverse_data::DataConfig;
 use s2s_model::{
     AttentionSizes, CoinScope, DecoderConfig, Kernels, MAX_REFERENCE_LEN, ModelConfig, OutOfBounds,
+    Probability,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +81,9 @@ pub struct TrainConfig {
     pub patience: u64,
     /// Validation exact match at which the run stops; 0 turns this off.
     pub target_exact_match: Share,
+    /// Share of the target distribution that is spread over the whole vocabulary; 0 turns label smoothing off.
+    /// The losses in records are without it.
+    pub label_smoothing: Probability,
     /// In which the gradients are computed; parameters, evaluation and decoding are always in f32.
     pub precision: Precision,
     /// How often the decoder is fed the reference token.
@@ -138,6 +142,7 @@ impl Default for TrainConfig {
             eval_every: Auto::Auto,
             patience: 0,
             target_exact_match: Share(0.0),
+            label_smoothing: Probability::ZERO,
             precision: Precision::F32,
             teacher_forcing: TeacherForcingConfig::default(),
             curriculum: CurriculumConfig::default(),
