@@ -138,7 +138,7 @@ pub struct Best {
 impl TrainState {
     /// The first key whose value is impossible in a run of at most `steps` steps. Without this check, forged counters could overflow.
     fn implausible_key(&self, steps: u64, config: &ExperimentConfig) -> Option<&'static str> {
-        let batch_size = config.train.batch_size.get() as u64;
+        let per_step = config.train.sequences_per_step();
         let Tally {
             n_tokens,
             n_right,
@@ -164,7 +164,7 @@ impl TrainState {
             ("plateau", self.plateau.is_plausible(self.step)),
             (
                 "train",
-                n_sequences <= self.n_steps.saturating_mul(batch_size)
+                n_sequences <= self.n_steps.saturating_mul(per_step)
                     && n_tokens <= max_tokens
                     && n_right <= n_tokens
                     && n_exact <= n_sequences,
@@ -176,7 +176,8 @@ impl TrainState {
 
 /// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
 /// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 6] = [
+const LATER_KEYS: [&str; 7] = [
+    "accumulation_steps = 1\n",
     "freeze = []\n",
     "label_smoothing = 0.0\n",
     "precision = \"f32\"\n",

@@ -33,6 +33,7 @@
 //!
 //! The crate neither prints nor plots.
 
+mod accumulate;
 mod attempt;
 mod average;
 mod batch;
