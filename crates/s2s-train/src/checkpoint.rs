@@ -358,8 +358,15 @@ mod tests {
         config.resolve(None, None);
         let recorded = "0b949e4a6c1ea4234fb7b41d84818ae073c376d464b239387cacf3e3ce77e312";
         assert_eq!(fingerprint(&config, None)?, recorded);
-        config.train.freeze.push("encoder.*".to_owned());
-        assert_ne!(fingerprint(&config, None)?, recorded);
+        let mut frozen = config.clone();
+        frozen.train.freeze.push("encoder.*".to_owned());
+        let mut smoothed = config.clone();
+        smoothed.train.label_smoothing = 0.1.try_into().unwrap();
+        let mut accumulated = config;
+        accumulated.train.accumulation_steps = accumulated.train.batch_size;
+        for other in [frozen, smoothed, accumulated] {
+            assert_ne!(fingerprint(&other, None)?, recorded);
+        }
         Ok(())
     }
 }
