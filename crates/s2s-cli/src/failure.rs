@@ -276,15 +276,20 @@ fn misfit_hint(misfit: &Misfit) -> String {
         format!("--set model.cell={cell}")
     } else if !shapes.is_empty() {
         "a --config with the sizes of these weights in [model]".to_owned()
-    } else if misfit.retyped.iter().any(|tensor| !tensor.is_castable) {
-        "weights that are floating-point numbers".to_owned()
-    } else if !misfit.retyped.is_empty() {
-        format!("`{} --cast` converts the numbers", command_line())
     } else if !misfit.not_finite.is_empty() {
         "weights from before the training diverged".to_owned()
+    } else if misfit.retyped.iter().any(|tensor| !tensor.is_castable) {
+        "weights that are floating-point numbers".to_owned()
+    } else if misfit.missing.is_empty() && misfit.unexpected.is_empty() {
+        format!("`{} --cast` converts the numbers", command_line())
     } else {
-        "--rename FILE for other names, see `s2s import --help`; --partial loads the others"
-            .to_owned()
+        let cast = match misfit.retyped.is_empty() {
+            true => "",
+            false => "; --cast converts the numbers",
+        };
+        format!(
+            "--rename FILE for other names, see `s2s import --help`; --partial loads the others{cast}"
+        )
     }
 }
 

@@ -28,7 +28,7 @@ pub enum WeightsError {
 
 /// What does not fit between a file of weights and a model: everything, not only the first.
 ///
-/// It displays up to six names of each kind.
+/// It displays the first of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Misfit {
     /// The cell whose weights the file has, and the cell of the model, if they differ.
@@ -71,18 +71,28 @@ pub struct Retyped {
 
 impl Misfit {
     /// What to change in a call of [`load_weights`](crate::load_weights), or before it.
-    fn help(&self) -> &'static str {
+    fn help(&self) -> String {
         if self.cells.is_some() || !self.reshaped.is_empty() {
-            "a ModelConfig, and a vocabulary, with the sizes of these weights"
-        } else if self.retyped.iter().any(|tensor| !tensor.is_castable) {
-            "weights that are floating-point numbers"
-        } else if !self.retyped.is_empty() {
-            "LoadOptions { cast: true, .. } converts the numbers"
-        } else if !self.not_finite.is_empty() {
-            "weights from before the training diverged; NonFinite::Accept loads them as they are"
-        } else {
-            "LoadOptions { rename, .. } for other names; LoadOptions { partial: true, .. } loads the others"
+            return "a ModelConfig, and a vocabulary, with the sizes of these weights".to_owned();
         }
+        let is_castable = self.retyped.iter().all(|tensor| tensor.is_castable);
+        let parts = [
+            (
+                !self.missing.is_empty() || !self.unexpected.is_empty(),
+                "LoadOptions { rename, .. } for other names, or { partial: true, .. } for the others",
+            ),
+            (
+                !self.retyped.is_empty() && is_castable,
+                "LoadOptions { cast: true, .. } converts the numbers",
+            ),
+            (!is_castable, "weights that are floating-point numbers"),
+            (
+                !self.not_finite.is_empty(),
+                "weights from before the training diverged; NonFinite::Accept loads these",
+            ),
+        ];
+        let parts = parts.into_iter().filter(|(applies, _)| *applies);
+        parts.map(|(_, help)| help).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether a tensor for this parameter has another shape.
@@ -113,30 +123,27 @@ impl fmt::Display for Misfit {
             let (name, found, expected) = (&tensor.name, &tensor.found, tensor.expected);
             format!("{name} has type {found}, expected {expected:?}")
         });
-        let names = |what: &str, names: &[String], then: &str| {
+        let names = |what: &str, names: &[String]| {
             let names = names.iter().map(|name| name.escape_debug().to_string());
-            let names: Vec<String> = names.collect();
-            (!names.is_empty()).then(|| format!("{what}{}{then}", listed(&names, ", ")))
+            listed(names.collect(), ", ", 6).map(|names| format!("{what} {names}"))
         };
-        let tensors = |tensors: Vec<String>| (!tensors.is_empty()).then(|| listed(&tensors, "; "));
         let parts = [
             cells,
-            names("it lacks ", &self.missing, ""),
-            names("the model does not have ", &self.unexpected, ""),
-            tensors(reshaped.collect()),
-            tensors(retyped.collect()),
-            names("numbers that are not finite in ", &self.not_finite, ""),
+            names("it lacks", &self.missing),
+            names("the model does not have", &self.unexpected),
+            listed(reshaped.collect(), "; ", 3),
+            listed(retyped.collect(), "; ", 3),
+            names("numbers that are not finite in", &self.not_finite),
         ];
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
 
-/// The first parts of a list.
-fn listed(parts: &[String], separator: &str) -> String {
-    const MAX_SHOWN: usize = 6;
-    let shown = parts[..parts.len().min(MAX_SHOWN)].join(separator);
-    match parts.len().saturating_sub(MAX_SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
+/// The first parts of a list, if it has any.
+fn listed(parts: Vec<String>, separator: &str, max_shown: usize) -> Option<String> {
+    let shown = parts[..parts.len().min(max_shown)].join(separator);
+    match parts.len().saturating_sub(max_shown) {
+        0 => Some(shown).filter(|shown| !shown.is_empty()),
+        more => Some(format!("{shown} and {more} more")),
     }
 }

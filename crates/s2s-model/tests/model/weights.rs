@@ -317,6 +317,24 @@ fn everything_that_does_not_fit_is_named_and_nothing_changes() {
 }
 
 #[test]
+fn a_message_says_what_to_do_about_everything() {
+    let model = drawn(0, &[("a", &[2]), ("b", &[4])]);
+    let other = numbers(&[4]).to_dtype(DType::F64).unwrap();
+    let error = load_weights(
+        &model,
+        &file(&[("c", numbers(&[2])), ("b", other)]),
+        &strict(),
+    );
+    let message = error.unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "the weights do not fit the model: it lacks a; the model does not have c; b has type F64, \
+         expected F32\n  try: LoadOptions { rename, .. } for other names, or { partial: true, .. } for the \
+         others; LoadOptions { cast: true, .. } converts the numbers"
+    );
+}
+
+#[test]
 fn numbers_of_another_type_are_converted_only_if_asked_for() {
     let model = drawn(0, &[("b", &[4])]);
     for (dtype, is_castable) in [
