@@ -11,12 +11,13 @@ use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 use reverse_data::Error as DataError;
+use s2s_model::Misfit;
 use s2s_runlog::{
     Error as RunLogError, RunDir, RunRecord, Whereabouts, exists, read_checkpoint, read_json,
 };
 use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
 use s2s_viz::clean;
-use s2s_weights::{Error as WeightsError, Misfit};
+use s2s_weights::Error as WeightsError;
 
 use crate::shell::{command_line, program, quote};
 use crate::ui::Ui;
@@ -263,21 +264,32 @@ fn classify_weights(error: &WeightsError) -> Option<(u8, Option<String>)> {
 }
 
 fn misfit_hint(misfit: &Misfit) -> String {
-    match misfit {
-        Misfit::Names { .. } => "--rename FILE for other names, see `s2s import --help`; --partial \
-                                 loads the others"
-            .to_owned(),
-        Misfit::Shape { name, .. } if name.contains("embedding") => {
-            "a --config with data.vocab, or --vocab, of these weights: an embedding has a row for each \
-             token, and for PAD, BOS and EOS"
-                .to_owned()
-        }
-        Misfit::Shape { .. } => "a --config with the sizes of these weights in [model]".to_owned(),
-        Misfit::Type {
-            is_castable: true, ..
-        } => format!("`{} --cast` converts it", command_line()),
-        Misfit::Type { .. } => "weights that are floating-point numbers".to_owned(),
-        Misfit::NotFinite { .. } => "weights from before the training diverged".to_owned(),
+    let shapes = &misfit.reshaped;
+    if shapes
+        .iter()
+        .any(|tensor| tensor.name.contains("embedding"))
+    {
+        "a --config with data.vocab, or --vocab, of these weights: an embedding has a row for each token, \
+         and for PAD, BOS and EOS"
+            .to_owned()
+    } else if let Some([cell, _]) = misfit.cells {
+        format!("--set model.cell={cell}")
+    } else if !shapes.is_empty() {
+        "a --config with the sizes of these weights in [model]".to_owned()
+    } else if !misfit.not_finite.is_empty() {
+        "weights from before the training diverged".to_owned()
+    } else if misfit.retyped.iter().any(|tensor| !tensor.is_castable) {
+        "weights that are floating-point numbers".to_owned()
+    } else if misfit.missing.is_empty() && misfit.unexpected.is_empty() {
+        format!("`{} --cast` converts the numbers", command_line())
+    } else {
+        let cast = match misfit.retyped.is_empty() {
+            true => "",
+            false => "; --cast converts the numbers",
+        };
+        format!(
+            "--rename FILE for other names, see `s2s import --help`; --partial loads the others{cast}"
+        )
     }
 }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 use reverse_data::Tokenization;
+use s2s_model::{LoadOptions, Loaded, Renames};
 use s2s_train::{
     Data, ExperimentConfig, Trainer, Work, open_data, open_data_with, parse_config, read_vocabulary,
 };
-use s2s_weights::{Found, Loaded, Options, Renames, create_run};
+use s2s_weights::{Found, create_run, read_renames};
 
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
@@ -65,8 +66,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let found = Found::read(&args.file)?;
     let (config, given) = configuration(args, &found)?;
-    let renames = match &args.rename {
-        Some(path) => Renames::read(path)?,
+    let rename = match &args.rename {
+        Some(path) => read_renames(path)?,
         None => Renames::default(),
     };
     let runtime = args
@@ -78,11 +79,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         .as_ref()
         .is_some_and(|corpus| corpus.files.is_empty());
     let trainer = Trainer::with_data(config, data, runtime.threads, &runtime.device)?;
-    let options = Options {
+    let options = LoadOptions {
+        rename,
         cast: args.cast,
         partial: args.partial,
+        ..LoadOptions::default()
     };
-    let loaded = found.load_into(trainer.model().params(), &renames, options)?;
+    let loaded = found.load_into(trainer.model().params(), &options)?;
     let run = create_run(&args.run_dir, trainer, &given, &runtime, &args.file)?;
     let n_parameters = run.trainer().model().params().iter().len();
     report(&loaded, n_parameters, ui);

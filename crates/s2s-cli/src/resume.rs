@@ -22,9 +22,10 @@ Examples:
 /// are repeated. For a finished run, prints its report.
 ///
 /// With --set, the run continues with a changed configuration, even if it is finished: keys of
-/// `[train]` except batch_size. If its number of steps changes and a schedule spans the whole run,
-/// choose: --keep-schedule keeps the length of the schedule, so that the learning rate stays at its
-/// final value; setting the schedule, even to itself, stretches it over the new length.
+/// `[train]` except batch_size, accumulation_steps and optimizer. If its number of steps changes and a
+/// schedule spans the whole run, choose: --keep-schedule keeps the length of the schedule, so that the
+/// learning rate stays at its final value; setting the schedule, even to itself, stretches it over the
+/// new length.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -1,4 +1,5 @@
-//! Times the recurrent layers beside candle-nn's: forward and backward, medians of alternating runs.
+//! Times the recurrent layers beside candle-nn's, medians of alternating runs: forward and backward over
+//! whole sequences, and single steps.
 //!
 //! README.md has the command: candle must be compiled for speed.
 
@@ -7,9 +8,9 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_nn::rnn::{GRUConfig, LSTMConfig, RNN};
+use candle_nn::rnn::{GRUConfig, GRUState, LSTMConfig, LSTMState, RNN};
 use candle_nn::{VarBuilder, VarMap};
-use s2s_kernels::{instruction_set, nn};
+use s2s_kernels::{State, instruction_set, nn};
 
 const BATCH: usize = 64;
 const LEN: usize = 24;
@@ -19,8 +20,7 @@ const REPETITIONS: usize = 15;
 fn main() -> Result<()> {
     let variables = VarMap::new();
     let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
-    let numbers = (0..BATCH * LEN * UNITS).map(|i| (i % 17) as f32 / 17.0 - 0.5);
-    let input = Tensor::from_iter(numbers, &Device::Cpu)?.reshape((BATCH, LEN, UNITS))?;
+    let input = numbers(BATCH * LEN * UNITS)?.reshape((BATCH, LEN, UNITS))?;
     let input = Var::from_tensor(&input)?;
     let input = input.as_tensor();
     println!(
@@ -51,7 +51,77 @@ fn main() -> Result<()> {
                 1,
             )
         },
+    )?;
+    for rows in [1, 64] {
+        steps(rows, &vb)?;
+    }
+    Ok(())
+}
+
+/// Prints the times of a step of a GRU and of an LSTM: on packed weights, in tensor operations, of
+/// candle-nn.
+fn steps(rows: usize, vb: &VarBuilder<'_>) -> Result<()> {
+    let input = numbers(rows * UNITS)?.reshape((rows, UNITS))?;
+    let (one, stacked) = (input.clone(), input.unsqueeze(0)?);
+    let layer = nn::gru(UNITS, UNITS, vb.pp("gru"))?;
+    let cell = layer.cell()?;
+    let theirs = candle_nn::gru(UNITS, UNITS, GRUConfig::default(), vb.pp("gru"))?;
+    let state = GRUState { h: one.clone() };
+    print_steps(
+        "GRU",
+        rows,
+        [
+            &|| cell.step(&input, &stacked),
+            &|| layer.step(&input, &stacked),
+            &|| theirs.step(&input, &state)?.h.unsqueeze(0),
+        ],
+    )?;
+    let layer = nn::lstm(UNITS, UNITS, vb.pp("lstm"))?;
+    let cell = layer.cell()?;
+    let theirs = candle_nn::lstm(UNITS, UNITS, LSTMConfig::default(), vb.pp("lstm"))?;
+    let state = LSTMState::new(one.clone(), one);
+    let stacked = State {
+        hidden: stacked.clone(),
+        cell: stacked,
+    };
+    print_steps(
+        "LSTM",
+        rows,
+        [
+            &|| Ok(cell.step(&input, &stacked)?.hidden),
+            &|| Ok(layer.step(&input, &stacked)?.hidden),
+            &|| theirs.step(&input, &state)?.h().unsqueeze(0),
+        ],
     )
+}
+
+/// Medians of some steps, alternating between the implementations, after a check that they agree.
+fn print_steps(name: &str, rows: usize, all: [&dyn Fn() -> Result<Tensor>; 3]) -> Result<()> {
+    const STEPS: usize = 400;
+    let first = all[0]()?;
+    let mut times: [Vec<f64>; 3] = Default::default();
+    for step in all {
+        let difference = (step()? - &first)?.abs()?.flatten_all()?.max(0)?;
+        let difference: f32 = difference.to_scalar()?;
+        assert!(
+            difference < 1e-5,
+            "{name}: the states differ by {difference}"
+        );
+    }
+    for _ in 0..STEPS {
+        for (step, times) in all.iter().zip(&mut times) {
+            let start = Instant::now();
+            step()?;
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    let [packed, plain, theirs] = times.map(median);
+    println!(
+        "{name:4}  step, batch {rows:2}  packed {packed:6.1} µs  tensor operations {plain:6.1} µs  candle-nn \
+         {theirs:6.1} µs  {:.2} x",
+        theirs / packed
+    );
+    Ok(())
 }
 
 /// Prints the times of two layers with the same parameters, after a check that they agree.
@@ -86,6 +156,12 @@ fn time(states: impl Fn() -> Result<Tensor>) -> Result<f64> {
     let start = Instant::now();
     states()?.sqr()?.sum_all()?.backward()?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Numbers from -0.5 to 0.5.
+fn numbers(n: usize) -> Result<Tensor> {
+    let numbers = (0..n).map(|i| (i % 17) as f32 / 17.0 - 0.5);
+    Tensor::from_iter(numbers, &Device::Cpu)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

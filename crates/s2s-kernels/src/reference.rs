@@ -4,6 +4,6 @@
 pub use crate::attention::reference::additive_scores;
 pub use crate::gru::reference::{gru, gru_cell};
 pub use crate::linear::reference::linear;
-pub use crate::loss::reference::token_loss;
+pub use crate::loss::reference::{token_loss, uniform_loss};
 pub use crate::lstm::reference::{lstm, lstm_cell};
 pub use crate::optim::reference::{adam, squared_norm};

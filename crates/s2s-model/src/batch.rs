@@ -5,6 +5,8 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 use s2s_kernels::Ragged;
 
+use crate::Probability;
+
 /// The token ids that have a meaning for the model itself. Padding is token 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
@@ -78,11 +80,12 @@ impl Source {
 }
 
 /// Sources with the targets to learn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     source: Source,
     target_in: Vec<u32>,
     target_out: Rows,
+    label_smoothing: Probability,
 }
 
 impl Batch {
@@ -132,7 +135,23 @@ impl Batch {
             source,
             target_in,
             target_out,
+            label_smoothing: Probability::ZERO,
         })
+    }
+
+    /// The same batch, of which gradients are those of the loss with label smoothing, as in PyTorch's
+    /// `CrossEntropyLoss(label_smoothing=..)`: the target distribution gives this probability to all tokens
+    /// of the vocabulary alike. Losses that are reported do not depend on it.
+    pub fn with_label_smoothing(self, label_smoothing: Probability) -> Self {
+        Self {
+            label_smoothing,
+            ..self
+        }
+    }
+
+    /// The share of the target distribution that is spread over the vocabulary; 0 without smoothing.
+    pub fn label_smoothing(&self) -> Probability {
+        self.label_smoothing
     }
 
     /// What the encoder reads.

@@ -208,7 +208,7 @@ impl TryFrom<f64> for Probability {
         match (0.0..1.0).contains(&value) {
             true => Ok(Self(value)),
             false => Err(OutOfBounds {
-                rule: "a dropout must lie in [0, 1)",
+                rule: "must lie in [0, 1)",
                 value,
             }),
         }

@@ -9,10 +9,10 @@ use crate::Probability;
 
 /// A generator that depends only on its three keys.
 pub fn keyed_rng(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
-    ChaCha8Rng::from_seed(key(seed, purpose, index))
+    ChaCha8Rng::from_seed(key(seed, purpose, [index, 0]))
 }
 
-fn key(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
+fn key(seed: u64, purpose: &str, [step, batch]: [u64; 2]) -> [u8; 32] {
     // FNV-1a, 64 bit: http://www.isthe.com/chongo/tech/comp/fnv
     let purpose = purpose
         .bytes()
@@ -22,7 +22,8 @@ fn key(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&purpose.to_le_bytes());
-    key[16..24].copy_from_slice(&index.to_le_bytes());
+    key[16..24].copy_from_slice(&step.to_le_bytes());
+    key[24..].copy_from_slice(&batch.to_le_bytes());
     key
 }
 
@@ -31,6 +32,7 @@ fn key(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
 pub struct Noise {
     seed: u64,
     step: u64,
+    batch: u64,
     progress: f64,
 }
 
@@ -40,8 +42,14 @@ impl Noise {
         Self {
             seed,
             step,
+            batch: 0,
             progress: 1.0,
         }
+    }
+
+    /// Other draws, for this batch of several in one step; those of batch 0 are the same.
+    pub fn of_batch(self, batch: u64) -> Self {
+        Self { batch, ..self }
     }
 
     /// The same draws at another progress of the annealing: from 0, where the choices of a
@@ -91,15 +99,19 @@ impl Noise {
         const LEVELS: f64 = 65_536.0;
         let threshold = (drop.get() * LEVELS).round().min(LEVELS - 1.0);
         Draw {
-            key: key(self.seed, &format!("dropout/{place}"), self.step),
+            key: self.key(&format!("dropout/{place}")),
             threshold: threshold as u16,
             keep: (1.0 / (1.0 - threshold / LEVELS)) as f32,
         }
     }
 
+    fn key(&self, purpose: &str) -> [u8; 32] {
+        key(self.seed, purpose, [self.step, self.batch])
+    }
+
     /// One coin per step, `[B, T]`: whether the decoder reads the true token, with probability `ratio`.
     pub fn coins(&self, ratio: f64, scope: CoinScope, rows: usize, steps: usize) -> Forcing {
-        let mut rng = keyed_rng(self.seed, "teacher-forcing", self.step);
+        let mut rng = ChaCha8Rng::from_seed(self.key("teacher-forcing"));
         let mut flip =
             |n: usize| -> Vec<bool> { (0..n).map(|_| rng.random::<f64>() < ratio).collect() };
         let coins = match scope {
@@ -246,10 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn draws_differ_by_seed_purpose_and_step_and_by_nothing_else() {
+    fn draws_differ_by_seed_purpose_step_and_batch_and_by_nothing_else() {
         let drop = Probability::try_from(0.5).unwrap();
         let draw = |seed, step, place| Noise::new(seed, step).dropout_mask(place, 64, drop);
         assert_eq!(draw(1, 2, "a"), draw(1, 2, "a"));
+        let of_batch = |batch| {
+            let noise = Noise::new(1, 2).of_batch(batch);
+            noise.dropout_mask("a", 64, drop)
+        };
+        assert_eq!(of_batch(0), draw(1, 2, "a"));
+        assert_ne!(of_batch(1), draw(1, 2, "a"));
         for other in [draw(2, 2, "a"), draw(1, 3, "a"), draw(1, 2, "b")] {
             assert_ne!(draw(1, 2, "a"), other);
         }

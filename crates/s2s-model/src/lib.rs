@@ -41,6 +41,7 @@ mod encoder;
 mod fused;
 mod linear;
 mod loss;
+mod message;
 mod params;
 mod recurrent;
 mod seq2seq;
@@ -69,9 +70,13 @@ pub use embedding::Embedding;
 pub use encoder::{Encoded, Encoder};
 pub use linear::Linear;
 pub use loss::BatchLoss;
+pub use message::tensor_message;
 pub use params::{Init, Params, Scope};
 pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};
 pub use seq2seq::{
     Builder, ForwardOutput, MAX_REFERENCE_LEN, REFERENCE_STACK_BYTES, Seq2Seq, TOKEN_PARAMETERS,
 };
-pub use weights::{NonFinite, load_tensors, load_weights, save_tensors, save_weights};
+pub use weights::{
+    LoadOptions, Loaded, Misfit, NonFinite, Renames, Reshaped, Retyped, WeightsError, WeightsFile,
+    load_tensors, load_weights, save_tensors, save_weights,
+};

@@ -1,14 +1,17 @@
 //! The loss of a batch, on the host.
+//!
+//! Label smoothing replaces the target distribution by `q[v] = (1 - ε) [v = target] + ε / V`: Szegedy et al.
+//! (2016), arXiv:1512.00567.
 
 use candle_core::{DType, Result, Tensor};
-use s2s_kernels::reference::token_loss;
+use s2s_kernels::reference::{token_loss, uniform_loss};
 
 use crate::{Batch, ForwardOutput};
 
 /// Loss and predictions of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchLoss {
-    /// Negative log-likelihood of the real target tokens, in nats, summed.
+    /// Negative log-likelihood of the real target tokens, in nats, summed; without label smoothing.
     pub loss_sum: f64,
     /// The most likely token at each position, `[B, T]`, row by row.
     pub predictions: Vec<u32>,
@@ -16,7 +19,8 @@ pub struct BatchLoss {
 
 impl BatchLoss {
     /// The loss of a model's output; and what training minimizes, as a tensor that autograd can
-    /// differentiate: the mean loss per token and the output's penalty, if it has one.
+    /// differentiate: the mean loss per token, with the label smoothing of the batch, and the output's
+    /// penalty, if it has one.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -32,7 +36,13 @@ impl BatchLoss {
             loss_sum: loss.sum.detach().to_dtype(DType::F64)?.to_scalar()?,
             predictions: output.predictions.flatten_all()?.to_vec1()?,
         };
-        let mean = loss.mean()?;
+        let mean = match batch.label_smoothing().get() {
+            0.0 => loss.mean()?,
+            smoothing => {
+                let uniform = uniform_loss(logits, &rows)?.mean()?;
+                ((loss.mean()? * (1.0 - smoothing))? + (uniform * smoothing)?)?
+            }
+        };
         let objective = match &output.penalty {
             Some(penalty) => (mean + penalty)?,
             None => mean,

@@ -18,7 +18,14 @@ pub struct Params {
     dtype: DType,
     device: Device,
     named: Vec<(String, Var)>,
-    inits: Vec<Init>,
+    starts: Vec<Start>,
+}
+
+/// Where the first values of a parameter come from.
+#[derive(Clone, Debug)]
+enum Start {
+    Drawn(Init),
+    Given(Tensor),
 }
 
 impl Params {
@@ -29,8 +36,17 @@ impl Params {
             dtype,
             device: device.clone(),
             named: Vec::new(),
-            inits: Vec::new(),
+            starts: Vec::new(),
         }
+    }
+
+    /// Adds a parameter with these first values, converted to the precision and device of the others, and
+    /// returns it.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn insert(&mut self, name: &str, values: &Tensor) -> Result<Tensor> {
+        self.root().insert(name, values)
     }
 
     /// Where a model's constructor begins to ask for parameters.
@@ -69,14 +85,29 @@ impl Params {
     }
 
     /// Replaces all values by other initial ones; `index` 0 gives those from which the parameters started.
+    /// Parameters that were [inserted](Self::insert) start from the same values again.
     ///
     /// # Errors
     /// If the device fails.
     pub fn draw_again(&self, index: u64) -> Result<()> {
-        for ((name, var), init) in self.named.iter().zip(&self.inits) {
-            var.set(&self.draw(name, var.shape(), *init, index)?)?;
+        for ((name, var), start) in self.named.iter().zip(&self.starts) {
+            match start {
+                Start::Drawn(init) => var.set(&self.draw(name, var.shape(), *init, index)?)?,
+                Start::Given(values) => var.set(values)?,
+            }
         }
         Ok(())
+    }
+
+    fn push(&mut self, name: String, values: &Tensor, start: Start) -> Result<Tensor> {
+        if self.get(&name).is_some() {
+            bail!("two parameters are called {name}");
+        }
+        let var = Var::from_tensor(values)?;
+        let tensor = var.as_tensor().clone();
+        self.named.push((name, var));
+        self.starts.push(start);
+        Ok(tensor)
     }
 
     fn draw(&self, name: &str, shape: &Shape, init: Init, index: u64) -> Result<Tensor> {
@@ -102,9 +133,14 @@ impl Params {
     }
 }
 
-/// The distribution that a parameter starts from.
+/// The values that a parameter starts from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
+    /// The same number everywhere.
+    Constant {
+        /// This number.
+        value: f64,
+    },
     /// Uniform in `[-bound, bound)`.
     Uniform {
         /// Half the width.
@@ -124,6 +160,7 @@ impl Init {
 
     fn draw(self, rng: &mut impl Rng, n: usize) -> Vec<f64> {
         match self {
+            Self::Constant { value } => vec![value; n],
             Self::Uniform { bound } => (0..n)
                 .map(|_| bound * (2.0 * rng.random::<f64>() - 1.0))
                 .collect(),
@@ -153,16 +190,24 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn get(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
-        let (name, shape) = (format!("{}{name}", self.path), shape.into());
-        let params = &mut *self.params;
-        if params.get(&name).is_some() {
-            bail!("two parameters are called {name}");
-        }
-        let var = Var::from_tensor(&params.draw(&name, &shape, init, 0)?)?;
-        let tensor = var.as_tensor().clone();
-        params.named.push((name, var));
-        params.inits.push(init);
-        Ok(tensor)
+        let name = format!("{}{name}", self.path);
+        let drawn = self.params.draw(&name, &shape.into(), init, 0)?;
+        self.params.push(name, &drawn, Start::Drawn(init))
+    }
+
+    /// A parameter of this place with these first values; see [`Params::insert`].
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn insert(&mut self, name: &str, values: &Tensor) -> Result<Tensor> {
+        let name = format!("{}{name}", self.path);
+        let values = values
+            .to_dtype(self.params.dtype)?
+            .to_device(&self.params.device)?
+            .copy()?
+            .detach();
+        let start = Start::Given(values.clone());
+        self.params.push(name, &values, start)
     }
 }
 
@@ -207,6 +252,29 @@ mod tests {
         let mut params = Params::new(0, DType::F32, &Device::Cpu);
         params.root().get("w", 1, Init::Normal)?;
         assert!(params.root().get("w", 1, Init::Normal).is_err());
+        assert!(
+            params
+                .insert("w", &Tensor::new(1.0, &Device::Cpu)?)
+                .is_err()
+        );
+        assert_eq!(params.iter().len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn given_values_are_where_a_parameter_starts_every_time() -> Result<()> {
+        let mut params = Params::new(0, DType::F32, &Device::Cpu);
+        let given = Tensor::new(&[1_f64, 2.0], &Device::Cpu)?;
+        let inserted = params.root().pp("a").insert("w", &given)?;
+        let zero = params.root().get("b", 2, Init::Constant { value: 0.5 })?;
+        let values = || -> Result<[Vec<f32>; 2]> { Ok([inserted.to_vec1()?, zero.to_vec1()?]) };
+        let first = [vec![1.0, 2.0], vec![0.5, 0.5]];
+        assert_eq!(values()?, first);
+        let var = params.get("a.w").unwrap();
+        var.set(&var.zeros_like()?)?;
+        assert_eq!(values()?, [vec![0.0, 0.0], vec![0.5, 0.5]]);
+        params.draw_again(1)?;
+        assert_eq!(values()?, first);
         Ok(())
     }
 

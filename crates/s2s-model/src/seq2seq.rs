@@ -8,8 +8,8 @@ use crate::decode::{ReferenceRows, Rows};
 use crate::fused::{FusedDecoder, FusedModel, fused};
 use crate::{
     Attention, Batch, BatchLoss, Bridge, Decoder, DecoderConfig, DecoderState, Encoder, Forcing,
-    Kernels, Memory, Mode, ModelConfig, Noise, Params, RecurrentDecoder, Scope, Source, Tokens,
-    Transducer, TransducerConfig,
+    Kernels, Memory, Mode, ModelConfig, Noise, Params, Probability, RecurrentDecoder, Scope,
+    Source, Tokens, Transducer, TransducerConfig,
 };
 
 /// Maximum number of tokens of a source, and of a target with its EOS, on the reference path.
@@ -34,6 +34,61 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 /// [`Generator`](crate::Generator) run the same equations on hand-written kernels where those exist: in f32
 /// with `kernels = "fused"`, on the CPU with a transducer or an attention that has a kernel, and on CUDA with
 /// additive or location-relative attention.
+///
+/// # Parameters
+/// [`params`](Self::params) lists them. Names, shapes and the order of gates are those of PyTorch's modules.
+/// V tokens, E = `embedding`, H = `hidden`, D = `decoder`; G = 3 gates for GRU and 4 for LSTM; `k` counts
+/// layers from 0, and layers above the first read the one below.
+///
+/// | name | shape | in PyTorch |
+/// | --- | --- | --- |
+/// | `encoder.embedding.weight` | `[V, E]` | `nn.Embedding` |
+/// | `encoder.rnn.{weight_ih,weight_hh}_l{k}[_reverse]` | `[G·H, E]`, `[G·H, H]` | `nn.GRU` or `nn.LSTM`, bidirectional |
+/// | `encoder.rnn.{bias_ih,bias_hh}_l{k}[_reverse]` | `[G·H]` | |
+/// | `bridge.{k}.{weight,bias}` | `[D, 2H]`, `[D]` | `nn.Linear`, followed by tanh |
+/// | `bridge.{k}.cell.{weight,bias}` | `[D, 2H]`, `[D]` | the same for the cell of an LSTM |
+/// | `attention.*` | by mechanism | documented with each, for example [`AdditiveAttention`](crate::AdditiveAttention) |
+/// | `decoder.embedding.weight` | `[V, E]` | `nn.Embedding` |
+/// | `decoder.rnn.{weight_ih,weight_hh}_l{k}` | `[G·D, E + 2H]`, `[G·D, D]` | `nn.GRU` or `nn.LSTM`, which reads `[embedding; context]` |
+/// | `decoder.rnn.{bias_ih,bias_hh}_l{k}` | `[G·D]` | |
+/// | `decoder.output.{weight,bias}` | `[V, D + 2H]`, `[V]` | `nn.Linear` of `[state; context]` |
+///
+/// ```
+/// # use candle_core::{DType, Device};
+/// # use s2s_model::{ModelConfig, Seq2Seq, Tokens};
+/// # fn main() -> candle_core::Result<()> {
+/// # let tokens = Tokens { size: 12, bos: 10, eos: 11 };
+/// # let model = Seq2Seq::new(&ModelConfig::default(), tokens, 0, DType::F32, &Device::Cpu)?;
+/// let names: Vec<&str> = model.params().iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, [
+///     "encoder.embedding.weight",
+///     "encoder.rnn.weight_ih_l0",
+///     "encoder.rnn.weight_hh_l0",
+///     "encoder.rnn.bias_ih_l0",
+///     "encoder.rnn.bias_hh_l0",
+///     "encoder.rnn.weight_ih_l0_reverse",
+///     "encoder.rnn.weight_hh_l0_reverse",
+///     "encoder.rnn.bias_ih_l0_reverse",
+///     "encoder.rnn.bias_hh_l0_reverse",
+///     "bridge.0.weight",
+///     "bridge.0.bias",
+///     "attention.query.weight",
+///     "attention.query.bias",
+///     "attention.key.weight",
+///     "attention.energy",
+///     "decoder.embedding.weight",
+///     "decoder.rnn.weight_ih_l0",
+///     "decoder.rnn.weight_hh_l0",
+///     "decoder.rnn.bias_ih_l0",
+///     "decoder.rnn.bias_hh_l0",
+///     "decoder.output.weight",
+///     "decoder.output.bias",
+/// ]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`load_weights`](crate::load_weights) sets them from a file, whose names may differ.
 #[derive(Debug)]
 pub struct Seq2Seq {
     params: Params,
@@ -333,7 +388,8 @@ impl Seq2Seq {
     }
 
     /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect to
-    /// each parameter, in their order. The next call on the fast path overwrites these gradients.
+    /// each parameter, in their order. The next call on the fast path overwrites these gradients. On CUDA,
+    /// label smoothing takes tensor operations.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -343,9 +399,12 @@ impl Seq2Seq {
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(BatchLoss, Vec<Tensor>)> {
+        let is_smoothed = batch.label_smoothing() > Probability::ZERO;
         match &mut self.fused {
-            Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
-            None => {
+            Some(fused) if !is_smoothed || fused.smooths_labels() => {
+                fused.gradients(&self.params, batch, forcing, noise)
+            }
+            _ => {
                 let output = self.forward(batch, forcing, Mode::Train(noise))?;
                 let (loss, mean) = BatchLoss::of(&output, batch)?;
                 Ok((loss, self.params.gradients(&mean)?))

@@ -60,7 +60,8 @@ impl Difference {
 
     /// Whether `resume` may change the key: neither the model, the data nor the moments depend on it.
     pub fn is_resumable(&self) -> bool {
-        let is_fixed = self.key == "train.batch_size" || self.key.starts_with("train.optimizer");
+        let fixed = ["train.batch_size", "train.accumulation_steps"];
+        let is_fixed = fixed.contains(&&*self.key) || self.key.starts_with("train.optimizer");
         self.key.starts_with("train.") && !is_fixed
     }
 }
@@ -86,7 +87,7 @@ impl Run<Seq2Seq> {
         check_unchanged(&dir)?;
         let old = load_config(Some(&dir.resolved_config()), &[])?;
         let data = reopen_data(&dir, &old, location)?;
-        let steps_per_epoch = data.source.n_batches(Split::Train);
+        let steps_per_epoch = old.steps_per_epoch(data.source.n_batches(Split::Train));
         let mut new = changed(&dir, &old, change, steps_per_epoch)?;
         let source = &data.source;
         new.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));

@@ -10,15 +10,15 @@ use std::fmt;
 
 use candle_core::Tensor;
 use s2s_kernels::Moments;
-use s2s_model::{NonFinite, Params, load_tensors, load_weights, save_tensors};
+use s2s_model::{
+    LoadOptions, NonFinite, Params, WeightsError, load_tensors, load_weights, save_tensors,
+};
 use s2s_runlog::{Checkpoint, CheckpointName, ConfigChange, CorpusRecord};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::hex;
-use crate::{
-    Attempt, Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally, tensor_message,
-};
+use crate::{Attempt, Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally};
 
 const PARAMS: &str = "params.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -138,7 +138,7 @@ pub struct Best {
 impl TrainState {
     /// The first key whose value is impossible in a run of at most `steps` steps. Without this check, forged counters could overflow.
     fn implausible_key(&self, steps: u64, config: &ExperimentConfig) -> Option<&'static str> {
-        let batch_size = config.train.batch_size.get() as u64;
+        let per_step = config.train.sequences_per_step();
         let Tally {
             n_tokens,
             n_right,
@@ -164,7 +164,7 @@ impl TrainState {
             ("plateau", self.plateau.is_plausible(self.step)),
             (
                 "train",
-                n_sequences <= self.n_steps.saturating_mul(batch_size)
+                n_sequences <= self.n_steps.saturating_mul(per_step)
                     && n_tokens <= max_tokens
                     && n_right <= n_tokens
                     && n_exact <= n_sequences,
@@ -176,8 +176,10 @@ impl TrainState {
 
 /// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
 /// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 5] = [
+const LATER_KEYS: [&str; 7] = [
+    "accumulation_steps = 1\n",
     "freeze = []\n",
+    "label_smoothing = 0.0\n",
     "precision = \"f32\"\n",
     "[train.optimizer]\nkind = \"adam\"\n\n",
     "\n[train.curriculum]\nkind = \"none\"\n",
@@ -255,8 +257,13 @@ pub(crate) fn load_params(
     checkpoint: &Checkpoint,
     non_finite: NonFinite,
 ) -> Result<()> {
-    load_weights(params, checkpoint.file(PARAMS)?, non_finite)
-        .map_err(|e| file_mismatch(checkpoint, PARAMS, &e))
+    let options = LoadOptions {
+        non_finite,
+        ..LoadOptions::default()
+    };
+    load_weights(params, checkpoint.file(PARAMS)?, &options)
+        .map_err(|error| file_mismatch(checkpoint, PARAMS, &error))?;
+    Ok(())
 }
 
 /// The training state in a checkpoint.
@@ -289,7 +296,7 @@ pub(crate) fn load(
     load_params(params, checkpoint, NonFinite::Reject)?;
     optimizer
         .set_moments(moments)
-        .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
+        .map_err(|error| file_mismatch(checkpoint, MOMENTS, &error.into()))?;
     let config_sha256 = fingerprints.current.clone();
     *state = TrainState {
         config_sha256,
@@ -314,7 +321,7 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
         })
         .collect();
     let loaded = load_tensors(checkpoint.file(MOMENTS)?, &like, NonFinite::Reject)
-        .map_err(|e| file_mismatch(checkpoint, MOMENTS, &e))?;
+        .map_err(|error| file_mismatch(checkpoint, MOMENTS, &error))?;
     Ok(loaded
         .chunks_exact(2)
         .map(|pair| Moments {
@@ -324,8 +331,12 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
         .collect())
 }
 
-fn file_mismatch(checkpoint: &Checkpoint, file: &str, error: &candle_core::Error) -> Error {
-    mismatch(checkpoint, format!("{file}: {}", tensor_message(error)))
+fn file_mismatch(checkpoint: &Checkpoint, file: &str, error: &WeightsError) -> Error {
+    let reason = match error {
+        WeightsError::Misfit(misfit) => misfit.to_string(),
+        other => other.to_string(),
+    };
+    mismatch(checkpoint, format!("{file}: {reason}"))
 }
 
 fn mismatch(checkpoint: &Checkpoint, reason: String) -> Error {
@@ -347,8 +358,15 @@ mod tests {
         config.resolve(None, None);
         let recorded = "0b949e4a6c1ea4234fb7b41d84818ae073c376d464b239387cacf3e3ce77e312";
         assert_eq!(fingerprint(&config, None)?, recorded);
-        config.train.freeze.push("encoder.*".to_owned());
-        assert_ne!(fingerprint(&config, None)?, recorded);
+        let mut frozen = config.clone();
+        frozen.train.freeze.push("encoder.*".to_owned());
+        let mut smoothed = config.clone();
+        smoothed.train.label_smoothing = 0.1.try_into().unwrap();
+        let mut accumulated = config;
+        accumulated.train.accumulation_steps = accumulated.train.batch_size;
+        for other in [frozen, smoothed, accumulated] {
+            assert_ne!(fingerprint(&other, None)?, recorded);
+        }
         Ok(())
     }
 }

@@ -59,7 +59,8 @@ fn cuda(_index: usize) -> Result<Device, DeviceError> {
 fn cuda(index: usize) -> Result<Device, DeviceError> {
     use s2s_kernels::cuda::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
 
-    let failed = |error: candle_core::Error| driver_failed(index, &crate::tensor_message(&error));
+    let failed =
+        |error: candle_core::Error| driver_failed(index, &s2s_model::tensor_message(&error));
     let count = cuda_devices().map_err(failed)?;
     if index >= count {
         return Err(no_such_card(index, count));
@@ -96,7 +97,7 @@ fn metal() -> Result<Device, DeviceError> {
 #[cfg(feature = "metal")]
 fn metal() -> Result<Device, DeviceError> {
     Device::new_metal(0).map_err(|error| {
-        let reason = crate::tensor_message(&error);
+        let reason = s2s_model::tensor_message(&error);
         DeviceError::new(
             format!("cannot open the Metal device: {reason}"),
             "--device cpu",
@@ -114,7 +115,7 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
         #[cfg(feature = "cuda")]
         (Precision::Bf16, Device::Cuda(_)) => match s2s_kernels::cuda::cuda_card(device) {
             Ok((card, capability)) => check_bf16(&card, capability),
-            Err(error) => Err(driver_failed(0, &crate::tensor_message(&error))),
+            Err(error) => Err(driver_failed(0, &s2s_model::tensor_message(&error))),
         },
         _ => Ok(()),
     }

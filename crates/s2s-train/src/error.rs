@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use s2s_model::tensor_message;
+
 use crate::device::is_out_of_memory;
 
 /// Why training, evaluation or loading failed.
@@ -215,17 +217,6 @@ impl From<candle_core::Error> for Error {
             true => Self::OutOfMemory(OutOfMemory(error)),
             false => Self::Tensor(error),
         }
-    }
-}
-
-/// The message of a candle error without the backtrace that candle includes in it.
-pub fn tensor_message(error: &candle_core::Error) -> String {
-    use candle_core::Error::{Context, WithBacktrace, WithPath};
-    match error {
-        WithBacktrace { inner, .. } => tensor_message(inner),
-        WithPath { inner, path } => format!("{}: {}", path.display(), tensor_message(inner)),
-        Context { inner, context } => format!("{context}: {}", tensor_message(inner)),
-        other => other.to_string(),
     }
 }
 

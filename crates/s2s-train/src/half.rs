@@ -39,14 +39,14 @@ impl<M: Model> Half<M> {
         Ok(Self(copy))
     }
 
-    /// The loss, and the gradients in f32 with their `norm`, at a scale at which they do not overflow.
+    /// The loss, and the gradients in f32, at a scale at which they and their `norm` do not overflow.
     pub(crate) fn gradients(
         &self,
         params: &Params,
         (batch, forcing, noise): (&Batch, &Forcing, &Noise),
         scale: &mut LossScale,
         norm: impl Fn(&[Tensor]) -> Result<f64>,
-    ) -> Result<(BatchLoss, Vec<Tensor>, f64)> {
+    ) -> Result<(BatchLoss, Vec<Tensor>)> {
         let copies = self.0.params();
         for ((_, copy), (_, param)) in copies.iter().zip(params.iter()) {
             copy.set(&param.to_dtype(copies.dtype())?)?;
@@ -59,9 +59,9 @@ impl<M: Model> Half<M> {
                 .iter()
                 .map(|gradient| gradient.to_dtype(DType::F32)? / scale.factor)
                 .collect::<Result<Vec<_>>>()?;
-            let norm = norm(&gradients)?;
-            if !scale.is_lowered(loss.loss_sum.is_finite() && norm.is_finite()) {
-                return Ok((loss, gradients, norm));
+            let is_finite = loss.loss_sum.is_finite() && norm(&gradients)?.is_finite();
+            if !scale.is_lowered(is_finite) {
+                return Ok((loss, gradients));
             }
         }
     }

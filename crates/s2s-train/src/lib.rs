@@ -33,6 +33,7 @@
 //!
 //! The crate neither prints nor plots.
 
+mod accumulate;
 mod attempt;
 mod average;
 mod batch;
@@ -83,7 +84,7 @@ pub use data::{
     Data, OpenSplit, open_data, open_data_with, open_split, read_vocabulary, reopen_data,
 };
 pub use device::{DeviceError, open_device};
-pub use error::{Error, LastFinite, OutOfMemory, Result, tensor_message};
+pub use error::{Error, LastFinite, OutOfMemory, Result};
 pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{
     Evaluation, References, attention_of, attention_record, evaluate, score_beam, score_text,

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Example, PaddedBatch, Split};
-use s2s_model::{Noise, Seq2Seq};
+use s2s_model::{Batch, Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
+use crate::accumulate::{add_share, batches_of_step};
 use crate::checkpoint::Fingerprints;
 use crate::device::check_precision;
 use crate::failures::wrong_outputs;
@@ -120,7 +121,7 @@ impl<M: Model> Trainer<M> {
         let source = &data.source;
         config.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         config.validate()?;
-        let steps_per_epoch = data.source.n_batches(Split::Train);
+        let steps_per_epoch = config.steps_per_epoch(data.source.n_batches(Split::Train));
         let precision = config.train.precision;
         let half = match half {
             Some(half) => Some(Half::new(half, precision, model.params())?),
@@ -240,7 +241,6 @@ impl<M: Model> Trainer<M> {
         let (config, seed) = (&self.config.train, self.config.seed);
         let step = self.state.step + 1;
         let in_attempt = step - self.attempt_start();
-        let batch = to_batch(self.training_batch(step - 1)?, self.model.tokens())?;
 
         let progress = self
             .state
@@ -249,27 +249,31 @@ impl<M: Model> Trainer<M> {
         let noise = Noise::new(seed, step).at(progress.unwrap_or(1.0));
         let ratio = forcing_ratio(&config.teacher_forcing, in_attempt, self.attempt_steps);
         let scope = config.teacher_forcing.per;
-        let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
 
         let threads = self.model.threads();
-        let (loss, gradients, grad_norm) = match &self.half {
-            None => {
-                let (loss, gradients) = self.model.gradients(&batch, &forcing, &noise)?;
-                let norm = self.optimizer.norm(&gradients, threads)?;
-                (loss, gradients, norm)
-            }
-            Some(half) => {
-                let scale = LossScale::start(config.precision);
-                let scale = self.state.loss_scale.get_or_insert(scale);
-                half.gradients(
-                    self.model.params(),
-                    (&batch, &forcing, &noise),
-                    scale,
-                    |gradients| self.optimizer.norm(gradients, threads),
-                )?
-            }
-        };
-        let tally = Tally::forced(&loss, &batch, &Scoring::new(&self.codec));
+        let batches = self.batches(step)?;
+        let n_tokens: usize = batches.iter().map(Batch::n_tokens).sum();
+        let (mut tally, mut gradients) = (Tally::default(), Vec::new());
+        for (index, batch) in (0..).zip(&batches) {
+            let noise = noise.of_batch(index);
+            let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
+            let (loss, of_batch) = match &self.half {
+                None => self.model.gradients(batch, &forcing, &noise)?,
+                Some(half) => {
+                    let scale = LossScale::start(config.precision);
+                    half.gradients(
+                        self.model.params(),
+                        (batch, &forcing, &noise),
+                        self.state.loss_scale.get_or_insert(scale),
+                        |gradients| self.optimizer.norm(gradients, threads),
+                    )?
+                }
+            };
+            tally += Tally::forced(&loss, batch, &Scoring::new(&self.codec));
+            let share = batch.n_tokens() as f64 / n_tokens as f64;
+            gradients = add_share(&gradients, of_batch, share)?;
+        }
+        let grad_norm = self.optimizer.norm(&gradients, threads)?;
         let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
         self.check(step, found)?;
 
@@ -420,8 +424,27 @@ impl<M: Model> Trainer<M> {
         Ok(())
     }
 
-    /// The training batch after `done` steps.
-    fn training_batch(&self, done: u64) -> Result<PaddedBatch> {
+    /// Steps of an epoch, if the training split has an end.
+    fn steps_per_epoch(&self) -> Option<u64> {
+        let n_batches = self.data.source.n_batches(Split::Train);
+        self.config.steps_per_epoch(n_batches)
+    }
+
+    /// The batches of a step.
+    fn batches(&self, step: u64) -> Result<Vec<Batch>> {
+        let batch = |number| {
+            let batch = to_batch(self.training_batch(number)?, self.model.tokens())?;
+            Ok(batch.with_label_smoothing(self.config.train.label_smoothing))
+        };
+        let per_step = self.config.train.accumulation_steps.get() as u64;
+        let per_epoch = self.data.source.n_batches(Split::Train);
+        batches_of_step(step, per_step, per_epoch)
+            .map(batch)
+            .collect()
+    }
+
+    /// A training batch by its number since the start of the run.
+    fn training_batch(&self, number: u64) -> Result<PaddedBatch> {
         let source = &self.data.source;
         match (&self.config.train.curriculum, self.state.attempt) {
             (CurriculumConfig::Loss { .. }, Some(attempt)) => {
@@ -429,9 +452,9 @@ impl<M: Model> Trainer<M> {
                 let Some(source) = source.with_max_len(max_len) else {
                     return Err(Error::NoShortSamples { max_len });
                 };
-                Ok(source.batch(Split::Train, done))
+                Ok(source.batch(Split::Train, number))
             }
-            _ => Ok(source.batch(Split::Train, done)),
+            _ => Ok(source.batch(Split::Train, number)),
         }
     }
 
@@ -525,7 +548,7 @@ impl<M: Model> Trainer<M> {
             self.check(step, found)?;
         }
         let is_best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
-        let steps_per_epoch = self.data.source.n_batches(Split::Train);
+        let steps_per_epoch = self.steps_per_epoch();
         let train = &self.config.train;
         let (in_attempt, length) = (step - self.attempt_start(), self.attempt_steps);
         let metrics = MetricsRecord {

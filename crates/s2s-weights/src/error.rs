@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use s2s_train::tensor_message;
+use s2s_model::{Misfit, tensor_message};
 
 /// Why an export or an import failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +45,12 @@ pub enum Error {
         name: String,
     },
     /// Weights that do not fit the model.
-    #[error("{}", misfit.message(path))]
+    #[error("the weights in {} do not fit the model: {misfit}", path.display())]
     Misfit {
         /// The file.
         path: PathBuf,
         /// What does not fit.
-        misfit: Misfit,
+        misfit: Box<Misfit>,
     },
     /// A file of names that cannot be used.
     #[error("{}: {reason}", path.display())]
@@ -69,83 +69,6 @@ pub enum Error {
     /// A run that cannot be loaded or created.
     #[error(transparent)]
     Train(#[from] s2s_train::Error),
-}
-
-/// Why weights do not fit a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// Parameters that the file does not have, and tensors that the model does not have.
-    Names {
-        /// Parameters of the model without a tensor in the file.
-        missing: Vec<String>,
-        /// Tensors of the file without a parameter in the model.
-        unexpected: Vec<String>,
-    },
-    /// A tensor of another shape.
-    Shape {
-        /// Its name in the model.
-        name: String,
-        /// Its shape in the file.
-        found: Vec<usize>,
-        /// Its shape in the model.
-        expected: Vec<usize>,
-    },
-    /// A tensor of another type.
-    Type {
-        /// Its name in the model.
-        name: String,
-        /// Its type in the file.
-        found: String,
-        /// Whether numbers of this type can be converted.
-        is_castable: bool,
-    },
-    /// A tensor with NaN or infinities.
-    NotFinite {
-        /// Its name in the model.
-        name: String,
-    },
-}
-
-impl Misfit {
-    fn message(&self, path: &std::path::Path) -> String {
-        let why = match self {
-            Self::Names {
-                missing,
-                unexpected,
-            } => {
-                let parts = [
-                    ("it lacks", missing),
-                    ("the model does not have", unexpected),
-                ];
-                let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
-                let parts: Vec<String> = parts
-                    .map(|(what, names)| format!("{what} {}", listed(names)))
-                    .collect();
-                parts.join("; ")
-            }
-            Self::Shape {
-                name,
-                found,
-                expected,
-            } => format!("{name} has shape {found:?}, expected {expected:?}"),
-            Self::Type { name, found, .. } => format!("{name} has type {found}, expected F32"),
-            Self::NotFinite { name } => format!("{name} has numbers that are not finite"),
-        };
-        format!(
-            "the weights in {} do not fit the model: {why}",
-            path.display()
-        )
-    }
-}
-
-/// The first names of a list.
-pub fn listed(names: &[String]) -> String {
-    const MAX_SHOWN: usize = 6;
-    let shown: Vec<&str> = names.iter().take(MAX_SHOWN).map(String::as_str).collect();
-    match names.len().saturating_sub(MAX_SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 /// The result of most functions of this crate.

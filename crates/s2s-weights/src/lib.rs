@@ -33,9 +33,11 @@ mod export;
 mod header;
 mod import;
 mod onnx;
+mod run;
 
 pub use card::About;
 pub use description::{Description, TokenDescription, TokenKind};
-pub use error::{Error, Misfit, Result, listed};
+pub use error::{Error, Result};
 pub use export::{Existing, Files, Format, export, write_export};
-pub use import::{Found, Loaded, Options, Renames, create_run};
+pub use import::{Found, read_renames};
+pub use run::create_run;

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use reverse_data::Vocabulary;
-use s2s_model::{CellKind, Seq2Seq, Source, greedy};
+use s2s_model::{CellKind, LoadOptions, Seq2Seq, Source, greedy};
 use s2s_train::{Codec, Data, ExperimentConfig, Trained, load_config, open_data, tokens_of};
-use s2s_weights::{About, Existing, Files, Format, Found, Options, Renames, export, write_export};
+use s2s_weights::{About, Existing, Files, Format, Found, export, write_export};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -150,10 +150,8 @@ fn exports_are_those_that_pytorch_and_onnxruntime_answered_with() {
 fn check_answers(name: &str, cell: CellKind, mechanism: &str, weights: Vec<u8>, golden: &Verified) {
     let copy = model(cell, mechanism, 2);
     let found = Found::parse(Path::new("model.safetensors"), weights).unwrap();
-    let (params, options) = (copy.model.params(), Options::default());
-    let loaded = found
-        .load_into(params, &Renames::default(), options)
-        .unwrap();
+    let (params, options) = (copy.model.params(), LoadOptions::default());
+    let loaded = found.load_into(params, &options).unwrap();
     assert_eq!(loaded.n_loaded, params.iter().len());
     let vocabulary = &copy.codec.vocabulary;
     let ids = |line: &String| -> Vec<u32> {

@@ -17,7 +17,7 @@ use candle_core::{DType, Device};
 use reverse_data::{
     BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
 };
-use s2s_model::{OutputLimit, Seq2Seq, trace};
+use s2s_model::{LoadOptions, OutputLimit, Seq2Seq, trace};
 use s2s_runlog::{
     AttentionRecord, CheckpointName, CorpusRecord, Environment, JsonLines, LengthsRecord,
     MetricsRecord, RunDir, RunRecord, TimingRecord, read_checkpoint, read_json, read_lines,
@@ -31,7 +31,7 @@ use s2s_viz::{
     Heatmap, HeatmapGrid, Ink, accuracy_plot, exact_match_plot, lengths_plots, loss_plot,
     terminal_heatmap,
 };
-use s2s_weights::{Found, Options, Renames};
+use s2s_weights::Found;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
@@ -503,11 +503,12 @@ fn weights(input: &[u8]) {
     let _ = found.vocabulary();
     SAVED.with_borrow(|saved| {
         let params = saved.trainer.model().params();
-        let options = Options {
+        let options = LoadOptions {
             cast: true,
             partial: true,
+            ..LoadOptions::default()
         };
-        if let Ok(loaded) = found.load_into(params, &Renames::default(), options) {
+        if let Ok(loaded) = found.load_into(params, &options) {
             assert_eq!(loaded.n_loaded + loaded.missing.len(), params.iter().len());
         }
     });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use s2s_model::{NonFinite, TraceStep, trace};
+use s2s_model::{NonFinite, TraceStep, tensor_message, trace};
 use s2s_runlog::{CheckpointName, RunDir, exists, modified};
 use s2s_train::{Runtime, Trained, load_model};
 use s2s_viz::PageRun;
@@ -129,7 +129,7 @@ impl WatchedRun {
             return Err(Refusal::new(400, message));
         }
         let steps = trace(seq2seq, &request.source, codec.limit, &request.changes())
-            .map_err(|error| Refusal::new(400, s2s_train::tensor_message(&error)))?;
+            .map_err(|error| Refusal::new(400, tensor_message(&error)))?;
         let eos = seq2seq.tokens().eos;
         let answer = Answer {
             stopped: steps.last().is_some_and(|step| step.token == eos),

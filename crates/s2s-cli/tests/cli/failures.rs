@@ -29,7 +29,7 @@ const ANOTHER: &str = "try: the folder of a run that `s2s train` created";
 const CHECKPOINT: &str = "try: the other checkpoint, which is intact";
 
 /// What `torch.save` wrote.
-const STATE_DICT: &[u8] = include_bytes!("../../../s2s-weights/tests/state_dict.pt");
+const STATE_DICT: &[u8] = include_bytes!("../../../s2s-model/tests/state_dict.pt");
 
 /// Each command runs in a folder with `run`, which is finished, `begun`, which is not, and a
 /// `corpus` that `text.toml` refers to.
@@ -318,7 +318,7 @@ const TABLE: &[Row] = &[
         ["run/checkpoints/best is damaged", "params.safetensors is a FIFO", CHECKPOINT]),
     ("a checkpoint of another model", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "hidden = 16", "hidden = 15") }) },
         "eval run", 3,
-        ["checkpoint run/checkpoints/best does not match the run", "is F32 [48, 16] in the file, expected F32 [45, 16]", "restore the original run/config.resolved.toml"]),
+        ["checkpoint run/checkpoints/best does not match the run", "has shape [48, 16], expected [45, 16]", "restore the original run/config.resolved.toml"]),
     ("a checkpoint of other data", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "max_len = 4", "max_len = 5") }) },
         "eval run", 3,
         ["checkpoint run/checkpoints/best does not match the run", "saved with a different config.resolved.toml", "restore the original run/config.resolved.toml"]),

@@ -55,6 +55,7 @@ impl CustomOp1 for Loss {
             &self.targets,
             &self.is_real,
             1.0_f32,
+            0.0,
             &mut Team::single(),
         );
         output(vec![loss as f32], ())
@@ -68,6 +69,7 @@ impl CustomOp1 for Loss {
             &self.targets,
             &self.is_real,
             scale,
+            0.0,
             &mut Team::single(),
         );
         Tensor::from_vec(values, logits.shape(), logits.device()).map(Some)

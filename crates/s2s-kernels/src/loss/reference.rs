@@ -23,3 +23,18 @@ pub fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<To
         .neg()?;
     Ok(TokenLoss { sum, n_tokens })
 }
+
+/// The cross-entropy of the uniform distribution at the real positions, which label smoothing mixes with
+/// [`token_loss`]: `(1 - ε) token_loss + ε uniform_loss`.
+///
+/// # Errors
+/// If the shapes disagree.
+pub fn uniform_loss(logits: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
+    let sum = log_softmax(logits, D::Minus1)? // [B, T, V]
+        .mean(D::Minus1)?
+        .mul(rows.mask())?
+        .sum_all()?
+        .neg()?;
+    let n_tokens = rows.n_tokens();
+    Ok(TokenLoss { sum, n_tokens })
+}

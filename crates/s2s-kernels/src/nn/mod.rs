@@ -25,9 +25,11 @@
 //! does not change a bit of the results.
 
 mod attention;
+mod cell;
 mod linear;
 mod recurrent;
 
 pub use attention::{AdditiveAttention, Attended, additive_attention};
+pub use cell::{GruCell, LstmCell};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use recurrent::{Gru, Lstm, RecurrentOptions, gru, gru_with, lstm, lstm_with};

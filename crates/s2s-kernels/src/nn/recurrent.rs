@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
+use super::cell::{GruCell, Layers, LstmCell};
 use super::linear::bound;
 use crate::recurrent::Cell;
 use crate::reference::{gru_cell, lstm_cell};
@@ -119,8 +120,8 @@ impl Gru {
         Ok(GruOutput { states, last })
     }
 
-    /// One step, in plain tensor operations: a kernel would pack the weights anew for each step, which takes
-    /// longer than a small product. `input` `[B, I]` and the states of all layers, `[L, B, H]`, give the next states.
+    /// One step, in plain tensor operations that autograd differentiates. [`cell`](Self::cell) is faster where
+    /// the weights stay as they are. `input` `[B, I]` and the states of all layers, `[L, B, H]`, give the next states.
     ///
     /// # Errors
     /// If the shapes disagree, or if the layers read in both directions.
@@ -129,6 +130,15 @@ impl Gru {
             Ok([gru_cell(input, hidden, weights)?])
         })?;
         Ok(next)
+    }
+
+    /// The layers with a packed copy of their weights, to run them step by step on the kernels, without
+    /// autograd. Make another one after the weights have changed.
+    ///
+    /// # Errors
+    /// If the layers read in both directions, or if the weights are not f32 on the CPU.
+    pub fn cell(&self) -> Result<GruCell> {
+        Layers::new(&self.0.forward_layers()?).map(GruCell)
     }
 }
 
@@ -170,8 +180,8 @@ impl Lstm {
         })
     }
 
-    /// One step, in plain tensor operations: a kernel would pack the weights anew for each step, which takes
-    /// longer than a small product. `input` `[B, I]` and the states of all layers, `[L, B, H]` each, give the next states.
+    /// One step, in plain tensor operations that autograd differentiates. [`cell`](Self::cell) is faster where
+    /// the weights stay as they are. `input` `[B, I]` and the states of all layers, `[L, B, H]` each, give the next states.
     ///
     /// # Errors
     /// If the shapes disagree, or if the layers read in both directions.
@@ -183,6 +193,15 @@ impl Lstm {
             Ok(next.into_array())
         })?;
         Ok(State { hidden, cell })
+    }
+
+    /// The layers with a packed copy of their weights, to run them step by step on the kernels, without
+    /// autograd. Make another one after the weights have changed.
+    ///
+    /// # Errors
+    /// If the layers read in both directions, or if the weights are not f32 on the CPU.
+    pub fn cell(&self) -> Result<LstmCell> {
+        Layers::new(&self.0.forward_layers()?).map(LstmCell)
     }
 }
 
@@ -294,6 +313,17 @@ impl Stack {
         ))
     }
 
+    /// The weights of each layer, if all read forward alone.
+    fn forward_layers(&self) -> Result<Vec<&RecurrentWeights>> {
+        self.layers
+            .iter()
+            .map(|layer| match &layer[..] {
+                [weights] => Ok(weights),
+                _ => bail!("a layer that reads in both directions cannot be run step by step"),
+            })
+            .collect()
+    }
+
     /// Each vector of the next states, `[L, B, H]`.
     fn step<const N: usize>(
         &self,
@@ -306,10 +336,7 @@ impl Stack {
         }
         let mut input = input.clone();
         let mut all: [Vec<Tensor>; N] = std::array::from_fn(|_| Vec::new());
-        for (index, layer) in self.layers.iter().enumerate() {
-            let [weights] = &layer[..] else {
-                bail!("a layer that reads in both directions cannot be run step by step");
-            };
+        for (index, weights) in self.forward_layers()?.into_iter().enumerate() {
             let before = try_each(state, |vector: &Tensor| vector.get(index))?;
             let next = step(&input, before.each_ref(), weights)?;
             input = next[0].clone();

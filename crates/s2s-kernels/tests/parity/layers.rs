@@ -122,6 +122,53 @@ fn steps_are_the_layer() -> Result<()> {
 }
 
 #[test]
+fn steps_on_packed_weights_are_those_of_the_definition() -> Result<()> {
+    let mut draw = Draw::new(10);
+    let options = RecurrentOptions {
+        is_bidirectional: false,
+        ..DEEP
+    };
+    let (gru_variables, lstm_variables) = (VarMap::new(), VarMap::new());
+    let gru = nn::gru_with(INPUTS, UNITS, options, builder(&gru_variables))?;
+    let lstm = nn::lstm_with(INPUTS, UNITS, options, builder(&lstm_variables))?;
+    parameters(&mut draw, &gru_variables)?;
+    parameters(&mut draw, &lstm_variables)?;
+    let (gru_cell, lstm_cell) = (gru.cell()?, lstm.cell()?);
+    for rows in [1, 3, 64] {
+        let mut hidden = draw.tensor((2, rows, UNITS))?;
+        let mut state = State {
+            hidden: draw.tensor((2, rows, UNITS))?,
+            cell: draw.tensor((2, rows, UNITS))?,
+        };
+        for _ in 0..3 {
+            let x = draw.tensor((rows, INPUTS))?;
+            let next = gru_cell.step(&x, &hidden)?;
+            let expected = gru.step(&x, &hidden)?;
+            assert_close("GRU", &numbers(&next)?, &numbers(&expected)?);
+            // A row alone has the same bits as in a batch.
+            let alone = gru_cell.step(&x.narrow(0, 0, 1)?, &hidden.narrow(1, 0, 1)?)?;
+            assert_eq!(numbers(&alone)?, numbers(&next.narrow(1, 0, 1)?)?);
+            hidden = next;
+            let next = lstm_cell.step(&x, &state)?;
+            let expected = lstm.step(&x, &state)?;
+            assert_close("LSTM", &numbers(&next.hidden)?, &numbers(&expected.hidden)?);
+            assert_close("LSTM", &numbers(&next.cell)?, &numbers(&expected.cell)?);
+            state = next;
+        }
+        let (x, wide) = (
+            draw.tensor((rows, INPUTS))?,
+            draw.tensor((rows, INPUTS + 1))?,
+        );
+        assert!(gru_cell.step(&wide, &hidden).is_err());
+        assert!(gru_cell.step(&x, &hidden.narrow(0, 0, 1)?).is_err());
+        assert!(gru_cell.step(&x.to_dtype(DType::F64)?, &hidden).is_err());
+    }
+    let both = nn::gru_with(INPUTS, UNITS, DEEP, builder(&VarMap::new()))?;
+    assert!(both.cell().is_err());
+    Ok(())
+}
+
+#[test]
 fn linear_is_its_reference() -> Result<()> {
     let mut draw = Draw::new(9);
     for (outputs, inputs) in [(1, 1), (33, 17), (16, 64)] {

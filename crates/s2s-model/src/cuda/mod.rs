@@ -307,6 +307,10 @@ impl CudaModel {
 impl FusedModel for CudaModel {
     fn set_threads(&mut self, _threads: NonZeroUsize) {}
 
+    fn smooths_labels(&self) -> bool {
+        false
+    }
+
     fn rows<'a>(&self, model: &'a Seq2Seq) -> Result<Box<dyn Rows + 'a>> {
         let mut alike = self.clone();
         alike.resize_weights()?;

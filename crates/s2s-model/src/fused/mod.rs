@@ -262,6 +262,7 @@ fn batch_loss(logits: &mut [f32], batch: &Batch, team: &mut Team<f32>) -> BatchL
         batch.target_out(),
         batch.target_lengths(),
         1.0 / batch.n_tokens() as f32,
+        batch.label_smoothing().get() as f32,
         team,
     );
     BatchLoss {

@@ -33,6 +33,11 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
         mode: Mode<'_>,
     ) -> Result<Tensor>;
 
+    /// Whether [`gradients`](Self::gradients) supports label smoothing.
+    fn smooths_labels(&self) -> bool {
+        true
+    }
+
     /// Loss and predictions, without dropout.
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss>;
 

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use s2s_model::{
     AttentionConfig, Batch, CellKind, CoinScope, Decoded, DecoderConfig, Forcing, Generator,
-    Kernels, ModelConfig, Noise, Seq2Seq, Source, Stop, Tokens, greedy,
+    Kernels, ModelConfig, Noise, Probability, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
 use crate::architectures::{
@@ -137,6 +137,26 @@ fn check_on(batch: &Batch, text: &str, forcing: &Forcing, tolerance: f64) -> Res
         (free.loss_sum - expected.loss_sum).abs() < on_device(1e-5) * expected.loss_sum,
         "{text}"
     );
+    Ok(())
+}
+
+#[test]
+fn label_smoothing_is_the_same_on_both_paths() -> Result<()> {
+    let smoothing = Probability::try_from(0.3).map_err(candle_core::Error::wrap)?;
+    let plain = ragged_batch()?;
+    let smoothed = plain.clone().with_label_smoothing(smoothing);
+    let text = "embedding = 7\nhidden = 5\ndecoder = 8";
+    check_on(&smoothed, text, &Forcing::Always, 2e-5)?;
+    let mut fused = model(text, Kernels::Fused)?;
+    let noise = Noise::new(3, 4);
+    let mut gradients = |batch: &Batch| -> Result<(f64, Vec<f32>)> {
+        let (loss, gradients) = fused.gradients(batch, &Forcing::Always, &noise)?;
+        let last = gradients.last().map(Tensor::to_vec1).transpose()?;
+        Ok((loss.loss_sum, last.unwrap_or_default()))
+    };
+    let ((loss, d_bias), (other_loss, other_d_bias)) = (gradients(&plain)?, gradients(&smoothed)?);
+    assert_eq!(loss, other_loss, "the reported loss is without smoothing");
+    assert_ne!(d_bias, other_d_bias);
     Ok(())
 }
 

@@ -3,14 +3,15 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use candle_core::{D, DType, IndexOp, Result, Tensor};
+use candle_core::{D, DType, Error, IndexOp, Result, Tensor};
 use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, gru, lstm, reference};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, MAX_REFERENCE_LEN, Mode,
-    ModelConfig, Noise, NonFinite, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source,
-    Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights, save_weights,
+    Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, LoadOptions,
+    MAX_REFERENCE_LEN, Mode, ModelConfig, Noise, Params, Probability, REFERENCE_STACK_BYTES,
+    Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
+    save_weights,
 };
 
 use crate::architectures::{
@@ -566,8 +567,9 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
         load_weights(
             to.params(),
             &save_weights(from.params())?,
-            NonFinite::Reject,
-        )?;
+            &LoadOptions::default(),
+        )
+        .map_err(Error::wrap)?;
         assert_eq!(
             decode(&to, &source, Stop::default())?,
             expected,
@@ -603,7 +605,7 @@ fn weights_of_another_cell_are_refused_by_its_name() -> Result<()> {
         let loaded = load_weights(
             model(cell)?.params(),
             &save_weights(model(other)?.params())?,
-            NonFinite::Reject,
+            &LoadOptions::default(),
         );
         assert_eq!(loaded.is_ok(), cell == other);
         if let Err(error) = loaded {

@@ -10,5 +10,7 @@ mod fused;
 mod laws;
 mod operations;
 mod parity;
+mod pytorch;
 mod trace;
 mod transducer;
+mod weights;

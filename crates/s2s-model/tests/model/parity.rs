@@ -9,8 +9,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Error, Result, Tensor, bail, safetensors};
 use s2s_kernels::Ragged;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, DecoderConfig, Forcing, Kernels, Mode, ModelConfig, Noise,
-    NonFinite, Probability, Seq2Seq, Source, Tokens, load_weights,
+    AttentionConfig, Batch, CellKind, DecoderConfig, Forcing, Kernels, LoadOptions, Mode,
+    ModelConfig, Noise, Probability, Seq2Seq, Source, Tokens, load_weights,
 };
 use serde::Deserialize;
 
@@ -72,7 +72,7 @@ impl Golden {
             .filter_map(|(name, tensor)| Some((name.strip_prefix("weight.")?, tensor)))
             .collect();
         let weights = ::safetensors::serialize(weights, None).map_err(Error::wrap)?;
-        load_weights(model.params(), &weights, NonFinite::Reject)?;
+        load_weights(model.params(), &weights, &LoadOptions::default()).map_err(Error::wrap)?;
 
         let integers = |name: &str| tensors[name].to_dtype(DType::U32)?.flatten_all()?.to_vec1();
         let lengths = |name: &str| -> Result<Vec<usize>> {

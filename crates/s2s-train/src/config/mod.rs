@@ -10,6 +10,7 @@ use candle_core::DType;
 use reverse_data::DataConfig;
 use s2s_model::{
     AttentionSizes, CoinScope, DecoderConfig, Kernels, MAX_REFERENCE_LEN, ModelConfig, OutOfBounds,
+    Probability,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,8 +55,10 @@ pub struct TrainConfig {
     pub epochs: Auto,
     /// Maximum number of optimizer steps; 0 means that only `epochs` ends the run.
     pub max_steps: u64,
-    /// Sequences per training step.
+    /// Sequences per training batch.
     pub batch_size: NonZeroUsize,
+    /// Batches per optimizer step: their gradients are averaged over all tokens.
+    pub accumulation_steps: NonZeroUsize,
     /// Sequences per evaluation batch; metrics depend on it by rounding only.
     pub eval_batch_size: NonZeroUsize,
     /// Peak learning rate.
@@ -80,6 +83,9 @@ pub struct TrainConfig {
     pub patience: u64,
     /// Validation exact match at which the run stops; 0 turns this off.
     pub target_exact_match: Share,
+    /// Share of the target distribution that is spread over the whole vocabulary; 0 turns label smoothing off.
+    /// The losses in records are without it.
+    pub label_smoothing: Probability,
     /// In which the gradients are computed; parameters, evaluation and decoding are always in f32.
     pub precision: Precision,
     /// How often the decoder is fed the reference token.
@@ -127,6 +133,7 @@ impl Default for TrainConfig {
             epochs: Auto::Auto,
             max_steps: 0,
             batch_size: size(64),
+            accumulation_steps: NonZeroUsize::MIN,
             eval_batch_size: size(250),
             learning_rate: Positive(3e-3),
             optimizer: OptimizerConfig::default(),
@@ -138,6 +145,7 @@ impl Default for TrainConfig {
             eval_every: Auto::Auto,
             patience: 0,
             target_exact_match: Share(0.0),
+            label_smoothing: Probability::ZERO,
             precision: Precision::F32,
             teacher_forcing: TeacherForcingConfig::default(),
             curriculum: CurriculumConfig::default(),
@@ -460,7 +468,7 @@ impl ExperimentConfig {
     pub fn resolve(&mut self, n_train: Option<u64>, n_val: Option<u64>) {
         let is_text = self.data.is_text();
         let train = &mut self.train;
-        let batch_size = train.batch_size.get() as u64;
+        let batch_size = train.sequences_per_step();
         let steps_per_epoch = n_train.unwrap_or(0).div_ceil(batch_size).max(1);
         let epochs = match (is_text, train.max_steps) {
             (false, _) => 3,
@@ -477,6 +485,13 @@ impl ExperimentConfig {
         };
         train.epochs = train.epochs.or(epochs);
         train.eval_every = train.eval_every.or(eval_every);
+    }
+
+    /// Optimizer steps per epoch, given the number of batches (`None` for endless samples). The last step of
+    /// an epoch may have fewer batches than the others.
+    pub fn steps_per_epoch(&self, n_batches: Option<u64>) -> Option<u64> {
+        let accumulated = self.train.accumulation_steps.get() as u64;
+        n_batches.map(|n| n.div_ceil(accumulated))
     }
 
     /// Optimizer steps of the whole run, given the steps per epoch (`None` for endless samples).
@@ -553,6 +568,11 @@ impl ExperimentConfig {
         bounded("model.attention.filters", attention.filters, MAX_WIDTH);
         bounded("model.attention.width", attention.width, MAX_WIDTH);
         bounded("train.batch_size", self.train.batch_size.get(), MAX_BATCH);
+        bounded(
+            "train.accumulation_steps",
+            self.train.accumulation_steps.get(),
+            MAX_BATCH,
+        );
         bounded(
             "train.eval_batch_size",
             self.train.eval_batch_size.get(),
@@ -678,6 +698,11 @@ impl ExperimentConfig {
 }
 
 impl TrainConfig {
+    /// Sequences per optimizer step.
+    pub(crate) fn sequences_per_step(&self) -> u64 {
+        (self.batch_size.get() as u64).saturating_mul(self.accumulation_steps.get() as u64)
+    }
+
     fn problems(&self, data: &DataConfig) -> Vec<(String, String, Option<String>)> {
         let mut problems = Vec::new();
         let mut report = |key: &str, message: String, help: &str| {

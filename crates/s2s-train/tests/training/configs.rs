@@ -256,7 +256,7 @@ fn numbers_outside_their_bounds_are_errors_of_the_standard_library() {
     assert_eq!(set(0.5, 0.25).unwrap().train.learning_rate.get(), 0.5);
     for (rate, dropout, message) in [
         (-1.0, 0.0, "must be a finite number above 0, got -1"),
-        (1.0, 1.5, "a dropout must lie in [0, 1), got 1.5"),
+        (1.0, 1.5, "must lie in [0, 1), got 1.5"),
     ] {
         assert_eq!(set(rate, dropout).unwrap_err().to_string(), message);
     }

@@ -1,5 +1,6 @@
 //! Tests of training. One binary, since each binary that links candle takes a hundred megabytes.
 
+mod accumulating;
 mod by_length;
 mod configs;
 mod diverging;

@@ -1,17 +1,23 @@
 //! Names that differ from those of the model.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use s2s_runlog::read_input;
 use serde::Deserialize;
 
-use crate::{Error, Result};
-
-/// Maximum size of a file of names.
-const MAX_BYTES: u64 = 1 << 20;
-
-/// The parameters of the model that have other names in a file.
+/// The parameters of the model that have other names in a file. A full name takes precedence over a
+/// prefix, and a longer prefix over a shorter one.
+///
+/// ```
+/// use s2s_model::Renames;
+///
+/// let renames = Renames::default()
+///     .prefix("encoder.gru.", "encoder.rnn.")
+///     .name("decoder.fc.weight", "decoder.output.weight")
+///     .columns("decoder.attn.weight", ["attention.query.weight", "attention.key.weight"])
+///     .unused("decoder.step");
+/// ```
+///
+/// The same in a file, for `s2s import --rename`:
 ///
 /// ```toml
 /// [prefix]
@@ -48,18 +54,29 @@ pub(super) enum Place<'a> {
 }
 
 impl Renames {
-    /// Reads a file of names.
-    ///
-    /// # Errors
-    /// [`Error::Renames`] for invalid TOML; [`Error::RunLog`] if it cannot be read.
-    pub fn read(path: &Path) -> Result<Self> {
-        let bytes = read_input(path, MAX_BYTES)?;
-        let refuse = |reason: String| Error::Renames {
-            path: path.to_owned(),
-            reason,
-        };
-        let text = str::from_utf8(&bytes).map_err(|_| refuse("not valid UTF-8".to_owned()))?;
-        toml::from_str(text).map_err(|error| refuse(error.to_string().trim_end().to_owned()))
+    /// Names that start with `from` start with `to` in the model.
+    pub fn prefix(mut self, from: &str, to: &str) -> Self {
+        self.prefix.insert(from.to_owned(), to.to_owned());
+        self
+    }
+
+    /// The tensor `from` is the parameter `to`. Axes of size 1 do not count.
+    pub fn name(mut self, from: &str, to: &str) -> Self {
+        let to = Names::One(to.to_owned());
+        self.name.insert(from.to_owned(), to);
+        self
+    }
+
+    /// The matrix `from` has these parameters side by side: its columns, from the left.
+    pub fn columns<'a>(mut self, from: &str, to: impl IntoIterator<Item = &'a str>) -> Self {
+        let to = Names::Columns(to.into_iter().map(str::to_owned).collect());
+        self.name.insert(from.to_owned(), to);
+        self
+    }
+
+    /// The tensor `from` is not used.
+    pub fn unused(self, from: &str) -> Self {
+        self.columns(from, [])
     }
 
     /// What the tensor `name` is in the model.

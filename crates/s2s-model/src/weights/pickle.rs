@@ -6,6 +6,9 @@
 
 use candle_core::pickle::{Object, Stack};
 
+use super::WeightsError;
+use crate::tensor_message;
+
 /// Maximum size of a pickle: a state dict takes about 200 bytes per tensor.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 /// Maximum depth of the tree.
@@ -36,15 +39,6 @@ const KNOWN: [&str; 16] = [
 /// Where a model's state dict may be in a checkpoint.
 const STATE_DICTS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// Why a pickle is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It refers to this class or function.
-    Code(String),
-    /// It is damaged, or too large.
-    Malformed(String),
-}
-
 /// A tensor of a state dict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PickledTensor {
@@ -59,7 +53,7 @@ pub(super) struct PickledTensor {
 }
 
 /// The tensors of the state dict in a pickle.
-pub(super) fn state_dict(bytes: &[u8]) -> Result<Vec<PickledTensor>, Refusal> {
+pub(super) fn state_dict(bytes: &[u8]) -> Result<Vec<PickledTensor>, WeightsError> {
     let Object::Dict(entries) = read(bytes)? else {
         return Err(malformed("it is not a state dict"));
     };
@@ -77,8 +71,8 @@ pub(super) fn state_dict(bytes: &[u8]) -> Result<Vec<PickledTensor>, Refusal> {
     }
 }
 
-fn malformed(reason: &str) -> Refusal {
-    Refusal::Malformed(reason.to_owned())
+fn malformed(reason: &str) -> WeightsError {
+    WeightsError::Malformed(reason.to_owned())
 }
 
 fn is_text(object: &Object, text: &str) -> bool {
@@ -148,7 +142,7 @@ fn size(object: &Object) -> Option<usize> {
 }
 
 /// What the pickle describes.
-fn read(bytes: &[u8]) -> Result<Object, Refusal> {
+fn read(bytes: &[u8]) -> Result<Object, WeightsError> {
     if bytes.len() > MAX_BYTES {
         return Err(malformed("its pickle is too large for a state dict"));
     }
@@ -157,7 +151,7 @@ fn read(bytes: &[u8]) -> Result<Object, Refusal> {
         check_operation(rest)?;
         let is_end = stack
             .read(&mut rest)
-            .map_err(|error| Refusal::Malformed(s2s_train::tensor_message(&error)))?;
+            .map_err(|error| WeightsError::Malformed(tensor_message(&error)))?;
         if let Some(top) = stack.stack().last() {
             count(top, MAX_DEPTH, &mut n_objects)?;
         }
@@ -169,7 +163,7 @@ fn read(bytes: &[u8]) -> Result<Object, Refusal> {
 }
 
 /// Refuses an operation that refers to code, or that would reserve more memory than there are bytes.
-fn check_operation(rest: &[u8]) -> Result<(), Refusal> {
+fn check_operation(rest: &[u8]) -> Result<(), WeightsError> {
     match rest {
         [] => Err(malformed("its pickle has no end")),
         [b'c', names @ ..] => {
@@ -181,7 +175,7 @@ fn check_operation(rest: &[u8]) -> Result<(), Refusal> {
             let name = format!("{}.{}", text(module), text(class));
             match KNOWN.contains(&name.as_str()) {
                 true => Ok(()),
-                false => Err(Refusal::Code(name.chars().take(100).collect())),
+                false => Err(WeightsError::Code(name.chars().take(100).collect())),
             }
         }
         [b'X', a, b, c, d, text @ ..] => {
@@ -196,7 +190,7 @@ fn check_operation(rest: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Counts the objects of a tree.
-fn count(object: &Object, depth: usize, n_objects: &mut usize) -> Result<(), Refusal> {
+fn count(object: &Object, depth: usize, n_objects: &mut usize) -> Result<(), WeightsError> {
     *n_objects += match object {
         Object::Unicode(text) => 1 + text.len() / 64,
         _ => 1,
@@ -227,46 +221,47 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(pickle: &[u8], expected: Refusal) {
-        assert_eq!(state_dict(pickle), Err(expected));
+    fn check(pickle: &[u8], expected: &WeightsError) {
+        let refused = state_dict(pickle).unwrap_err();
+        assert_eq!(format!("{refused:?}"), format!("{expected:?}"));
     }
 
     #[test]
     fn code_is_named_and_not_run() {
         let system = b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R.";
-        check(system, Refusal::Code("posix.system".to_owned()));
+        check(system, &WeightsError::Code("posix.system".to_owned()));
         check(
             b"c__main__\nModel\n)\x81.",
-            Refusal::Code("__main__.Model".to_owned()),
+            &WeightsError::Code("__main__.Model".to_owned()),
         );
-        check(b"cos", Refusal::Code("os.".to_owned()));
+        check(b"cos", &WeightsError::Code("os.".to_owned()));
     }
 
     #[test]
     fn a_pickle_that_claims_more_than_it_has_is_refused() {
-        check(b"X\xff\xff\xff\xffa", malformed("its pickle is cut off"));
+        check(b"X\xff\xff\xff\xffa", &malformed("its pickle is cut off"));
         let long = [&[0x8a, 200][..], &[1; 200], b"."].concat();
         check(
             &long,
-            malformed("its pickle has a number of more than 8 bytes"),
+            &malformed("its pickle has a number of more than 8 bytes"),
         );
-        check(b"", malformed("its pickle has no end"));
-        check(b"}", malformed("its pickle has no end"));
-        check(b".", malformed("its pickle is empty"));
-        check(b"}.", malformed("its state dict has no tensors"));
-        check(b"K\x01.", malformed("it is not a state dict"));
+        check(b"", &malformed("its pickle has no end"));
+        check(b"}", &malformed("its pickle has no end"));
+        check(b".", &malformed("its pickle is empty"));
+        check(b"}.", &malformed("its state dict has no tensors"));
+        check(b"K\x01.", &malformed("it is not a state dict"));
     }
 
     #[test]
     fn trees_that_are_deep_or_grow_without_bound_are_refused() {
         let reason = "its pickle is no state dict: it is too deep or too large";
         let deep = [&b")"[..], &[0x85].repeat(100_000), b"."].concat();
-        check(&deep, malformed(reason));
+        check(&deep, &malformed(reason));
         // Each round doubles the object: a tuple of the object and its copy.
         let mut doubling = b")".to_vec();
         for _ in 0..60 {
             doubling.extend(b"q\x00h\x00\x86");
         }
-        check(&doubling, malformed(reason));
+        check(&doubling, &malformed(reason));
     }
 }

@@ -68,14 +68,10 @@ pub(super) struct Stored {
 impl Stored {
     /// A tensor whose elements follow each other.
     pub(super) fn contiguous(kind: Kind, shape: Vec<usize>, bytes: Range<usize>) -> Self {
-        let mut strides = vec![1_usize; shape.len()];
-        for axis in (1..shape.len()).rev() {
-            strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
-        }
         Self {
             kind,
+            strides: contiguous_strides(&shape),
             shape,
-            strides,
             offset: 0,
             bytes,
         }
@@ -118,14 +114,18 @@ impl Stored {
         }
     }
 
-    /// The numbers in single precision, from the file's bytes; `None` if they are not floating-point
-    /// numbers. There are as many as a parameter of the model has, so memory is bounded.
+    /// The numbers, from the file's bytes; `None` if they are not floating-point numbers. There are as
+    /// many as a parameter of the model has, so memory is bounded.
     pub(super) fn load(&self, file: &[u8]) -> candle_core::Result<Option<Tensor>> {
         let Kind::Float(dtype) = self.kind else {
             return Ok(None);
         };
         let (storage, size) = (&file[self.bytes.clone()], dtype.size_in_bytes());
         let n_elements: usize = self.shape.iter().product();
+        if self.strides == contiguous_strides(&self.shape) {
+            let numbers = &storage[self.offset * size..][..n_elements * size];
+            return Tensor::from_raw_buffer(numbers, dtype, &self.shape, &Device::Cpu).map(Some);
+        }
         let mut packed = Vec::with_capacity(n_elements * size);
         let mut index = vec![0; self.shape.len()];
         for _ in 0..n_elements {
@@ -143,9 +143,17 @@ impl Stored {
                 *i = 0;
             }
         }
-        let tensor = Tensor::from_raw_buffer(&packed, dtype, &self.shape, &Device::Cpu)?;
-        Ok(Some(tensor.to_dtype(DType::F32)?))
+        Tensor::from_raw_buffer(&packed, dtype, &self.shape, &Device::Cpu).map(Some)
     }
+}
+
+/// The strides of a tensor whose elements follow each other.
+fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1_usize; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    strides
 }
 
 #[cfg(test)]

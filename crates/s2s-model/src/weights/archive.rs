@@ -7,23 +7,26 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::pickle::{PickledTensor, Refusal, state_dict};
+use super::WeightsError;
+use super::pickle::{PickledTensor, state_dict};
 use super::stored::{Kind, Stored};
 
 /// The end of the name of the pickle.
 const PICKLE: &str = "/data.pkl";
 
 /// The tensors of an archive.
-pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, Refusal> {
+pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, WeightsError> {
     let archive = Archive::open(bytes)?;
     let Some(pickle) = archive.files.keys().find(|name| name.ends_with(PICKLE)) else {
-        return Err(Refusal::Malformed("the archive has no data.pkl".to_owned()));
+        return Err(WeightsError::Malformed(
+            "the archive has no data.pkl".to_owned(),
+        ));
     };
     let root = pickle.trim_end_matches(PICKLE);
     let order = format!("{root}/byteorder");
     if archive.files.contains_key(&order) && &bytes[archive.range(&order)?] != b"little" {
         let reason = "its numbers are not in little-endian byte order".to_owned();
-        return Err(Refusal::Malformed(reason));
+        return Err(WeightsError::Malformed(reason));
     }
     let mut tensors = BTreeMap::new();
     for tensor in state_dict(&bytes[archive.range(pickle)?])? {
@@ -45,10 +48,12 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, Refusal>
         };
         if !stored.is_inside() {
             let reason = format!("{name} lies outside its storage");
-            return Err(Refusal::Malformed(reason));
+            return Err(WeightsError::Malformed(reason));
         }
         if tensors.insert(name.clone(), stored).is_some() {
-            return Err(Refusal::Malformed(format!("it has two tensors {name}")));
+            return Err(WeightsError::Malformed(format!(
+                "it has two tensors {name}"
+            )));
         }
     }
     Ok(tensors)
@@ -68,15 +73,16 @@ struct Entry {
 }
 
 impl Archive {
-    fn open(bytes: &[u8]) -> Result<Self, Refusal> {
-        let damaged = || Refusal::Malformed("it is a damaged or incomplete archive".to_owned());
+    fn open(bytes: &[u8]) -> Result<Self, WeightsError> {
+        let damaged =
+            || WeightsError::Malformed("it is a damaged or incomplete archive".to_owned());
         let files = files(bytes).ok_or_else(damaged)?;
         Ok(Self { files })
     }
 
     /// Where the bytes of a file are.
-    fn range(&self, name: &str) -> Result<Range<usize>, Refusal> {
-        let refuse = |reason: &str| Refusal::Malformed(format!("{name}: {reason}"));
+    fn range(&self, name: &str) -> Result<Range<usize>, WeightsError> {
+        let refuse = |reason: &str| WeightsError::Malformed(format!("{name}: {reason}"));
         match self.files.get(name) {
             None => Err(refuse("the archive does not have this file")),
             Some(entry) if !entry.is_plain => {
