@@ -3,6 +3,7 @@
 mod by_length;
 mod configs;
 mod diverging;
+mod examples;
 mod half;
 mod hostile;
 mod learning;
