@@ -58,12 +58,19 @@ def resume(
     return _train(["resume", os.fspath(run)], settings, verbose, options)
 
 
-def evaluate(run: RunPath, **options: Any) -> dict[str, Any]:
+def evaluate(run: RunPath, *others: RunPath, **options: Any) -> dict[str, Any]:
     """The metrics of a run on a split, the test split by default: `s2s eval`.
 
-    Options are those of the command, such as `split="val"`, `beam=5`, `lengths="1..40"` or `data="more.tsv"`.
+    Several runs are an ensemble, whose probabilities are averaged. Options are those of the command, such as
+    `split="val"`, `beam=5`, `lengths="1..40"` or `data="more.tsv"`.
     """
-    arguments = ["eval", os.fspath(run), "--json", *_program.flags(options)]
+    arguments = [
+        "eval",
+        os.fspath(run),
+        *(os.fspath(other) for other in others),
+        "--json",
+        *_program.flags(options),
+    ]
     record: dict[str, Any] = json.loads(_program.run(arguments))
     return record
 

@@ -73,6 +73,8 @@ class Runs(unittest.TestCase):
         metrics = s2s.evaluate(RUN, split="val")
         self.assertEqual(metrics, json.loads(command_line("eval", str(RUN), "--split=val", "--json")))
         self.assertEqual(metrics["loss"], s2s.metrics(RUN)[-1]["val_loss"])
+        both = s2s.evaluate(RUN, f"{RUN}@last", split="val")
+        self.assertAlmostEqual(both["loss"], metrics["loss"], places=5)
 
 
 class Models(unittest.TestCase):

@@ -221,7 +221,8 @@ pub(crate) struct Source {
 impl Source {
     /// Opens `RUN`, `RUN@best` or `RUN@last`.
     pub(crate) fn open(text: &Path) -> s2s_train::Result<Self> {
-        let (dir, checkpoint) = open_checkpoint(text)?;
+        let (dir, named) = open_checkpoint(text)?;
+        let checkpoint = named.unwrap_or(CheckpointName::Best);
         Ok(Self { dir, checkpoint })
     }
 }
