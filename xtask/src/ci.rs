@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first failure
 ///
-/// Measured tables, format, dependencies, advisories, clippy, docs, tests, and those of the kernels with
-/// narrower instruction sets; a warning is a failure.
+/// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of the kernels
+/// with narrower instruction sets, and the Python package; a warning is a failure.
 /// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
-/// takes some minutes. Advisories are skipped if their database cannot be reached.
+/// takes some minutes; so is maturin, which builds the Python package. Advisories are skipped if their
+/// database cannot be reached.
 ///
 /// With --gpu, also clippy and a release build with CUDA, and a check of the Metal build. They need
 /// no GPU: scripts/cuda_env.sh finds or downloads a CUDA toolkit. The first CUDA build takes about
@@ -80,28 +81,30 @@ impl Check {
     }
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "tables",
     "format",
     "dependencies",
     "advisories",
     "clippy",
+    "packages",
     "docs",
     "tests",
     "tests-portable",
     "tests-avx2",
+    "wheel",
     "metal",
     "cuda-clippy",
     "cuda-build",
 ];
 
-const CHECKS: [Check; 9] = [
-    Check::new(NAMES[0], &["xtask", "docs", "--check"]),
-    Check::new(NAMES[1], &["fmt", "--all", "--check"]),
+const CHECKS: [Check; 11] = [
+    Check::new("tables", &["xtask", "docs", "--check"]),
+    Check::new("format", &["fmt", "--all", "--check"]),
     Check {
         tool: Some(DENY),
         ..Check::new(
-            NAMES[2],
+            "dependencies",
             &[
                 "deny",
                 "--config=xtask/deny.toml",
@@ -116,27 +119,41 @@ const CHECKS: [Check; 9] = [
         tool: Some(DENY),
         needs: Some(&["deny", "--config=xtask/deny.toml", "fetch", "db"]),
         ..Check::new(
-            NAMES[3],
+            "advisories",
             &["deny", "--config=xtask/deny.toml", "check", "advisories"],
         )
     },
     Check::new(
-        NAMES[4],
+        "clippy",
         &["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"],
     ),
+    Check::new("packages", PACKAGES),
     Check {
         variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
-        ..Check::new(NAMES[5], &["doc", "--workspace", "--no-deps"])
+        ..Check::new("docs", &["doc", "--workspace", "--no-deps"])
     },
-    Check::new(NAMES[6], &["test", "--workspace"]),
+    Check::new("tests", &["test", "--workspace"]),
     Check {
         variable: Some((INSTRUCTION_SET, "portable")),
-        ..Check::new(NAMES[7], KERNEL_TESTS)
+        ..Check::new("tests-portable", KERNEL_TESTS)
     },
     Check {
         variable: Some((INSTRUCTION_SET, AVX2)),
-        ..Check::new(NAMES[8], KERNEL_TESTS)
+        ..Check::new("tests-avx2", KERNEL_TESTS)
     },
+    Check::new("wheel", &["xtask", "wheel", "--profile=dev", "--test"]),
+];
+
+/// Makes a package of each crate without building it: the files that its manifest names exist, and its
+/// dependencies have versions.
+const PACKAGES: &[&str] = &[
+    "package",
+    "--workspace",
+    "--exclude=xtask",
+    "--no-verify",
+    "--allow-dirty",
+    "--offline",
+    "--quiet",
 ];
 
 /// Selects a narrower instruction set than the CPU has.
@@ -153,14 +170,14 @@ const GPU_CHECKS: [Check; 3] = [
     Check {
         target: Some(APPLE),
         ..Check::new(
-            NAMES[9],
+            "metal",
             &["check", "-p=s2s-cli", "--features=metal", "--target", APPLE],
         )
     },
     Check {
         uses_cuda: true,
         ..Check::new(
-            NAMES[10],
+            "cuda-clippy",
             &[
                 "clippy",
                 "--release",
@@ -175,7 +192,7 @@ const GPU_CHECKS: [Check; 3] = [
     Check {
         uses_cuda: true,
         ..Check::new(
-            NAMES[11],
+            "cuda-build",
             &[
                 "build",
                 "--release",
@@ -380,9 +397,9 @@ mod tests {
 
     #[test]
     fn the_printed_command_repeats_a_check() {
-        let docs = CHECKS[5];
+        let docs = CHECKS.iter().find(|check| check.name == "docs").unwrap();
         assert_eq!(
-            in_words(&docs),
+            in_words(docs),
             "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps"
         );
         let cuda = in_words(&GPU_CHECKS[2]);

@@ -22,6 +22,7 @@ mod release;
 mod reproduce;
 mod scale;
 mod torture;
+mod wheel;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ enum Task {
     Reproduce(reproduce::Args),
     Scale(scale::Args),
     ClusterTest(cluster_test::Args),
+    Wheel(wheel::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Task::Reproduce(args) => reproduce::run(&args),
         Task::Scale(args) => scale::run(&args),
         Task::ClusterTest(args) => cluster_test::run(&args),
+        Task::Wheel(args) => wheel::run(&args),
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

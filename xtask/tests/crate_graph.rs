@@ -34,7 +34,7 @@ const USES: [(&str, &[&str]); 10] = [
 const WITHOUT_CANDLE: [&str; 5] = ["reverse-data", "s2s-runlog", "s2s-viz", "s2s-lab", "xtask"];
 
 /// All files and folders at the top of the repository, apart from those whose names start with a dot.
-const TOP: [&str; 16] = [
+const TOP: [&str; 17] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CITATION.cff",
@@ -49,6 +49,7 @@ const TOP: [&str; 16] = [
     "configs",
     "crates",
     "docs",
+    "python",
     "scripts",
     "xtask",
 ];
@@ -88,6 +89,31 @@ fn light_crates_do_not_depend_on_candle() {
         let candle = tree.lines().find(|line| line.starts_with("candle"));
         assert_eq!(candle, None, "in the dependencies of {name}");
     }
+}
+
+#[test]
+fn the_program_and_the_tests_share_their_dependencies() {
+    // Otherwise `cargo build` after `cargo test --workspace` would build candle again.
+    let packages = |selected: &[&str], edges: &str| -> BTreeSet<String> {
+        let format = "{p} {f}";
+        let options = [
+            "--prefix=none",
+            "--no-dedupe",
+            "--format",
+            format,
+            "--edges",
+            edges,
+        ];
+        let tree = cargo(&[&["tree"], selected, &options].concat());
+        tree.lines().map(str::to_owned).collect()
+    };
+    let program = packages(&["--package=s2s-cli"], "normal,build");
+    let tests = packages(&["--workspace"], "normal,build,dev");
+    let others: Vec<_> = program.difference(&tests).collect();
+    assert!(
+        others.is_empty(),
+        "other features than in tests: {others:?}"
+    );
 }
 
 #[test]

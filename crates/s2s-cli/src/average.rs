@@ -35,8 +35,8 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folders of the runs; DIR@last is the latest checkpoint instead of the best
-    #[arg(value_name = "DIR", required = true, num_args = 2.., value_hint = ValueHint::DirPath)]
+    /// Folders of the runs; RUN@last is the latest checkpoint instead of the best
+    #[arg(value_name = "RUN", required = true, num_args = 2.., value_hint = ValueHint::DirPath)]
     runs: Vec<PathBuf>,
     /// Folder of the new run
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

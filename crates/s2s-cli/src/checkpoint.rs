@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{CheckpointName, RunDir};
-use s2s_train::{Codec, Runtime, Trained, Work, load_config, load_model};
+use s2s_train::{Codec, Runtime, Trained, Work, load_config, load_model, open_checkpoint};
 
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
@@ -14,17 +14,16 @@ use crate::ui::Ui;
 
 #[derive(clap::Args)]
 pub(crate) struct CheckpointArgs {
-    /// Folder of the run
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
-    /// Parameters to use: lowest validation loss (best) or latest (last)
+    /// Folder of the run; RUN@best or RUN@last names a checkpoint, as does its folder
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Parameters of runs without @: lowest validation loss (best) or latest (last) [default: best]
     #[arg(
         long,
         value_name = "WHICH",
-        default_value = "best",
         value_parser = PossibleValuesParser::new(["best", "last"]).map(|name| checkpoint_name(&name))
     )]
-    checkpoint: CheckpointName,
+    checkpoint: Option<CheckpointName>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -42,10 +41,10 @@ impl CheckpointArgs {
     }
 
     pub(crate) fn load_with(&self, numbers: NonFinite, ui: &Ui) -> anyhow::Result<Loaded> {
-        let dir = RunDir::open(&self.dir)?;
+        let (dir, name) = self.open(&self.run)?;
         let config = || Ok(load_config(Some(&dir.resolved_config()), &[])?);
         let runtime = self.machine.runtime(Work::Decode, config, ui)?;
-        let trained = self.model(&dir, numbers, &runtime)?;
+        let trained = load_model(&dir, name, numbers, runtime.threads, &runtime.device)?;
         Ok(Loaded {
             dir,
             trained,
@@ -58,42 +57,41 @@ impl CheckpointArgs {
     pub(crate) fn load_ensemble(
         &self,
         others: &[PathBuf],
+        numbers: NonFinite,
         ui: &Ui,
     ) -> anyhow::Result<(Loaded, Vec<Seq2Seq>)> {
-        let mut loaded = self.load(ui)?;
+        let mut loaded = self.load_with(numbers, ui)?;
         loaded.trained.model.set_threads(1);
         let mut models = Vec::new();
         for path in others {
-            let dir = RunDir::open(path)?;
-            let mut other = self.model(&dir, NonFinite::Reject, &loaded.runtime)?;
+            let (dir, name) = self.open(path)?;
+            let other = load_model(&dir, name, numbers, 1, &loaded.runtime.device)?;
             check_alike(
                 (loaded.dir.path(), &loaded.trained.codec),
                 (path, &other.codec),
             )?;
-            other.model.set_threads(1);
             models.push(other.model);
         }
         Ok((loaded, models))
     }
 
-    fn model(
-        &self,
-        dir: &RunDir,
-        numbers: NonFinite,
-        runtime: &Runtime,
-    ) -> s2s_train::Result<Trained> {
-        load_model(
-            dir,
-            self.checkpoint,
-            numbers,
-            runtime.threads,
-            &runtime.device,
-        )
+    /// The run at a path, and its checkpoint to use.
+    fn open(&self, path: &Path) -> anyhow::Result<(RunDir, CheckpointName)> {
+        let (dir, named) = open_checkpoint(path)?;
+        let name = match (named, self.checkpoint) {
+            (Some(named), Some(other)) if named != other => {
+                let (path, other) = (quote(path), other.name());
+                let what = format!("{path} is not checkpoint {other}; remove --checkpoint {other}");
+                return Err(Usage(what).into());
+            }
+            (named, other) => named.or(other).unwrap_or(CheckpointName::Best),
+        };
+        Ok((dir, name))
     }
 
     /// `best` or `last`.
-    pub(crate) fn name(&self) -> &'static str {
-        self.checkpoint.name()
+    pub(crate) fn name(&self) -> anyhow::Result<&'static str> {
+        Ok(self.open(&self.run)?.1.name())
     }
 }
 

@@ -215,7 +215,7 @@ fn parse(option: &str, text: &str, vocabulary: &Vocabulary) -> Result<Vec<Token>
     }
 }
 
-fn above_zero() -> impl TypedValueParser<Value = NonZeroUsize> {
+pub(crate) fn above_zero() -> impl TypedValueParser<Value = NonZeroUsize> {
     RangedU64ValueParser::<usize>::new()
         .range(1..=1 << 20)
         .try_map(NonZeroUsize::try_from)

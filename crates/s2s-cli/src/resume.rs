@@ -8,7 +8,7 @@ use s2s_train::{Change, Run, Work, check_unchanged, load_config};
 use crate::machine::MachineArgs;
 use crate::train::LogArgs;
 use crate::ui::Ui;
-use crate::{page, picture, report, session};
+use crate::{page, picture, session};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,20 +80,19 @@ pub(crate) fn run_dir(
         }
         session::warn_degraded(&record, ui);
         ui.message(format!("run {} is already finished", dir.path().display()));
-        ui.report(&report::of(dir, &record)?)?;
+        session::report_outcome(dir, &record, log, ui)?;
         return Ok(0);
     }
     let config = || Ok(load_config(Some(&dir.resolved_config()), &[])?);
     let runtime = machine.runtime(Work::Train, config, ui)?;
-    let mut run = match change {
+    let run = match change {
         Some(change) => Run::resume_changed(dir.path(), &change, location, &runtime)?,
         None => Run::resume_at(dir.path(), location, &runtime)?,
     };
     for reason in run.rejected() {
         ui.warning(format!("{reason}; resuming from another copy"));
     }
-    log.apply(&mut run);
-    session::run(run, &runtime, log.display(), ui)
+    session::run(run, &runtime, log, ui)
 }
 
 /// The record of the run if it is finished. An unreadable record counts as unfinished and is

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ValueHint;
 use reverse_data::Vocabulary;
-use s2s_model::{Scored, Seq2Seq};
+use s2s_model::{NonFinite, Scored, Seq2Seq};
 use s2s_train::{Predictor, Sequence};
 use serde::Serialize;
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     json: bool,
     /// Average the probabilities with those of another run that was trained on the same data; may be
     /// repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     ensemble: Vec<PathBuf>,
 }
 
@@ -61,7 +61,9 @@ enum Record<'a> {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let (loaded, others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
+    let (loaded, others) = args
+        .checkpoint
+        .load_ensemble(&args.ensemble, NonFinite::Reject, ui)?;
     let trained = &loaded.trained;
     let models: Vec<&Seq2Seq> = [&trained.model].into_iter().chain(&others).collect();
     let predictor = Predictor::new(&trained.codec, &models)?;

@@ -3,21 +3,19 @@
 use reverse_data::{SplitReport, Vocabulary};
 use s2s_runlog::{LogFailure, RunDir, RunRecord, RunStatus};
 use s2s_train::{ExperimentConfig, Observer, Run, Runtime};
+use serde::Serialize;
 
 use crate::dashboard::{self, Dashboard, Quit, Shown};
 use crate::progress::Progress;
 use crate::shell::{program, quote};
 use crate::signals::Signals;
+use crate::train::LogArgs;
 use crate::ui::Ui;
 use crate::{page, picture, report};
 
-/// Trains to the end or until a signal, and prints the report. Returns the exit code.
-pub(crate) fn run(
-    mut run: Run,
-    runtime: &Runtime,
-    display: Display,
-    ui: &Ui,
-) -> anyhow::Result<u8> {
+/// Trains to the end or until a signal, and reports the outcome. Returns the exit code.
+pub(crate) fn run(mut run: Run, runtime: &Runtime, log: &LogArgs, ui: &Ui) -> anyhow::Result<u8> {
+    run.log_every(log.log_every);
     let mut signals = Signals::catch(ui)?;
     let report = run.trainer().data().source.report();
     ui.message(header(&run, runtime, &report));
@@ -25,7 +23,7 @@ pub(crate) fn run(
         ui.warning(&warning);
     }
     let total = run.trainer().total_steps();
-    let mut progress = start_display(&run, display, ui);
+    let mut progress = start_display(&run, log, ui);
     let result = run.train(&mut [&mut *progress, &mut signals], picture::attention);
     drop(progress);
     let mut record = result?;
@@ -51,24 +49,41 @@ pub(crate) fn run(
             program(),
             quote(dir.path()),
         ));
+        if log.json {
+            report_outcome(dir, &record, log, ui)?;
+        }
         return Ok(signals.exit_code());
     }
-    ui.report(&report::of(dir, &record)?)?;
+    report_outcome(dir, &record, log, ui)?;
     Ok(0)
 }
 
-/// How training is displayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Display {
-    /// As a dashboard on a terminal, otherwise as lines.
-    Auto,
-    /// As lines.
-    Plain,
+/// A line of output with --json.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    run_dir: String,
+    #[serde(flatten)]
+    record: &'a RunRecord,
 }
 
-fn start_display<'a>(run: &Run, display: Display, ui: &'a Ui) -> Box<dyn Observer + 'a> {
+/// Prints how a run ended.
+pub(crate) fn report_outcome(
+    dir: &RunDir,
+    record: &RunRecord,
+    log: &LogArgs,
+    ui: &Ui,
+) -> anyhow::Result<()> {
+    if !log.json {
+        return ui.report(&report::of(dir, record)?);
+    }
+    let run_dir = dir.path().display().to_string();
+    let outcome = serde_json::to_string(&Outcome { run_dir, record })?;
+    ui.data(&format!("{outcome}\n"))
+}
+
+fn start_display<'a>(run: &Run, log: &LogArgs, ui: &'a Ui) -> Box<dyn Observer + 'a> {
     let (done, total) = (run.trainer().state().step, run.trainer().total_steps());
-    if display == Display::Auto && dashboard::is_possible(ui) {
+    if !log.plain && dashboard::is_possible(ui) {
         let shown = Shown {
             status: String::new(),
             elapsed_secs: None,

@@ -15,7 +15,6 @@ use s2s_train::{
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
-use crate::session::Display;
 use crate::shell::{program, quote};
 use crate::ui::Ui;
 use crate::{resume, session};
@@ -99,12 +98,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         name: args.name.clone(),
         tags: args.tag.clone(),
     };
-    let mut run = match folder {
+    let run = match folder {
         Some(folder) => start.create(&folder, ui)?,
         None => start.create_named(default_folder(args, &start.config), ui)?,
     };
-    args.log.apply(&mut run);
-    session::run(run, &start.runtime, args.log.display(), ui)
+    session::run(run, &start.runtime, &args.log, ui)
 }
 
 /// Checks that a run has the configuration that was requested.
@@ -205,23 +203,13 @@ fn folder_name(name: &str) -> Result<String, String> {
 pub(crate) struct LogArgs {
     /// Steps between two lines of steps.jsonl; does not affect results
     #[arg(long, value_name = "N", default_value = "10")]
-    log_every: NonZeroU64,
+    pub(crate) log_every: NonZeroU64,
     /// Print a line per evaluation instead of showing a dashboard
     #[arg(long)]
-    plain: bool,
-}
-
-impl LogArgs {
-    pub(crate) fn apply(&self, run: &mut Run) {
-        run.log_every(self.log_every);
-    }
-
-    pub(crate) fn display(&self) -> Display {
-        match self.plain {
-            true => Display::Plain,
-            false => Display::Auto,
-        }
-    }
+    pub(crate) plain: bool,
+    /// Print the outcome as one line of JSON instead of a report: run_dir and the content of run.json
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A run whose weights another run starts from.
@@ -233,7 +221,8 @@ pub(crate) struct Source {
 impl Source {
     /// Opens `RUN`, `RUN@best` or `RUN@last`.
     pub(crate) fn open(text: &Path) -> s2s_train::Result<Self> {
-        let (dir, checkpoint) = open_checkpoint(text)?;
+        let (dir, named) = open_checkpoint(text)?;
+        let checkpoint = named.unwrap_or(CheckpointName::Best);
         Ok(Self { dir, checkpoint })
     }
 }

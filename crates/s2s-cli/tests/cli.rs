@@ -185,6 +185,20 @@ fn wait_until(child: &mut Child, is_done: impl Fn() -> bool) {
 // Training.
 
 #[test]
+fn the_outcome_as_json_is_the_record_of_the_run_with_its_folder() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["train", "--config", TINY, "--set", "train.max_steps=2"];
+    let outcome = succeeds(s2s(home.path(), [&arguments[..], &["--json"]].concat()));
+    let outcome: Value = serde_json::from_str(&outcome).unwrap();
+    let run = outcome["run_dir"].as_str().unwrap();
+    let mut record: Value = read_json(home.path().join(run).join("run.json")).unwrap();
+    record["run_dir"] = json!(run);
+    assert_eq!(outcome, record);
+    let again = succeeds(s2s(home.path(), ["resume", run, "--json"]));
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), record);
+}
+
+#[test]
 fn training_writes_the_run_folder_and_a_report() {
     let (home, output) = &*TRAINED;
     let report = succeeds(output.clone());

@@ -65,8 +65,8 @@ pub use read::{
 };
 pub use record::{
     AttemptRecord, AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment,
-    EvalRecord, Identity, LogFailure, MetricsRecord, Parent, RunRecord, RunStatus, StepMetrics,
-    TextScores, TimingRecord,
+    EvalRecord, Identity, LogFailure, MetricsRecord, NBest, Parent, RunRecord, RunStatus,
+    StepMetrics, TextScores, TimingRecord,
 };
 pub use write::{
     GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,

@@ -159,6 +159,19 @@ pub struct TextScores {
     pub bleu: f64,
     /// chrF2 as sacreBLEU computes it by default, in [0, 100].
     pub chrf: f64,
+    /// How often one of several outputs is correct; `None` with one output per source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_best: Option<NBest>,
+}
+
+/// Several outputs per source, compared with its references.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NBest {
+    /// Maximum number of outputs per source.
+    pub n: usize,
+    /// Share of sources for which one of the outputs equals a reference.
+    pub exact_match: f64,
 }
 
 /// Machine, program and command line of a run. Written to `environment.json`.

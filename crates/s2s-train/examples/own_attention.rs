@@ -6,6 +6,9 @@
 
 #![expect(clippy::print_stdout, reason = "an example for the terminal")]
 
+use std::error::Error;
+use std::num::NonZeroUsize;
+
 use candle_core::{D, Device, Result, Tensor};
 use s2s_model::{Attended, Attention, Init, Linear, Memory, Scope, Seq2Seq};
 use s2s_train::{Collector, ExperimentConfig, Trainer, open_data, tokens_of};
@@ -67,25 +70,39 @@ impl Attention for MultiHead {
     }
 }
 
-fn main() -> s2s_train::Result<()> {
-    let mut config = ExperimentConfig::default();
-    (config.data.vocab, config.data.max_len) = (10, 5);
-    (config.train.max_steps, config.train.eval_every) = (150, 50.into());
-    config.train.eval_batch_size = config.train.batch_size;
-    (config.data.val_samples, config.data.test_samples) = (200, 200);
-
-    let data = open_data(&config)?;
-    let tokens = tokens_of(data.source.vocabulary());
-    let model = Seq2Seq::builder(&config.model, tokens)
-        .attention(|scope, values, state| MultiHead::new(scope, 4, 64, values, state))
-        .build(&Device::Cpu)?;
-    let mut collector = Collector::default();
-    Trainer::with_model(config, data, model)?.run(&mut [&mut collector])?;
-    for metrics in &collector.metrics {
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    for metrics in &train()?.metrics {
         println!(
             "step {}: validation loss {:.4}",
             metrics.step, metrics.val_loss
         );
     }
     Ok(())
+}
+
+fn train() -> std::result::Result<Collector, Box<dyn Error>> {
+    let mut config = ExperimentConfig::default();
+    (config.data.vocab, config.data.max_len) = (10, 5);
+    (config.data.val_samples, config.data.test_samples) = (100, 100);
+    (config.train.max_steps, config.train.eval_every) = (100, 50.into());
+    (config.model.hidden, config.model.decoder) =
+        (32.try_into()?, NonZeroUsize::try_from(64)?.into());
+    config.train.batch_size = 32.try_into()?;
+    config.train.learning_rate = 1e-2.try_into()?;
+    config.train.warmup_steps = 10;
+
+    let data = open_data(&config)?;
+    let tokens = tokens_of(data.source.vocabulary());
+    let model = Seq2Seq::builder(&config.model, tokens)
+        .attention(|scope, values, state| MultiHead::new(scope, 4, 16, values, state))
+        .build(&Device::Cpu)?;
+    let mut collector = Collector::default();
+    Trainer::with_model(config, data, model)?.run(&mut [&mut collector])?;
+    Ok(collector)
+}
+
+#[test]
+fn it_learns() {
+    let last = train().unwrap().metrics.pop();
+    assert!(last.unwrap().val_loss < 0.5);
 }

@@ -39,19 +39,26 @@ fn pairs(remainders: &[usize]) -> Vec<(Vec<u32>, Vec<u32>)> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    println!("exact match on unseen numbers: {:.3}", train_and_test()?);
+    Ok(())
+}
+
+fn train_and_test() -> Result<f64, Box<dyn Error>> {
     let mut config = ExperimentConfig::default();
     config.data.vocab = CHARACTERS.len() as u32 + 1;
+    (config.train.epochs, config.train.max_steps) = (0.into(), 200);
     config.train.batch_size = 32.try_into()?;
-    (config.train.epochs, config.train.max_steps) = (0.into(), 600);
+    config.train.learning_rate = 1e-2.try_into()?;
+    config.train.warmup_steps = 20;
 
     let train = pairs(&[0, 1, 2, 3, 4]);
     let data = Data::pairs(&config, [train, pairs(&[5]), pairs(&[6])])?;
     let mut trainer = Trainer::with_data(config, data, 1, &Device::Cpu)?;
     trainer.run(&mut [])?;
-    let test = trainer.evaluate(Split::Test)?;
-    println!(
-        "exact match on unseen numbers: {:.3}",
-        test.free.exact_match()
-    );
-    Ok(())
+    Ok(trainer.evaluate(Split::Test)?.free.exact_match())
+}
+
+#[test]
+fn it_learns_to_read_numerals() {
+    assert!(train_and_test().unwrap() > 0.9);
 }

@@ -6,9 +6,11 @@
 
 #![expect(clippy::print_stdout, reason = "an example for the terminal")]
 
+use std::error::Error;
+
 use candle_core::Device;
 use reverse_data::{Task, Token};
-use s2s_train::{Data, ExperimentConfig, Result, Run, Runtime, Trained, Trainer};
+use s2s_train::{Answer, Data, ExperimentConfig, Run, Runtime, Trained, Trainer};
 
 /// Rotates a sequence to the left.
 #[derive(Debug)]
@@ -22,11 +24,19 @@ impl Task for Rotate {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("3 1 4 1 5 -> {}", train_and_ask()?);
+    Ok(())
+}
+
+fn train_and_ask() -> Result<Answer, Box<dyn Error>> {
     let mut config = ExperimentConfig::default();
-    (config.data.vocab, config.data.max_len) = (10, 6);
-    (config.train.max_steps, config.train.eval_every) = (300, 100.into());
-    (config.data.val_samples, config.data.test_samples) = (200, 200);
+    (config.data.vocab, config.data.max_len) = (10, 5);
+    (config.data.val_samples, config.data.test_samples) = (100, 100);
+    (config.train.max_steps, config.train.eval_every) = (240, 80.into());
+    config.train.batch_size = 32.try_into()?;
+    config.train.learning_rate = 5e-3.try_into()?;
+    config.train.warmup_steps = 20;
 
     let data = Data::with_task(&config, Rotate(2))?;
     let trainer = Trainer::with_data(config, data, 1, &Device::Cpu)?;
@@ -35,8 +45,12 @@ fn main() -> Result<()> {
     let mut run = Run::create_with(&folder, trainer, "", &Runtime::default())?;
     println!("test: {:?}", run.train(&mut [], |_| None)?.test);
 
-    let trained = Trained::load(&folder)?;
-    println!("3 1 4 1 5 -> {}", trained.predict("3 1 4 1 5")?);
-    let _ = std::fs::remove_dir_all(&folder);
-    Ok(())
+    let answer = Trained::load(&folder)?.predict("3 1 4 1 5")?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok(answer)
+}
+
+#[test]
+fn it_learns_to_rotate() {
+    assert_eq!(train_and_ask().unwrap().text, "4 1 5 3 1");
 }

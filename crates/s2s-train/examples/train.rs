@@ -6,15 +6,29 @@
 
 #![expect(clippy::print_stdout, reason = "an example for the terminal")]
 
-use candle_core::Device;
-use s2s_train::{ExperimentConfig, Flow, Trainer, on_eval};
+use std::error::Error;
 
-fn main() -> s2s_train::Result<()> {
+use candle_core::Device;
+use s2s_train::{Answer, ExperimentConfig, Flow, Trainer, on_eval};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let answer = train_and_ask()?;
+    println!(
+        "3 1 4 1 5 -> {answer}, log-probability {:.3}",
+        answer.log_prob
+    );
+    println!("attention at the first step: {:.2?}", answer.attention[0]);
+    Ok(())
+}
+
+fn train_and_ask() -> Result<Answer, Box<dyn Error>> {
     let mut config = ExperimentConfig::default();
-    config.data.vocab = 10;
-    config.data.max_len = 6;
-    config.train.max_steps = 300;
-    config.train.eval_every = 100.into();
+    (config.data.vocab, config.data.max_len) = (10, 5);
+    (config.data.val_samples, config.data.test_samples) = (100, 100);
+    (config.train.max_steps, config.train.eval_every) = (120, 40.into());
+    config.train.batch_size = 32.try_into()?;
+    config.train.learning_rate = 5e-3.try_into()?;
+    config.train.warmup_steps = 20;
 
     let mut trainer = Trainer::new(config, 1, &Device::Cpu)?;
     trainer.run(&mut [&mut on_eval(|event| {
@@ -26,11 +40,10 @@ fn main() -> s2s_train::Result<()> {
         Ok(Flow::Continue)
     })])?;
 
-    let answer = trainer.predict("3 1 4 1 5")?;
-    println!(
-        "3 1 4 1 5 -> {answer}, log-probability {:.3}",
-        answer.log_prob
-    );
-    println!("attention at the first step: {:.2?}", answer.attention[0]);
-    Ok(())
+    Ok(trainer.predict("3 1 4 1 5")?)
+}
+
+#[test]
+fn it_learns_to_reverse() {
+    assert_eq!(train_and_ask().unwrap().text, "5 1 4 1 3");
 }

@@ -1,6 +1,7 @@
 //! Evaluation of a split, free-running and teacher-forced.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
 use reverse_data::{BatchSource, Example, Split};
@@ -8,7 +9,7 @@ use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, So
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::text::{Scored, TextTally};
-use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch};
+use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch, tokens_of};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
@@ -47,6 +48,26 @@ impl Evaluation {
             text: None,
         }
     }
+
+    /// Adds a batch.
+    fn add(
+        &mut self,
+        split: Split,
+        batch: &Batch,
+        [free, forced]: [&BatchLoss; 2],
+        scoring: &Scoring,
+    ) {
+        let first = self.free.n_sequences;
+        let room = N_WRONG - self.wrong.len();
+        let wrong = wrong_rows(free, batch, scoring);
+        let outputs = wrong.map(|row| (first + row as u64, output(free, batch, row, scoring.eos)));
+        self.wrong.extend(outputs.take(room));
+        if split == Split::Test {
+            self.failures.add(free, batch, scoring, first);
+        }
+        self.free += Tally::free(free, batch, scoring);
+        self.forced += Tally::forced(forced, batch, scoring);
+    }
 }
 
 /// Evaluates every batch of a split.
@@ -74,28 +95,45 @@ pub(crate) fn evaluate_observed(
     codec: &Codec,
     observers: &mut [&mut dyn Observer],
 ) -> Result<Option<Evaluation>> {
-    let tokens = model.tokens();
     let scoring = Scoring::new(codec);
     let mut evaluation = Evaluation::default();
     for step in 0..data.n_batches(split).unwrap_or(0) {
         if is_interrupted(observers)? {
             return Ok(None);
         }
-        let batch = to_batch(data.batch(split, step), tokens)?;
+        let batch = to_batch(data.batch(split, step), model.tokens())?;
         let free = model.loss(&batch, &Forcing::Never)?;
-        let first = evaluation.free.n_sequences;
-        let room = N_WRONG - evaluation.wrong.len();
-        let wrong = wrong_rows(&free, &batch, &scoring);
-        let outputs = wrong.map(|row| (first + row as u64, output(&free, &batch, row, tokens.eos)));
-        evaluation.wrong.extend(outputs.take(room));
-        if split == Split::Test {
-            evaluation.failures.add(&free, &batch, &scoring, first);
-        }
-        evaluation.free += Tally::free(&free, &batch, &scoring);
         let forced = model.loss(&batch, &Forcing::Always)?;
-        evaluation.forced += Tally::forced(&forced, &batch, &scoring);
+        evaluation.add(split, &batch, [&free, &forced], &scoring);
     }
     Ok(Some(evaluation))
+}
+
+/// Evaluates every batch of a split with the mean probabilities of several models, on all threads.
+///
+/// # Errors
+/// If there is no model, the models have different vocabularies, or a device fails.
+pub fn evaluate_ensemble(
+    models: &[&Seq2Seq],
+    data: &dyn BatchSource,
+    split: Split,
+    codec: &Codec,
+) -> Result<Evaluation> {
+    let packed = Generator::ensemble(models)?;
+    let steps = 0..data.n_batches(split).unwrap_or(0);
+    let measured = steps.into_par_iter().map(|step| -> Result<_> {
+        let batch = to_batch(data.batch(split, step), tokens_of(&codec.vocabulary))?;
+        let mut ensemble = packed.clone();
+        let free = ensemble.loss(&batch, &Forcing::Never)?;
+        let forced = ensemble.loss(&batch, &Forcing::Always)?;
+        Ok((batch, free, forced))
+    });
+    let scoring = Scoring::new(codec);
+    let mut evaluation = Evaluation::default();
+    for (batch, free, forced) in measured.collect::<Result<Vec<_>>>()? {
+        evaluation.add(split, &batch, [&free, &forced], &scoring);
+    }
+    Ok(evaluation)
 }
 
 /// Whether an observer interrupts an evaluation.
@@ -132,8 +170,8 @@ pub enum References {
     OfEqualSources,
 }
 
-/// Decodes every source of a split of text greedily and compares the outputs with the references.
-/// `None` if an observer interrupts it.
+/// Decodes every source of a split of text greedily and compares the outputs with the references. `None` if
+/// an observer interrupts it.
 ///
 /// # Errors
 /// If the device fails.
@@ -147,15 +185,18 @@ pub(crate) fn score_text_observed(
 ) -> Result<Option<TextScores>> {
     let decode = |sources: &[Vec<u32>]| {
         let source = Source::new(sources, model.tokens())?;
-        Ok(model.decode(&source, codec.stop(), false)?)
+        let decoded = model.decode(&source, codec.stop(), false)?;
+        Ok(decoded.into_iter().map(|output| vec![output]).collect())
     };
-    score_outputs(decode, data, split, codec, references, observers)
+    let tally = TextTally::new(NonZeroUsize::MIN);
+    score_outputs(decode, tally, data, split, codec, references, observers)
 }
 
-/// Compares the outputs of `decode` for every source of a split with the references. `None` if an observer
-/// interrupts it.
+/// Compares the outputs of `decode` for every source of a split, best first, with the references. `None` if
+/// an observer interrupts it.
 fn score_outputs(
-    mut decode: impl FnMut(&[Vec<u32>]) -> Result<Vec<Decoded>>,
+    mut decode: impl FnMut(&[Vec<u32>]) -> Result<Vec<Vec<Decoded>>>,
+    mut tally: TextTally,
     data: &dyn BatchSource,
     split: Split,
     codec: &Codec,
@@ -181,7 +222,6 @@ fn score_outputs(
     }
     // Sources of similar length share a batch; sums do not depend on their order.
     groups.sort_by_key(|(source, _)| source.len());
-    let mut tally = TextTally::default();
     for batch in groups.chunks(BATCH) {
         if is_interrupted(observers)? {
             return Ok(None);
@@ -190,19 +230,15 @@ fn score_outputs(
             .iter()
             .map(|(source, _)| codec.model_input(source))
             .collect();
-        let decoded = decode(&inputs)?;
-        for ((_, references), decoded) in batch.iter().zip(&decoded) {
+        for ((_, references), outputs) in batch.iter().zip(decode(&inputs)?) {
             let line = |tokens: &[u32]| vocabulary.line(tokens);
-            tally.add(
-                &Scored {
-                    output: &decoded.tokens,
-                    line: &line(&decoded.tokens),
-                    stopped: decoded.stopped,
-                    references,
-                    lines: &Vec::from_iter(references.iter().map(|tokens| line(tokens))),
-                },
-                vocabulary.unknown(),
-            );
+            let scored = Scored {
+                outputs: &outputs,
+                line: &line(&outputs[0].tokens),
+                references,
+                lines: &Vec::from_iter(references.iter().map(|tokens| line(tokens))),
+            };
+            tally.add(&scored, vocabulary.unknown());
         }
     }
     Ok(Some(tally.scores()))
@@ -223,12 +259,15 @@ pub fn score_text(
     Ok(scores.expect("there is no observer to stop it"))
 }
 
-/// Decodes every source of a split by beam search and compares the best outputs with the references.
+/// Decodes every source of a split by beam search, on all threads, and compares the outputs with the
+/// references: the best ones, and with [`Beam::n_best`] above 1 also whether one of all is correct. Several
+/// models are an ensemble, whose probabilities are averaged.
 ///
 /// # Errors
-/// If the constraints of the beam are invalid for a source, or the device fails.
+/// If there is no model, the models have different vocabularies, the constraints of the beam are invalid for a
+/// source, or a device fails.
 pub fn score_beam(
-    model: &Seq2Seq,
+    models: &[&Seq2Seq],
     beam: &Beam,
     data: &dyn BatchSource,
     split: Split,
@@ -237,17 +276,16 @@ pub fn score_beam(
 ) -> Result<TextScores> {
     /// Sources decoded at once by a thread.
     const ROWS: usize = 64;
-    let packed = Generator::new(model)?;
-    let decode = |sources: &[Vec<u32>]| -> Result<Vec<Decoded>> {
+    let packed = Generator::ensemble(models)?;
+    let decode = |sources: &[Vec<u32>]| -> Result<Vec<Vec<Decoded>>> {
         let batches = sources.par_chunks(ROWS).map(|sources| -> Result<_> {
-            let source = Source::new(sources, model.tokens())?;
+            let source = Source::new(sources, tokens_of(&codec.vocabulary))?;
             Ok(packed.clone().beam(&source, beam, false)?)
         });
-        let batches: Vec<Vec<Vec<Decoded>>> = batches.collect::<Result<_>>()?;
-        let best = |outputs: Vec<Decoded>| outputs.into_iter().next();
-        Ok(batches.into_iter().flatten().filter_map(best).collect())
+        Ok(batches.collect::<Result<Vec<_>>>()?.concat())
     };
-    let scores = score_outputs(decode, data, split, codec, references, &mut [])?;
+    let tally = TextTally::new(beam.n_best);
+    let scores = score_outputs(decode, tally, data, split, codec, references, &mut [])?;
     Ok(scores.expect("there is no observer to stop it"))
 }
 

@@ -87,7 +87,8 @@ pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result};
 pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{
-    Evaluation, References, attention_of, attention_record, evaluate, score_beam, score_text,
+    Evaluation, References, attention_of, attention_record, evaluate, evaluate_ensemble,
+    score_beam, score_text,
 };
 pub use failures::Failures;
 pub use half::LossScale;

@@ -52,13 +52,14 @@ pub struct Trained<M = Seq2Seq> {
 }
 
 impl Trained {
-    /// The best checkpoint of a run, or the one that is named: `runs/x`, `runs/x@best`, `runs/x@last`. The
-    /// data of the run are not needed. On the CPU, for decoding on all threads.
+    /// The best checkpoint of a run, or the one that is named: `runs/x`, `runs/x@best`, `runs/x@last`, or the
+    /// folder of a checkpoint, `runs/x/checkpoints/last`. The data of the run are not needed. On the CPU, for decoding on all threads.
     ///
     /// # Errors
     /// If the run or the checkpoint does not exist, is damaged, or has parameters that are not finite.
     pub fn load(run: impl AsRef<Path>) -> Result<Self> {
         let (dir, name) = open_checkpoint(run)?;
+        let name = name.unwrap_or(CheckpointName::Best);
         load_model(&dir, name, NonFinite::Reject, 1, &Device::Cpu)
     }
 
@@ -125,20 +126,35 @@ pub(crate) fn predict(codec: &Codec, model: &Seq2Seq, line: &str) -> Result<Answ
     Ok(predictor.answer(&source, decoded))
 }
 
-/// The run and the checkpoint that a path names: `RUN`, `RUN@best` or `RUN@last`; without a name, the best.
-/// A folder whose own name ends like that takes precedence.
+/// The run and the checkpoint that a path names: `RUN@best`, `RUN@last`, or the folder of a checkpoint,
+/// `RUN/checkpoints/last`. A path that names none, `RUN`, leaves the choice to the caller, who usually takes
+/// the best. A folder whose own name ends like that takes precedence.
 ///
 /// # Errors
 /// If the folder is not that of a run.
-pub fn open_checkpoint(run: impl AsRef<Path>) -> Result<(RunDir, CheckpointName)> {
+pub fn open_checkpoint(run: impl AsRef<Path>) -> Result<(RunDir, Option<CheckpointName>)> {
     let run = run.as_ref();
-    let text = run.to_str().filter(|_| RunDir::open(run).is_err());
-    let (path, name) = match text.and_then(|text| text.rsplit_once('@')) {
-        Some((path, "best")) => (Path::new(path), CheckpointName::Best),
-        Some((path, "last")) => (Path::new(path), CheckpointName::Last),
-        _ => (run, CheckpointName::Best),
+    match (RunDir::open(run), split_checkpoint(run)) {
+        (Err(_), Some((run, name))) => Ok((RunDir::open(run)?, Some(name))),
+        (dir, _) => Ok((dir?, None)),
+    }
+}
+
+/// Splits a path into a run and a checkpoint.
+fn split_checkpoint(path: &Path) -> Option<(&Path, CheckpointName)> {
+    let name = |text| match text {
+        "best" => Some(CheckpointName::Best),
+        "last" => Some(CheckpointName::Last),
+        _ => None,
     };
-    Ok((RunDir::open(path)?, name))
+    if let Some((run, text)) = path.to_str().and_then(|path| path.rsplit_once('@')) {
+        return Some((Path::new(run), name(text)?));
+    }
+    let (folder, text) = (path.parent()?, path.file_name()?.to_str()?);
+    let run = folder
+        .parent()
+        .filter(|_| folder.ends_with("checkpoints"))?;
+    Some((run, name(text)?))
 }
 
 /// Loads the model of a checkpoint from the run directory alone, without the data.

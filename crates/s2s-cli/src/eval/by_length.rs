@@ -76,7 +76,7 @@ enum Mode {
 }
 
 /// The requested evaluation; `None` without --lengths and --protocol.
-pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usage> {
+pub(crate) fn request(args: &super::Args) -> anyhow::Result<Option<LengthsRequest>> {
     let by_length = &args.by_length;
     let protocol = by_length.protocol.map(|name| match name {
         ProtocolName::Deepmind => Protocol::Deepmind,
@@ -91,7 +91,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
     let split = args.split.unwrap_or(Split::Test);
     if split == Split::Train {
         let what = "lengths are evaluated on sequences that no training set contains; use --split val or test";
-        return Err(Usage(what.to_owned()));
+        return Err(Usage(what.to_owned()).into());
     }
     let samples = by_length.samples.unwrap_or(DEFAULT_SAMPLES);
     let longest = lengths.iter().last().unwrap_or(1) as u64;
@@ -100,7 +100,8 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
             "{samples} sequences of length {longest} have more than {MAX_SYMBOLS} symbols; lower \
              --samples to at most {}",
             MAX_SYMBOLS / longest
-        )));
+        ))
+        .into());
     }
     Ok(Some(LengthsRequest {
         protocol,
@@ -112,7 +113,7 @@ pub(crate) fn request(args: &super::Args) -> Result<Option<LengthsRequest>, Usag
             Mode::Both => vec![DecodingMode::Eos, DecodingMode::Oracle],
         },
         split: split.to_string(),
-        checkpoint: args.checkpoint.name().to_owned(),
+        checkpoint: args.checkpoint.name()?.to_owned(),
     }))
 }
 

@@ -12,15 +12,16 @@ use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
-use s2s_model::{Constraints, NonFinite, OutputLimit};
+use s2s_model::{Beam, Constraints, NonFinite, OutputLimit, Seq2Seq};
 use s2s_runlog::EvalRecord;
 use s2s_train::{
-    Error, OpenSplit, References, Trained, evaluate, open_split, score_beam, score_text,
+    Error, OpenSplit, References, Trained, evaluate, evaluate_ensemble, open_split, score_beam,
+    score_text,
 };
 use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
-use crate::decoding::BeamArgs;
+use crate::decoding::{BeamArgs, above_zero};
 use crate::failure::{Hinted, Usage};
 use crate::machine::batch_size;
 use crate::ui::Ui;
@@ -28,9 +29,10 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "\
 Examples:
   s2s eval runs/default-seed0
-  s2s eval runs/default-seed0 --split val --json
+  s2s eval runs/default-seed0@last --split val --json
   s2s eval runs/dates-seed0 --data more-dates.tsv
-  s2s eval runs/default-seed0 --beam 5
+  s2s eval runs/default-seed0 --beam 5 --n-best 5
+  s2s eval runs/default-seed0 runs/default-seed1
   s2s eval runs/default-seed0 --lengths 1..40
   s2s eval runs/default-seed0 --lengths 1..12,20..500 --step 20 --samples 50 --name far
   s2s eval runs/deepmind-seed0 --protocol deepmind";
@@ -42,6 +44,9 @@ Examples:
 /// sequences that are correct as a whole. For text, a second table compares greedy outputs with their
 /// references: edit distance of tokens and characters as a share of the references, chrF and BLEU. With
 /// --beam, the second table is for the outputs of a beam search, also of synthetic data.
+///
+/// Several runs that were trained on the same data are evaluated as one model: their probabilities are
+/// averaged, and data and step are those of the first run.
 ///
 /// With --lengths or --protocol, each length is evaluated separately, also beyond the training
 /// lengths, on sequences that no training set contains. Results go to lengths.json, lengths.csv and
@@ -55,6 +60,9 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
+    /// Further runs, to average their probabilities with those of the first
+    #[arg(value_name = "RUN", conflicts_with = "which", value_hint = ValueHint::DirPath)]
+    others: Vec<PathBuf>,
     /// Split to evaluate [default: test; all pairs of a table given by --data]
     #[arg(
         long,
@@ -83,6 +91,9 @@ pub(crate) struct Args {
     references: bool,
     #[command(flatten)]
     beam: BeamArgs,
+    /// Also measure how often one of the N best outputs is correct
+    #[arg(long, value_name = "N", requires = "beam", help_heading = "Beam search", value_parser = above_zero())]
+    n_best: Option<NonZeroUsize>,
     #[command(flatten)]
     by_length: by_length::LengthsArgs,
 }
@@ -99,7 +110,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         true => NonFinite::Accept,
         false => NonFinite::Reject,
     };
-    let Loaded { dir, trained, .. } = args.checkpoint.load_with(numbers, ui)?;
+    let (loaded, others) = match &args.others[..] {
+        [] => (args.checkpoint.load_with(numbers, ui)?, Vec::new()),
+        others => args.checkpoint.load_ensemble(others, numbers, ui)?,
+    };
+    let Loaded { dir, trained, .. } = loaded;
     let Trained {
         mut model,
         config,
@@ -129,22 +144,33 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         name,
     } = open_split(&dir, &config, args.split, args.data.as_deref()).map_err(explain)?;
     let data = source.with_batch_size(batch_size);
-    let mut record = evaluate(&mut model, &*data, split, &codec)?.record(split, step);
-    record.split = name;
     let constraints = Constraints {
         stop: codec.stop(),
         ..Constraints::default()
     };
+    let n_best = args.n_best.unwrap_or(NonZeroUsize::MIN);
     let beam = args
         .beam
-        .beam(NonZeroUsize::MIN, constraints, &codec.vocabulary)?;
-    if let Some(beam) = beam {
-        record.text = Some(score_beam(
-            &model, &beam, &*data, split, &codec, references,
-        )?);
-    } else if is_text {
-        record.text = Some(score_text(&model, &*data, split, &codec, references)?);
-    }
+        .beam(n_best, constraints.clone(), &codec.vocabulary)?;
+    let evaluation = match others.is_empty() {
+        true => evaluate(&mut model, &*data, split, &codec)?,
+        false => evaluate_ensemble(&together(&model, &others), &*data, split, &codec)?,
+    };
+    let score = |beam: &Beam| {
+        let models = together(&model, &others);
+        score_beam(&models, beam, &*data, split, &codec, references)
+    };
+    let text = match beam {
+        Some(beam) => Some(score(&beam)?),
+        None if !is_text => None,
+        None if others.is_empty() => Some(score_text(&model, &*data, split, &codec, references)?),
+        None => Some(score(&Beam {
+            constraints,
+            ..Beam::new(1) // greedy
+        })?),
+    };
+    let mut record = evaluation.record(split, step);
+    (record.split, record.text) = (name, text);
     warn_truncated(&record, ui);
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
@@ -152,6 +178,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         ui.data(&table(&record))?;
     }
     Ok(0)
+}
+
+/// The models of an ensemble.
+fn together<'a>(first: &'a Seq2Seq, others: &'a [Seq2Seq]) -> Vec<&'a Seq2Seq> {
+    [first].into_iter().chain(others).collect()
 }
 
 /// Text of --data that cannot be read needs another hint than text of a configuration.
@@ -195,9 +226,13 @@ pub(crate) fn table(record: &EvalRecord) -> String {
     let Some(text) = &record.text else {
         return table.text();
     };
-    let of_text = Table::new()
+    let mut of_text = Table::new()
         .column("sources", [text.n_sources])
-        .column("correct", [percent(text.exact_match)])
+        .column("correct", [percent(text.exact_match)]);
+    if let Some(best) = &text.n_best {
+        of_text = of_text.column(format!("in best {}", best.n), [percent(best.exact_match)]);
+    }
+    let of_text = of_text
         .column("token errors", [percent(text.token_error_rate)])
         .column("character errors", [percent(text.char_error_rate)])
         .column("chrF", [format!("{:.1}", text.chrf)])

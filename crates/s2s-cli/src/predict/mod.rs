@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueHint;
-use s2s_model::Seq2Seq;
+use s2s_model::{NonFinite, Seq2Seq};
 
 use self::answer::Answers;
 use crate::checkpoint::CheckpointArgs;
@@ -19,6 +19,7 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "\
 Examples:
   s2s predict runs/default-seed0 3 1 4 1 5
+  s2s predict runs/default-seed0@last 3 1 4 1 5
   s2s predict runs/default-seed0 --attention 3,1,4,1,5
   s2s predict runs/default-seed0 3 1 4 1 5 --out attention.gif
   s2s predict runs/default-seed0 --json < sequences.txt > answers.jsonl
@@ -71,7 +72,7 @@ pub(crate) struct Args {
     replace_unknown: bool,
     /// Average the probabilities with those of another run that was trained on the same data; may be
     /// repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     ensemble: Vec<PathBuf>,
     #[command(flatten)]
     decoding: DecodingArgs,
@@ -91,7 +92,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if args.stream.file.is_some() && !args.tokens.is_empty() {
         return Err(Usage("--file and a sequence are given; remove one".to_owned()).into());
     }
-    let (loaded, others) = args.checkpoint.load_ensemble(&args.ensemble, ui)?;
+    let (loaded, others) = args
+        .checkpoint
+        .load_ensemble(&args.ensemble, NonFinite::Reject, ui)?;
     let trained = &loaded.trained;
     let has_attention = |model: &Seq2Seq| model.has_attention();
     for (option, is_set) in [

@@ -171,6 +171,85 @@ fn an_ensemble_of_a_run_with_itself_predicts_what_the_run_predicts() {
 }
 
 #[test]
+fn a_checkpoint_is_named_by_an_option_after_the_run_or_by_its_folder() {
+    let home = home_of_trained();
+    // The best one of the trained run is its last.
+    let evaluate = |arguments: &[&str]| {
+        let output = s2s(
+            home,
+            [&["eval", "--split=val", "--json"], arguments].concat(),
+        );
+        succeeds(output)
+    };
+    let best = evaluate(&["run"]);
+    for arguments in [
+        &["run@last"][..],
+        &["run@best"],
+        &["run/checkpoints/last"],
+        &["run", "--checkpoint=last"],
+        &["run@last", "--checkpoint=last"],
+    ] {
+        assert_eq!(evaluate(arguments), best, "{arguments:?}");
+    }
+    let output = s2s(home, ["predict", "run@last", "--checkpoint=best", "1"]);
+    fails(
+        &output,
+        2,
+        &["run@last is not checkpoint best", "remove --checkpoint"],
+    );
+    let output = s2s(home, ["predict", "run@first", "1"]);
+    fails(&output, 2, &["run@first does not exist"]);
+}
+
+#[test]
+fn an_ensemble_is_evaluated_as_one_model() {
+    let evaluate = |arguments: &[&str]| -> Value {
+        let output = s2s(
+            home_of_trained(),
+            [&["eval", "--beam=4", "--json"], arguments].concat(),
+        );
+        serde_json::from_str(&succeeds(output)).unwrap()
+    };
+    let (once, twice) = (evaluate(&["run"]), evaluate(&["run", "run@last"]));
+    let (Value::Object(once), Value::Object(twice)) = (once, twice) else {
+        panic!("records are objects");
+    };
+    assert!(once.keys().eq(twice.keys()));
+    for (key, value) in &once {
+        match (value.as_f64(), twice[key].as_f64()) {
+            (Some(once), Some(twice)) => assert!((once - twice).abs() < 1e-5, "{key}"),
+            _ => assert_eq!(*value, twice[key], "{key}"),
+        }
+    }
+    let output = s2s(home_of_trained(), ["eval", "run", "run", "--lengths=1..2"]);
+    fails(&output, 2, &["cannot be used with", "--lengths"]);
+}
+
+#[test]
+fn among_more_outputs_a_correct_one_is_more_frequent() {
+    let share = |n: &str| -> [f64; 2] {
+        let args = ["eval", "run", "--beam=5", "--json", "--n-best", n];
+        let record: Value = serde_json::from_str(&succeeds(s2s(home_of_trained(), args))).unwrap();
+        let text = &record["text"];
+        let shares = [&text["exact_match"], &text["n_best"]["exact_match"]];
+        shares.map(|share| share.as_f64().unwrap())
+    };
+    let ([best, among_two], [same, among_five]) = (share("2"), share("5"));
+    assert_eq!(best, same);
+    assert!(
+        best < among_two && among_two <= among_five,
+        "{best} {among_two} {among_five}"
+    );
+    let table = succeeds(s2s(
+        home_of_trained(),
+        ["eval", "run", "--beam=5", "--n-best=5"],
+    ));
+    assert!(table.contains("in best 5"), "{table}");
+    let output = s2s(home_of_trained(), ["eval", "run", "--beam=2", "--n-best=3"]);
+    fails(&output, 2, &["--beam 3"]);
+}
+
+#[test]
 fn runs_with_different_vocabularies_are_no_ensemble() {
     let (home, run) = copy_of_trained();
     let other = [
@@ -421,28 +500,28 @@ fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
     .concat();
     succeeds(s2s(home.path(), &train));
 
-    let program = succeeds(s2s(home.path(), &["automaton", "run"]));
+    let program = succeeds(s2s(home.path(), ["automaton", "run"]));
     assert!(
         program.contains("where the head is") && program.contains("next mode"),
         "{program}"
     );
-    let record = succeeds(s2s(home.path(), &["automaton", "run", "--json"]));
+    let record = succeeds(s2s(home.path(), ["automaton", "run", "--json"]));
     let record: Value = serde_json::from_str(&record).unwrap();
     assert!(!record["rules"].as_array().unwrap().is_empty());
     assert!(record["checked"].as_u64().unwrap() >= record["equal"].as_u64().unwrap());
 
-    let steps = succeeds(s2s(home.path(), &["automaton", "run", "1", "2", "2"]));
+    let steps = succeeds(s2s(home.path(), ["automaton", "run", "1", "2", "2"]));
     assert!(
         steps.contains("position") && steps.contains("certainty"),
         "{steps}"
     );
     assert!(home.path().join("run/plots/head.png").exists());
-    let refused = s2s(home.path(), &["automaton", "run", "1", "x"]);
+    let refused = s2s(home.path(), ["automaton", "run", "1", "x"]);
     fails(&refused, 2, &["1 x"]);
 }
 
 #[test]
 fn a_recurrent_decoder_is_no_automaton() {
-    let refused = s2s(home_of_trained(), &["automaton", "run"]);
+    let refused = s2s(home_of_trained(), ["automaton", "run"]);
     fails(&refused, 1, &["recurrent", "--attention"]);
 }

@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 
 use super::ensemble::{Ensemble, Member};
 use super::{Beam, Decoded, Rows, Sampling, Scored, Stop, Watch, beam, sampling, score};
-use crate::{Seq2Seq, Source, Tokens};
+use crate::{Batch, BatchLoss, Forcing, Seq2Seq, Source, Tokens};
 
 /// A model that generates outputs: greedily, by beam search or by sampling. On the fast path, it packs the
 /// model's weights once.
@@ -169,6 +169,14 @@ impl<'a> Generator<'a> {
     /// device fails.
     pub fn score(&mut self, source: &Source, targets: &[Vec<u32>]) -> Result<Vec<Scored>> {
         score::score(&mut *self.rows, self.tokens, source, targets)
+    }
+
+    /// Loss and predictions of a batch, without dropout: what [`Seq2Seq::loss`] computes for a single model.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
+        score::loss(&mut *self.rows, self.tokens, batch, forcing)
     }
 }
 

@@ -1,10 +1,10 @@
-//! Forced decoding: how probable the model finds an output.
+//! Forced decoding: how probable the model finds an output; and the loss of a batch.
 
 use candle_core::{Result, bail};
 
 use super::Rows;
-use super::logits::Normalizer;
-use crate::{Source, Tokens};
+use super::logits::{Normalizer, argmax};
+use crate::{Batch, BatchLoss, Forcing, Source, Tokens};
 
 /// How probable the model finds a target.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,6 +71,47 @@ pub(super) fn score(
         }
     }
     Ok(scored)
+}
+
+/// Loss and predictions of a batch. A row leaves when its target has ended; predictions after it are 0.
+pub(super) fn loss(
+    rows: &mut dyn Rows,
+    tokens: Tokens,
+    batch: &Batch,
+    forcing: &Forcing,
+) -> Result<BatchLoss> {
+    let (width, lengths) = (batch.target_len(), batch.target_lengths());
+    let mut loss = BatchLoss {
+        loss_sum: 0.0,
+        predictions: vec![0; batch.n_rows() * width],
+    };
+    rows.start(batch.source())?;
+    let mut active: Vec<usize> = (0..batch.n_rows()).collect();
+    let mut fed = vec![tokens.bos; active.len()];
+    for step in 0..width {
+        rows.step(batch.source(), &fed)?;
+        let mut kept = Vec::with_capacity(fed.len());
+        fed.clear();
+        for (row, &index) in active.iter().enumerate() {
+            let logits = &rows.logits()[row * tokens.size..][..tokens.size];
+            let position = index * width + step;
+            let (target, predicted) = (batch.target_out()[position], argmax(logits));
+            loss.loss_sum -= Normalizer::of(logits).log_prob(logits[target as usize]);
+            loss.predictions[position] = predicted;
+            if step + 1 < lengths[index] {
+                kept.push(row);
+                fed.push(match forcing.is_forced(index, step + 1) {
+                    true => target,
+                    false => predicted,
+                });
+            }
+        }
+        if kept.len() < active.len() {
+            rows.keep(&kept)?;
+            active = kept.into_iter().map(|row| active[row]).collect();
+        }
+    }
+    Ok(loss)
 }
 
 /// The rank of a token; of equal ones, the first comes first.

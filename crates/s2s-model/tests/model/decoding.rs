@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use candle_core::{D, DType, IndexOp, Result};
 use candle_nn::ops::log_softmax;
 use s2s_model::{
-    Batch, Beam, Constraints, Decoded, Forcing, Generator, Interventions, Kernels, LengthPenalty,
-    Mode, ModelConfig, OutputLimit, Sampling, Seq2Seq, Source, Stop, Stopping, Tokens, greedy,
-    trace,
+    Batch, BatchLoss, Beam, Constraints, Decoded, Forcing, Generator, Interventions, Kernels,
+    LengthPenalty, Mode, ModelConfig, OutputLimit, Sampling, Seq2Seq, Source, Stop, Stopping,
+    Tokens, greedy, trace,
 };
 
 use crate::architectures::{
@@ -672,6 +672,27 @@ fn drawing_from_the_most_probable_token_is_greedy_decoding() -> Result<()> {
         };
         let drawn = Generator::new(&model)?.sample(&source, &[0, 1, 2, 3], &sampling, true)?;
         assert_alike(&drawn.concat(), &expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_loss_of_a_generator_is_that_of_its_model() -> Result<()> {
+    for config in configs() {
+        let mut model = decisive(&config, 0)?;
+        let batch = Batch::new(&sources(), &sources(), TOKENS)?;
+        for forcing in [Forcing::Always, Forcing::Never] {
+            let expected = model.loss(&batch, &forcing)?;
+            let got = Generator::ensemble(&[&model, &model])?.loss(&batch, &forcing)?;
+            let mean = |loss: &BatchLoss| (loss.loss_sum / batch.n_tokens() as f64) as f32;
+            assert_near(&[mean(&got)], &[mean(&expected)]);
+            let rows = |predictions: &[u32]| -> Vec<Vec<u32>> {
+                let rows = predictions.chunks_exact(batch.target_len());
+                let rows = rows.zip(batch.target_lengths());
+                rows.map(|(row, len)| row[..*len].to_vec()).collect()
+            };
+            assert_eq!(rows(&got.predictions), rows(&expected.predictions));
+        }
     }
     Ok(())
 }

@@ -358,7 +358,7 @@ impl Default for RestartConfig {
 
 impl RestartConfig {
     fn default_attempts() -> NonZeroU64 {
-        NonZeroU64::MIN.saturating_add(3)
+        NonZeroU64::MIN.saturating_add(7)
     }
 
     fn default_loss() -> Positive {

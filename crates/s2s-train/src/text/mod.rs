@@ -3,31 +3,35 @@
 mod bleu;
 mod chrf;
 
-use s2s_runlog::TextScores;
+use std::num::NonZeroUsize;
+
+use s2s_model::Decoded;
+use s2s_runlog::{NBest, TextScores};
 use strsim::generic_levenshtein;
 
 use bleu::Bleu;
 use chrf::Chrf;
 
-/// An output and its references, as texts of tokens and as lines.
+/// The outputs for a source and its references, as tokens and as lines.
 pub(crate) struct Scored<'a> {
-    /// The output's tokens.
-    pub(crate) output: &'a [u32],
-    /// The output as a line.
+    /// The outputs, best first, at least one.
+    pub(crate) outputs: &'a [Decoded],
+    /// The best output as a line.
     pub(crate) line: &'a str,
-    /// Whether the output ended by itself.
-    pub(crate) stopped: bool,
     /// The tokens of each reference, at least one.
     pub(crate) references: &'a [Vec<u32>],
     /// The references as lines.
     pub(crate) lines: &'a [String],
 }
 
-/// Sums over outputs, from which the scores follow.
+/// Sums over sources, from which the scores follow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextTally {
+    n_best: usize,
     n_sources: u64,
     n_exact: u64,
+    /// Sources with an exact output among the best.
+    n_any_exact: u64,
     n_truncated: u64,
     n_tokens: u64,
     n_unknown: u64,
@@ -63,7 +67,15 @@ impl Edits {
 }
 
 impl TextTally {
-    /// Adds an output. Reference tokens that equal `unknown` are never correct.
+    /// A tally of at most so many outputs per source.
+    pub(crate) fn new(n_best: NonZeroUsize) -> Self {
+        Self {
+            n_best: n_best.get(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a source. Reference tokens that equal `unknown` are never correct.
     pub(crate) fn add(&mut self, scored: &Scored<'_>, unknown: Option<u32>) {
         /// A reference token that no output token equals.
         const NEVER: u32 = u32::MAX;
@@ -76,15 +88,19 @@ impl TextTally {
                     .collect()
             })
         };
+        let is_exact = |output: &Decoded| {
+            output.stopped && references().any(|reference| reference == output.tokens)
+        };
+        let best = &scored.outputs[0];
         self.n_sources += 1;
-        let is_exact = scored.stopped && references().any(|reference| reference == scored.output);
-        self.n_exact += u64::from(is_exact);
-        self.n_truncated += u64::from(!scored.stopped);
+        self.n_exact += u64::from(is_exact(best));
+        self.n_any_exact += u64::from(scored.outputs.iter().any(is_exact));
+        self.n_truncated += u64::from(!best.stopped);
         for reference in scored.references {
             self.n_tokens += reference.len() as u64;
             self.n_unknown += reference.iter().filter(|token| is_unknown(**token)).count() as u64;
         }
-        self.tokens.add(scored.output.to_vec(), references());
+        self.tokens.add(best.tokens.clone(), references());
         let chars = |line: &str| -> Vec<char> { line.chars().collect() };
         let lines = scored.lines.iter();
         self.chars
@@ -94,15 +110,20 @@ impl TextTally {
     }
 
     pub(crate) fn scores(&self) -> TextScores {
+        let of_sources = |count: u64| count as f64 / self.n_sources.max(1) as f64;
         TextScores {
             unknown_tokens: self.n_unknown as f64 / self.n_tokens.max(1) as f64,
             n_truncated: self.n_truncated,
-            exact_match: self.n_exact as f64 / self.n_sources.max(1) as f64,
+            exact_match: of_sources(self.n_exact),
             n_sources: self.n_sources,
             token_error_rate: self.tokens.rate(),
             char_error_rate: self.chars.rate(),
             bleu: self.bleu.score(),
             chrf: self.chrf.score(),
+            n_best: (self.n_best > 1).then(|| NBest {
+                n: self.n_best,
+                exact_match: of_sources(self.n_any_exact),
+            }),
         }
     }
 }
@@ -114,6 +135,14 @@ mod tests {
     /// The tokens of a sequence, and its line.
     type Sequence<'a> = (&'a [u32], &'a str);
 
+    fn decoded(tokens: &[u32], stopped: bool) -> Decoded {
+        Decoded {
+            tokens: tokens.to_vec(),
+            stopped,
+            ..Decoded::default()
+        }
+    }
+
     /// The scores of outputs: sequence, whether it stopped, references.
     fn scores(cases: &[(Sequence<'_>, bool, &[Sequence<'_>])]) -> TextScores {
         let mut tally = TextTally::default();
@@ -123,9 +152,8 @@ mod tests {
                 .map(|(tokens, line)| (tokens.to_vec(), (*line).to_owned()))
                 .unzip();
             let scored = Scored {
-                output,
+                outputs: &[decoded(output, *stopped)],
                 line,
-                stopped: *stopped,
                 references: &tokens,
                 lines: &lines,
             };
@@ -148,6 +176,30 @@ mod tests {
         assert_eq!((scores.n_sources, scores.exact_match), (2, 0.5));
         assert_eq!(scores.token_error_rate, 1.0 / 4.0);
         assert_eq!(scores.char_error_rate, 2.0 / 6.0);
+    }
+
+    #[test]
+    fn a_correct_output_anywhere_among_the_best_counts_for_them_alone() {
+        let mut tally = TextTally::new(NonZeroUsize::new(3).unwrap());
+        for (outputs, reference) in [
+            (vec![decoded(&[2], true), decoded(&[3], true)], 2),
+            (vec![decoded(&[2], true), decoded(&[3], true)], 3),
+            (vec![decoded(&[2], true), decoded(&[3], false)], 3),
+            (vec![decoded(&[2], true)], 4),
+        ] {
+            let scored = Scored {
+                outputs: &outputs,
+                line: "",
+                references: &[vec![5], vec![reference]],
+                lines: &[String::new(), String::new()],
+            };
+            tally.add(&scored, None);
+        }
+        let scores = tally.scores();
+        assert_eq!(scores.exact_match, 0.25);
+        let exact_match = 0.5;
+        assert_eq!(scores.n_best, Some(NBest { n: 3, exact_match }));
+        assert_eq!(TextTally::new(NonZeroUsize::MIN).scores().n_best, None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod accumulating;
 mod by_length;
 mod configs;
 mod diverging;
+mod examples;
 mod half;
 mod hostile;
 mod learning;

@@ -50,6 +50,11 @@ fn a_run_folder_answers() -> Result<()> {
         Trained::load(path.with_file_name("run@best"))?.step,
         best.step
     );
+    assert_eq!(
+        Trained::load(path.join("checkpoints/last"))?.step,
+        last.step
+    );
+    assert!(Trained::load(path.with_file_name("run@first")).is_err());
     assert_eq!(run.last()?.predict("3 1")?, last.predict("3 1")?);
     Ok(())
 }
