@@ -55,7 +55,7 @@ struct Measurement {
 }
 
 /// In the order of docs/results.md.
-const ALL: [Measurement; 10] = [
+const ALL: [Measurement; 12] = [
     Measurement {
         name: "default",
         what: "three runs of the default configuration",
@@ -103,6 +103,24 @@ const ALL: [Measurement; 10] = [
         what: "every attention mechanism by length",
         takes: "10 min",
         run: |lab| lab.experiment("mechanisms", "mechanisms", rows::mechanisms),
+    },
+    Measurement {
+        name: "transducer",
+        what: "five tasks that need jumps, up to 4,000 symbols",
+        takes: "10 min",
+        run: |lab| lab.experiment("transducer", "transducer", rows::transducer),
+    },
+    Measurement {
+        name: "transducer-ablations",
+        what: "a transducer without each part of its recipe",
+        takes: "30 min",
+        run: |lab| {
+            lab.experiment(
+                "transducer-ablations",
+                "transducer-ablations",
+                rows::ablations,
+            )
+        },
     },
     Measurement {
         name: "tasks",

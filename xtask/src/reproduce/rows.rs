@@ -321,3 +321,51 @@ pub(super) fn teacher_forcing(report: &Report, mut table: Table) -> Result<Table
     }
     Ok(table)
 }
+
+/// How many runs needed another attempt than the first.
+fn restarted(runs: &[&Outcome]) -> String {
+    let is_later = |run: &&&Outcome| {
+        let last = run.metrics.last().and_then(|last| last.attempt.as_ref());
+        last.is_some_and(|attempt| attempt.index > 0)
+    };
+    runs.iter().filter(is_later).count().to_string()
+}
+
+pub(super) fn transducer(report: &Report, mut table: Table) -> Result<Table> {
+    table.rows.clear();
+    for cell in &report.plan.experiment.cells {
+        let runs = runs(report, &cell.name)?;
+        let [beyond, far] = ["beyond", "far"].map(|group| of_group(&runs, group, exact));
+        let worst: Vec<f64> = beyond.iter().zip(&far).map(|(a, b)| a.min(*b)).collect();
+        table.rows.push(vec![
+            cell.name.clone(),
+            share(&beyond),
+            share(&far),
+            exact_runs(&worst),
+            restarted(&runs),
+            secs(&runs),
+        ]);
+    }
+    Ok(table)
+}
+
+/// One row for each recipe, one column for each task: how many runs are exact in range, and far beyond.
+pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
+    table.rows.clear();
+    for cell in &report.plan.experiment.cells {
+        let (recipe, _) = cell.name.rsplit_once('-').context("a cell has no task")?;
+        let runs = runs(report, &cell.name)?;
+        let exact_at = |length: usize| {
+            let rows = runs.iter().flat_map(|run| evaluated(run, "beyond"));
+            let rows = rows.filter(|row| row.length == length);
+            rows.filter(|row| row.exact_match == 1.0).count()
+        };
+        let found = format!("{} · {} · {}", exact_at(40), exact_at(80), exact_at(1000));
+        let recipe = recipe.replace('-', " ");
+        match table.rows.last_mut().filter(|row| row[0] == recipe) {
+            Some(row) => row.push(found),
+            None => table.rows.push(vec![recipe, found]),
+        }
+    }
+    Ok(table)
+}

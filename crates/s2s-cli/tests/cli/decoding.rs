@@ -480,7 +480,7 @@ fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
         "--set",
         "train.max_steps=2",
         "--set",
-        "data.max_len=6",
+        "data.max_len=10",
         "--set",
         "train.restart.kind=none",
     ];

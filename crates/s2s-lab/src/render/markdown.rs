@@ -150,9 +150,8 @@ fn by_length(report: &Report) -> String {
          counts as a token. `oracle`: decoding stops at the length of the reference, and EOS cannot \
          be predicted. Fine accuracy is the share of tokens before the first error. Means over a \
          group give each length the same weight. Brackets are 95 % \
-         intervals of the mean over seeds; they are absent where all runs are equal. `lengths.csv`, in the folder of the runs, has every length. Each decoding \
-         step attends to all source positions, so the time per sequence grows quadratically with \
-         the length."
+         intervals of the mean over seeds; they are absent where all runs are equal. \
+         `lengths.csv`, in the folder of the runs, has every length."
             .to_owned(),
     ];
     let sections = sections
