@@ -154,6 +154,7 @@ fn what_does_not_apply_is_refused_with_a_way_out() {
         "data.max_len=5000",
         "train.batch_size=1",
         "train.eval_batch_size=1",
+        "model.kernels=reference",
     ];
     let frozen = ["train.restart.kind=loss", "train.freeze=[\"encoder.*\"]"];
     let early = ["train.curriculum={kind=\"loss\", start=50}"];
@@ -176,4 +177,6 @@ fn what_does_not_apply_is_refused_with_a_way_out() {
         let error = loaded(TRANSDUCER, sets).expect_err("invalid");
         assert!(error.contains(expected), "{sets:?}: {error}");
     }
+    let with_kernels = loaded(TRANSDUCER, &long[..3]);
+    assert!(with_kernels.is_ok(), "{with_kernels:?}");
 }
