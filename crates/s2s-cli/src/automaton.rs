@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reverse_data::{Split, Token, Vocabulary};
-use s2s_model::{Automaton, AutomatonStep, Generator, Rule, Source, View, automaton_steps};
+use s2s_model::{
+    Automaton, AutomatonStep, Generator, MAX_REFERENCE_LEN, Rule, Source, View, automaton_steps,
+};
 use s2s_train::{Codec, OpenSplit, Predictor, open_split};
 use s2s_viz::{Heatmap, HeatmapRow, Table};
 use serde::Serialize;
@@ -105,6 +107,20 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         let parsed = predictor.parse(&line);
         let source = parsed.map_err(|problem| Usage(format!("{line:?}: {problem}")))?;
         let source = codec.model_input(&source.tokens);
+        if source.len() > MAX_REFERENCE_LEN {
+            return Err(Hinted {
+                what: format!(
+                    "the sequence has {} tokens with its markers; steps are followed up to {MAX_REFERENCE_LEN}",
+                    source.len()
+                ),
+                hint: format!(
+                    "`{} predict {} --file FILE` answers sequences of any length",
+                    program(),
+                    quote(loaded.dir.path())
+                ),
+            }
+            .into());
+        }
         let steps = automaton_steps(model, &source, codec.limit)?;
         ui.data(&steps_table(&steps, &source, codec).text())?;
         if let Some([_, png]) = picture::write_head(&loaded.dir, &heatmap(&steps, &source, codec))?
@@ -121,7 +137,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         let input = |index| codec.model_input(&source.example(split, index).source);
         Ok((0..n).map(input).collect())
     };
-    let automaton = Automaton::of(model, &sources(Split::Val, READ)?, codec.limit)?;
+    let mut read = sources(Split::Val, READ)?;
+    read.retain(|source| source.len() <= MAX_REFERENCE_LEN);
+    let automaton = Automaton::of(model, &read, codec.limit)?;
     let (mut n_equal, mut differs) = (0, None);
     let tests = sources(Split::Test, args.samples)?;
     let mut generator = Generator::new(model)?;

@@ -518,6 +518,9 @@ fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
     assert!(home.path().join("run/plots/head.png").exists());
     let refused = s2s(home.path(), ["automaton", "run", "1", "x"]);
     fails(&refused, 2, &["1 x"]);
+    let long = vec!["1"; 4095];
+    let refused = s2s(home.path(), [&["automaton", "run"][..], &long].concat());
+    fails(&refused, 1, &["4097 tokens", "up to 4096", "predict"]);
 }
 
 #[test]
