@@ -55,7 +55,7 @@ struct Measurement {
 }
 
 /// In the order of docs/results.md.
-const ALL: [Measurement; 12] = [
+const ALL: [Measurement; 13] = [
     Measurement {
         name: "default",
         what: "three runs of the default configuration",
@@ -121,6 +121,12 @@ const ALL: [Measurement; 12] = [
                 rows::ablations,
             )
         },
+    },
+    Measurement {
+        name: "transducer-symbols",
+        what: "a transducer with 8 and with 50 symbols",
+        takes: "15 min",
+        run: |lab| lab.experiment("transducer-symbols", "transducer-symbols", rows::symbols),
     },
     Measurement {
         name: "tasks",

@@ -1,12 +1,13 @@
 //! The cells of an experiment file: a product of axes, with additions and exceptions.
 //!
 //! ```text
-//! [matrix]                                    two axes: 2 · 2 cells
+//! [matrix]                                    three axes: 2 · 2 · 2 cells
 //! model.hidden = [32, 64]                     an axis: a key and its values
 //! attention = [                               an axis on which several keys change together
 //!     { name = "dot", model.attention.kind = "dot", model.decoder = 64 },
 //!     { name = "additive", model.attention.kind = "additive" },
 //! ]
+//! config = ["a.toml", "b.toml"]               an axis of configurations, instead of the common one
 //! [[exclude]]                                 removes the cells that have all these values
 //! model.hidden = 64
 //! model.attention.kind = "dot"
@@ -14,6 +15,8 @@
 //! name = "tiny"
 //! model.hidden = 8
 //! ```
+
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -29,6 +32,9 @@ const MAX_NAME: usize = 80;
 
 /// The key that names a point of an axis or an included cell.
 const NAME: &str = "name";
+
+/// The key of a configuration file, which replaces the common one.
+const CONFIG: &str = "config";
 
 /// One value of an axis.
 #[derive(Clone, Debug)]
@@ -116,6 +122,10 @@ fn axis(key: &str, value: Value) -> Result<Vec<Point>, String> {
             .iter()
             .any(|p| p.settings == point.settings)
     });
+    let mut configs = points.iter().filter_map(|point| point.settings.get(CONFIG));
+    if let Some(value) = configs.find(|value| !is_file(value)) {
+        return Err(no_file("[matrix]", value));
+    }
     match twice {
         Some((_, point)) => Err(format!("[matrix] {key}: {} is listed twice", point.name)),
         None => Ok(points),
@@ -139,6 +149,14 @@ impl Point {
         let name = name.unwrap_or_else(|| slugs.collect::<Vec<_>>().join("-"));
         Self { name, settings }
     }
+}
+
+fn is_file(value: &Value) -> bool {
+    value.as_str().is_some_and(|path| !path.is_empty())
+}
+
+fn no_file(table: &str, value: &Value) -> String {
+    format!("{table} {CONFIG}: expected the path of a configuration file, got {value}")
 }
 
 /// Every combination; the last axis changes fastest.
@@ -191,20 +209,27 @@ fn remove(points: &mut Vec<Point>, wanted: &Settings) -> Result<(), String> {
 
 fn included(table: &Table) -> Result<Point, String> {
     let point = point(table);
+    if let Some(value) = point.settings.get(CONFIG).filter(|value| !is_file(value)) {
+        return Err(no_file("[[include]]", value));
+    }
     match point.settings.is_empty() {
         true => Err(format!("[[include]] {:?} has no key", point.name)),
         false => Ok(point),
     }
 }
 
-fn cell(point: Point) -> Cell {
+fn cell(mut point: Point) -> Cell {
+    let config = match point.settings.remove(CONFIG) {
+        Some(Value::String(path)) => Some(PathBuf::from(path)),
+        _ => None,
+    };
     let set = point
         .settings
         .iter()
         .map(|(key, value)| format!("{key}={}", written(value)));
     let set = set.collect();
     let name: String = point.name.chars().take(MAX_NAME).collect();
-    Cell::new(name, set)
+    Cell::new(name, config, set)
 }
 
 /// A value for `--set`: text without quotes where it cannot be mistaken for another value.
@@ -225,6 +250,10 @@ fn written(value: &Value) -> String {
 /// A readable part of a name: text alone, other values after the last part of their key.
 fn slug(key: &str, value: &Value) -> String {
     match value {
+        Value::String(path) if key == CONFIG => {
+            let stem = Path::new(path).file_stem().unwrap_or_default();
+            plain(&stem.to_string_lossy())
+        }
         Value::String(text) => plain(text),
         value => {
             let key = key.rsplit('.').next().unwrap_or(key);
@@ -276,7 +305,7 @@ mod tests {
             .get("matrix")
             .map_or(Table::new(), |m| m.as_table().unwrap().clone());
         let cells = cells(&matrix, &tables("include"), &tables("exclude"), None)?;
-        let line = |cell: &Cell| format!("{}: {}", cell.name, cell.set.join(" "));
+        let line = |cell: &Cell| format!("{}: {}", cell.name, cell.changes().join(" "));
         Ok(cells.iter().map(line).collect())
     }
 
@@ -321,6 +350,28 @@ mod tests {
     }
 
     #[test]
+    fn a_point_can_have_a_configuration_of_its_own() {
+        let text = r#"
+            [matrix]
+            mechanism = [
+                { name = "general", model.attention.kind = "general" },
+                { name = "transducer", config = "configs/transducer.toml", train.max_steps = 500 },
+            ]
+        "#;
+        assert_eq!(
+            expand(text).unwrap(),
+            [
+                "general: model.attention.kind=general",
+                "transducer: config=configs/transducer.toml train.max_steps=500",
+            ]
+        );
+        assert_eq!(
+            expand("[matrix]\nconfig = [\"a/tiny.toml\", \"b.toml\"]").unwrap(),
+            ["tiny: config=a/tiny.toml", "b: config=b.toml"]
+        );
+    }
+
+    #[test]
     fn cells_can_be_excluded_and_included() {
         let text = format!(
             "{MATRIX}\n[[exclude]]\nmodel.hidden = 64\nmodel.attention.kind = \"ntm\"\n\
@@ -347,6 +398,14 @@ mod tests {
         check(
             &format!("{MATRIX}[[exclude]]\nmodel.hidden = 7"),
             "matches no cell: model.hidden = 7",
+        );
+        check(
+            "[matrix]\nconfig = [\"a.toml\", 3]",
+            "config: expected the path of a configuration file, got 3",
+        );
+        check(
+            "[[include]]\nconfig = \"\"",
+            "[[include]] config: expected the path",
         );
         check(&format!("{MATRIX}[[exclude]]"), "[[exclude]] has no key");
         check("[[include]]\nname = \"a\"", "\"a\" has no key");

@@ -103,6 +103,9 @@ pub struct Experiment {
 pub struct Cell {
     /// Its name in plots, tables and folders.
     pub name: String,
+    /// Its own configuration, instead of the common one; the common changes apply to it, too.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
     /// Changes, as `key=value` for `s2s train --set`.
     #[serde(default)]
     pub set: Vec<String>,
@@ -264,7 +267,7 @@ impl Plan {
                 seed,
                 folder: self.folder.join(folder),
                 index,
-                config: experiment.config.clone(),
+                config: cell.config.as_ref().or(experiment.config.as_ref()).cloned(),
                 sets: experiment.set.iter().chain(&cell.set).cloned().collect(),
             }
         };
@@ -341,9 +344,11 @@ impl Experiment {
         let resolve = |cell: &Cell| {
             let sets = common.iter().chain(&cell.set).chain([&seed]);
             let sets: Vec<String> = sets.cloned().collect();
-            let table = resolve(config, &sets).map_err(|message| Error::Config {
-                cell: cell.name.clone(),
-                message: message.trim_end().to_owned(),
+            let table = resolve(cell.config.as_deref().or(config), &sets).map_err(|message| {
+                Error::Config {
+                    cell: cell.name.clone(),
+                    message: message.trim_end().to_owned(),
+                }
             })?;
             let settings = flatten(&table);
             Ok((identities.hash(&settings), settings))
@@ -440,14 +445,24 @@ impl Experiment {
 }
 
 impl Cell {
-    pub(crate) fn new(name: String, set: Vec<String>) -> Self {
+    pub(crate) fn new(name: String, config: Option<PathBuf>, set: Vec<String>) -> Self {
         let (identity, settings) = (String::new(), Settings::new());
         Self {
             name,
+            config,
             set,
             identity,
             settings,
         }
+    }
+
+    /// What sets it apart from the common configuration: `config=PATH`, and its changes.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        let config = self
+            .config
+            .iter()
+            .map(|path| format!("config={}", path.display()));
+        config.chain(self.set.iter().cloned()).collect()
     }
 
     fn problem(&self) -> Option<String> {

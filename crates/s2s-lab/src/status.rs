@@ -54,7 +54,7 @@ pub fn status(plan: &Plan) -> Result<Status> {
             .of(job)
             .map_or(String::new(), |secs| format!("about {}", duration(secs))),
     });
-    let changes = jobs.iter().map(|job| plan.cell_of(job).set.join(" "));
+    let changes = jobs.iter().map(|job| plan.cell_of(job).changes().join(" "));
     let table = Table::new()
         .column("number", numbers)
         .column("run", jobs.iter().map(Job::name))

@@ -349,6 +349,32 @@ pub(super) fn transducer(report: &Report, mut table: Table) -> Result<Table> {
     Ok(table)
 }
 
+/// One row for each task, three columns for each number of symbols.
+pub(super) fn symbols(report: &Report, mut table: Table) -> Result<Table> {
+    table.header = vec!["task".to_owned()];
+    table.rows.clear();
+    for cell in &report.plan.experiment.cells {
+        let (symbols, task) = cell.name.split_once('-').context("a cell has no task")?;
+        let column = format!("{symbols} symbols: exact at 40 to 1,000");
+        if !table.header.contains(&column) {
+            let more = ["exact seeds", "training, s"].map(str::to_owned);
+            table.header.extend([column].into_iter().chain(more));
+        }
+        let runs = runs(report, &cell.name)?;
+        let beyond = of_group(&runs, "beyond", exact);
+        let found = [share(&beyond), exact_runs(&beyond), secs(&runs)];
+        match table.rows.iter_mut().find(|row| row[0] == task) {
+            Some(row) => row.extend(found),
+            None => {
+                let row = [task.to_owned()].into_iter().chain(found);
+                table.rows.push(row.collect());
+            }
+        }
+    }
+    table.align = format!("l{}", "r".repeat(table.header.len() - 1));
+    Ok(table)
+}
+
 /// One row for each recipe, one column for each task: how many runs are exact in range, and far beyond.
 pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
     table.rows.clear();

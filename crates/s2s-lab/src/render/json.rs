@@ -31,6 +31,7 @@ pub(super) fn render(report: &Report) -> Value {
             .collect();
         json!({
             "name": cell.name,
+            "config": cell.config,
             "set": cell.set,
             "summary": summary,
             "runs": report.outcomes_of(cell).map(run).collect::<Vec<_>>(),
