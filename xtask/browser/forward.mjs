@@ -32,7 +32,8 @@ export async function compare(viewer, data, predictions) {
   const source = new viewer.EmbeddedSource(data);
   const run = source.runs[0];
   const tokens = new viewer.Vocabulary(run);
-  const ids = (texts) => texts.map((text) => tokens.token(String(text)));
+  // Numbers are ids: a model that is hardly trained also gives the start marker, which is no symbol.
+  const ids = (all) => all.map((token) => (typeof token === "number" ? token : tokens.token(token)));
   const result = { sequences: 0, different: [], weight: 0 };
   for (const prediction of predictions) {
     const { bos, eos } = tokens;

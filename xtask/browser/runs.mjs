@@ -73,15 +73,19 @@ export class Workshop {
     return { name, lines: Array.from({ length: 100 }, word).map((line) => line.join(between)) };
   }
 
-  /** Every cell with every attention. */
+  /** Every cell with every attention, and with a transducer. */
   architectures() {
     const units = (kind) => (WITHOUT_UNITS.includes(kind) ? [] : ["model.attention.units=16"]);
-    return ["gru", "lstm"].flatMap((cell) =>
-      ATTENTIONS.map(([kind, ...more], i) => ({
+    return ["gru", "lstm"].flatMap((cell) => [
+      ...ATTENTIONS.map(([kind, ...more], i) => ({
         name: `${cell}-${i}-${kind}`,
         settings: [`model.cell=${cell}`, `model.attention.kind=${kind}`, ...units(kind), ...more],
       })),
-    );
+      {
+        name: `${cell}-transducer`,
+        settings: [`model.cell=${cell}`, "model.decoder.kind=transducer", "data.source_markers=true"],
+      },
+    ]);
   }
 
   /** The answers of `s2s predict` to random sequences. */

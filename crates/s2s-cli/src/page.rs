@@ -27,12 +27,7 @@ pub(crate) fn write(dir: &RunDir) -> anyhow::Result<()> {
 /// As [`read`].
 pub(crate) fn read_with_weights(dir: &RunDir) -> anyhow::Result<PageRun> {
     let mut run = read(dir)?;
-    if run.config["model"]["decoder"]["kind"] == "transducer" {
-        let note = "weights: a page cannot run a transducer; `s2s playground` can";
-        run.problems.push(note.to_owned());
-    } else {
-        run.weights = weights(dir, &mut run.problems);
-    }
+    run.weights = weights(dir, &mut run.problems);
     Ok(run)
 }
 

@@ -472,37 +472,30 @@ fn the_average_of_runs_is_evaluated_and_written_as_a_run_if_it_is_good() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
-#[test]
-fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
+/// A folder with a small transducer in `run`, hardly trained.
+pub(crate) fn home_of_transducer() -> TempDir {
     let home = TempDir::new().unwrap();
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/transducer.toml");
-    let short = [
-        "--set",
+    let settings = [
         "train.max_steps=2",
-        "--set",
-        "data.max_len=10",
-        "--set",
         "train.restart.kind=none",
-    ];
-    let few = [
-        "--set",
+        "data.max_len=10",
         "data.val_samples=9",
-        "--set",
         "data.test_samples=5",
-        "--set",
         "model.hidden=8",
     ];
-    let train = [
-        &["train", "--config", config, "--run-dir", "run"][..],
-        &short,
-        &few,
-    ]
-    .concat();
+    let mut train = vec!["train", "--config", config, "--run-dir", "run"];
+    train.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     succeeds(s2s(home.path(), &train));
+    home
+}
 
+#[test]
+fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
+    let home = home_of_transducer();
     let program = succeeds(s2s(home.path(), ["automaton", "run"]));
     assert!(
-        program.contains("where the head is") && program.contains("next mode"),
+        program.contains("where the head is") && program.contains("next state"),
         "{program}"
     );
     let record = succeeds(s2s(home.path(), ["automaton", "run", "--json"]));

@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 
 use serde_json::Value;
 
+use crate::decoding::home_of_transducer;
 use crate::{TINY, code, command, copy_of_trained, fails, home_of_trained, s2s, succeeds};
 
 const VIEWER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../s2s-viz/viewer");
@@ -79,27 +80,39 @@ fn a_report_names_what_it_cannot_read() {
 /// The model in JavaScript, if node is installed; `cargo xtask browser-test` checks every architecture.
 #[test]
 fn the_model_of_a_report_gives_the_output_of_predict() {
+    let (home, _) = copy_of_trained();
+    assert_that_the_page_predicts(home.path(), 10);
+}
+
+#[test]
+fn the_transducer_of_a_report_gives_the_output_of_predict() {
+    let home = home_of_transducer();
+    assert_that_the_page_predicts(home.path(), 2);
+}
+
+/// The page of `run` gives the output of `predict` on sequences of so many symbols.
+fn assert_that_the_page_predicts(home: &Path, n_symbols: usize) {
     if Command::new("node").arg("--version").output().is_err() {
         return;
     }
-    let (home, run) = copy_of_trained();
     let lines: Vec<String> = (0..200)
         .map(|i| {
-            let symbols = (0..1 + i % 8).map(|k| (1 + (7 * i + 3 * k * k + k) % 10).to_string());
+            let symbols =
+                (0..1 + i % 8).map(|k| (1 + (7 * i + 3 * k * k + k) % n_symbols).to_string());
             symbols.collect::<Vec<_>>().join(" ")
         })
         .collect();
     let predict = ["predict", "run", "--json", "--attention"];
     let answers = succeeds(crate::s2s_reading(
-        home.path(),
+        home,
         &predict,
         (lines.join("\n") + "\n").as_bytes(),
     ));
-    let predictions = home.path().join("predictions.jsonl");
+    let predictions = home.join("predictions.jsonl");
     fs::write(&predictions, answers).unwrap();
     let output = Command::new("node")
         .args([Path::new(FORWARD), Path::new(VIEWER)])
-        .args([&run.join("report.html"), &predictions])
+        .args([&home.join("run/report.html"), &predictions])
         .output()
         .unwrap();
     let result = String::from_utf8_lossy(&output.stdout);

@@ -30,6 +30,7 @@ pub(super) const RUNS: &[Module] = modules!(
     "model/attention/none.mjs"
     "model/attention/kinds.mjs"
     "model/decoder.mjs"
+    "model/transducer.mjs"
     "model/seq2seq.mjs"
     "model/trace.mjs"
     "data/embedded.mjs"

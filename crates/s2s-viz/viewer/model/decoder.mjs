@@ -1,24 +1,34 @@
-// The decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
+// The recurrent decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
 //
 //   context = attention(state of the top layer before the step)
 //   state   = cell([embedding(token); context], state)
 //   logits  = W [state of the top layer; context] + b
 
+import { buildAttention } from "./attention/kinds.mjs";
+import { Bridge } from "./bridge.mjs";
 import { affine, concat, rowOf } from "./numbers.mjs";
-import { recurrentWeights } from "./recurrent.mjs";
+import { cellOf, recurrentWeights } from "./recurrent.mjs";
 
-export class Decoder {
-  constructor(scope, cell, layers, attention) {
+export class RecurrentDecoder {
+  /** `config` is the `[model]` table of the run's configuration. */
+  constructor(config, params) {
+    const scope = params.pp("decoder");
     this.embedding = scope.pp("embedding").get("weight"); // [V, E]
-    this.cell = cell;
-    this.layers = Array.from({ length: layers }, (_, k) => recurrentWeights(scope.pp("rnn"), `_l${k}`));
+    this.cell = cellOf(config.cell);
+    this.layers = Array.from({ length: config.layers }, (_, k) =>
+      recurrentWeights(scope.pp("rnn"), `_l${k}`),
+    );
     this.output = scope.linear("output");
-    this.attention = attention;
+    this.attention = buildAttention(config.attention, params.pp("attention"));
+    const width = this.layers[0].state.weight.shape[1];
+    this.bridge = new Bridge(params.pp("bridge"), config.bridge, width);
   }
 
-  /** Units of a layer. */
-  get width() {
-    return this.layers[0].state.weight.shape[1];
+  /** The memory of the encoder's states, and the state before the first step. */
+  start({ values, last }, options) {
+    const memory = this.attention.prepare(values, options);
+    const previous = memory.firstWeights(this.attention.start);
+    return { memory, state: { layers: this.bridge.forward(last), previous } };
   }
 
   /** `state` is { layers, previous }: the state of each layer, and the weights of the step before. */

@@ -1,27 +1,22 @@
-// The whole model: encoder, bridge, decoder.
+// The whole model: encoder and decoder.
 
-import { buildAttention } from "./attention/kinds.mjs";
-import { Bridge } from "./bridge.mjs";
-import { Decoder } from "./decoder.mjs";
+import { RecurrentDecoder } from "./decoder.mjs";
 import { Encoder } from "./encoder.mjs";
 import { cellOf } from "./recurrent.mjs";
+import { Transducer } from "./transducer.mjs";
 
 export class Seq2Seq {
   /** `config` is the `[model]` table of the run's configuration. */
   constructor(config, params) {
-    const cell = cellOf(config.cell);
-    const attention = buildAttention(config.attention, params.pp("attention"));
-    this.encoder = new Encoder(params.pp("encoder"), cell, config.layers);
-    this.decoder = new Decoder(params.pp("decoder"), cell, config.layers, attention);
-    this.bridge = new Bridge(params.pp("bridge"), config.bridge, this.decoder.width);
+    this.encoder = new Encoder(params.pp("encoder"), cellOf(config.cell), config.layers);
+    this.decoder =
+      config.decoder.kind === "transducer"
+        ? new Transducer(params.pp("decoder"))
+        : new RecurrentDecoder(config, params);
   }
 
-  /** The decoder's first state and the memory that it attends to; see [Memory] for `options`. */
+  /** The memory of the source and the decoder's first state; see [Memory] for `options`. */
   encode(source, options) {
-    const { values, last } = this.encoder.forward(source);
-    const { attention } = this.decoder;
-    const memory = attention.prepare(values, options);
-    const previous = memory.firstWeights(attention.start);
-    return { memory, state: { layers: this.bridge.forward(last), previous } };
+    return this.decoder.start(this.encoder.forward(source), options);
   }
 }

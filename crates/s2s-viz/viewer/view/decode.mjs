@@ -142,7 +142,8 @@ export class DecodeView {
       return;
     }
     this.vocabulary = new Vocabulary(run);
-    this.attention.hidden = run.config.model.attention.kind === "none";
+    this.isTransducer = run.config.model.decoder.kind === "transducer";
+    this.attention.hidden = run.config.model.attention?.kind === "none";
     this.blind.hidden = !this.attention.hidden;
     this.showHelp();
     const examples = this.exampleSources();
@@ -279,7 +280,7 @@ export class DecodeView {
     const map = this.map(verdicts);
     this.links.update({ ...map, active });
     this.heatmap.update({ ...map, active });
-    this.detail.update({ vocabulary, steps, forced, active });
+    this.detail.update({ vocabulary, steps, forced, active, isFedBack: !this.isTransducer });
     this.showVerdict(target, verdicts);
     const temperature = TEMPERATURES[this.temperature.value];
     const text = temperature > 100 ? "∞: all weights are equal" : String(temperature);

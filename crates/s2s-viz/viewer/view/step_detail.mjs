@@ -10,7 +10,8 @@ export class StepDetail {
     this.element = h("div", { class: "detail" });
   }
 
-  update({ vocabulary, steps, forced, active }) {
+  /** `isFedBack` says whether the decoder reads its last output. */
+  update({ vocabulary, steps, forced, active, isFedBack }) {
     const step = steps[active];
     const name = (token) => (token === vocabulary.eos ? "end" : visible(vocabulary.text(token)));
     const fed = active ? name(steps[active - 1].token) : "the start marker";
@@ -21,9 +22,9 @@ export class StepDetail {
       h(
         "p",
         {},
-        "The decoder reads ",
-        h("b", {}, fed),
-        " and gives these probabilities. Select one to force it.",
+        ...(isFedBack
+          ? ["The decoder reads ", h("b", {}, fed), " and gives these probabilities. Select one to force it."]
+          : ["The decoder gives these probabilities. It does not read its output: no step depends on another's token."]),
       ),
       h(
         "ol",
@@ -73,6 +74,11 @@ export class StepDetail {
 
   controls({ controls }) {
     const rows = [];
+    if (controls.mode) rows.push(["mode", likely(controls.mode, String)]);
+    if (controls.kernel) {
+      const distances = controls.kernel.length / 3;
+      rows.push(["move", likely(controls.kernel, (index) => moveName(index, distances))]);
+    }
     if (controls.shift) {
       const shares = controls.shift.length === 3 ? Array.from(controls.shift) : [];
       const names = ["back", "stay", "forward"];
@@ -87,6 +93,24 @@ export class StepDetail {
       rows.flatMap(([key, value]) => [h("dt", {}, key), h("dd", {}, value)]),
     );
   }
+}
+
+/** The choices with at least 1 % of the probability, the most likely first. */
+function likely(probabilities, name) {
+  const choices = Array.from(probabilities, (probability, index) => ({ probability, index }));
+  return choices
+    .filter(({ probability }) => probability >= 0.01)
+    .sort((a, b) => b.probability - a.probability)
+    .map(({ probability, index }) => `${name(index)} ${percent(probability, 0)}`)
+    .join(", ");
+}
+
+/** The name of a transducer's move: `+1`, `stay`, `first+2`, `last`. */
+export function moveName(index, distances) {
+  const place = ["", "first", "last"][Math.floor(index / distances)];
+  const distance = (index % distances) - (distances - 1) / 2;
+  if (distance === 0) return place || "stay";
+  return `${place}${distance > 0 ? "+" : "−"}${Math.abs(distance)}`;
 }
 
 /** What is known about one cell of a heatmap. */
