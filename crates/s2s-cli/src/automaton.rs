@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reverse_data::{Split, Token, Vocabulary};
 use s2s_model::{
-    Automaton, AutomatonStep, Generator, MAX_REFERENCE_LEN, Rule, Source, View, automaton_steps,
+    Automaton, AutomatonStep, Generator, MAX_REFERENCE_LEN, Reading, Rule, Source, View,
+    automaton_steps, mixture_name,
 };
 use s2s_train::{Codec, OpenSplit, Predictor, open_split};
 use s2s_viz::{Heatmap, HeatmapRow, Table};
@@ -29,8 +30,9 @@ const BATCH: usize = 100;
 
 /// Print what a trained transducer does, as a program
 ///
-/// Reads the program from 100 validation sequences, with the most probable mode and move at each step taken
-/// as certain. Then runs it without the model on test sequences, and says for how many of them it gives the
+/// Reads the program from 100 validation sequences, with the most probable position of the head at each
+/// step taken as certain. Its states are the modes, mixtures of modes that recur (`5/1`), and modes whose
+/// head is at a second place with a probability of at least 0.3 (`5&last`). Then runs it without the model on test sequences, and says for how many of them it gives the
 /// model's output. With a sequence, prints each step of the model instead, and draws the head into the run's
 /// plots.
 #[derive(clap::Args)]
@@ -65,20 +67,23 @@ struct Record<'a> {
 
 #[derive(Serialize)]
 struct RuleRecord {
-    mode: usize,
+    state: String,
     from_first: Option<usize>,
     to_last: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reads: Option<String>,
-    next_mode: usize,
+    next_state: String,
     #[serde(rename = "move")]
     step: String,
 }
 
 #[derive(Serialize)]
 struct OutputRecord {
-    mode: usize,
+    state: String,
     reads: String,
+    /// At the second position of the head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<String>,
     outputs: String,
 }
 
@@ -158,6 +163,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 
     let vocabulary = &codec.vocabulary;
     if args.json {
+        let names = automaton.state_names();
+        let rule_record = |view: View, reads, rule: Rule| RuleRecord {
+            state: names[view.state].clone(),
+            from_first: view.from_first,
+            to_last: view.to_last,
+            reads,
+            next_state: names[rule.state].clone(),
+            step: rule.step.to_string(),
+        };
+        let output_record = |((state, reads), outputs): ((usize, Reading), u32)| OutputRecord {
+            state: names[state].clone(),
+            reads: vocabulary.text(reads.token),
+            second: reads.second.map(|token| vocabulary.text(token)),
+            outputs: vocabulary.text(outputs),
+        };
         let record = Record {
             rules: automaton
                 .rules()
@@ -167,10 +187,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
                 .exceptions()
                 .map(|((view, token), rule)| rule_record(view, Some(vocabulary.text(token)), rule))
                 .collect(),
-            outputs: automaton
-                .outputs()
-                .map(|output| output_record(output, vocabulary))
-                .collect(),
+            outputs: automaton.outputs().map(output_record).collect(),
             checked: tests.len() as u64,
             equal: n_equal,
             differs: differs.as_deref(),
@@ -194,12 +211,15 @@ fn steps_table(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Tabl
     let text = |token| codec.vocabulary.text(token);
     Table::new()
         .column("step", 1..=steps.len())
-        .column("mode", steps.iter().map(|step| step.mode))
+        .column("mode", steps.iter().map(|step| mixture_name(&step.modes)))
         .column("move", steps.iter().map(|step| step.step))
-        .column("position", steps.iter().map(|step| step.position))
+        .column(
+            "position",
+            steps.iter().map(|step| both(step, &|at| at.to_string())),
+        )
         .column(
             "reads",
-            steps.iter().map(|step| text(source[step.position])),
+            steps.iter().map(|step| both(step, &|at| text(source[at]))),
         )
         .column("output", steps.iter().map(|step| text(step.token)))
         .column(
@@ -208,11 +228,22 @@ fn steps_table(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Tabl
         )
 }
 
+/// Something of the head's position, and of the second one if there is one.
+fn both(step: &AutomatonStep, of: &dyn Fn(usize) -> String) -> String {
+    let second = step.second.map(|second| format!("&{}", of(second)));
+    of(step.position) + &second.unwrap_or_default()
+}
+
 /// The head over time; each output has its mode and move.
 fn heatmap(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Heatmap {
     let text = |token| codec.vocabulary.text(token);
     let row = |step: &AutomatonStep| HeatmapRow {
-        token: format!("{}:{}:{}", step.mode, step.step, text(step.token)),
+        token: format!(
+            "{}:{}:{}",
+            mixture_name(&step.modes),
+            step.step,
+            text(step.token)
+        ),
         is_wrong: false,
         weights: step.head.iter().copied().map(Some).collect(),
     };
@@ -227,11 +258,11 @@ fn heatmap(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Heatmap 
 /// The rules, with the places of the head where the same is done on one line.
 fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
     let mut lines: Vec<(usize, Rule, Vec<String>)> = Vec::new();
-    let mut by_mode: BTreeMap<usize, BTreeMap<View, Rule>> = BTreeMap::new();
+    let mut by_state: BTreeMap<usize, BTreeMap<View, Rule>> = BTreeMap::new();
     for (view, rule) in automaton.rules() {
-        by_mode.entry(view.mode).or_default().insert(view, rule);
+        by_state.entry(view.state).or_default().insert(view, rule);
     }
-    for (mode, rules) in by_mode {
+    for (state, rules) in by_state {
         let mut places: BTreeMap<Rule, Vec<String>> = BTreeMap::new();
         for (place, rule) in places_of(&rules) {
             places.entry(rule).or_default().push(place);
@@ -239,37 +270,41 @@ fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
         lines.extend(
             places
                 .into_iter()
-                .map(|(rule, places)| (mode, rule, places)),
+                .map(|(rule, places)| (state, rule, places)),
         );
     }
     for ((view, token), rule) in automaton.exceptions() {
         let name = format!("{} at {}", name(view), vocabulary.text(token));
         match lines
             .iter_mut()
-            .find(|(mode, other, _)| (*mode, *other) == (view.mode, rule))
+            .find(|(state, other, _)| (*state, *other) == (view.state, rule))
         {
             Some((.., places)) => places.push(name),
-            None => lines.push((view.mode, rule, vec![name])),
+            None => lines.push((view.state, rule, vec![name])),
         }
     }
-    lines.sort_by_key(|(mode, ..)| *mode);
+    lines.sort_by_key(|(state, ..)| *state);
+    let names = automaton.state_names();
     Table::new()
-        .column("mode", lines.iter().map(|(mode, ..)| mode))
+        .column("state", lines.iter().map(|(state, ..)| &names[*state]))
         .column(
             "where the head is",
             lines.iter().map(|(.., places)| places.join(", ")),
         )
-        .column("next mode", lines.iter().map(|(_, rule, _)| rule.mode))
+        .column(
+            "next state",
+            lines.iter().map(|(_, rule, _)| &names[rule.state]),
+        )
         .column("move", lines.iter().map(|(_, rule, _)| rule.step))
         .column(
             "then outputs",
             lines
                 .iter()
-                .map(|(_, rule, _)| outputs_of(automaton, rule.mode, vocabulary)),
+                .map(|(_, rule, _)| outputs_of(automaton, rule.state, vocabulary)),
         )
 }
 
-/// Names of the places of one mode with their rules. Where the distance to the last position decides alone,
+/// Names of the places of one state with their rules. Where the distance to the last position decides alone,
 /// or that from the first, the other is left out.
 fn places_of(rules: &BTreeMap<View, Rule>) -> Vec<(String, Rule)> {
     let of = |same: &dyn Fn(&View) -> bool| -> BTreeSet<Rule> {
@@ -316,43 +351,25 @@ fn place(end: &str, sign: char, distance: usize) -> String {
     }
 }
 
-/// What a mode outputs: what it reads, apart from exceptions.
-fn outputs_of(automaton: &Automaton, mode: usize, vocabulary: &Vocabulary) -> String {
-    let own = automaton.outputs().filter(|((of, _), _)| *of == mode);
+/// What a state outputs: what the head reads, apart from exceptions.
+fn outputs_of(automaton: &Automaton, state: usize, vocabulary: &Vocabulary) -> String {
+    let own = automaton.outputs().filter(|((of, _), _)| *of == state);
     let others: Vec<String> = own
-        .filter(|((_, reads), outputs)| reads != outputs)
+        .filter(|((_, reads), outputs)| reads.token != *outputs)
         .map(|((_, reads), outputs)| {
+            let second = reads
+                .second
+                .map(|token| format!("&{}", vocabulary.text(token)));
             format!(
-                "{} for {}",
+                "{} for {}{}",
                 vocabulary.text(outputs),
-                vocabulary.text(reads)
+                vocabulary.text(reads.token),
+                second.unwrap_or_default()
             )
         })
         .collect();
     match others.is_empty() {
         true => "what it reads".to_owned(),
         false => format!("what it reads, but {}", others.join(", ")),
-    }
-}
-
-fn rule_record(view: View, reads: Option<String>, rule: Rule) -> RuleRecord {
-    RuleRecord {
-        mode: view.mode,
-        from_first: view.from_first,
-        to_last: view.to_last,
-        reads,
-        next_mode: rule.mode,
-        step: rule.step.to_string(),
-    }
-}
-
-fn output_record(
-    ((mode, reads), outputs): ((usize, u32), u32),
-    vocabulary: &Vocabulary,
-) -> OutputRecord {
-    OutputRecord {
-        mode,
-        reads: vocabulary.text(reads),
-        outputs: vocabulary.text(outputs),
     }
 }

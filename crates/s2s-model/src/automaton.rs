@@ -10,25 +10,78 @@ use crate::{Interventions, OutputLimit, Seq2Seq, TransducerConfig, trace};
 
 /// The program of a trained transducer: what it does most often, where its head sees the same.
 ///
-/// Its probabilities are almost all near 0 or 1 after training. Read as certain, they are a finite automaton
-/// with a head on the source. [`run`](Self::run) runs it without the model; if its outputs are those of the
-/// model, it says what the model does at any length.
+/// Its choices are almost certain after training, or divided in a few ways that recur: between modes, and
+/// between two positions of the head. These are the states of a finite automaton with a head on the source.
+/// [`run`](Self::run) runs it without the model; if its outputs are those of the model, it says what the
+/// model does at any length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Automaton {
     reach: usize,
     eos: u32,
+    states: States,
     rules: BTreeMap<View, Rule>,
     /// Where the token under the head matters, too.
     exceptions: BTreeMap<(View, u32), Rule>,
-    /// The token that each mode outputs at each token of the source.
-    outputs: BTreeMap<(usize, u32), u32>,
+    /// The token that each state outputs at each reading.
+    outputs: BTreeMap<(usize, Reading), u32>,
 }
 
-/// What a choice depends on: the mode, and where the head is.
+/// Probabilities below it are not part of a divided choice, and mixtures whose probabilities are nowhere
+/// further apart are the same.
+const SHARE: f32 = 0.3;
+
+/// States that differ, each the first of its kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct States(Vec<State>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    modes: Vec<f32>, // [K]
+    /// From the head to its second position.
+    second: Option<HeadMove>,
+}
+
+impl States {
+    /// The state with these modes and this second position; a new one if there is none near.
+    fn of(&mut self, modes: &[f32], second: Option<HeadMove>) -> usize {
+        let near = |state: &State| {
+            let mut differences = state.modes.iter().zip(modes).map(|(a, b)| (a - b).abs());
+            state.second == second && differences.all(|difference| difference <= SHARE)
+        };
+        self.0.iter().position(near).unwrap_or_else(|| {
+            self.0.push(State {
+                modes: modes.to_vec(),
+                second,
+            });
+            self.0.len() - 1
+        })
+    }
+}
+
+/// The tokens of the source at the head, and at its second position, if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reading {
+    /// At the head.
+    pub token: u32,
+    /// At its second position.
+    pub second: Option<u32>,
+}
+
+/// The modes that a mixture consists of, the most probable first: `3`, `5/1`.
+pub fn mixture_name(modes: &[f32]) -> String {
+    let mut parts: Vec<usize> = (0..modes.len())
+        .filter(|&mode| modes[mode] >= SHARE)
+        .collect();
+    parts.sort_by(|&a, &b| modes[b].total_cmp(&modes[a]));
+    let parts: Vec<String> = parts.iter().map(usize::to_string).collect();
+    parts.join("/")
+}
+
+/// What a choice depends on: the state, and where the head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View {
-    /// The mode.
-    pub mode: usize,
+    /// The state.
+    pub state: usize,
     /// Positions from the first one to the head; `None` beyond the reach.
     pub from_first: Option<usize>,
     /// Positions from the head to the last one; `None` beyond the reach.
@@ -38,8 +91,8 @@ pub struct View {
 /// What an automaton does at a [`View`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
-    /// The next mode.
-    pub mode: usize,
+    /// The next state.
+    pub state: usize,
     /// The move of the head.
     pub step: HeadMove,
 }
@@ -74,6 +127,20 @@ impl HeadMove {
         }
     }
 
+    /// The move from `position` to `other` on a source of `length` positions; from an end, if that is near.
+    fn between(position: usize, other: usize, length: usize, reach: usize) -> Option<Self> {
+        let starts = [
+            (Place::Last, length - 1),
+            (Place::First, 0),
+            (Place::Head, position),
+        ];
+        let mut moves = starts.into_iter().map(|(place, start)| Self {
+            place,
+            distance: other as isize - start as isize,
+        });
+        moves.find(|step| step.distance.unsigned_abs() <= reach)
+    }
+
     /// Where the head goes from `position` on a source of `length` positions, at least 1.
     pub fn apply(self, position: usize, length: usize) -> usize {
         let start = match self.place {
@@ -101,18 +168,20 @@ impl fmt::Display for HeadMove {
     }
 }
 
-/// One step of a transducer, its probabilities read as certain.
+/// One step of a transducer, its most probable choices read as certain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutomatonStep {
-    /// The mode.
-    pub mode: usize,
-    /// The last move.
+    /// The modes as probabilities, `[K]`.
+    pub modes: Vec<f32>,
+    /// The last move: the most probable one to the position.
     pub step: HeadMove,
-    /// The position of the head after it.
+    /// The most probable position of the head after it.
     pub position: usize,
+    /// Another position with a probability of at least 0.3.
+    pub second: Option<usize>,
     /// The token that is output there.
     pub token: u32,
-    /// The least of the probabilities of this mode, move, position and token.
+    /// The less of the probabilities of this position and token.
     pub certainty: f32,
     /// The position of the head as probabilities, `[S]`.
     pub head: Vec<f32>,
@@ -132,25 +201,35 @@ pub fn automaton_steps(
     };
     let reach = config.reach.get();
     let steps = trace(model, source, limit, &Interventions::default())?;
-    let steps = steps.into_iter().map(|step| {
-        let choice = |of: &[f32]| {
-            let index = argmax(of) as usize;
-            (index, of[index])
-        };
-        let (mode, of_mode) = choice(&step.controls["mode"]);
-        let (index, of_move) = choice(&step.controls["kernel"]);
-        let (position, of_position) = choice(&step.weights);
+    let mut before = 0;
+    let steps = steps.into_iter().map(|mut step| {
+        let position = argmax(&step.weights) as usize;
         let of_token = step.probabilities[step.token as usize];
+        let moves = &step.controls["kernel"];
+        let move_of = |index| HeadMove::of_index(index, reach);
+        let arrives = |index: &usize| move_of(*index).apply(before, source.len()) == position;
+        let likeliest = (0..moves.len())
+            .filter(arrives)
+            .max_by(|&a, &b| moves[a].total_cmp(&moves[b]).then(b.cmp(&a)));
+        let chosen = move_of(likeliest.unwrap_or(argmax(moves) as usize));
+        before = position;
         AutomatonStep {
-            mode,
-            step: HeadMove::of_index(index, reach),
+            step: chosen,
             position,
+            second: second(&step.weights, position),
             token: step.token,
-            certainty: of_mode.min(of_move).min(of_position).min(of_token),
+            certainty: step.weights[position].min(of_token),
+            modes: step.controls.remove("mode").unwrap_or_default(),
             head: step.weights,
         }
     });
     Ok(steps.collect())
+}
+
+/// The most probable position apart from `first`, if it has a share.
+fn second(head: &[f32], first: usize) -> Option<usize> {
+    let others = (0..head.len()).filter(|&other| other != first && head[other] >= SHARE);
+    others.max_by(|&a, &b| head[a].total_cmp(&head[b]).then(b.cmp(&a)))
 }
 
 /// How often each choice was made.
@@ -164,19 +243,31 @@ impl Automaton {
     pub fn of(model: &Seq2Seq, sources: &[Vec<u32>], limit: OutputLimit) -> Result<Self> {
         let reach = model.transducer().map_or(0, reach);
         let (mut rules, mut with_token) = (Votes::new(), Votes::new());
-        let mut outputs = Votes::new();
+        let (mut outputs, mut states) = (Votes::new(), States::default());
         for source in sources {
-            let (mut mode, mut position) = (0, 0);
+            let (mut state, mut position) = (None, 0);
             for step in automaton_steps(model, source, limit)? {
-                let view = View::new(mode, position, source.len(), reach);
+                // All begin in mode 0.
+                let before = state.unwrap_or_else(|| {
+                    let first: Vec<f32> = (0..step.modes.len())
+                        .map(|mode| f32::from(mode == 0))
+                        .collect();
+                    states.of(&first, None)
+                });
+                let view = View::new(before, position, source.len(), reach);
+                let second = step.second.and_then(|second| {
+                    HeadMove::between(step.position, second, source.len(), reach)
+                });
+                let next = states.of(&step.modes, second);
                 let rule = Rule {
-                    mode: step.mode,
+                    state: next,
                     step: step.step,
                 };
                 vote(&mut rules, view, rule);
                 vote(&mut with_token, (view, source[position]), rule);
-                vote(&mut outputs, (step.mode, source[step.position]), step.token);
-                (mode, position) = (step.mode, step.position);
+                let reading = states.0[next].read(source, step.position);
+                vote(&mut outputs, (next, reading), step.token);
+                (state, position) = (Some(next), step.position);
             }
         }
         let rules = winners(rules);
@@ -185,13 +276,32 @@ impl Automaton {
         Ok(Self {
             reach,
             eos: model.tokens().eos,
+            states,
             rules,
             exceptions,
             outputs: winners(outputs),
         })
     }
 
-    /// What it does at each view that occurred, by mode and then from the first position to the last.
+    /// The name of each state, after its modes and the second position of its head: `3`, `5/1`, `5&last`. Of
+    /// several states of the same name, the second is `5/1b`.
+    pub fn state_names(&self) -> Vec<String> {
+        let name = |state: &State| {
+            let second = state.second.map(|second| format!("&{second}"));
+            mixture_name(&state.modes) + &second.unwrap_or_default()
+        };
+        let names: Vec<String> = self.states.0.iter().map(name).collect();
+        let name = |state: usize| {
+            let earlier = names[..state].iter().filter(|name| **name == names[state]);
+            match earlier.count() {
+                0 => names[state].clone(),
+                n => format!("{}{}", names[state], char::from(b'a' + n.min(25) as u8)),
+            }
+        };
+        (0..names.len()).map(name).collect()
+    }
+
+    /// What it does at each view that occurred, by state and then from the first position to the last.
     pub fn rules(&self) -> impl Iterator<Item = (View, Rule)> {
         self.rules.iter().map(|(view, rule)| (*view, *rule))
     }
@@ -201,22 +311,23 @@ impl Automaton {
         self.exceptions.iter().map(|(at, rule)| (*at, *rule))
     }
 
-    /// The token that each mode outputs at each token of the source.
-    pub fn outputs(&self) -> impl Iterator<Item = ((usize, u32), u32)> {
+    /// The token that each state outputs at each reading.
+    pub fn outputs(&self) -> impl Iterator<Item = ((usize, Reading), u32)> {
         self.outputs.iter().map(|(at, token)| (*at, *token))
     }
 
     /// The output for a source, without EOS: the program alone, without the model. `None` if it comes to a
     /// view that never occurred, or has not ended after `limit` tokens.
     pub fn run(&self, source: &[u32], limit: usize) -> Option<Vec<u32>> {
-        let (mut mode, mut position, mut said) = (0, 0, Vec::new());
+        let (mut state, mut position, mut said) = (0, 0, Vec::new());
         for _ in 0..limit {
-            let view = View::new(mode, position, source.len(), self.reach);
+            let view = View::new(state, position, source.len(), self.reach);
             let exception = self.exceptions.get(&(view, *source.get(position)?));
             let rule = exception.or(self.rules.get(&view))?;
-            mode = rule.mode;
+            state = rule.state;
             position = rule.step.apply(position, source.len());
-            let token = *self.outputs.get(&(mode, *source.get(position)?))?;
+            let reading = self.states.0[state].read(source, position);
+            let token = *self.outputs.get(&(state, reading))?;
             if token == self.eos {
                 return Some(said);
             }
@@ -226,11 +337,24 @@ impl Automaton {
     }
 }
 
+impl State {
+    /// What it reads on a source that is not empty.
+    fn read(&self, source: &[u32], position: usize) -> Reading {
+        let second = self
+            .second
+            .map(|second| second.apply(position, source.len()));
+        Reading {
+            token: source[position],
+            second: second.map(|second| source[second]),
+        }
+    }
+}
+
 impl View {
-    fn new(mode: usize, position: usize, length: usize, reach: usize) -> Self {
+    fn new(state: usize, position: usize, length: usize, reach: usize) -> Self {
         let near = |distance: usize| (distance <= reach).then_some(distance);
         Self {
-            mode,
+            state,
             from_first: near(position),
             to_last: near((length.saturating_sub(1)).saturating_sub(position)),
         }
@@ -261,22 +385,26 @@ fn winners<K: Ord, C: Ord>(votes: Votes<K, C>) -> BTreeMap<K, C> {
 mod tests {
     use super::*;
 
-    /// A program that says its source twice: from the first symbol to the last, in mode 1 and then in 2.
+    /// A program that says its source twice: from the first symbol to the last, in state 1 and then in 2.
     fn twice() -> Automaton {
-        let rule = |mode, place, distance| Rule {
-            mode,
+        let rule = |state, place, distance| Rule {
+            state,
             step: HeadMove { place, distance },
+        };
+        let read = |token| Reading {
+            token,
+            second: None,
         };
         let mut rules = BTreeMap::new();
         for length in 2..8 {
             for position in 0..length {
-                for mode in 0..3 {
-                    let view = View::new(mode, position, length, 1);
-                    let rule = match (mode, view.to_last) {
+                for state in 0..3 {
+                    let view = View::new(state, position, length, 1);
+                    let rule = match (state, view.to_last) {
                         (0, Some(1)) => rule(2, Place::Head, 1),
                         (0, _) => rule(1, Place::Head, 1),
                         (1, Some(1)) => rule(2, Place::First, 1),
-                        (mode, _) => rule(mode, Place::Head, 1),
+                        (state, _) => rule(state, Place::Head, 1),
                     };
                     rules.insert(view, rule);
                 }
@@ -284,10 +412,15 @@ mod tests {
         }
         let outputs = [7, 8, 9]
             .into_iter()
-            .flat_map(|token| [1, 2].map(|mode| ((mode, token), token)));
+            .flat_map(|token| [1, 2].map(|state| ((state, read(token)), token)));
+        let state = State {
+            modes: Vec::new(),
+            second: None,
+        };
         Automaton {
             reach: 1,
             eos: 9,
+            states: States(vec![state; 3]),
             rules,
             exceptions: BTreeMap::new(),
             outputs: outputs.collect(),
@@ -329,6 +462,42 @@ mod tests {
             .map(|index| HeadMove::of_index(index, 1).apply(2, 4))
             .collect();
         assert_eq!(ends, [1, 2, 3, 0, 0, 1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn mixtures_of_modes_that_recur_are_states_of_their_own() {
+        let mut states = States::default();
+        let mixtures = [
+            [1.0, 0.0, 0.0],
+            [0.0, 0.1, 0.9],
+            [0.1, 0.5, 0.4],
+            [0.2, 0.4, 0.4],
+            [0.0, 0.75, 0.25],
+            [0.9, 0.1, 0.0],
+        ];
+        let found = mixtures.map(|modes| states.of(&modes, None));
+        assert_eq!(found, [0, 1, 2, 2, 2, 0]);
+        assert_eq!(states.of(&[0.0, 0.7, 0.3], None), 2);
+        assert_eq!(
+            states.of(&[0.1, 0.35, 0.55], None),
+            2,
+            "the first that is near"
+        );
+        let last = HeadMove::between(1, 4, 5, 2);
+        assert_eq!(states.of(&mixtures[0], last), 3);
+        let automaton = Automaton { states, ..twice() };
+        assert_eq!(automaton.state_names(), ["0", "2", "1/2", "0&last"]);
+    }
+
+    #[test]
+    fn a_second_position_is_described_from_an_end_or_from_the_head() {
+        let name = |from, to| HeadMove::between(from, to, 9, 2).map(|step| step.to_string());
+        let found = [name(1, 8), name(7, 6), name(4, 1), name(4, 5), name(5, 4)];
+        let expected = ["last", "last-2", "first+1", "+1", "-1"];
+        assert_eq!(found, expected.map(|name| Some(name.to_owned())));
+        assert_eq!(HeadMove::between(3, 10, 20, 2), None, "beyond the reach");
+        assert_eq!(second(&[0.4, 0.0, 0.3, 0.3], 0), Some(2));
+        assert_eq!(second(&[0.8, 0.2], 0), None);
     }
 
     #[test]

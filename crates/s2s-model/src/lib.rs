@@ -53,7 +53,9 @@ pub use attention::{
     Keys, LocationAttention, LocationConfig, LocationRelativeAttention, LocationRelativeConfig,
     Memory, NoAttention, NtmAttention, NtmConfig,
 };
-pub use automaton::{Automaton, AutomatonStep, HeadMove, Place, Rule, View, automaton_steps};
+pub use automaton::{
+    Automaton, AutomatonStep, HeadMove, Place, Reading, Rule, View, automaton_steps, mixture_name,
+};
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
 pub use config::{Kernels, ModelConfig, OutOfBounds, Probability, Problem};

@@ -140,19 +140,9 @@ impl<T: Real> TransducerDecoding<T> {
         }
     }
 
-    /// Positions where a row's head may be.
-    #[cfg(test)]
-    pub(super) fn n_read(&self, row: usize) -> usize {
-        self.rows[row].support.iter().map(Range::len).sum()
-    }
-
-    /// A range of positions outside of which a row's head is 0.
-    pub fn reach(&self, row: usize) -> Range<usize> {
-        let support = &self.rows[row].support;
-        match (support.first(), support.last()) {
-            (Some(first), Some(last)) => first.start..last.end,
-            _ => 0..0,
-        }
+    /// Ascending ranges of positions outside of which a row's head is 0.
+    pub fn reach(&self, row: usize) -> &[Range<usize>] {
+        &self.rows[row].support
     }
 }
 

@@ -103,8 +103,8 @@ impl CudaModel {
                 row.push(chosen[b], log_probs[b], tokens.eos);
                 *is_done = row.stopped || row.log_probs.len() >= stop.limit(lengths[b]);
                 if let Some(watch) = &mut watch {
-                    *is_done |=
-                        watch(b, &weights[b * len..][..lengths[b]], 0..lengths[b]).is_break();
+                    let (weights, all) = (&weights[b * len..][..lengths[b]], 0..lengths[b]);
+                    *is_done |= watch(b, weights, std::slice::from_ref(&all)).is_break();
                 }
             }
         }

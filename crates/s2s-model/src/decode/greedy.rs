@@ -1,6 +1,7 @@
 //! Greedy decoding: the most likely token at each step. Finished rows leave the batch.
 
 use std::borrow::Cow;
+use std::slice;
 
 use candle_core::Result;
 
@@ -43,7 +44,8 @@ pub(super) fn search(
             let mut is_done = output.stopped || output.log_probs.len() >= stop.limit(lengths[row]);
             if let Some(watch) = &mut watch {
                 let weights = &attention[index * len..][..lengths[row]];
-                let reach = rows.reach(index).unwrap_or(0..lengths[row]);
+                let all = 0..lengths[row];
+                let reach = rows.reach(index).unwrap_or(slice::from_ref(&all));
                 is_done |= watch(row, weights, reach).is_break();
             }
             if !is_done {

@@ -31,8 +31,8 @@ pub(crate) trait Rows: Debug + DynClone + Send + Sync {
     /// The attention weights of the last step, `[rows, S]`.
     fn attention(&self) -> Result<Cow<'_, [f32]>>;
 
-    /// A range of positions outside of which a row's attention weights are 0, if it is known.
-    fn reach(&self, _row: usize) -> Option<Range<usize>> {
+    /// Ascending ranges outside of which a row's attention weights are 0, if they are known.
+    fn reach(&self, _row: usize) -> Option<&[Range<usize>]> {
         None
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::slice;
 
 use candle_core::Result;
 use s2s_kernels::slices::{Cell, Save};
@@ -57,7 +58,7 @@ impl<C: Cell> Rows for FusedRows<'_, C> {
         Ok(Cow::Borrowed(self.fused.decoding.attention()))
     }
 
-    fn reach(&self, row: usize) -> Option<Range<usize>> {
-        Some(self.fused.decoding.reach()[row].clone())
+    fn reach(&self, row: usize) -> Option<&[Range<usize>]> {
+        Some(slice::from_ref(&self.fused.decoding.reach()[row]))
     }
 }

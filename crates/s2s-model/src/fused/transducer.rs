@@ -287,7 +287,7 @@ impl<C: Cell> Rows for TransducerRows<'_, C> {
         Ok(Cow::Borrowed(self.decoding.heads()))
     }
 
-    fn reach(&self, row: usize) -> Option<Range<usize>> {
+    fn reach(&self, row: usize) -> Option<&[Range<usize>]> {
         Some(self.decoding.reach(row))
     }
 }
