@@ -277,18 +277,39 @@ pub(super) fn mechanisms(report: &Report, mut table: Table) -> Result<Table> {
     Ok(table)
 }
 
+/// One row for each mechanism, one column for each task: the mean exact match at the longest length of
+/// training and beyond.
 pub(super) fn tasks(report: &Report, mut table: Table) -> Result<Table> {
+    table.header = vec!["mechanism".to_owned()];
     table.rows.clear();
     for cell in &report.plan.experiment.cells {
-        let found = at_lengths(report, &cell.name, "range")?;
-        let lengths = found.iter().map(|(length, _)| length.to_string());
-        table.header = ["cell".to_owned()].into_iter().chain(lengths).collect();
-        table.align = format!("l{}", "r".repeat(found.len()));
-        let cells = found.into_iter().map(|(_, text)| text);
-        table
-            .rows
-            .push([cell.name.clone()].into_iter().chain(cells).collect());
+        let task = cell
+            .settings
+            .get("data.task")
+            .and_then(|task| task.as_str());
+        let task = task.context("a cell has no task")?;
+        let mechanism = cell
+            .name
+            .strip_suffix(task)
+            .context("a cell is not named after its task")?;
+        let mechanism = mechanism.trim_end_matches('-').to_owned();
+        if !table.header.iter().any(|title| title == task) {
+            table.header.push(task.to_owned());
+        }
+        let runs = runs(report, &cell.name)?;
+        let at = |length: usize| {
+            let rows = runs.iter().flat_map(|run| evaluated(run, "range"));
+            let rows = rows.filter(|row| row.length == length);
+            let exact: Vec<f64> = rows.map(exact).collect();
+            mean(&exact).map_or(String::new(), |exact| percentage(exact, 0))
+        };
+        let found = [40, 80, 200, 500].map(at).join(" · ");
+        match table.rows.iter_mut().find(|row| row[0] == mechanism) {
+            Some(row) => row.push(found),
+            None => table.rows.push(vec![mechanism, found]),
+        }
     }
+    table.align = format!("l{}", "r".repeat(table.header.len() - 1));
     Ok(table)
 }
 
