@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 """Checks a binary of s2s on a device, and times it beside the CPU and PyTorch. See device_check.sh.
 
-Sections run in this order, and a failure in one does not stop the next:
+Sections run in this order, each within its own time, and a failure in one does not stop the next:
 
     environment   the card, the driver, and two training steps
     parity        golden files, by the test binaries beside the s2s binary
-    timing        a training step and a greedy decoding: device, PyTorch on the device, CPU
-    runs          training to the usual scores, resume, checkpoints between devices, decoding, laws;
-                  these share the device, so their times are not measurements
+    training      to the usual scores, one run after the other; then evaluation and decoding on both devices
+    resume        equal runs, resumed runs, checkpoints between devices
     errors        exit codes and messages
+    timing        a training step and a greedy decoding: device, PyTorch on the device, CPU
+    laws          all other tests of the test binaries, in groups at the same time
+
+Every check of a section that runs has a verdict in the result: "passed", "failed" or "not run", with the reason.
 """
 
 import argparse
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -28,7 +32,8 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SECTIONS = ["environment", "parity", "timing", "runs", "errors"]
+# Seconds that each section may take; on an H200 they take about 15, 25, 40, 40, 15, 115 and 150.
+SECTIONS = dict(environment=50, parity=60, training=90, resume=90, errors=60, timing=140, laws=170)
 TAIL = 3000  # characters of output kept for each command
 TINY = ["--config", "configs/tiny.toml"]
 # The sizes of configs/*.toml as scripts/torch_peer.py takes them.
@@ -51,7 +56,7 @@ class Check:
         self.out.mkdir(parents=True, exist_ok=True)
         self.log_file = (self.out / "device_check.log").open("w")
         self.started = time.monotonic()
-        self.deadline = self.started + args.seconds
+        self.end = self.deadline = self.started + args.seconds
         self.lock = threading.RLock()
         self.results = dict(binary=self.binary, device=self.device, complete=False, checks=[], data={}, sections={})
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="device_check."))
@@ -59,6 +64,9 @@ class Check:
 
     def left(self):
         return self.deadline - time.monotonic()
+
+    def begin(self, section):
+        self.deadline = min(self.end, time.monotonic() + SECTIONS[section])
 
     def log(self, text, shown=False):
         with self.lock:
@@ -75,11 +83,11 @@ class Check:
             part.replace(self.out / "device_check.json")
 
     def check(self, name, passed, detail=""):
-        """`passed` is None where something could not be found out."""
+        """`passed` is None where something was not run or not to its end; `detail` says why."""
         with self.lock:
-            self.results["checks"].append(dict(name=name, passed=passed, detail=detail))
-            verdict = {True: "ok", False: "FAILED", None: "unknown"}[passed]
-            self.log(f"{verdict:8}{name}: {detail}", shown=True)
+            verdict = {True: "passed", False: "failed", None: "not run"}[passed]
+            self.results["checks"].append(dict(name=name, verdict=verdict, detail=detail))
+            self.log(f"{verdict.upper() if passed is False else verdict:8}{name}: {detail}", shown=True)
             self.save()
         return passed
 
@@ -230,27 +238,44 @@ def parity(c):
             source.symlink_to(ROOT)
             c.log(f"linked {source} to {ROOT}")
     for path in tests_beside(c.binary):
-        test(c, path, "golden", ["parity::"], 90)
+        test(c, path, "parity", ["parity::"], c.left())
+
+
+# Tests whose names begin alike run in one process; the first group needs the kernels most.
+LAWS = [["fused::", "transducer::", "operations::"], ["attention::", "decoding::", "trace::", "weights::", "pytorch::"], ["laws::"]]
 
 
 def laws(c):
-    for path in tests_beside(c.binary):
-        test(c, path, "laws", ["--skip", "parity::"], c.left() - 50)
+    threads = [threading.Thread(target=test, args=(c, path, f"laws {n}", words, c.left()), daemon=True)
+               for path in tests_beside(c.binary) for n, words in enumerate(LAWS, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if not threads:
+        c.check("laws", None, f"no test binaries in {pathlib.Path(c.binary).parent}")
 
 
 def test(c, path, part, words, seconds):
     env = {"S2S_TEST_DEVICE": c.device, "RUST_BACKTRACE": "0"}
-    result = c.run([path, *words, "--nocapture", "--test-threads", min(8, os.cpu_count())], seconds, env=env)
-    name = f"parity/{path.name.removeprefix('tests-')} {part}"
+    listed = c.run([path, *words, "--list"], 20)["out"].splitlines()
+    expected = [line.removesuffix(": test") for line in listed if line.endswith(": test")]
+    n_threads = max(1, min(8, os.cpu_count() // len(LAWS)))
+    result = c.run([path, *words, "--nocapture", "--test-threads", n_threads], seconds, env=env)
+    name = f"{part.split()[0]}/{path.name.removeprefix('tests-')} {part}"
     lines = (result["out"] + result["err"]).splitlines()
     verdicts = [line for line in lines if line.startswith("test result:")]
     ends = {line.split()[1]: line.split()[-1] for line in lines if line.startswith("test ") and " ... " in line}
     failed = sorted(test for test, end in ends.items() if end == "FAILED")
+    missing = sorted(set(expected) - {test for test, end in ends.items() if end in ("ok", "FAILED")})
     passed = False if failed else None if result["timed_out"] else result["exit"] == 0
-    c.data("parity", name, value=dict(seconds=result["seconds"], verdicts=verdicts, failed=failed, ends=ends,
-                                      distances=[line for line in lines if "distance" in line][:400],
-                                      panics=[line for line in lines if "panicked" in line or "error" in line.lower()][:40]))
-    c.check(name, passed, f"{' '.join(verdicts)[:200] or f'{len(ends)} tests ended'}, {result['seconds']} s {', '.join(failed)[:600]}")
+    c.data("tests", name, value=dict(seconds=result["seconds"], verdicts=verdicts, failed=failed, not_run=missing, ends=ends,
+                                     distances=[line for line in lines if "distance" in line][:400],
+                                     panics=[line for line in lines if "panicked" in line or "error" in line.lower()][:40]))
+    told = [f"{len(expected) - len(missing)} of {len(expected)} tests ended in {result['seconds']} s"]
+    told += [f"failed: {', '.join(failed)}"] if failed else []
+    told += [f"cut off by the time limit: {', '.join(missing)}"] if result["timed_out"] else []
+    c.check(name, passed, "; ".join(told)[:1500])
 
 
 # --- timing
@@ -262,47 +287,54 @@ def timing(c):
     def bench(name, work, device, threads, n, seconds, batch=None):
         extra = [] if batch is None else ["--batch", batch]
         result = c.s2s("bench", work, *sizes[name], *extra, "--json", "--n", n, seconds=seconds, device=device, threads=threads)
-        record = json_line(result)
+        record = json_line(result) if result["exit"] == 0 else None
         who = device if threads is None else f"{device}, {threads} thread{'s' * (threads > 1)}"
         what = f"{name} {work}" + ("" if batch is None else f", batch {batch}")
-        c.data("timing", what, f"s2s {who}", value=record or last_lines(result))
         told = f"{record['median_ms']:.3f} ms ({record['kernels']})" if record else last_lines(result)
-        c.log(f"time    {what}: s2s {who}: {told}", shown=True)
+        measured(what, f"s2s {who}", record, result, told)
+
+    def measured(what, who, record, result, told):
+        c.data("timing", what, who, value=record or last_lines(result))
+        c.check(f"timing/{what}: {who}", True if record else None if result["timed_out"] else False, told)
 
     def peer(name, work, *words, batch=None, seconds=45):
+        if not has_torch:
+            c.check(f"timing/{name} {work}: PyTorch", None, "python3 has no PyTorch")
+            return
         own_batch, config = PEERS[name]
         result = c.run([sys.executable, "scripts/torch_peer.py", work, "--device", c.device, "--batch", batch or own_batch,
                         "--n", 30, "--threads", 1, "--config", json.dumps(config), *words], seconds)
         record = json_line(result) if result["exit"] == 0 else None
         who = " ".join(["PyTorch", c.device, *words])
         what = f"{name} {work}" + ("" if batch is None else f", batch {batch}")
-        c.data("timing", what, who, value=record or last_lines(result))
-        told = f"{record['median_ms']:.3f} ms" if record else last_lines(result, 3)
-        c.log(f"time    {what}: {who}: {told}", shown=True)
+        measured(what, who, record, result, f"{record['median_ms']:.3f} ms" if record else last_lines(result, 3))
 
-    has_torch = c.results["data"].get("host", {}).get("torch") is not None
+    has_torch = importlib.util.find_spec("torch") is not None
     cases = [(name, work, 256 if work == "decode" else None) for work in ("step", "decode") for name in ("notebook", "default")]
     n = 60 if c.is_gpu else 5
     for name, work, batch in cases:
         if c.is_gpu:
             bench(name, work, c.device, None, n, 30, batch)
-        if has_torch:
-            peer(name, work, batch=batch)
-            if c.is_gpu:
-                peer(name, work, "--graph", batch=batch)
+        peer(name, work, batch=batch)
+        if c.is_gpu:
+            peer(name, work, "--graph", batch=batch)
     if c.is_gpu:
         bench("deepmind", "step", c.device, None, 60, 30)
         bench("notebook", "step", c.device, None, 15, 30, 1024)
         bench("notebook", "decode", c.device, None, 15, 30, 1)
-        if has_torch:
-            peer("notebook", "step", "--graph", batch=1024)
+        peer("notebook", "step", "--graph", batch=1024)
     for name, work, batch in cases:
         bench(name, work, "cpu", os.cpu_count(), 7, 15, batch)
         bench(name, work, "cpu", 1, 3, 15, batch)
     bench("deepmind", "step", "cpu", os.cpu_count(), 7, 15)
+    if c.is_gpu:
+        times = {who: record["median_ms"] for who, record in c.results["data"]["timing"].get("notebook step", {}).items()
+                 if isinstance(record, dict)}
+        own, others = times.get(f"s2s {c.device}"), [times[who] for who in times if who.startswith("PyTorch")]
+        c.check("timing/notebook step: no slower than PyTorch", own <= min(others) if own and others else None, json.dumps(times))
 
 
-# --- runs
+# --- training and resume
 
 
 def train(c, name, words, seconds, device=None, **options):
@@ -320,39 +352,35 @@ def train(c, name, words, seconds, device=None, **options):
     return folder, summary
 
 
-def score(c, name, summary, at_least):
-    exact, last = summary["test_exact"], (summary["losses"] or [None])[-1]
-    if exact is None:  # cut off: tell how far it came
-        passed = None if summary["exit"] is None else False
-        c.check(f"runs/{name} reaches {at_least:.1%}", passed, f"exit {summary['exit']} after {summary['seconds']} s, last "
-                f"evaluation {last}, {summary.get('said', '')}")
-    else:
-        c.check(f"runs/{name} reaches {at_least:.1%}", exact >= at_least,
-                f"exact match {exact:.4%} on the test split, step {summary['step']}, {summary['elapsed_secs']:.1f} s")
+def ended(summary):
+    """Whether a run ended; None if it was cut off."""
+    return None if summary["exit"] is None else summary["exit"] == 0
 
 
 def evaluate(c, folder, device):
-    return json_line(c.s2s("eval", folder, "--json", seconds=40, device=device))
+    result = c.s2s("eval", folder, "--json", seconds=40, device=device)
+    return result, json_line(result)
 
 
-def moved(c, name, folder):
+def moved(c, section, name, folder):
     """The same checkpoint on both devices gives the same figures."""
-    here, there = evaluate(c, folder, c.device), evaluate(c, folder, "cpu")
-    c.data("runs", f"eval of {name}", value=dict(device=here, cpu=there))
+    name = f"{section}/{name}: evaluates alike on {c.device} and cpu"
+    (first, here), (second, there) = evaluate(c, folder, c.device), evaluate(c, folder, "cpu")
+    c.data("runs", name, value=dict(device=here, cpu=there))
     if here is None or there is None:
-        c.check(f"runs/{name} evaluates on both devices", False, "an evaluation failed")
+        cut = first["timed_out"] or second["timed_out"]
+        c.check(name, None if cut else False, last_lines(first if here is None else second))
         return
     apart = max(relative(here[key], there[key]) for key in ("loss", "forced_loss"))
-    c.check(f"runs/{name} evaluates alike on {c.device} and cpu", apart < 1e-3 and relative(here["exact_match"], there["exact_match"]) < 5e-3,
+    c.check(name, apart < 1e-3 and relative(here["exact_match"], there["exact_match"]) < 5e-3,
             f"losses {apart:.1e} apart, exact match {here['exact_match']:.4f} and {there['exact_match']:.4f}")
 
 
-def decoded(c, name, folder):
+def decoded(c, section, name, folder, vocab, longest):
     """The tokens of 2,000 sequences, on both devices."""
+    name = f"{section}/{name}: decodes {N_DECODED} sequences alike"
     rng = random.Random(5)
-    vocab = {"tiny": 11}.get(name.split()[0], 51)
-    longest = 4 if vocab == 11 else 12
-    source = c.work / f"{name.replace(' ', '-')}.txt"
+    source = c.work / f"decoded-{vocab}.txt"
     source.write_text("".join(" ".join(str(rng.randrange(1, vocab)) for _ in range(rng.randint(1, longest))) + "\n"
                               for _ in range(N_DECODED)))
     answers = {}
@@ -360,15 +388,14 @@ def decoded(c, name, folder):
         result = c.s2s("predict", folder, "--json", "--file", source, seconds=60, device=device)
         answers[device] = read_answers(result["out"])
         if len(answers[device]) != N_DECODED:
-            c.check(f"runs/{name} decodes alike", None if result["timed_out"] else False,
+            c.check(name, None if result["timed_out"] else False,
                     f"{len(answers[device])} answers on {device}, exit {result['exit']}, {last_lines(result, 3)[-300:]}")
             return
     pairs = list(zip(answers[c.device], answers["cpu"]))
     different = [(a, b) for a, b in pairs if a["prediction"] != b["prediction"]]
     apart = max(abs(a["log_prob"] - b["log_prob"]) for a, b in pairs)
-    c.data("runs", f"decoding of {name}", value=dict(different=len(different), log_prob_apart=apart, first=different[:3]))
-    c.check(f"runs/{name} decodes alike", not different,
-            f"{len(different)} of {N_DECODED} answers differ, log-probabilities at most {apart:.1e} apart")
+    c.data("runs", name, value=dict(different=len(different), log_prob_apart=apart, first=different[:3]))
+    c.check(name, not different, f"{len(different)} answers differ, log-probabilities at most {apart:.1e} apart")
 
 
 def read_answers(text):
@@ -379,79 +406,76 @@ def read_answers(text):
     return answers
 
 
+def training(c):
+    # Name, configuration, the usual score on the test split, and what a decoder of it reads.
+    runs = [("default", [], 0.999, (51, 12)), ("deepmind", ["--config", "configs/deepmind.toml"], 0.99, None), ("tiny", TINY, 0.6, None)]
+    for name, words, at_least, reads in runs:
+        folder, summary = train(c, name, words, c.left())
+        what, exact = f"training/{name}: reaches {at_least:.1%}", summary["test_exact"]
+        if exact is None:
+            c.check(what, ended(summary), f"exit {summary['exit']} after {summary['seconds']} s, last evaluation "
+                    f"{(summary['losses'] or [None])[-1]}, {summary.get('said', '')}")
+            continue
+        c.check(what, exact >= at_least,
+                f"exact match {exact:.4%} on the test split, step {summary['step']}, {summary['elapsed_secs']:.1f} s")
+        moved(c, "training", name, folder)
+        if reads is not None:
+            decoded(c, "training", name, folder, *reads)
+    short = ["--set", "train.max_steps=20", "--set", "train.eval_every=10"]
+    variants = {"label smoothing": ["--set", "train.label_smoothing=0.1"], "f16": ["--set", "train.precision=f16", *short],
+                "accumulation": ["--set", "train.accumulation_steps=3", *short], "no kernels": ["--set", "model.kernels=reference", *short]}
+    if c.is_gpu:
+        variants["bf16"] = ["--set", "train.precision=bf16", *short]
+    for name, words in variants.items():
+        _, summary = train(c, f"tiny with {name}", [*TINY, *words], 30)
+        c.check(f"training/tiny with {name}: ends", ended(summary), f"{(summary['losses'] or [None])[-1]}, {summary.get('said', '')}")
+
+
 def files_of(folder):
     names = ["checkpoints/last/params.safetensors", "checkpoints/last/moments.safetensors",
              "checkpoints/best/params.safetensors", "metrics.jsonl"]
     return {name: digest(folder / name) for name in names}
 
 
-def interrupt_and_resume(c, name, words, first, second):
-    """A run that is interrupted after its third evaluation on `first`, and ends on `second`."""
+def interrupted_and_resumed(c, name, words, first, second):
+    """A run that is interrupted after its third evaluation on `first`, and ends on `second`. Whether it did."""
     folder = c.work / name
     enough = lambda: len(read_lines(folder / "metrics.jsonl")) >= 3
     stopped = c.s2s("train", *words, "--run-dir", folder, seconds=60, device=first, stop_when=enough)
     at = read_json(folder / "run.json") or {}
     if stopped["exit"] != 130:
-        c.check(f"runs/{name}: interrupted", None if stopped["exit"] == 0 else False, f"exit {stopped['exit']}, {last_lines(stopped)}")
-    ended = c.s2s("resume", folder, seconds=90, device=second)
+        over = stopped["exit"] in (None, 0)  # it ended before it could be interrupted, or there was no time
+        c.check(f"resume/{name}", None if over else False, f"not interrupted: exit {stopped['exit']}, {last_lines(stopped)}")
+        return folder, False
+    again = c.s2s("resume", folder, seconds=90, device=second)
     record = read_json(folder / "run.json") or {}
-    passed = ended["exit"] == 0 and record.get("test") is not None
-    c.check(f"runs/{name}: resumed", passed, f"stopped at step {at.get('step')}, exit {ended['exit']}, ended at step {record.get('step')}"
-            + ("" if passed else f", {last_lines(ended)}"))
-    return folder
+    passed = None if again["timed_out"] else again["exit"] == 0 and record.get("test") is not None
+    c.check(f"resume/{name}", passed, f"stopped at step {at.get('step')}, exit {again['exit']}, ended at step {record.get('step')}"
+            + ("" if passed else f", {last_lines(again)}"))
+    return folder, bool(passed)
 
 
 def resume(c):
     words = [*TINY, "--set", "train.max_steps=600", "--set", "train.learning_rate=3e-3"]
-    whole, first = train(c, "tiny, 600 steps", words, 90)
-    again, _ = train(c, "tiny, 600 steps, again", words, 90)
-    same, other = files_of(whole), files_of(again)
-    c.check("runs/two runs are equal, byte for byte", same == other and None not in same.values(), json.dumps([same, other]))
-    part = interrupt_and_resume(c, "tiny, resumed", words, c.device, c.device)
-    c.check("runs/a resumed run ends with the bytes of an uninterrupted one", files_of(part) == same and None not in same.values(),
-            json.dumps(files_of(part)))
-    moved(c, "tiny, 600 steps", whole)
-    decoded(c, "tiny", whole)
+    (whole, first), (again, second) = (train(c, f"tiny, 600 steps, {n}", words, 60) for n in ("once", "again"))
+    both = ended(first) and ended(second)
+    c.check("resume/two runs are equal, byte for byte", both and files_of(whole) == files_of(again),
+            json.dumps([files_of(whole), files_of(again)]))
+    part, is_whole = interrupted_and_resumed(c, f"tiny, {c.device} to {c.device}", words, c.device, c.device)
+    c.check("resume/a resumed run ends with the bytes of an uninterrupted one",
+            files_of(part) == files_of(whole) if is_whole and both else None, json.dumps(files_of(part)))
     on_cpu, there = train(c, "tiny, 600 steps, cpu", words, 60, device="cpu")
     if first["losses"] and there["losses"]:
         pairs = [(relative(a[1], b[1]), relative(a[2], b[2])) for a, b in zip(first["losses"], there["losses"])]
         c.data("runs", "losses apart from the CPU's", value=pairs)
-        c.check("runs/losses of the first evaluation are the CPU's", max(pairs[0]) < 1e-3, f"{pairs[0][0]:.1e} train, {pairs[0][1]:.1e} val")
-    moved(c, "tiny, trained on cpu", on_cpu)
-    interrupt_and_resume(c, f"tiny, {c.device} to cpu", words, c.device, "cpu")
+        c.check("resume/losses of the first evaluation are the CPU's", max(pairs[0]) < 1e-3, f"{pairs[0][0]:.1e} train, {pairs[0][1]:.1e} val")
+    else:
+        c.check("resume/losses of the first evaluation are the CPU's", None, "a run has no evaluation")
+    moved(c, "resume", "tiny, trained on cpu", on_cpu)
+    decoded(c, "resume", "tiny", whole, 11, 4)
     if c.is_gpu:
-        interrupt_and_resume(c, f"tiny, cpu to {c.device}", words, "cpu", c.device)
-
-
-def usual(c, name, words, at_least):
-    seconds = c.left() - 60
-    folder, summary = train(c, name, words, seconds, threads=2)
-    score(c, name, summary, at_least)
-    if summary["losses"]:
-        moved(c, name, folder)
-        if name == "default":
-            decoded(c, "default", folder)
-
-
-def default_on_cpu(c):
-    folder, summary = train(c, "default, cpu", [], 120, device="cpu", threads=max(1, os.cpu_count() // 4))
-    if summary["exit"] == 0:
-        decoded(c, "default, cpu", folder)
-
-
-def runs(c):
-    chains = [
-        ("default", lambda: usual(c, "default", [], 0.999)),
-        ("deepmind", lambda: usual(c, "deepmind", ["--config", "configs/deepmind.toml"], 0.99)),
-        ("tiny", lambda: (score(c, "tiny", train(c, "tiny", TINY, 60)[1], 0.6), resume(c))),
-        ("default on cpu", lambda: default_on_cpu(c)),
-        ("laws", lambda: laws(c)),
-    ]
-    threads = [threading.Thread(target=guarded, args=(c, f"runs/{name}", chain), daemon=True) for name, chain in chains]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        interrupted_and_resumed(c, f"tiny, {c.device} to cpu", words, c.device, "cpu")
+        interrupted_and_resumed(c, f"tiny, cpu to {c.device}", words, "cpu", c.device)
 
 
 # --- errors
@@ -508,7 +532,7 @@ def main():
     p.add_argument("binary")
     p.add_argument("folder")
     p.add_argument("--device", default="cuda")
-    p.add_argument("--seconds", type=float, default=400, help="for everything; what is left out is told")
+    p.add_argument("--seconds", type=float, default=470, help="for everything; what is left out is told")
     p.add_argument("--only", action="append", choices=SECTIONS, help="may be given several times")
     args = p.parse_args()
     c = Check(args)
@@ -522,12 +546,15 @@ def main():
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    for name in args.only or SECTIONS:
+    for name in SECTIONS:
+        if args.only and name not in args.only:
+            c.check(name, None, "left out by --only")
+            continue
         c.log(f"--- {name}", shown=True)
+        c.begin(name)
         guarded(c, name, lambda: globals()[name](c))
-    checks = c.results["checks"]
-    counts = {verdict: sum(check["passed"] is value for check in checks)
-              for verdict, value in (("passed", True), ("failed", False), ("unknown", None))}
+    verdicts = [check["verdict"] for check in c.results["checks"]]
+    counts = {verdict: verdicts.count(verdict) for verdict in ("passed", "failed", "not run")}
     c.results |= dict(complete=True, counts=counts)
     c.save()
     c.log(json.dumps(counts), shown=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks a binary of s2s on a device and times it there, in under seven minutes:
+# Checks a binary of s2s on a device and times it there, in under eight minutes:
 #
 #     scripts/device_check.sh BINARY [FOLDER]        # results in FOLDER, by default ./device_check
 #     DEVICE=cpu scripts/device_check.sh target/release/s2s

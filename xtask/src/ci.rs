@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first failure
 ///
-/// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of the kernels
-/// with narrower instruction sets, and the Python package; a warning is a failure.
+/// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of kernels, model
+/// and training again with narrower instruction sets, and the Python package; a warning is a failure.
 /// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
 /// takes some minutes; so is maturin, which builds the Python package. Advisories are skipped if their
 /// database cannot be reached.
@@ -135,11 +135,11 @@ const CHECKS: [Check; 11] = [
     Check::new("tests", &["test", "--workspace"]),
     Check {
         variable: Some((INSTRUCTION_SET, "portable")),
-        ..Check::new("tests-portable", KERNEL_TESTS)
+        ..Check::new("tests-portable", NUMERIC_TESTS)
     },
     Check {
         variable: Some((INSTRUCTION_SET, AVX2)),
-        ..Check::new("tests-avx2", KERNEL_TESTS)
+        ..Check::new("tests-avx2", NUMERIC_TESTS)
     },
     Check::new("wheel", &["xtask", "wheel", "--profile=dev", "--test"]),
 ];
@@ -160,8 +160,16 @@ const PACKAGES: &[&str] = &[
 const INSTRUCTION_SET: &str = "S2S_SIMD";
 const AVX2: &str = "avx2";
 
-/// The tests that run the kernels of every instruction set, built as those of the workspace.
-const KERNEL_TESTS: &[&str] = &["test", "--workspace", "--lib", "--test=parity"];
+/// The tests whose results depend on the instruction set, in the binaries of the whole suite. The other
+/// tests start the program or read its records.
+const NUMERIC_TESTS: &[&str] = &[
+    "test",
+    "--workspace",
+    "--lib",
+    "--test=parity",
+    "--test=model",
+    "--test=training",
+];
 
 const APPLE: &str = "aarch64-apple-darwin";
 

@@ -236,8 +236,8 @@ pub fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<To
 /// If the device fails.
 pub fn squared_norm(tensors: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
     #[cfg(feature = "cuda")]
-    if cuda::has_kernel(&tensors.iter().collect::<Vec<_>>()) {
-        return cuda::squared_norm(tensors);
+    if let Some(norm) = cuda::SquaredNorm::of(tensors)? {
+        return norm.wait();
     }
     let of_one = |tensor: &Tensor| {
         if has_kernel(&[tensor]) && tensor.is_contiguous() {

@@ -71,7 +71,7 @@ pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};
 pub use embedding::Embedding;
 pub use encoder::{Encoded, Encoder};
 pub use linear::Linear;
-pub use loss::BatchLoss;
+pub use loss::{BatchLoss, PendingLoss};
 pub use message::tensor_message;
 pub use params::{Init, Params, Scope};
 pub use recurrent::{CellKind, LayerState, Recurrent, recurrent_weights};

@@ -17,6 +17,44 @@ pub struct BatchLoss {
     pub predictions: Vec<u32>,
 }
 
+/// The [`BatchLoss`] of a step, which a CUDA device may still compute.
+#[derive(Debug)]
+pub struct PendingLoss(Pending);
+
+#[derive(Debug)]
+enum Pending {
+    Known(BatchLoss),
+    #[cfg(feature = "cuda")]
+    OnDevice(crate::cuda::DeviceLoss),
+}
+
+impl PendingLoss {
+    /// The loss, once it is known.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait(self) -> Result<BatchLoss> {
+        match self.0 {
+            Pending::Known(loss) => Ok(loss),
+            #[cfg(feature = "cuda")]
+            Pending::OnDevice(loss) => loss.wait(),
+        }
+    }
+}
+
+impl From<BatchLoss> for PendingLoss {
+    fn from(loss: BatchLoss) -> Self {
+        Self(Pending::Known(loss))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<crate::cuda::DeviceLoss> for PendingLoss {
+    fn from(loss: crate::cuda::DeviceLoss) -> Self {
+        Self(Pending::OnDevice(loss))
+    }
+}
+
 impl BatchLoss {
     /// The loss of a model's output; and what training minimizes, as a tensor that autograd can
     /// differentiate: the mean loss per token, with the label smoothing of the batch, and the output's

@@ -8,7 +8,7 @@ use crate::decode::{ReferenceRows, Rows};
 use crate::fused::{FusedDecoder, FusedModel, fused};
 use crate::{
     Attention, Batch, BatchLoss, Bridge, Decoder, DecoderConfig, DecoderState, Encoder, Forcing,
-    Kernels, Memory, Mode, ModelConfig, Noise, Params, Probability, RecurrentDecoder, Scope,
+    Kernels, Memory, Mode, ModelConfig, Noise, Params, PendingLoss, RecurrentDecoder, Scope,
     Source, Tokens, Transducer, TransducerConfig,
 };
 
@@ -388,8 +388,7 @@ impl Seq2Seq {
     }
 
     /// Loss and predictions with dropout, and the gradient of the mean loss per token with respect to
-    /// each parameter, in their order. The next call on the fast path overwrites these gradients. On CUDA,
-    /// label smoothing takes tensor operations.
+    /// each parameter, in their order. The next call on the fast path overwrites these gradients.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -399,15 +398,26 @@ impl Seq2Seq {
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(BatchLoss, Vec<Tensor>)> {
-        let is_smoothed = batch.label_smoothing() > Probability::ZERO;
+        let (loss, gradients) = self.submit_gradients(batch, forcing, noise)?;
+        Ok((loss.wait()?, gradients))
+    }
+
+    /// As [`gradients`](Self::gradients), but on the fast path on CUDA, it does not wait for the device.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    pub fn submit_gradients(
+        &mut self,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(PendingLoss, Vec<Tensor>)> {
         match &mut self.fused {
-            Some(fused) if !is_smoothed || fused.smooths_labels() => {
-                fused.gradients(&self.params, batch, forcing, noise)
-            }
-            _ => {
+            Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
+            None => {
                 let output = self.forward(batch, forcing, Mode::Train(noise))?;
                 let (loss, mean) = BatchLoss::of(&output, batch)?;
-                Ok((loss, self.params.gradients(&mean)?))
+                Ok((loss.into(), self.params.gradients(&mean)?))
             }
         }
     }

@@ -121,9 +121,13 @@ impl Times {
         let is_single = work == Work::Decode || train.precision == Precision::F32;
         let has_kernels = is_single && model.has_cuda_kernels();
         let slower = if has_kernels { 1.0 } else { WITHOUT_KERNELS };
+        let batches = match work {
+            Work::Train => train.accumulation_steps.get() as f64,
+            Work::Decode => 1.0,
+        };
         Self {
-            cpu: flops / (CPU_FLOPS * (threads as f64).sqrt()),
-            gpu: slower * (positions * GPU_POSITION + flops / GPU_FLOPS),
+            cpu: batches * flops / (CPU_FLOPS * (threads as f64).sqrt()),
+            gpu: batches * slower * (positions * GPU_POSITION + flops / GPU_FLOPS),
         }
     }
 }
@@ -183,6 +187,19 @@ mod tests {
                 assert!((0.5..2.0).contains(&ratio), "{expected} s, {measured} ms");
             }
         }
+    }
+
+    #[test]
+    fn a_model_without_cuda_kernels_takes_ten_times_as_long_on_a_gpu() {
+        let gpu = |sets: &[&str]| Times::expected(&config(sets), Work::Train, 1).gpu;
+        let (fused, reference) = (gpu(&[]), gpu(&["model.kernels=reference"]));
+        assert_eq!(reference, WITHOUT_KERNELS * fused);
+        assert_eq!(gpu(&["train.precision=f16"]), reference);
+        assert_eq!(gpu(&["train.label_smoothing=0.1"]), fused);
+        assert_eq!(gpu(&["train.accumulation_steps=3"]), 3.0 * fused);
+        let transducer = ["model.decoder={kind=\"transducer\"}"];
+        let chosen = with_gpu(&transducer, Work::Train, 16);
+        assert_eq!(chosen.name, "cpu", "{}", chosen.reason);
     }
 
     #[test]

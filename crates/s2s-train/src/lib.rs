@@ -55,6 +55,7 @@ mod metrics;
 mod model;
 mod observer;
 mod optim;
+mod pending;
 mod predict;
 mod probe;
 mod run;
@@ -98,7 +99,7 @@ pub use observer::{
     Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StartEvent, StepRecord,
     on_eval, on_step,
 };
-pub use optim::{Optimizer, global_norm};
+pub use optim::{GradNorm, Optimizer, global_norm};
 pub use predict::{Answer, Decoding, Predictor, Sequence, SequenceError};
 pub use run::{Run, Runtime, check_unchanged, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};

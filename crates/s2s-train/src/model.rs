@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
 use s2s_model::{
-    Batch, BatchLoss, Decoded, Forcing, ForwardOutput, Mode, Noise, Params, Seq2Seq, Source, Stop,
-    Tokens, greedy,
+    Batch, BatchLoss, Decoded, Forcing, ForwardOutput, Mode, Noise, Params, PendingLoss, Seq2Seq,
+    Source, Stop, Tokens, greedy,
 };
 
 /// A model that can be trained: its parameters, a forward pass that autograd differentiates, and
@@ -66,6 +66,21 @@ pub trait Model {
         let (loss, mean) = BatchLoss::of(&output, batch)?;
         Ok((loss, self.params().gradients(&mean)?))
     }
+
+    /// As [`gradients`](Self::gradients), for a training loop that reads the loss later, so that it need not
+    /// wait for a device.
+    ///
+    /// # Errors
+    /// If the shapes disagree.
+    fn submit_gradients(
+        &mut self,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(PendingLoss, Vec<Tensor>)> {
+        let (loss, gradients) = self.gradients(batch, forcing, noise)?;
+        Ok((loss.into(), gradients))
+    }
 }
 
 impl Model for Seq2Seq {
@@ -104,5 +119,14 @@ impl Model for Seq2Seq {
         noise: &Noise,
     ) -> Result<(BatchLoss, Vec<Tensor>)> {
         self.gradients(batch, forcing, noise)
+    }
+
+    fn submit_gradients(
+        &mut self,
+        batch: &Batch,
+        forcing: &Forcing,
+        noise: &Noise,
+    ) -> Result<(PendingLoss, Vec<Tensor>)> {
+        self.submit_gradients(batch, forcing, noise)
     }
 }

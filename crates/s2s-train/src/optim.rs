@@ -1,8 +1,11 @@
 //! The optimizers, with accessible state.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor, Var, bail};
+#[cfg(feature = "cuda")]
+use s2s_kernels::cuda::{SquaredNorm, adam_clipped};
 use s2s_kernels::{AdamStep, Moments, adam, squared_norm};
 use s2s_model::Params;
 
@@ -21,6 +24,42 @@ pub struct Optimizer {
     is_frozen: Vec<bool>,
     clip_norm: f64,
     weight_decay: f64,
+}
+
+/// The norm of gradients, which a CUDA device may still compute.
+#[derive(Debug)]
+pub struct GradNorm(Norm);
+
+#[derive(Debug)]
+enum Norm {
+    Known(f64),
+    #[cfg(feature = "cuda")]
+    OnDevice(SquaredNorm),
+}
+
+impl GradNorm {
+    /// The norm, once it is known.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait(&self) -> Result<f64> {
+        match &self.0 {
+            Norm::Known(norm) => Ok(*norm),
+            #[cfg(feature = "cuda")]
+            Norm::OnDevice(squared) => Ok(squared.wait()?.sqrt()),
+        }
+    }
+
+    /// Whether nothing has to be waited for.
+    pub fn is_known(&self) -> bool {
+        matches!(self.0, Norm::Known(_))
+    }
+}
+
+impl From<f64> for GradNorm {
+    fn from(norm: f64) -> Self {
+        Self(Norm::Known(norm))
+    }
 }
 
 impl Optimizer {
@@ -47,15 +86,32 @@ impl Optimizer {
     /// # Errors
     /// If the device fails.
     pub fn norm(&self, gradients: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
+        global_norm(&self.trained(gradients), threads)
+    }
+
+    /// As [`norm`](Self::norm), but with Adam on CUDA, it does not wait for the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn submit_norm(&self, gradients: &[Tensor], threads: NonZeroUsize) -> Result<GradNorm> {
+        #[cfg(feature = "cuda")]
+        if matches!(self.rule, OptimizerConfig::Adam {})
+            && let Some(norm) = SquaredNorm::of(&self.trained(gradients))?
+        {
+            return Ok(GradNorm(Norm::OnDevice(norm)));
+        }
+        self.norm(gradients, threads).map(GradNorm::from)
+    }
+
+    /// Those of the parameters that are not frozen.
+    fn trained<'a>(&self, gradients: &'a [Tensor]) -> Cow<'a, [Tensor]> {
         if !self.is_frozen.contains(&true) {
-            return global_norm(gradients, threads);
+            return Cow::Borrowed(gradients);
         }
         let all = gradients.iter().zip(&self.is_frozen);
-        let trained: Vec<Tensor> = all
-            .filter(|(_, is_frozen)| !**is_frozen)
+        all.filter(|(_, is_frozen)| !**is_frozen)
             .map(|(gradient, _)| gradient.clone())
-            .collect();
-        global_norm(&trained, threads)
+            .collect()
     }
 
     /// The moments of each parameter, in the parameters' order.
@@ -83,7 +139,8 @@ impl Optimizer {
 
     /// The `update`-th update (counted from 1) of all parameters that are not frozen, in place.
     ///
-    /// `grad_norm` is the [`norm`](Self::norm) of the gradients. If it exceeds `clip_norm`, all
+    /// `grad_norm` is the norm of the gradients. One on a device is not waited for, and changes nothing if it
+    /// turns out not to be finite. If it exceeds `clip_norm`, all
     /// gradients are scaled by the same factor so that their norm is `clip_norm`. Pascanu, Mikolov,
     /// Bengio (2013), arXiv:1211.5063.
     ///
@@ -93,15 +150,16 @@ impl Optimizer {
         &mut self,
         params: &Params,
         gradients: &[Tensor],
-        grad_norm: f64,
+        grad_norm: &GradNorm,
         update: u64,
         learning_rate: f64,
         threads: NonZeroUsize,
     ) -> Result<()> {
-        let is_clipped = self.clip_norm > 0.0 && grad_norm > self.clip_norm;
-        let grad_scale = match is_clipped {
-            true => self.clip_norm / grad_norm,
-            false => 1.0,
+        let grad_scale = match grad_norm.0 {
+            Norm::Known(norm) if self.clip_norm > 0.0 && norm > self.clip_norm => {
+                self.clip_norm / norm
+            }
+            _ => 1.0, // on a device, `adam_clipped` clips
         };
         let all = params.iter().zip(gradients).zip(&mut self.moments);
         let trained = all
@@ -121,7 +179,11 @@ impl Optimizer {
                     correction1: 1.0 - BETA1.powi(exponent),
                     correction2: 1.0 - BETA2.powi(exponent),
                 };
-                adam(trained, &step, threads)
+                match &grad_norm.0 {
+                    Norm::Known(_) => adam(trained, &step, threads),
+                    #[cfg(feature = "cuda")]
+                    Norm::OnDevice(norm) => adam_clipped(trained, &step, norm, self.clip_norm),
+                }
             }
             OptimizerConfig::Sgd { momentum } => {
                 let step = SgdStep {
@@ -232,7 +294,8 @@ mod tests {
         let weight = || -> Result<Vec<f64>> { params.get("w").unwrap().to_vec1() };
         let before = weight()?;
         let gradient = Tensor::new(&[3.0_f64, -0.5, 1e-3], &Device::Cpu)?;
-        adam.step(&params, std::slice::from_ref(&gradient), 1.0, 1, 0.1, ONE)?;
+        let norm = GradNorm::from(1.0);
+        adam.step(&params, std::slice::from_ref(&gradient), &norm, 1, 0.1, ONE)?;
         for ((after, before), sign) in weight()?.iter().zip(before).zip([1.0, -1.0, 1.0]) {
             assert!((before - after - 0.1 * sign).abs() < 1e-5);
         }
@@ -246,7 +309,8 @@ mod tests {
         assert_eq!(norm, 5.0);
         let first_moment = |clip_norm| -> crate::Result<Vec<f64>> {
             let (params, mut adam) = quadratic(clip_norm)?;
-            adam.step(&params, std::slice::from_ref(&gradient), norm, 1, 0.1, ONE)?;
+            let norm = GradNorm::from(norm);
+            adam.step(&params, std::slice::from_ref(&gradient), &norm, 1, 0.1, ONE)?;
             Ok(adam.moments()[0].first.to_vec1()?)
         };
         let (free, clipped) = (first_moment(0.0)?, first_moment(1.0)?);
@@ -274,7 +338,7 @@ mod tests {
             sgd.step(
                 &params,
                 std::slice::from_ref(&gradient),
-                1.0,
+                &GradNorm::from(1.0),
                 update,
                 0.1,
                 ONE,
@@ -312,7 +376,7 @@ mod tests {
         )?;
         let gradients = [3.0_f64, 4.0, 0.5].map(|x| Tensor::new(&[x], &Device::Cpu).unwrap());
         assert_eq!(sgd.norm(&gradients, ONE)?, 0.5);
-        sgd.step(&params, &gradients, 0.5, 1, 0.1, ONE)?;
+        sgd.step(&params, &gradients, &GradNorm::from(0.5), 1, 0.1, ONE)?;
         let after = all()?;
         assert_eq!(after[..2], before[..2]);
         assert_eq!(after[2], before[2] - 0.1 * 0.5);

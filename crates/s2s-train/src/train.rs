@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use reverse_data::{BatchSource, Example, PaddedBatch, Split};
 use s2s_model::{Batch, Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
@@ -14,6 +14,7 @@ use crate::device::check_precision;
 use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
 use crate::half::{Half, LossScale};
+use crate::pending::{PendingStep, READ_EVERY};
 use crate::probe::{attention_of_probes, probes};
 use crate::trained::predict;
 use crate::{
@@ -35,7 +36,8 @@ pub struct Trainer<M> {
     half: Option<Half<M>>, // computes the gradients in half precision
     optimizer: Optimizer,
     state: TrainState,
-    snapshot: Arc<Snapshot>, // the last one; the next reuses its buffers if nobody else holds it
+    pending: Vec<PendingStep>, // those that the state has not counted yet
+    snapshot: Arc<Snapshot>,   // the last one; the next reuses its buffers if nobody else holds it
     attempt_steps: u64,
     eval_every: u64,
     last: Option<LastFinite>, // of this process, for error messages
@@ -144,6 +146,7 @@ impl<M: Model> Trainer<M> {
                 attempt: Attempt::first(&config),
                 ..TrainState::default()
             },
+            pending: Vec::new(),
             snapshot: Arc::default(),
             last: None,
             codec: Codec::new(&config, &data),
@@ -234,6 +237,14 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// If the loss or a gradient is not finite; the parameters are unchanged then.
     pub fn step(&mut self) -> Result<StepRecord> {
+        let known = self.submit_step()?;
+        let mut read = self.read_steps()?;
+        Ok(known.or_else(|| read.pop()).expect("a step was submitted"))
+    }
+
+    /// Submits a step to the device. Returns its record if the loss is known already, or if the next step
+    /// depends on it; otherwise the step is pending.
+    fn submit_step(&mut self) -> Result<Option<StepRecord>> {
         let started = Instant::now();
         if self.is_attempt_lost() {
             self.restart()?;
@@ -253,62 +264,115 @@ impl<M: Model> Trainer<M> {
         let threads = self.model.threads();
         let batches = self.batches(step)?;
         let n_tokens: usize = batches.iter().map(Batch::n_tokens).sum();
-        let (mut tally, mut gradients) = (Tally::default(), Vec::new());
-        for (index, batch) in (0..).zip(&batches) {
+        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+        for (index, batch) in (0..).zip(batches) {
             let noise = noise.of_batch(index);
             let forcing = noise.coins(ratio, scope, batch.n_rows(), batch.target_len());
             let (loss, of_batch) = match &self.half {
-                None => self.model.gradients(batch, &forcing, &noise)?,
+                None => self.model.submit_gradients(&batch, &forcing, &noise)?,
                 Some(half) => {
                     let scale = LossScale::start(config.precision);
-                    half.gradients(
+                    let (loss, gradients) = half.gradients(
                         self.model.params(),
-                        (batch, &forcing, &noise),
+                        (&batch, &forcing, &noise),
                         self.state.loss_scale.get_or_insert(scale),
                         |gradients| self.optimizer.norm(gradients, threads),
-                    )?
+                    )?;
+                    (loss.into(), gradients)
                 }
             };
-            tally += Tally::forced(&loss, batch, &Scoring::new(&self.codec));
             let share = batch.n_tokens() as f64 / n_tokens as f64;
             gradients = add_share(&gradients, of_batch, share)?;
+            losses.push((loss, batch));
         }
-        let grad_norm = self.optimizer.norm(&gradients, threads)?;
-        let found = finite::of_step(self.model.params(), &gradients, tally.loss(), grad_norm)?;
-        self.check(step, found)?;
-
         let plateau = &self.state.plateau;
-        let rate = learning_rate(config, plateau, in_attempt, self.attempt_steps);
+        let mut submitted = PendingStep {
+            step,
+            started,
+            losses,
+            grad_norm: self.optimizer.submit_norm(&gradients, threads)?,
+            learning_rate: learning_rate(config, plateau, in_attempt, self.attempt_steps),
+            teacher_forcing_ratio: ratio,
+        };
+        let is_pending = !submitted.grad_norm.is_known() && self.state.attempt.is_none();
+        let results = match is_pending {
+            true => None,
+            false => Some(self.results(&mut submitted, &gradients)?),
+        };
         self.optimizer.step(
             self.model.params(),
             &gradients,
-            grad_norm,
+            &submitted.grad_norm,
             in_attempt,
-            rate,
+            submitted.learning_rate,
             threads,
         )?;
+        self.state.step = step;
+        Ok(match results {
+            Some(results) => Some(self.count(&submitted, results)),
+            None => {
+                self.pending.push(submitted);
+                None
+            }
+        })
+    }
 
+    /// Waits for the pending steps and counts them. Each gets the same share of their time.
+    fn read_steps(&mut self) -> Result<Vec<StepRecord>> {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(started) = pending.first().map(|first| first.started) else {
+            return Ok(Vec::new());
+        };
+        let mut records = Vec::new();
+        for mut step in pending {
+            let results = self.results(&mut step, &[])?; // its gradients have been overwritten
+            records.push(self.count(&step, results));
+        }
+        let secs = started.elapsed().as_secs_f64() / records.len() as f64;
+        for record in &mut records {
+            record.secs = secs;
+        }
+        Ok(records)
+    }
+
+    /// Whether pending steps must be read before the next step.
+    fn must_read(&self) -> bool {
+        let step = self.state.step;
+        let is_probed = step < self.eval_every && step.is_power_of_two();
+        let is_evaluated = step.is_multiple_of(self.eval_every) || step == self.total_steps();
+        self.pending.len() == READ_EVERY || is_probed || is_evaluated
+    }
+
+    /// Waits for metrics and gradient norm of a step, and checks that they are finite.
+    fn results(&self, step: &mut PendingStep, gradients: &[Tensor]) -> Result<(Tally, f64)> {
+        let (tally, grad_norm) = step.wait(&Scoring::new(&self.codec))?;
+        let found = finite::of_step(self.model.params(), gradients, tally.loss(), grad_norm)?;
+        self.check(step.step, found)?;
+        Ok((tally, grad_norm))
+    }
+
+    /// Adds a step to the state.
+    fn count(&mut self, step: &PendingStep, (tally, grad_norm): (Tally, f64)) -> StepRecord {
         self.last = Some(LastFinite {
-            step,
+            step: step.step,
             loss: tally.loss(),
             grad_norm,
         });
-        self.state.step = step;
         if let Some(attempt) = &mut self.state.attempt {
             attempt.observe(tally.loss(), &self.config);
         }
         self.state.train += tally;
         self.state.n_steps += 1;
         self.state.grad_norm_sum += grad_norm;
-        Ok(StepRecord {
-            step,
+        StepRecord {
+            step: step.step,
             total_steps: self.total_steps(),
             tally,
-            learning_rate: rate,
+            learning_rate: step.learning_rate,
             grad_norm,
-            teacher_forcing_ratio: ratio,
-            secs: started.elapsed().as_secs_f64(),
-        })
+            teacher_forcing_ratio: step.teacher_forcing_ratio,
+            secs: step.started.elapsed().as_secs_f64(),
+        }
     }
 
     /// The model.
@@ -488,22 +552,28 @@ impl<M: Model> Trainer<M> {
         notify(observers, |observer| observer.on_start(&event))
     }
 
-    /// One step; saves a checkpoint if an observer interrupts the run after it.
+    /// One step, and the records of those that have been read; saves a checkpoint if an observer interrupts
+    /// the run after them.
     fn observed_step(
         &mut self,
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
     ) -> Result<Flow> {
-        let record = self.step()?;
-        clock.train_secs += record.secs;
-        clock.n_tokens += record.tally.n_tokens;
-        let is_early = record.step < self.eval_every && !self.is_eval_due();
-        let mut flow = Flow::Continue;
-        if is_early && record.step.is_power_of_two() {
-            let probes = self.attention(record.step)?;
-            flow = notify(observers, |observer| observer.on_probes(&probes))?;
+        let mut records = Vec::from_iter(self.submit_step()?);
+        if self.must_read() {
+            records.append(&mut self.read_steps()?);
         }
-        let flow = flow.max(notify(observers, |observer| observer.on_step(&record))?);
+        let mut flow = Flow::Continue;
+        for record in records {
+            clock.train_secs += record.secs;
+            clock.n_tokens += record.tally.n_tokens;
+            let is_early = record.step < self.eval_every && !self.is_eval_due();
+            if is_early && record.step.is_power_of_two() {
+                let probes = self.attention(record.step)?;
+                flow = flow.max(notify(observers, |observer| observer.on_probes(&probes))?);
+            }
+            flow = flow.max(notify(observers, |observer| observer.on_step(&record))?);
+        }
         match flow {
             Flow::Interrupt => Ok(flow.max(self.checkpoint(IsBest::No, observers)?)),
             Flow::Finish | Flow::Continue => Ok(flow),

@@ -34,8 +34,9 @@ pub fn predict(
     )
 }
 
-/// The negative log-likelihood `losses [T, B]` of the targets `[B, T]`, 0 where padded. `logits [T, B, V]`
-/// become the gradients of their sum times `scale [1]`.
+/// The negative log-likelihood `losses [T, B]` of the targets `[B, T]`, 0 where padded, without label
+/// smoothing. `logits [T, B, V]` become the gradients of the sum of the smoothed losses times a scale;
+/// `numbers [2]` are the scale and the smoothing.
 ///
 /// # Errors
 /// If the driver fails.
@@ -45,10 +46,11 @@ pub fn token_loss(
     targets: View<'_, u32>,
     lengths: View<'_, u32>,
     losses: View<'_, f32>,
-    scale: View<'_, f32>,
+    numbers: View<'_, f32>,
 ) -> Result<()> {
     let (positions, batch) = (targets.len, lengths.len);
     assert_eq!(losses.len, positions, "a loss for each target");
+    assert_eq!(numbers.len, 2, "scale and smoothing");
     let (len, vocab) = (positions / batch, logits.len / positions);
     launch!(
         queue,
@@ -58,7 +60,7 @@ pub fn token_loss(
         targets,
         lengths,
         losses,
-        scale,
+        numbers,
         batch,
         len,
         vocab,

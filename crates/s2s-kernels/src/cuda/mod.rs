@@ -5,7 +5,7 @@
 //! provides the memory of the gradients.
 //!
 //! * All work goes through a [`Queue`], one after the other, without waiting for it. Only
-//!   [`View::download`] and [`squared_norm`](crate::squared_norm) wait.
+//!   [`View::download`], [`SquaredNorm::wait`] and [`squared_norm`](crate::squared_norm) wait.
 //! * Activations are time-major, `[S, B, H]`. Token ids, lengths and dropout masks are batch-major.
 //! * A step of a recurrent loop is one product and one kernel. Products are cuBLAS's, in f32 without
 //!   TF32; the kernels are in `kernels/` and are compiled by `build.rs`.
@@ -28,11 +28,13 @@ pub use bidirectional::Bidirectional;
 pub use cell::{Cell, RecurrentViews};
 pub use decoder::{
     Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets,
+    read_results,
 };
 pub use device::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
 pub use dropout::fill_dropout_mask;
 pub use loss::{predict, token_loss};
-pub(crate) use optim::{adam, has_kernel, squared_norm};
+pub use optim::{SquaredNorm, adam_clipped};
+pub(crate) use optim::{adam, has_kernel};
 pub use product::{Matrix, Sum};
 pub use queue::{Buffer, Queue, View};
 pub use table::{Copies, Positions, bias_tanh, column_sums, embed, embed_backward, tanh_backward};

@@ -36,21 +36,55 @@ impl Argument for Spans {
     }
 }
 
-/// `Σ x²` over all tensors, in f64 and in an order that depends on their sizes alone. Waits for the device.
-///
-/// # Errors
-/// If a tensor is not contiguous, in f32 and on a CUDA device.
-pub(crate) fn squared_norm(tensors: &[Tensor]) -> Result<f64> {
-    const SPAN: usize = 8192;
-    const THREADS: usize = 256;
-    let Some(first) = tensors.first() else {
-        return Ok(0.0);
-    };
-    let queue = Queue::new(first.device())?;
+/// `Σ x²` over tensors, in f64 and in an order that depends on their sizes alone, in the device's memory.
+#[derive(Debug)]
+pub struct SquaredNorm {
+    queue: Queue,
+    total: Buffer<f64>,
+}
+
+impl SquaredNorm {
+    /// Submits the sum; `None` if there is no kernel for these tensors.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn of(tensors: &[Tensor]) -> Result<Option<Self>> {
+        match tensors.first() {
+            Some(first) if has_kernel(&tensors.iter().collect::<Vec<_>>()) => {
+                Self::submit(Queue::new(first.device())?, tensors).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn submit(queue: Queue, tensors: &[Tensor]) -> Result<Self> {
+        let sums = squares(&queue, tensors)?;
+        let mut total = Buffer::default();
+        total.resize(&queue, 1)?;
+        let (sums, n) = (sums.all(), sums.all().len);
+        launch!(&queue, Total, blocks(1, 1, THREADS), sums, total.all(), n)?;
+        Ok(Self { queue, total })
+    }
+
+    /// Waits for the sum.
+    ///
+    /// # Errors
+    /// If work before this call failed.
+    pub fn wait(&self) -> Result<f64> {
+        Ok(self.total.all().download(&self.queue)?[0])
+    }
+}
+
+/// Numbers that a block adds, and its threads, as in `kernels/optim.cu`.
+const SPAN: usize = 8192;
+const THREADS: usize = 256;
+
+/// The sums of squares of each span of each tensor.
+fn squares(queue: &Queue, tensors: &[Tensor]) -> Result<Buffer<f64>> {
     let views: Vec<_> = tensors.iter().map(View::of).collect::<Result<_>>()?;
     let n_spans = |view: &View<'_, f32>| view.len.div_ceil(SPAN);
     let mut sums = Buffer::<f64>::default();
-    sums.resize(&queue, views.iter().map(n_spans).sum())?;
+    sums.resize(queue, views.iter().map(n_spans).sum())?;
     let mut next = 0;
     for views in views.chunks(TENSORS) {
         let mut spans = Spans {
@@ -65,14 +99,14 @@ pub(crate) fn squared_norm(tensors: &[Tensor]) -> Result<f64> {
         }
         let widest = views.iter().map(n_spans).max().unwrap_or(1);
         launch!(
-            &queue,
+            queue,
             Squares,
             blocks(widest, views.len(), THREADS),
             spans,
             sums.all()
         )?;
     }
-    Ok(sums.all().download(&queue)?.iter().sum())
+    Ok(sums)
 }
 
 /// The numbers of an update, as `kernels/optim.cu` defines them.
@@ -101,8 +135,33 @@ impl Argument for Numbers {
     }
 }
 
+/// One update of every parameter and its moments, in place, by [`adam`](crate::adam())'s rule, whose scale is
+/// multiplied by that which reduces the norm to `clip_norm`, if that is not 0. A norm that is not finite changes
+/// nothing. Does not wait for the norm.
+///
+/// # Errors
+/// If a tensor is not contiguous, in f32 and on the device of the norm.
+pub fn adam_clipped<'a>(
+    params: impl IntoIterator<Item = (&'a Var, &'a Tensor, &'a mut Moments)>,
+    step: &AdamStep,
+    norm: &SquaredNorm,
+    clip_norm: f64,
+) -> Result<()> {
+    let params: Vec<_> = params.into_iter().collect();
+    update(&params, step, Some(norm.total.all()), clip_norm)
+}
+
 /// One update of every parameter and its moments, in place.
 pub(crate) fn adam(params: &[(&Var, &Tensor, &mut Moments)], step: &AdamStep) -> Result<()> {
+    update(params, step, None, 0.0)
+}
+
+fn update(
+    params: &[(&Var, &Tensor, &mut Moments)],
+    step: &AdamStep,
+    squared_norm: Option<View<'_, f64>>,
+    clip_norm: f64,
+) -> Result<()> {
     let Some((first, ..)) = params.first() else {
         return Ok(());
     };
@@ -134,7 +193,15 @@ pub(crate) fn adam(params: &[(&Var, &Tensor, &mut Moments)], step: &AdamStep) ->
         };
         let arrays: Vec<_> = params.iter().map(arrays).collect::<Result<_>>()?;
         let tensors = Tensors::new(arrays.into_iter());
-        launch!(&queue, Adam, tensors.grid(), tensors, numbers)?;
+        launch!(
+            &queue,
+            Adam,
+            tensors.grid(),
+            tensors,
+            numbers,
+            squared_norm,
+            clip_norm
+        )?;
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ kernels! {
     ColumnSums = "column_sums",
     CopyRows = "copy_rows",
     Squares = "squares",
+    Total = "total",
     Adam = "adam",
     CopyAll = "copy_all",
     DropoutMask = "dropout_mask",
@@ -219,6 +220,13 @@ impl Argument for u32 {
 impl Argument for f32 {
     type Passed = f32;
     fn to_kernel(self) -> f32 {
+        self
+    }
+}
+
+impl Argument for f64 {
+    type Passed = f64;
+    fn to_kernel(self) -> f64 {
         self
     }
 }

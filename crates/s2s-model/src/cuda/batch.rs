@@ -5,8 +5,11 @@ use s2s_kernels::cuda::{Buffer, Queue, Targets, View};
 
 use crate::{Batch, Forcing, Source};
 
+/// The scale of the loss and its label smoothing.
+const LOSS_NUMBERS: usize = 2;
+
 /// Token ids, lengths and teacher-forcing coins of a batch, and the numbers that differ from step to step:
-/// the loss's scale and the keys of the dropout masks.
+/// those of the loss and the keys of the dropout masks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeviceBatch {
     words: Buffer<u32>,
@@ -42,13 +45,13 @@ impl DeviceBatch {
         };
         self.all_forced = (0..steps).map(all_forced).collect();
         self.resize(batch.source(), steps);
-        let scale = 1.0 / batch.n_tokens() as f32;
+        let (scale, smoothing) = (1.0 / batch.n_tokens() as f32, batch.label_smoothing().get());
         let mut words = source_words(batch.source());
         words.extend_from_slice(batch.target_in());
         words.extend_from_slice(batch.target_out());
         words.extend(forced.into_iter().map(u32::from));
         words.extend(batch.target_lengths().iter().map(|len| *len as u32));
-        words.push(scale.to_bits());
+        words.extend([scale, smoothing as f32].map(f32::to_bits));
         words.extend_from_slice(keys);
         self.words.upload(queue, &words)
     }
@@ -59,7 +62,7 @@ impl DeviceBatch {
         self.resize(source, 1);
         let mut words = source_words(source);
         words.resize(words.len() + rows, bos);
-        words.resize(words.len() + 3 * rows + 1, 0);
+        words.resize(words.len() + 3 * rows + LOSS_NUMBERS, 0);
         self.words.upload(queue, &words)
     }
 
@@ -78,7 +81,7 @@ impl DeviceBatch {
         self.rest().part(index, self.rows * self.target_len)
     }
 
-    /// The lengths of the targets, then the scale and the keys.
+    /// The lengths of the targets, then the numbers of the loss and the keys.
     fn after_targets(&self) -> (View<'_, u32>, View<'_, u32>) {
         let (rows, target_len) = (self.rows, self.target_len);
         self.rest().from(3 * rows * target_len).split(rows)
@@ -106,14 +109,14 @@ impl DeviceBatch {
         (self.target_part(1), self.after_targets().0)
     }
 
-    /// One over the number of target tokens.
-    pub(super) fn scale(&self) -> View<'_, f32> {
-        self.after_targets().1.range(0..1).as_floats()
+    /// One over the number of target tokens, and the label smoothing.
+    pub(super) fn loss_numbers(&self) -> View<'_, f32> {
+        self.after_targets().1.range(0..LOSS_NUMBERS).as_floats()
     }
 
     /// The keys of the dropout masks, as they were given.
     pub(super) fn keys(&self) -> View<'_, u32> {
-        self.after_targets().1.from(1)
+        self.after_targets().1.from(LOSS_NUMBERS)
     }
 }
 

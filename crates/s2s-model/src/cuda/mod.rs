@@ -7,7 +7,7 @@
 //! backward  decoder -> keys, bridge -> encoder; each gradient is written once
 //! ```
 //!
-//! A step waits for the device once, when it reads the loss. The fast path exists in f32, for additive and
+//! A step does not wait for the device: whoever needs the loss does. The fast path exists in f32, for additive and
 //! location-relative attention.
 
 mod batch;
@@ -22,7 +22,7 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::cuda::{
     Buffer, Cell, Copies, Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Matrix,
-    Memory, MemoryGrads, Queue, Sum,
+    Memory, MemoryGrads, Queue, Sum, read_results,
 };
 
 use self::batch::DeviceBatch;
@@ -35,8 +35,32 @@ use crate::decode::Rows;
 use crate::fused::FusedModel;
 use crate::{
     AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Keys, Mode, ModelConfig, Noise, Params,
-    Seq2Seq, Source,
+    PendingLoss, Seq2Seq, Source,
 };
+
+/// Loss and predictions of a batch in the device's memory.
+#[derive(Debug)]
+pub(crate) struct DeviceLoss {
+    queue: Queue,
+    results: Buffer<u32>, // predictions [T, B], then losses [T, B] as bits
+    rows: usize,          // B
+}
+
+impl DeviceLoss {
+    /// Waits for the device.
+    pub(crate) fn wait(&self) -> Result<BatchLoss> {
+        let (time_major, losses) = read_results(&self.queue, &self.results)?;
+        let (rows, steps) = (self.rows, time_major.len() / self.rows);
+        let mut predictions = vec![0; time_major.len()];
+        for (index, token) in time_major.into_iter().enumerate() {
+            predictions[index % rows * steps + index / rows] = token;
+        }
+        Ok(BatchLoss {
+            loss_sum: losses.into_iter().map(f64::from).sum(),
+            predictions,
+        })
+    }
+}
 
 /// The model with its workspace, which is reused from step to step. A clone shares the packed weights and has
 /// a workspace of its own.
@@ -234,26 +258,21 @@ impl CudaModel {
         }
     }
 
-    /// Runs the model; logits become the gradients of the mean loss.
+    /// Runs the model; logits become the gradients of the mean loss, with label smoothing.
     fn forward_loss(&self, params: &ParamViews<'_>) -> Result<()> {
         self.forward(params)?;
         let (targets, lengths) = self.batch.target_out();
         self.decoder
-            .loss(&self.queue, targets, lengths, self.batch.scale())
+            .loss(&self.queue, targets, lengths, self.batch.loss_numbers())
     }
 
-    /// Waits for the loss.
-    fn read_loss(&self, batch: &Batch) -> Result<BatchLoss> {
-        let (rows, steps) = (batch.n_rows(), batch.target_len());
-        let (time_major, losses) = self.decoder.results(&self.queue)?;
-        let mut predictions = vec![0; time_major.len()];
-        for (index, token) in time_major.into_iter().enumerate() {
-            predictions[index % rows * steps + index / rows] = token;
+    /// The loss, of which the device has not finished yet.
+    fn take_loss(&mut self, batch: &Batch) -> DeviceLoss {
+        DeviceLoss {
+            queue: self.queue.clone(),
+            results: self.decoder.take_results(),
+            rows: batch.n_rows(),
         }
-        Ok(BatchLoss {
-            loss_sum: losses.into_iter().map(f64::from).sum(),
-            predictions,
-        })
     }
 
     fn backward(&self, params: &ParamViews<'_>, grads: &ParamViews<'_>) -> Result<()> {
@@ -307,10 +326,6 @@ impl CudaModel {
 impl FusedModel for CudaModel {
     fn set_threads(&mut self, _threads: NonZeroUsize) {}
 
-    fn smooths_labels(&self) -> bool {
-        false
-    }
-
     fn rows<'a>(&self, model: &'a Seq2Seq) -> Result<Box<dyn Rows + 'a>> {
         let mut alike = self.clone();
         alike.resize_weights()?;
@@ -337,7 +352,7 @@ impl FusedModel for CudaModel {
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
         self.prepare(batch, forcing, None)?;
         self.forward_loss(&ParamViews::of(params)?)?;
-        self.read_loss(batch)
+        self.take_loss(batch).wait()
     }
 
     fn gradients(
@@ -346,13 +361,13 @@ impl FusedModel for CudaModel {
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(BatchLoss, Vec<Tensor>)> {
+    ) -> Result<(PendingLoss, Vec<Tensor>)> {
         self.prepare(batch, forcing, Some(noise))?;
         let gradients = self.gradients.tensors(params)?;
         let views = ParamViews::of(params)?;
         let d_views = ParamViews::of_gradients(params, &gradients)?;
         self.forward_loss(&views)?;
         self.backward(&views, &d_views)?;
-        Ok((self.read_loss(batch)?, gradients))
+        Ok((self.take_loss(batch).into(), gradients))
     }
 }

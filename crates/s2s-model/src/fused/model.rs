@@ -14,7 +14,7 @@ use super::{Fused, batch_loss, logits_tensor};
 use crate::decode::Rows;
 use crate::{
     AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Mode, ModelConfig, Noise, Params,
-    Seq2Seq, TransducerConfig,
+    PendingLoss, Seq2Seq, TransducerConfig,
 };
 
 /// A model on the kernels, whatever its cell.
@@ -33,23 +33,18 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
         mode: Mode<'_>,
     ) -> Result<Tensor>;
 
-    /// Whether [`gradients`](Self::gradients) supports label smoothing.
-    fn smooths_labels(&self) -> bool {
-        true
-    }
-
     /// Loss and predictions, without dropout.
     fn loss(&mut self, params: &Params, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss>;
 
     /// Loss and predictions with dropout, and the gradient of the mean loss per token, in memory that
-    /// the next call overwrites.
+    /// the next call overwrites. On CUDA, it does not wait for them.
     fn gradients(
         &mut self,
         params: &Params,
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(BatchLoss, Vec<Tensor>)>;
+    ) -> Result<(PendingLoss, Vec<Tensor>)>;
 }
 
 dyn_clone::clone_trait_object!(FusedModel);
@@ -127,7 +122,7 @@ impl<C: Cell> FusedModel for Fused<C> {
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(BatchLoss, Vec<Tensor>)> {
+    ) -> Result<(PendingLoss, Vec<Tensor>)> {
         in_pool(self.threads(), || {
             let slices = ParamSlices::of(params);
             let forced = self.forward(&slices, batch, forcing, Some(noise))?;
@@ -137,7 +132,7 @@ impl<C: Cell> FusedModel for Fused<C> {
                 self.backward(&slices, batch, &forced, grads)
             })?;
             self.gradients = buffer;
-            Ok((loss, gradients))
+            Ok((loss.into(), gradients))
         })
     }
 }

@@ -17,7 +17,8 @@ use super::slices::{GradBuffer, GradSlices, ParamSlices, draw_mask};
 use super::{FusedModel, batch_loss, logits_tensor};
 use crate::decode::Rows;
 use crate::{
-    Batch, BatchLoss, Forcing, Mode, ModelConfig, Noise, Params, Seq2Seq, Source, TransducerConfig,
+    Batch, BatchLoss, Forcing, Mode, ModelConfig, Noise, Params, PendingLoss, Seq2Seq, Source,
+    TransducerConfig,
 };
 
 /// The kernels of a model with their workspace, which is reused from step to step. A clone shares the
@@ -236,7 +237,7 @@ impl<C: Cell> FusedModel for FusedTransducer<C> {
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
-    ) -> Result<(BatchLoss, Vec<Tensor>)> {
+    ) -> Result<(PendingLoss, Vec<Tensor>)> {
         in_pool(self.threads(), || {
             let slices = ParamSlices::of(params);
             self.forward(&slices, batch, forcing, Some(noise))?;
@@ -245,7 +246,7 @@ impl<C: Cell> FusedModel for FusedTransducer<C> {
             let gradients =
                 buffer.fill(params, |grads| self.backward(&slices, batch, noise, grads))?;
             self.gradients = buffer;
-            Ok((loss, gradients))
+            Ok((loss.into(), gradients))
         })
     }
 }

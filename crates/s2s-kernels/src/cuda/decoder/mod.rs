@@ -57,6 +57,16 @@ struct DecoderLayer {
     saved: Saved,
 }
 
+/// Predictions, and as many losses or log-probabilities, of a [`Decoder`]. Waits for the device.
+///
+/// # Errors
+/// If work before this call failed.
+pub fn read_results(queue: &Queue, results: &Buffer<u32>) -> Result<(Vec<u32>, Vec<f32>)> {
+    let mut predictions = results.all().download(queue)?;
+    let rest = predictions.split_off(predictions.len() / 2);
+    Ok((predictions, rest.into_iter().map(f32::from_bits).collect()))
+}
+
 impl Decoder {
     /// A decoder of these sizes.
     pub fn new(sizes: DecoderSizes) -> Self {
@@ -187,9 +197,13 @@ impl Decoder {
     /// # Errors
     /// If work before this call failed.
     pub fn results(&self, queue: &Queue) -> Result<(Vec<u32>, Vec<f32>)> {
-        let mut predictions = self.results.all().download(queue)?;
-        let rest = predictions.split_off(self.steps * self.batch);
-        Ok((predictions, rest.into_iter().map(f32::from_bits).collect()))
+        read_results(queue, &self.results)
+    }
+
+    /// The memory of the results, for [`read_results`]; to be called after the backward pass. The next
+    /// [`resize`](Self::resize) makes room for others.
+    pub fn take_results(&mut self) -> Buffer<u32> {
+        std::mem::take(&mut self.results)
     }
 
     fn gates(&self) -> usize {
@@ -309,7 +323,8 @@ impl Decoder {
         self.results.all().from(self.steps * self.batch).as_floats()
     }
 
-    /// The losses of the targets `[B, T]`; the logits become their gradients of the sum times `scale [1]`.
+    /// The losses of the targets `[B, T]`; the logits become the gradients of their sum with label smoothing,
+    /// times a scale. `numbers [2]` are the scale and the smoothing.
     ///
     /// # Errors
     /// If the device fails.
@@ -318,7 +333,7 @@ impl Decoder {
         queue: &Queue,
         targets: View<'_, u32>,
         lengths: View<'_, u32>,
-        scale: View<'_, f32>,
+        numbers: View<'_, f32>,
     ) -> Result<()> {
         token_loss(
             queue,
@@ -326,7 +341,7 @@ impl Decoder {
             targets,
             lengths,
             self.losses(),
-            scale,
+            numbers,
         )
     }
 }

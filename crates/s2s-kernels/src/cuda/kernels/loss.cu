@@ -33,9 +33,10 @@ extern "C" __global__ void predict(float *logits, const float *bias, u32 *predic
     if (lane == 0) log_probs[row] = -logf(sum);
 }
 
-// Replaces `logits`, [T, B, V], by their gradients of `scale`, [1], times the loss; `losses`, [T, B], are the negative
-// log-likelihoods of the targets, [B, T]. Both are 0 at padded positions.
-extern "C" __global__ void token_loss(float *logits, const u32 *targets, const u32 *lengths, float *losses, const float *scale,
+// Replaces `logits`, [T, B, V], by their gradients of a scale times the loss with label smoothing; `numbers`, [2], are
+// the two. `losses`, [T, B], are the negative log-likelihoods of the targets, [B, T], without smoothing. Losses and
+// gradients are 0 at padded positions.
+extern "C" __global__ void token_loss(float *logits, const u32 *targets, const u32 *lengths, float *losses, const float *numbers,
                                       int batch, int len, int vocab) {
     const int index = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
     if (index >= batch * len) return;
@@ -55,7 +56,8 @@ extern "C" __global__ void token_loss(float *logits, const u32 *targets, const u
     sum = warp_sum(sum);
     if (lane == 0) losses[index] = logf(sum) - (own[target] - largest);
     __syncwarp();
+    const float scale = numbers[0], smoothing = numbers[1], other = smoothing / vocab;
     for (int v = lane; v < vocab; v += WARP) {
-        own[v] = *scale * (expf(own[v] - largest) / sum - (v == target ? 1.0f : 0.0f));
+        own[v] = scale * (expf(own[v] - largest) / sum - other - (v == target ? 1.0f - smoothing : 0.0f));
     }
 }
