@@ -55,7 +55,6 @@ mod metrics;
 mod model;
 mod observer;
 mod optim;
-mod pending;
 mod predict;
 mod probe;
 mod run;

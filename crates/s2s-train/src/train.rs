@@ -1,26 +1,28 @@
 //! The training loop.
 
+mod pending;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use reverse_data::{BatchSource, Example, PaddedBatch, Split};
 use s2s_model::{Batch, Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
+use self::pending::PendingStep;
 use crate::accumulate::{add_share, batches_of_step};
 use crate::checkpoint::Fingerprints;
 use crate::device::check_precision;
 use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
 use crate::half::{Half, LossScale};
-use crate::pending::{PendingStep, READ_EVERY};
 use crate::probe::{attention_of_probes, probes};
 use crate::trained::predict;
 use crate::{
     Answer, Attempt, Best, Codec, CurriculumConfig, Data, Error, EvalEvent, Evaluation,
-    ExperimentConfig, Flow, LastFinite, Model, Observer, Optimizer, Precision, Result, Scoring,
-    Snapshot, StartEvent, StepRecord, Tally, TrainState, checkpoint, data_identity, evaluate,
+    ExperimentConfig, Flow, LastFinite, Model, Observer, Optimizer, Precision, Result, Snapshot,
+    StartEvent, StepRecord, Tally, TrainState, checkpoint, data_identity, evaluate,
     evaluate_observed, forcing_ratio, learning_rate, open_data, to_batch, tokens_of,
 };
 
@@ -315,64 +317,6 @@ impl<M: Model> Trainer<M> {
                 None
             }
         })
-    }
-
-    /// Waits for the pending steps and counts them. Each gets the same share of their time.
-    fn read_steps(&mut self) -> Result<Vec<StepRecord>> {
-        let pending = std::mem::take(&mut self.pending);
-        let Some(started) = pending.first().map(|first| first.started) else {
-            return Ok(Vec::new());
-        };
-        let mut records = Vec::new();
-        for mut step in pending {
-            let results = self.results(&mut step, &[])?; // its gradients have been overwritten
-            records.push(self.count(&step, results));
-        }
-        let secs = started.elapsed().as_secs_f64() / records.len() as f64;
-        for record in &mut records {
-            record.secs = secs;
-        }
-        Ok(records)
-    }
-
-    /// Whether pending steps must be read before the next step.
-    fn must_read(&self) -> bool {
-        let step = self.state.step;
-        let is_probed = step < self.eval_every && step.is_power_of_two();
-        let is_evaluated = step.is_multiple_of(self.eval_every) || step == self.total_steps();
-        self.pending.len() == READ_EVERY || is_probed || is_evaluated
-    }
-
-    /// Waits for metrics and gradient norm of a step, and checks that they are finite.
-    fn results(&self, step: &mut PendingStep, gradients: &[Tensor]) -> Result<(Tally, f64)> {
-        let (tally, grad_norm) = step.wait(&Scoring::new(&self.codec))?;
-        let found = finite::of_step(self.model.params(), gradients, tally.loss(), grad_norm)?;
-        self.check(step.step, found)?;
-        Ok((tally, grad_norm))
-    }
-
-    /// Adds a step to the state.
-    fn count(&mut self, step: &PendingStep, (tally, grad_norm): (Tally, f64)) -> StepRecord {
-        self.last = Some(LastFinite {
-            step: step.step,
-            loss: tally.loss(),
-            grad_norm,
-        });
-        if let Some(attempt) = &mut self.state.attempt {
-            attempt.observe(tally.loss(), &self.config);
-        }
-        self.state.train += tally;
-        self.state.n_steps += 1;
-        self.state.grad_norm_sum += grad_norm;
-        StepRecord {
-            step: step.step,
-            total_steps: self.total_steps(),
-            tally,
-            learning_rate: step.learning_rate,
-            grad_norm,
-            teacher_forcing_ratio: step.teacher_forcing_ratio,
-            secs: step.started.elapsed().as_secs_f64(),
-        }
     }
 
     /// The model.
