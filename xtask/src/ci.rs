@@ -361,7 +361,7 @@ fn in_words(check: &Check) -> String {
 }
 
 fn line(check: &Check, outcome: &str) -> String {
-    format!("{:<14}{outcome}", check.name)
+    format!("{:<15}{outcome}", check.name)
 }
 
 fn seconds(duration: Duration) -> String {
