@@ -197,7 +197,10 @@ mod tests {
         assert_eq!(gpu(&["train.precision=f16"]), reference);
         assert_eq!(gpu(&["train.label_smoothing=0.1"]), fused);
         assert_eq!(gpu(&["train.accumulation_steps=3"]), 3.0 * fused);
-        let transducer = ["model.decoder={kind=\"transducer\"}"];
+        let transducer = [
+            "model.decoder={kind=\"transducer\"}",
+            "data.source_markers=true",
+        ];
         let chosen = with_gpu(&transducer, Work::Train, 16);
         assert_eq!(chosen.name, "cpu", "{}", chosen.reason);
     }
