@@ -75,6 +75,13 @@ pub trait BatchSource: Debug + Send + Sync {
     /// If the source stores its samples and `index` is out of bounds.
     fn example(&self, split: Split, index: u64) -> Example;
 
+    /// Sample `index` of a split as lines, source and target. Text keeps the tokens that are not in the
+    /// vocabulary, so that lines are equal only if the text is.
+    fn lines(&self, split: Split, index: u64) -> [String; 2] {
+        let Example { source, target } = self.example(split, index);
+        [source, target].map(|tokens| self.vocabulary().line(&tokens))
+    }
+
     /// How the samples are ordered and divided into batches.
     fn order(&self) -> Order;
 

@@ -1,22 +1,30 @@
 //! `s2s data`.
 
+use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Subcommand, ValueHint};
 use reverse_data::{BatchSource, Split, corpus_paths};
+use s2s_lab::statistics::median;
 use s2s_runlog::{Draft, exists};
 use s2s_train::open_data;
+use s2s_viz::Table;
+use serde::Serialize;
 
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
 use crate::ui::Ui;
+use crate::usage;
 
 const EXAMPLES: &str = "\
 Examples:
   s2s data show --set data.task=sort
   s2s data export corpora/reverse --config configs/tiny.toml
-  s2s train --set data.folder=corpora/reverse";
+  s2s train --set data.folder=corpora/reverse
+  s2s data time --set data.file=pairs.tsv";
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -27,7 +35,11 @@ const SHOW_EXAMPLES: &str = "\
 Example:
   s2s data show --split val -n 3 --set data.task=odds-first";
 
-/// Print the samples of a configuration, or export them to files
+const TIME_EXAMPLE: &str = "\
+Example:
+  s2s data time --set data.file=pairs.tsv --set data.tokens=chars";
+
+/// Print the samples of a configuration, export them to files, or time how fast text is read
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -39,6 +51,7 @@ pub(crate) struct Args {
 enum Action {
     Export(Export),
     Show(Show),
+    Time(Time),
 }
 
 /// Export samples as parallel text: train.src, train.trg, dev.src, dev.trg, test.src, test.trg
@@ -84,10 +97,43 @@ struct Show {
     config: ConfigArgs,
 }
 
+/// Time how fast the files of text are read
+///
+/// Reads them as `train` does before the first step: bytes, hashes, vocabulary, splits, and the counts of
+/// duplicates and leaks. The first time is a warm-up. A megabyte is 10⁶ bytes of the files as they are;
+/// peak memory is that of the whole process.
+#[derive(clap::Args)]
+#[command(after_help = TIME_EXAMPLE)]
+struct Time {
+    /// How often they are read
+    #[arg(short, value_name = "N", default_value = "5")]
+    n: NonZeroUsize,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What `data time` measured.
+#[derive(Serialize)]
+struct Timing {
+    n_bytes: u64,
+    n_pairs: u64,
+    /// Medians.
+    wall_ms: f64,
+    cpu_ms: f64,
+    /// From the median processor time.
+    mb_per_cpu_second: f64,
+    /// Absent where the system does not report it.
+    peak_mib: Option<f64>,
+}
+
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     match &args.action {
         Action::Export(args) => export(args, ui),
         Action::Show(args) => show(args, ui),
+        Action::Time(args) => time(args, ui),
     }
 }
 
@@ -148,5 +194,64 @@ fn show(args: &Show, ui: &Ui) -> anyhow::Result<u8> {
             [&example.source, &example.target].map(|tokens| data.vocabulary().line(tokens));
         ui.data(&format!("{source}\t{target}\n"))?;
     }
+    Ok(0)
+}
+
+fn time(args: &Time, ui: &Ui) -> anyhow::Result<u8> {
+    let config = args.config.load()?;
+    if !config.data.is_text() {
+        let what = "generated data have no files to read; set data.file or data.folder";
+        return Err(Usage(what.to_owned()).into());
+    }
+    let (mut n_bytes, mut n_pairs) = (0, 0);
+    let (mut wall_ms, mut cpu_ms) = (Vec::new(), Vec::new());
+    for _ in 0..=args.n.get() {
+        let (started, spent) = (Instant::now(), usage::cpu_ms()?);
+        let data = open_data(&config)?;
+        black_box(data.source.report());
+        cpu_ms.push(usage::cpu_ms()? - spent);
+        wall_ms.push(1e3 * started.elapsed().as_secs_f64());
+        let files = data.corpus.iter().flat_map(|corpus| &corpus.files);
+        n_bytes = files.map(|file| file.n_bytes).sum();
+        let samples = Split::ALL.map(|split| data.source.n_samples(split).unwrap_or(0));
+        n_pairs = samples.iter().sum();
+    }
+    let middle = |ms: &[f64]| median(&ms[1..]).expect("it was read more than once");
+    let (wall_ms, cpu_ms) = (middle(&wall_ms), middle(&cpu_ms));
+    let timing = Timing {
+        n_bytes,
+        n_pairs,
+        wall_ms,
+        cpu_ms,
+        mb_per_cpu_second: n_bytes as f64 / 1e3 / cpu_ms,
+        peak_mib: usage::peak_mib(),
+    };
+    if args.json {
+        ui.data(&format!("{}\n", serde_json::to_string(&timing)?))?;
+        return Ok(0);
+    }
+    let of_files = |mib: f64| 1024.0 * 1024.0 * mib / n_bytes as f64;
+    let peak = timing.peak_mib;
+    let rows = [
+        ("files", format!("{:.1} MB", n_bytes as f64 / 1e6)),
+        ("pairs", n_pairs.to_string()),
+        ("wall time", format!("{wall_ms:.0} ms")),
+        ("CPU time", format!("{cpu_ms:.0} ms")),
+        (
+            "speed",
+            format!("{:.0} MB per second of CPU time", timing.mb_per_cpu_second),
+        ),
+        (
+            "peak memory",
+            peak.map_or_else(
+                || "-".to_owned(),
+                |mib| format!("{mib:.0} MiB, {:.2} times the files", of_files(mib)),
+            ),
+        ),
+    ];
+    let table = Table::new()
+        .column("text", rows.iter().map(|(name, _)| name))
+        .column("", rows.iter().map(|(_, value)| value));
+    ui.data(&table.text())?;
     Ok(0)
 }

@@ -99,7 +99,7 @@ pub(crate) fn read_any(path: &Path, max: u64) -> Result<Vec<u8>, Refusal> {
     if metadata.is_dir() {
         return Err(Refusal::NotRegular(FOLDER));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(metadata.len().min(max) as usize); // growing would copy
     file.take(max + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
         size if size <= max => Ok(bytes),

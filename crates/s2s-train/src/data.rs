@@ -503,8 +503,7 @@ fn read(path: &Path) -> Result<(TextFile, CorpusFile)> {
             source,
         })?;
     }
-    let path = path.to_owned();
-    Ok((TextFile { path, bytes }, record))
+    Ok((TextFile::new(path, bytes), record))
 }
 
 fn decompress(bytes: &[u8]) -> io::Result<Vec<u8>> {

@@ -192,6 +192,13 @@ pub(crate) fn score_text_observed(
     score_outputs(decode, tally, data, split, codec, references, observers)
 }
 
+/// A source and its references, as tokens and as lines.
+struct Group {
+    source: Vec<u32>,
+    references: Vec<Vec<u32>>,
+    lines: Vec<String>,
+}
+
 /// Compares the outputs of `decode` for every source of a split, best first, with the references. `None` if
 /// an observer interrupts it.
 fn score_outputs(
@@ -206,37 +213,44 @@ fn score_outputs(
     /// Sources decoded at once.
     const BATCH: usize = 256;
     let vocabulary = &codec.vocabulary;
-    let mut groups: Vec<(Vec<u32>, Vec<Vec<u32>>)> = Vec::new();
-    let mut group_of: HashMap<Vec<u32>, usize> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut group_of: HashMap<String, usize> = HashMap::new();
     for index in 0..data.n_samples(split).unwrap_or(0) {
         let Example { source, target } = data.example(split, index);
+        let [source_line, line] = data.lines(split, index);
         let new = groups.len();
         let group = match references {
             References::One => new,
-            References::OfEqualSources => *group_of.entry(source.clone()).or_insert(new),
+            References::OfEqualSources => *group_of.entry(source_line).or_insert(new),
         };
         match groups.get_mut(group) {
-            Some((_, targets)) => targets.push(target),
-            None => groups.push((source, vec![target])),
+            Some(group) => {
+                group.references.push(target);
+                group.lines.push(line);
+            }
+            None => groups.push(Group {
+                source,
+                references: vec![target],
+                lines: vec![line],
+            }),
         }
     }
     // Sources of similar length share a batch; sums do not depend on their order.
-    groups.sort_by_key(|(source, _)| source.len());
+    groups.sort_by_key(|group| group.source.len());
     for batch in groups.chunks(BATCH) {
         if is_interrupted(observers)? {
             return Ok(None);
         }
         let inputs: Vec<Vec<u32>> = batch
             .iter()
-            .map(|(source, _)| codec.model_input(source))
+            .map(|group| codec.model_input(&group.source))
             .collect();
-        for ((_, references), outputs) in batch.iter().zip(decode(&inputs)?) {
-            let line = |tokens: &[u32]| vocabulary.line(tokens);
+        for (group, outputs) in batch.iter().zip(decode(&inputs)?) {
             let scored = Scored {
                 outputs: &outputs,
-                line: &line(&outputs[0].tokens),
-                references,
-                lines: &Vec::from_iter(references.iter().map(|tokens| line(tokens))),
+                line: &vocabulary.line(&outputs[0].tokens),
+                references: &group.references,
+                lines: &group.lines,
             };
             tally.add(&scored, vocabulary.unknown());
         }

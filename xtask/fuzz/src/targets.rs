@@ -244,16 +244,8 @@ fn smallest() -> ExperimentConfig {
 
 /// The six files of a corpus and an optional vocabulary file, separated by zero bytes.
 fn corpus(input: &[u8]) {
-    let mut parts = parts(input).map(|bytes| TextFile {
-        path: PathBuf::from("file"),
-        bytes: bytes.to_vec(),
-    });
-    let mut next = || {
-        parts.next().unwrap_or(TextFile {
-            path: PathBuf::new(),
-            bytes: Vec::new(),
-        })
-    };
+    let mut parts = parts(input).map(|bytes| TextFile::new("file", bytes));
+    let mut next = || parts.next().unwrap_or(TextFile::new("", []));
     let files = [[next(), next()], [next(), next()], [next(), next()]];
     let vocabulary = parts.next();
     let batch_size = NonZeroUsize::MIN.saturating_add(2);
@@ -296,14 +288,12 @@ fn corpus(input: &[u8]) {
     let report = corpus.report();
     let _ = (report.to_string(), report.warnings());
     // The same bytes as a table.
-    let table = TextFile {
-        path: PathBuf::from(if input.len().is_multiple_of(2) {
-            "t.csv"
-        } else {
-            "t.tsv"
-        }),
-        bytes: input.to_vec(),
+    let name = if input.len().is_multiple_of(2) {
+        "t.csv"
+    } else {
+        "t.tsv"
     };
+    let table = TextFile::new(name, input);
     let _ = Pairs::split_table(&table, &config);
 }
 

@@ -127,7 +127,7 @@ const ROWS: [Row; 24] = [
         trials: Trials::Tests(suite::diverging) },
     Row { promise: "R9", what: "learning rates that diverge: named, and in no checkpoint",
         trials: Trials::Runs(numbers::blown_up) },
-    Row { promise: "R10", what: "SIGINT or SIGTERM at a random time: saved, exit code 130 or 143, and the same bytes",
+    Row { promise: "R10", what: "SIGINT, SIGTERM, SIGHUP or SIGUSR1 at a random time: saved, the exit code of the signal, and the same bytes",
         trials: Trials::Runs(signal::once) },
     Row { promise: "R10", what: "a second signal: ends at once",
         trials: Trials::Runs(signal::twice) },

@@ -1,4 +1,4 @@
-//! R10: a run that receives SIGINT or SIGTERM.
+//! R10: a run that receives a signal that stops it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -19,7 +19,12 @@ struct Signal {
     exit_code: i32,
 }
 
-const SIGNALS: [Signal; 2] = [signal("INT", 130), signal("TERM", 143)];
+const SIGNALS: [Signal; 4] = [
+    signal("INT", 130),
+    signal("TERM", 143),
+    signal("HUP", 129),
+    signal("USR1", 138),
+];
 
 const fn signal(name: &'static str, exit_code: i32) -> Signal {
     Signal { name, exit_code }
@@ -53,7 +58,7 @@ pub(super) fn once(bench: &Bench) -> Result<Outcome> {
     let (mut outcome, mut times) = (Outcome::default(), Vec::new());
     for trial in 0..n_trials {
         let dir = bench.fresh("signaled")?;
-        let signal = SIGNALS[trial % 2];
+        let signal = SIGNALS[trial % SIGNALS.len()];
         let delay = duration.mul_f64(bench.draws("signal", trial).share());
         let result = stop(bench, &dir, signal, delay, &whole);
         times.extend(result.as_ref().ok().copied().flatten());
@@ -106,7 +111,7 @@ pub(super) fn twice(bench: &Bench) -> Result<Outcome> {
     let n_trials = if bench.is_exhaustive { 20 } else { 6 };
     let mut outcome = Outcome::default();
     for trial in 0..n_trials {
-        let signal = SIGNALS[trial % 2];
+        let signal = SIGNALS[trial % SIGNALS.len()];
         let dir = bench.fresh("signaled")?;
         let result = quit(bench, &dir, signal);
         outcome.count(&format!("SIG{}, run {trial}", signal.name), result);

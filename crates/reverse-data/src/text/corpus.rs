@@ -8,6 +8,7 @@ use rand::Rng;
 use super::{Pairs, Tokenization};
 use crate::random::{Purpose, generator};
 use crate::report::{Samples, TokenReport, VocabularyOrigin};
+use crate::vocab::UNKNOWN;
 use crate::{
     BatchSource, DataConfig, Example, Order, PaddedBatch, Split, SplitReport, Token, Vocabulary,
 };
@@ -90,7 +91,7 @@ impl Corpus {
         let Pairs {
             sources, targets, ..
         } = self.pairs(split);
-        [sources, targets].map(|lines| lines.line(index as usize).text)
+        [sources, targets].map(|lines| lines.text(index as usize))
     }
 
     fn pairs(&self, split: Split) -> &Pairs {
@@ -159,6 +160,17 @@ impl BatchSource for Corpus {
         Example { source, target }
     }
 
+    fn lines(&self, split: Split, index: u64) -> [String; 2] {
+        // A word with the text of an unknown one is not what an output means by it.
+        let shown = |token| if token == UNKNOWN { "\u{fffd}" } else { token };
+        let tokenization = self.tokenization;
+        let line = |text| match tokenization {
+            Tokenization::Words => tokenization.join(tokenization.tokens(text).map(shown)),
+            Tokenization::Chars | Tokenization::Bytes => text.to_owned(),
+        };
+        self.text(split, index).map(line)
+    }
+
     fn n_samples(&self, split: Split) -> Option<u64> {
         Some(self.pairs(split).len() as u64)
     }
@@ -175,7 +187,7 @@ impl BatchSource for Corpus {
     }
 
     fn source_len(&self, split: Split, index: u64) -> usize {
-        self.pairs(split).sources.line(index as usize).n_tokens()
+        self.pairs(split).sources.n_tokens(index as usize)
     }
 
     fn report(&self) -> SplitReport {
@@ -197,10 +209,7 @@ mod tests {
     use crate::{Error, MAX_LEN};
 
     fn file(path: &str, text: impl AsRef<[u8]>) -> TextFile {
-        TextFile {
-            path: path.into(),
-            bytes: text.as_ref().to_vec(),
-        }
+        TextFile::new(path, text.as_ref())
     }
 
     /// A corpus with these training files; the other files have one line.
@@ -442,6 +451,6 @@ mod tests {
             assert_eq!(counts, (n_left, 3 - n_left as u64));
             assert_eq!(short(max_lens, Split::Val).len(), 3);
         }
-        assert_eq!(short([2, 1], Split::Train).sources.line(0).text, "1 2");
+        assert_eq!(short([2, 1], Split::Train).sources.text(0), "1 2");
     }
 }

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::hash::word;
+use super::span::Span;
 use super::{TextFile, Tokenization};
 use crate::report::{TokenReport, VocabularyOrigin};
 use crate::vocab::{UNKNOWN, is_special};
@@ -22,18 +22,25 @@ const N_SMALL: usize = 0x800;
 pub(super) struct TokenCounts {
     /// Tokens of one character below [`N_SMALL`], or bytes; empty if there are none.
     small: Vec<Count>,
-    /// Other tokens of at most eight bytes, by these bytes; no table's order matters.
+    /// Other tokens of at most 16 bytes, by these bytes; no table's order matters.
     short: HashTable<Short>,
     /// All others.
     long: HashTable<Long>,
-    text: String, // of the long tokens
+    text: Vec<u8>, // of the long tokens
 }
 
 /// A token in the bytes of a little-endian number, the rest of which are zero.
 #[derive(Clone, Copy, Debug)]
 struct Short {
-    word: u64,
+    halves: [u64; 2],
     count: Count,
+}
+
+impl Short {
+    fn word(&self) -> u128 {
+        let [low, high] = self.halves.map(u128::from);
+        low | high << 64
+    }
 }
 
 /// A token, which is a part of [`TokenCounts::text`].
@@ -45,7 +52,7 @@ struct Long {
 }
 
 impl Long {
-    fn text(self, all: &str) -> &str {
+    fn text(self, all: &[u8]) -> &[u8] {
         &all[self.start as usize..][..self.len as usize]
     }
 }
@@ -66,34 +73,36 @@ impl Count {
 }
 
 impl TokenCounts {
-    /// Counts a token of a side: 0 for sources, 1 for targets.
-    pub(super) fn add(&mut self, side: usize, token: &str) {
-        let mut chars = token.chars();
-        if let (Some(char @ '\0'..'\u{800}'), None) = (chars.next(), chars.next()) {
-            self.small()[char as usize].0[side] += 1;
-            return;
+    /// Counts tokens of a buffer, on a side: 0 for sources, 1 for targets.
+    pub(super) fn add(&mut self, side: usize, buffer: &[u8], tokens: &[Span]) {
+        for token in tokens {
+            let count = match token.word(buffer) {
+                Some(byte) if token.len() == 1 => &mut self.small()[byte as usize],
+                // One character of two bytes: 110xxxxx 10xxxxxx.
+                Some(bytes) if token.len() == 2 && bytes & 0x80 > 0 => {
+                    &mut self.small()[((bytes & 0x1f) << 6 | bytes >> 8 & 0x3f) as usize]
+                }
+                Some(word) if token.last(buffer) > 0 => self.short(word),
+                _ => self.long(token.bytes(buffer)), // also those that end with a zero
+            };
+            count.0[side] += 1;
         }
-        let bytes = token.as_bytes();
-        let count = match bytes {
-            [.., last] if bytes.len() <= 8 && *last > 0 => self.short(word(bytes)),
-            _ => self.long(token), // also those that end with a zero
-        };
-        count.0[side] += 1;
     }
 
-    fn short(&mut self, word: u64) -> &mut Count {
-        let hash = |word: u64| FixedState::default().hash_one(word);
+    fn short(&mut self, word: u128) -> &mut Count {
+        let hash = |word: u128| FixedState::default().hash_one(word);
         let found = self.short.entry(
             hash(word),
-            |entry| entry.word == word,
-            |entry| hash(entry.word),
+            |entry| entry.word() == word,
+            |entry| hash(entry.word()),
         );
+        let halves = [word as u64, (word >> 64) as u64];
         let count = Count::default();
-        &mut found.or_insert(Short { word, count }).into_mut().count
+        &mut found.or_insert(Short { halves, count }).into_mut().count
     }
 
-    fn long(&mut self, token: &str) -> &mut Count {
-        let hash = |token: &str| FixedState::default().hash_one(token.as_bytes());
+    fn long(&mut self, token: &[u8]) -> &mut Count {
+        let hash = |token: &[u8]| FixedState::default().hash_one(token);
         let text = &self.text;
         let found = self.long.entry(
             hash(token),
@@ -105,7 +114,7 @@ impl TokenCounts {
         let count = Count::default();
         let entry = found.or_insert(Long { start, len, count }).into_mut();
         if entry.start == start {
-            self.text.push_str(token); // it is new
+            self.text.extend(token); // it is new
         }
         &mut entry.count
     }
@@ -223,13 +232,16 @@ impl TokenCounts {
             .filter(|(_, count)| count.total() > 0);
         let small = small.map(move |(number, count)| (tokenization.small_token(number), *count));
         let short = self.short.iter().map(|entry| {
-            let bytes = entry.word.to_le_bytes();
-            let len = 8 - entry.word.leading_zeros() as usize / 8;
-            let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
+            let word = entry.word();
+            let len = 16 - word.leading_zeros() as usize / 8;
+            let text = String::from_utf8_lossy(&word.to_le_bytes()[..len]).into_owned();
             (text.into(), entry.count)
         });
         let long = self.long.iter();
-        let long = long.map(|entry| (entry.text(&self.text).into(), entry.count));
+        let long = long.map(|entry| {
+            let text = String::from_utf8_lossy(entry.text(&self.text));
+            (text, entry.count)
+        });
         small.chain(short).chain(long)
     }
 }
@@ -243,7 +255,7 @@ impl Vocabulary {
         let mut line_of: HashMap<&str, u64> = HashMap::new();
         let mut words = Vec::new();
         for line in file.lines()? {
-            let (number, line) = line?;
+            let (number, _, line) = line?;
             let text = match tokenization {
                 Tokenization::Words => line.trim(),
                 Tokenization::Chars | Tokenization::Bytes => line, // a space is a token
@@ -286,12 +298,17 @@ mod tests {
             "1234567\0",
             "123456789",
             "a longer one",
+            "sixteen bytes of",
+            "fifteen bytes \0",
+            "seventeen bytes, ",
             "another of them",
         ];
         let mut counts = TokenCounts::default();
         for (index, token) in tokens.iter().enumerate() {
-            (0..=index).for_each(|_| counts.add(0, token));
-            counts.add(1, token);
+            let buffer = format!("a text before {token}");
+            let span = Span::new(buffer.len() - token.len(), buffer.len());
+            counts.add(0, buffer.as_bytes(), &vec![span; index + 1]);
+            counts.add(1, token.as_bytes(), &[Span::new(0, token.len())]);
         }
         let mut found: Vec<(String, [u32; 2])> = counts
             .iter(Tokenization::Chars)

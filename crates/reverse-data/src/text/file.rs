@@ -2,6 +2,7 @@
 //! the same rules: UTF-8, with or without a byte order mark; lines end with LF or CR LF.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
@@ -25,10 +26,8 @@ pub fn corpus_paths(folder: &Path, split: Split) -> [PathBuf; 2] {
 /// Path and content of a file.
 #[derive(Clone, Debug)]
 pub struct TextFile {
-    /// Its path, for error messages.
-    pub path: PathBuf,
-    /// Its content.
-    pub bytes: Vec<u8>,
+    pub(super) path: PathBuf,
+    pub(super) bytes: Arc<Vec<u8>>,
 }
 
 /// A line without its CR, and without the byte order mark if it is the first.
@@ -41,25 +40,38 @@ pub fn strip_line_end(line: &[u8], is_first: bool) -> &[u8] {
 }
 
 impl TextFile {
+    /// A file with this content. The path is for error messages.
+    pub fn new(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            path: path.into(),
+            bytes: Arc::new(bytes.into()),
+        }
+    }
+
     /// The content without the byte order mark.
     pub(super) fn content(&self) -> &[u8] {
         let bytes = &self.bytes[..];
         bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
     }
 
-    /// The number and the text of every line.
-    pub(super) fn lines(&self) -> Result<impl Iterator<Item = Result<(u64, &str), Error>>, Error> {
+    /// The number of every line, its position in the file, and its text.
+    pub(super) fn lines(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(u64, usize, &str), Error>>, Error> {
         self.n_lines()?;
         let mut rest = Some(self.without_last_end());
+        let mut start = self.bytes.len() - self.content().len();
         let lines = std::iter::from_fn(move || {
             let bytes = rest?;
             let end = memchr(b'\n', bytes);
             rest = end.map(|end| &bytes[end + 1..]);
-            Some(&bytes[..end.unwrap_or(bytes.len())])
+            let line = &bytes[..end.unwrap_or(bytes.len())];
+            let next = start + line.len() + 1;
+            Some((std::mem::replace(&mut start, next), line))
         });
-        Ok((1..).zip(lines).map(|(number, line)| {
+        Ok((1..).zip(lines).map(|(number, (start, line))| {
             let line = strip_line_end(line, false);
-            Ok((number, self.utf8(number, line)?))
+            Ok((number, start, self.utf8(number, line)?))
         }))
     }
 
@@ -123,12 +135,9 @@ mod tests {
 
     #[test]
     fn a_line_has_no_end_and_no_mark() {
-        let file = TextFile {
-            path: "f".into(),
-            bytes: "\u{feff}a b\r\n\r\n\u{feff}c\n".into(),
-        };
+        let file = TextFile::new("f", "\u{feff}a b\r\n\r\n\u{feff}c\n");
         let lines: Vec<_> = file.lines().unwrap().map(Result::unwrap).collect();
-        assert_eq!(lines, [(1, "a b"), (2, ""), (3, "\u{feff}c")]);
+        assert_eq!(lines, [(1, 3, "a b"), (2, 8, ""), (3, 10, "\u{feff}c")]);
         assert_eq!(strip_line_end("\u{feff}a\r".as_bytes(), true), b"a");
         assert_eq!(
             strip_line_end("\u{feff}a".as_bytes(), false),

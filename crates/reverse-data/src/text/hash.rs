@@ -5,18 +5,29 @@
 
 use std::cmp::Reverse;
 
+use super::span::Span;
 use super::tokenization::BytewiseTokens;
 use crate::random::mix;
 
 /// Lines that are hashed at the same time.
 pub(super) const LANES: usize = 8;
 
-/// The hash of a line with these tokens.
-pub(super) fn hash_tokens<'a>(tokens: impl IntoIterator<Item = &'a str>, seed: u64) -> u64 {
+/// The hash of a line with these tokens of a buffer.
+pub(super) fn hash_tokens(buffer: &[u8], tokens: &[Span], seed: u64) -> u64 {
     let mut state = start(seed);
     for token in tokens {
-        for chunk in token.as_bytes().chunks(8) {
-            state = mix(state ^ word(chunk));
+        match token.word(buffer) {
+            Some(bytes) => {
+                state = mix(state ^ bytes as u64);
+                if token.len() > 8 {
+                    state = mix(state ^ (bytes >> 64) as u64);
+                }
+            }
+            None => {
+                for chunk in token.bytes(buffer).chunks(8) {
+                    state = mix(state ^ word(chunk));
+                }
+            }
         }
         state = mix(state.wrapping_add(token.len() as u64));
     }
@@ -58,19 +69,9 @@ fn start(seed: u64) -> u64 {
 
 /// Up to eight bytes as a little-endian number.
 pub(super) fn word(bytes: &[u8]) -> u64 {
-    let n = bytes.len();
-    if let Ok(bytes) = bytes.try_into() {
-        return u64::from_le_bytes(bytes);
-    }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let [low, high] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
-        return low | high << (8 * (n - 4)); // where they overlap, they are equal
-    }
-    let byte = |at: usize| u64::from(bytes[at]) << (8 * at);
-    match n {
-        0 => 0,
-        _ => byte(0) | byte(n / 2) | byte(n - 1),
-    }
+    let mut padded = [0; 8];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(padded)
 }
 
 #[cfg(test)]
@@ -78,8 +79,15 @@ mod tests {
     use super::super::Tokenization;
     use super::*;
 
-    fn hash(text: &str, tokenization: Tokenization) -> u64 {
-        hash_tokens(tokenization.tokens(text), 7)
+    /// The hash of the tokens of a line, one by one.
+    fn hash(line: &str, tokenization: Tokenization) -> u64 {
+        let (mut text, mut spans) = (String::new(), Vec::new());
+        for token in tokenization.tokens(line) {
+            let start = text.len();
+            text.push_str(token);
+            spans.push(Span::new(start, text.len()));
+        }
+        hash_tokens(text.as_bytes(), &spans, 7)
     }
 
     #[test]
@@ -90,16 +98,8 @@ mod tests {
         assert_ne!(hash("a b", Chars), hash("a  b", Chars));
         // Golden: a change moves pairs between splits.
         assert_eq!(hash("a b", Words), 16_430_845_591_197_691_014);
-    }
-
-    #[test]
-    fn a_word_has_the_bytes_and_zeros() {
-        let bytes = *b"\x01\x82\x03\xf4\x05\x86\x07\xff";
-        for n in 0..=8 {
-            let mut padded = [0; 8];
-            padded[..n].copy_from_slice(&bytes[..n]);
-            assert_eq!(word(&bytes[..n]), u64::from_le_bytes(padded));
-        }
+        let long = "a fourteen-bytes exactly16-bytes more-than-sixteen-bytes";
+        assert_eq!(hash(long, Words), 15_612_169_147_585_504_724);
     }
 
     #[test]

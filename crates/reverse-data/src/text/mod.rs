@@ -11,14 +11,16 @@
 //! descending frequency and then by bytes, or of the lines of a vocabulary file. All other tokens are
 //! read as `<unk>`.
 //!
-//! Parsing reads each line once: it counts tokens, hashes them, and stores the text, which is tokenized
-//! again when a sample is read. A million pairs take little more memory than their files. Files are passed as bytes; this module does no I/O.
+//! Parsing reads each line once: it counts tokens, hashes sources, and stores the positions of lines in
+//! the file, which is kept as it is. A sample is tokenized when it is read. Files are passed as bytes;
+//! this module does no I/O.
 
 mod corpus;
 mod counts;
 mod file;
 mod hash;
 mod pairs;
+mod span;
 mod table;
 mod tokenization;
 

@@ -1,7 +1,14 @@
 //! Pairs of source and target lines, as text.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use memchr::memchr;
+
 use super::counts::TokenCounts;
 use super::hash::{LANES, hash_bytewise, hash_tokens};
+use super::span::Span;
+use super::tokenization::BytewiseTokens;
 use super::{TextFile, Tokenization};
 use crate::vocab::is_special;
 use crate::{DataConfig, Error, LineProblem, MAX_LEN, Split};
@@ -17,17 +24,17 @@ pub struct Pairs {
     n_dropped: u64,
 }
 
-/// Lines of text, stored consecutively.
+/// Lines of text, which are parts of a buffer: a file, or the fields of one without quotes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
-    text: String,
-    ends: Vec<LineEnd>,
+    buffer: Arc<Vec<u8>>,
+    lines: Vec<Line>,
 }
 
-/// Where a line ends in the text, and its number of tokens. A file has less than 4 GiB.
+/// Where a line is, and its number of tokens.
 #[derive(Clone, Copy, Debug)]
-struct LineEnd {
-    byte: u32,
+struct Line {
+    span: Span,
     n_tokens: u32,
 }
 
@@ -47,19 +54,23 @@ impl Pairs {
         let mut splits = Splits::new([source, target], config, |_| split);
         let lines = source.lines()?.zip(target.lines()?);
         splits.extend(lines.map(|(source, target)| {
-            let ((line, source), (_, target)) = (source?, target?);
-            let sides = [source, target];
-            Ok(Row { line, sides })
+            let [source, target] = [source?, target?];
+            let sides = [source, target].map(|(_, start, text)| Field { start, text });
+            Ok(Row {
+                line: source.0,
+                sides,
+            })
         }))?;
         let [n_sources, n_targets] = [source.n_lines()?, target.n_lines()?];
         if n_sources == n_targets {
-            return Ok(splits.into_split(split));
+            let mut splits = splits.of_files();
+            return Ok(std::mem::take(&mut splits[split as usize]));
         }
         // An empty line at the end of a file explains the difference.
         for file in [source, target] {
             for line in file.lines()?.skip(n_sources.min(n_targets)) {
-                let (line, text) = line?;
-                let found = scan(text, config.tokens, &mut Vec::new());
+                let (line, start, text) = line?;
+                let found = scan(Field { start, text }, config.tokens, &mut Vec::new());
                 found.map_err(|problem| file.error(line, problem))?;
             }
         }
@@ -73,7 +84,7 @@ impl Pairs {
 
     /// Number of pairs.
     pub fn len(&self) -> usize {
-        self.sources.ends.len()
+        self.sources.lines.len()
     }
 
     /// Whether there are no pairs.
@@ -96,7 +107,14 @@ impl Pairs {
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
     pub(super) line: u64,
-    pub(super) sides: [&'a str; 2],
+    pub(super) sides: [Field<'a>; 2],
+}
+
+/// A source or a target, and its position in a buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    pub(super) start: usize,
+    pub(super) text: &'a str,
 }
 
 /// The splits of one or two files while they are read.
@@ -104,7 +122,9 @@ pub(super) struct Splits<'f, F> {
     files: [&'f TextFile; 2],
     config: &'f DataConfig,
     split_of: F,
-    pub(super) splits: [Pairs; 3],
+    splits: [Pairs; 3],
+    /// The tokens of the rows that are added together, unless every byte is one.
+    tokens: Vec<Span>,
 }
 
 impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
@@ -116,158 +136,187 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
             config,
             split_of,
             splits: Default::default(),
+            tokens: Vec::new(),
         }
     }
 
-    /// One of the splits.
-    pub(super) fn into_split(self, split: Split) -> Pairs {
-        let mut splits = self.splits;
-        std::mem::take(&mut splits[split as usize])
+    /// The pairs, whose sources and targets are parts of the files.
+    pub(super) fn of_files(self) -> [Pairs; 3] {
+        let buffers = self.files.map(|file| file.bytes.clone());
+        self.of(buffers)
     }
 
-    /// Adds rows, up to the first error.
+    /// The pairs, whose sources and targets are parts of these buffers.
+    pub(super) fn of(self, buffers: [Arc<Vec<u8>>; 2]) -> [Pairs; 3] {
+        let [sources, targets] = buffers;
+        self.splits.map(|mut pairs| {
+            pairs.sources.buffer = sources.clone();
+            pairs.targets.buffer = targets.clone();
+            pairs
+        })
+    }
+
+    /// Adds rows of the files, up to the first error.
     pub(super) fn extend<'a>(
         &mut self,
         rows: impl IntoIterator<Item = Result<Row<'a>, Error>>,
     ) -> Result<(), Error> {
+        let buffers = self.files.map(|file| &file.bytes[..]);
         let mut group = Vec::with_capacity(LANES);
         for row in rows {
             match row {
                 Ok(row) => group.push(row),
                 Err(error) => {
-                    self.push(&group)?; // its errors are in earlier lines
+                    self.push(buffers, &group)?; // its errors are in earlier lines
                     return Err(error);
                 }
             }
             if group.len() == LANES {
-                self.push(&group)?;
+                self.push(buffers, &group)?;
                 group.clear();
             }
         }
-        self.push(&group)
+        self.push(buffers, &group)
     }
 
-    /// Adds at most [`LANES`] rows.
-    pub(super) fn push(&mut self, rows: &[Row<'_>]) -> Result<(), Error> {
-        let (tokenization, seed) = (self.config.tokens, self.config.split_seed);
-        let hashes = hash_together(rows, tokenization, seed);
-        let mut tokens = [const { Vec::new() }; 2];
-        for (index, Row { line, sides }) in rows.iter().enumerate() {
-            let mut n_tokens = [0; 2];
-            for (side, text) in sides.iter().enumerate() {
-                let found = scan(text, tokenization, &mut tokens[side]);
-                n_tokens[side] = found.map_err(|problem| self.files[side].error(*line, problem))?;
+    /// Adds at most [`LANES`] rows, whose sources and targets are parts of these buffers.
+    pub(super) fn push(&mut self, buffers: [&[u8]; 2], rows: &[Row<'_>]) -> Result<(), Error> {
+        self.tokens.clear();
+        let mut scanned = [const { [Scanned::EMPTY; 2] }; LANES];
+        for (row, scanned) in rows.iter().zip(&mut scanned) {
+            for (side, scanned) in scanned.iter_mut().enumerate() {
+                let found = scan(row.sides[side], self.config.tokens, &mut self.tokens);
+                let problem = |problem| self.files[side].error(row.line, problem);
+                *scanned = found.map_err(problem)?;
             }
-            let hash = match hashes {
-                Some(hashes) => hashes[index],
-                None if tokens[0].is_empty() => hash_tokens(tokenization.tokens(sides[0]), seed),
-                None => hash_tokens(tokens[0].iter().copied(), seed),
-            };
+        }
+        let hashes = self.hashes(buffers[0], rows, &scanned);
+        for ((row, scanned), hash) in rows.iter().zip(scanned).zip(hashes) {
             let split = (self.split_of)(hash);
             let pairs = &mut self.splits[split as usize];
+            let n_tokens = scanned.each_ref().map(|side| side.n_tokens);
             if split == Split::Train && self.config.is_too_long(n_tokens) {
                 pairs.n_dropped += 1;
                 continue;
             }
             pairs.hashes.push(hash);
-            for (side, lines) in [&mut pairs.sources, &mut pairs.targets]
-                .into_iter()
-                .enumerate()
-            {
-                if lines.text.is_empty() {
-                    lines.text.reserve(self.files[side].bytes.len()); // untouched memory costs nothing
-                }
-                lines.push(sides[side], n_tokens[side]);
-                match tokens[side].is_empty() {
-                    true => pairs.counts.add_bytes(side, sides[side].as_bytes()),
-                    false => tokens[side]
-                        .iter()
-                        .for_each(|token| pairs.counts.add(side, token)),
+            for (side, scanned) in scanned.iter().enumerate() {
+                let Field { start, text } = row.sides[side];
+                let lines = match side {
+                    0 => &mut pairs.sources,
+                    _ => &mut pairs.targets,
+                };
+                lines.lines.push(Line {
+                    span: Span::new(start, start + text.len()),
+                    n_tokens: scanned.n_tokens,
+                });
+                match scanned.bytewise {
+                    Some(_) => pairs.counts.add_bytes(side, text.as_bytes()),
+                    None => {
+                        let tokens = &self.tokens[scanned.tokens.clone()];
+                        pairs.counts.add(side, buffers[side], tokens);
+                    }
                 }
             }
         }
         Ok(())
     }
-}
 
-/// The hashes of all sources, if every byte of them is a token.
-fn hash_together(rows: &[Row<'_>], tokenization: Tokenization, seed: u64) -> Option<[u64; LANES]> {
-    let bytewise = |row: &Row<'_>| tokenization.bytewise(row.sides[0]);
-    let tokens = rows
-        .iter()
-        .try_fold(bytewise(rows.first()?)?, |_, row| bytewise(row))?;
-    let mut lines = [&[][..]; LANES];
-    for (line, row) in lines.iter_mut().zip(rows) {
-        *line = row.sides[0].as_bytes();
-    }
-    Some(hash_bytewise(&lines[..rows.len()], tokens, seed))
-}
-
-/// Number of tokens of a line that can be a source or a target. Stores the tokens unless every byte is
-/// one.
-fn scan<'a>(
-    text: &'a str,
-    tokenization: Tokenization,
-    tokens: &mut Vec<&'a str>,
-) -> Result<u32, LineProblem> {
-    tokens.clear();
-    let n_tokens = match tokenization.bytewise(text) {
-        Some(_) => text.len(),
-        None => {
-            tokens.extend(tokenization.tokens(text));
-            let special = tokens
-                .iter()
-                .find(|token| token.starts_with('<') && is_special(token));
-            if let Some(token) = special {
-                let text = (*token).to_owned();
-                return Err(LineProblem::Reserved { text });
-            }
-            tokens.len()
+    /// The hashes of the sources of at most [`LANES`] rows.
+    fn hashes(
+        &self,
+        buffer: &[u8],
+        rows: &[Row<'_>],
+        scanned: &[[Scanned; 2]; LANES],
+    ) -> [u64; LANES] {
+        let seed = self.config.split_seed;
+        let mut lines = [&[][..]; LANES];
+        for (line, row) in lines.iter_mut().zip(rows) {
+            *line = row.sides[0].text.as_bytes();
         }
+        let sources = scanned[..rows.len()].iter().map(|[source, _]| source);
+        let bytewise = sources.clone().map(|source| source.bytewise);
+        let bytewise: Option<Vec<&BytewiseTokens>> = bytewise.collect();
+        match bytewise.as_deref() {
+            Some([tokens, ..]) => hash_bytewise(&lines[..rows.len()], tokens, seed),
+            _ => {
+                let mut hashes = [0; LANES];
+                for ((hash, source), line) in hashes.iter_mut().zip(sources).zip(lines) {
+                    *hash = match source.bytewise {
+                        Some(tokens) => hash_bytewise(&[line], tokens, seed)[0],
+                        None => hash_tokens(buffer, &self.tokens[source.tokens.clone()], seed),
+                    };
+                }
+                hashes
+            }
+        }
+    }
+}
+
+/// What a source or a target consists of.
+#[derive(Clone)]
+struct Scanned {
+    n_tokens: u32,
+    /// The tokens, if every byte is one.
+    bytewise: Option<&'static BytewiseTokens>,
+    /// Else, the places of its tokens among those of its group.
+    tokens: Range<usize>,
+}
+
+impl Scanned {
+    const EMPTY: Self = Self {
+        n_tokens: 0,
+        bytewise: None,
+        tokens: 0..0,
+    };
+}
+
+/// Checks a line that can be a source or a target. Adds its tokens to `tokens`, unless every byte is one.
+fn scan(
+    field: Field<'_>,
+    tokenization: Tokenization,
+    tokens: &mut Vec<Span>,
+) -> Result<Scanned, LineProblem> {
+    let Field { start, text } = field;
+    let n_before = tokens.len();
+    let bytewise = tokenization.bytewise(text);
+    if bytewise.is_none() {
+        tokenization.add_spans(text, start, tokens);
+        if memchr(b'<', text.as_bytes()).is_some()
+            && let Some(token) = tokenization.tokens(text).find(|token| is_special(token))
+        {
+            let text = token.to_owned();
+            return Err(LineProblem::Reserved { text });
+        }
+    }
+    let tokens = n_before..tokens.len();
+    let n_tokens = match bytewise {
+        Some(_) => text.len(),
+        None => tokens.len(),
     };
     match n_tokens {
         0 => Err(LineProblem::Empty),
-        1..=MAX_LEN => Ok(n_tokens as u32),
+        1..=MAX_LEN => Ok(Scanned {
+            n_tokens: n_tokens as u32,
+            bytewise,
+            tokens,
+        }),
         len => Err(LineProblem::TooLong { len }),
     }
 }
 
-/// A line and its number of tokens.
-#[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
-    pub(super) text: &'a str,
-    n_tokens: u32,
-}
-
-impl Line<'_> {
-    pub(super) fn n_tokens(&self) -> usize {
-        self.n_tokens as usize
-    }
-}
-
 impl Lines {
-    fn push(&mut self, text: &str, n_tokens: u32) {
-        self.text.push_str(text);
-        self.ends.push(LineEnd {
-            byte: u32::try_from(self.text.len()).expect("a file has less than 4 GiB"),
-            n_tokens,
-        });
+    pub(super) fn text(&self, index: usize) -> &str {
+        let line = self.lines[index].span.bytes(&self.buffer);
+        str::from_utf8(line).expect("the text was checked when it was read")
     }
 
-    pub(super) fn line(&self, index: usize) -> Line<'_> {
-        let start = match index.checked_sub(1) {
-            Some(previous) => self.ends[previous].byte as usize,
-            None => 0,
-        };
-        let LineEnd { byte, n_tokens } = self.ends[index];
-        Line {
-            text: &self.text[start..byte as usize],
-            n_tokens,
-        }
+    pub(super) fn n_tokens(&self, index: usize) -> usize {
+        self.lines[index].n_tokens as usize
     }
 
     fn longest(&self) -> usize {
-        let n_tokens = self.ends.iter().map(|end| end.n_tokens);
+        let n_tokens = self.lines.iter().map(|line| line.n_tokens);
         n_tokens.max().unwrap_or(0) as usize
     }
 }

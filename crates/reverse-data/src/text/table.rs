@@ -1,9 +1,11 @@
 //! A table of pairs in one file, and its division into splits.
 
+use std::sync::Arc;
+
 use csv::{ByteRecord, ReaderBuilder};
 use memchr::memchr_iter;
 
-use super::pairs::{Row, Splits};
+use super::pairs::{Field, Row, Splits};
 use super::{Pairs, TextFile};
 use crate::{DataConfig, Error, LineProblem, Split};
 
@@ -29,7 +31,7 @@ impl Pairs {
     /// would reject as a line; or if a split is empty.
     pub fn split_table(file: &TextFile, config: &DataConfig) -> Result<[Self; 3], Error> {
         let splits = Splits::new([file; 2], config, |hash| split_of(hash, config));
-        let splits = read_rows(file, config, splits)?.splits;
+        let splits = read_rows(file, config, splits)?;
         let n_read = |pairs: &Self| pairs.len() + pairs.n_dropped() as usize;
         let n_rows = splits.iter().map(n_read).sum();
         file.check_n_lines(n_rows)?;
@@ -52,7 +54,7 @@ impl Pairs {
     /// Those of [`split_table`](Self::split_table), except for empty splits.
     pub fn table(file: &TextFile, config: &DataConfig) -> Result<Self, Error> {
         let splits = Splits::new([file; 2], config, |_| Split::Test);
-        let pairs = read_rows(file, config, splits)?.into_split(Split::Test);
+        let [.., pairs] = read_rows(file, config, splits)?;
         file.check_n_lines(pairs.len())?;
         Ok(pairs)
     }
@@ -69,12 +71,12 @@ fn split_of(hash: u64, config: &DataConfig) -> Split {
     }
 }
 
-/// Adds the rows of a table.
-fn read_rows<'f, F: Fn(u64) -> Split>(
+/// The pairs of the rows of a table.
+fn read_rows<F: Fn(u64) -> Split>(
     file: &TextFile,
     config: &DataConfig,
-    mut splits: Splits<'f, F>,
-) -> Result<Splits<'f, F>, Error> {
+    mut splits: Splits<'_, F>,
+) -> Result<[Pairs; 3], Error> {
     file.check_size()?;
     match format(file) {
         Format::Tsv => {
@@ -84,13 +86,15 @@ fn read_rows<'f, F: Fn(u64) -> Split>(
             if names.iter().any(|name| !name.is_empty())
                 && let Some(header) = lines.next()
             {
-                columns = Columns::named(file, config, fields(header?.1))?;
+                let (_, start, text) = header?;
+                columns = Columns::named(file, config, fields(start, text))?;
             }
             splits.extend(lines.map(|line| {
-                let (line, text) = line?;
-                let sides = columns.pick(file, line, "tabs", fields(text))?;
+                let (line, start, text) = line?;
+                let sides = columns.pick(file, line, "tabs", fields(start, text))?;
                 Ok(Row { line, sides })
             }))?;
+            Ok(splits.of_files())
         }
         Format::Csv => {
             let mut reader = ReaderBuilder::new()
@@ -98,6 +102,8 @@ fn read_rows<'f, F: Fn(u64) -> Split>(
                 .flexible(true)
                 .from_reader(file.content());
             let (mut record, mut columns) = (ByteRecord::new(), None);
+            // The fields of all pairs without quotes.
+            let mut text = Vec::with_capacity(file.bytes.len()); // untouched memory costs nothing
             let failed = |error: csv::Error| {
                 let line = error.position().map_or(0, csv::Position::line);
                 let message = error.to_string();
@@ -105,26 +111,38 @@ fn read_rows<'f, F: Fn(u64) -> Split>(
             };
             while reader.read_byte_record(&mut record).map_err(failed)? {
                 let line = record.position().map_or(0, csv::Position::line);
-                let fields = record.iter().map(|field| file.utf8(line, field));
-                let fields: Vec<&str> = fields.collect::<Result<_, _>>()?;
+                let fields = record.iter().map(|field| {
+                    let text = file.utf8(line, field)?;
+                    Ok(Field { start: 0, text })
+                });
+                let fields: Vec<Field<'_>> = fields.collect::<Result<_, Error>>()?;
                 match columns {
                     None => columns = Some(Columns::named(file, config, fields.into_iter())?),
                     Some(columns) => {
-                        let sides = columns.pick(file, line, "commas", fields.into_iter())?;
-                        splits.push(&[Row { line, sides }])?;
+                        let mut sides = columns.pick(file, line, "commas", fields.into_iter())?;
+                        for field in &mut sides {
+                            field.start = text.len();
+                            text.extend(field.text.as_bytes());
+                        }
+                        splits.push([&text; 2], &[Row { line, sides }])?;
                     }
                 }
             }
+            let text = Arc::new(text);
+            Ok(splits.of([text.clone(), text]))
         }
     }
-    Ok(splits)
 }
 
-/// The texts between tabs.
-fn fields(line: &str) -> impl Iterator<Item = &str> {
+/// The texts between the tabs of a line that starts at `line_start`.
+fn fields(line_start: usize, line: &str) -> impl Iterator<Item = Field<'_>> {
     let ends = memchr_iter(b'\t', line.as_bytes()).chain([line.len()]);
-    ends.scan(0, |start, end| {
-        Some(&line[std::mem::replace(start, end + 1)..end])
+    ends.scan(0, move |next, end| {
+        let start = std::mem::replace(next, end + 1);
+        Some(Field {
+            start: line_start + start,
+            text: &line[start..end],
+        })
     })
 }
 
@@ -142,9 +160,9 @@ impl Columns {
     fn named<'a>(
         file: &TextFile,
         config: &DataConfig,
-        header: impl Iterator<Item = &'a str>,
+        header: impl Iterator<Item = Field<'a>>,
     ) -> Result<Self, Error> {
-        let header: Vec<&str> = header.map(str::trim).collect();
+        let header: Vec<&str> = header.map(|field| field.text.trim()).collect();
         let find = |name: &str, default: usize| match name {
             "" => Ok(default),
             name => header
@@ -169,8 +187,8 @@ impl Columns {
         file: &TextFile,
         line: u64,
         separators: &'static str,
-        fields: impl Iterator<Item = &'a str>,
-    ) -> Result<[&'a str; 2], Error> {
+        fields: impl Iterator<Item = Field<'a>>,
+    ) -> Result<[Field<'a>; 2], Error> {
         let (mut picked, mut n_fields) = ([None; 2], 0);
         for field in fields {
             for (slot, column) in picked.iter_mut().zip(self.0) {
@@ -202,15 +220,12 @@ mod tests {
     use super::*;
 
     fn table(path: &str, text: &str, config: &DataConfig) -> Result<Vec<[String; 2]>, String> {
-        let file = TextFile {
-            path: path.into(),
-            bytes: text.into(),
-        };
+        let file = TextFile::new(path, text);
         let pairs = Pairs::table(&file, config).map_err(|error| error.to_string())?;
         let sides = [&pairs.sources, &pairs.targets];
         let rows = 0..pairs.len();
         Ok(rows
-            .map(|row| sides.map(|lines| lines.line(row).text.to_owned()))
+            .map(|row| sides.map(|lines| lines.text(row).to_owned()))
             .collect())
     }
 
@@ -269,10 +284,7 @@ mod tests {
         let rows: String = (0..4000)
             .map(|i| format!("w{}  x\tt{i}\n", i / 2))
             .collect();
-        let file = TextFile {
-            path: "p.tsv".into(),
-            bytes: rows.into(),
-        };
+        let file = TextFile::new("p.tsv", rows);
         let split = |seed| {
             let config = DataConfig {
                 split: [0.5, 0.25, 0.25],
@@ -283,7 +295,7 @@ mod tests {
         };
         let splits = split(0);
         let sources = splits.each_ref().map(|pairs| {
-            let sources = (0..pairs.len()).map(|row| pairs.sources.line(row).text.to_owned());
+            let sources = (0..pairs.len()).map(|row| pairs.sources.text(row).to_owned());
             sources.collect::<HashSet<String>>()
         });
         assert!(sources[0].is_disjoint(&sources[1]) && sources[0].is_disjoint(&sources[2]));
@@ -302,10 +314,7 @@ mod tests {
 
     #[test]
     fn an_empty_split_is_an_error() {
-        let file = TextFile {
-            path: "p.tsv".into(),
-            bytes: "a\tb\n".into(),
-        };
+        let file = TextFile::new("p.tsv", "a\tb\n");
         let error = Pairs::split_table(&file, &DataConfig::default())
             .unwrap_err()
             .to_string();

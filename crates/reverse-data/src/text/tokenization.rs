@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::str::SplitWhitespace;
 use std::sync::LazyLock;
 
+use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::{Graphemes, UnicodeSegmentation};
 
 use super::hash::word;
+use super::span::Span;
 
 /// How a line of text is divided into tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,11 +63,24 @@ impl Tokenization {
     /// The tokens of a line.
     pub fn tokens(self, line: &str) -> impl Iterator<Item = &str> {
         match self {
-            Self::Words if line.is_ascii() => Tokens::AsciiWords(line),
             Self::Words => Tokens::Words(line.split_whitespace()),
             Self::Chars => Tokens::Chars("".graphemes(true), line),
             Self::Bytes => Tokens::Bytes(line.as_bytes()),
         }
+    }
+
+    /// Adds the tokens of a line that starts at `start` in a buffer. They must be parts of the line: they
+    /// are for words and characters.
+    pub(super) fn add_spans(self, line: &str, start: usize, spans: &mut Vec<Span>) {
+        if self == Self::Words && has_simple_spaces(line) {
+            add_words(line.as_bytes(), start, spans);
+            return;
+        }
+        let position = |token: &str| start + token.as_ptr().addr() - line.as_ptr().addr();
+        spans.extend(self.tokens(line).map(|token| {
+            let start = position(token);
+            Span::new(start, start + token.len())
+        }));
     }
 
     /// The tokens of a line, if each is one byte.
@@ -73,7 +88,10 @@ impl Tokenization {
         match self {
             Self::Words => None,
             // CR LF, which a quoted field can contain, is one character.
-            Self::Chars => (line.is_ascii() && !line.contains('\r')).then(|| &*ASCII),
+            Self::Chars => {
+                let has_cr = || memchr(b'\r', line.as_bytes()).is_some();
+                (line.is_ascii() && !has_cr()).then(|| &*ASCII)
+            }
             Self::Bytes => Some(&ALL_BYTES),
         }
     }
@@ -136,18 +154,64 @@ fn bytes_of(text: &str) -> &[u8] {
     }
 }
 
-/// The number of first bytes of ASCII that are above the space, and so no white space.
-fn n_not_space(chunk: [u8; 8]) -> usize {
+/// Whether ASCII is all the white space that the line can contain: other white space starts with one of
+/// these bytes.
+fn has_simple_spaces(line: &str) -> bool {
+    line.is_ascii() || !line.bytes().any(|byte| matches!(byte, 0xc2 | 0xe1..=0xe3))
+}
+
+/// Adds the words of a line, whose white space is ASCII.
+fn add_words(line: &[u8], start: usize, spans: &mut Vec<Span>) {
+    let mut word_start = None;
+    let mut last = 0; // whether the byte before is in a word
+    for (chunk, start) in line.chunks(64).zip((start..).step_by(64)) {
+        let words = words(chunk);
+        let mut edges = words ^ (words << 1 | last);
+        last = words >> 63;
+        while edges > 0 {
+            let edge = start + edges.trailing_zeros() as usize;
+            edges &= edges - 1;
+            match word_start.take() {
+                None => word_start = Some(edge),
+                Some(start) => spans.push(Span::new(start, edge)),
+            }
+        }
+    }
+    if let Some(word_start) = word_start {
+        spans.push(Span::new(word_start, start + line.len()));
+    }
+}
+
+/// Which of at most 64 bytes are no white space of ASCII, as bits; those after the last byte are zero.
+fn words(bytes: &[u8]) -> u64 {
+    let mut words = 0;
+    let (chunks, rest) = bytes.as_chunks();
+    for (chunk, shift) in chunks.iter().zip((0..).step_by(8)) {
+        words |= words_of_8(*chunk) << shift;
+    }
+    if !rest.is_empty() {
+        let mut chunk = [b' '; 8];
+        chunk[..rest.len()].copy_from_slice(rest);
+        words |= words_of_8(chunk) << (8 * chunks.len());
+    }
+    words
+}
+
+/// The same for eight bytes, which are compared together.
+fn words_of_8(bytes: [u8; 8]) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
-    let bytes = u64::from_le_bytes(chunk);
-    // The lowest of these bits belongs to the first byte below `'!'`.
-    let below = bytes.wrapping_sub(ONES * u64::from(b'!')) & !bytes & (ONES << 7);
-    below.trailing_zeros() as usize / 8
+    const HIGH: u64 = ONES << 7;
+    let bytes = u64::from_le_bytes(bytes);
+    // In the highest bit of each byte: whether its other bits are at least this number.
+    let at_least = |number: u8| (bytes | HIGH) - ONES * u64::from(number);
+    let is_space = at_least(b'\t') & !at_least(b'\r' + 1) | at_least(b' ') & !at_least(b' ' + 1);
+    let is_word = (!is_space | bytes) & HIGH;
+    // The product gathers the bits in its highest byte.
+    (is_word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 enum Tokens<'a> {
     Words(SplitWhitespace<'a>),
-    AsciiWords(&'a str),
     /// The clusters of a part of the line, and the part after it.
     Chars(Graphemes<'a>, &'a str),
     Bytes(&'a [u8]),
@@ -159,24 +223,6 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<&'a str> {
         match self {
             Self::Words(words) => words.next(),
-            Self::AsciiWords(line) => {
-                let bytes = line.as_bytes();
-                let is_space = |at: usize| matches!(bytes[at], b' ' | b'\t'..=b'\r');
-                let mut start = 0;
-                while start < bytes.len() && is_space(start) {
-                    start += 1;
-                }
-                let mut end = start;
-                while end < bytes.len() && !is_space(end) {
-                    end += match bytes[end..].first_chunk() {
-                        Some(chunk) => n_not_space(*chunk).max(1),
-                        None => 1,
-                    };
-                }
-                let word = &line[start..end];
-                *line = &line[end..];
-                (!word.is_empty()).then_some(word)
-            }
             Self::Chars(part, rest) => {
                 if let Some(cluster) = part.next() {
                     return Some(cluster);
@@ -229,12 +275,6 @@ mod tests {
         );
         check(Tokenization::Chars, "a  b", &["a", " ", " ", "b"]);
         check(Tokenization::Words, "\u{b}to\u{c}be ", &["to", "be"]);
-        for n in 0..20 {
-            let [long, other] = ["x".repeat(n), "\u{1}~!".repeat(n)];
-            let line = format!(" {long}a\t\u{7f}{other}\r b");
-            let words: Vec<&str> = Tokenization::Words.tokens(&line).collect();
-            assert_eq!(words, Vec::from_iter(line.split_whitespace()));
-        }
         // A letter with a combining accent, a flag of two code points.
         check(
             Tokenization::Chars,
@@ -242,6 +282,32 @@ mod tests {
             &["e\u{301}", "\u{1f1eb}\u{1f1f7}"],
         );
         check(Tokenization::Bytes, "é a", &["<0xC3>", "<0xA9>", " ", "a"]);
+    }
+
+    #[test]
+    fn spans_are_the_positions_of_tokens() {
+        let check = |line: &str| {
+            for tokenization in [Tokenization::Words, Tokenization::Chars] {
+                let buffer = format!("before{line}");
+                let mut spans = Vec::new();
+                tokenization.add_spans(&buffer[6..], 6, &mut spans);
+                let bytes = spans.iter().map(|span| span.bytes(buffer.as_bytes()));
+                let tokens = tokenization.tokens(line).map(str::as_bytes);
+                assert!(bytes.eq(tokens), "{line:?}");
+            }
+        };
+        for byte in 0..0x80 {
+            check(&format!("{0}a{0}{0} {0}bé{0}", char::from(byte)));
+        }
+        for char in ('\0'..=char::MAX).filter(|char| char.is_whitespace()) {
+            check(&format!("a{char}b"));
+        }
+        for n in 0..140 {
+            let [long, other] = ["x".repeat(n), "\u{1}~!я".repeat(n / 5)];
+            check(&format!("{long} a\t\u{7f}{other}\r b"));
+            check(&long);
+            check(&" ".repeat(n));
+        }
     }
 
     #[test]

@@ -172,6 +172,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut record = evaluation.record(split, step);
     (record.split, record.text) = (name, text);
     warn_truncated(&record, ui);
+    if args.data.is_some() {
+        warn_unknown(&record, ui); // `train` did so for its own text
+    }
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
     } else {
@@ -209,6 +212,18 @@ pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
             "{} of {} outputs were cut before their end and count as wrong; `s2s eval --max-len N` \
              allows N tokens",
             text.n_truncated, text.n_sources
+        ));
+    }
+}
+
+/// Warns about tokens that the model has never seen.
+fn warn_unknown(record: &EvalRecord, ui: &Ui) {
+    const MAX_SHARE: f64 = 0.01;
+    if let Some(text) = record.text.filter(|text| text.unknown_tokens > MAX_SHARE) {
+        ui.warning(format!(
+            "{} of the reference tokens are not in the vocabulary of the run and never count as \
+             correct; `s2s train --from RUN` learns them from such text",
+            percent(text.unknown_tokens)
         ));
     }
 }

@@ -9,6 +9,7 @@ use s2s_runlog::{
 };
 use tempfile::TempDir;
 
+use crate::text::TRAINED_ON_TEXT;
 use crate::{
     TINY, code, command, copy, copy_of_trained, fails, home_of_trained, reproducible_files, s2s,
     stderr, stdout, succeeds, wait_until,
@@ -16,8 +17,13 @@ use crate::{
 
 /// Starts a run that would take minutes and waits for its first checkpoint.
 fn long_run(home: &Path) -> Child {
+    long_run_of(home, TINY)
+}
+
+/// The same with another configuration.
+fn long_run_of(home: &Path, config: &str) -> Child {
     let mut child = command(home)
-        .args(["train", "--config", TINY, "--run-dir", "run"])
+        .args(["train", "--config", config, "--run-dir", "run"])
         .args(["--set", "train.max_steps=100000000"])
         .spawn()
         .unwrap();
@@ -364,9 +370,17 @@ fn send(signal: &str, child: &Child) {
 #[test]
 #[cfg(unix)]
 fn signals_of_batch_systems_and_terminals_save_and_stop() {
-    for (signal, expected) in [("USR1", 138), ("HUP", 129)] {
+    for (signal, expected, config) in [
+        ("USR1", 138, TINY),
+        ("HUP", 129, TINY),
+        ("USR1", 138, "text.toml"),
+        ("HUP", 129, "text.toml"),
+    ] {
         let home = TempDir::new().unwrap();
-        let child = long_run(home.path());
+        let text = TRAINED_ON_TEXT.path();
+        copy(&text.join("corpus"), &home.path().join("corpus"));
+        fs::copy(text.join("text.toml"), home.path().join("text.toml")).unwrap();
+        let child = long_run_of(home.path(), config);
         send(signal, &child);
         let output = child.wait_with_output().unwrap();
         fails(
@@ -398,7 +412,7 @@ fn shell(home: &Path, script: &str, sets: &[&str]) -> Child {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-    for signal in ["HUP", "INT"] {
+    for signal in ["HUP", "INT", "TERM", "USR1"] {
         let home = TempDir::new().unwrap();
         // As `nohup` and `command &` in a script do.
         let script = format!("trap '' {signal}; exec \"$@\"");

@@ -306,6 +306,9 @@ fn unknown_tokens_are_never_correct_and_are_shown_with_each_metric() {
     let (record, text) = scores(home.path(), &[]);
     assert_eq!((record.exact_match, text.exact_match), (0.0, 0.0));
     assert_eq!(text.unknown_tokens, 1.0);
+    // Lines are compared with the words that were given, not with <unk>.
+    assert_eq!((text.chrf, text.bleu), (0.0, 0.0));
+    assert!(text.char_error_rate >= 1.0, "{}", text.char_error_rate);
     assert!(report.contains("unknown tokens"), "{report}");
     let run: RunRecord = read_json(RunDir::open(home.path().join("run")).unwrap().run()).unwrap();
     assert_eq!(run.test.unwrap().text, Some(text));
@@ -379,6 +382,46 @@ fn pairs_with_the_same_source_can_be_references_of_one_output() {
     assert_eq!(one.n_sources, record.n_sequences);
     assert_eq!(2 * several.n_sources, one.n_sources);
     assert!(several.token_error_rate <= one.token_error_rate);
+}
+
+#[test]
+fn sources_that_differ_in_unknown_words_are_different_sources() {
+    let home = TempDir::new().unwrap();
+    fs::write(home.path().join("vocab.txt"), "red\n").unwrap();
+    let data: String = (0..200).map(|i| format!("word{i} red\tred\n")).collect();
+    succeeds(train(
+        home.path(),
+        "pairs.tsv",
+        &data,
+        &["vocab_file=vocab.txt"],
+    ));
+    let (_, one) = scores(home.path(), &[]);
+    let (_, several) = scores(home.path(), &["--references"]);
+    assert_eq!(several, one);
+}
+
+#[test]
+fn other_text_with_many_unknown_words_is_reported() {
+    let home = copy_of_trained_on_text();
+    fs::write(home.path().join("other.tsv"), "1 2\t2 acht\n").unwrap();
+    let output = s2s(home.path(), ["eval", "run", "--data", "other.tsv"]);
+    let warning = "50.00 % of the reference tokens are not in the vocabulary of the run";
+    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+    succeeds(output);
+}
+
+#[test]
+fn reading_of_text_is_timed() {
+    let home = TempDir::new().unwrap();
+    fs::write(home.path().join("pairs.tsv"), pairs(300)).unwrap();
+    let time = ["data", "time", "--set=data.file=pairs.tsv", "-n", "2"];
+    let table = succeeds(s2s(home.path(), time));
+    assert!(table.contains("MB per second of CPU time"), "{table}");
+    let line = succeeds(s2s(home.path(), [&time[..], &["--json"]].concat()));
+    let timing: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(timing["n_pairs"], 300);
+    assert_eq!(timing["n_bytes"], pairs(300).len());
+    assert!(timing["cpu_ms"].as_f64().unwrap() > 0.0, "{line}");
 }
 
 #[test]

@@ -19,15 +19,37 @@ use s2s_train::{
     Collector, ExperimentConfig, Flow, Observer, Result, Run, Runtime, StepRecord, Trainer,
     load_config,
 };
+use tempfile::TempDir;
 
 /// A small experiment with these keys set.
 fn tiny(sets: &[&str]) -> ExperimentConfig {
-    let small = [
+    let numbers = [
         "data.vocab=8",
         "data.max_len=4",
         "data.train_samples=40",
         "data.val_samples=12",
         "data.test_samples=12",
+    ];
+    tiny_on(&numbers, sets)
+}
+
+/// The same on as many pairs of words, many of which occur once, and the folder of the pairs.
+fn tiny_on_text(sets: &[&str]) -> (TempDir, ExperimentConfig) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (split, n) in [("train", 40), ("dev", 12), ("test", 12)] {
+        for side in ["src", "trg"] {
+            let lines: Vec<String> = (0..n).map(|i| format!("one {split}{i} two")).collect();
+            let path = folder.path().join(format!("{split}.{side}"));
+            std::fs::write(path, lines.join("\n")).expect("there is room");
+        }
+    }
+    let place = format!("data.folder={}", folder.path().display());
+    let config = tiny_on(&[&place, "data.unknown_rate=0.3"], sets);
+    (folder, config)
+}
+
+fn tiny_on(data: &[&str], sets: &[&str]) -> ExperimentConfig {
+    let small = [
         "model.embedding=6",
         "model.hidden=5",
         "model.decoder=7",
@@ -40,8 +62,9 @@ fn tiny(sets: &[&str]) -> ExperimentConfig {
         "train.learning_rate=0.001",
         "train.schedule.kind=constant",
     ];
-    let sets: Vec<String> = small
+    let sets: Vec<String> = data
         .iter()
+        .chain(&small)
         .chain(sets)
         .map(|set| (*set).to_owned())
         .collect();

@@ -17,7 +17,8 @@ use s2s_train::{
 use tempfile::TempDir;
 
 use crate::{
-    StopAt, StopInEval, finished, reproducible_files, runtime, tiny, trained, trainer, variants,
+    StopAt, StopInEval, finished, reproducible_files, runtime, tiny, tiny_on_text, trained,
+    trainer, variants,
 };
 
 /// A snapshot's `last` on disk.
@@ -91,7 +92,7 @@ fn check_same(first: &Collector, second: Collector, whole: &Collector, step: u64
 #[test]
 fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
     for [cell, kernels] in variants() {
-        let config = tiny(&[
+        let sets = [
             &cell,
             &kernels,
             "model.layers=2",
@@ -101,14 +102,17 @@ fn resumed_run_is_the_uninterrupted_one_bit_for_bit() -> Result<()> {
             "train.eval_every=4",
             "train.patience=50",
             "train.learning_rate=0.02",
-        ]);
-        let whole = trained(&config)?;
-        // The first step, during warm-up, mid-epoch, at an evaluation, the last two steps.
-        let steps = [1, 2, 3, 4, 5, 7, 8, 11, 14, 15];
-        for step in steps {
-            check(&config, &whole, step)?;
+        ];
+        let (_text, on_text) = tiny_on_text(&sets);
+        for config in [tiny(&sets), on_text] {
+            let whole = trained(&config)?;
+            // The first step, during warm-up, mid-epoch, at an evaluation, the last two steps.
+            let steps = [1, 2, 3, 4, 5, 7, 8, 11, 14, 15];
+            for step in steps {
+                check(&config, &whole, step)?;
+            }
+            println!("torture: {} trials", steps.len());
         }
-        println!("torture: {} trials", steps.len());
     }
     Ok(())
 }
@@ -153,22 +157,25 @@ fn early_stopping_is_unaffected_by_an_interruption() -> Result<()> {
 
 #[test]
 fn an_interrupted_evaluation_is_repeated() -> Result<()> {
-    let config = tiny(&["train.eval_every=4", "train.eval_batch_size=5"]);
-    let whole = trained(&config)?;
-    // Three batches per evaluation, four evaluations.
-    for n in 1..=12 {
-        let mut first = Collector::default();
-        let mut stop = StopInEval(n + 3); // after the evaluation before the first step
-        let reason = trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;
-        assert_eq!(reason, StopReason::Interrupted, "batch {n}");
-        let last = last(&first);
-        let step = [4, 8, 12, 15][(n - 1) / 3];
-        assert_eq!(last.step, step);
-        assert_eq!(first.metrics.len(), (n - 1) / 3);
-        let (_folder, checkpoint) = on_disk(last);
-        check_same(&first, resumed_from(&config, &checkpoint)?, &whole, step)?;
+    let sets = ["train.eval_every=4", "train.eval_batch_size=5"];
+    let (_text, on_text) = tiny_on_text(&sets);
+    for config in [tiny(&sets), on_text] {
+        let whole = trained(&config)?;
+        // Three batches per evaluation, four evaluations.
+        for n in 1..=12 {
+            let mut first = Collector::default();
+            let mut stop = StopInEval(n + 3); // after the evaluation before the first step
+            let reason = trainer(&config).run(&mut [&mut first as &mut dyn Observer, &mut stop])?;
+            assert_eq!(reason, StopReason::Interrupted, "batch {n}");
+            let last = last(&first);
+            let step = [4, 8, 12, 15][(n - 1) / 3];
+            assert_eq!(last.step, step);
+            assert_eq!(first.metrics.len(), (n - 1) / 3);
+            let (_folder, checkpoint) = on_disk(last);
+            check_same(&first, resumed_from(&config, &checkpoint)?, &whole, step)?;
+        }
+        println!("torture: 12 trials");
     }
-    println!("torture: 12 trials");
     Ok(())
 }
 
