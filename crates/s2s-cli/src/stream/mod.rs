@@ -49,7 +49,7 @@ const AHEAD: usize = 4;
 /// Input and output of lines.
 #[derive(clap::Args)]
 pub(crate) struct StreamArgs {
-    /// Read sequences from a file
+    /// Read sequences from a file; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
     /// Write the output to a new file instead of to standard output
@@ -155,13 +155,13 @@ impl Input {
         }
     }
 
-    /// A file, or standard input.
+    /// A file, or standard input, which is also called `-`.
     pub(crate) fn open(
         file: Option<&Path>,
         vocabulary: &Vocabulary,
         ui: &Ui,
     ) -> s2s_runlog::Result<Self> {
-        if let Some(path) = file {
+        if let Some(path) = file.filter(|path| path.as_os_str() != "-") {
             return Ok(Self {
                 name: path.display().to_string(),
                 stream: Box::new(open_stream(path)?),

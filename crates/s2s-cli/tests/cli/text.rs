@@ -401,6 +401,15 @@ fn sources_that_differ_in_unknown_words_are_different_sources() {
 }
 
 #[test]
+fn a_dash_is_standard_input() {
+    let home = copy_of_trained_on_text();
+    let [named, unnamed] = [&["predict", "run", "--file", "-"][..], &["predict", "run"]]
+        .map(|args| succeeds(s2s_reading(home.path(), args, b"1 drei,\n2\n")));
+    assert_eq!(named, unnamed);
+    assert_eq!(named.lines().count(), 2);
+}
+
+#[test]
 fn other_text_with_many_unknown_words_is_reported() {
     let home = copy_of_trained_on_text();
     fs::write(home.path().join("other.tsv"), "1 2\t2 acht\n").unwrap();
