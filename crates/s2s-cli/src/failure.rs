@@ -19,7 +19,7 @@ use s2s_train::{ConfigError, ConfigProblem, DeviceError, Error};
 use s2s_viz::clean;
 use s2s_weights::Error as WeightsError;
 
-use crate::shell::{command_line, program, quote};
+use crate::shell::{command_line, program, quote, quote_text};
 use crate::ui::Ui;
 
 const OTHER: u8 = 1;
@@ -158,9 +158,20 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "raise these limits, or remove them for no limit";
             (USAGE, Some(hint.to_owned()))
         }
-        Some(Error::Unchangeable { .. }) => {
-            let hint = "`s2s train --from RUN --set KEY=VALUE` starts a new run from the weights of this one";
-            (USAGE, Some(hint.to_owned()))
+        Some(Error::Unchangeable { run, keys, sets }) => {
+            let sets = sets.iter().map(|set| format!("--set {}", quote_text(set)));
+            let sets = sets.collect::<Vec<_>>().join(" ");
+            let hint = match keys.iter().any(|key| key.starts_with("model.")) {
+                true => {
+                    let config = quote(&run.join("config.resolved.toml"));
+                    format!("`s2s train --config {config} {sets}` trains a new run")
+                }
+                false => format!(
+                    "`s2s train --from {} {sets}` starts a new run from the weights of this one",
+                    quote(run)
+                ),
+            };
+            (USAGE, Some(hint))
         }
         Some(Error::ScheduleLength { schedule, .. }) => {
             let hint = format!(

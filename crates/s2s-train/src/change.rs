@@ -58,6 +58,11 @@ impl Difference {
             .collect())
     }
 
+    /// The change to the second configuration, as `key=value`.
+    pub fn set(&self) -> String {
+        format!("{}={}", self.key, self.values[1])
+    }
+
     /// Whether `resume` may change the key: neither the model, the data nor the moments depend on it.
     pub fn is_resumable(&self) -> bool {
         let fixed = ["train.batch_size", "train.accumulation_steps"];
@@ -109,8 +114,8 @@ impl Run<Seq2Seq> {
         let entry = ConfigChange {
             step: done,
             set: Difference::between(&old, &new)?
-                .into_iter()
-                .map(|pair| format!("{}={}", pair.key, pair.values[1]))
+                .iter()
+                .map(Difference::set)
                 .collect(),
             before: checkpoint::fingerprint(&old, data.corpus.as_ref())?,
             after: checkpoint::fingerprint(&new, data.corpus.as_ref())?,
@@ -157,13 +162,16 @@ fn changed(
 ) -> Result<ExperimentConfig> {
     let mut new = load_config(Some(&dir.resolved_config()), change.sets)?;
     let differences = Difference::between(old, &new)?;
-    let keys: Vec<String> = differences
-        .into_iter()
-        .filter(|difference| !difference.is_resumable())
-        .map(|difference| difference.key)
+    let unchangeable = differences.iter().filter(|key| !key.is_resumable());
+    let keys: Vec<String> = unchangeable
+        .map(|difference| difference.key.clone())
         .collect();
     if !keys.is_empty() {
-        return Err(Error::Unchangeable { keys });
+        return Err(Error::Unchangeable {
+            run: dir.path().to_owned(),
+            keys,
+            sets: differences.iter().map(Difference::set).collect(),
+        });
     }
     let [before, after] = [old, &new].map(|config| config.total_steps(steps_per_epoch));
     if before == after {

@@ -90,8 +90,12 @@ pub enum Error {
     /// A change of keys that a resumed run cannot change.
     #[error("{} cannot change in a resumed run: the model or the data depend on {}", keys.join(", "), if keys.len() == 1 { "it" } else { "them" })]
     Unchangeable {
+        /// The run directory.
+        run: PathBuf,
         /// The keys.
         keys: Vec<String>,
+        /// The whole change, as `key=value`.
+        sets: Vec<String>,
     },
     /// A change of the number of steps that would move a schedule over the whole run.
     #[error(

@@ -6,14 +6,14 @@ mod tables;
 
 use std::error::Error as _;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
 use s2s_model::{Beam, Constraints, NonFinite, OutputLimit, Seq2Seq};
-use s2s_runlog::EvalRecord;
+use s2s_runlog::{EvalRecord, RunDir, is_folder};
 use s2s_train::{
     Error, OpenSplit, References, Trained, evaluate, evaluate_ensemble, open_split, score_beam,
     score_text,
@@ -24,6 +24,7 @@ use crate::checkpoint::{CheckpointArgs, Loaded};
 use crate::decoding::{BeamArgs, above_zero};
 use crate::failure::{Hinted, Usage};
 use crate::machine::batch_size;
+use crate::shell::{program, quote, quote_text};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -172,8 +173,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut record = evaluation.record(split, step);
     (record.split, record.text) = (name, text);
     warn_truncated(&record, ui);
-    if args.data.is_some() {
-        warn_unknown(&record, ui); // `train` did so for its own text
+    if let Some(data) = &args.data {
+        warn_unknown(&record, &dir, data, ui); // `train` did so for its own text
     }
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
@@ -217,13 +218,20 @@ pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
 }
 
 /// Warns about tokens that the model has never seen.
-fn warn_unknown(record: &EvalRecord, ui: &Ui) {
+fn warn_unknown(record: &EvalRecord, dir: &RunDir, data: &Path, ui: &Ui) {
     const MAX_SHARE: f64 = 0.01;
     if let Some(text) = record.text.filter(|text| text.unknown_tokens > MAX_SHARE) {
+        let key = match is_folder(data) {
+            true => "data.folder",
+            false => "data.file",
+        };
         ui.warning(format!(
             "{} of the reference tokens are not in the vocabulary of the run and never count as \
-             correct; `s2s train --from RUN` learns them from such text",
-            percent(text.unknown_tokens)
+             correct; `{} train --from {} --set {}` learns them from this text",
+            percent(text.unknown_tokens),
+            program(),
+            quote(dir.path()),
+            quote_text(&format!("{key}={}", data.display()))
         ));
     }
 }
