@@ -319,6 +319,9 @@ fn with_cuda(arguments: &[&str]) -> Command {
     command
 }
 
+/// Without this variable, candle counts the cores at every matrix product, and tests take four times as long.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
 /// Cargo, with the subcommands in [`TOOLS`].
 fn cargo(arguments: &[&str]) -> Result<Command> {
     let here = env::current_dir()?.join(TOOLS).join("bin");
@@ -326,6 +329,9 @@ fn cargo(arguments: &[&str]) -> Result<Command> {
     let path = env::join_paths(env::split_paths(&path).chain([here]))?;
     let mut command = Command::new("cargo");
     command.args(arguments).env("PATH", path);
+    if env::var_os(THREADS).is_none() {
+        command.env(THREADS, std::thread::available_parallelism()?.to_string());
+    }
     Ok(command)
 }
 

@@ -46,6 +46,7 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Parser, Subcommand};
+use s2s_kernels::slices::Team;
 
 use crate::ui::Ui;
 
@@ -119,6 +120,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| usage_error(error).exit());
+    if !matches!(cli.command, Command::Experiment(_) | Command::Sweep(_)) {
+        remember_cores(); // other processes, perhaps on other machines, inherit the variables of these
+    }
     let verbosity = cli.verbose;
     let ui = Ui::start(verbosity);
     let worker = {
@@ -138,6 +142,18 @@ fn main() -> ExitCode {
         ui.message(format!("peak memory {mib:.1} MiB"));
     }
     ExitCode::from(code)
+}
+
+/// Counts the cores once. candle reads this variable at every matrix product, and without it all of
+/// `/proc/cpuinfo`, which takes most of the time of a small model in tensor operations.
+#[expect(unsafe_code, reason = "a variable can be set in no other way")]
+fn remember_cores() {
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(VARIABLE).is_none() {
+        let cores = Team::<f32>::of_candle().threads().to_string();
+        // SAFETY: this is called before the process has a second thread.
+        unsafe { std::env::set_var(VARIABLE, cores) };
+    }
 }
 
 /// A usage error without clap's advice to pass a misspelled option as a value, `-- --option`, which no
