@@ -1,12 +1,16 @@
 //! Beam search, sampling, scores and files of lines.
 
 use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    TINY, copy_of_trained, fails, home_of_trained, s2s, s2s_reading, stderr, stdout, succeeds,
+    TINY, command, copy_of_trained, fails, home_of_trained, s2s, s2s_reading, stderr, stdout,
+    succeeds,
 };
 
 const SOURCES: &str = "3 1 4\n1\n5 9 2 6\n10 10\n2 7 1\n";
@@ -520,4 +524,42 @@ fn a_transducer_is_printed_as_a_program_and_followed_step_by_step() {
 fn a_recurrent_decoder_is_no_automaton() {
     let refused = s2s(home_of_trained(), ["automaton", "run"]);
     fails(&refused, 1, &["recurrent", "--attention"]);
+}
+
+/// As many threads decode as the pool has, and candle's products need threads, too.
+#[test]
+fn tensor_operations_decode_on_all_threads_without_waiting_for_each_other() {
+    let home = TempDir::new().unwrap();
+    let settings = [
+        "model.kernels=reference",
+        "train.epochs=0",
+        "train.max_steps=1",
+        "data.max_len=4",
+        "data.train_samples=100",
+        "data.val_samples=9",
+        "data.test_samples=9",
+    ];
+    let mut train = vec!["train", "--run-dir", "run"];
+    train.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    succeeds(s2s(home.path(), &train));
+    fs::write(home.path().join("lines"), "1 2 3\n".repeat(300)).unwrap();
+    let mut predict = command(home.path())
+        .args(["predict", "run", "--threads", "1", "--file", "lines"])
+        .env("RAYON_NUM_THREADS", "2")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let status = loop {
+        match predict.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                predict.kill().unwrap();
+                panic!("the threads wait for each other");
+            }
+            None => sleep(Duration::from_millis(20)),
+        }
+    };
+    assert!(status.success());
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use rayon::ThreadPoolBuilder;
 use s2s_model::{Generator, REFERENCE_STACK_BYTES, Seq2Seq};
 
 use crate::{Error, Result};
@@ -31,7 +32,8 @@ impl<'a> Generators<'a> {
     }
 
     /// Runs `work` with a generator that no other thread uses. The reference path recurses over the tokens
-    /// of a source, so it gets a thread with a sufficient stack.
+    /// of a source, so it gets a thread with a sufficient stack. This thread is a pool of its own: the
+    /// callers may be all threads of rayon's pool, and as they wait, candle's products must not run there.
     pub(super) fn with<R: Send>(
         &self,
         work: impl FnOnce(&mut Generator<'a>) -> Result<R> + Send,
@@ -41,7 +43,12 @@ impl<'a> Generators<'a> {
         }
         thread::scope(|scope| {
             let builder = thread::Builder::new().stack_size(REFERENCE_STACK_BYTES);
-            let thread = builder.spawn_scoped(scope, || self.lend(work));
+            let thread = builder.spawn_scoped(scope, || {
+                let pool = ThreadPoolBuilder::new().num_threads(1);
+                let pool = pool.use_current_thread().build();
+                let _pool = pool.expect("a new thread belongs to no pool");
+                self.lend(work)
+            });
             let result = thread.map_err(Error::Thread)?.join();
             result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
