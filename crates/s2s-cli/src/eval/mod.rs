@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use reverse_data::Split;
+use reverse_data::{DataConfig, Split};
 use s2s_lab::statistics::percent;
 use s2s_model::{Beam, Constraints, NonFinite, OutputLimit, Seq2Seq};
 use s2s_runlog::{EvalRecord, RunDir, is_folder};
@@ -174,7 +174,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     (record.split, record.text) = (name, text);
     warn_truncated(&record, ui);
     if let Some(data) = &args.data {
-        warn_unknown(&record, &dir, data, ui); // `train` did so for its own text
+        warn_unknown(&record, &dir, &config.data, data, ui); // `train` did so for its own text
     }
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
@@ -218,16 +218,24 @@ pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
 }
 
 /// Warns about tokens that the model has never seen.
-fn warn_unknown(record: &EvalRecord, dir: &RunDir, data: &Path, ui: &Ui) {
+fn warn_unknown(record: &EvalRecord, dir: &RunDir, own: &DataConfig, data: &Path, ui: &Ui) {
     const MAX_SHARE: f64 = 0.01;
     if let Some(text) = record.text.filter(|text| text.unknown_tokens > MAX_SHARE) {
-        let key = match is_folder(data) {
-            true => "data.folder",
-            false => "data.file",
+        let (key, other, is_other) = match is_folder(data) {
+            true => ("data.folder", "data.file", !own.file.as_os_str().is_empty()),
+            false => (
+                "data.file",
+                "data.folder",
+                !own.folder.as_os_str().is_empty(),
+            ),
+        };
+        let without = match is_other {
+            true => format!("--set {other}= "),
+            false => String::new(),
         };
         ui.warning(format!(
             "{} of the reference tokens are not in the vocabulary of the run and never count as \
-             correct; `{} train --from {} --set {}` learns them from this text",
+             correct; `{} train --from {} {without}--set {}` learns them from this text",
             percent(text.unknown_tokens),
             program(),
             quote(dir.path()),

@@ -1,11 +1,13 @@
 //! A file of weights whose tensors have been located.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::stored::{Kind, Stored};
 use super::{WeightsError, archive};
@@ -74,12 +76,12 @@ fn safetensors(
             "it is neither safetensors nor an archive of PyTorch ({error})"
         ))
     };
-    let mut names = BTreeSet::new();
-    for name in header_names(bytes).map_err(|error| other(&error))? {
-        if let Some(name) = names.replace(name) {
-            return Err(malformed(format!("it has two tensors {name}")));
-        }
+    let mut names = header_names(bytes).map_err(|error| other(&error))?;
+    names.sort_unstable();
+    if let Some([Name(name), _]) = names.array_windows().find(|[a, b]| a == b) {
+        return Err(malformed(format!("it has two tensors {name}")));
     }
+    drop(names); // there may be millions
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| other(&error))?;
     SafeTensors::deserialize(bytes).map_err(|error| other(&error))?; // every tensor is inside
     let begin = size_of::<u64>() + header;
@@ -94,7 +96,7 @@ fn safetensors(
 }
 
 /// The names in a header, as often as they stand there.
-fn header_names(bytes: &[u8]) -> Result<Vec<String>, String> {
+fn header_names(bytes: &[u8]) -> Result<Vec<Name<'_>>, String> {
     let Some((len, rest)) = bytes.split_first_chunk() else {
         return Err("it is too short".to_owned());
     };
@@ -110,28 +112,32 @@ fn header_names(bytes: &[u8]) -> Result<Vec<String>, String> {
 }
 
 /// The keys of a JSON object, whose values are passed over.
-struct Names(Vec<String>);
+struct Names<'a>(Vec<Name<'a>>);
 
-impl<'de> Deserialize<'de> for Names {
+/// A key, which is a part of the file unless it has escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Names<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
 
         impl<'de> Visitor<'de> for Keys {
-            type Value = Names;
+            type Value = Names<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<M>(self, mut map: M) -> Result<Names, M::Error>
+            fn visit_map<M>(self, mut map: M) -> Result<Names<'de>, M::Error>
             where
                 M: MapAccess<'de>,
             {
                 let mut names = Vec::new();
-                while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+                while let Some((name, IgnoredAny)) = map.next_entry::<Name<'de>, _>()? {
                     names.push(name);
                 }
-                names.retain(|name| name != METADATA);
+                names.retain(|Name(name)| name != METADATA);
                 Ok(Names(names))
             }
         }
