@@ -1,13 +1,11 @@
 //! A file of weights whose tensors have been located.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::stored::{Kind, Stored};
 use super::{WeightsError, archive};
@@ -76,72 +74,84 @@ fn safetensors(
             "it is neither safetensors nor an archive of PyTorch ({error})"
         ))
     };
-    let mut names = header_names(bytes).map_err(|error| other(&error))?;
-    names.sort_unstable();
-    if let Some([Name(name), _]) = names.array_windows().find(|[a, b]| a == b) {
-        return Err(malformed(format!("it has two tensors {name}")));
-    }
-    drop(names); // there may be millions
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| other(&error))?;
-    SafeTensors::deserialize(bytes).map_err(|error| other(&error))?; // every tensor is inside
-    let begin = size_of::<u64>() + header;
-    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+    let (header, data) = split(bytes).map_err(|error| other(&error))?;
+    let begin = bytes.len() - data.len();
+    let Header { mut infos, notes } =
+        serde_json::from_slice(header).map_err(|error| other(&error))?;
+    let mut tensors = BTreeMap::new();
+    for (name, info) in &infos {
         let (start, end) = info.data_offsets;
+        let Some((start, end)) = begin.checked_add(start).zip(begin.checked_add(end)) else {
+            return Err(other(&format!("{name} ends beyond the file")));
+        };
         let kind = Kind::of_safetensors(info.dtype);
-        let stored = Stored::contiguous(kind, info.shape.clone(), begin + start..begin + end);
-        (name, stored)
-    });
-    let notes = Metadata::metadata(&metadata).clone().unwrap_or_default();
-    Ok((tensors.collect(), notes))
+        let stored = Stored::contiguous(kind, info.shape.clone(), start..end);
+        if tensors.insert(name.clone(), stored).is_some() {
+            return Err(malformed(format!("it has two tensors {name}")));
+        }
+    }
+    infos.sort_by_key(|(_, info)| info.data_offsets);
+    let declared = Metadata::new(None, infos).map_err(|error| other(&error))?;
+    if declared.data_len() != data.len() {
+        let [declared, found] = [declared.data_len(), data.len()];
+        return Err(other(&format!(
+            "it has {found} bytes of data, and its header declares {declared}"
+        )));
+    }
+    Ok((tensors, notes))
 }
 
-/// The names in a header, as often as they stand there.
-fn header_names(bytes: &[u8]) -> Result<Vec<Name<'_>>, String> {
+/// The header of a file of safetensors, and the data behind it.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
     let Some((len, rest)) = bytes.split_first_chunk() else {
         return Err("it is too short".to_owned());
     };
     let len = u64::from_le_bytes(*len);
-    let header = usize::try_from(len)
+    usize::try_from(len)
         .ok()
-        .filter(|len| *len <= MAX_HEADER_BYTES);
-    let Some(header) = header.and_then(|len| rest.get(..len)) else {
-        return Err(format!("it has no header of {len} bytes"));
-    };
-    let names: Names = serde_json::from_slice(header).map_err(|error| error.to_string())?;
-    Ok(names.0)
+        .filter(|len| *len <= MAX_HEADER_BYTES)
+        .and_then(|len| rest.split_at_checked(len))
+        .ok_or_else(|| format!("it has no header of {len} bytes"))
 }
 
-/// The keys of a JSON object, whose values are passed over.
-struct Names<'a>(Vec<Name<'a>>);
+/// What a header declares, in the order of the file. The crate's own reader keeps one of two tensors of the
+/// same name, and holds all of a header before it looks at the first entry.
+struct Header {
+    infos: Vec<(String, TensorInfo)>,
+    notes: HashMap<String, String>,
+}
 
-/// A key, which is a part of the file unless it has escapes.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Names<'de> {
+impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
+        struct Entries;
 
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Names<'de>;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<M>(self, mut map: M) -> Result<Names<'de>, M::Error>
+            fn visit_map<M>(self, mut map: M) -> Result<Header, M::Error>
             where
                 M: MapAccess<'de>,
             {
-                let mut names = Vec::new();
-                while let Some((name, IgnoredAny)) = map.next_entry::<Name<'de>, _>()? {
-                    names.push(name);
+                let mut infos = Vec::new();
+                let mut notes = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name != METADATA {
+                        infos.push((name, map.next_value()?));
+                    } else if notes.replace(map.next_value()?).is_some() {
+                        return Err(M::Error::duplicate_field(METADATA));
+                    }
                 }
-                names.retain(|Name(name)| name != METADATA);
-                Ok(Names(names))
+                Ok(Header {
+                    infos,
+                    notes: notes.unwrap_or_default(),
+                })
             }
         }
 
-        deserializer.deserialize_map(Keys)
+        deserializer.deserialize_map(Entries)
     }
 }

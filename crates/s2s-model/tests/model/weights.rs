@@ -187,8 +187,17 @@ fn headers_that_nobody_writes_are_refused() {
         (format!("{{{huge},{b}}}"), ""),
         ("[]".to_owned(), "an object of tensors"),
         ("{".to_owned(), "EOF"),
-        (deep, "EOF"),
+        (deep, "expected value"),
         (many, "two tensors a"),
+        (
+            r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(),
+            "duplicate field `__metadata__`",
+        ),
+        (
+            format!("{{{a}}}"),
+            "44 bytes of data, and its header declares 32",
+        ),
+        (r#"{"c":{},"a":"#.to_owned(), "missing field `dtype`"),
         (wide, "neither safetensors nor an archive"),
     ] {
         check_refused(&model, &file_with_header(&header, 44), says);
