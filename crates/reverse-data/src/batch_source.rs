@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::order::Order;
 use crate::report::Samples;
 use crate::splits::hash;
-use crate::{Example, PaddedBatch, Split, SplitReport, Vocabulary};
+use crate::{Example, PaddedBatch, Sequence, Split, SplitReport, Vocabulary};
 
 /// Maximum number of samples per split in a report.
 const REPORT_SAMPLES: u64 = 1_000_000;
@@ -75,11 +75,11 @@ pub trait BatchSource: Debug + Send + Sync {
     /// If the source stores its samples and `index` is out of bounds.
     fn example(&self, split: Split, index: u64) -> Example;
 
-    /// Sample `index` of a split as lines, source and target. Text keeps the tokens that are not in the
-    /// vocabulary, so that lines are equal only if the text is.
-    fn lines(&self, split: Split, index: u64) -> [String; 2] {
+    /// Source and target of sample `index` of a split with the texts of their tokens. The words of text that
+    /// are not in the vocabulary are here as they are, not as `<unk>`.
+    fn sequences(&self, split: Split, index: u64) -> [Sequence; 2] {
         let Example { source, target } = self.example(split, index);
-        [source, target].map(|tokens| self.vocabulary().line(&tokens))
+        [source, target].map(|tokens| Sequence::of_tokens(tokens, self.vocabulary()))
     }
 
     /// How the samples are ordered and divided into batches.
@@ -105,16 +105,16 @@ pub trait BatchSource: Debug + Send + Sync {
         PaddedBatch::from_examples(examples, self.vocabulary(), order.source_markers)
     }
 
-    /// A validation sample to observe during training: the longest one of at most `max_len` symbols, or
-    /// the shortest one if all are longer.
-    fn probe(&self, max_len: usize) -> Example {
+    /// Source and target of a validation sample to observe during training: the longest one of at most
+    /// `max_len` symbols, or the shortest one if all are longer.
+    fn probe(&self, max_len: usize) -> [Sequence; 2] {
         let rank = |index: &u64| match self.source_len(Split::Val, *index) {
             len if len <= max_len => (true, len, Reverse(*index)),
             len => (false, usize::MAX - len, Reverse(*index)),
         };
         let n_samples = self.n_samples(Split::Val).unwrap_or(1);
         let best = (0..n_samples).max_by_key(rank);
-        self.example(Split::Val, best.unwrap_or(0))
+        self.sequences(Split::Val, best.unwrap_or(0))
     }
 
     /// Number of batches in one pass over the split; `None` if it is unlimited.

@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(data.batch(Split::Val, 1).target, [9, 11]); // EOS
         assert_eq!(data.batch(Split::Val, 2).n_rows(), 0);
         assert_eq!(data.batch(Split::Train, 7), data.batch(Split::Train, 0));
-        assert_eq!(data.probe(5).source.len(), 3);
-        assert_eq!(data.probe(1).source.len(), 2);
+        assert_eq!(data.probe(5)[0].tokens.len(), 3);
+        assert_eq!(data.probe(1)[0].tokens.len(), 2);
         let report = data.report();
         assert_eq!((report.leaks.train_test, report.leaks.train_val), (1, 0));
     }

@@ -164,10 +164,14 @@ impl Vocabulary {
         self.tokenization().unwrap_or_default().join(texts)
     }
 
+    /// The texts of tokens.
+    pub fn texts(&self, tokens: &[Token]) -> Vec<String> {
+        tokens.iter().map(|token| self.text(*token)).collect()
+    }
+
     /// The line with these tokens.
     pub fn line(&self, tokens: &[Token]) -> String {
-        let texts: Vec<String> = tokens.iter().map(|token| self.text(*token)).collect();
-        self.join(texts.iter().map(String::as_str))
+        self.join(self.texts(tokens).iter().map(String::as_str))
     }
 
     /// The symbol with this text. In the vocabulary of text, everything else is

@@ -57,6 +57,16 @@ impl Codec {
         }
     }
 
+    /// The texts of what the model reads for a source with these texts.
+    pub fn input_texts(&self, source: &[String]) -> Vec<String> {
+        let [bos, eos] =
+            [self.vocabulary.bos(), self.vocabulary.eos()].map(|t| self.vocabulary.text(t));
+        match self.source_markers {
+            true => [&[bos][..], source, &[eos]].concat(),
+            false => source.to_vec(),
+        }
+    }
+
     /// How sources or tokens differ from those of another codec, as "have different ..."; `None` if the
     /// models of both can be combined.
     pub fn difference(&self, other: &Self) -> Option<String> {

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
-use reverse_data::{BatchSource, Example, Split};
+use reverse_data::{BatchSource, Split};
 use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, Source};
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::text::{Scored, TextTally};
-use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch, tokens_of};
+use crate::{
+    Codec, Failures, Flow, Model, Observer, Result, Scoring, Sequence, Tally, to_batch, tokens_of,
+};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;
@@ -213,11 +215,21 @@ fn score_outputs(
     /// Sources decoded at once.
     const BATCH: usize = 256;
     let vocabulary = &codec.vocabulary;
+    let unknown = vocabulary
+        .unknown()
+        .map_or_else(String::new, |token| vocabulary.text(token));
     let mut groups: Vec<Group> = Vec::new();
     let mut group_of: HashMap<String, usize> = HashMap::new();
     for index in 0..data.n_samples(split).unwrap_or(0) {
-        let Example { source, target } = data.example(split, index);
-        let [source_line, line] = data.lines(split, index);
+        let [source, target] = data.sequences(split, index);
+        let [source_line, line] = [&source, &target].map(|sequence| {
+            // A word that reads like `<unk>` is not what an output means by it.
+            let texts = sequence.texts.iter().map(|text| match text == &unknown {
+                true => "\u{fffd}",
+                false => text,
+            });
+            vocabulary.join(texts)
+        });
         let new = groups.len();
         let group = match references {
             References::One => new,
@@ -225,12 +237,12 @@ fn score_outputs(
         };
         match groups.get_mut(group) {
             Some(group) => {
-                group.references.push(target);
+                group.references.push(target.tokens);
                 group.lines.push(line);
             }
             None => groups.push(Group {
-                source,
-                references: vec![target],
+                source: source.tokens,
+                references: vec![target.tokens],
                 lines: vec![line],
             }),
         }
@@ -307,48 +319,43 @@ pub fn score_beam(
 /// length, and a larger picture is unreadable.
 const MAX_LEN_WITH_WEIGHTS: usize = 128;
 
-/// A model's output and attention for one example.
+/// A model's output and attention for a source with this target.
 ///
 /// # Errors
 /// If the device fails.
 pub fn attention_of(
     model: &impl Model,
-    example: &Example,
+    [source, target]: &[Sequence; 2],
     codec: &Codec,
     step: u64,
 ) -> Result<AttentionRecord> {
-    let source = Source::new(&[codec.model_input(&example.source)], model.tokens())?;
-    let with_weights = source.max_len() <= MAX_LEN_WITH_WEIGHTS;
-    let decoded = model.decode(&source, codec.stop(), with_weights)?.remove(0);
-    Ok(attention_record(decoded, example, codec, step))
+    let input = Source::new(&[codec.model_input(&source.tokens)], model.tokens())?;
+    let with_weights = input.max_len() <= MAX_LEN_WITH_WEIGHTS;
+    let decoded = model.decode(&input, codec.stop(), with_weights)?.remove(0);
+    Ok(attention_record(decoded, [source, target], codec, step))
 }
 
-/// The record of an example that a model decoded after `step` training steps.
+/// The record of an output that a model decoded after `step` training steps.
 pub fn attention_record(
     decoded: Decoded,
-    example: &Example,
+    [source, target]: [&Sequence; 2],
     codec: &Codec,
     step: u64,
 ) -> AttentionRecord {
     let vocabulary = &codec.vocabulary;
-    let texts = |tokens: &[u32]| -> Vec<String> {
-        tokens.iter().map(|token| vocabulary.text(*token)).collect()
-    };
-    let mut prediction = texts(&decoded.tokens);
+    let mut prediction = vocabulary.texts(&decoded.tokens);
     if decoded.stopped {
         prediction.push(vocabulary.text(vocabulary.eos()));
     }
     let has_weights = decoded.weights.iter().flatten().any(|weight| *weight > 0.0);
     AttentionRecord {
         step,
-        source: texts(&codec.model_input(&example.source)),
-        target: texts(&example.target),
+        source: codec.input_texts(&source.texts),
+        target: target.texts.clone(),
         prediction,
         is_exact: decoded.stopped
-            && decoded.tokens == example.target
-            && vocabulary
-                .unknown()
-                .is_none_or(|unknown| !example.target.contains(&unknown)),
+            && decoded.tokens == target.tokens
+            && target.unknown(vocabulary).is_empty(),
         weights: if has_weights {
             decoded.weights
         } else {

@@ -119,13 +119,11 @@ fn wrong_output(
     index: u64,
     prediction: &[u32],
 ) -> WrongOutput {
-    let example = data.example(split, index);
-    let vocabulary = data.vocabulary();
-    let texts = |tokens: &[u32]| tokens.iter().map(|token| vocabulary.text(*token)).collect();
+    let [source, target] = data.sequences(split, index).map(|sequence| sequence.texts);
     WrongOutput {
-        source: texts(&example.source),
-        target: texts(&example.target),
-        prediction: texts(prediction),
+        source,
+        target,
+        prediction: data.vocabulary().texts(prediction),
     }
 }
 

@@ -99,7 +99,8 @@ pub use observer::{
     on_eval, on_step,
 };
 pub use optim::{GradNorm, Optimizer, global_norm};
-pub use predict::{Answer, Decoding, Predictor, Sequence, SequenceError};
+pub use predict::{Answer, Decoding, Predictor};
+pub use reverse_data::{Sequence, SequenceError};
 pub use run::{Run, Runtime, check_unchanged, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};

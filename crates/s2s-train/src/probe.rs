@@ -1,9 +1,9 @@
 //! The validation sequences whose attention is recorded at every evaluation.
 
-use reverse_data::{BatchSource, Example, Split};
+use reverse_data::{BatchSource, Split};
 use s2s_runlog::AttentionRecord;
 
-use crate::{Codec, Model, Result, attention_of};
+use crate::{Codec, Model, Result, Sequence, attention_of};
 
 /// Number of probe sequences, as far as the data have so many different ones.
 const N_PROBES: usize = 4;
@@ -18,8 +18,9 @@ const MIN_PROBE_LEN: usize = 3;
 /// Validation samples among which the probe sequences are chosen.
 const N_SEARCHED: u64 = 200;
 
-/// The probe sequences: a longest one of at most 24 tokens where possible, and the first others.
-pub(crate) fn probes(data: &dyn BatchSource) -> Vec<Example> {
+/// Sources and targets of the probe sequences: a longest one of at most 24 tokens where possible, and the
+/// first others.
+pub(crate) fn probes(data: &dyn BatchSource) -> Vec<[Sequence; 2]> {
     if data.n_samples(Split::Val) == Some(0) {
         return Vec::new(); // an imported model without its text
     }
@@ -28,10 +29,14 @@ pub(crate) fn probes(data: &dyn BatchSource) -> Vec<Example> {
         .n_samples(Split::Val)
         .map_or(N_SEARCHED, |n| n.min(N_SEARCHED));
     for index in 0..n {
-        let example = data.example(Split::Val, index);
-        let is_readable = (MIN_PROBE_LEN..=PROBE_LEN).contains(&example.source.len());
-        if is_readable && probes.iter().all(|probe| probe.source != example.source) {
-            probes.push(example);
+        let [source, target] = data.sequences(Split::Val, index);
+        let is_readable = (MIN_PROBE_LEN..=PROBE_LEN).contains(&source.tokens.len());
+        if is_readable
+            && probes
+                .iter()
+                .all(|[probe, _]| probe.tokens != source.tokens)
+        {
+            probes.push([source, target]);
         }
         if probes.len() == N_PROBES {
             break;
@@ -46,7 +51,7 @@ pub(crate) fn probes(data: &dyn BatchSource) -> Vec<Example> {
 /// If the device fails.
 pub(crate) fn attention_of_probes(
     model: &impl Model,
-    probes: &[Example],
+    probes: &[[Sequence; 2]],
     codec: &Codec,
     step: u64,
 ) -> Result<Vec<AttentionRecord>> {

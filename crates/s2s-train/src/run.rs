@@ -479,8 +479,8 @@ impl<M: Model + Send> Run<M> {
 
         let mut samples = Vec::new();
         for index in chosen {
-            let example = data.example(Split::Test, index);
-            let record = attention_of(model, &example, self.trainer.codec(), step)?;
+            let sample = data.sequences(Split::Test, index);
+            let record = attention_of(model, &sample, self.trainer.codec(), step)?;
             serde_json::to_writer(&mut samples, &record).map_err(candle_core::Error::wrap)?;
             samples.push(b'\n');
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use reverse_data::{BatchSource, Example, PaddedBatch, Split};
+use reverse_data::{BatchSource, PaddedBatch, Sequence, Split};
 use s2s_model::{Batch, Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
@@ -33,7 +33,7 @@ pub struct Trainer<M> {
     data: Data,
     eval_data: Arc<dyn BatchSource>,
     codec: Codec,
-    probes: Vec<Example>,
+    probes: Vec<[Sequence; 2]>,
     model: M,
     half: Option<Half<M>>, // computes the gradients in half precision
     optimizer: Optimizer,
@@ -365,7 +365,7 @@ impl<M: Model> Trainer<M> {
 
     /// The validation sequences whose attention is recorded at every evaluation: up to four different
     /// ones, of at most 24 tokens where possible. The first is as long as the data have.
-    pub fn probes(&self) -> &[Example] {
+    pub fn probes(&self) -> &[[Sequence; 2]] {
         &self.probes
     }
 

@@ -18,8 +18,8 @@ use crate::report::Samples;
 use crate::splits::{hash, nonempty_lens};
 use crate::symbols::Symbols;
 use crate::{
-    BatchSource, Batching, DataConfig, Error, Example, Order, Split, SplitReport, Task, Token,
-    Vocabulary,
+    BatchSource, Batching, DataConfig, Error, Example, Order, Sequence, Split, SplitReport, Task,
+    Token, Vocabulary,
 };
 
 /// Maximum number of samples per split in a report.
@@ -126,10 +126,11 @@ impl BatchSource for Synthetic {
         self.example_of(self.source(split, index))
     }
 
-    fn probe(&self, max_len: usize) -> Example {
+    fn probe(&self, max_len: usize) -> [Sequence; 2] {
         let len = self.config.max_len.min(max_len.max(self.config.min_len));
-        let mut samples = self.of_length(Split::Val, len, 1);
-        samples.pop().unwrap_or_else(|| self.example(Split::Val, 0))
+        let sample = self.of_length(Split::Val, len, 1).pop();
+        let Example { source, target } = sample.unwrap_or_else(|| self.example(Split::Val, 0));
+        [source, target].map(|tokens| Sequence::of_tokens(tokens, &self.vocabulary))
     }
 
     fn n_samples(&self, split: Split) -> Option<u64> {

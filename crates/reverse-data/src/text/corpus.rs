@@ -8,9 +8,9 @@ use rand::Rng;
 use super::{Pairs, Tokenization};
 use crate::random::{Purpose, generator};
 use crate::report::{Samples, TokenReport, VocabularyOrigin};
-use crate::vocab::UNKNOWN;
 use crate::{
-    BatchSource, DataConfig, Example, Order, PaddedBatch, Split, SplitReport, Token, Vocabulary,
+    BatchSource, DataConfig, Example, Order, PaddedBatch, Sequence, Split, SplitReport, Token,
+    Vocabulary,
 };
 
 /// A [`BatchSource`] of pairs of text.
@@ -160,15 +160,13 @@ impl BatchSource for Corpus {
         Example { source, target }
     }
 
-    fn lines(&self, split: Split, index: u64) -> [String; 2] {
-        // A word with the text of an unknown one is not what an output means by it.
-        let shown = |token| if token == UNKNOWN { "\u{fffd}" } else { token };
-        let tokenization = self.tokenization;
-        let line = |text| match tokenization {
-            Tokenization::Words => tokenization.join(tokenization.tokens(text).map(shown)),
-            Tokenization::Chars | Tokenization::Bytes => text.to_owned(),
-        };
-        self.text(split, index).map(line)
+    fn sequences(&self, split: Split, index: u64) -> [Sequence; 2] {
+        let Example { source, target } = self.example(split, index);
+        let [source_line, target_line] = self.text(split, index);
+        [(source, source_line), (target, target_line)].map(|(tokens, line)| Sequence {
+            texts: self.tokenization.tokens(line).map(str::to_owned).collect(),
+            tokens,
+        })
     }
 
     fn n_samples(&self, split: Split) -> Option<u64> {

@@ -1,10 +1,10 @@
 //! Decodes lines of input and formats the output.
 
 use anyhow::Result;
-use reverse_data::{Example, Token};
+use reverse_data::Token;
 use s2s_model::{Decoded, OutputLimit, Seq2Seq, Stop};
 use s2s_runlog::AttentionRecord;
-use s2s_train::{Answer, Predictor, Sequence, attention_record};
+use s2s_train::{Answer, Predictor, Sequence, Trained, attention_record};
 use s2s_viz::terminal_heatmap;
 use serde::Serialize;
 
@@ -157,7 +157,7 @@ impl<'a> Answers<'a> {
             .map(|decoded| self.predictor.answer(source, decoded))
             .collect();
         if let (Some(path), Some(best)) = (&self.args.out, &best) {
-            let record = self.record(&source.tokens, best.clone());
+            let record = self.record(source, best.clone());
             let is_text = self.loaded.trained.config.data.is_text();
             let probabilities = &answers[0].probabilities;
             out::write(path, &self.run_name(), &record, probabilities, is_text)?;
@@ -167,7 +167,7 @@ impl<'a> Answers<'a> {
             let lines: Vec<&str> = answers.iter().map(|answer| &answer.text[..]).collect();
             outputs.data(&lines.join("\t"));
             if let Some(best) = best.filter(|_| self.args.attention) {
-                outputs.drawing(self.draw(&source.tokens, best));
+                outputs.drawing(self.draw(source, best));
             }
             return Ok(());
         }
@@ -215,21 +215,19 @@ impl<'a> Answers<'a> {
     }
 
     /// The record of an output; for text, the correct output is not known.
-    fn record(&self, source: &[Token], decoded: Decoded) -> AttentionRecord {
-        let data = &self.loaded.trained.config.data;
-        let example = Example {
-            source: source.to_vec(),
-            target: match data.is_text() {
-                true => decoded.tokens.clone(),
-                false => data.task().target(source),
-            },
+    fn record(&self, source: &Sequence, decoded: Decoded) -> AttentionRecord {
+        let Trained {
+            config,
+            codec,
+            step,
+            ..
+        } = &self.loaded.trained;
+        let target = match config.data.is_text() {
+            true => decoded.tokens.clone(),
+            false => config.data.task().target(&source.tokens),
         };
-        attention_record(
-            decoded,
-            &example,
-            &self.loaded.trained.codec,
-            self.loaded.trained.step,
-        )
+        let target = Sequence::of_tokens(target, &codec.vocabulary);
+        attention_record(decoded, [source, &target], codec, *step)
     }
 
     /// The name of the run's folder.
@@ -242,7 +240,7 @@ impl<'a> Answers<'a> {
     }
 
     /// Draws the attention and marks wrong tokens.
-    fn draw(&self, source: &[Token], decoded: Decoded) -> String {
+    fn draw(&self, source: &Sequence, decoded: Decoded) -> String {
         let record = self.record(source, decoded);
         match terminal_heatmap(&record, self.ui.width(), self.ui.ink()) {
             Ok(lines) => lines.trim_end().to_owned(),

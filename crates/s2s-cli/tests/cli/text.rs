@@ -313,6 +313,17 @@ fn unknown_tokens_are_never_correct_and_are_shown_with_each_metric() {
     let run: RunRecord = read_json(RunDir::open(home.path().join("run")).unwrap().run()).unwrap();
     assert_eq!(run.test.unwrap().text, Some(text));
 
+    // Samples, pictures and wrong outputs show the words that were given.
+    for file in ["samples.jsonl", "attention.jsonl", "failures.json"] {
+        let shown = fs::read_to_string(home.path().join("run").join(file)).unwrap();
+        let mut records = serde_json::Deserializer::from_str(&shown).into_iter::<Value>();
+        let record = records.next().unwrap().unwrap();
+        let sample = record.get("wrong").map_or(&record, |wrong| &wrong[0]);
+        let [source, target] = ["source", "target"].map(|key| sample[key].as_array().unwrap());
+        assert!(source.contains(&target[0]), "{file}: {record}");
+        assert!(!target.contains(&json!("<unk>")), "{file}: {record}");
+    }
+
     let replaced = [
         "predict",
         "run",

@@ -8,11 +8,10 @@ mod answer;
 mod batches;
 mod decoding;
 mod generators;
-mod sequence;
 
 use std::num::NonZeroUsize;
 
-use reverse_data::{MAX_LEN, Token};
+use reverse_data::{MAX_LEN, Sequence, SequenceError, Token};
 use s2s_model::{Decoded, MAX_REFERENCE_LEN, Scored, Seq2Seq, Source, Tokens};
 
 use self::batches::in_batches;
@@ -21,7 +20,6 @@ use crate::{Codec, Error, Result, tokens_of};
 
 pub use answer::Answer;
 pub use decoding::Decoding;
-pub use sequence::{Sequence, SequenceError};
 
 /// Default number of sources that are decoded at once by a thread.
 const BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");

@@ -1,6 +1,6 @@
-//! A line of input as tokens.
+//! A source or a target: tokens and their texts.
 
-use reverse_data::{Error as DataError, Token, Vocabulary};
+use crate::{Error, Token, Vocabulary};
 
 /// Maximum length of an error message, which may quote the input.
 const MAX_MESSAGE: usize = 200;
@@ -31,7 +31,7 @@ pub enum SequenceError {
     },
     /// A token is not a symbol.
     #[error("{}", shortened(.0))]
-    Token(DataError),
+    Token(Error),
     /// The prefix of every output is longer than the output for this source may be.
     #[error("the prefix has {n_prefix} tokens, but the output may have only {limit}")]
     Prefix {
@@ -64,6 +64,14 @@ impl Sequence {
         }
     }
 
+    /// The sequence of tokens, each with its text in the vocabulary.
+    pub fn of_tokens(tokens: Vec<Token>, vocabulary: &Vocabulary) -> Self {
+        Self {
+            texts: vocabulary.texts(&tokens),
+            tokens,
+        }
+    }
+
     /// The texts that are not in the vocabulary, which the model reads as `<unk>`.
     pub fn unknown(&self, vocabulary: &Vocabulary) -> Vec<&str> {
         let pairs = self.texts.iter().zip(&self.tokens);
@@ -72,6 +80,6 @@ impl Sequence {
     }
 }
 
-fn shortened(error: &DataError) -> String {
+fn shortened(error: &Error) -> String {
     error.to_string().chars().take(MAX_MESSAGE).collect()
 }
