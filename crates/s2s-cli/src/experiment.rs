@@ -1,8 +1,10 @@
 //! `s2s experiment`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use s2s_lab::{
     write_report,
 };
 use s2s_runlog::write_file;
-use s2s_train::BaseConfig;
+use s2s_train::{BaseConfig, ConfigError};
 use toml::Table;
 
 use crate::failure::{Hinted, Usage};
@@ -307,12 +309,18 @@ pub(crate) fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
     Plan::read(file, folder, &resolver()).map_err(explain)
 }
 
-/// What a run would write to config.resolved.toml. The base configuration is read once.
+/// What a run would write to config.resolved.toml. Each configuration file is read once.
 fn resolver() -> impl Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sync {
-    let base = OnceLock::new();
-    move |config, sets| {
-        let base = base.get_or_init(|| BaseConfig::read(config).map_err(|error| error.to_string()));
-        let config = base.as_ref().map_err(String::clone)?.with(sets);
+    let bases: Mutex<HashMap<Option<PathBuf>, Arc<BaseConfig>>> = Mutex::default();
+    let base = move |path: Option<&Path>| -> Result<_, ConfigError> {
+        let mut bases = bases.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match bases.entry(path.map(Path::to_owned)) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => entry.insert(Arc::new(BaseConfig::read(path)?)).clone(),
+        })
+    };
+    move |path, sets| {
+        let config = base(path).and_then(|base| base.with(sets));
         let table = config.and_then(|config| config.to_table());
         table.map_err(|error| error.to_string())
     }

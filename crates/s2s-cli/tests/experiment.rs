@@ -208,6 +208,36 @@ fn emitted_commands_can_be_run_in_any_order_and_repeated() {
 }
 
 #[test]
+fn each_cell_starts_from_its_own_configuration() {
+    let home = home(
+        "[matrix]\nrecipe = [{ name = \"short\", config = \"short.toml\" }, \
+         { name = \"long\", config = \"long.toml\" }]\n",
+    );
+    let tiny = fs::read_to_string(TINY).unwrap();
+    for (file, steps) in [("short.toml", 2), ("long.toml", 4)] {
+        let text = format!("{tiny}\n").replace("max_steps = ", "max_steps = 1 # ");
+        let text = text.replace("max_steps = 1 #", &format!("max_steps = {steps} #"));
+        fs::write(home.path().join(file), text).unwrap();
+    }
+    let first = experiment(home.path(), &[]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    for (start, steps) in [("short-seed0", 2), ("long-seed1", 4)] {
+        let folder = run_folder(&home.path().join("runs/experiments/rates"), start);
+        let config = fs::read_to_string(folder.join("config.resolved.toml")).unwrap();
+        assert!(
+            config.contains(&format!("max_steps = {steps}\n")),
+            "{config}"
+        );
+    }
+    let planned = experiment(home.path(), &["--dry-run"]);
+    assert!(
+        text(&planned.stdout).contains("4 done"),
+        "{}",
+        text(&planned.stdout)
+    );
+}
+
+#[test]
 fn runs_are_listed_compared_and_cleaned() {
     let home = home(CELL);
     assert!(experiment(home.path(), &[]).status.success());

@@ -45,7 +45,7 @@ pub fn open_device(name: &str) -> Result<Device, DeviceError> {
         },
         _ => Err(DeviceError::new(
             format!("unknown device {name:?}"),
-            "--device cpu, cuda, cuda:N or metal",
+            "--device auto, cpu, cuda, cuda:N or metal",
         )),
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
     match (precision, device) {
         (Precision::Bf16, Device::Cpu) => Err(DeviceError::new(
             "train.precision = \"bf16\" needs a GPU: candle multiplies no bf16 on the CPU",
-            "--set train.precision=f32, or --device cuda",
+            "--set train.precision=f32, or a GPU with --device cuda",
         )),
         #[cfg(feature = "cuda")]
         (Precision::Bf16, Device::Cuda(_)) => match s2s_kernels::cuda::cuda_card(device) {

@@ -54,8 +54,8 @@ Examples:
 /// plots/lengths.* in the run folder. After Ctrl-C, the same command continues; an existing
 /// evaluation with other options is never overwritten. Errors are classified as early (EOS too
 /// soon), over (EOS missing) or wrong (correct length, wrong token). Memory grows
-/// linearly with the length; so does time with location-relative attention, and with its square
-/// with any other.
+/// linearly with the length. Time grows linearly with location-relative attention and with a
+/// transducer, and with the square of the length with any other attention.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
