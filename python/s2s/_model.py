@@ -50,8 +50,9 @@ class Score:
     """The perplexity per token."""
     log_probs: list[float]
     """The log-probability of each token, and of the end."""
-    ranks: list[int]
-    """The rank of each token among all tokens of its step: all are 1 if greedy decoding returns this output."""
+    ranks: list[int | None]
+    """The rank of each token among all tokens of its step: all are 1 if greedy decoding returns this output.
+    A token that is not in the vocabulary has none."""
 
 
 class Model:

@@ -43,6 +43,31 @@ fn a_mechanism_is_named_only_where_extending_says() {
 }
 
 #[test]
+fn the_code_map_has_every_file_of_a_library() {
+    let page = fs::read_to_string(top().join("ARCHITECTURE.md")).unwrap();
+    let map = page.split("## Code map").nth(1).unwrap();
+    let map = map.split("\n## ").next().unwrap();
+    let words: Vec<&str> = map
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .collect();
+    let mut missing = Vec::new();
+    for krate in fs::read_dir(top().join("crates")).unwrap() {
+        let krate = krate.unwrap().path();
+        if krate.ends_with("s2s-cli") {
+            continue; // one file per subcommand
+        }
+        for entry in fs::read_dir(krate.join("src")).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            if !["lib", "error"].contains(&stem) && !words.contains(&stem) {
+                missing.push(path);
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<PathBuf>::new());
+}
+
+#[test]
 fn relative_links_lead_to_files() {
     for page in tracked(&["."], "md") {
         if page.starts_with("configs/") {

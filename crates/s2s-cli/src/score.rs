@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueHint;
-use reverse_data::Vocabulary;
+use reverse_data::{Token, Vocabulary};
 use s2s_model::{NonFinite, Scored, Seq2Seq};
 use s2s_train::{Predictor, Sequence};
 use serde::Serialize;
 
 use crate::checkpoint::CheckpointArgs;
-use crate::stream::{Input, Line, Memory, Outputs, StreamArgs, parse};
+use crate::stream::{Input, Line, Memory, Outputs, StreamArgs, Topic, parse, unknown_warning};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -22,8 +22,9 @@ Examples:
 ///
 /// Reads pairs from a file or standard input: a source, a tab and a target. Prints a line for each: the
 /// log-probability of the target in nats, EOS included; the perplexity per token; and the greatest rank of a
-/// token among all tokens of its step, which is 1 if greedy decoding returns this target. The totals go to
-/// standard error. For an invalid line, prints an empty line (with --json, a line with the error) and a
+/// token among all tokens of its step, which is 1 if greedy decoding returns this target. A token that is not
+/// in the vocabulary has no rank (`-`), since no output can contain it; its log-probability is that of
+/// `<unk>`. The totals go to standard error. For an invalid line, prints an empty line (with --json, a line with the error) and a
 /// message; the exit code is then 1.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -32,8 +33,8 @@ pub(crate) struct Args {
     checkpoint: CheckpointArgs,
     #[command(flatten)]
     stream: StreamArgs,
-    /// Print JSON lines: source, target, log_prob, perplexity, and the log-probability and rank of each token
-    /// and of EOS
+    /// Print JSON lines: source, target, log_prob, perplexity, the number of unknown target tokens, and the
+    /// log-probability and rank of each token and of EOS
     #[arg(long)]
     json: bool,
     /// Average the probabilities with those of another run that was trained on the same data; may be
@@ -51,8 +52,11 @@ enum Record<'a> {
         target: &'a [String],
         log_prob: f64,
         perplexity: f64,
+        /// Number of target tokens that are not in the vocabulary.
+        unknown: usize,
         log_probs: &'a [f32],
-        ranks: &'a [usize],
+        /// `None` for these tokens.
+        ranks: &'a [Option<usize>],
     },
     Invalid {
         line: u64,
@@ -112,6 +116,7 @@ impl Scorer<'_> {
             match pair {
                 Ok(pair) => {
                     let scored = scored.next().expect("each pair is scored");
+                    self.warn(*number, pair, &mut outputs);
                     self.write(pair, &scored, &mut outputs)?;
                 }
                 Err(error) => {
@@ -150,23 +155,42 @@ impl Scorer<'_> {
         })
     }
 
+    /// Warns about tokens that are not in the vocabulary.
+    fn warn(&self, line: u64, pair: &Pair, outputs: &mut Outputs) {
+        let sides = [&pair.source, &pair.target];
+        let unknown = sides.map(|side| side.unknown(self.vocabulary)).concat();
+        let n_read = sides.iter().map(|side| side.tokens.len()).sum();
+        outputs.count(n_read, unknown.len());
+        if let Some(warning) = unknown_warning(line, &unknown) {
+            outputs.warning(Topic::Unknown, warning);
+        }
+    }
+
     fn write(&self, pair: &Pair, scored: &Scored, outputs: &mut Outputs) -> Result<()> {
         let (log_prob, perplexity) = (scored.log_prob(), scored.perplexity());
+        let is_known = |token: &Token| self.vocabulary.unknown() != Some(*token);
+        let is_known = pair.target.tokens.iter().map(is_known).chain([true]); // EOS
+        let ranks = scored.ranks.iter().zip(is_known);
+        let ranks = ranks.map(|(rank, is_known)| is_known.then_some(*rank));
+        let ranks: Vec<Option<usize>> = ranks.collect();
         outputs.data(&match self.args.json {
             true => serde_json::to_string(&Record::Scored {
                 source: &pair.source.texts,
                 target: &pair.target.texts,
                 log_prob,
                 perplexity,
+                unknown: ranks.iter().filter(|rank| rank.is_none()).count(),
                 log_probs: &scored.log_probs,
-                ranks: &scored.ranks,
+                ranks: &ranks,
             })?,
             false => {
-                let greatest = scored.ranks.iter().max().copied().unwrap_or(0);
+                let ranks: Option<Vec<usize>> = ranks.iter().copied().collect();
+                let greatest = ranks.and_then(|ranks| ranks.into_iter().max());
+                let greatest = greatest.map_or("-".to_owned(), |rank| rank.to_string());
                 format!("{log_prob:.4}\t{perplexity:.4}\t{greatest}")
             }
         });
-        outputs.score(scored);
+        outputs.score(scored, &ranks);
         Ok(())
     }
 }

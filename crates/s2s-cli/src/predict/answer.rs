@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Args, out};
 use crate::checkpoint::Loaded;
-use crate::stream::{Line, Outputs, parse};
+use crate::stream::{Line, Outputs, Topic, parse, unknown_warning};
 use crate::ui::Ui;
 
 /// A line of output with --json.
@@ -132,21 +132,23 @@ impl<'a> Answers<'a> {
     fn warn(&self, line: u64, source: &Sequence, decoded: &Decoded, outputs: &mut Outputs) {
         let codec = &self.loaded.trained.codec;
         let unknown = source.unknown(&codec.vocabulary);
-        if !unknown.is_empty() {
-            outputs.message(unknown_words(line, &unknown));
+        outputs.count(source.tokens.len(), unknown.len());
+        if let Some(warning) = unknown_warning(line, &unknown) {
+            outputs.warning(Topic::Unknown, warning);
         }
         let (len, longest) = (source.tokens.len(), codec.longest_source);
         if let Some(longest) = longest.filter(|longest| len > *longest) {
-            outputs.first_message(format!(
-                "warning: line {line} has {len} tokens; the longest source in training has {longest}"
-            ));
+            let warning = format!(
+                "line {line} has {len} tokens; the longest source in training has {longest}"
+            );
+            outputs.warning(Topic::Long, warning);
         }
         if !decoded.stopped && !self.args.oracle_length {
-            outputs.message(format!(
-                "warning: line {line}: the output was cut after {} tokens, before its end; \
-                 --max-len N allows N",
+            let warning = format!(
+                "line {line}: the output was cut after {} tokens, before its end; --max-len N allows N",
                 decoded.tokens.len()
-            ));
+            );
+            outputs.warning(Topic::Cut, warning);
         }
     }
 
@@ -262,24 +264,4 @@ fn stop(loaded: &Loaded, args: &Args) -> Stop {
             None => loaded.trained.codec.limit,
         }),
     }
-}
-
-/// The warning about words that are not in the vocabulary.
-fn unknown_words(line: u64, words: &[&str]) -> String {
-    const MAX_SHOWN: usize = 10;
-    let shown: Vec<String> = words
-        .iter()
-        .take(MAX_SHOWN)
-        .map(|word| format!("{word:?}"))
-        .collect();
-    let were = match words.len() {
-        1 => "token is not in the vocabulary and was",
-        _ => "tokens are not in the vocabulary and were",
-    };
-    let more = if words.len() > MAX_SHOWN { ", ..." } else { "" };
-    format!(
-        "warning: line {line}: {} {were} replaced by <unk>: {}{more}",
-        words.len(),
-        shown.join(", ")
-    )
 }

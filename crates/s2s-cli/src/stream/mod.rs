@@ -31,7 +31,7 @@ use crate::shell::command_line;
 use crate::ui::Ui;
 
 pub(crate) use self::lines::{Line, parse};
-pub(crate) use self::outputs::{Done, Outputs};
+pub(crate) use self::outputs::{Done, Outputs, Topic};
 
 /// Maximum bytes per token of a line.
 const TOKEN_BYTES: u64 = 16;
@@ -102,7 +102,9 @@ impl StreamArgs {
                 Window::TooShort(n_lines) => Err(self.too_short(n_done, n_lines).into()),
             }
         };
-        in_order(&windows, ahead, work, |outputs| sink.write(outputs?))?;
+        in_order(&windows, ahead, work, |outputs, arrival| {
+            sink.write(outputs?, arrival)
+        })?;
         sink.finish()
     }
 
@@ -183,6 +185,30 @@ impl Input {
             stream: Box::new(io::stdin()),
         })
     }
+}
+
+/// The warning about tokens of a line that are not in the vocabulary, which may be repeated; none if there are
+/// no such tokens.
+pub(crate) fn unknown_warning(line: u64, unknown: &[&str]) -> Option<String> {
+    const MAX_SHOWN: usize = 10;
+    let mut words: Vec<&str> = Vec::new();
+    for word in unknown {
+        if !words.contains(word) {
+            words.push(word);
+        }
+    }
+    let shown = words.iter().take(MAX_SHOWN).map(|word| format!("{word:?}"));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let were = match words.len() {
+        0 => return None,
+        1 => "token is not in the vocabulary and was",
+        _ => "tokens are not in the vocabulary and were",
+    };
+    let more = if words.len() > MAX_SHOWN { ", ..." } else { "" };
+    let n = words.len();
+    Some(format!(
+        "line {line}: {n} {were} replaced by <unk>: {shown}{more}"
+    ))
 }
 
 /// The result of reading some lines.

@@ -3,6 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
+/// How a job arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// While earlier ones were in work, or at once.
+    InTime,
+    /// After all earlier ones were done and their results taken.
+    AfterPause,
+}
+
 /// Runs jobs in rayon's pool and passes the results to `take` on the calling thread, in the order
 /// of the jobs and as soon as they are available.
 ///
@@ -13,31 +22,34 @@ pub(super) fn in_order<J: Send, R: Send, E>(
     jobs: &Receiver<J>,
     ahead: usize,
     work: impl Fn(J) -> R + Sync,
-    mut take: impl FnMut(R) -> Result<(), E>,
+    mut take: impl FnMut(R, Arrival) -> Result<(), E>,
 ) -> Result<(), E> {
     let work = &work;
     rayon::in_place_scope_fifo(|scope| {
         let mut pending = VecDeque::new();
         loop {
             while pending.len() < ahead {
-                let job = match pending.is_empty() {
-                    true => jobs.recv().map_err(|_| TryRecvError::Disconnected),
-                    false => jobs.try_recv(),
+                let (job, arrival) = match jobs.try_recv() {
+                    Err(TryRecvError::Empty) if pending.is_empty() => match jobs.recv() {
+                        Ok(job) => (job, Arrival::AfterPause),
+                        Err(_) => break,
+                    },
+                    Ok(job) => (job, Arrival::InTime),
+                    Err(_) => break,
                 };
-                let Ok(job) = job else { break };
                 let (sender, result) = sync_channel(1);
                 // The receiver is gone if `take` has failed.
                 scope.spawn_fifo(move |_| sender.send(work(job)).unwrap_or_default());
-                pending.push_back(result);
+                pending.push_back((result, arrival));
             }
-            let Some(oldest) = pending.pop_front() else {
+            let Some((oldest, arrival)) = pending.pop_front() else {
                 return Ok(());
             };
             // There is no result if the work panicked; the scope then propagates the panic.
             let Ok(result) = oldest.recv() else {
                 return Ok(());
             };
-            take(result)?;
+            take(result, arrival)?;
         }
     })
 }
@@ -60,7 +72,7 @@ mod tests {
     fn results_are_in_the_order_of_the_jobs() {
         for ahead in [1, 2, 12] {
             let mut taken = Vec::new();
-            let take = |job| -> Result<(), ()> {
+            let take = |job, _| -> Result<(), ()> {
                 taken.push(job);
                 Ok(())
             };
@@ -80,7 +92,7 @@ mod tests {
             begun.fetch_add(1, Ordering::SeqCst);
             sleep(Duration::from_millis(if job == 0 { 30 } else { 0 }));
         };
-        let take = |()| {
+        let take = |(), _| {
             let begun = begun.load(Ordering::SeqCst);
             assert!(begun <= taken + 4, "{begun} started, {taken} taken");
             taken += 1;
@@ -91,9 +103,30 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_was_waited_for_arrives_after_a_pause() {
+        let (sender, jobs) = sync_channel(3);
+        (0..2).for_each(|job| sender.send(job).unwrap());
+        let mut sender = Some(sender);
+        let mut taken = Vec::new();
+        let take = |job, arrival| {
+            taken.push((job, arrival));
+            if let Some(sender) = sender.take_if(|_| job == 1) {
+                std::thread::spawn(move || {
+                    sleep(Duration::from_millis(30));
+                    sender.send(2).unwrap();
+                });
+            }
+            Ok::<_, ()>(())
+        };
+        in_order(&jobs, 4, |job| job, take).unwrap();
+        let arrivals = [Arrival::InTime, Arrival::InTime, Arrival::AfterPause];
+        assert_eq!(taken, Vec::from_iter((0..).zip(arrivals)));
+    }
+
+    #[test]
     fn an_error_ends_the_work() {
         let mut taken = 0;
-        let take = |job| {
+        let take = |job, _| {
             taken += 1;
             if job == 2 { Err(job) } else { Ok(()) }
         };
