@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
-use s2s_train::{ExperimentConfig, Runtime, Work, choose_device, open_device};
+use s2s_train::{DeviceError, ExperimentConfig, Runtime, Work, choose_device, open_device};
 
 use crate::STACK_BYTES;
 use crate::failure::{FEWER_THREADS, Hinted};
@@ -23,6 +23,14 @@ pub(crate) struct MachineArgs {
 }
 
 impl MachineArgs {
+    /// Checks that the device exists, for a command that turns out not to need it.
+    pub(crate) fn check(&self) -> Result<(), DeviceError> {
+        match self.device.as_str() {
+            "auto" => Ok(()),
+            name => open_device(name).map(drop),
+        }
+    }
+
     /// Opens the device and sets up the thread pool. Must be called only once per process.
     /// For `--device auto`, `config` has the sizes; reports the choice.
     pub(crate) fn runtime(

@@ -174,7 +174,7 @@ fn usage_error(mut error: clap::Error) -> clap::Error {
 /// Runs a command and returns its exit code.
 fn run(command: &Command, ui: &Ui) -> anyhow::Result<u8> {
     signals::prepare()?;
-    s2s_kernels::instruction_set().map_err(anyhow::Error::msg)?; // S2S_SIMD may be invalid
+    s2s_kernels::instruction_set().map_err(failure::Usage)?; // S2S_SIMD may be invalid
     match command {
         Command::Train(args) => train::run(args, ui),
         Command::Resume(args) => resume::run(args, ui),

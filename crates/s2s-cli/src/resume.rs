@@ -71,6 +71,7 @@ pub(crate) fn run_dir(
         && let Some(record) = finished(dir)
     {
         check_unchanged(dir)?;
+        machine.check()?;
         // The process may have been killed before these were written.
         if let Err(error) = picture::draw(dir) {
             ui.warning(format!("plots are missing: {error:#}"));

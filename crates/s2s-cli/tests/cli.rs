@@ -589,6 +589,14 @@ fn training_continues_without_standard_error() {
 }
 
 #[test]
+fn an_unknown_instruction_set_is_a_usage_error() {
+    let mut command = command(home_of_trained());
+    let output = command.args(["predict", "run", "1"]).env("S2S_SIMD", "mmx");
+    let says = ["S2S_SIMD must be one that this CPU supports", "got \"mmx\""];
+    fails(&output.output().unwrap(), 2, &says);
+}
+
+#[test]
 fn resuming_a_finished_run_prints_its_report() {
     let before = fs::read(home_of_trained().join("run/run.json")).unwrap();
     let output = s2s(home_of_trained(), ["resume", "run"]);

@@ -246,8 +246,17 @@ fn driver_failed(index: usize, message: &str) -> DeviceError {
             "`nvidia-smi` shows which processes use it; or --device cpu",
         );
     }
+    // `DriverError(CODE, "text")` in candle's words.
+    let parts = message
+        .strip_prefix("DriverError(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .and_then(|rest| rest.split_once(", "));
+    let reason = match parts {
+        Some((code, text)) => format!("{} ({code})", text.trim_matches('"')),
+        None => message.to_owned(),
+    };
     DeviceError::new(
-        format!("the NVIDIA driver does not work with this binary: {message}"),
+        format!("the NVIDIA driver does not work with this binary: {reason}"),
         "`nvidia-smi` shows whether the driver works; or --device cpu",
     )
 }
@@ -344,7 +353,7 @@ mod tests {
         );
         check(
             &of("CUDA_ERROR_UNKNOWN"),
-            "driver does not work",
+            "driver does not work with this binary: .. (CUDA_ERROR_UNKNOWN)",
             "--device cpu",
         );
     }
