@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 ///
 /// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of kernels, model
 /// and training again with narrower instruction sets, and the Python package; a warning is a failure.
+/// With S2S_SIMD=portable or avx2, the whole suite runs with that instruction set, and nothing again.
 /// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
 /// takes some minutes; so is maturin, which builds the Python package. Advisories are skipped if their
 /// database cannot be reached.
@@ -283,6 +284,12 @@ fn run_checks(checks: &[Check], skip: &[String]) -> Result<ExitCode> {
 fn reason_to_skip(check: &Check, skip: &[String]) -> Result<Option<String>> {
     if skip.iter().any(|name| name == check.name) {
         return Ok(Some("--skip".to_owned()));
+    }
+    let is_narrower = check
+        .variable
+        .is_some_and(|(name, _)| name == INSTRUCTION_SET);
+    if is_narrower && env::var_os(INSTRUCTION_SET).is_some() {
+        return Ok(Some(format!("{INSTRUCTION_SET} selects one for all tests")));
     }
     if check.variable == Some((INSTRUCTION_SET, AVX2)) && !has_avx2() {
         return Ok(Some("this CPU has no AVX2".to_owned()));
