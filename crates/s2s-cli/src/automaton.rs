@@ -32,9 +32,9 @@ const BATCH: usize = 100;
 ///
 /// Reads the program from 100 validation sequences, with the most probable position of the head at each
 /// step taken as certain. Its states are the modes, mixtures of modes that recur (`5/1`), and modes whose
-/// head is at a second place with a probability of at least 0.3 (`5&last`). Then runs it without the model on test sequences, and says for how many of them it gives the
-/// model's output. With a sequence, prints each step of the model instead, and draws the head into the run's
-/// plots.
+/// head is at a second place with a probability of at least 0.3 (`5&last`). Then runs it without the model
+/// on test sequences, and reports how many outputs match the model's. With a sequence, prints each step of
+/// the model instead, and draws the head into the run's plots.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -228,7 +228,7 @@ fn steps_table(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Tabl
         )
 }
 
-/// Something of the head's position, and of the second one if there is one.
+/// A text for the position of the head, and one for its second position if it has one.
 fn both(step: &AutomatonStep, of: &dyn Fn(usize) -> String) -> String {
     let second = step.second.map(|second| format!("&{}", of(second)));
     of(step.position) + &second.unwrap_or_default()

@@ -29,8 +29,8 @@ Examples:
 ///
 /// Evaluates each run and the average on the validation split of the first run, and then writes the average
 /// as a new run, which can be evaluated, queried and trained further. A run keeps two checkpoints, best and
-/// last. Only weights with a common history can be averaged with success, such as these two, or runs that
-/// start from the same weights; for runs with different seeds, `predict --ensemble` averages probabilities.
+/// last. Averaging works only for weights with a common history, such as these two, or runs that start
+/// from the same weights; for runs with different seeds, `predict --ensemble` averages probabilities.
 /// If the average has a higher loss than every run, nothing is written.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

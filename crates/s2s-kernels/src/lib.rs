@@ -220,7 +220,7 @@ pub fn additive_scores(query: &Tensor, keys: &Tensor, energy: &Tensor) -> Result
 /// to the count.
 ///
 /// # Errors
-/// If the shapes disagree, or if no token is real: the mean of nothing is not zero.
+/// If the shapes disagree, or if no token is real: the mean of an empty set is undefined.
 pub fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<TokenLoss> {
     if has_kernel(&[logits]) {
         loss::operator::token_loss(logits, targets, rows)

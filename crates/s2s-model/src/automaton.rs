@@ -8,7 +8,7 @@ use candle_core::{Result, bail};
 use crate::decode::argmax;
 use crate::{Interventions, OutputLimit, Seq2Seq, TransducerConfig, trace};
 
-/// The program of a trained transducer: what it does most often, where its head sees the same.
+/// The program of a trained transducer: its most frequent action for each state and head position.
 ///
 /// Its choices are almost certain after training, or divided in a few ways that recur: between modes, and
 /// between two positions of the head. These are the states of a finite automaton with a head on the source.
@@ -181,7 +181,7 @@ pub struct AutomatonStep {
     pub second: Option<usize>,
     /// The token that is output there.
     pub token: u32,
-    /// The less of the probabilities of this position and token.
+    /// The smaller of two probabilities: of this position, and of this token.
     pub certainty: f32,
     /// The position of the head as probabilities, `[S]`.
     pub head: Vec<f32>,

@@ -47,7 +47,7 @@ impl Noise {
         }
     }
 
-    /// Other draws, for this batch of several in one step; those of batch 0 are the same.
+    /// The draws of one batch of an accumulated step; those of batch 0 are the draws of a step of one batch.
     pub fn of_batch(self, batch: u64) -> Self {
         Self { batch, ..self }
     }

@@ -219,7 +219,7 @@ fn check_dropped(pairs: &Pairs, config: &DataConfig) -> Result<()> {
 }
 
 /// Opens the data that a run was trained on, in batches for training. Text is looked for at `location`,
-/// a folder or a table, or else where it was when the run was created; what counts is its content.
+/// a folder or a table, or else where it was when the run was created; its SHA-256 must be that of the training.
 ///
 /// # Errors
 /// Those of [`open_data`]; [`Error::CorpusMissing`] if a file of text is not there;

@@ -71,7 +71,7 @@ pub enum Error {
         source: s2s_runlog::Error,
     },
     /// A place of text was given for a run on synthetic data.
-    #[error("the run was trained on generated data, which have no place")]
+    #[error("the run was trained on generated data, not on text")]
     NotText,
     /// A split without an end.
     #[error("the {split} split is endless (data.train_samples is 0)")]

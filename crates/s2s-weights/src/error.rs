@@ -29,7 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that has no weights, or is damaged.
-    #[error("{} has no weights that can be read: {reason}", path.display())]
+    #[error("{} is not readable as weights: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -301,7 +301,7 @@ impl<T: DeviceRepr> Buffer<T> {
     }
 }
 
-/// What only this clone uses, anew if others share it.
+/// Exclusive access to a shared value; a default value takes its place if other clones use it.
 pub(super) fn own<T: Default>(shared: &mut Arc<T>) -> &mut T {
     if Arc::get_mut(shared).is_none() {
         *shared = Arc::default();

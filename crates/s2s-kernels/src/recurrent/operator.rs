@@ -13,7 +13,7 @@ use crate::storage::{contiguous, output, to_vec};
 use crate::table::swap_axes;
 use crate::team::Team;
 
-/// What a layer makes of a batch of rows.
+/// The output of a layer for a batch of rows.
 pub(crate) struct Run {
     /// `[B, S, H]`; 0 where padded.
     pub(crate) states: Tensor,

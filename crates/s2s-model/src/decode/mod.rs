@@ -72,7 +72,7 @@ pub struct OutputLimit {
     slack: usize,
 }
 
-/// Tokens beyond the longest output that is expected, so that outputs that run over are seen to.
+/// Tokens beyond the longest output that is expected, so that outputs that do not end are recognized.
 const SLACK: usize = 10;
 
 impl OutputLimit {

@@ -11,7 +11,7 @@ use crate::{CellKind, tensor_message};
 #[non_exhaustive]
 pub enum WeightsError {
     /// Bytes that are neither safetensors nor an archive of PyTorch, or are damaged.
-    #[error("these are no weights that can be read: {0}")]
+    #[error("the file is not readable as weights: {0}")]
     Malformed(String),
     /// A pickle that needs code to be run; this class or function.
     #[error(

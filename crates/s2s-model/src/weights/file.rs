@@ -13,7 +13,7 @@ use super::{WeightsError, archive};
 /// Maximum size of the header of a file of safetensors; it also has what a writer notes.
 const MAX_HEADER_BYTES: usize = 32 << 20;
 
-/// What may stand in a header beside tensors: what other programs note.
+/// The entry of a header that is no tensor: strings that other programs note.
 const METADATA: &str = "__metadata__";
 
 /// The tensors in the bytes of a file: safetensors, or a state dict that `torch.save` wrote.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Only the numbers of parameters are loaded, after their shapes were compared. The memory that a file
-//! takes is bounded by a small multiple of its size, whatever it says of itself, and no code in it runs.
+//! takes is bounded by a small multiple of its size, whatever its header declares. Code in a file never runs.
 
 mod archive;
 mod error;
@@ -110,8 +110,8 @@ pub fn load_weights(
     Ok(loaded)
 }
 
-/// The tensors of a file that has these names, each with the shape, type and device of the one beside it,
-/// and no others; in this order.
+/// The tensors of a file that has these names, each with the shape, type and device of the
+/// tensor given with its name, and no others; in this order.
 ///
 /// # Errors
 /// Those of [`load_weights`].
