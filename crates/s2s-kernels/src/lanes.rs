@@ -108,9 +108,9 @@ pub(crate) fn max<T: Real>(a: &[T]) -> T {
     all.fold(T::NEG_INFINITY, |max, &x| larger(max, x))
 }
 
-/// The index of the first maximum; 0 if there are no elements.
+/// The index of the first maximum; NaN is none, and 0 is the index if there is no other element.
 #[inline(always)]
-pub(crate) fn argmax<T: Real>(a: &[T]) -> usize {
+pub fn argmax<T: Real>(a: &[T]) -> usize {
     let mut best = (0, T::NEG_INFINITY);
     for (i, &x) in a.iter().enumerate() {
         if x > best.1 {

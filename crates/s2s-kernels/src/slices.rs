@@ -40,6 +40,7 @@ pub use crate::decoder::{
     MemoryGrads, Targets,
 };
 pub use crate::gru::Gru;
+pub use crate::lanes::argmax;
 pub use crate::linear::{Linear, bias_gradient, weight_gradient};
 pub use crate::loss::kernel::token_loss;
 pub use crate::lstm::Lstm;

@@ -48,13 +48,7 @@ impl Stop {
 
 /// The index of the largest number; the first of equal ones.
 pub(crate) fn argmax(numbers: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, number) in numbers.iter().enumerate() {
-        if *number > numbers[best] {
-            best = index;
-        }
-    }
-    best as u32
+    s2s_kernels::slices::argmax(numbers) as u32
 }
 
 /// The indices of the `n` largest numbers, largest first; the first of equal ones comes first. Those that
