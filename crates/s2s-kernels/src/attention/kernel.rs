@@ -131,7 +131,9 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
 
     /// The same for decoding, with the same weights as a result: `reach` holds a range of each row
     /// outside of which the weights of the step before are 0. It becomes the range whose scores are
-    /// written; all positions outside of it have a score of -∞. `kept` has no meaning.
+    /// written; all positions outside of it have a score of -∞. `found` holds a vector for each row of
+    /// the memory: empty at first, for what a mechanism finds out about the row's keys and needs in
+    /// later steps. `kept` has no meaning.
     ///
     /// By default, all positions are scored. A mechanism overrides this if it can tell, without
     /// reading them, that far positions weigh nothing.
@@ -139,6 +141,7 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
         &self,
         step: Step<'_, T>,
         reach: &mut [Range<usize>],
+        _found: &mut [Vec<T>],
         kept: &mut [T],
         scores: &mut [T],
     ) {

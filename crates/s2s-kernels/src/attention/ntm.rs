@@ -9,7 +9,8 @@
 //!
 //! The shift and γ are [`shift`](super::shift)'s.
 //!
-//! Content gives each position a weight unless the gate is exactly 0, so a step reads all positions.
+//! Each weight of the content has a sum over all positions below it, whose terms depend on the query, so
+//! a step reads all positions.
 
 use super::additive::{AdditiveRow, additive_backward, additive_scores};
 use super::kernel::{Scorer, Step, StepGrads, parameters, softmax, softmax_backward};

@@ -38,6 +38,8 @@ pub struct Decoding<T, C> {
     weights: Swap<T>,
     /// A range of each row of `weights` outside of which they are 0.
     reach: Swap<Range<usize>>,
+    /// What the mechanism found out about each row of the memory.
+    found: Vec<Vec<T>>,
     logits: Vec<T>,
     projected: Projected<T>,
     saved: Vec<T>,
@@ -113,6 +115,8 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         }
         self.reach.after.clear();
         self.reach.after.resize(self.rows.len(), 0..memory.len);
+        self.found.clear();
+        self.found.resize(memory.batch(), Vec::new());
         for (states, initial) in self.cell_states.iter_mut().zip(initial) {
             states.after.copy_from_slice(initial.cell);
         }
@@ -194,7 +198,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         };
         let (reach, weights) = (&mut self.reach.after, &mut self.weights.after);
         let scorer = &decoder.scorer;
-        scorer.scores_within(step, reach, &mut self.saved, weights);
+        scorer.scores_within(step, reach, &mut self.found, &mut self.saved, weights);
         let context = &mut self.features.after[units.min(rows * stride)..];
         weigh_within(memory, &self.rows, reach, weights, context, stride, values);
 

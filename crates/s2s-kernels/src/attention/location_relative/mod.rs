@@ -6,11 +6,13 @@
 //!
 //! The shift and γ are [`shift`](super::shift)'s.
 //!
-//! Content is bounded by `Σ |energy|`, so a position with a low prior has a weight that rounds to 0,
-//! and neither its key nor its value is read. When decoding, a step reads only the positions that the
-//! shift can reach from those with a weight, and takes the same time at any length: all others have
-//! the same prior, that of a moved weight of 0. If content could make up for that prior, the step
-//! reads all positions.
+//! Content is bounded, so a position with a low prior has a weight that rounds to 0, and neither its
+//! key nor its value is read. When decoding, a step reads only the positions that the shift can reach
+//! from those with a weight, and takes the same time at any length: all others have the same prior,
+//! that of a moved weight of 0. If content could make up for that prior, the step reads all positions.
+//!
+//! The bound is `Σ |energy|`, which is known without a look at the keys. Where it is too wide, it is
+//! the content of the row's [best key](best_key), which is found once per row when decoding.
 
 use std::ops::Range;
 
@@ -88,6 +90,7 @@ impl<T: Real> LocationRelative<T> {
         step: Step<'_, T>,
         index: usize,
         near: Range<usize>,
+        best: &mut Vec<T>,
         kept: &mut [T],
         scores: &mut [T],
     ) -> bool {
@@ -103,7 +106,7 @@ impl<T: Real> LocationRelative<T> {
             controls,
             energy: &self.energy,
         };
-        score_row(row, near, shifted, &mut scores[index * len..][..len])
+        score_row(row, near, best, shifted, &mut scores[index * len..][..len])
     }
 }
 
@@ -151,7 +154,8 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
     fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
         self.controls(step, kept);
         for (index, &row) in step.rows.iter().enumerate() {
-            self.score(step, index, 0..step.memory.lengths[row], kept, scores);
+            let all = 0..step.memory.lengths[row];
+            self.score(step, index, all, &mut Vec::new(), kept, scores);
         }
     }
 
@@ -159,16 +163,17 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
         &self,
         step: Step<'_, T>,
         reach: &mut [Range<usize>],
+        found: &mut [Vec<T>],
         kept: &mut [T],
         scores: &mut [T],
     ) {
         self.controls(step, kept);
         for ((index, &row), reach) in step.rows.iter().enumerate().zip(reach) {
-            let length = step.memory.lengths[row];
+            let (length, best) = (step.memory.lengths[row], &mut found[row]);
             *reach = reach.start.saturating_sub(1)..(reach.end + 1).min(length);
-            if !self.score(step, index, reach.clone(), kept, scores) {
+            if !self.score(step, index, reach.clone(), best, kept, scores) {
                 *reach = 0..length;
-                self.score(step, index, 0..length, kept, scores);
+                self.score(step, index, 0..length, best, kept, scores);
             }
         }
     }
@@ -240,12 +245,13 @@ multiversion! {
 
     /// Scores the positions `near` of a row: the prior, and the content where both together can lead
     /// to a weight; -∞ elsewhere. All weights of the step before must be 0 where the shift does not
-    /// reach `near` from.
+    /// reach `near` from. `best` is the row's [best key](best_key), or empty until it is needed.
     ///
     /// Returns false if positions outside of `near` may have a weight; the scores are then incomplete.
     fn score_row<T>(
         row: Row<'_, T>,
         near: Range<usize>,
+        best: &mut Vec<T>,
         shifted: &mut [T],
         scores: &mut [T],
     ) -> bool {
@@ -256,25 +262,33 @@ multiversion! {
         let (shifted, scores) = (&mut shifted[near.clone()], &mut scores[near.clone()]);
         scores.fill(T::ZERO);
         shift::forward(controls, &previous[near], shifted, scores);
-        // No content score is greater, nor less than its negative.
-        let bound = sum_of(energy, energy, |e, _| if e < T::ZERO { T::ZERO - e } else { e });
-        let content = |index| {
-            let key = memory.key(first + index, row);
-            sum_of_three(query, key, energy, |q, k, e| e * (q + k).tanh())
-        };
+        let content = |key| sum_of_three(query, key, energy, |q, k, e| e * (q + k).tanh());
+        let content_at = |index| content(memory.key(first + index, row));
         let greatest = max(scores);
         let Some(likeliest) = scores.iter().position(|&score| score == greatest) else {
             return is_all;
         };
-        let least = greatest + content(likeliest) - bound + nothing::<T>(length);
-        let is_rest_less = shift::lowest(controls) < least;
-        if !is_all && !is_rest_less {
+        let likely = greatest + content_at(likeliest);
+        let (lowest, nothing) = (shift::lowest(controls), nothing::<T>(length));
+        // The least prior that matters if no content is greater than `bound`.
+        let least_within = |bound| likely - bound + nothing;
+        let is_rest_less = |least| lowest < least;
+        let absolute = |e: T, _| if e < T::ZERO { T::ZERO - e } else { e };
+        let mut least = least_within(sum_of(energy, energy, absolute));
+        // No bound is less than the content of the likeliest position.
+        if !is_rest_less(least) && is_rest_less(greatest + nothing) {
+            if best.is_empty() {
+                *best = best_key(memory, row, energy);
+            }
+            least = least_within(content(best));
+        }
+        if !is_all && !is_rest_less(least) {
             return false;
         }
         for (index, score) in scores.iter_mut().enumerate() {
             *score = match *score < least {
                 true => T::NEG_INFINITY,
-                false => *score + content(index),
+                false => *score + content_at(index),
             };
         }
         true
@@ -294,6 +308,24 @@ multiversion! {
     }
 }
 
+/// A key whose content no position of the row exceeds, whatever the query is: of all the row's keys,
+/// the greatest numbers where the energy is positive, and the least where it is negative.
+#[inline(always)]
+fn best_key<T: Real>(memory: Memory<'_, T>, row: usize, energy: &[T]) -> Vec<T> {
+    let mut best = memory.key(0, row).to_vec();
+    for position in 1..memory.lengths[row] {
+        let key = memory.key(position, row);
+        for ((best, &key), &energy) in best.iter_mut().zip(key).zip(energy) {
+            *best = if energy * key > energy * *best {
+                key
+            } else {
+                *best
+            };
+        }
+    }
+    best
+}
+
 /// Logarithm of a weight so small, against the greatest of a row, that all positions together with
 /// such weights are less than half of what rounding takes from the greatest.
 #[inline(always)]
@@ -302,188 +334,4 @@ pub(crate) fn nothing<T: Real>(positions: usize) -> T {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attention::additive::additive_scores;
-    use crate::attention::kernel::{softmax, weigh_within};
-    use crate::gradcheck::numbers;
-    use crate::simd::on_every_isa;
-
-    const UNITS: usize = 17;
-    const LEN: usize = 3000;
-    const PLACE: usize = 1000;
-
-    fn single(seed: u64, n: usize, scale: f64) -> Vec<f32> {
-        let numbers = numbers(seed, n);
-        numbers.iter().map(|x| (x * scale) as f32).collect()
-    }
-
-    fn scorer(sharpness: f32, loudness: f64) -> LocationRelative<f32> {
-        let (weight, bias) = (single(3, UNITS, 1.0), single(4, UNITS, 1.0));
-        let (shift, shift_bias) = (single(5, 3, 1.0), single(6, 3, 1.0));
-        let mut scorer = LocationRelative::new(Start::Last);
-        scorer.pack(&[
-            &weight,
-            &bias,
-            &single(2, UNITS, loudness),
-            &shift,
-            &shift_bias,
-            &[0.0],
-            &[sharpness],
-        ]);
-        scorer
-    }
-
-    /// One row that looked at one place before: its scores, and those without any position left out.
-    /// The greater `sharpness`, the more the place before matters.
-    fn scores(sharpness: f32, loudness: f64) -> [Vec<f32>; 2] {
-        let (keys, energy) = (single(1, LEN * UNITS, 1.0), single(2, UNITS, loudness));
-        let scorer = scorer(sharpness, loudness);
-        let mut previous = vec![0.0; LEN];
-        previous[PLACE] = 1.0;
-        let memory = Memory {
-            values: &[],
-            keys: &keys,
-            lengths: &[LEN],
-            len: LEN,
-        };
-        let step = Step {
-            state: Matrix::dense(&[0.5], 1, 1),
-            previous: &previous,
-            memory,
-            rows: &[0],
-        };
-        let stride = scorer.kept(LEN);
-        let (mut kept, mut scores) = (vec![0.0; stride], vec![0.0; LEN]);
-        scorer.scores(step, &mut kept, &mut scores);
-
-        scorer.queries.forward(step, &mut kept, stride);
-        let mut all = vec![0.0; LEN];
-        additive_scores(memory, &[0], &kept, stride, &energy, &mut all);
-        let controls = &mut kept[UNITS..][..CONTROLS];
-        shift::normalize(controls);
-        shift::forward(controls, &previous, &mut vec![0.0; LEN], &mut all);
-        [scores, all]
-    }
-
-    type Read =
-        fn(&LocationRelative<f32>, Step<'_, f32>, &mut [Range<usize>], &mut [f32], &mut [f32]);
-
-    /// Two steps from the weights `before` around a place: the weights and the contexts, as bits.
-    fn two_steps(
-        scorer: &LocationRelative<f32>,
-        memory: Memory<'_, f32>,
-        before: &[f32],
-        place: usize,
-        read: Read,
-    ) -> (Vec<u32>, Range<usize>) {
-        let mut previous = vec![0.0; memory.len];
-        previous[place..][..before.len()].copy_from_slice(before);
-        let near = place..place + before.len();
-        let mut reach = [near];
-        let mut kept = vec![0.0; scorer.kept(memory.len)];
-        let mut bits = Vec::new();
-        for state in [[0.5], [-0.8]] {
-            let step = Step {
-                state: Matrix::dense(&state, 1, 1),
-                previous: &previous,
-                memory,
-                rows: &[0],
-            };
-            let mut weights = vec![0.0; memory.len];
-            let mut context = vec![0.0; UNITS];
-            read(scorer, step, &mut reach, &mut kept, &mut weights);
-            weigh_within(
-                memory,
-                &[0],
-                &mut reach,
-                &mut weights,
-                &mut context,
-                UNITS,
-                UNITS,
-            );
-            bits.extend(weights.iter().chain(&context).map(|x| x.to_bits()));
-            previous = weights;
-        }
-        let [reach] = reach;
-        (bits, reach)
-    }
-
-    #[test]
-    fn a_step_that_reads_near_positions_has_the_bits_of_one_that_reads_all() {
-        const LONGEST: usize = 4000;
-        let keys = single(1, LONGEST * UNITS, 1.0);
-        on_every_isa(|isa| {
-            let (mut n_near, mut n_all) = (0, 0);
-            for len in 1..=LONGEST {
-                let (sharpness, loudness) = match len % 16 {
-                    0 => (0.0, 1.0), // needs all positions
-                    1..8 => (3.0, 1.0),
-                    _ => (9.0, 2.0),
-                };
-                let scorer = scorer(sharpness, loudness);
-                let keys = &keys[..len * UNITS];
-                let memory = Memory {
-                    values: keys,
-                    keys,
-                    lengths: &[len],
-                    len,
-                };
-                let before: &[f32] = [&[1.0][..], &[0.25, 0.75], &[1e-30, 0.0, 1.0]][len % 5 % 3];
-                let before = &before[..before.len().min(len)];
-                let place = [0, len / 2, len - before.len()][len % 7 % 3].min(len - before.len());
-                let (near, reach) = two_steps(
-                    &scorer,
-                    memory,
-                    before,
-                    place,
-                    |scorer, step, reach, kept, scores| {
-                        scorer.scores_within(step, reach, kept, scores);
-                    },
-                );
-                let (all, _) = two_steps(
-                    &scorer,
-                    memory,
-                    before,
-                    place,
-                    |scorer, step, reach, kept, scores| {
-                        scorer.scores(step, kept, scores);
-                        reach[0] = 0..step.memory.len;
-                    },
-                );
-                assert!(near == all, "length {len}, place {place}, {isa:?}");
-                *(if reach.len() < len {
-                    &mut n_near
-                } else {
-                    &mut n_all
-                }) += 1;
-            }
-            assert!(n_near > 3500 && n_all > 200, "{n_near} {n_all}");
-        });
-    }
-
-    #[test]
-    fn what_is_left_out_weighs_nothing() {
-        on_every_isa(|isa| {
-            for (sharpness, loudness, n_read) in [
-                (3.0, 1.0, 3..=3),
-                (0.0, 1.0, LEN..=LEN),
-                (3.0, 9.0, 4..=LEN),
-            ] {
-                let [mut scores, mut all] = scores(sharpness, loudness);
-                let read = scores.iter().filter(|&&score| score > f32::NEG_INFINITY);
-                let read = read.count();
-                assert!(n_read.contains(&read), "{read} positions read on {isa:?}");
-                softmax(&mut scores);
-                softmax(&mut all);
-                for (weight, right) in scores.iter().zip(&all) {
-                    let error = (weight - right).abs();
-                    assert!(
-                        error < f32::EPSILON * right.max(0.5),
-                        "{weight}, not {right}"
-                    );
-                }
-            }
-        });
-    }
-}
+mod tests;
