@@ -63,7 +63,12 @@ def cases():
                   "concat": {"model.bridge": "concat", "model.decoder": 28},
                   "last": {"model.bridge": "last", "model.decoder": 14},
                   "zero": {"model.bridge": "zero", "model.decoder": 31},
-                  "markers": {"data.source_markers": True}}
+                  "markers": {"data.source_markers": True},
+                  "residual": {"model.layers": 2, "model.residual": True, "model.dropout": 0.1},
+                  "layer-norm": {"model.layers": 3, "model.layer_norm": True},
+                  "input-feeding": {"model.input_feeding": True},
+                  "all-options": {"model.layers": 3, "model.residual": True, "model.layer_norm": True,
+                                  "model.input_feeding": True}}
         for name, settings in others.items():
             yield f"{cell}-{name}", {"model.cell": cell, "model.attention": ATTENTIONS["additive"]} | settings
 

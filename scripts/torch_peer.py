@@ -28,6 +28,10 @@ with its special tokens):
     decoder.rnn.{weight_ih,weight_hh,bias_ih,bias_hh}_l{k}               input [embedding; context]
     decoder.output.weight [V,D+2H]  decoder.output.bias [V]              input [state; context]
 
+With layer_norm, encoder.norm.{k}.{weight,bias} [2H] and decoder.norm.{k}.{weight,bias} [D] of each layer below the top;
+with input_feeding, decoder.attentional.weight [D,D+2H] and bias [D], which makes the vector that decoder.rnn and
+decoder.output read instead.
+
 A transducer (K modes, R reach) has no bridge and no attention:
 
     decoder.transition.weight [K*K,2H]  decoder.transition.bias [K*K]
@@ -81,6 +85,21 @@ CASES = {
     "lstm-double-precision": dict(cell="lstm", layers=2, embedding=5, hidden=3, decoder=4, attention=additive(7), vocab=9,
                                   source_lengths=[4, 1, 6], target_lengths=[5, 6, 4], forcing=0.5, dtype=torch.float64),
 }
+# Options, each alone and all together; dropout is off in a golden file.
+OPTIONS = {
+    "residual": dict(residual=True),
+    "layer-norm": dict(layer_norm=True, layers=3),
+    "residual-layer-norm": dict(residual=True, layer_norm=True, layers=3, cell="lstm"),
+    "input-feeding": dict(input_feeding=True, layers=1),
+    "all": dict(residual=True, layer_norm=True, input_feeding=True, layers=3, cell="lstm"),
+    "all-double": dict(residual=True, layer_norm=True, input_feeding=True, dtype=torch.float64),
+    "all-location": dict(residual=True, layer_norm=True, input_feeding=True,
+                         attention=dict(kind="location-relative", units=5, start="last")),
+}
+for name, options in OPTIONS.items():
+    CASES[f"options-{name}"] = dict(
+        layers=2, embedding=5, hidden=4, decoder=6, attention=additive(7), vocab=9, source_lengths=[5, 1, 7, 4],
+        target_lengths=[6, 2, 7, 3], forcing=1.0) | options
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 # One small model with each attention, in single precision as it is by default, in double otherwise; "dot" wants states as
 # wide as values.
@@ -285,6 +304,37 @@ ATTENTIONS = {"additive": Additive, "dot": Dot, "general": General, "location": 
               "none": NoAttention}
 
 
+class Stack:
+    """The layers of an nn.GRU or nn.LSTM one after another, each with what it passes on: norm(states + output below)."""
+
+    def __init__(self, rnn, norms, residual):
+        self.rnn, self.norms, self.residual = rnn, norms, residual
+
+    def __call__(self, x, state=None):
+        """Packed or padded x; a state of [layers * directions,B,H], or a pair of those, 0 if there is none."""
+        rnn, packed = self.rnn, isinstance(x, nn.utils.rnn.PackedSequence)
+        is_lstm, directions = isinstance(rnn, nn.LSTM), 2 if rnn.bidirectional else 1
+        if state is None:
+            rows = x.batch_sizes[0] if packed else len(x)
+            zeros = rnn.weight_hh_l0.new_zeros(rnn.num_layers * directions, rows, rnn.hidden_size)
+            state = (zeros, zeros) if is_lstm else zeros
+        run, y, last = torch.lstm if is_lstm else torch.gru, x.data if packed else x, []
+        for k in range(rnn.num_layers):
+            own = slice(k * directions, (k + 1) * directions)
+            first = tuple(vector[own].contiguous() for vector in vectors(state))
+            read = F.dropout(y, rnn.dropout, rnn.training) if k else y
+            start = (read, x.batch_sizes) if packed else (read,)
+            options = (sum(rnn.all_weights[own], []), True, 1, 0.0, rnn.training, rnn.bidirectional)
+            out, *after = run(*start, first if is_lstm else first[0], *options, *([] if packed else [True]))
+            out = out + y if self.residual and k else out
+            y = self.norms[k](out) if k < len(self.norms) else out
+            last.append(after)
+        last = tuple(torch.cat(vector) for vector in zip(*last))
+        if packed:  # its rows are sorted by length
+            y, last = x._replace(data=y), tuple(vector[:, x.unsorted_indices] for vector in last)
+        return y, last if is_lstm else last[0]
+
+
 class Seq2Seq(nn.Module):
     def __init__(self, c, attentions=ATTENTIONS):
         super().__init__()
@@ -296,8 +346,25 @@ class Seq2Seq(nn.Module):
         self.bridge = nn.ModuleList(Bridge(2 * h, d, cell) for _ in range(layers))
         options = dict(c["attention"])
         self.attention = attentions[options.pop("kind")](2 * h, d, **options)
-        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn(e + 2 * h, d, **sizes),
-                                      "output": nn.Linear(d + 2 * h, v)})
+        self.feeding = c.get("input_feeding", False)
+        fed, read = (d, d) if self.feeding else (2 * h, d + 2 * h)
+        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(v, e), "rnn": rnn(e + fed, d, **sizes),
+                                      "output": nn.Linear(read, v)})
+        if self.feeding:
+            self.decoder["attentional"] = nn.Linear(d + 2 * h, d)
+        self.stacks = {}
+        if c.get("layer_norm", False):
+            for part, width in ((self.encoder, 2 * h), (self.decoder, d)):
+                part["norm"] = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers - 1))
+        if c.get("layer_norm", False) or c.get("residual", False):
+            for part in (self.encoder, self.decoder):
+                norms = part["norm"] if "norm" in part else []
+                self.stacks[part] = Stack(part["rnn"], norms, c.get("residual", False))
+
+    def run(self, part, x, state=None):
+        if part in self.stacks:
+            return self.stacks[part](x, state)
+        return part["rnn"](x, state)
 
     def encode(self, source, lengths):
         """Values [B,S,2H], 0 where padded, and the decoder's first states, [layers,B,D] each.
@@ -306,24 +373,39 @@ class Seq2Seq(nn.Module):
         """
         embedded = self.encoder["embedding"](source)
         if lengths is None:
-            values, last = self.encoder["rnn"](embedded)
+            values, last = self.run(self.encoder, embedded)
         else:
             packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-            values, last = self.encoder["rnn"](packed)
+            values, last = self.run(self.encoder, packed)
             values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
         maps = zip(*(bridge.maps() for bridge in self.bridge))
         state = tuple(torch.stack([torch.tanh(map_(torch.cat([forward, backward], -1)))
                                    for map_, (forward, backward) in zip(of, vector.unflatten(0, (-1, 2)))])
                       for of, vector in zip(maps, vectors(last)))  # the vectors are [layers * 2, B, H]
-        return values, state if isinstance(last, tuple) else state[0]
+        state = state if isinstance(last, tuple) else state[0]
+        if self.feeding:
+            state = state, values.new_zeros(len(values), 1, self.decoder["rnn"].hidden_size)
+        return values, state
 
     def step(self, token, state, weights, values, keys, mask):
-        """Logits [B,V], the next states and the weights [B,S]."""
-        weights = self.attention.weights(vectors(state)[0][-1], keys, weights, mask)
-        context = torch.bmm(weights.unsqueeze(1), values)  # [B, 1, 2H]
-        x = torch.cat([self.decoder["embedding"](token).unsqueeze(1), context], -1)
-        top, state = self.decoder["rnn"](x, state)
-        return self.decoder["output"](torch.cat([top, context], -1)).squeeze(1), state, weights
+        """Logits [B,V], the next states and the weights [B,S]. With input feeding, the last of the states is the vector."""
+        embedded = self.decoder["embedding"](token).unsqueeze(1)
+
+        def attend(state):
+            attended = self.attention.weights(vectors(state)[0][-1], keys, weights, mask)
+            return attended, torch.bmm(attended.unsqueeze(1), values)  # [B, 1, 2H]
+
+        if self.feeding:
+            state, vector = state
+            top, state = self.run(self.decoder, torch.cat([embedded, vector], -1), state)
+            attended, context = attend(state)
+            read = torch.tanh(self.decoder["attentional"](torch.cat([top, context], -1)))
+            state = state, read
+        else:
+            attended, context = attend(state)
+            top, state = self.run(self.decoder, torch.cat([embedded, context], -1), state)
+            read = torch.cat([top, context], -1)
+        return self.decoder["output"](read).squeeze(1), state, attended
 
     def forward(self, source, lengths, target_in, forced):
         """Logits [B,T,V]; at step t > 0 a row is fed the true token where forced[b,t], else its own."""
@@ -532,7 +614,8 @@ def golden(name, case, folder):
                    forced=forced.to(torch.uint8), logits=logits.detach(), loss=loss.detach())
     for parameter, value in model.named_parameters():
         tensors |= {f"weight.{parameter}": value.detach(), f"gradient.{parameter}": value.grad}
-    sizes = {key: c[key] for key in ("vocab", "cell", "layers", "embedding", "hidden", "decoder", "attention") if key in c}
+    kept = ("vocab", "cell", "layers", "embedding", "hidden", "decoder", "attention", "residual", "layer_norm", "input_feeding")
+    sizes = {key: c[key] for key in kept if key in c}
     cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     made = dict(torch=torch.__version__, python=platform.python_version(), cpu=(cpu or [platform.machine()])[0])
     # One key, since the order of several would differ from run to run.

@@ -20,6 +20,11 @@ const ATTENTIONS = [
   ["none"],
 ];
 
+const OPTIONS = [
+  ["model.layers=2", "model.residual=true"],
+  ["model.layers=3", "model.residual=true", "model.layer_norm=true", "model.input_feeding=true"],
+];
+
 const WITHOUT_UNITS = ["dot", "general", "none"];
 
 export class Workshop {
@@ -73,13 +78,17 @@ export class Workshop {
     return { name, lines: Array.from({ length: 100 }, word).map((line) => line.join(between)) };
   }
 
-  /** Every cell with every attention, and with a transducer. */
+  /** Every cell with every attention, with options, and with a transducer. */
   architectures() {
     const units = (kind) => (WITHOUT_UNITS.includes(kind) ? [] : ["model.attention.units=16"]);
     return ["gru", "lstm"].flatMap((cell) => [
       ...ATTENTIONS.map(([kind, ...more], i) => ({
         name: `${cell}-${i}-${kind}`,
         settings: [`model.cell=${cell}`, `model.attention.kind=${kind}`, ...units(kind), ...more],
+      })),
+      ...OPTIONS.map((options, i) => ({
+        name: `${cell}-options-${i}`,
+        settings: [`model.cell=${cell}`, "model.attention.units=16", ...options],
       })),
       {
         name: `${cell}-transducer`,

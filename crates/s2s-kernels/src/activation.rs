@@ -145,9 +145,9 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 
 multiversion! {
     /// The hyperbolic tangent of every element, with an absolute error below 4.7e-7.
-    pub fn tanh_in_place(values: &mut [f32]) {
+    pub fn tanh_in_place<T>(values: &mut [T]) {
         for value in values {
-            *value = tanh(*value);
+            *value = T::tanh(*value);
         }
     }
 }

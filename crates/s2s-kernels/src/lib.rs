@@ -54,6 +54,7 @@ mod loss;
 mod lstm;
 mod matrix;
 pub mod nn;
+mod norm;
 mod optim;
 mod pages;
 mod peak;

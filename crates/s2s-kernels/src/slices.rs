@@ -36,8 +36,8 @@ pub use crate::attention::location_relative::{LocationRelative, LocationRelative
 pub use crate::attention::none::NoScores;
 pub use crate::attention::ntm::{Ntm, NtmParams};
 pub use crate::decoder::{
-    Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Decoding,
-    MemoryGrads, Targets,
+    AttentionalGrads, AttentionalParams, Connections, Decoder, DecoderDropout, DecoderGrads,
+    DecoderInputs, DecoderParams, DecoderSizes, Decoding, MemoryGrads, Targets,
 };
 pub use crate::gru::Gru;
 pub use crate::lanes::argmax;
@@ -45,13 +45,14 @@ pub use crate::linear::{Linear, bias_gradient, weight_gradient};
 pub use crate::loss::kernel::token_loss;
 pub use crate::lstm::Lstm;
 pub use crate::matrix::{Epilogue, Matrix};
+pub use crate::norm::{LayerNorm, NormGrads};
 pub use crate::optim::kernel::{adam, squared_norm};
 pub use crate::real::Real;
 pub use crate::recurrent::batch::{RecurrentBatch, RecurrentInput};
 pub use crate::recurrent::bidirectional::{Bidirectional, BidirectionalStates};
 pub use crate::recurrent::{Cell, GateBlock, NextState, RecurrentGrads, RecurrentParams, Save};
 pub use crate::storage::write;
-pub use crate::table::{gather, multiply_mask, scatter_add, swap_axes, time_major};
+pub use crate::table::{add_row, gather, multiply_mask, scatter_add, swap_axes, time_major};
 pub use crate::team::{Team, in_pool};
 pub use crate::transducer::{
     EntropyBonus, Transducer, TransducerDecoding, TransducerInputs, TransducerParams,

@@ -81,7 +81,8 @@ pub fn multiply_mask<T: Real>(
 }
 
 multiversion! {
-    fn add_row<T>(sums: &mut [T], values: &[T]) {
+    /// `sums += values`, element by element.
+    pub fn add_row<T>(sums: &mut [T], values: &[T]) {
         add_to(sums, values);
     }
 

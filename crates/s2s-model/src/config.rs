@@ -20,6 +20,15 @@ pub struct ModelConfig {
     pub cell: CellKind,
     /// Recurrent layers of the encoder, and of the decoder.
     pub layers: NonZeroUsize,
+    /// Whether each layer above the first adds what it reads from the layer below to its output, in the
+    /// encoder and in a recurrent decoder.
+    pub residual: bool,
+    /// Whether the output of each layer below the top is normalized, in the encoder and in a recurrent
+    /// decoder.
+    pub layer_norm: bool,
+    /// Whether a recurrent decoder reads the attentional vector of the step before in place of a context:
+    /// see [`RecurrentDecoder`](crate::RecurrentDecoder).
+    pub input_feeding: bool,
     /// Dropout probability between recurrent layers, as in `torch.nn.GRU`; 0 with one layer.
     pub dropout: Probability,
     /// Dropout probability on each element of a token's embedding.
@@ -41,6 +50,9 @@ impl Default for ModelConfig {
             decoder: size(128).into(),
             cell: CellKind::default(),
             layers: size(1),
+            residual: false,
+            layer_norm: false,
+            input_feeding: false,
             dropout: Probability::ZERO,
             embedding_dropout: Probability(0.1),
             bridge: BridgeKind::default(),
@@ -73,9 +85,10 @@ impl ModelConfig {
         problems
     }
 
-    /// Whether a key of `[model]` has an effect. A transducer has neither attention nor bridge.
+    /// Whether a key of `[model]` has an effect. A transducer has no attention, bridge or input feeding.
     pub fn has_effect(&self, key: &str) -> bool {
-        self.decoder.transducer().is_none() || !matches!(key, "attention" | "bridge")
+        let is_of_recurrent = matches!(key, "attention" | "bridge" | "input_feeding");
+        self.decoder.transducer().is_none() || !is_of_recurrent
     }
 
     /// Whether the whole model has kernels on a CUDA device.
@@ -83,6 +96,20 @@ impl ModelConfig {
         self.kernels == Kernels::Fused
             && self.decoder.transducer().is_none()
             && self.attention.mechanism().has_cuda_kernels()
+            && self.is_plain_on_cuda()
+    }
+
+    /// Whether the model has none of the options that have kernels on the CPU alone.
+    pub(crate) fn is_plain_on_cuda(&self) -> bool {
+        !(self.residual || self.layer_norm || self.input_feeding)
+    }
+
+    /// Normalized layers of the encoder, and of a recurrent decoder.
+    pub(crate) fn n_norms(&self) -> usize {
+        match self.layer_norm {
+            true => self.layers.get() - 1,
+            false => 0,
+        }
     }
 
     /// The problems that do not depend on the attention.
@@ -110,18 +137,42 @@ impl ModelConfig {
                 ),
             });
         }
-        if self.dropout > Probability::ZERO && self.layers.get() == 1 {
-            problems.push(Problem {
-                key: "dropout",
-                message: format!(
-                    "dropout = {} applies between recurrent layers, and there is only one",
-                    self.dropout.get()
-                ),
-                help: "set dropout = 0; embedding_dropout applies to the input of a single layer"
-                    .to_owned(),
-            });
+        if self.layers.get() == 1 {
+            problems.extend(self.problems_of_single_layer());
         }
         problems
+    }
+
+    fn problems_of_single_layer(&self) -> Vec<Problem> {
+        let dropout = self.dropout.get();
+        [
+            (
+                "dropout",
+                format!("dropout = {dropout}"),
+                dropout > 0.0,
+                "set dropout = 0; embedding_dropout applies to the input of a single layer",
+            ),
+            (
+                "residual",
+                "residual = true".to_owned(),
+                self.residual,
+                "set layers = 2 or more, or residual = false",
+            ),
+            (
+                "layer_norm",
+                "layer_norm = true".to_owned(),
+                self.layer_norm,
+                "set layers = 2 or more, or layer_norm = false",
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, _, is_set, _)| *is_set)
+        .map(|(key, set, _, help)| Problem {
+            key,
+            message: format!("{set} applies between recurrent layers, and there is only one"),
+            help: help.to_owned(),
+        })
+        .collect()
     }
 }
 
@@ -140,6 +191,7 @@ impl ModelConfig {
                 self.bridge == default.bridge,
                 "its first state is the same for every source",
             ),
+            ("input_feeding", !self.input_feeding, "it reads no outputs"),
         ] {
             if !is_default {
                 problems.push(Problem {
@@ -259,6 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn connections_between_layers_need_two_of_them() {
+        let problems = |text: &str| toml::from_str::<ModelConfig>(text).unwrap().problems();
+        for key in ["residual", "layer_norm"] {
+            let one = problems(&format!("{key} = true\nlayers = 1"));
+            assert_eq!(one.len(), 1, "{one:?}");
+            assert_eq!(one[0].key, key);
+            assert!(one[0].message.contains("there is only one"), "{one:?}");
+            assert_eq!(problems(&format!("{key} = true\nlayers = 2")), []);
+        }
+        assert_eq!(problems("input_feeding = true\nlayers = 1"), []);
+    }
+
+    #[test]
     fn dot_needs_states_as_wide_as_values() {
         let problems = |text: &str| toml::from_str::<ModelConfig>(text).unwrap().problems();
         let dot = problems("hidden = 8\ndecoder = 9\nattention = { kind = \"dot\" }");
@@ -316,6 +381,7 @@ mod tests {
         for (key, text) in [
             ("attention", "attention = { kind = \"none\" }"),
             ("bridge", "bridge = \"concat\""),
+            ("input_feeding", "input_feeding = true"),
         ] {
             let found = problems(text);
             assert_eq!(found.len(), 1, "{found:?}");

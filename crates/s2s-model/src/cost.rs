@@ -9,7 +9,7 @@
 //! encoder    per layer and direction: input of S positions (except the lowest), states of S - 1
 //! bridge     one product per layer and vector of its state
 //! keys       once per sequence
-//! decoder    T steps: query, scores, context; the gates of each layer; output
+//! decoder    T steps: query, scores, context; the gates of each layer; output; vector with input feeding
 //! transducer T steps: transitions and moves; the move of the head, the reading; output
 //! ```
 //!
@@ -103,9 +103,15 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
     let [key, step, score, context] = [key, step, score, context].map(|n| n as f64);
     let keys = positions * key;
     let attention = batch * (step + source_len * (score + context));
-    // Each layer reads its own state and the state below; the lowest reads the context instead.
-    let cells = batch * gates * (layers * decoder + (layers - 1.0) * decoder + context);
-    let output = batch * (decoder + context) * vocab;
+    // Each layer reads its own state and the state below; the lowest reads the context instead, or with input
+    // feeding the vector, which the output layer reads, too.
+    let both = decoder + context;
+    let (fed, vector, read) = match config.input_feeding {
+        true => (decoder, both * decoder, decoder),
+        false => (context, 0.0, both),
+    };
+    let cells = batch * gates * (layers * decoder + (layers - 1.0) * decoder + fed);
+    let output = batch * (vector + read * vocab);
     let multiply_adds =
         tables + encoder + bridge + keys + target_len * (attention + cells + output);
     2.0 * multiply_adds
@@ -149,6 +155,24 @@ mod tests {
             forward_flops(&config(&lstm), &work),
             f64::from(2 * (multiply_adds + more))
         );
+    }
+
+    #[test]
+    fn input_feeding_of_ones_is_counted_by_hand() {
+        let flops = |key: &str| {
+            let sizes = "embedding = 1\nhidden = 1\ndecoder = 1";
+            let work = Workload {
+                batch: 1,
+                source_len: 2,
+                target_len: 1,
+                vocab_size: 3,
+            };
+            forward_flops(&config(&format!("{key}\n{sizes}")), &work)
+        };
+        // Gates read 1 number instead of 2, the output layer 1 instead of 3; the vector reads 3.
+        let more = -3 - 2 * 3 + 3;
+        let fed = flops("input_feeding = true");
+        assert_eq!(fed - flops(""), f64::from(2 * more));
     }
 
     #[test]

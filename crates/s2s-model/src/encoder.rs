@@ -35,14 +35,7 @@ impl Encoder {
         let width = config.embedding.get();
         Ok(Self {
             embedding: Embedding::new(&mut scope.pp("embedding"), vocab_size, width)?,
-            rnn: Recurrent::bidirectional(
-                &mut scope.pp("rnn"),
-                config.cell,
-                width,
-                config.hidden.get(),
-                config.layers.get(),
-                config.dropout,
-            )?,
+            rnn: Recurrent::bidirectional(scope, config)?,
             embedding_dropout: config.embedding_dropout,
         })
     }

@@ -30,6 +30,7 @@ mod automaton;
 mod batch;
 mod bridge;
 mod config;
+mod connections;
 mod cost;
 #[cfg(feature = "cuda")]
 mod cuda;

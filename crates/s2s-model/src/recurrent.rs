@@ -6,8 +6,9 @@ use candle_core::{Result, Tensor, bail};
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, State, reference};
 use serde::{Deserialize, Serialize};
 
+use crate::connections::Connections;
 use crate::draws::dropped;
-use crate::{Init, Mode, Probability, Scope};
+use crate::{Init, Mode, ModelConfig, Probability, Scope};
 
 /// The kind of recurrent cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,40 +172,40 @@ pub fn recurrent_weights(
 pub struct Recurrent {
     cell: CellKind,
     layers: Vec<[RecurrentWeights; 2]>,
+    connections: Connections,
     dropout: Probability,
 }
 
 impl Recurrent {
-    /// `layers` layers with `hidden` units per direction.
+    /// The layers of an encoder with these sizes: `rnn` and `norm` of its scope.
     ///
     /// # Errors
     /// If the names are taken.
-    pub fn bidirectional(
-        scope: &mut Scope<'_>,
-        cell: CellKind,
-        input: usize,
-        hidden: usize,
-        layers: usize,
-        dropout: Probability,
-    ) -> Result<Self> {
-        let layers = (0..layers)
+    pub fn bidirectional(scope: &mut Scope<'_>, config: &ModelConfig) -> Result<Self> {
+        let (cell, hidden) = (config.cell, config.hidden.get());
+        let rnn = &mut scope.pp("rnn");
+        let layers = (0..config.layers.get())
             .map(|k| {
-                let input = if k == 0 { input } else { 2 * hidden };
+                let input = match k {
+                    0 => config.embedding.get(),
+                    _ => 2 * hidden,
+                };
                 Ok([
-                    recurrent_weights(scope, cell, &format!("_l{k}"), input, hidden)?,
-                    recurrent_weights(scope, cell, &format!("_l{k}_reverse"), input, hidden)?,
+                    recurrent_weights(rnn, cell, &format!("_l{k}"), input, hidden)?,
+                    recurrent_weights(rnn, cell, &format!("_l{k}_reverse"), input, hidden)?,
                 ])
             })
             .collect::<Result<_>>()?;
         Ok(Self {
             cell,
             layers,
-            dropout,
+            connections: Connections::new(scope, config, 2 * hidden)?,
+            dropout: config.dropout,
         })
     }
 
-    /// `[B, S, I]` to the top layer's states `[B, S, 2H]`, and each layer's last states, `[B, 2H]`
-    /// each.
+    /// `[B, S, I]` to the top layer's output `[B, S, 2H]`, 0 where padded, and each layer's last states,
+    /// `[B, 2H]` each.
     ///
     /// # Errors
     /// If the shapes disagree.
@@ -214,25 +215,31 @@ impl Recurrent {
         rows: &Ragged,
         mode: Mode<'_>,
     ) -> Result<(Tensor, Vec<LayerState>)> {
-        let mut states = input;
+        let mut output = input;
         let mut last = Vec::with_capacity(self.layers.len());
         for (k, [forward, backward]) in self.layers.iter().enumerate() {
-            if k > 0 {
-                let mask = mode.dropout_mask(
+            let below = (k > 0).then_some(&output);
+            let mask = match below {
+                Some(below) => mode.dropout_mask(
                     &format!("encoder.rnn.{k}"),
-                    states.shape().clone(),
+                    below.shape().clone(),
                     self.dropout,
-                    states.dtype(),
-                    states.device(),
-                )?;
-                states = dropped(states, mask.as_ref())?;
-            }
-            let run = |weights, direction| self.cell.run(&states, weights, rows, direction);
+                    below.dtype(),
+                    below.device(),
+                )?,
+                None => None,
+            };
+            let read = dropped(output.clone(), mask.as_ref())?;
+            let run = |weights, direction| self.cell.run(&read, weights, rows, direction);
             let (forward, forward_last) = run(forward, Direction::Forward)?;
             let (backward, backward_last) = run(backward, Direction::Backward)?;
-            states = Tensor::cat(&[forward, backward], 2)?; // [B, S, 2H]
+            let states = Tensor::cat(&[forward, backward], 2)?; // [B, S, 2H]
+            output = self.connections.output(k, &states, below)?;
+            if self.connections.fills_padding(k) {
+                output = output.broadcast_mul(&rows.mask().unsqueeze(2)?)?;
+            }
             last.push(forward_last.concat(&backward_last)?); // [B, 2H]
         }
-        Ok((states, last))
+        Ok((output, last))
     }
 }

@@ -33,7 +33,8 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 /// [`logits`](Self::logits), [`loss`](Self::loss), [`gradients`](Self::gradients) and
 /// [`Generator`](crate::Generator) run the same equations on hand-written kernels where those exist: in f32
 /// with `kernels = "fused"`, on the CPU with a transducer or an attention that has a kernel, and on CUDA with
-/// additive or location-relative attention.
+/// additive or location-relative attention and without residual connections, layer normalization and input
+/// feeding.
 ///
 /// # Parameters
 /// [`params`](Self::params) lists them. Names, shapes and the order of gates are those of PyTorch's modules.
@@ -45,13 +46,19 @@ pub const REFERENCE_STACK_BYTES: usize = 256 << 20;
 /// | `encoder.embedding.weight` | `[V, E]` | `nn.Embedding` |
 /// | `encoder.rnn.{weight_ih,weight_hh}_l{k}[_reverse]` | `[G·H, E]`, `[G·H, H]` | `nn.GRU` or `nn.LSTM`, bidirectional |
 /// | `encoder.rnn.{bias_ih,bias_hh}_l{k}[_reverse]` | `[G·H]` | |
+/// | `encoder.norm.{k}.{weight,bias}` | `[2H]` | `nn.LayerNorm` of the output of layer k, with `layer_norm` |
 /// | `bridge.{k}.{weight,bias}` | `[D, 2H]`, `[D]` | `nn.Linear`, followed by tanh |
 /// | `bridge.{k}.cell.{weight,bias}` | `[D, 2H]`, `[D]` | the same for the cell of an LSTM |
 /// | `attention.*` | by mechanism | documented with each, for example [`AdditiveAttention`](crate::AdditiveAttention) |
 /// | `decoder.embedding.weight` | `[V, E]` | `nn.Embedding` |
 /// | `decoder.rnn.{weight_ih,weight_hh}_l{k}` | `[G·D, E + 2H]`, `[G·D, D]` | `nn.GRU` or `nn.LSTM`, which reads `[embedding; context]` |
 /// | `decoder.rnn.{bias_ih,bias_hh}_l{k}` | `[G·D]` | |
+/// | `decoder.norm.{k}.{weight,bias}` | `[D]` | `nn.LayerNorm` of the output of layer k, with `layer_norm` |
 /// | `decoder.output.{weight,bias}` | `[V, D + 2H]`, `[V]` | `nn.Linear` of `[state; context]` |
+///
+/// With `input_feeding`, `decoder.attentional.{weight,bias}`, `[D, D + 2H]` and `[D]`, map `[state; context]`
+/// to the attentional vector, which `decoder.output` `[V, D]` and `decoder.rnn.weight_ih_l0` `[G·D, E + D]`
+/// read instead.
 ///
 /// ```
 /// # use candle_core::{DType, Device};

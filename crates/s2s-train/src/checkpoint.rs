@@ -176,11 +176,14 @@ impl TrainState {
 
 /// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
 /// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 7] = [
+const LATER_KEYS: [&str; 10] = [
     "accumulation_steps = 1\n",
     "freeze = []\n",
+    "input_feeding = false\n",
     "label_smoothing = 0.0\n",
+    "layer_norm = false\n",
     "precision = \"f32\"\n",
+    "residual = false\n",
     "[train.optimizer]\nkind = \"adam\"\n\n",
     "\n[train.curriculum]\nkind = \"none\"\n",
     "\n[train.restart]\nkind = \"none\"\n",
@@ -362,9 +365,11 @@ mod tests {
         frozen.train.freeze.push("encoder.*".to_owned());
         let mut smoothed = config.clone();
         smoothed.train.label_smoothing = 0.1.try_into().unwrap();
-        let mut accumulated = config;
+        let mut accumulated = config.clone();
         accumulated.train.accumulation_steps = accumulated.train.batch_size;
-        for other in [frozen, smoothed, accumulated] {
+        let mut fed = config;
+        fed.model.input_feeding = true;
+        for other in [frozen, smoothed, accumulated, fed] {
             assert_ne!(fingerprint(&other, None)?, recorded);
         }
         Ok(())

@@ -14,8 +14,8 @@ It reads config.json, vocab.json, encoder.onnx and decoder_step.onnx beside it. 
 
 encoder.onnx runs once per batch. Its outputs, with the token BOS, are the inputs of the first decoder step:
 
-    source [B,S], lengths [B]  ->  hidden, (cell), weights, values, (keys), mask
-    token [B] and these        ->  logits [B,V], next_hidden, (next_cell), next_weights [B,S]
+    source [B,S], lengths [B]  ->  hidden, (cell), (vector), weights, values, (keys), mask
+    token [B] and these        ->  logits [B,V], next_hidden, (next_cell), (next_vector), next_weights [B,S]
 """
 
 import json

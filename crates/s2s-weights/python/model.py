@@ -194,8 +194,37 @@ class Bridge(nn.Linear):
             self.cell = nn.Linear(values, state)
 
 
+def run_stack(part, residual, x, state=None):
+    """part["rnn"], an nn.GRU or nn.LSTM, with connections between its layers: each passes norm(states + output below) on,
+    with the sum above the first layer and the norms of part["norm"] below the top. x is packed or [B,T,I]."""
+    rnn, norms, packed = part["rnn"], part["norm"], isinstance(x, nn.utils.rnn.PackedSequence)
+    if not residual and not norms:
+        return rnn(x, state)
+    is_lstm, directions = isinstance(rnn, nn.LSTM), 2 if rnn.bidirectional else 1
+    if state is None:
+        rows = x.batch_sizes[0] if packed else len(x)
+        zeros = rnn.weight_hh_l0.new_zeros(rnn.num_layers * directions, rows, rnn.hidden_size)
+        state = (zeros, zeros) if is_lstm else zeros
+    layer, y, last = torch.lstm if is_lstm else torch.gru, x.data if packed else x, []
+    for k in range(rnn.num_layers):
+        own = slice(k * directions, (k + 1) * directions)
+        first = tuple(vector[own].contiguous() for vector in state) if is_lstm else state[own].contiguous()
+        read = F.dropout(y, rnn.dropout, rnn.training) if k else y
+        weights = [weight for direction in rnn.all_weights[own] for weight in direction]
+        options = (first, weights, True, 1, 0.0, rnn.training, rnn.bidirectional)
+        states, *after = layer(read, x.batch_sizes, *options) if packed else layer(read, *options, True)
+        states = states + y if residual and k else states
+        y = norms[k](states) if k < len(norms) else states
+        last.append(after)
+    last = tuple(torch.cat(vector) for vector in zip(*last))
+    if packed:  # its rows are sorted by length
+        y, last = x._replace(data=y), tuple(vector[:, x.unsorted_indices] for vector in last)
+    return y, last if is_lstm else last[0]
+
+
 class Seq2Seq(nn.Module):
-    """A bidirectional encoder, and a decoder that attends to it at every step."""
+    """A bidirectional encoder, and a decoder that attends to it at every step: before its cells, whose input has the
+    context; or with input feeding after them, whose input has the attentional vector of the step before."""
 
     def __init__(self, config, n_tokens):
         super().__init__()
@@ -204,21 +233,26 @@ class Seq2Seq(nn.Module):
         sizes = dict(num_layers=layers, batch_first=True, dropout=config["dropout"])
         self.units, self.layers, self.bridge_kind = d, layers, config["bridge"]
         self.dropout = nn.Dropout(config["embedding_dropout"])
+        self.residual, self.feeding = config["residual"], config["input_feeding"]
+        norms = (lambda width: nn.ModuleList(nn.LayerNorm(width) for _ in range(layers - 1 if config["layer_norm"] else 0)))
         self.encoder = nn.ModuleDict({"embedding": nn.Embedding(n_tokens, e),
-                                      "rnn": rnn(e, h, bidirectional=True, **sizes)})
+                                      "rnn": rnn(e, h, bidirectional=True, **sizes), "norm": norms(2 * h)})
         self.bridge = nn.ModuleList(Bridge(2 * h, d, config["cell"])
                                     for _ in range(layers if self.bridge_kind == "tanh" else 0))
         options = dict(config["attention"])
         self.attention = ATTENTIONS[options.pop("kind")](2 * h, d, **options)
-        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(n_tokens, e), "rnn": rnn(e + 2 * h, d, **sizes),
-                                      "output": nn.Linear(d + 2 * h, n_tokens)})
+        fed, read = (d, d) if self.feeding else (2 * h, d + 2 * h)
+        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(n_tokens, e), "rnn": rnn(e + fed, d, **sizes),
+                                      "norm": norms(d), "output": nn.Linear(read, n_tokens)})
+        if self.feeding:
+            self.decoder["attentional"] = nn.Linear(d + 2 * h, d)
 
     def encode(self, source, lengths):
         """From source [B,S] and lengths [B] (on the CPU): the values [B,S,2H], 0 where padded, and the decoder's first
         state: [layers,B,D] for a GRU, a pair of those for an LSTM."""
         embedded = self.dropout(self.encoder["embedding"](source))
         packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-        values, last = self.encoder["rnn"](packed)
+        values, last = run_stack(self.encoder, self.residual, packed)
         values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
         vectors = last if isinstance(last, tuple) else (last,)  # [2 layers,B,H]: both directions of each layer
         first = tuple(torch.stack([self.bridged(k, i, torch.cat([forward, backward], -1))
@@ -235,17 +269,31 @@ class Seq2Seq(nn.Module):
         return F.pad(last[:, :kept], (0, self.units - kept))
 
     def step(self, token, state, weights, values, keys, mask):
-        """Reads tokens [B]. Returns logits [B,V], the next state and the attention weights [B,S]."""
-        top = (state[0] if isinstance(state, tuple) else state)[-1]
-        weights = self.attention.weights(top, keys, weights, mask)
-        context = torch.bmm(weights.unsqueeze(1), values)  # [B,1,2H]
+        """Reads tokens [B]. Returns logits [B,V], the next state and the attention weights [B,S]. The state is that of the
+        layers, and the vector [B,1,D] that they read, if it is fed."""
+        layers, vector = state
         embedded = self.dropout(self.decoder["embedding"](token)).unsqueeze(1)
-        output, state = self.decoder["rnn"](torch.cat([embedded, context], -1), state)
-        return self.decoder["output"](torch.cat([output, context], -1)).squeeze(1), state, weights
+        if not self.feeding:
+            weights, context = self.attend(layers, weights, values, keys, mask)
+        fed = vector if self.feeding else context
+        output, layers = run_stack(self.decoder, self.residual, torch.cat([embedded, fed], -1), layers)
+        if self.feeding:
+            weights, context = self.attend(layers, weights, values, keys, mask)
+        read = torch.cat([output, context], -1)
+        if self.feeding:
+            read = vector = torch.tanh(self.decoder["attentional"](read))
+        return self.decoder["output"](read).squeeze(1), (layers, vector), weights
+
+    def attend(self, layers, weights, values, keys, mask):
+        """The attention weights [B,S] of the top layer's state, and the context [B,1,2H]."""
+        top = (layers[0] if isinstance(layers, tuple) else layers)[-1]
+        weights = self.attention.weights(top, keys, weights, mask)
+        return weights, torch.bmm(weights.unsqueeze(1), values)
 
     def start(self, source, lengths):
         """The state, weights, values, keys and mask with which decoding starts."""
-        values, state = self.encode(source, lengths)
+        values, layers = self.encode(source, lengths)
+        state = layers, values.new_zeros(len(values), 1, self.units)
         mask = (torch.arange(source.shape[1]) < lengths.unsqueeze(1)).to(source.device)
         weights = self.attention.first_weights(mask).to(values.dtype)
         return state, weights, values, self.attention.prepare(values), mask

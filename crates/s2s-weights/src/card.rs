@@ -180,10 +180,23 @@ fn architecture(model: &ModelConfig) -> String {
     };
     format!(
         "a bidirectional {cell} encoder ({layers} of {} units per direction), {attention}, and a {cell} decoder \
-         ({} units)",
+         ({} units){}",
         model.hidden,
-        model.decoder.width()
+        model.decoder.width(),
+        options(model)
     )
+}
+
+/// The options of an architecture, each after a comma.
+fn options(model: &ModelConfig) -> String {
+    [
+        (model.residual, ", residual connections"),
+        (model.layer_norm, ", layer normalization"),
+        (model.input_feeding, ", input feeding"),
+    ]
+    .into_iter()
+    .filter_map(|(is_on, text)| is_on.then_some(text))
+    .collect()
 }
 
 /// The name of a mechanism in a configuration.

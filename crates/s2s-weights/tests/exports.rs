@@ -1,4 +1,4 @@
-//! Exports of small models, for every cell and every attention mechanism.
+//! Exports of small models, for every cell, every attention mechanism and options of the architecture.
 //!
 //! `tests/golden.json` holds what PyTorch and onnxruntime answered with exactly these files: the SHA-256 of each, and the
 //! part of `config.json` that programs read.
@@ -30,6 +30,28 @@ struct Verified {
     sha256: BTreeMap<String, String>,
 }
 
+/// A cell, a mechanism, and keys of `[model]`.
+type Case = (CellKind, String, &'static [&'static str]);
+
+/// Options of the architecture, with the layers that they need.
+const OPTIONS: [(&str, &[&str]); 3] = [
+    ("residual", &["layers=2", "residual=true"]),
+    ("input-feeding", &["input_feeding=true"]),
+    (
+        "all-options",
+        &[
+            "layers=3",
+            "residual=true",
+            "layer_norm=true",
+            "input_feeding=true",
+        ],
+    ),
+];
+
+fn original((cell, mechanism, options): &Case, seed: u64) -> Trained {
+    model_with(*cell, mechanism, seed, options)
+}
+
 /// The names of all mechanisms, from the message about an unknown one.
 fn mechanisms() -> Vec<String> {
     let error = load_config(None, &["model.attention.kind=?".to_owned()]).unwrap_err();
@@ -44,9 +66,14 @@ fn mechanisms() -> Vec<String> {
     names
 }
 
-/// A small model with its initial weights.
+/// A small model with its initial weights, with one layer.
 fn model(cell: CellKind, mechanism: &str, seed: u64) -> Trained {
-    let sets = [
+    model_with(cell, mechanism, seed, &[])
+}
+
+/// A small model with its initial weights.
+fn model_with(cell: CellKind, mechanism: &str, seed: u64, options: &[&str]) -> Trained {
+    let mut sets = vec![
         "data.vocab=12".to_owned(),
         "data.max_len=9".to_owned(),
         "model.embedding=5".to_owned(),
@@ -56,6 +83,7 @@ fn model(cell: CellKind, mechanism: &str, seed: u64) -> Trained {
         format!("model.attention.kind={mechanism}"),
         format!("seed={seed}"),
     ];
+    sets.extend(options.iter().map(|option| format!("model.{option}")));
     trained(load_config(None, &sets).unwrap())
 }
 
@@ -110,32 +138,39 @@ fn exports_are_those_that_pytorch_and_onnxruntime_answered_with() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exports");
     let _ = fs::remove_dir_all(&folder);
     let mut differing = Vec::new();
+    let mut cases: Vec<(String, Case)> = Vec::new();
     for cell in [CellKind::Gru, CellKind::Lstm] {
         for mechanism in mechanisms() {
-            let name = format!("{cell}-{mechanism}");
-            let original = model(cell, &mechanism, 1);
-            let mut weights = Vec::new();
-            for (part, format) in [("pytorch", Format::PyTorch), ("onnx", Format::Onnx)] {
-                let files = export(&original, &about(), format).unwrap();
-                write_export(&folder.join(&name).join(part), &files, Existing::Keep).unwrap();
-                for (file, bytes) in &files {
-                    let key = format!("{part}/{file}");
-                    let is_verified = golden.get(&name).is_some_and(|golden| match *file {
-                        "README.md" => true,
-                        "config.json" => golden.config == read_by_programs(bytes),
-                        _ => golden.sha256.get(&key) == Some(&hash(without_header(file, bytes))),
-                    });
-                    if !is_verified {
-                        differing.push(format!("{name}/{key}"));
-                    }
-                }
-                if format == Format::PyTorch {
-                    weights = file(&files, "model.safetensors").to_vec();
+            cases.push((format!("{cell}-{mechanism}"), (cell, mechanism, &[])));
+        }
+        for (name, options) in OPTIONS {
+            let case = (cell, "additive".to_owned(), options);
+            cases.push((format!("{cell}-{name}"), case));
+        }
+    }
+    for (name, case) in cases {
+        let original = original(&case, 1);
+        let mut weights = Vec::new();
+        for (part, format) in [("pytorch", Format::PyTorch), ("onnx", Format::Onnx)] {
+            let files = export(&original, &about(), format).unwrap();
+            write_export(&folder.join(&name).join(part), &files, Existing::Keep).unwrap();
+            for (file, bytes) in &files {
+                let key = format!("{part}/{file}");
+                let is_verified = golden.get(&name).is_some_and(|golden| match *file {
+                    "README.md" => true,
+                    "config.json" => golden.config == read_by_programs(bytes),
+                    _ => golden.sha256.get(&key) == Some(&hash(without_header(file, bytes))),
+                });
+                if !is_verified {
+                    differing.push(format!("{name}/{key}"));
                 }
             }
-            if let Some(golden) = golden.get(&name) {
-                check_answers(&name, cell, &mechanism, weights, golden);
+            if format == Format::PyTorch {
+                weights = file(&files, "model.safetensors").to_vec();
             }
+        }
+        if let Some(golden) = golden.get(&name) {
+            check_answers(&name, &case, weights, golden);
         }
     }
     assert!(
@@ -147,8 +182,8 @@ fn exports_are_those_that_pytorch_and_onnxruntime_answered_with() {
 }
 
 /// Compares the answers of the exported weights, read back into another model.
-fn check_answers(name: &str, cell: CellKind, mechanism: &str, weights: Vec<u8>, golden: &Verified) {
-    let copy = model(cell, mechanism, 2);
+fn check_answers(name: &str, case: &Case, weights: Vec<u8>, golden: &Verified) {
+    let copy = original(case, 2);
     let found = Found::parse(Path::new("model.safetensors"), weights).unwrap();
     let (params, options) = (copy.model.params(), LoadOptions::default());
     let loaded = found.load_into(params, &options).unwrap();

@@ -10,6 +10,7 @@ use crate::matrix::{Epilogue, Matrix};
 use crate::real::Real;
 use crate::recurrent::weights::{add_rows, gates_matrix};
 use crate::recurrent::{Cell, State};
+use crate::table::{add_row, multiply_by};
 use crate::team::{Team, sized, split_rows};
 
 impl<T: Real, C: Cell> Decoder<T, C> {
@@ -39,6 +40,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         let sizes = self.weights.sizes;
         let DecoderSizes { units, values, .. } = sizes;
         let (batch, source_len) = (inputs.memory.batch(), inputs.memory.len);
+        let fed = if sizes.input_feeding { units } else { 0 };
         let len = self.trace.sizes.len;
         let ranges = team.ranges(batch);
         let cut = |all, width| split_rows(all, width, &ranges).into_iter();
@@ -62,6 +64,8 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             .zip(keys.zip(values))
             .zip(cut(&mut self.scorer_sums, n_sums))
             .zip(cut(sized(&mut self.d_input, batch * units), units))
+            .zip(cut(sized(&mut self.d_sum, batch * units), units))
+            .zip(cut(sized(&mut self.d_vector, batch * fed), fed))
             .zip(cut(
                 sized(&mut self.d_previous, batch * source_len),
                 source_len,
@@ -71,7 +75,10 @@ impl<T: Real, C: Cell> Decoder<T, C> {
                 source_len,
             ))
             .map(
-                |(((((rows, (keys, values)), scorer_sums), input), previous), scores)| {
+                |(
+                    ((((((rows, (keys, values)), scorer_sums), input), sum), vector), previous),
+                    scores,
+                )| {
                     let states = states.iter_mut().map_while(Iterator::next).collect();
                     let cell_states = cell_states.iter_mut().map_while(Iterator::next).collect();
                     (
@@ -81,6 +88,8 @@ impl<T: Real, C: Cell> Decoder<T, C> {
                             values,
                             scorer_sums,
                             input,
+                            sum,
+                            vector,
                             previous,
                             scores,
                             states,
@@ -110,8 +119,12 @@ struct RowGrads<'a, T> {
     values: &'a mut [T],
     /// The sums over steps that the scorer needs for its parameters, `[rows, R]`.
     scorer_sums: &'a mut [T],
-    /// Of a layer's input, `[rows, D]`.
+    /// Of a layer's input, then of the output of the layer below it, `[rows, D]`.
     input: &'a mut [T],
+    /// Of a layer's output before its normalization, `[rows, D]`; unused if that is its states.
+    sum: &'a mut [T],
+    /// Of the attentional vector after a step, then of the one before it, `[rows, D]`, with input feeding.
+    vector: &'a mut [T],
     /// Of the previous step's attention weights, `[rows, S]`.
     previous: &'a mut [T],
     /// Of the attention weights of a step, then of its scores, `[rows, S]`.
@@ -130,28 +143,52 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         }
         grads.previous.fill(T::ZERO);
         grads.keys.fill(T::ZERO);
+        grads.vector.fill(T::ZERO);
+        let has_input_feeding = self.weights.sizes.input_feeding;
         for step in (0..self.len).rev() {
             self.output_backward(rows, step, grads);
+            if has_input_feeding {
+                self.attend_backward(rows, step, grads);
+            }
             for layer in (0..self.weights.sizes.layers).rev() {
                 self.cell_backward(rows, step, layer, grads);
             }
-            self.attend_backward(rows, step, grads);
+            if !has_input_feeding {
+                self.attend_backward(rows, step, grads);
+            }
         }
         self.values_backward(rows, grads);
     }
 
-    /// forward: logits = output(features)
+    /// forward: logits = output(features), or vector = tanh(attentional(features)), logits = output(vector)
     fn output_backward(&self, rows: &mut Rows<'_, T>, step: usize, grads: &mut RowGrads<'_, T>) {
         let DecoderSizes { vocab, units, .. } = self.weights.sizes;
         let stride = features_stride(self.weights.sizes);
         let d_logits = Matrix::dense(rows.logits.at(step), rows.range.len(), vocab);
         let d_features = rows.d_features.at_mut(step);
-        self.weights
-            .output
-            .backward(d_logits, d_features, stride, Epilogue::Replace);
+        let output = &self.weights.output;
+        match &self.weights.attentional {
+            None => output.backward(d_logits, d_features, stride, Epilogue::Replace),
+            Some(attentional) => {
+                output.backward(d_logits, grads.vector, units, Epilogue::Add);
+                let d_before_tanh = rows.d_vectors.at_mut(step);
+                let vectors = grads.vector.iter().zip(rows.vectors.at(step + 1));
+                for (d, (&d_vector, &vector)) in d_before_tanh.iter_mut().zip(vectors) {
+                    *d = d_vector * (T::ONE - vector * vector);
+                }
+                let d_before_tanh = Matrix::dense(&*d_before_tanh, rows.range.len(), units);
+                let linear = &attentional.linear;
+                linear.backward(d_before_tanh, d_features, stride, Epilogue::Replace);
+            }
+        }
         let d_features = self.features(d_features, rows.range.len());
+        let d_output = d_features.columns(0, units);
         if let Some(d_top) = grads.states.last_mut() {
-            add_rows(d_top, &rows.active, d_features.columns(0, units));
+            add_rows(d_top, &rows.active, d_output);
+        }
+        if self.weights.connections.residual {
+            grads.sum.fill(T::ZERO);
+            add_rows(grads.sum, &rows.active, d_output);
         }
     }
 
@@ -187,26 +224,58 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         C::backward(&rows.active, previous, next_cell, gates, d_state);
         cell.hidden_backward(gates, states[0]);
         let d_gates = gates_matrix::<C, T>(gates, units, n).columns(0, cell.gates());
+        let is_plain = self.weights.connections.are_plain();
         match (below.last_mut(), self.inputs.dropout.between) {
+            (None, _) if self.weights.sizes.input_feeding => {
+                cell.input
+                    .backward(d_gates, grads.vector, units, Epilogue::Replace);
+            }
             (None, _) => {
                 let stride = features_stride(self.weights.sizes);
                 let d_context = &mut rows.d_features.at_mut(step)[units..];
                 cell.input
                     .backward(d_gates, d_context, stride, Epilogue::Add);
             }
-            (Some(below), None) => cell.input.backward(d_gates, below, units, Epilogue::Add),
-            (Some(below), Some(masks)) => {
+            (Some(below), None) if is_plain => {
+                cell.input.backward(d_gates, below, units, Epilogue::Add);
+            }
+            (Some(below), masks) => {
                 cell.input
                     .backward(d_gates, grads.input, units, Epilogue::Replace);
-                let d_inputs = grads.input.chunks_exact(units).zip(&rows.memory);
-                for (d_below, (d_input, &row)) in below.chunks_exact_mut(units).zip(d_inputs) {
-                    // forward: input = below ⊙ mask
-                    let mask = &masks[layer - 1][(row * self.len + step) * units..][..units];
-                    for ((d_below, &d), &factor) in d_below.iter_mut().zip(d_input).zip(mask) {
-                        *d_below += d * factor;
+                if let Some(masks) = masks {
+                    // forward: input = output below ⊙ mask
+                    let d_inputs = grads.input.chunks_exact_mut(units).zip(&rows.memory);
+                    for (d_input, &row) in d_inputs {
+                        let at = (row * self.len + step) * units;
+                        multiply_by(d_input, &masks[layer - 1][at..][..units]);
                     }
                 }
+                self.connect_backward(rows, step, layer - 1, grads.input, grads.sum);
+                add_row(below, grads.input);
+                std::mem::swap(&mut grads.input, &mut grads.sum);
             }
+        }
+    }
+
+    /// forward: output = norm(states + output of the layer below), for one layer below the top
+    ///
+    /// `d_output` is the gradient of the output through the layer above, and becomes that of the sum;
+    /// `d_above` is the gradient of the sum in the layer above.
+    fn connect_backward(
+        &self,
+        rows: &mut Rows<'_, T>,
+        step: usize,
+        layer: usize,
+        d_output: &mut [T],
+        d_above: &[T],
+    ) {
+        let connections = &self.weights.connections;
+        if connections.residual {
+            add_row(d_output, d_above);
+        }
+        if let Some(norm) = connections.norms.get(layer) {
+            rows.d_outputs[layer].at_mut(step).copy_from_slice(d_output);
+            norm.backward(d_output, rows.normalized[layer].at(step));
         }
     }
 
@@ -227,8 +296,9 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
             d_context,
             grads.scores,
         );
+        let asking = step + usize::from(self.weights.sizes.input_feeding);
         let inputs = Step {
-            state: self.features(rows.features.at(step), n).columns(0, units),
+            state: self.features(rows.features.at(asking), n).columns(0, units),
             previous: rows.weights.at(step),
             memory: self.inputs.memory,
             rows: &rows.memory,

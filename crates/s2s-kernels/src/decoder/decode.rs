@@ -6,11 +6,14 @@ use std::ops::Range;
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::projected::Projected;
-use super::step::{Projections, TokenInput, assert_memory, features_matrix, features_stride};
+use super::step::{
+    Projections, TokenInput, assert_memory, copy_states, features_matrix, features_stride,
+};
 use crate::attention::kernel::{Memory, Step, weigh_within};
-use crate::matrix::Matrix;
+use crate::matrix::{Epilogue, Matrix};
 use crate::real::Real;
 use crate::recurrent::{Cell, NextState, State};
+use crate::team::sized;
 
 /// The rows that are being decoded, with their states. Several decodings can share one [`Decoder`] and
 /// one memory.
@@ -34,6 +37,17 @@ pub struct Decoding<T, C> {
     states: Vec<Swap<T>>,
     /// `[rows, D]` for each layer, if the cell has cell states.
     cell_states: Vec<Swap<T>>,
+    /// The output of a layer below the top and of the layer below that, `[rows, D]` each, if those are
+    /// not their states.
+    outputs: Swap<T>,
+    /// The top layer's output and the contexts, `[rows, D + C]`, padded, if that is not its states.
+    readout: Vec<T>,
+    /// What the normalization of a layer saves.
+    normalized: Vec<T>,
+    /// `[rows, D]`: the attentional vectors, with input feeding.
+    vectors: Swap<T>,
+    /// `[rows, D]`: the states that the attention of input feeding reads.
+    asking: Vec<T>,
     /// `[rows, S]`.
     weights: Swap<T>,
     /// A range of each row of `weights` outside of which they are 0.
@@ -103,8 +117,10 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         );
         self.sizes = sizes;
         self.source_len = memory.len;
-        let weight = decoder.weights.context_weight();
-        self.projected.fill(weight, C::GATES * units, memory);
+        if !sizes.input_feeding {
+            let weight = decoder.weights.fed_weight();
+            self.projected.fill(weight, C::GATES * units, memory);
+        }
         self.rows.clear();
         self.rows.extend(0..memory.batch());
         self.resize(decoder.scorer.kept(memory.len));
@@ -113,6 +129,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         for (weights, &length) in weights.zip(memory.lengths) {
             start.fill(length, weights);
         }
+        self.vectors.after.fill(T::ZERO);
         self.reach.after.clear();
         self.reach.after.resize(self.rows.len(), 0..memory.len);
         self.found.clear();
@@ -151,6 +168,8 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         for states in &mut self.cell_states {
             states.resize(rows * C::CELL_STATES * units);
         }
+        let fed = if self.sizes.input_feeding { units } else { 0 };
+        self.vectors.resize(rows * fed);
         self.weights.resize(rows * self.source_len);
         // The buffer holds weights of other rows.
         self.reach.before.clear();
@@ -170,14 +189,16 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             self.rows.len(),
             "there must be one token per row"
         );
+        let sizes = self.sizes;
         let DecoderSizes {
             units,
             values,
             layers,
             ..
-        } = self.sizes;
-        let (rows, stride) = (self.rows.len(), features_stride(self.sizes));
+        } = sizes;
+        let (rows, stride) = (self.rows.len(), features_stride(sizes));
         self.features.swap();
+        self.vectors.swap();
         self.weights.swap();
         self.reach.swap();
         let Swap { before, after } = &mut self.reach;
@@ -189,35 +210,33 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         let states = self.states.iter_mut().chain(&mut self.cell_states);
         states.for_each(Swap::swap);
 
-        let sizes = self.sizes;
-        let step = Step {
-            state: features_matrix(&self.features.before, sizes, rows).columns(0, units),
-            previous: &self.weights.before,
-            memory,
-            rows: &self.rows,
-        };
-        let (reach, weights) = (&mut self.reach.after, &mut self.weights.after);
-        let scorer = &decoder.scorer;
-        scorer.scores_within(step, reach, &mut self.found, &mut self.saved, weights);
-        let context = &mut self.features.after[units.min(rows * stride)..];
-        weigh_within(memory, &self.rows, reach, weights, context, stride, values);
-
+        if !sizes.input_feeding {
+            self.attend(decoder, memory);
+        }
         let packed = &decoder.weights;
         let [input, hidden] = &mut self.projections;
         for layer in 0..layers {
-            if layer == 0 {
+            if layer == 0 && sizes.input_feeding {
+                packed.token_gates(TokenInput::Ids(tokens), input);
+                let vectors = Matrix::dense(&self.vectors.before, rows, units);
+                let weight = packed.fed_weight();
+                weight.forward(vectors, input, C::GATES * units, Epilogue::Add);
+            } else if layer == 0 {
                 packed.token_gates(TokenInput::Ids(tokens), input);
                 let context = features_matrix(&self.features.after, sizes, rows);
                 self.projected.add(
-                    packed.context_weight(),
+                    packed.fed_weight(),
                     &self.rows,
                     Matrix::dense(&self.weights.after, rows, self.source_len),
                     context.columns(units, values),
                     input,
                 );
             } else {
-                let below = Matrix::dense(&self.states[layer - 1].after, rows, units);
-                packed.input_gates(layer, below, input);
+                let below = match packed.connections.are_plain() {
+                    true => &self.states[layer - 1].after,
+                    false => &self.outputs.after,
+                };
+                packed.input_gates(layer, Matrix::dense(below, rows, units), input);
             }
             let mut projections = Projections { input, hidden };
             let (before, hidden, hidden_stride) = match self.states.get_mut(layer) {
@@ -248,9 +267,59 @@ impl<T: Real, C: Cell> Decoding<T, C> {
                 &mut self.gates,
                 next,
             );
+            if layer + 1 < layers && !packed.connections.are_plain() {
+                self.outputs.swap();
+                let Swap { before, after } = &mut self.outputs;
+                after.clone_from(&self.states[layer].after);
+                let below = (layer > 0).then_some(&**before);
+                let saved = sized(&mut self.normalized, rows * (units + 1));
+                packed.connect(layer, after, below, Some(saved));
+            }
         }
-        let features = features_matrix(&self.features.after, sizes, rows);
-        packed.logits(features, &mut self.logits);
+        if sizes.input_feeding {
+            self.attend(decoder, memory);
+        }
+        let mut features = &self.features.after;
+        if packed.connections.residual && layers > 1 {
+            self.readout.clone_from(features);
+            packed.connect_top(&mut self.readout, &self.outputs.after);
+            features = &self.readout;
+        }
+        let features = features_matrix(features, sizes, rows);
+        packed.logits(features, &mut self.vectors.after, &mut self.logits);
+    }
+
+    /// Attention from the states before the step; with input feeding, from those after it.
+    fn attend(&mut self, decoder: &Decoder<T, C>, memory: Memory<'_, T>) {
+        let (sizes, rows) = (self.sizes, self.rows.len());
+        let (units, stride) = (sizes.units, features_stride(sizes));
+        let state = match sizes.input_feeding {
+            true => {
+                let asking = sized(&mut self.asking, rows * units);
+                copy_states(&self.features.after, sizes, asking);
+                Matrix::dense(&*asking, rows, units)
+            }
+            false => features_matrix(&self.features.before, sizes, rows).columns(0, units),
+        };
+        let step = Step {
+            state,
+            previous: &self.weights.before,
+            memory,
+            rows: &self.rows,
+        };
+        let (reach, weights) = (&mut self.reach.after, &mut self.weights.after);
+        let scorer = &decoder.scorer;
+        scorer.scores_within(step, reach, &mut self.found, &mut self.saved, weights);
+        let context = &mut self.features.after[units.min(rows * stride)..];
+        weigh_within(
+            memory,
+            &self.rows,
+            reach,
+            weights,
+            context,
+            stride,
+            sizes.values,
+        );
     }
 
     /// Continues with rows `from[0]`, `from[1]`, ... of the current rows; a row may occur several times
@@ -259,6 +328,9 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         let DecoderSizes { units, .. } = self.sizes;
         let saved = self.saved.len().checked_div(self.rows.len()).unwrap_or(0);
         self.features.keep(features_stride(self.sizes), from);
+        if self.sizes.input_feeding {
+            self.vectors.keep(units, from);
+        }
         self.weights.keep(self.source_len, from);
         self.reach.after = from
             .iter()

@@ -3,7 +3,7 @@
 use super::kernel::Decoder;
 use super::step::features_matrix;
 use super::trace::BatchSizes;
-use super::{DecoderDropout, DecoderGrads, DecoderSizes};
+use super::{AttentionalGrads, DecoderDropout, DecoderGrads, DecoderSizes};
 use crate::linear::{bias_gradient, weight_gradient};
 use crate::matrix::{Epilogue, Matrix};
 use crate::real::Real;
@@ -20,26 +20,30 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         scorer_grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
+        let sizes = self.weights.sizes;
         let DecoderSizes {
             vocab,
             embedding,
             units,
             values,
             layers,
-        } = self.weights.sizes;
+            input_feeding,
+        } = sizes;
         let rows = self.rows();
         let d_logits = Matrix::dense(&self.trace.logits, rows, vocab);
-        let weight = grads.output_weight;
-        let features = self.features(1);
-        weight_gradient(
-            weight,
-            units + values,
-            d_logits,
-            features,
-            Epilogue::Replace,
-            team,
-        );
+        let (weight, stride) = (grads.output_weight, sizes.read());
+        let read = match input_feeding {
+            true => self.vectors(1),
+            false => self.readout(),
+        };
+        weight_gradient(weight, stride, d_logits, read, Epilogue::Replace, team);
         bias_gradient(grads.output_bias, d_logits, team);
+        if let Some(AttentionalGrads { weight, bias }) = grads.attentional {
+            let d_vectors = Matrix::dense(&self.trace.d_vectors, rows, units);
+            let (stride, read) = (units + values, self.readout());
+            weight_gradient(weight, stride, d_vectors, read, Epilogue::Replace, team);
+            bias_gradient(bias, d_vectors, team);
+        }
 
         for layer in 0..layers {
             let d_gates = gates_matrix::<C, T>(&self.trace.gates[layer], units, rows);
@@ -55,16 +59,20 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             let d_gates = d_gates.columns(0, C::GATES * units);
             let (weight, stride, input) = match layer {
                 0 => {
-                    let context = features.columns(units, values);
-                    (
-                        &mut grads.weight_ih[embedding..],
-                        embedding + values,
-                        context,
-                    )
+                    let fed = match input_feeding {
+                        true => self.vectors(0),
+                        false => self.features(1).columns(units, values),
+                    };
+                    let weight = &mut grads.weight_ih[embedding..];
+                    (weight, embedding + sizes.fed(), fed)
                 }
                 _ => (&mut *grads.weight_ih, units, self.layer_input(layer)),
             };
             weight_gradient(weight, stride, d_gates, input, Epilogue::Replace, team);
+        }
+        for (layer, grads) in grads.norms.into_iter().enumerate() {
+            let (d_y, saved) = (&self.trace.d_outputs[layer], &self.trace.normalized[layer]);
+            self.weights.connections.norms[layer].gradients(grads, d_y, saved, team);
         }
         self.token_gradients(dropout, grads.embedding, &mut grads.layers[0], team);
 
@@ -74,7 +82,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             self.trace.sizes.batch,
             self.scorer.sums(),
         );
-        let states = self.states(layers - 1, 0);
+        let states = self.states(layers - 1, usize::from(input_feeding));
         self.scorer
             .gradients(saved, states, sums, scorer_grads, team);
     }
@@ -87,18 +95,18 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         grads: &mut RecurrentGrads<'_, T>,
         team: &mut Team<T>,
     ) {
+        let sizes = self.weights.sizes;
         let DecoderSizes {
             vocab,
             embedding: width,
             units,
-            values,
             ..
-        } = self.weights.sizes;
+        } = sizes;
         let rows = self.rows();
         let d_gates = gates_matrix::<C, T>(&self.trace.gates[0], units, rows);
         let d_gates = d_gates.columns(0, C::GATES * units);
         let tokens = self.trace.tokens.iter().copied();
-        let (weight, stride) = (&mut *grads.weight_ih, width + values);
+        let (weight, stride) = (&mut *grads.weight_ih, width + sizes.fed());
         let Some(mask) = dropout.embedding else {
             // forward: gates = table[token], table = token(embedding)
             let table = sized(&mut self.d_table, vocab * d_gates.cols);
@@ -140,6 +148,21 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             .rows(shift * batch, rows)
     }
 
+    /// The attentional vectors before each step (`shift` 0) or after it (1), `[T·B, D]`.
+    fn vectors(&self, shift: usize) -> Matrix<'_, T> {
+        let (rows, batch) = (self.rows(), self.trace.sizes.batch);
+        let units = self.weights.sizes.units;
+        Matrix::dense(&self.trace.vectors, rows + batch, units).rows(shift * batch, rows)
+    }
+
+    /// The top layer's output and the contexts, `[T·B, D + C]`.
+    fn readout(&self) -> Matrix<'_, T> {
+        match self.trace.readout.is_empty() {
+            true => self.features(1),
+            false => features_matrix(&self.trace.readout, self.weights.sizes, self.rows()),
+        }
+    }
+
     /// The states of a layer before each step (`shift` 0) or after it (1), `[T·B, D]`.
     fn states(&self, layer: usize, shift: usize) -> Matrix<'_, T> {
         let (rows, batch) = (self.rows(), self.trace.sizes.batch);
@@ -152,9 +175,11 @@ impl<T: Real, C: Cell> Decoder<T, C> {
 
     /// The input of a layer above the first, `[T·B, D]`.
     fn layer_input(&self, layer: usize) -> Matrix<'_, T> {
-        match self.trace.dropped.get(layer - 1) {
-            Some(dropped) => Matrix::dense(dropped, self.rows(), self.weights.sizes.units),
-            None => self.states(layer - 1, 1),
+        let below = layer - 1;
+        let (dropped, outputs) = (&self.trace.dropped, &self.trace.outputs);
+        match dropped.get(below).or_else(|| outputs.get(below)) {
+            Some(input) => Matrix::dense(input, self.rows(), self.weights.sizes.units),
+            None => self.states(below, 1),
         }
     }
 }

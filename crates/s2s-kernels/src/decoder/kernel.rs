@@ -1,7 +1,8 @@
 //! The decoder's forward loop over the steps of a batch.
 
 use super::step::{
-    Projections, TokenInput, Weights, assert_memory, attend, features_matrix, features_stride,
+    Projections, TokenInput, Weights, assert_memory, attend, copy_states, features_matrix,
+    features_stride,
 };
 use super::trace::{BatchSizes, DecoderTrace, Rows};
 use super::{DecoderInputs, DecoderParams, DecoderSizes};
@@ -22,6 +23,8 @@ pub struct Decoder<T: Real, C> {
     pub(super) trace: DecoderTrace<T>,
     pub(super) projections: [Vec<T>; 2],
     pub(super) d_input: Vec<T>,
+    pub(super) d_sum: Vec<T>,
+    pub(super) d_vector: Vec<T>,
     pub(super) d_previous: Vec<T>,
     pub(super) d_scores: Vec<T>,
     pub(super) scorer_sums: Vec<T>,
@@ -37,6 +40,8 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             trace: DecoderTrace::default(),
             projections: Default::default(),
             d_input: Vec::new(),
+            d_sum: Vec::new(),
+            d_vector: Vec::new(),
             d_previous: Vec::new(),
             d_scores: Vec::new(),
             scorer_sums: Vec::new(),
@@ -51,20 +56,27 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         weights.sizes = sizes;
         weights.embedding.clear();
         weights.embedding.extend_from_slice(params.embedding);
-        let (token, context) = params.input_columns();
+        let (token, fed) = params.input_columns();
         weights.token.pack(token);
         weights.cells.resize_with(sizes.layers, Default::default);
         for (layer, (cell, &params)) in weights.cells.iter_mut().zip(&params.layers).enumerate() {
             let input = match layer {
-                0 => context,
+                0 => fed,
                 _ => Matrix::dense(params.weight_ih, params.bias_ih.len(), sizes.units),
             };
             cell.pack(params, input);
         }
-        let features = sizes.units + sizes.values;
-        weights
-            .output
-            .pack(Matrix::dense(params.output_weight, sizes.vocab, features));
+        weights.connections.clone_from(&params.connections);
+        weights.attentional = params.attentional.map(|params| {
+            let mut attentional = weights.attentional.take().unwrap_or_default();
+            let (units, features) = (sizes.units, sizes.units + sizes.values);
+            let weight = Matrix::dense(params.weight, units, features);
+            attentional.linear.pack(weight);
+            params.bias.clone_into(&mut attentional.bias);
+            attentional
+        });
+        let output = Matrix::dense(params.output_weight, sizes.vocab, sizes.read());
+        weights.output.pack(output);
         weights.output_bias.clear();
         weights.output_bias.extend_from_slice(params.output_bias);
         let embedding = Matrix::dense(params.embedding, sizes.vocab, sizes.embedding);
@@ -103,7 +115,9 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             source_len: memory.len,
             scorer: self.scorer.kept(memory.len),
         };
-        self.trace.resize::<C>(sizes, batch_sizes, &dropout);
+        let connections = &self.weights.connections;
+        self.trace
+            .resize::<C>(sizes, connections, batch_sizes, &dropout);
         let ranges = team.ranges(batch);
         let [input, hidden] = &mut self.projections;
         let gates = C::GATES * sizes.units;
@@ -162,17 +176,29 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         self.begin(rows);
         for step in 0..self.len {
             self.read_tokens(rows, step);
-            self.attend(rows, step);
+            if !self.weights.sizes.input_feeding {
+                self.attend(rows, step, projections.hidden);
+            }
             for layer in 0..self.weights.sizes.layers {
                 self.input_gates(rows, step, layer, projections.input);
                 self.advance(rows, step, layer, projections);
+                self.connect(rows, step, layer);
             }
-            let features = self.features(rows.features.at(step + 1), rows.range.len());
-            self.weights.logits(features, rows.logits.at_mut(step));
+            if self.weights.sizes.input_feeding {
+                self.attend(rows, step, projections.hidden);
+            }
+            self.read_out(rows, step);
+            let features = match &rows.readout {
+                Some(readout) => readout.at(step),
+                None => rows.features.at(step + 1),
+            };
+            let features = self.features(features, rows.range.len());
+            let (vectors, logits) = (rows.vectors.at_mut(step + 1), rows.logits.at_mut(step));
+            self.weights.logits(features, vectors, logits);
         }
     }
 
-    /// Writes the initial states and attention weights.
+    /// Writes the initial states, attention weights and vectors.
     fn begin(&self, rows: &mut Rows<'_, T>) {
         let DecoderSizes { units, layers, .. } = self.weights.sizes;
         for (layer, initial) in self.inputs.initial.iter().enumerate() {
@@ -198,6 +224,7 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         for (weights, &row) in weights.zip(&rows.memory) {
             start.fill(memory.lengths[row], weights);
         }
+        rows.vectors.at_mut(0).fill(T::ZERO);
     }
 
     /// Writes the tokens of a step, and their embeddings if there is dropout.
@@ -226,13 +253,25 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         }
     }
 
-    fn attend(&self, rows: &mut Rows<'_, T>, step: usize) {
-        let DecoderSizes { units, values, .. } = self.weights.sizes;
-        let stride = features_stride(self.weights.sizes);
-        let (before, after) = rows.features.read_write(step, step + 1);
+    /// Attention from the states before the step; with input feeding, from those after it, which are copied
+    /// to `scratch`.
+    fn attend(&self, rows: &mut Rows<'_, T>, step: usize, scratch: &mut [T]) {
+        let sizes = self.weights.sizes;
+        let DecoderSizes { units, values, .. } = sizes;
+        let (n, stride) = (rows.range.len(), features_stride(sizes));
+        let (state, after);
+        if sizes.input_feeding {
+            after = rows.features.at_mut(step + 1);
+            copy_states(after, sizes, &mut scratch[..n * units]);
+            state = Matrix::dense(&scratch[..n * units], n, units);
+        } else {
+            let before;
+            (before, after) = rows.features.read_write(step, step + 1);
+            state = self.features(before, n).columns(0, units);
+        }
         let (previous, weights) = rows.weights.read_write(step, step + 1);
         let inputs = Step {
-            state: self.features(before, rows.range.len()).columns(0, units),
+            state,
             previous,
             memory: self.inputs.memory,
             rows: &rows.memory,
@@ -243,21 +282,29 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
 
     /// The input projection of a layer.
     fn input_gates(&self, rows: &mut Rows<'_, T>, step: usize, layer: usize, out: &mut [T]) {
-        let DecoderSizes { units, values, .. } = self.weights.sizes;
+        let sizes = self.weights.sizes;
+        let DecoderSizes { units, values, .. } = sizes;
         let n = rows.range.len();
         if layer == 0 {
-            let features = self.features(rows.features.at(step + 1), n);
             let tokens = match &rows.embeddings {
                 Some(embeddings) => TokenInput::Embeddings(embeddings.at(step)),
                 None => TokenInput::Ids(rows.tokens.at(step)),
             };
             self.weights.token_gates(tokens, out);
-            let (context, stride) = (features.columns(units, values), C::GATES * units);
-            let weight = self.weights.context_weight();
-            weight.forward(context, out, stride, Epilogue::Add);
+            let fed = match sizes.input_feeding {
+                true => Matrix::dense(rows.vectors.at(step), n, units),
+                false => self
+                    .features(rows.features.at(step + 1), n)
+                    .columns(units, values),
+            };
+            let weight = self.weights.fed_weight();
+            weight.forward(fed, out, C::GATES * units, Epilogue::Add);
             return;
         }
-        let mut below = rows.states[layer - 1].at(step + 1);
+        let mut below = match rows.outputs.get(layer - 1) {
+            Some(outputs) => outputs.at(step),
+            None => rows.states[layer - 1].at(step + 1),
+        };
         if let (Some(masks), Some(dropped)) =
             (self.inputs.dropout.between, rows.dropped.get_mut(layer - 1))
         {
@@ -309,6 +356,34 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
         let gates = rows.gates[layer].at_mut(step);
         self.weights
             .advance(layer, &rows.active, previous, projections, gates, next);
+    }
+
+    /// Writes the output of a layer below the top, if that is not its states.
+    fn connect(&self, rows: &mut Rows<'_, T>, step: usize, layer: usize) {
+        let Some((output, below)) = rows.outputs[..]
+            .get_mut(..=layer)
+            .and_then(<[_]>::split_last_mut)
+        else {
+            return;
+        };
+        let output = output.at_mut(step);
+        output.copy_from_slice(rows.states[layer].at(step + 1));
+        let below = below.last().map(|below| below.at(step));
+        let saved = rows
+            .normalized
+            .get_mut(layer)
+            .map(|saved| saved.at_mut(step));
+        self.weights.connect(layer, output, below, saved);
+    }
+
+    /// Writes the top layer's output and the contexts, if that is not its states.
+    fn read_out(&self, rows: &mut Rows<'_, T>, step: usize) {
+        let (Some(readout), Some(below)) = (&mut rows.readout, rows.outputs.last()) else {
+            return;
+        };
+        let readout = readout.at_mut(step);
+        readout.copy_from_slice(rows.features.at(step + 1));
+        self.weights.connect_top(readout, below.at(step));
     }
 
     pub(super) fn features<'b>(&self, features: &'b [T], rows: usize) -> Matrix<'b, T> {

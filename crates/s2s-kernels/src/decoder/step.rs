@@ -1,13 +1,14 @@
 //! One forward step of some rows: attention, cells, logits.
 
-use super::DecoderSizes;
+use super::{Connections, DecoderSizes};
+use crate::activation::tanh_in_place;
 use crate::attention::kernel::{Memory, Scorer, Step, weigh};
 use crate::linear::Linear;
 use crate::matrix::{Epilogue, Matrix, padded_stride};
 use crate::real::Real;
 use crate::recurrent::weights::CellWeights;
 use crate::recurrent::{Cell, NextState, State};
-use crate::table::gather;
+use crate::table::{add_row, gather};
 
 /// The packed weights of a decoder.
 #[derive(Clone, Debug, Default)]
@@ -19,14 +20,24 @@ pub(super) struct Weights<T: Real, C> {
     pub(super) token: Linear<T>,
     /// `token(embedding) + b_ih`, `[V, G·D]`.
     pub(super) table: Vec<T>,
-    /// The input of layer 0 is the context alone.
+    /// The input of layer 0 is what is fed beside the embedding.
     pub(super) cells: Vec<CellWeights<T, C>>,
-    /// `D + C -> V`.
+    pub(super) connections: Connections<T>,
+    /// `D + C -> D`, with input feeding.
+    pub(super) attentional: Option<Attentional<T>>,
+    /// `D + C -> V`, with input feeding `D -> V`.
     pub(super) output: Linear<T>,
     pub(super) output_bias: Vec<T>,
 }
 
-/// The input of layer 0 in addition to the context.
+/// The map to the attentional vector.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attentional<T: Real> {
+    pub(super) linear: Linear<T>,
+    pub(super) bias: Vec<T>,
+}
+
+/// The input of layer 0 in addition to what is fed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TokenInput<'a, T> {
     /// Token ids, looked up in the projected embedding.
@@ -42,8 +53,8 @@ pub(super) struct Projections<'a, T> {
 }
 
 impl<T: Real, C: Cell> Weights<T, C> {
-    /// The tokens' part of layer 0's input projection, `[rows, G·D]`. The caller adds the part of the
-    /// context, with [`context_weight`](Self::context_weight).
+    /// The tokens' part of layer 0's input projection, `[rows, G·D]`. The caller adds the part of what is
+    /// fed, with [`fed_weight`](Self::fed_weight).
     pub(super) fn token_gates(&self, tokens: TokenInput<'_, T>, out: &mut [T]) {
         let cell = &self.cells[0];
         let cols = cell.gates();
@@ -57,8 +68,8 @@ impl<T: Real, C: Cell> Weights<T, C> {
         }
     }
 
-    /// `C -> G·D`: layer 0's columns for the context.
-    pub(super) fn context_weight(&self) -> &Linear<T> {
+    /// Layer 0's columns for what is fed beside the embedding, the context or the vector.
+    pub(super) fn fed_weight(&self) -> &Linear<T> {
         &self.cells[0].input
     }
 
@@ -86,11 +97,44 @@ impl<T: Real, C: Cell> Weights<T, C> {
         C::forward(active, input, hidden, previous, gates, next);
     }
 
-    /// From `features [rows, D + C]`, the top layer's states and the contexts, to `logits [rows, V]`.
-    pub(super) fn logits(&self, features: Matrix<'_, T>, logits: &mut [T]) {
+    /// Replaces the states `h [rows, D]` of a layer below the top by its output `y`, from the output of
+    /// the layer below it. Fills `saved` if there is a normalization.
+    pub(super) fn connect(
+        &self,
+        layer: usize,
+        h: &mut [T],
+        below: Option<&[T]>,
+        saved: Option<&mut [T]>,
+    ) {
+        if let (true, Some(below)) = (self.connections.residual, below) {
+            add_row(h, below);
+        }
+        if let (Some(norm), Some(saved)) = (self.connections.norms.get(layer), saved) {
+            norm.forward(h, saved);
+        }
+    }
+
+    /// Adds the output of the layer below the top, `[rows, D]`, to the top layer's states in `features`.
+    pub(super) fn connect_top(&self, features: &mut [T], below: &[T]) {
+        let (units, stride) = (self.sizes.units, features_stride(self.sizes));
+        let features = features.chunks_exact_mut(stride);
+        for (features, below) in features.zip(below.chunks_exact(units)) {
+            add_row(&mut features[..units], below);
+        }
+    }
+
+    /// From `features [rows, D + C]`, the top layer's output and the contexts, to `logits [rows, V]`, and to
+    /// the vectors `[rows, D]` with input feeding.
+    pub(super) fn logits(&self, features: Matrix<'_, T>, vectors: &mut [T], logits: &mut [T]) {
+        let mut read = features;
+        if let Some(Attentional { linear, bias }) = &self.attentional {
+            let units = self.sizes.units;
+            linear.forward(features, vectors, units, Epilogue::Bias(bias));
+            tanh_in_place(vectors);
+            read = Matrix::dense(vectors, features.rows, units);
+        }
         let bias = Epilogue::Bias(&self.output_bias);
-        self.output
-            .forward(features, logits, self.sizes.vocab, bias);
+        self.output.forward(read, logits, self.sizes.vocab, bias);
     }
 }
 
@@ -113,6 +157,15 @@ pub(super) fn attend<T: Real>(
 /// Numbers from one row of features to the next: `D + C` plus padding.
 pub(super) fn features_stride(sizes: DecoderSizes) -> usize {
     padded_stride(sizes.units + sizes.values)
+}
+
+/// Copies the states in `features`, `[rows, D]`: the attention of input feeding writes its contexts beside
+/// them.
+pub(super) fn copy_states<T: Copy>(features: &[T], sizes: DecoderSizes, states: &mut [T]) {
+    let features = features.chunks_exact(features_stride(sizes));
+    for (state, features) in states.chunks_exact_mut(sizes.units).zip(features) {
+        state.copy_from_slice(&features[..sizes.units]);
+    }
 }
 
 /// `[rows, D + C]`.

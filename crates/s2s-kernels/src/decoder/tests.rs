@@ -16,6 +16,7 @@ const SIZES: DecoderSizes = DecoderSizes {
     units: 3,
     values: 4,
     layers: 1,
+    input_feeding: false,
 };
 const ATTENTION: usize = 2;
 const LENGTHS: [usize; 3] = [2, 1, 3];
@@ -27,15 +28,56 @@ const LEN: usize = 3;
 struct Case<C> {
     cell: PhantomData<C>,
     layers: usize,
+    stack: Stack,
     forced: Vec<bool>,
     has_dropout: bool,
     threads: usize,
 }
 
+/// How the layers are connected, and what the lowest reads.
+#[derive(Clone, Copy, Debug)]
+struct Stack {
+    is_residual: bool,
+    is_normalized: bool,
+    input_feeding: bool,
+}
+
+const PLAIN: Stack = Stack {
+    is_residual: false,
+    is_normalized: false,
+    input_feeding: false,
+};
+const STACKS: [Stack; 6] = [
+    PLAIN,
+    Stack {
+        is_residual: true,
+        ..PLAIN
+    },
+    Stack {
+        is_normalized: true,
+        ..PLAIN
+    },
+    Stack {
+        is_residual: true,
+        is_normalized: true,
+        ..PLAIN
+    },
+    Stack {
+        input_feeding: true,
+        ..PLAIN
+    },
+    Stack {
+        is_residual: true,
+        is_normalized: true,
+        input_feeding: true,
+    },
+];
+
 impl<C: Cell> Case<C> {
     /// The sizes of everything that has a gradient: embedding, output weight and bias, the scorer's
     /// query weight, query bias and energy, values, keys; then the two initial states of each layer;
-    /// then the four parameters of each layer.
+    /// then the four parameters of each layer; then gain and bias of each normalization; then weight and
+    /// bias of the vector.
     fn sizes(&self) -> Vec<usize> {
         let DecoderSizes {
             vocab,
@@ -45,9 +87,13 @@ impl<C: Cell> Case<C> {
             ..
         } = SIZES;
         let batch = LENGTHS.len();
+        let (fed, read) = match self.stack.input_feeding {
+            true => (units, units),
+            false => (values, units + values),
+        };
         let mut sizes = vec![
             vocab * embedding,
-            vocab * (units + values),
+            vocab * read,
             vocab,
             ATTENTION * units,
             ATTENTION,
@@ -59,15 +105,22 @@ impl<C: Cell> Case<C> {
             sizes.extend([batch * units, batch * units * C::CELL_STATES]);
         }
         for layer in 0..self.layers {
-            let inputs = if layer == 0 {
-                embedding + values
-            } else {
-                units
-            };
+            let inputs = if layer == 0 { embedding + fed } else { units };
             let gates = C::GATES * units;
             sizes.extend([gates * inputs, gates * units, gates, gates]);
         }
+        sizes.extend([units].repeat(2 * self.norms()));
+        if self.stack.input_feeding {
+            sizes.extend([units * (units + values), units]);
+        }
         sizes
+    }
+
+    fn norms(&self) -> usize {
+        match self.stack.is_normalized {
+            true => self.layers - 1,
+            false => 0,
+        }
     }
 
     fn masks(&self) -> (Vec<f64>, Vec<Vec<f64>>) {
@@ -139,8 +192,20 @@ impl<C: Cell> Case<C> {
                 bias_ih: next(),
                 bias_hh: next(),
             });
+            let layers = layers.collect();
+            let norms = (0..self.norms()).map(|_| NormGrads {
+                gain: next(),
+                bias: next(),
+            });
+            let norms = norms.collect();
+            let attentional = self.stack.input_feeding.then(|| AttentionalGrads {
+                weight: next(),
+                bias: next(),
+            });
             let grads = DecoderGrads {
-                layers: layers.collect(),
+                layers,
+                norms,
+                attentional,
                 embedding,
                 output_weight,
                 output_bias,
@@ -182,17 +247,30 @@ impl<C: Cell> Case<C> {
     /// Packs the parameters of `point` and returns its parts.
     fn pack<'a>(&self, decoder: &mut Decoder<f64, C>, point: &'a [f64]) -> Vec<&'a [f64]> {
         let parts = split(point, &self.sizes());
-        let layers = parts[8 + 2 * self.layers..]
-            .chunks_exact(4)
-            .map(|p| RecurrentParams {
-                weight_ih: p[0],
-                weight_hh: p[1],
-                bias_ih: p[2],
-                bias_hh: p[3],
-            });
+        let (layers, norms) = parts[8 + 2 * self.layers..].split_at(4 * self.layers);
+        let layers = layers.chunks_exact(4).map(|p| RecurrentParams {
+            weight_ih: p[0],
+            weight_hh: p[1],
+            bias_ih: p[2],
+            bias_hh: p[3],
+        });
+        let (norms, attentional) = norms.split_at(2 * self.norms());
+        let norms = norms.chunks_exact(2).map(|p| {
+            let mut norm = LayerNorm::default();
+            norm.pack(p[0], p[1]);
+            norm
+        });
         decoder.pack(&DecoderParams {
             embedding: parts[0],
             layers: layers.collect(),
+            connections: Connections {
+                residual: self.stack.is_residual,
+                norms: norms.collect(),
+            },
+            attentional: attentional.first().map(|weight| AttentionalParams {
+                weight,
+                bias: attentional[1],
+            }),
             output_weight: parts[1],
             output_bias: parts[2],
         });
@@ -226,15 +304,18 @@ fn cases<C: Cell>() -> Vec<Case<C>> {
     let coins = [vec![true; 9], vec![false; 9], mixed];
     let mut cases = Vec::new();
     for layers in 1..4 {
-        for (index, forced) in coins.iter().cloned().enumerate() {
-            let has_dropout = (index + layers) % 2 == 0;
-            cases.push(Case {
-                cell: PhantomData,
-                layers,
-                forced,
-                has_dropout,
-                threads: 1 + index,
-            });
+        for stack in STACKS {
+            for (index, forced) in coins.iter().cloned().enumerate() {
+                let has_dropout = (index + layers) % 2 == 0;
+                cases.push(Case {
+                    cell: PhantomData,
+                    layers,
+                    stack,
+                    forced,
+                    has_dropout,
+                    threads: 1 + index,
+                });
+            }
         }
     }
     cases
@@ -295,10 +376,11 @@ fn results_do_not_depend_on_an_earlier_batch() {
     check_memory::<Lstm>();
 }
 
-fn free_running<C: Cell>(layers: usize) -> Case<C> {
+fn free_running<C: Cell>(layers: usize, stack: Stack) -> Case<C> {
     Case {
         cell: PhantomData,
         layers,
+        stack,
         forced: vec![false; 9],
         has_dropout: false,
         threads: 1,
@@ -307,8 +389,8 @@ fn free_running<C: Cell>(layers: usize) -> Case<C> {
 
 fn check_decoding<C: Cell>() {
     let mut decoding = Decoding::new(); // reused: results must not depend on earlier rows
-    for layers in 1..4 {
-        let case = free_running::<C>(layers);
+    for (layers, stack) in (1..4).flat_map(|layers| STACKS.map(|stack| (layers, stack))) {
+        let case = free_running::<C>(layers, stack);
         let point = numbers(4, case.sizes().iter().sum());
         let mut decoder = Decoder::new(Box::new(Additive::new()));
         case.run(&mut decoder, &point, None);
@@ -335,8 +417,8 @@ fn decoding_step_by_step_equals_the_free_running_loop() {
     check_decoding::<Lstm>();
 }
 
-fn check_keep<C: Cell>() {
-    let case = free_running::<C>(2);
+fn check_keep<C: Cell>(stack: Stack) {
+    let case = free_running::<C>(2, stack);
     let point = numbers(4, case.sizes().iter().sum());
     let mut decoder = Decoder::new(Box::new(Additive::new()));
     case.run(&mut decoder, &point, None);
@@ -364,6 +446,8 @@ fn check_keep<C: Cell>() {
 
 #[test]
 fn removing_or_repeating_rows_does_not_change_the_others() {
-    check_keep::<Gru>();
-    check_keep::<Lstm>();
+    for stack in STACKS {
+        check_keep::<Gru>(stack);
+        check_keep::<Lstm>(stack);
+    }
 }

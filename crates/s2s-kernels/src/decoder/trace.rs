@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::step::features_stride;
-use super::{DecoderDropout, DecoderSizes};
+use super::{Connections, DecoderDropout, DecoderSizes};
 use crate::real::Real;
 use crate::recurrent::Cell;
 use crate::team::TimeMajor;
@@ -34,7 +34,19 @@ pub(super) struct DecoderTrace<T> {
     pub(super) states: Vec<Vec<T>>,
     /// `[T + 1, B, D]` for each layer, with the same indices, if the cell has cell states.
     pub(super) cell_states: Vec<Vec<T>>,
-    /// `[T, B, D]` for each layer below the top: its states after dropout; empty without dropout.
+    /// `[T, B, D]` for each layer below the top: its output, if that is not its states.
+    pub(super) outputs: Vec<Vec<T>>,
+    /// `[T, B, D + 1]` for each layer below the top: what its normalization saves; empty without.
+    pub(super) normalized: Vec<Vec<T>>,
+    /// `[T, B, D]` for each layer below the top: the gradient of its normalized output; empty without.
+    pub(super) d_outputs: Vec<Vec<T>>,
+    /// `[T, B, D + C]`, padded: the top layer's output and the contexts, if that is not its states.
+    pub(super) readout: Vec<T>,
+    /// `[T + 1, B, D]`: the attentional vectors, with the indices of `features`; empty without input feeding.
+    pub(super) vectors: Vec<T>,
+    /// `[T, B, D]`: the gradients of the vectors before tanh; empty without input feeding.
+    pub(super) d_vectors: Vec<T>,
+    /// `[T, B, D]` for each layer below the top: its output after dropout; empty without dropout.
     pub(super) dropped: Vec<Vec<T>>,
     /// `[T, B, SAVED·D]` for each layer, padded: the gates, then their derivatives.
     pub(super) gates: Vec<Vec<T>>,
@@ -54,6 +66,7 @@ impl<T: Real> DecoderTrace<T> {
     pub(super) fn resize<C: Cell>(
         &mut self,
         sizes: DecoderSizes,
+        connections: &Connections<T>,
         batch_sizes: BatchSizes,
         dropout: &DecoderDropout<'_, T>,
     ) {
@@ -93,11 +106,26 @@ impl<T: Real> DecoderTrace<T> {
         for states in &mut self.cell_states {
             states.resize((len + 1) * batch * C::CELL_STATES * units, T::ZERO);
         }
-        let dropped = dropout.between.map_or(0, |_| layers - 1);
-        self.dropped.resize_with(dropped, Vec::new);
-        for dropped in &mut self.dropped {
-            dropped.resize(rows * units, T::ZERO);
-        }
+        let resize = |buffers: &mut Vec<Vec<T>>, is_used: bool, len: usize| {
+            buffers.resize_with(if is_used { layers - 1 } else { 0 }, Vec::new);
+            let buffers = buffers.iter_mut();
+            buffers.for_each(|buffer| buffer.resize(len, T::ZERO));
+        };
+        let is_normalized = !connections.norms.is_empty();
+        resize(&mut self.dropped, dropout.between.is_some(), rows * units);
+        resize(&mut self.outputs, !connections.are_plain(), rows * units);
+        resize(&mut self.normalized, is_normalized, rows * (units + 1));
+        resize(&mut self.d_outputs, is_normalized, rows * units);
+        let fed = if sizes.input_feeding {
+            batch * units
+        } else {
+            0
+        };
+        self.vectors.resize((len + 1) * fed, T::ZERO);
+        self.d_vectors.resize(len * fed, T::ZERO);
+        let has_readout = connections.residual && layers > 1;
+        let readout = if has_readout { rows * features } else { 0 };
+        self.readout.resize(readout, T::ZERO);
     }
 
     /// Splits everything into ranges of rows.
@@ -133,6 +161,14 @@ impl<T: Real> DecoderTrace<T> {
         let mut logits = cut(&mut self.logits, len, vocab);
         let mut states = layers(&mut self.states, len + 1, units);
         let mut dropped = layers(&mut self.dropped, len, units);
+        let mut outputs = layers(&mut self.outputs, len, units);
+        let mut normalized = layers(&mut self.normalized, len, units + 1);
+        let mut d_outputs = layers(&mut self.d_outputs, len, units);
+        let fed = if sizes.input_feeding { units } else { 0 };
+        let mut vectors = cut(&mut self.vectors, len + 1, fed);
+        let mut d_vectors = cut(&mut self.d_vectors, len, fed);
+        let has_readout = !self.readout.is_empty();
+        let mut readout = has_readout.then(|| cut(&mut self.readout, len, stride));
         let mut gates = layers(&mut self.gates, len, C::gates_stride(units));
         let mut cell_states = layers(&mut self.cell_states, len + 1, C::CELL_STATES * units);
         ranges
@@ -152,6 +188,12 @@ impl<T: Real> DecoderTrace<T> {
                     states: states.iter_mut().map_while(Iterator::next).collect(),
                     cell_states: cell_states.iter_mut().map_while(Iterator::next).collect(),
                     dropped: dropped.iter_mut().map_while(Iterator::next).collect(),
+                    outputs: outputs.iter_mut().map_while(Iterator::next).collect(),
+                    normalized: normalized.iter_mut().map_while(Iterator::next).collect(),
+                    d_outputs: d_outputs.iter_mut().map_while(Iterator::next).collect(),
+                    readout: readout.as_mut().and_then(Iterator::next),
+                    vectors: vectors.next()?,
+                    d_vectors: d_vectors.next()?,
                     gates: gates.iter_mut().map_while(Iterator::next).collect(),
                 })
             })
@@ -173,6 +215,12 @@ pub(super) struct Rows<'a, T> {
     pub(super) states: Vec<TimeMajor<'a, T>>,
     pub(super) cell_states: Vec<TimeMajor<'a, T>>,
     pub(super) dropped: Vec<TimeMajor<'a, T>>,
+    pub(super) outputs: Vec<TimeMajor<'a, T>>,
+    pub(super) normalized: Vec<TimeMajor<'a, T>>,
+    pub(super) d_outputs: Vec<TimeMajor<'a, T>>,
+    pub(super) readout: Option<TimeMajor<'a, T>>,
+    pub(super) vectors: TimeMajor<'a, T>,
+    pub(super) d_vectors: TimeMajor<'a, T>,
     pub(super) gates: Vec<TimeMajor<'a, T>>,
     pub(super) weights: TimeMajor<'a, T>,
     pub(super) scorer: TimeMajor<'a, T>,

@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use candle_core::{D, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use s2s_kernels::slices::{
-    Additive, Cell, Decoder, DecoderDropout, DecoderGrads, DecoderInputs, DecoderParams,
-    DecoderSizes, Gru, Lstm, Memory, MemoryGrads, RecurrentGrads, RecurrentParams, Targets, Team,
+    Additive, AttentionalGrads, AttentionalParams, Cell, Connections, Decoder, DecoderDropout,
+    DecoderGrads, DecoderInputs, DecoderParams, DecoderSizes, Gru, LayerNorm, Lstm, Memory,
+    MemoryGrads, NormGrads, RecurrentGrads, RecurrentParams, Targets, Team,
 };
 use s2s_kernels::{RecurrentWeights, State, reference};
 
@@ -56,6 +57,19 @@ struct Case {
     has_dropout: bool,
     /// Factor on the attention energy and the output weight.
     scale: f32,
+    is_residual: bool,
+    is_normalized: bool,
+}
+
+impl Case {
+    /// Width of what layer 0 reads beside the embedding, and of what the output layer reads.
+    fn fed_and_read(&self) -> (usize, usize) {
+        let DecoderSizes { units, values, .. } = self.sizes;
+        match self.sizes.input_feeding {
+            true => (units, units),
+            false => (values, units + values),
+        }
+    }
 }
 
 /// The random parts of a case: the variables in a fixed order, and everything else.
@@ -69,8 +83,8 @@ struct Drawn {
 }
 
 /// The number of variables before the layers': embedding, output weight and bias, query weight, query
-/// bias, energy, values, keys. Then come the initial states, `h` and `c` of each layer, and the four
-/// parameters of each layer.
+/// bias, energy, values, keys. Then come the initial states, `h` and `c` of each layer, the four
+/// parameters of each layer, gain and bias of each normalization, and weight and bias of the vector.
 const FIXED: usize = 8;
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
@@ -83,13 +97,15 @@ impl Case {
             units,
             values,
             layers,
+            input_feeding,
         } = self.sizes;
+        let (fed, read) = self.fed_and_read();
         let (batch, len) = (self.lengths.len(), self.len);
         let mut draw = Draw::new(6);
         let scaled = |tensor: Tensor| Var::from_tensor(&(tensor * f64::from(self.scale))?);
         let mut vars = vec![
             draw.var((vocab, embedding))?,
-            scaled(draw.tensor((vocab, units + values))?)?,
+            scaled(draw.tensor((vocab, read))?)?,
             draw.var(vocab)?,
             draw.var((self.attention, units))?,
             draw.var(self.attention)?,
@@ -102,16 +118,20 @@ impl Case {
             vars.push(draw.var((batch, units * C::CELL_STATES))?);
         }
         for layer in 0..layers {
-            let inputs = if layer == 0 {
-                embedding + values
-            } else {
-                units
-            };
+            let inputs = if layer == 0 { embedding + fed } else { units };
             let gates = C::GATES * units;
             vars.push(draw.var((gates, inputs))?);
             vars.push(draw.var((gates, units))?);
             vars.push(draw.var(gates)?);
             vars.push(draw.var(gates)?);
+        }
+        for _ in 1..if self.is_normalized { layers } else { 1 } {
+            vars.push(draw.var(units)?);
+            vars.push(draw.var(units)?);
+        }
+        if input_feeding {
+            vars.push(draw.var((units, units + values))?);
+            vars.push(draw.var(units)?);
         }
         Ok(Drawn {
             vars,
@@ -132,6 +152,7 @@ impl Case {
             embedding,
             units,
             layers,
+            input_feeding,
             ..
         } = self.sizes;
         let (batch, len, device) = (self.lengths.len(), self.len, Device::Cpu);
@@ -148,6 +169,7 @@ impl Case {
         let mut states: Vec<State<Tensor>> = pairs(&vars[FIXED..][..2 * layers])
             .map(|state| state.map(Tensor::clone))
             .collect();
+        let mut vector = Tensor::zeros((batch, units), values.dtype(), &device)?;
         let (mut all_logits, mut all_weights): (Vec<Tensor>, Vec<Tensor>) = (vec![], vec![]);
         for step in 0..len {
             let own = match all_logits.last() {
@@ -163,19 +185,31 @@ impl Case {
                 }
             });
             let token = Tensor::from_vec(token.collect(), batch, &device)?;
-            let query = linear(&states[layers - 1].hidden, vars[3], vars[4])?;
-            let scores = reference::additive_scores(&query, keys, vars[5])?;
-            let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
-            let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
+            let attend = |states: &[State<Tensor>]| {
+                let query = linear(&states[layers - 1].hidden, vars[3], vars[4])?;
+                let scores = reference::additive_scores(&query, keys, vars[5])?;
+                let weights = candle_nn::ops::softmax(&(scores + &padding)?, D::Minus1)?;
+                let context = weights.unsqueeze(1)?.matmul(values)?.squeeze(1)?;
+                Result::Ok((weights, context))
+            };
+            let before = match input_feeding {
+                true => None,
+                false => Some(attend(&states)?),
+            };
+            let fed = before.as_ref().map_or(&vector, |(_, context)| context);
             let mut embedded = vars[0].embedding(&token)?;
             if self.has_dropout {
                 embedded = (embedded * embedding_mask.narrow(1, step, 1)?.squeeze(1)?)?;
             }
-            let mut input = Tensor::cat(&[&embedded, &context], 1)?;
+            let mut input = Tensor::cat(&[&embedded, fed], 1)?;
+            let mut output: Option<Tensor> = None;
             for layer in 0..layers {
-                if layer > 0 && self.has_dropout {
-                    let between = mask(&drawn.between[layer - 1], units)?;
-                    input = (input * between.narrow(1, step, 1)?.squeeze(1)?)?;
+                if let Some(below) = &output {
+                    input = below.clone();
+                    if self.has_dropout {
+                        let between = mask(&drawn.between[layer - 1], units)?;
+                        input = (input * between.narrow(1, step, 1)?.squeeze(1)?)?;
+                    }
                 }
                 let w = &vars[FIXED + 2 * layers + 4 * layer..][..4];
                 let weights = RecurrentWeights {
@@ -185,13 +219,30 @@ impl Case {
                     bias_hh: w[3].clone(),
                 };
                 states[layer] = C::step(&input, &states[layer], &weights)?;
-                input = states[layer].hidden.clone();
+                let mut sum = states[layer].hidden.clone();
+                if let (true, Some(below)) = (self.is_residual, &output) {
+                    sum = (sum + below)?;
+                }
+                output = Some(match self.is_normalized && layer + 1 < layers {
+                    true => {
+                        let norm = &vars[FIXED + 6 * layers + 2 * layer..];
+                        reference::layer_norm(&sum, norm[0], norm[1])?
+                    }
+                    false => sum,
+                });
             }
-            all_logits.push(linear(
-                &Tensor::cat(&[&input, &context], 1)?,
-                vars[1],
-                vars[2],
-            )?);
+            let output = output.expect("there is a layer");
+            let (weights, context) = match before {
+                Some(before) => before,
+                None => attend(&states)?,
+            };
+            let mut read = Tensor::cat(&[&output, &context], 1)?;
+            if input_feeding {
+                let last = vars.len() - 2;
+                read = linear(&read, vars[last], vars[last + 1])?.tanh()?;
+                vector = read.clone();
+            }
+            all_logits.push(linear(&read, vars[1], vars[2])?);
             all_weights.push(weights);
         }
         let logits = Tensor::stack(&all_logits, 0)?;
@@ -205,6 +256,24 @@ impl Case {
         Ok(all)
     }
 
+    fn connections(&self, vars: &[Vec<f32>]) -> Connections<f32> {
+        let norms = vars[FIXED + 6 * self.sizes.layers..].chunks_exact(2);
+        let norms = norms.take(if self.is_normalized {
+            self.sizes.layers - 1
+        } else {
+            0
+        });
+        let norms = norms.map(|params| {
+            let mut norm = LayerNorm::default();
+            norm.pack(&params[0], &params[1]);
+            norm
+        });
+        Connections {
+            residual: self.is_residual,
+            norms: norms.collect(),
+        }
+    }
+
     fn fused<C: Cell>(&self, drawn: &Drawn, mut team: Team<f32>) -> Result<Vec<Vec<f32>>> {
         let layers = self.sizes.layers;
         let vars = drawn
@@ -216,10 +285,15 @@ impl Case {
         decoder.scorer.pack(&[&vars[3], &vars[4], &vars[5]]);
         let params = DecoderParams {
             embedding: &vars[0],
-            layers: vars[FIXED + 2 * layers..]
+            layers: vars[FIXED + 2 * layers..][..4 * layers]
                 .chunks_exact(4)
                 .map(layer_params)
                 .collect(),
+            connections: self.connections(&vars),
+            attentional: self.sizes.input_feeding.then(|| AttentionalParams {
+                weight: &vars[vars.len() - 2],
+                bias: &vars[vars.len() - 1],
+            }),
             output_weight: &vars[1],
             output_bias: &vars[2],
         };
@@ -275,9 +349,25 @@ impl Case {
                 bias_hh: next(),
             })
             .collect();
+        let norms = (1..if self.is_normalized {
+            self.sizes.layers
+        } else {
+            1
+        })
+            .map(|_| NormGrads {
+                gain: next(),
+                bias: next(),
+            })
+            .collect();
+        let attentional = self.sizes.input_feeding.then(|| AttentionalGrads {
+            weight: next(),
+            bias: next(),
+        });
         let d = DecoderGrads {
             embedding,
             layers,
+            norms,
+            attentional,
             output_weight,
             output_bias,
         };
@@ -353,6 +443,7 @@ fn small(layers: usize) -> Case {
             units: 17,
             values: 10,
             layers,
+            input_feeding: false,
         },
         attention: 9,
         lengths: vec![4, 1, 2, 4, 3],
@@ -361,7 +452,28 @@ fn small(layers: usize) -> Case {
         forcing: 0.5,
         has_dropout: true,
         scale: 1.0,
+        is_residual: false,
+        is_normalized: false,
     }
+}
+
+#[test]
+fn decoder_matches_its_reference_with_any_options() -> Result<()> {
+    for layers in 1..4 {
+        for bits in 1..8 {
+            for has_dropout in [false, true] {
+                let mut case = Case {
+                    has_dropout,
+                    is_residual: bits & 1 > 0,
+                    is_normalized: bits & 2 > 0,
+                    ..small(layers)
+                };
+                case.sizes.input_feeding = bits & 4 > 0;
+                case.check()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -389,6 +501,7 @@ fn decoder_matches_its_reference_at_size_one() -> Result<()> {
         units: 1,
         values: 1,
         layers: 1,
+        input_feeding: false,
     };
     let lengths = vec![1];
     Case {
@@ -424,8 +537,9 @@ proptest! {
         lengths in prop::collection::vec(1..6_usize, 1..20),
         len in 1..5_usize,
         has_dropout: bool,
+        input_feeding: bool,
     ) {
-        let sizes = DecoderSizes { vocab, embedding, units, values, layers };
+        let sizes = DecoderSizes { vocab, embedding, units, values, layers, input_feeding };
         let case = Case { sizes, attention, lengths, source_len: 5, len, has_dropout, ..small(1) };
         case.check().unwrap();
     }

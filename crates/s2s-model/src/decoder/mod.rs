@@ -30,6 +30,8 @@ pub struct DecoderState {
     /// The attention of the last step; none before the first. Of a transducer, the position of the head
     /// and what it reads there, also before the first step.
     pub attended: Option<Attended>,
+    /// The attentional vector of the last step, `[B, D]`, with input feeding; none before the first.
+    pub vector: Option<Tensor>,
 }
 
 impl DecoderState {
@@ -37,9 +39,14 @@ impl DecoderState {
     pub(crate) fn rows(&self, indices: &Tensor) -> Result<Self> {
         let layers = self.layers.iter().map(|layer| layer.rows(indices));
         let attended = self.attended.as_ref().map(|last| last.rows(indices));
+        let vector = self
+            .vector
+            .as_ref()
+            .map(|last| last.index_select(indices, 0));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
             attended: attended.transpose()?,
+            vector: vector.transpose()?,
         })
     }
 
@@ -48,6 +55,7 @@ impl DecoderState {
         Self {
             layers: self.layers.iter().map(LayerState::detached).collect(),
             attended: self.attended.as_ref().map(Attended::detached),
+            vector: self.vector.as_ref().map(Tensor::detach),
         }
     }
 }

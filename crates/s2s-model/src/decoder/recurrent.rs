@@ -3,10 +3,11 @@
 use candle_core::{D, Device, Result, Tensor};
 use s2s_kernels::{Ragged, RecurrentWeights};
 
+use crate::connections::Connections;
 use crate::draws::dropped;
 use crate::{
     Attention, Batch, Bridge, CellKind, DecoderState, Embedding, Encoded, Forcing, ForwardOutput,
-    Linear, Memory, Mode, ModelConfig, Probability, Scope, recurrent_weights,
+    LayerState, Linear, Memory, Mode, ModelConfig, Probability, Scope, recurrent_weights,
 };
 
 /// The recurrent decoder: attention, a stack of recurrent cells and the output layer, one step at a time.
@@ -15,7 +16,23 @@ use crate::{
 /// state   = bridge(last states of the encoder), before the first step
 /// context = attention(state of the top layer before the step)
 /// state   = cell([embedding(token); context], state)
-/// logits  = W [state of the top layer; context] + b
+/// logits  = W [output of the top layer; context] + b
+/// ```
+///
+/// The output of a layer is its state, unless `model.residual` or `model.layer_norm` is on: then it is
+/// `norm(state + output of the layer below)`, with the sum above the first layer and the norm below the top.
+///
+/// This order is that of Bahdanau, Cho, Bengio (2015), arXiv:1409.0473: the context of a step is part of its
+/// input. With `model.input_feeding`, the order is that of Luong, Pham, Manning (2015), arXiv:1508.04025,
+/// sections 3.1 and 3.3: the state of a step chooses its context, and the two together, the attentional
+/// vector, are part of the next step's input:
+///
+/// ```text
+/// vector  = 0, before the first step
+/// state   = cell([embedding(token); vector], state)
+/// context = attention(state of the top layer)
+/// vector  = tanh(A [output of the top layer; context] + a)
+/// logits  = W vector + b
 /// ```
 #[derive(Debug)]
 pub struct RecurrentDecoder {
@@ -24,6 +41,9 @@ pub struct RecurrentDecoder {
     embedding: Embedding,
     cell: CellKind,
     layers: Vec<RecurrentWeights>,
+    connections: Connections,
+    /// `D + 2H -> D`, with input feeding.
+    attentional: Option<Linear>,
     output: Linear,
     width: usize, // of an embedding
     units: usize,
@@ -53,20 +73,34 @@ impl RecurrentDecoder {
         let (width, values) = (config.embedding.get(), 2 * config.hidden.get());
         let units = config.decoder.width().get();
         let embedding = Embedding::new(&mut scope.pp("embedding"), vocab_size, width)?;
+        let (fed, read) = match config.input_feeding {
+            true => (units, units),
+            false => (values, units + values),
+        };
         let layers = (0..config.layers.get())
             .map(|k| {
-                let input = if k == 0 { width + values } else { units };
+                let input = if k == 0 { width + fed } else { units };
                 let suffix = format!("_l{k}");
                 recurrent_weights(&mut scope.pp("rnn"), config.cell, &suffix, input, units)
             })
             .collect::<Result<_>>()?;
+        let connections = Connections::new(scope, config, units)?;
+        let attentional = match config.input_feeding {
+            true => {
+                let scope = &mut scope.pp("attentional");
+                Some(Linear::new(scope, units + values, units)?)
+            }
+            false => None,
+        };
         Ok(Self {
             bridge,
             attention,
             embedding,
             cell: config.cell,
             layers,
-            output: Linear::new(&mut scope.pp("output"), units + values, vocab_size)?,
+            connections,
+            attentional,
+            output: Linear::new(&mut scope.pp("output"), read, vocab_size)?,
             width,
             units,
             dropout: config.dropout,
@@ -78,6 +112,7 @@ impl RecurrentDecoder {
         let state = DecoderState {
             layers: self.bridge.forward(encoded)?,
             attended: None,
+            vector: None,
         };
         let memory = self.attention.prepare(&encoded.values, rows.mask())?;
         Ok((state, memory))
@@ -146,33 +181,69 @@ impl RecurrentDecoder {
                 .map(|mask| mask.narrow(1, step, 1)?.squeeze(1))
                 .transpose()
         };
-        let query = &state.layers[state.layers.len() - 1].hidden;
+        let masks: Vec<_> = dropout.layers.iter().map(at_step).collect::<Result<_>>()?;
+        let embedded = self.embedding.forward(tokens)?; // [B, E]
+        let embedded = dropped(embedded, at_step(&dropout.embedding)?.as_ref())?;
+        let run = |fed: &Tensor| {
+            let input = Tensor::cat(&[&embedded, fed], 1)?; // [B, E + 2H], with input feeding [B, E + D]
+            self.run(input, &state.layers, &masks)
+        };
         let previous = match &state.attended {
             Some(attended) => attended.weights.clone(),
             None => memory.first_weights(self.attention.start())?,
         };
-        let attended = self.attention.attend(query, memory, &previous)?;
-
-        let embedded = self.embedding.forward(tokens)?; // [B, E]
-        let embedded = dropped(embedded, at_step(&dropout.embedding)?.as_ref())?;
-        let mut x = Tensor::cat(&[&embedded, &attended.context], 1)?; // [B, E + 2H]
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for (k, (weights, before)) in self.layers.iter().zip(&state.layers).enumerate() {
-            if k > 0 {
-                x = dropped(x, at_step(&dropout.layers[k])?.as_ref())?;
+        let attend = |layers: &[LayerState]| {
+            let query = &layers[layers.len() - 1].hidden; // [B, D]
+            self.attention.attend(query, memory, &previous)
+        };
+        let (read, layers, attended, vector);
+        match &self.attentional {
+            None => {
+                attended = attend(&state.layers)?;
+                let output;
+                (output, layers) = run(&attended.context)?;
+                read = Tensor::cat(&[&output, &attended.context], 1)?; // [B, D + 2H]
+                vector = None;
             }
-            let after = self.cell.step(&x, before, weights)?;
-            x = after.hidden.clone(); // [B, D]
-            layers.push(after);
+            Some(attentional) => {
+                let output;
+                (output, layers) = match &state.vector {
+                    Some(vector) => run(vector)?,
+                    None => run(&state.layers[0].hidden.zeros_like()?)?,
+                };
+                attended = attend(&layers)?;
+                let both = Tensor::cat(&[&output, &attended.context], 1)?; // [B, D + 2H]
+                read = attentional.forward(&both)?.tanh()?; // [B, D]
+                vector = Some(read.clone());
+            }
         }
-        let logits = self
-            .output
-            .forward(&Tensor::cat(&[&x, &attended.context], 1)?)?; // [B, V]
+        let logits = self.output.forward(&read)?; // [B, V]
         let state = DecoderState {
             layers,
             attended: Some(attended),
+            vector,
         };
         Ok((logits, state))
+    }
+
+    /// One step of the layers, from the input of the lowest: the output of the top layer `[B, D]`, and the
+    /// states.
+    fn run(
+        &self,
+        input: Tensor,
+        before: &[LayerState],
+        masks: &[Option<Tensor>],
+    ) -> Result<(Tensor, Vec<LayerState>)> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        let mut x = input; // what a layer reads, before dropout
+        for (k, (weights, before)) in self.layers.iter().zip(before).enumerate() {
+            let read = dropped(x.clone(), masks[k].as_ref())?;
+            let after = self.cell.step(&read, before, weights)?;
+            let below = (k > 0).then_some(&x);
+            x = self.connections.output(k, &after.hidden, below)?; // [B, D]
+            layers.push(after);
+        }
+        Ok((x, layers))
     }
 
     fn dropout(&self, mode: Mode<'_>, memory: &Memory, steps: usize) -> Result<DecoderDropout> {

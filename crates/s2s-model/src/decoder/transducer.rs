@@ -168,6 +168,7 @@ impl Transducer {
                 weights: memory.first_weights(Start::First)?,
                 controls: Vec::new(),
             }),
+            vector: None,
         };
         Ok((state, memory))
     }
@@ -249,6 +250,7 @@ impl Transducer {
                 cell: None,
             }],
             attended: Some(attended),
+            vector: None,
         };
         Ok(Step {
             logits,

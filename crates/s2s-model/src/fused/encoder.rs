@@ -3,11 +3,11 @@
 use candle_core::Result;
 use s2s_kernels::State;
 use s2s_kernels::slices::{
-    Bidirectional, BidirectionalStates, Cell, Matrix, RecurrentBatch, RecurrentInput, Save, Team,
-    gather, multiply_mask, scatter_add, time_major,
+    Bidirectional, BidirectionalStates, Cell, LayerNorm, Matrix, RecurrentBatch, RecurrentInput,
+    Save, Team, add_row, gather, multiply_mask, scatter_add, time_major,
 };
 
-use super::slices::{GradSlices, ParamSlices, draw_mask};
+use super::slices::{GradSlices, ParamSlices, draw_mask, norm_names};
 use crate::{ModelConfig, Noise, Probability, Source};
 
 #[derive(Clone)]
@@ -16,6 +16,7 @@ pub(super) struct FusedEncoder<C: Cell> {
     both: usize,          // 2H
     dropout: Probability, // between layers
     embedding_dropout: Probability,
+    residual: bool,
     layers: Vec<Layer<C>>,
     /// The gradients of each layer's input and of the top layer's output: `[S, B, E]` for the lowest,
     /// `[S, B, 2H]` for the others.
@@ -32,17 +33,69 @@ struct Layer<C: Cell> {
     input: Vec<f32>,       // after dropout, position first; unused without dropout
     states: Vec<f32>,      // [S, B, 2H]
     last: State<Vec<f32>>, // [B, 2H] each
+    norm: Option<Norm>,
+    output: Option<Vec<f32>>, // [S, B, 2H], if it is not the states
+}
+
+/// A layer's normalization, and what it saves for the backward pass.
+#[derive(Clone, Default)]
+struct Norm {
+    norm: LayerNorm<f32>,
+    saved: Vec<f32>, // [S, B, 2H + 1]
+}
+
+impl<C: Cell> Layer<C> {
+    /// `[S, B, 2H]`; 0 where padded.
+    fn output(&self) -> &Vec<f32> {
+        self.output.as_ref().unwrap_or(&self.states)
+    }
+
+    /// Computes the output, if it is not the states.
+    fn connect(&mut self, below: Option<&[f32]>, source: &Source, team: &mut Team<f32>) {
+        let Some(output) = &mut self.output else {
+            return;
+        };
+        output.clone_from(&self.states);
+        if let Some(below) = below {
+            add_row(output, below);
+        }
+        if let Some(Norm { norm, saved }) = &mut self.norm {
+            saved.resize(output.len() / norm.width() * norm.saved(), 0.0);
+            norm.forward_on(output, saved, team);
+            clear_padding(output, source);
+        }
+    }
+}
+
+/// Zeros where `[S, B, ..]` is padded.
+fn clear_padding(values: &mut [f32], source: &Source) {
+    let (batch, width) = (source.n_rows(), values.len() / source.ids().len());
+    for (index, values) in values.chunks_exact_mut(width).enumerate() {
+        if index / batch >= source.lengths()[index % batch] {
+            values.fill(0.0);
+        }
+    }
 }
 
 impl<C: Cell> FusedEncoder<C> {
     pub(super) fn new(config: &ModelConfig) -> Self {
         let n_layers = config.layers.get();
+        let layer = |k| {
+            let is_normalized = config.layer_norm && k + 1 < n_layers;
+            let is_connected = is_normalized || (config.residual && k > 0);
+            Layer {
+                norm: is_normalized.then(Norm::default),
+                output: is_connected.then(Vec::new),
+                ..Layer::default()
+            }
+        };
         Self {
             width: config.embedding.get(),
             both: 2 * config.hidden.get(),
             dropout: config.dropout,
             embedding_dropout: config.embedding_dropout,
-            layers: (0..n_layers).map(|_| Layer::default()).collect(),
+            residual: config.residual,
+            layers: (0..n_layers).map(layer).collect(),
             d_inputs: vec![Vec::new(); n_layers + 1],
         }
     }
@@ -59,6 +112,10 @@ impl<C: Cell> FusedEncoder<C> {
             layer
                 .rnn
                 .pack(weights, if reads_ids { embedding } else { &[] });
+            if let Some(Norm { norm, .. }) = &mut layer.norm {
+                let [gain, bias] = norm_names("encoder", k);
+                norm.pack(params.get(&gain)?, params.get(&bias)?);
+            }
         }
         Ok(())
     }
@@ -77,7 +134,7 @@ impl<C: Cell> FusedEncoder<C> {
             let (layer, below) = (&mut above[0], below.last());
             if !layer.mask.is_empty() {
                 match below {
-                    Some(below) => layer.input.clone_from(&below.states),
+                    Some(below) => layer.input.clone_from(below.output()),
                     None => {
                         layer.input.resize(n * self.width, 0.0);
                         let ids = time_major(source.ids(), len);
@@ -94,6 +151,8 @@ impl<C: Cell> FusedEncoder<C> {
             let read = layer_input(dropped, below, source, embedding);
             let last = layer.last.each_mut().map(Vec::as_mut_slice);
             layer.rnn.forward(read, &mut layer.states, last, save, team);
+            let added = below.filter(|_| self.residual);
+            layer.connect(added.map(|below| &**below.output()), source, team);
         }
         Ok(())
     }
@@ -121,9 +180,15 @@ impl<C: Cell> FusedEncoder<C> {
                 d_inputs[k].resize(n * if k == 0 { self.width } else { self.both }, 0.0);
                 &mut d_inputs[k]
             };
+            let d_output = &mut d_states[0];
+            if let Some(Norm { norm, saved }) = &layer.norm {
+                clear_padding(d_output, source);
+                norm.gradients(grads.norm("encoder", k)?, d_output, saved, team);
+                norm.backward_on(d_output, saved, team);
+            }
             let seen = BidirectionalStates {
                 states: &layer.states,
-                d_states: &d_states[0],
+                d_states: &*d_output,
                 d_last: d_last[k],
             };
             let mut d_weights = [
@@ -138,6 +203,9 @@ impl<C: Cell> FusedEncoder<C> {
             if !layer.mask.is_empty() {
                 multiply_mask(d_input, &layer.mask, len, batch, team);
             }
+            if self.residual && k > 0 {
+                add_row(d_input, d_output);
+            }
         }
         if !self.layers[0].mask.is_empty() {
             d_embedding.fill(0.0);
@@ -147,15 +215,16 @@ impl<C: Cell> FusedEncoder<C> {
         Ok(())
     }
 
-    /// The top layer's states, `[S, B, 2H]`.
+    /// The top layer's output, `[S, B, 2H]`.
     pub(super) fn values(&self) -> &[f32] {
-        &self.layers[self.layers.len() - 1].states
+        self.layers[self.layers.len() - 1].output()
     }
 
     /// The buffer of [`values`](Self::values). A backward pass needs its contents.
     pub(super) fn values_mut(&mut self) -> &mut Vec<f32> {
         let n_layers = self.layers.len();
-        &mut self.layers[n_layers - 1].states
+        let top = &mut self.layers[n_layers - 1];
+        top.output.as_mut().unwrap_or(&mut top.states)
     }
 
     /// The buffer for the gradient of the values, `[S, B, 2H]`.
@@ -188,7 +257,7 @@ impl<C: Cell> FusedEncoder<C> {
     }
 }
 
-/// The input of a layer: its own copy after dropout, the states of the layer below, or the token ids.
+/// The input of a layer: its own copy after dropout, the output of the layer below, or the token ids.
 fn layer_input<'a, C: Cell>(
     dropped: Option<&'a [f32]>,
     below: Option<&'a Layer<C>>,
@@ -197,7 +266,7 @@ fn layer_input<'a, C: Cell>(
 ) -> RecurrentBatch<'a, f32> {
     let input = match (dropped, below) {
         (Some(dropped), _) => RecurrentInput::Dense(dropped),
-        (None, Some(below)) => RecurrentInput::Dense(&below.states),
+        (None, Some(below)) => RecurrentInput::Dense(below.output()),
         (None, None) => RecurrentInput::Embedded {
             ids: source.ids(),
             embedding,

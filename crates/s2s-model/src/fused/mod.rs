@@ -133,7 +133,7 @@ impl<C: Cell> Fused<C> {
             },
             || {
                 decoder.scorer.pack(&scorer_params);
-                decoder.pack(&params.decoder(config.layers.get())?);
+                decoder.pack(&params.decoder(config)?);
                 Ok(())
             },
         );
@@ -192,7 +192,7 @@ impl<C: Cell> Fused<C> {
         forced: &[bool],
         grads: &mut GradSlices<'_>,
     ) -> Result<()> {
-        let (layers, both, source) = (self.config.layers.get(), self.both(), batch.source());
+        let (both, source) = (self.both(), batch.source());
         let (team, masks) = (&mut self.team, &self.masks);
 
         self.d_values.resize(source.ids().len() * both, 0.0);
@@ -216,8 +216,9 @@ impl<C: Cell> Fused<C> {
             targets: targets(batch, forced),
             dropout: masks.dropout(&between),
         };
+        let d_params = grads.decoder(&self.config)?;
         self.decoder
-            .backward(inputs, d_memory, grads.decoder(layers)?, &mut scorer, team);
+            .backward(inputs, d_memory, d_params, &mut scorer, team);
         self.attention
             .backward(&self.values, &mut self.d_values, grads, team)?;
         swap_axes(

@@ -64,8 +64,10 @@ pub(crate) fn fused(
     #[cfg(feature = "cuda")]
     if params.device().is_cuda() {
         return match decoder {
-            FusedDecoder::Recurrent(kernel) => crate::cuda::fused(config, &kernel, params),
-            FusedDecoder::Transducer(_) => None,
+            FusedDecoder::Recurrent(kernel) if config.is_plain_on_cuda() => {
+                crate::cuda::fused(config, &kernel, params)
+            }
+            FusedDecoder::Recurrent(_) | FusedDecoder::Transducer(_) => None,
         };
     }
     let has_kernels = matches!(params.device(), Device::Cpu) && params.dtype() == DType::F32;

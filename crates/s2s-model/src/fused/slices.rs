@@ -1,9 +1,12 @@
 //! A model's parameters and gradients as named slices.
 
 use candle_core::{CpuStorage, Result, Storage, StorageRef, Tensor, Var, bail};
-use s2s_kernels::slices::{DecoderGrads, DecoderParams, RecurrentGrads, RecurrentParams, write};
+use s2s_kernels::slices::{
+    AttentionalGrads, AttentionalParams, Connections, DecoderGrads, DecoderParams, LayerNorm,
+    NormGrads, RecurrentGrads, RecurrentParams, write,
+};
 
-use crate::{Noise, Params, Probability};
+use crate::{ModelConfig, Noise, Params, Probability};
 
 /// The values of every parameter, borrowed for reading.
 pub(super) struct ParamSlices<'a> {
@@ -39,12 +42,30 @@ impl<'a> ParamSlices<'a> {
         })
     }
 
-    pub(super) fn decoder(&self, layers: usize) -> Result<DecoderParams<'_, f32>> {
+    pub(super) fn decoder(&self, config: &ModelConfig) -> Result<DecoderParams<'_, f32>> {
+        let layers = config.layers.get();
+        let norms = (0..config.n_norms()).map(|k| {
+            let [gain, bias] = norm_names("decoder", k);
+            let mut norm = LayerNorm::default();
+            norm.pack(self.get(&gain)?, self.get(&bias)?);
+            Ok(norm)
+        });
         Ok(DecoderParams {
             embedding: self.get("decoder.embedding.weight")?,
             layers: (0..layers)
                 .map(|k| self.recurrent("decoder.rnn", &format!("_l{k}")))
                 .collect::<Result<_>>()?,
+            connections: Connections {
+                residual: config.residual,
+                norms: norms.collect::<Result<_>>()?,
+            },
+            attentional: match config.input_feeding {
+                true => Some(AttentionalParams {
+                    weight: self.get("decoder.attentional.weight")?,
+                    bias: self.get("decoder.attentional.bias")?,
+                }),
+                false => None,
+            },
             output_weight: self.get("decoder.output.weight")?,
             output_bias: self.get("decoder.output.bias")?,
         })
@@ -130,12 +151,31 @@ impl<'a> GradSlices<'a> {
         })
     }
 
-    pub(super) fn decoder(&mut self, layers: usize) -> Result<DecoderGrads<'a, f32>> {
+    /// The gradients of the layer normalization of layer `k` in this part of the model.
+    pub(super) fn norm(&mut self, part: &str, k: usize) -> Result<NormGrads<'a, f32>> {
+        let [gain, bias] = norm_names(part, k);
+        Ok(NormGrads {
+            gain: self.take(&gain)?,
+            bias: self.take(&bias)?,
+        })
+    }
+
+    pub(super) fn decoder(&mut self, config: &ModelConfig) -> Result<DecoderGrads<'a, f32>> {
         Ok(DecoderGrads {
             embedding: self.take("decoder.embedding.weight")?,
-            layers: (0..layers)
+            layers: (0..config.layers.get())
                 .map(|k| self.recurrent("decoder.rnn", &format!("_l{k}")))
                 .collect::<Result<_>>()?,
+            norms: (0..config.n_norms())
+                .map(|k| self.norm("decoder", k))
+                .collect::<Result<_>>()?,
+            attentional: match config.input_feeding {
+                true => Some(AttentionalGrads {
+                    weight: self.take("decoder.attentional.weight")?,
+                    bias: self.take("decoder.attentional.bias")?,
+                }),
+                false => None,
+            },
             output_weight: self.take("decoder.output.weight")?,
             output_bias: self.take("decoder.output.bias")?,
         })
@@ -148,6 +188,11 @@ impl<'a> GradSlices<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// The gain and the bias that normalize the output of layer `k` in a part of the model.
+pub(super) fn norm_names(part: &str, k: usize) -> [String; 2] {
+    ["weight", "bias"].map(|name| format!("{part}.norm.{k}.{name}"))
 }
 
 /// Draws `n` dropout factors into `mask`, or empties it without dropout.

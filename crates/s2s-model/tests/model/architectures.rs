@@ -53,12 +53,16 @@ fn open_cuda() -> Result<Device> {
     Device::new_cuda(0)
 }
 
-/// Whether a model with this attention has a fast path on a device, in f32.
-pub(crate) fn has_fast_path(device: &Device, attention: &AttentionConfig) -> bool {
+/// Whether a model has a fast path on a device, in f32.
+pub(crate) fn has_fast_path(device: &Device, config: &ModelConfig) -> bool {
     use AttentionConfig::{Additive, LocationRelative};
     match device {
         Device::Cpu => true,
-        Device::Cuda(_) => matches!(attention, Additive(_) | LocationRelative(_)),
+        Device::Cuda(_) => {
+            config.decoder.transducer().is_none()
+                && matches!(config.attention, Additive(_) | LocationRelative(_))
+                && !(config.residual || config.layer_norm || config.input_feeding)
+        }
         Device::Metal(_) => false,
     }
 }
@@ -167,16 +171,39 @@ pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
     for cell in cells() {
         for layers in [1, 2] {
             for kernels in all_kernels() {
-                found.push(ModelConfig {
+                let config = ModelConfig {
                     cell,
                     layers: size(layers),
                     kernels,
                     ..transducer(hidden)
-                });
+                };
+                found.extend(with_options(&config));
+                found.push(config);
             }
         }
     }
     found
+}
+
+/// A model with each option of `[model]` that is on or off, and with all of them, of those that fit it.
+pub(crate) fn with_options(config: &ModelConfig) -> Vec<ModelConfig> {
+    let plain = serde_json::to_value(config).expect("a configuration is a table");
+    let on = |config: &Value, key: &String| with(config, key, &json!(true));
+    let read = |config: Value| -> ModelConfig {
+        serde_json::from_value(config).expect("an option is true or false")
+    };
+    let keys = plain
+        .as_object()
+        .expect("a configuration is a table")
+        .iter();
+    let options = keys.filter(|(_, value)| value.is_boolean());
+    let options = options.filter(|(key, _)| read(on(&plain, key)).problems().is_empty());
+    let options: Vec<&String> = options.map(|(key, _)| key).collect();
+    let all = options
+        .iter()
+        .fold(plain.clone(), |config, key| on(&config, key));
+    let each = options.iter().map(|key| on(&plain, key));
+    each.chain([all]).map(read).collect()
 }
 
 /// A transducer with `hidden` encoder units a direction.
@@ -194,7 +221,7 @@ pub(crate) fn transducer(hidden: usize) -> ModelConfig {
 }
 
 /// Every cell, attention, bridge and implementation that go together, of those whose decoder reads its own
-/// output.
+/// output; and with two layers, every attention with all options, one also with each.
 pub(crate) fn with_feedback(hidden: usize) -> Vec<ModelConfig> {
     let of = |cell| with_feedback_of(cell, hidden);
     cells().into_iter().flat_map(of).collect()
@@ -203,6 +230,23 @@ pub(crate) fn with_feedback(hidden: usize) -> Vec<ModelConfig> {
 fn with_feedback_of(cell: CellKind, hidden: usize) -> Vec<ModelConfig> {
     let mut found = Vec::new();
     for attention in attentions() {
+        for kernels in all_kernels() {
+            let mut of_two_layers = with_options(&ModelConfig {
+                embedding: size(hidden + 1),
+                hidden: size(hidden),
+                decoder: size(2 * hidden).into(),
+                cell,
+                layers: size(2),
+                kernels,
+                attention: attention.clone(),
+                embedding_dropout: Probability::ZERO,
+                ..ModelConfig::default()
+            });
+            if !matches!(attention, AttentionConfig::Additive(_)) {
+                of_two_layers.drain(..of_two_layers.len() - 1);
+            }
+            found.extend(of_two_layers);
+        }
         for bridge in kinds::<BridgeKind>() {
             for layers in [1, 2] {
                 for kernels in all_kernels() {
@@ -215,8 +259,8 @@ fn with_feedback_of(cell: CellKind, hidden: usize) -> Vec<ModelConfig> {
                         bridge,
                         kernels,
                         attention: attention.clone(),
-                        dropout: Probability::ZERO,
                         embedding_dropout: Probability::ZERO,
+                        ..ModelConfig::default()
                     });
                     found.extend(
                         fitting
@@ -241,11 +285,13 @@ pub(crate) fn fresh(config: &ModelConfig, seed: u64) -> Result<Seq2Seq> {
 }
 
 /// A model with large parameters: its gates saturate, its attention is peaked, and its output depends on
-/// the source.
+/// the source. Normalized outputs are large already.
 pub(crate) fn decisive(config: &ModelConfig, seed: u64) -> Result<Seq2Seq> {
     let model = fresh(config, seed)?;
-    for (_, var) in model.params().iter() {
-        var.set(&(var.as_detached_tensor() * 4.0)?)?;
+    for (name, var) in model.params().iter() {
+        if !name.contains(".norm.") {
+            var.set(&(var.as_detached_tensor() * 4.0)?)?;
+        }
     }
     Ok(model)
 }

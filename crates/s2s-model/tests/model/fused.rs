@@ -3,12 +3,13 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use s2s_model::{
-    AttentionConfig, Batch, CellKind, CoinScope, Decoded, DecoderConfig, Forcing, Generator,
-    Kernels, ModelConfig, Noise, Probability, Seq2Seq, Source, Stop, Tokens, greedy,
+    AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, ModelConfig,
+    Noise, Probability, Seq2Seq, Source, Stop, Tokens, greedy,
 };
 
 use crate::architectures::{
     FIXED_LENGTH, attentions_in_every_way, cells, device, has_fast_path, on_device, size,
+    with_options,
 };
 
 const TOKENS: Tokens = Tokens {
@@ -25,11 +26,7 @@ fn model_on(device: &Device, text: &str, kernels: Kernels) -> Result<Seq2Seq> {
     let mut config: ModelConfig = toml::from_str(text).map_err(candle_core::Error::wrap)?;
     config.kernels = kernels;
     let model = Seq2Seq::new(&config, TOKENS, 5, DType::F32, device)?;
-    let has_fast_path = match &config.decoder {
-        DecoderConfig::Recurrent(_) => has_fast_path(device, &config.attention),
-        DecoderConfig::Transducer(_) => device.is_cpu(),
-    };
-    let is_fast = kernels == Kernels::Fused && has_fast_path;
+    let is_fast = kernels == Kernels::Fused && has_fast_path(device, &config);
     assert_eq!(model.is_fused(), is_fast, "{text}");
     Ok(model)
 }
@@ -166,6 +163,28 @@ fn assert_real_predictions_equal(fused: &[u32], expected: &[u32], batch: &Batch,
         let row = row * width..row * width + len;
         assert_eq!(fused[row.clone()], expected[row], "{text}");
     }
+}
+
+#[test]
+fn options_have_the_gradients_of_the_reference() -> Result<()> {
+    let coins = Noise::new(1, 1).coins(0.5, CoinScope::Sequence, 4, 6);
+    for cell in cells() {
+        for decoder in ["10", "{ kind = \"transducer\", modes = 4, reach = 1 }"] {
+            for (layers, dropout) in [(1, 0.0), (2, 0.0), (2, 0.4), (3, 0.3)] {
+                let text = format!(
+                    "cell = \"{cell}\"\nembedding = 7\nhidden = 5\nlayers = {layers}\n\
+                     dropout = {dropout}\ndecoder = {decoder}"
+                );
+                let config = toml::from_str(&text).map_err(candle_core::Error::wrap)?;
+                for config in with_options(&config) {
+                    let text = toml::to_string(&config).map_err(candle_core::Error::wrap)?;
+                    check(&text, &Forcing::Always)?;
+                    check(&text, &coins)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

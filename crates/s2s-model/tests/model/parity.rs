@@ -29,6 +29,12 @@ struct Sizes {
     decoder: DecoderConfig,
     #[serde(default)]
     attention: AttentionConfig,
+    #[serde(default)]
+    residual: bool,
+    #[serde(default)]
+    layer_norm: bool,
+    #[serde(default)]
+    input_feeding: bool,
 }
 
 /// A golden file, and the model with its weights.
@@ -56,6 +62,9 @@ impl Golden {
             cell: sizes.cell,
             layers: size(sizes.layers),
             attention: sizes.attention,
+            residual: sizes.residual,
+            layer_norm: sizes.layer_norm,
+            input_feeding: sizes.input_feeding,
             kernels,
             embedding_dropout: Probability::ZERO,
             ..ModelConfig::default()
@@ -129,7 +138,7 @@ fn goldens() -> Result<Vec<Golden>> {
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     paths.sort();
-    assert!(paths.len() >= 23, "golden files are missing: {paths:?}");
+    assert!(paths.len() >= 30, "golden files are missing: {paths:?}");
     paths
         .iter()
         .flat_map(|path| {

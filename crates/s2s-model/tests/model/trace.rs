@@ -50,7 +50,12 @@ fn a_trace_without_changes_is_greedy_decoding() -> Result<()> {
                     .zip(expected)
                     .map(|(a, b)| (a - b).abs());
                 let worst = differences.fold(0.0, f32::max);
-                assert!(f64::from(worst) < on_device(1e-4), "{worst}: {config:?}");
+                // A normalization amplifies rounding where the numbers of a row are close to each other.
+                let tolerance = if config.layer_norm { 1e-3 } else { 1e-4 };
+                assert!(
+                    f64::from(worst) < on_device(tolerance),
+                    "{worst}: {config:?}"
+                );
             }
         }
     }

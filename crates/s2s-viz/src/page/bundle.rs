@@ -15,6 +15,7 @@ pub(super) const RUNS: &[Module] = modules!(
     "model/params.mjs"
     "model/gru.mjs"
     "model/lstm.mjs"
+    "model/connections.mjs"
     "model/recurrent.mjs"
     "model/encoder.mjs"
     "model/bridge.mjs"

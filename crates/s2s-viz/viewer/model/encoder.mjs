@@ -4,14 +4,15 @@ import { rowOf } from "./numbers.mjs";
 import { Recurrent } from "./recurrent.mjs";
 
 export class Encoder {
-  constructor(scope, cell, layers) {
+  /** `config` is the `[model]` table of the run's configuration. */
+  constructor(config, scope) {
     this.embedding = scope.pp("embedding").get("weight"); // [V, E]
-    this.rnn = new Recurrent(scope.pp("rnn"), cell, layers);
+    this.rnn = new Recurrent(config, scope);
   }
 
   /** One value per source position, and the last state of each layer, both directions side by side. */
   forward(ids) {
-    const { states, last } = this.rnn.forward(ids.map((id) => rowOf(this.embedding, id)));
-    return { values: states, last };
+    const { output, last } = this.rnn.forward(ids.map((id) => rowOf(this.embedding, id)));
+    return { values: output, last };
   }
 }

@@ -1,5 +1,6 @@
 // Stacked recurrent layers.
 
+import { Connections } from "./connections.mjs";
 import { concat } from "./numbers.mjs";
 import { gru } from "./gru.mjs";
 import { lstm } from "./lstm.mjs";
@@ -20,29 +21,33 @@ export function recurrentWeights(scope, suffix) {
 
 /** Layer k of a bidirectional stack reads both directions of layer k - 1. */
 export class Recurrent {
-  constructor(scope, cell, layers) {
-    this.cell = cell;
-    this.layers = Array.from({ length: layers }, (_, k) => [
-      recurrentWeights(scope, `_l${k}`),
-      recurrentWeights(scope, `_l${k}_reverse`),
+  /** `config` is the `[model]` table, `scope` that of the encoder. */
+  constructor(config, scope) {
+    this.cell = cellOf(config.cell);
+    const rnn = scope.pp("rnn");
+    this.layers = Array.from({ length: config.layers }, (_, k) => [
+      recurrentWeights(rnn, `_l${k}`),
+      recurrentWeights(rnn, `_l${k}_reverse`),
     ]);
+    this.connections = new Connections(config, scope);
   }
 
-  /** The top layer's states, [2H] for each position, and the last state of each layer. */
+  /** The top layer's output, [2H] for each position, and the last state of each layer. */
   forward(inputs) {
-    let states = inputs;
+    let output = inputs;
     const last = [];
-    for (const [forward, backward] of this.layers) {
-      const ahead = this.run(states, forward);
-      const back = this.run(states.toReversed(), backward).toReversed();
-      states = ahead.map((state, s) => concat(state.hidden, back[s].hidden));
+    for (const [k, [forward, backward]] of this.layers.entries()) {
+      const ahead = this.run(output, forward);
+      const back = this.run(output.toReversed(), backward).toReversed();
+      const states = ahead.map((state, s) => concat(state.hidden, back[s].hidden));
+      output = states.map((state, s) => this.connections.output(k, state, output[s]));
       const ends = [ahead.at(-1), back[0]];
       last.push({
         hidden: concat(...ends.map((end) => end.hidden)),
         cell: ends[0].cell && concat(...ends.map((end) => end.cell)),
       });
     }
-    return { states, last };
+    return { output, last };
   }
 
   run(inputs, weights) {

@@ -2,13 +2,12 @@
 
 import { RecurrentDecoder } from "./decoder.mjs";
 import { Encoder } from "./encoder.mjs";
-import { cellOf } from "./recurrent.mjs";
 import { Transducer } from "./transducer.mjs";
 
 export class Seq2Seq {
   /** `config` is the `[model]` table of the run's configuration. */
   constructor(config, params) {
-    this.encoder = new Encoder(params.pp("encoder"), cellOf(config.cell), config.layers);
+    this.encoder = new Encoder(config, params.pp("encoder"));
     this.decoder =
       config.decoder.kind === "transducer"
         ? new Transducer(params.pp("decoder"))

@@ -5,12 +5,12 @@
 //! decoder_step  token [B], and these outputs  ->  logits [B, V], hidden, weights [B, S]
 //! ```
 //!
-//! An LSTM also has `cell` beside `hidden`; a mechanism that compares the state with projected values
-//! has `keys`. Recurrent layers are ONNX's GRU and LSTM, whose gates have another order; everything
+//! An LSTM also has `cell` beside `hidden`; with input feeding there is `vector` `[B, D]`; a mechanism that
+//! compares the state with projected values has `keys`. Recurrent layers are ONNX's GRU and LSTM, whose gates have another order; everything
 //! else has the layout and the names of PyTorch.
 //!
-//! The outputs of a step are called `next_hidden`, `next_cell` and `next_weights`: in ONNX, an output
-//! cannot have the name of an input.
+//! The outputs of a step are called `next_hidden`, `next_cell`, `next_vector` and `next_weights`: in ONNX,
+//! an output cannot have the name of an input.
 
 mod attention;
 mod graph;
@@ -107,6 +107,10 @@ impl Sizes {
         [Axis::Size(self.layers), BATCH, Axis::Size(self.decoder)]
     }
 
+    fn vector(&self) -> [Axis; 2] {
+        [BATCH, Axis::Size(self.decoder)]
+    }
+
     fn values(&self) -> [Axis; 3] {
         [BATCH, SOURCE, Axis::Size(2 * self.hidden)]
     }
@@ -137,7 +141,8 @@ fn encoder(config: &ModelConfig, sizes: &Sizes, weights: &Weights) -> Result<Vec
     for layer in 0..sizes.layers {
         let (states, vectors) =
             recurrent::bidirectional(graph, config, weights, layer, &x, &row_lengths)?;
-        (x, last) = (states, [last, vec![vectors]].concat());
+        x = connected(graph, config, weights, "encoder", layer, &states, &x)?;
+        last.push(vectors);
     }
 
     let (positions, mask) = mask(graph, &source, &lengths);
@@ -153,6 +158,12 @@ fn encoder(config: &ModelConfig, sizes: &Sizes, weights: &Weights) -> Result<Vec
             .collect::<Result<Vec<_>>>()?;
         let stacked = graph.concat(&states.iter().collect::<Vec<_>>(), 0);
         graph.output(name, &stacked, &sizes.state());
+    }
+    if config.input_feeding {
+        let shape = [2 * sizes.hidden, sizes.decoder];
+        let zeros = graph.floats("vector.zero", &shape, &vec![0.0; shape[0] * shape[1]]);
+        let vector = graph.op("MatMul", &[&last[0][0], &zeros]);
+        graph.output("vector", &vector, &sizes.vector());
     }
     let first = first_weights(graph, &config.attention, &positions, &mask, &lengths);
     graph.output("weights", &first, &[BATCH, SOURCE]);
@@ -215,6 +226,28 @@ fn bridged(
     }
 }
 
+/// What a layer passes on, from its states and from what it reads; padding is not 0 after a normalization.
+fn connected(
+    graph: &mut Graph,
+    config: &ModelConfig,
+    weights: &Weights,
+    part: &str,
+    layer: usize,
+    states: &Value,
+    below: &Value,
+) -> Result<Value> {
+    let sum = match config.residual && layer > 0 {
+        true => graph.op("Add", &[states, below]),
+        false => states.clone(),
+    };
+    if !config.layer_norm || layer + 1 == config.layers.get() {
+        return Ok(sum);
+    }
+    let gain = weights.constant(graph, &format!("{part}.norm.{layer}.weight"))?;
+    let bias = weights.constant(graph, &format!("{part}.norm.{layer}.bias"))?;
+    Ok(graph.op("LayerNormalization", &[&sum, &gain, &bias])) // by default, epsilon is 1e-5
+}
+
 fn decoder_step(config: &ModelConfig, sizes: &Sizes, weights: &Weights) -> Result<Vec<u8>> {
     let graph = &mut Graph::default();
     let token = graph.input("token", INT64, &[BATCH]);
@@ -223,6 +256,7 @@ fn decoder_step(config: &ModelConfig, sizes: &Sizes, weights: &Weights) -> Resul
         .iter()
         .map(|name| graph.input(name, FLOAT, &sizes.state()))
         .collect();
+    let vector = (config.input_feeding).then(|| graph.input("vector", FLOAT, &sizes.vector()));
     let previous = graph.input("weights", FLOAT, &[BATCH, SOURCE]);
     let values = graph.input("values", FLOAT, &sizes.values());
     let keys = match keys_width(&config.attention, sizes.decoder) {
@@ -231,15 +265,23 @@ fn decoder_step(config: &ModelConfig, sizes: &Sizes, weights: &Weights) -> Resul
     };
     let mask = graph.input("mask", FLOAT, &[BATCH, SOURCE]);
 
-    let query = graph.select(&state[0], 0, sizes.layers - 1); // [B, D]
-    let attended = weigh(graph, config, weights, &query, &keys, &previous, &mask)?; // [B, S]
-    let row = graph.unsqueeze(&attended, 1);
-    let context = graph.op("MatMul", &[&row, &values]);
-    let context = graph.squeeze(&context, 1); // [B, 2H]
-
+    let attend = |graph: &mut Graph, query: &Value| -> Result<(Value, Value)> {
+        let attended = weigh(graph, config, weights, query, &keys, &previous, &mask)?; // [B, S]
+        let row = graph.unsqueeze(&attended, 1);
+        let context = graph.op("MatMul", &[&row, &values]);
+        Ok((attended, graph.squeeze(&context, 1))) // [B, 2H]
+    };
+    let (fed, before) = match vector {
+        Some(vector) => (vector, None),
+        None => {
+            let query = graph.select(&state[0], 0, sizes.layers - 1); // [B, D]
+            let (attended, context) = attend(graph, &query)?;
+            (context.clone(), Some((attended, context)))
+        }
+    };
     let table = weights.constant(graph, "decoder.embedding.weight")?;
     let embedded = graph.op("Gather", &[&table, &token]); // [B, E]
-    let mut x = graph.concat(&[&embedded, &context], 1);
+    let mut x = graph.concat(&[&embedded, &fed], 1);
     let mut after = vec![Vec::new(); names.len()];
     for layer in 0..sizes.layers {
         let before: Vec<Value> = state
@@ -250,18 +292,33 @@ fn decoder_step(config: &ModelConfig, sizes: &Sizes, weights: &Weights) -> Resul
             })
             .collect();
         let vectors = recurrent::step(graph, config, weights, layer, &x, &before)?;
-        x = graph.squeeze(&vectors[0], 0); // [B, D]
+        let states = graph.squeeze(&vectors[0], 0); // [B, D]
+        x = connected(graph, config, weights, "decoder", layer, &states, &x)?;
         for (all, vector) in after.iter_mut().zip(vectors) {
             all.push(vector);
         }
     }
-    let both = graph.concat(&[&x, &context], 1);
-    let logits = weights.linear(graph, "decoder.output", &both)?; // [B, V]
+    let (attended, context) = match before {
+        Some(before) => before,
+        None => {
+            let query = graph.squeeze(&after[0][sizes.layers - 1], 0); // [B, D]
+            attend(graph, &query)?
+        }
+    };
+    let mut read = graph.concat(&[&x, &context], 1);
+    if config.input_feeding {
+        let vector = weights.linear(graph, "decoder.attentional", &read)?;
+        read = graph.op("Tanh", &[&vector]); // [B, D]
+    }
+    let logits = weights.linear(graph, "decoder.output", &read)?; // [B, V]
     let n_tokens = weights.get("decoder.output.bias")?.0[0];
     graph.output("logits", &logits, &[BATCH, Axis::Size(n_tokens)]);
     for (name, vectors) in names.iter().zip(&after) {
         let stacked = graph.concat(&vectors.iter().collect::<Vec<_>>(), 0);
         graph.output(&format!("next_{name}"), &stacked, &sizes.state());
+    }
+    if config.input_feeding {
+        graph.output("next_vector", &read, &sizes.vector());
     }
     graph.output("next_weights", &attended, &[BATCH, SOURCE]);
     Ok(std::mem::take(graph).into_file("decoder_step", "One output token for each row."))
