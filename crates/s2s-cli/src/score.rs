@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueHint;
-use reverse_data::{Token, Vocabulary};
+use reverse_data::{Sequence, Token, Vocabulary};
 use s2s_model::{NonFinite, Scored, Seq2Seq};
-use s2s_train::{Predictor, Sequence};
+use s2s_train::Predictor;
 use serde::Serialize;
 
 use crate::checkpoint::CheckpointArgs;

@@ -139,7 +139,7 @@ pub enum Error {
         /// The line, shortened if it is long.
         line: String,
         /// Why not.
-        problem: crate::SequenceError,
+        problem: reverse_data::SequenceError,
     },
     /// An invalid configuration.
     #[error(transparent)]
@@ -197,7 +197,7 @@ fn format_last(last: Option<LastFinite>) -> String {
 
 impl Error {
     /// The error about a line that a model cannot read.
-    pub(crate) fn of_line(line: &str, problem: crate::SequenceError) -> Self {
+    pub(crate) fn of_line(line: &str, problem: reverse_data::SequenceError) -> Self {
         const MAX_QUOTED: usize = 60;
         let mut quoted: String = line.chars().take(MAX_QUOTED).collect();
         if quoted.len() < line.len() {

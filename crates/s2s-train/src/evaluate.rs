@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
-use reverse_data::{BatchSource, Split};
+use reverse_data::{BatchSource, Sequence, Split};
 use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, Source};
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::text::{Scored, TextTally};
-use crate::{
-    Codec, Failures, Flow, Model, Observer, Result, Scoring, Sequence, Tally, to_batch, tokens_of,
-};
+use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch, tokens_of};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
 const N_WRONG: usize = 8;

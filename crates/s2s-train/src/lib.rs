@@ -100,7 +100,6 @@ pub use observer::{
 };
 pub use optim::{GradNorm, Optimizer, global_norm};
 pub use predict::{Answer, Decoding, Predictor};
-pub use reverse_data::{Sequence, SequenceError};
 pub use run::{Run, Runtime, check_unchanged, new_identity};
 pub use schedule::{Plateau, forcing_ratio, learning_rate};
 pub use tensorboard::{EventError, EventWriter};

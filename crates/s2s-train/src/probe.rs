@@ -1,9 +1,9 @@
 //! The validation sequences whose attention is recorded at every evaluation.
 
-use reverse_data::{BatchSource, Split};
+use reverse_data::{BatchSource, Sequence, Split};
 use s2s_runlog::AttentionRecord;
 
-use crate::{Codec, Model, Result, Sequence, attention_of};
+use crate::{Codec, Model, Result, attention_of};
 
 /// Number of probe sequences, as far as the data have so many different ones.
 const N_PROBES: usize = 4;

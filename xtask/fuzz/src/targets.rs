@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device};
 use reverse_data::{
-    BatchSource, Corpus, DataConfig, Pairs, Split, TextFile, Tokenization, Vocabulary,
+    BatchSource, Corpus, DataConfig, Pairs, Sequence, Split, TextFile, Tokenization, Vocabulary,
 };
 use s2s_model::{LoadOptions, OutputLimit, Seq2Seq, trace};
 use s2s_runlog::{
@@ -24,7 +24,7 @@ use s2s_runlog::{
     write_checkpoint,
 };
 use s2s_train::{
-    Codec, Collector, ExperimentConfig, Flow, Observer, Predictor, Sequence, StepRecord, Trainer,
+    Codec, Collector, ExperimentConfig, Flow, Observer, Predictor, StepRecord, Trainer,
     load_config, tokens_of,
 };
 use s2s_viz::{

@@ -1,10 +1,10 @@
 //! Decodes lines of input and formats the output.
 
 use anyhow::Result;
-use reverse_data::Token;
+use reverse_data::{Sequence, Token};
 use s2s_model::{Decoded, OutputLimit, Seq2Seq, Stop};
 use s2s_runlog::AttentionRecord;
-use s2s_train::{Answer, Predictor, Sequence, Trained, attention_record};
+use s2s_train::{Answer, Predictor, Trained, attention_record};
 use s2s_viz::terminal_heatmap;
 use serde::Serialize;
 

@@ -2,8 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use reverse_data::strip_line_end;
-use s2s_train::{Sequence, SequenceError};
+use reverse_data::{Sequence, SequenceError, strip_line_end};
 
 /// Size of the read buffer: thousands of short lines.
 const BUFFER_BYTES: usize = 1 << 18;
