@@ -730,18 +730,15 @@ fn the_training_split_of_generated_data_can_be_evaluated() {
 }
 
 #[test]
-fn a_run_of_a_piped_configuration_has_the_default_name() {
+fn a_run_of_a_piped_configuration_has_the_default_name_and_says_that_it_was_short() {
     let home = TempDir::new().unwrap();
     let text = fs::read(TINY).unwrap();
-    let train = [
-        "train",
-        "--config",
-        "/dev/stdin",
-        "--set",
-        "train.max_steps=1",
-    ];
-    let output = s2s_reading(home.path(), &train, &text);
-    succeeds(output);
-    let run = home.path().join("runs/default-max_steps=1-seed0");
+    let set = "--set=train.max_steps=20";
+    let train = ["train", "--config", "/dev/stdin", set];
+    let report = succeeds(s2s_reading(home.path(), &train, &text));
+    // After one evaluation, which is compared with that before the first step.
+    let longer = "the validation loss was still falling; to train twice as long:";
+    assert!(report.contains(longer), "{report}");
+    let run = home.path().join("runs/default-max_steps=20-seed0");
     assert!(run.join("run.json").exists());
 }

@@ -214,8 +214,6 @@ fn a_table_is_divided_without_leaks_and_raw_lines_come_out() {
         "{header}"
     );
     assert!(report.contains("character errors"), "{report}");
-    let longer = "the validation loss was still falling; to train twice as long:";
-    assert!(report.contains(longer), "{report}");
     let config = fs::read_to_string(home.path().join("run/config.resolved.toml")).unwrap();
     // The number of steps is given, so epochs do not limit it.
     for line in ["tokens = \"chars\"", "epochs = 0", "eval_every = 125"] {
@@ -455,7 +453,11 @@ fn the_command_that_learns_unknown_words_learns_them() {
     let acht: String = (0..200).map(|i| format!("acht {i}\t{i} acht\n")).collect();
     fs::write(home.path().join("other.tsv"), acht).unwrap();
     let output = s2s(home.path(), ["eval", "run", "--data", "other.tsv"]);
-    let learns = stderr(&output).split('`').nth(1).unwrap().to_owned();
+    let mut quoted = stderr(&output).split('`');
+    let learns = quoted
+        .find(|part| part.contains("train --from"))
+        .unwrap()
+        .to_owned();
     succeeds(shell(home.path(), &format!("{learns} --run-dir new")));
     let record = fs::read_to_string(home.path().join("new/corpus.json")).unwrap();
     assert!(record.contains("\"acht\""), "{record}");
@@ -525,10 +527,10 @@ fn an_unknown_target_token_has_no_rank() {
 fn more_words_than_a_vocabulary_can_have_are_reported_with_remedies() {
     let home = TempDir::new().unwrap();
     let words = |from: usize| -> String {
-        let words = (from..from + 100_000).map(|word| format!("{word} "));
+        let words = (from..from + 1000).map(|word| format!("{word} "));
         words.collect()
     };
-    let lines = (0..20).map(|line| format!("{}\tx\n", words(100_000 * line)));
+    let lines = (0..2000).map(|line| format!("{}\tx\n", words(1000 * line)));
     fs::write(home.path().join("t.tsv"), lines.collect::<String>()).unwrap();
     let parts = [
         "distinct tokens; a vocabulary has at most 999998",
@@ -603,8 +605,11 @@ fn a_table_with_more_columns_than_two_says_which_ones_are_read() {
 
 /// Runs a command that a message suggests.
 fn shell(home: &Path, command: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_s2s"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
     std::process::Command::new("bash")
         .args(["-c", command])
+        .env("PATH", path)
         .current_dir(home)
         .output()
         .unwrap()
