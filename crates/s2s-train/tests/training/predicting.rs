@@ -5,7 +5,6 @@ use std::path::Path;
 
 use candle_core::Device;
 use reverse_data::SequenceError;
-use reverse_data::SequenceError;
 use s2s_model::{Beam, Sampling, Stop};
 use s2s_train::{
     Answer, Data, Decoding, Error, ExperimentConfig, Predictor, Result, Run, Trained, Trainer,
