@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::vocab::MAX_WORDS;
 use crate::{MAX_LEN, MAX_LINES, MAX_VOCAB, Problem, Split, Token};
 
 /// Invalid configurations and input.
@@ -12,6 +13,12 @@ pub enum Error {
     Vocab {
         /// The requested size.
         vocab: u32,
+    },
+    /// More words than a vocabulary can have.
+    #[error("{n_words} distinct tokens; a vocabulary has at most {MAX_WORDS}")]
+    TooManyWords {
+        /// Number of distinct tokens.
+        n_words: usize,
     },
     /// A token that is not an integer.
     #[error("token {text:?} is not a number, expected 1 to {max}")]
@@ -58,6 +65,12 @@ pub enum Error {
         path: PathBuf,
         /// Its number of lines.
         n_lines: usize,
+    },
+    /// A table whose only row is the header.
+    #[error("{} has only a header", path.display())]
+    OnlyHeader {
+        /// The table.
+        path: PathBuf,
     },
     /// A file that is too large.
     #[error("{} has {n_bytes} bytes; the limit is 4 GiB", path.display())]
@@ -150,6 +163,10 @@ pub enum LineProblem {
         /// The first invalid byte, from 1.
         byte: usize,
     },
+    /// It is not UTF-8 because the file is UTF-16.
+    Utf16,
+    /// The header of a table of commas has one field, with semicolons in it.
+    Semicolons,
     /// One of its tokens reads like a special token.
     Reserved {
         /// The token.
@@ -184,6 +201,10 @@ impl fmt::Display for LineProblem {
             Self::Empty => f.write_str("the line is empty"),
             Self::TooLong { len } => write!(f, "{len} tokens; the limit is {MAX_LEN}"),
             Self::NotUtf8 { byte } => write!(f, "byte {byte} of the line is not UTF-8"),
+            Self::Utf16 => f.write_str("the file is UTF-16, expected UTF-8"),
+            Self::Semicolons => {
+                f.write_str("expected fields separated by commas, found semicolons")
+            }
             Self::Reserved { text } => write!(f, "token {text:?} is reserved; rename it"),
             Self::Columns {
                 expected,

@@ -46,6 +46,7 @@ pub use error::{Error, LineProblem};
 pub use examples::Examples;
 pub use order::Order;
 pub use padded::{PaddedBatch, mark_source};
+pub use permutation::scattered;
 pub use report::{Leaks, SplitCount, SplitReport, TokenReport, VocabularyOrigin};
 pub use sequence::{Sequence, SequenceError};
 pub use splits::Split;

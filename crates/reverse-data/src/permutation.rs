@@ -9,7 +9,7 @@
 
 use rand::Rng;
 
-use crate::random::mix;
+use crate::random::{Purpose, generator, mix};
 
 // Two pairs of rounds suffice for large halves; small halves need more.
 const ROUND_PAIRS: usize = 4;
@@ -54,6 +54,13 @@ impl Permutation {
         }
         left << self.right_bits | right
     }
+}
+
+/// The numbers `0..n` in a fixed order that has nothing to do with theirs: to show samples of data that may be
+/// sorted.
+pub fn scattered(n: u64) -> impl Iterator<Item = u64> {
+    let order = Permutation::generate(n, &mut generator(0, Purpose::Shown, 0));
+    (0..n).map(move |index| order.at(index))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Window { epoch: u64, window: u64 },
     /// The tokens that are read as unknown; one stream per sample.
     Unknown { epoch: u64 },
+    /// The choice of samples to show.
+    Shown,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Self::Shuffle { epoch } => (b"shuffle ", [epoch, 0]),
             Self::Window { epoch, window } => (b"window  ", [epoch, window]),
             Self::Unknown { epoch } => (b"unknown ", [epoch, 0]),
+            Self::Shown => (b"shown   ", [0, 0]),
         }
     }
 }

@@ -53,6 +53,12 @@ pub struct TokenReport {
     pub n_single: u64,
     /// Number of pairs that were dropped because they are too long.
     pub n_dropped: u64,
+    /// Number of tokens of the longest source.
+    pub longest_source: usize,
+    /// Number of sources that are longer than any in training.
+    pub n_longer: u64,
+    /// Number of columns of a table, if its first two are taken because no others are configured; else 0.
+    pub n_columns: usize,
 }
 
 /// Where the vocabulary of text comes from, which decides how to make it larger.
@@ -193,6 +199,23 @@ impl SplitReport {
                 text.n_tokens
             ));
         }
+        for (split, count) in &splits[1..] {
+            let longest = self.train.text.map_or(0, |text| text.longest_source);
+            if let Some(text) = count.text.filter(|text| longest > 0 && text.n_longer > 0) {
+                warnings.push(format!(
+                    "{} of the {} sources in {split} are longer than any in train ({} tokens; the \
+                     longest in train has {longest}), and few models generalize in length",
+                    text.n_longer, count.counted, text.longest_source
+                ));
+            }
+        }
+        if let Some(text) = self.train.text.filter(|text| text.n_columns > 2) {
+            warnings.push(format!(
+                "the table has {} columns; the first is read as the source and the second as the \
+                 target; data.source_column and data.target_column name others",
+                text.n_columns
+            ));
+        }
         let rare = self.train.text.filter(|text| {
             text.tokenization == Tokenization::Words
                 && text.n_distinct >= MIN_DISTINCT
@@ -262,6 +285,9 @@ mod tests {
             n_distinct: 60,
             n_single: 54,
             n_dropped: 0,
+            longest_source: 7,
+            n_longer: 0,
+            n_columns: 2,
         }
     }
 
@@ -284,10 +310,16 @@ mod tests {
             n_single: 55,
             ..text(100, 0)
         };
-        let bad = report(
-            [&[1, 2], &[1, 2, 2], &[9]],
-            [single, text(100, 0), text(200, 3)],
-        );
+        let wide = TokenReport {
+            n_columns: 3,
+            ..single
+        };
+        let long = TokenReport {
+            longest_source: 9,
+            n_longer: 1,
+            ..text(200, 3)
+        };
+        let bad = report([&[1, 2], &[1, 2, 2], &[9]], [wide, text(100, 0), long]);
         assert_eq!(
             bad.warnings(),
             [
@@ -295,6 +327,10 @@ mod tests {
                  generalization; remove them, or let data.file split the pairs",
                 "1.5 % of the tokens in test (3 of 200) are not in the vocabulary and never count as \
                  correct; add training pairs, or set data.tokens = \"chars\"",
+                "1 of the 1 sources in test are longer than any in train (9 tokens; the longest in \
+                 train has 7), and few models generalize in length",
+                "the table has 3 columns; the first is read as the source and the second as the \
+                 target; data.source_column and data.target_column name others",
                 "55 of the 60 distinct words in train occur only once, so little can be learned about \
                  them; set data.tokens = \"chars\"",
             ]

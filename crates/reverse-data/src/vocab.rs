@@ -24,6 +24,9 @@ pub const PAD: Token = 0;
 /// Maximum `vocab`, which bounds the size of the embedding.
 pub const MAX_VOCAB: u32 = 1_000_000;
 
+/// Maximum number of words of text, without `<unk>` and PAD.
+pub(crate) const MAX_WORDS: usize = MAX_VOCAB as usize - 2;
+
 /// The text of the unknown token, in input and output.
 pub(crate) const UNKNOWN: &str = "<unk>";
 const UNKNOWN_SYMBOL: Token = 1;
@@ -68,20 +71,21 @@ impl Vocabulary {
     /// The vocabulary of text: symbol 1 is `<unk>`, followed by these words, which must be distinct.
     ///
     /// # Errors
-    /// If there are too many words.
+    /// [`Error::TooManyWords`].
     pub fn from_words(words: impl IntoIterator<Item = String>) -> Result<Self, Error> {
         let texts: Vec<String> = [UNKNOWN.to_owned()].into_iter().chain(words).collect();
-        let vocab = u32::try_from(texts.len() + 1).unwrap_or(u32::MAX);
+        let n_words = texts.len() - 1;
+        if n_words > MAX_WORDS {
+            return Err(Error::TooManyWords { n_words });
+        }
         let symbols = texts.iter().cloned().zip(1..).collect();
         let words = Some(Arc::new(WordTable {
             texts,
             symbols,
             tokenization: Tokenization::Words,
         }));
-        Ok(Self {
-            words,
-            ..Self::new(vocab)?
-        })
+        let vocab = n_words as u32 + 2;
+        Ok(Self { vocab, words })
     }
 
     /// The same vocabulary for tokens of another kind; without effect if symbols are numbers.
@@ -260,6 +264,16 @@ mod tests {
         assert_eq!(
             parsed.map_err(|error| error.to_string()),
             expected.map_err(str::to_owned)
+        );
+    }
+
+    #[test]
+    fn the_number_of_words_is_bounded() {
+        let words = |n: usize| Vocabulary::from_words((0..n).map(|word| word.to_string()));
+        assert_eq!(words(MAX_WORDS).unwrap().n_symbols(), MAX_VOCAB - 1);
+        assert_eq!(
+            words(MAX_WORDS + 1).unwrap_err().to_string(),
+            "999999 distinct tokens; a vocabulary has at most 999998"
         );
     }
 

@@ -1,9 +1,10 @@
 //! `s2s config`, and the options that define a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use s2s_runlog::RunDir;
-use s2s_train::{ConfigError, ExperimentConfig, load_given_config};
+use reverse_data::DataConfig;
+use s2s_runlog::{CorpusRecord, RunDir, read_json};
+use s2s_train::{ConfigError, ExperimentConfig, load_config, load_given_config};
 
 use crate::ui::Ui;
 
@@ -45,12 +46,18 @@ impl ConfigArgs {
         load_given_config(self.config.as_deref(), &self.sets())
     }
 
-    /// The configuration of a run with these changes, and its text.
+    /// The configuration of a run with these changes, and its text. The place of its data does not depend on
+    /// the current folder.
     pub(crate) fn load_over(
         &self,
         run: &RunDir,
     ) -> Result<(ExperimentConfig, String), ConfigError> {
-        load_given_config(Some(&run.resolved_config()), &self.sets())
+        let path = run.resolved_config();
+        let record = read_json::<CorpusRecord>(run.corpus()).ok();
+        let places = record.map_or(Ok(Vec::new()), |record| {
+            load_config(Some(&path), &[]).map(|config| text_places(&config.data, &record))
+        })?;
+        load_given_config(Some(&path), &[places, self.sets()].concat())
     }
 
     /// The keys that --set changes, without their tables, and their values; the last one of each.
@@ -74,6 +81,24 @@ impl ConfigArgs {
         let seed = self.seed.map(|seed| format!("seed={seed}"));
         self.set.iter().cloned().chain(seed).collect()
     }
+}
+
+/// Where the text of a run is, as `key=value`: absolute paths for those that depend on the folder in which the run
+/// was started. None for a file that is no longer there.
+pub(crate) fn text_places(data: &DataConfig, record: &CorpusRecord) -> Vec<String> {
+    let paths = || record.files.iter().map(|file| Path::new(&file.path));
+    let (first, last) = (paths().next(), paths().next_back());
+    let places = [
+        ("data.file", &data.file, first),
+        ("data.folder", &data.folder, first.and_then(Path::parent)),
+        ("data.vocab_file", &data.vocab_file, last),
+    ];
+    let places = places.into_iter().filter_map(|(key, given, found)| {
+        let found = found.filter(|found| found.exists())?;
+        let is_relative = !given.as_os_str().is_empty() && given.is_relative();
+        is_relative.then(|| format!("{key}={}", found.display()))
+    });
+    places.collect()
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {

@@ -10,7 +10,7 @@ use clap::{Subcommand, ValueHint};
 use reverse_data::{BatchSource, Split, corpus_paths};
 use s2s_lab::statistics::median;
 use s2s_runlog::{Draft, exists};
-use s2s_train::open_data;
+use s2s_train::{open_data, text_len};
 use s2s_viz::Table;
 use serde::Serialize;
 
@@ -101,7 +101,8 @@ struct Show {
 ///
 /// Reads them as `train` does before the first step: bytes, hashes, vocabulary, splits, and the counts of
 /// duplicates and leaks. The first time is a warm-up. A megabyte is 10⁶ bytes of the files as they are;
-/// peak memory is that of the whole process.
+/// peak memory is that of the whole process, and is compared with the text, which is larger than a compressed
+/// file.
 #[derive(clap::Args)]
 #[command(after_help = TIME_EXAMPLE)]
 struct Time {
@@ -115,10 +116,15 @@ struct Time {
     config: ConfigArgs,
 }
 
+/// Smallest text that peak memory is compared with, in bytes.
+const MIN_COMPARED: u64 = 10_000_000;
+
 /// What `data time` measured.
 #[derive(Serialize)]
 struct Timing {
     n_bytes: u64,
+    /// Bytes of the text, decompressed.
+    n_text_bytes: u64,
     n_pairs: u64,
     /// Medians.
     wall_ms: f64,
@@ -203,7 +209,7 @@ fn time(args: &Time, ui: &Ui) -> anyhow::Result<u8> {
         let what = "generated data have no files to read; set data.file or data.folder";
         return Err(Usage(what.to_owned()).into());
     }
-    let (mut n_bytes, mut n_pairs) = (0, 0);
+    let (mut files, mut n_pairs) = (Vec::new(), 0);
     let (mut wall_ms, mut cpu_ms) = (Vec::new(), Vec::new());
     for _ in 0..=args.n.get() {
         let (started, spent) = (Instant::now(), usage::cpu_ms()?);
@@ -211,29 +217,37 @@ fn time(args: &Time, ui: &Ui) -> anyhow::Result<u8> {
         black_box(data.source.report());
         cpu_ms.push(usage::cpu_ms()? - spent);
         wall_ms.push(1e3 * started.elapsed().as_secs_f64());
-        let files = data.corpus.iter().flat_map(|corpus| &corpus.files);
-        n_bytes = files.map(|file| file.n_bytes).sum();
+        files = data.corpus.map_or(Vec::new(), |corpus| corpus.files);
         let samples = Split::ALL.map(|split| data.source.n_samples(split).unwrap_or(0));
         n_pairs = samples.iter().sum();
     }
     let middle = |ms: &[f64]| median(&ms[1..]).expect("it was read more than once");
     let (wall_ms, cpu_ms) = (middle(&wall_ms), middle(&cpu_ms));
+    let peak_mib = usage::peak_mib(); // before the files are read once more
+    let lens = files.iter().map(|file| text_len(Path::new(&file.path)));
+    let n_bytes: u64 = files.iter().map(|file| file.n_bytes).sum();
     let timing = Timing {
         n_bytes,
+        n_text_bytes: lens.sum::<Result<u64, _>>()?,
         n_pairs,
         wall_ms,
         cpu_ms,
         mb_per_cpu_second: n_bytes as f64 / 1e3 / cpu_ms,
-        peak_mib: usage::peak_mib(),
+        peak_mib,
     };
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&timing)?))?;
         return Ok(0);
     }
-    let of_files = |mib: f64| 1024.0 * 1024.0 * mib / n_bytes as f64;
-    let peak = timing.peak_mib;
+    let megabytes = |n: u64| format!("{:.1} MB", n as f64 / 1e6);
+    let n_text_bytes = timing.n_text_bytes;
+    let times_text = |mib: f64| match n_text_bytes {
+        ..MIN_COMPARED => String::new(), // it is that of the program
+        n => format!(", {:.2} times the text", 1024.0 * 1024.0 * mib / n as f64),
+    };
     let rows = [
-        ("files", format!("{:.1} MB", n_bytes as f64 / 1e6)),
+        ("files", megabytes(n_bytes)),
+        ("text", megabytes(n_text_bytes)),
         ("pairs", n_pairs.to_string()),
         ("wall time", format!("{wall_ms:.0} ms")),
         ("CPU time", format!("{cpu_ms:.0} ms")),
@@ -243,9 +257,9 @@ fn time(args: &Time, ui: &Ui) -> anyhow::Result<u8> {
         ),
         (
             "peak memory",
-            peak.map_or_else(
+            peak_mib.map_or_else(
                 || "-".to_owned(),
-                |mib| format!("{mib:.0} MiB, {:.2} times the files", of_files(mib)),
+                |mib| format!("{mib:.0} MiB{}", times_text(mib)),
             ),
         ),
     ];

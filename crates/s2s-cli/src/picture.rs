@@ -59,7 +59,12 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     }
     let probes = of_first_source(drawable(records(dir.attention())?));
     if !probes.is_empty() {
-        let sheet = HeatmapGrid::over_training(&probes, N_EVALUATIONS)?;
+        let config = load_config(Some(&dir.resolved_config()), &[])?;
+        let source = tokenization_of(&config).join(symbols(&probes[0].source));
+        let sheet = HeatmapGrid {
+            title: format!("Attention over training: {source}"),
+            ..HeatmapGrid::over_training(&probes, N_EVALUATIONS)?
+        };
         figures.push(("attention-over-training", sheet.draw()?));
     }
 

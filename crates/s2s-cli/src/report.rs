@@ -4,7 +4,9 @@ use std::path::Path;
 
 use console::style;
 use reverse_data::Tokenization;
-use s2s_runlog::{AttentionRecord, MetricsRecord, RunDir, RunRecord, RunStatus};
+use s2s_runlog::{
+    AttentionRecord, EvalRecord, MetricsRecord, RunDir, RunRecord, RunStatus, read_json,
+};
 use s2s_train::{
     Auto, ExperimentConfig, ForcingSchedule, ScheduleConfig, TrainConfig, load_config,
 };
@@ -39,7 +41,9 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let figures = test.map_or_else(String::new, eval::table);
     let (program, run) = (program(), quote(dir.path()));
     let metrics: Vec<MetricsRecord> = records(dir.metrics())?;
-    let longer = match record.status == RunStatus::Finished && is_still_falling(&metrics) {
+    let initial: Option<EvalRecord> = read_json(dir.initial()).ok();
+    let is_falling = is_still_falling(initial.map(|start| start.loss), &metrics);
+    let longer = match record.status == RunStatus::Finished && is_falling {
         true => format!(
             "the validation loss was still falling; to train twice as long:\n  \
              {program} resume {run} {}\n",
@@ -65,19 +69,18 @@ pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
 }
 
 /// Whether the last evaluation is the best one, has errors, and the validation loss fell by more than
-/// 5 % in the last quarter of the evaluations.
-fn is_still_falling(metrics: &[MetricsRecord]) -> bool {
-    const MIN_EVALUATIONS: usize = 4;
+/// 5 % in the last quarter of the evaluations, of which the one before the first step is the first.
+fn is_still_falling(initial: Option<f64>, metrics: &[MetricsRecord]) -> bool {
     const MIN_FALL: f64 = 0.05;
     const NEARLY_ALL: f64 = 0.999;
-    let earlier = metrics.get(metrics.len().saturating_sub(1) * 3 / 4);
-    let (Some(earlier), Some(last)) = (earlier, metrics.last()) else {
+    let losses = metrics.iter().map(|metrics| metrics.val_loss);
+    let losses: Vec<f64> = initial.into_iter().chain(losses).collect();
+    let Some(last) = metrics.last().filter(|_| losses.len() > 1) else {
         return false;
     };
-    metrics.len() >= MIN_EVALUATIONS
-        && last.is_best
+    last.is_best
         && last.val_exact_match < NEARLY_ALL
-        && last.val_loss < (1.0 - MIN_FALL) * earlier.val_loss
+        && last.val_loss < (1.0 - MIN_FALL) * losses[(losses.len() - 1) * 3 / 4]
 }
 
 /// The options of `resume` that double the length of a run and stretch its schedules.
@@ -248,16 +251,23 @@ mod tests {
             };
             (1..).zip(losses).map(record).collect()
         };
-        assert!(is_still_falling(&metrics(&[4.0, 3.0, 2.0, 1.0], 0.5)));
+        let is_falling =
+            |losses: &[f64], exact| is_still_falling(Some(4.0), &metrics(losses, exact));
+        for losses in [&[3.0, 2.0, 1.5, 1.0][..], &[3.0, 2.0], &[1.0]] {
+            assert!(is_falling(losses, 0.5), "{losses:?}");
+        }
         for (losses, exact) in [
             (&[4.0, 3.0, 2.0, 1.0][..], 1.0),
             (&[4.0, 3.0, 1.0, 1.02], 0.5),
             (&[4.0, 3.0, 1.0, 0.99], 0.5),
-            (&[4.0, 1.0], 0.5),
+            (&[3.9], 0.5),
             (&[], 0.5),
         ] {
-            assert!(!is_still_falling(&metrics(losses, exact)), "{losses:?}");
+            assert!(!is_falling(losses, exact), "{losses:?}");
         }
+        // Without the evaluation before the first step, one evaluation says nothing.
+        assert!(is_still_falling(None, &metrics(&[2.0, 1.0], 0.5)));
+        assert!(!is_still_falling(None, &metrics(&[1.0], 0.5)));
         let mut train = TrainConfig {
             epochs: 3.into(),
             ..TrainConfig::default()

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Keep the length of schedules that span the whole run
     #[arg(long, requires = "set")]
     keep_schedule: bool,
-    /// Where the text of the run is if it has moved: a folder, or a table
+    /// Where the text of the run is if it has moved: a folder, or a table. The run does not keep it
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -93,7 +93,7 @@ pub(crate) fn run_dir(
     for reason in run.rejected() {
         ui.warning(format!("{reason}; resuming from another copy"));
     }
-    session::run(run, &runtime, log, ui)
+    session::run(run, &runtime, location, log, ui)
 }
 
 /// The record of the run if it is finished. An unreadable record counts as unfinished and is

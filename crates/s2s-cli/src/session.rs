@@ -1,5 +1,7 @@
 //! Training from an open run to its report, shared by `train` and `resume`.
 
+use std::path::Path;
+
 use reverse_data::{SplitReport, Vocabulary};
 use s2s_runlog::{LogFailure, RunDir, RunRecord, RunStatus};
 use s2s_train::{ExperimentConfig, Observer, Run, Runtime};
@@ -11,14 +13,21 @@ use crate::shell::{program, quote};
 use crate::signals::Signals;
 use crate::train::LogArgs;
 use crate::ui::Ui;
-use crate::{page, picture, report};
+use crate::{eval, page, picture, report};
 
-/// Trains to the end or until a signal, and reports the outcome. Returns the exit code.
-pub(crate) fn run(mut run: Run, runtime: &Runtime, log: &LogArgs, ui: &Ui) -> anyhow::Result<u8> {
+/// Trains to the end or until a signal, and reports the outcome. `location` is where the text is if it has
+/// moved. Returns the exit code.
+pub(crate) fn run(
+    mut run: Run,
+    runtime: &Runtime,
+    location: Option<&Path>,
+    log: &LogArgs,
+    ui: &Ui,
+) -> anyhow::Result<u8> {
     run.log_every(log.log_every);
     let mut signals = Signals::catch(ui)?;
     let report = run.trainer().data().source.report();
-    ui.message(header(&run, runtime, &report));
+    ui.message(header(&run, runtime, location, &report));
     for warning in report.warnings() {
         ui.warning(&warning);
     }
@@ -44,10 +53,11 @@ pub(crate) fn run(mut run: Run, runtime: &Runtime, log: &LogArgs, ui: &Ui) -> an
     warn_degraded(&record, ui);
     if record.status == RunStatus::Interrupted {
         ui.message(format!(
-            "saved at step {} of {total}; to resume:\n  {} resume {}",
+            "saved at step {} of {total}; to resume:\n  {} resume {}{}",
             record.step,
             program(),
             quote(dir.path()),
+            location.map_or(String::new(), |path| format!(" --data {}", quote(path))),
         ));
         if log.json {
             report_outcome(dir, &record, log, ui)?;
@@ -73,6 +83,9 @@ pub(crate) fn report_outcome(
     log: &LogArgs,
     ui: &Ui,
 ) -> anyhow::Result<()> {
+    if let Some(test) = &record.test {
+        eval::warn_truncated(test, ui);
+    }
     if !log.json {
         return ui.report(&report::of(dir, record)?);
     }
@@ -107,7 +120,7 @@ pub(crate) fn warn_degraded(record: &RunRecord, ui: &Ui) {
 }
 
 /// The lines that describe a run when training starts.
-fn header(run: &Run, runtime: &Runtime, report: &SplitReport) -> String {
+fn header(run: &Run, runtime: &Runtime, location: Option<&Path>, report: &SplitReport) -> String {
     let trainer = run.trainer();
     let (config, step) = (trainer.config(), trainer.state().step);
     let from = match step {
@@ -122,7 +135,7 @@ fn header(run: &Run, runtime: &Runtime, report: &SplitReport) -> String {
          model   {} parameters\n\
          device  {}, {} kernels, {}",
         run.dir().path().display(),
-        describe_data(config, vocabulary),
+        describe_data(config, location, vocabulary),
         config.seed,
         indent(&report.to_string()),
         trainer.model().params().n_elements(),
@@ -136,10 +149,15 @@ fn header(run: &Run, runtime: &Runtime, report: &SplitReport) -> String {
 }
 
 /// Describes the data.
-fn describe_data(config: &ExperimentConfig, vocabulary: &Vocabulary) -> String {
+fn describe_data(
+    config: &ExperimentConfig,
+    location: Option<&Path>,
+    vocabulary: &Vocabulary,
+) -> String {
     let data = &config.data;
     if data.is_text() {
-        let (path, n_words) = (data.text_path().display(), vocabulary.words().count());
+        let path = location.unwrap_or(data.text_path()).display();
+        let n_words = vocabulary.words().count();
         return format!("{path}, {n_words} {}", data.tokens.name());
     }
     let n_symbols = vocabulary.n_symbols();

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use s2s_model::NonFinite;
 use s2s_runlog::{
-    CheckpointName, Error as RunLogError, Identity, Parent, RunDir, exists, read_json,
+    CheckpointName, CorpusRecord, Error as RunLogError, Identity, Parent, RunDir, exists, read_json,
 };
 use s2s_train::{
-    Auto, Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, Work, load_config,
-    load_model, new_identity, open_checkpoint,
+    Auto, Difference, Error, ExperimentConfig, Run, Runtime, Trained, Trainer, Work, is_same_text,
+    load_config, load_model, new_identity, open_checkpoint,
 };
 
 use crate::config::ConfigArgs;
@@ -81,7 +81,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         match RunDir::open(&folder) {
             Ok(dir) => {
                 check_same(&dir, &config)?;
-                return resume::run_dir(&dir, None, None, &args.log, &args.machine, ui);
+                let text = config.data.is_text().then(|| config.data.text_path());
+                let text = text.filter(|path| path.exists());
+                return resume::run_dir(&dir, None, text, &args.log, &args.machine, ui);
             }
             Err(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -102,7 +104,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         Some(folder) => start.create(&folder, ui)?,
         None => start.create_named(default_folder(args, &start.config), ui)?,
     };
-    session::run(run, &start.runtime, &args.log, ui)
+    session::run(run, &start.runtime, None, &args.log, ui)
 }
 
 /// Checks that a run has the configuration that was requested.
@@ -117,6 +119,14 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
             Auto::Auto => found, // any number will do
             Auto::Value(_) => *wanted,
         };
+    }
+    let record = read_json::<CorpusRecord>(dir.corpus()).ok();
+    if record.is_some_and(|record| is_same_text(&record, &wanted.data)) {
+        // The same text may be at another place, or named from another folder.
+        let (wanted, found) = (&mut wanted.data, &found.data);
+        wanted.folder.clone_from(&found.folder);
+        wanted.file.clone_from(&found.file);
+        wanted.vocab_file.clone_from(&found.vocab_file);
     }
     let differences = Difference::between(&found, &wanted)?;
     if differences.is_empty() {
@@ -159,6 +169,7 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
 /// `runs/tiny-hidden=32-seed0`: after the configuration file, the keys that --set changes, and the seed.
 fn default_folder(args: &Args, config: &ExperimentConfig) -> PathBuf {
     let file = args.config.config.as_deref().or(args.from.as_deref());
+    let file = file.filter(|path| !is_descriptor(path));
     let stem = file.and_then(Path::file_stem).unwrap_or("default".as_ref());
     let mut name = stem.to_string_lossy().into_owned();
     if args.config.config.is_none() && args.from.is_some() {
@@ -172,6 +183,13 @@ fn default_folder(args: &Args, config: &ExperimentConfig) -> PathBuf {
     let mut name: String = name.chars().map(plain).take(MAX_NAME).collect();
     name += &format!("-seed{}", config.seed);
     Path::new("runs").join(name)
+}
+
+/// Whether the path names an open file of the process, as the shell's `<(command)` does.
+fn is_descriptor(path: &Path) -> bool {
+    let is_process =
+        path.starts_with("/proc") && path.components().any(|part| part.as_os_str() == "fd");
+    path.starts_with("/dev/fd") || path == Path::new("/dev/stdin") || is_process
 }
 
 /// Maximum number of characters of a default name, without its seed.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use s2s_runlog::{
     EvalRecord, MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord, modified, read_json,
 };
-use s2s_train::load_config;
+use s2s_train::{check_unchanged, load_config};
 
 use crate::dashboard::{self, Dashboard, Quit, Shown};
 use crate::picture::records;
@@ -41,6 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let dir = RunDir::open(&args.dir)?;
+    check_unchanged(&dir)?;
     let signals = Signals::catch(ui)?;
     let has_screen = !args.plain && dashboard::is_possible(ui);
     if has_ended(&dir)? {

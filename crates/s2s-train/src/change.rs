@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use crate::config::{ForcingSchedule, ScheduleConfig};
 use crate::run::history;
 use crate::{
-    Error, ExperimentConfig, Result, Run, Runtime, Trainer, check_unchanged, checkpoint,
+    Auto, Error, ExperimentConfig, Result, Run, Runtime, Trainer, check_unchanged, checkpoint,
     load_config, reopen_data,
 };
 
@@ -79,7 +79,8 @@ impl Run<Seq2Seq> {
     /// # Errors
     /// [`Error::Unchangeable`] for keys that would change the model or the data;
     /// [`Error::ScheduleLength`] if the change would silently move a schedule over the whole run;
-    /// [`Error::TooShort`] if the run has more steps already; those of [`Run::resume`]. Nothing is
+    /// [`Error::TooShort`] if the run has more steps already; [`Error::EndedFirst`] if the other of
+    /// `train.epochs` and `train.max_steps` allows no further step; those of [`Run::resume`]. Nothing is
     /// changed then.
     pub fn resume_changed(
         path: impl Into<PathBuf>,
@@ -110,6 +111,21 @@ impl Run<Seq2Seq> {
         let total = new.total_steps(steps_per_epoch).saturating_add(start);
         if total < done {
             return Err(Error::TooShort { total, done });
+        }
+        if total == done
+            && let Some((key, limit)) = ended_first(&old, &new, steps_per_epoch)
+        {
+            let schedules = match change.keeps_schedule {
+                true => Vec::new(),
+                false => new.schedules(),
+            };
+            let sets = schedules.into_iter().map(str::to_owned);
+            return Err(Error::EndedFirst {
+                key,
+                limit,
+                done,
+                sets: [format!("{key}=0")].into_iter().chain(sets).collect(),
+            });
         }
         let entry = ConfigChange {
             step: done,
@@ -194,6 +210,27 @@ fn changed(
             before,
             after,
         }),
+    }
+}
+
+/// The limit of the number of steps, and its key, that a change of the other limit leaves in force.
+fn ended_first(
+    old: &ExperimentConfig,
+    new: &ExperimentConfig,
+    steps_per_epoch: Option<u64>,
+) -> Option<(&'static str, u64)> {
+    let [old_epochs, epochs] = [old, new].map(|config| match config.train.epochs {
+        Auto::Value(epochs) => epochs,
+        Auto::Auto => 0,
+    });
+    let by_epochs = epochs.saturating_mul(steps_per_epoch?);
+    let (old_steps, by_steps) = (old.train.max_steps, new.train.max_steps);
+    if epochs != old_epochs && by_steps > 0 && by_epochs > by_steps {
+        Some(("train.max_steps", by_steps))
+    } else if by_steps != old_steps && epochs > 0 && by_steps > by_epochs {
+        Some(("train.epochs", epochs))
+    } else {
+        None
     }
 }
 

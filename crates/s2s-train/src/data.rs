@@ -144,6 +144,15 @@ pub fn read_vocabulary(path: &Path, tokens: Tokenization) -> Result<Vocabulary> 
     Ok(Vocabulary::from_file(&file, tokens)?)
 }
 
+/// Number of bytes of a file of text, decompressed.
+///
+/// # Errors
+/// If it cannot be read or decompressed.
+pub fn text_len(path: &Path) -> Result<u64> {
+    let (file, _) = read(path)?;
+    Ok(file.n_bytes() as u64)
+}
+
 /// The error of reading a file, if the file is a vocabulary.
 fn of_vocabulary(error: Error) -> Error {
     match error {
@@ -251,6 +260,23 @@ pub fn reopen_data(
         source: Arc::new(corpus),
         corpus: Some(record),
     })
+}
+
+/// Whether the text of a configuration is that of a run, wherever it is: its files have the same content.
+pub fn is_same_text(record: &CorpusRecord, config: &DataConfig) -> bool {
+    let is_set = |path: &Path| !path.as_os_str().is_empty();
+    let mut paths = match is_set(&config.file) {
+        true => vec![config.file.clone()],
+        false => {
+            let of_split = |split| corpus_paths(&config.folder, split);
+            Split::ALL.into_iter().flat_map(of_split).collect()
+        }
+    };
+    paths.extend(Some(config.vocab_file.clone()).filter(|path| is_set(path)));
+    let is_same = |(path, known): (&PathBuf, &CorpusFile)| {
+        read(path).is_ok_and(|(_, found)| found.sha256 == known.sha256)
+    };
+    paths.len() == record.files.len() && paths.iter().zip(&record.files).all(is_same)
 }
 
 /// A split to evaluate.

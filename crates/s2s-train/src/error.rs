@@ -109,6 +109,18 @@ pub enum Error {
         /// Steps of the run after the change.
         after: u64,
     },
+    /// A longer run of which another limit does not allow more steps than it has taken.
+    #[error("{key} = {limit} ends the run first, after the {done} steps that it has taken")]
+    EndedFirst {
+        /// The key of that limit.
+        key: &'static str,
+        /// Its value.
+        limit: u64,
+        /// Steps taken.
+        done: u64,
+        /// What removes the limit, as `key=value`, with the schedules that span the whole run.
+        sets: Vec<String>,
+    },
     /// A change to fewer steps than the run has.
     #[error("the run has taken {done} steps; it cannot end after {total}")]
     TooShort {

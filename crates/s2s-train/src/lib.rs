@@ -81,7 +81,8 @@ pub use config::{
 };
 pub(crate) use data::data_identity;
 pub use data::{
-    Data, OpenSplit, open_data, open_data_with, open_split, read_vocabulary, reopen_data,
+    Data, OpenSplit, is_same_text, open_data, open_data_with, open_split, read_vocabulary,
+    reopen_data, text_len,
 };
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result};

@@ -1,12 +1,11 @@
 //! A run in its directory: training, its records, and the evaluation on the test split.
 
 use std::num::NonZeroU64;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use candle_core::Device;
-use reverse_data::Split;
+use reverse_data::{Split, scattered};
 use s2s_kernels::instruction_set;
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{
@@ -22,6 +21,7 @@ use crate::data::{hex, recorded_vocabulary};
 use crate::device::card_name;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
+use crate::probe::SHOWN_LEN;
 use crate::trained::load_into;
 use crate::{
     Error, Evaluation, ExperimentConfig, Model, Observer, Precision, References, Render, Result,
@@ -34,9 +34,7 @@ const N_SAMPLES: usize = 8;
 /// How many of these are reserved for the first incorrect samples.
 const N_WRONG_SAMPLES: usize = 4;
 /// Samples among which the correct ones are chosen.
-const N_SEARCHED: u64 = 1000;
-/// Lengths of sources that make the best pictures: long enough to show a pattern, short enough to read.
-const SHOWN_LEN: RangeInclusive<usize> = 5..=20;
+const N_SEARCHED: usize = 1000;
 
 /// Default number of steps between two lines of `steps.jsonl`.
 const LOG_EVERY: NonZeroU64 = NonZeroU64::new(10).expect("10 is not zero");
@@ -450,12 +448,13 @@ impl<M: Model + Send> Run<M> {
     }
 
     /// The lines of `samples.jsonl`: up to [`N_WRONG_SAMPLES`] incorrect samples, filled up with
-    /// others. Sources are distinct and have [`SHOWN_LEN`] tokens, as far as the data allow.
+    /// others from anywhere in the split. Sources are distinct and have [`SHOWN_LEN`] tokens, as far as the data allow.
     fn samples(&self, result: &Evaluation, step: u64) -> Result<Vec<u8>> {
         let (model, data) = (self.trainer.model(), self.trainer.eval_data());
-        let n = data.n_samples(Split::Test).unwrap_or(0).min(N_SEARCHED);
+        let n = data.n_samples(Split::Test).unwrap_or(0);
         let wrong: Vec<u64> = result.wrong.iter().map(|(index, _)| *index).collect();
-        let right: Vec<u64> = (0..n).filter(|index| !wrong.contains(index)).collect();
+        let searched = scattered(n).take(N_SEARCHED);
+        let right: Vec<u64> = searched.filter(|index| !wrong.contains(index)).collect();
         let source = |index: u64| data.example(Split::Test, index).source;
         let mut chosen: Vec<u64> = Vec::new();
         let mut sources: Vec<Vec<u32>> = Vec::new();

@@ -46,6 +46,9 @@ const HIDDEN: f64 = 1.5;
 /// A line is drawn with dashes if it hides another one over this share of its points.
 const OVERLAP: f64 = 0.25;
 
+/// Plots with more lines have no bands, which would hide the lines.
+const MAX_BANDS: usize = 7;
+
 /// Lines with common axes, labeled at their ends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinePlot {
@@ -64,7 +67,7 @@ pub struct LinePlot {
     /// Scale of the vertical axis.
     pub y_axis: YAxis,
     /// The lines; later ones are drawn on top. A line that would hide an earlier one is drawn with
-    /// dashes.
+    /// dashes. The bands of more than seven lines are not drawn.
     pub series: Vec<Series>,
 }
 
@@ -98,6 +101,14 @@ impl LinePlot {
         plot_height: f64,
     ) -> Result<Figure, Error> {
         self.check()?;
+        if self.series.len() > MAX_BANDS && self.series.iter().any(|series| !series.band.is_empty())
+        {
+            let mut bare = self.clone();
+            bare.series
+                .iter_mut()
+                .for_each(|series| series.band.clear());
+            return bare.draw_sized(header, width, plot_height);
+        }
         let (mut xs, ys): (Vec<f64>, Vec<f64>) =
             self.series.iter().flat_map(Series::coordinates).unzip();
         xs.extend(self.shade.iter().flat_map(|shade| [shade.from, shade.to]));
@@ -384,6 +395,28 @@ mod tests {
             y_axis,
             ..LinePlot::default()
         }
+    }
+
+    #[test]
+    fn more_than_seven_lines_have_no_bands() {
+        let svg = |n: usize, has_bands: bool| {
+            let series = |index: usize| {
+                let y = index as f64;
+                let mut series = Series::new("loss", Hue::Blue, vec![(0.0, y), (1.0, y)]);
+                if has_bands {
+                    series.band = vec![(0.0, y - 0.5, y + 0.5), (1.0, y - 0.5, y + 0.5)];
+                }
+                series
+            };
+            let series = (0..n).map(series).collect();
+            let plot = LinePlot {
+                series,
+                ..LinePlot::default()
+            };
+            plot.draw().unwrap().svg()
+        };
+        assert_ne!(svg(MAX_BANDS, true), svg(MAX_BANDS, false));
+        assert_eq!(svg(MAX_BANDS + 1, true), svg(MAX_BANDS + 1, false));
     }
 
     #[test]

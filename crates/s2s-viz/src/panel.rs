@@ -34,8 +34,11 @@ const BAR_ROOM: f64 = 46.0;
 /// Minimum width of the title, even for few cells.
 const TITLE_WIDTH: f64 = 300.0;
 
-/// Up to this many tokens per side, every token is written.
+/// Up to this many tokens per side, every token is written, besides the markers of a source and the end of an
+/// output.
 const ALL_WRITTEN: usize = 48;
+const MARKERS: usize = 2;
+const END: usize = 1;
 /// Minimum size of a cell whose token is written.
 const WRITTEN_CELL: f64 = 8.0;
 /// Font sizes of tokens, in pixels: the largest, the smallest in cells with enough room, and the smallest.
@@ -48,7 +51,7 @@ const TOKEN_LINE: f64 = 1.15;
 struct CellSize {
     /// Target length of the longer side of all cells; `min` takes precedence.
     side: f64,
-    /// For more than [`ALL_WRITTEN`] tokens.
+    /// For so many tokens that not all are written.
     min: f64,
     max: f64,
 }
@@ -208,9 +211,11 @@ impl CellSize {
     /// Side of a cell in whole pixels.
     fn cell(self, map: &Heatmap) -> f64 {
         let longer = map.rows.len().max(map.columns.len());
-        let min = match longer {
-            ..=ALL_WRITTEN => self.min.max(WRITTEN_CELL),
-            _ => self.min,
+        let are_written =
+            map.columns.len() <= ALL_WRITTEN + MARKERS && map.rows.len() <= ALL_WRITTEN + END;
+        let min = match are_written {
+            true => self.min.max(WRITTEN_CELL),
+            false => self.min,
         };
         (self.side / longer as f64).floor().clamp(min, self.max)
     }
@@ -434,9 +439,9 @@ mod tests {
     }
 
     #[test]
-    fn every_token_is_written_up_to_48() {
+    fn every_token_is_written_up_to_48_and_the_end() {
         for n in 1..=ALL_WRITTEN {
-            let map = map(n, n, "7");
+            let map = map(n + END, n + MARKERS, "7");
             for size in [SINGLE, IN_GRID] {
                 assert_eq!(Panel::new(&map, size.cell(&map)).label_step, 1, "{n}");
             }

@@ -1,7 +1,7 @@
 //! Measuring and drawing text.
 
 use ab_glyph::OutlinedGlyph;
-use unicode_bidi::BidiInfo;
+use unicode_bidi::{BidiInfo, Level};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -63,7 +63,7 @@ impl Face {
 
     /// The glyphs of `text` from left to right. The code point stands for a character that no font has.
     fn layout(self, text: &str) -> Vec<Placed> {
-        let directions = BidiInfo::new(text, None);
+        let directions = BidiInfo::new(text, Some(Level::ltr())); // as in SVG
         let mut placed = Vec::new();
         for paragraph in &directions.paragraphs {
             let (levels, runs) = directions.visual_runs(paragraph, paragraph.range.clone());
@@ -286,6 +286,23 @@ mod tests {
         let shifted = first.iter().map(|x| f64::from(*x) + wide_only);
         let right = shifted.fold(0.0, f64::max);
         assert!((f64::from(*both.iter().max().unwrap()) - right).abs() <= 1.0);
+    }
+
+    #[test]
+    fn words_of_both_directions_follow_from_left_to_right() {
+        let hebrew = "\u{5E9}\u{5D5}\u{5DD}";
+        let pixels = |text: &str| {
+            let mut pixels = Vec::new();
+            let draw = |x, y, _| {
+                pixels.push((x, y));
+                Ok::<(), ()>(())
+            };
+            Face::Regular.rasterize(text, 40.0, draw).unwrap();
+            pixels
+        };
+        let first = pixels(hebrew);
+        assert!(!first.is_empty());
+        assert!(pixels(&format!("{hebrew}: ab")).starts_with(&first));
     }
 
     #[test]

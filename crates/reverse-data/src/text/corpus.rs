@@ -34,7 +34,8 @@ impl Corpus {
     /// vocabulary of numbers, every token must be one of them.
     ///
     /// # Errors
-    /// If the training split has too many distinct tokens, or a token is not in a vocabulary of numbers.
+    /// If the training split has too many distinct tokens; [`Error::Sample`](crate::Error::Sample) for the first
+    /// pair with a token that is not in a vocabulary of numbers.
     pub fn new(
         mut splits: [Pairs; 3],
         vocabulary: Option<Vocabulary>,
@@ -52,9 +53,11 @@ impl Corpus {
             None => of_train.vocabulary(tokens, config.min_count, config.max_tokens)?,
         };
         if vocabulary.unknown().is_none() {
-            counts
-                .iter()
-                .try_for_each(|counts| counts.check(tokens, &vocabulary))?;
+            for split in Split::ALL {
+                if !counts[split as usize].are_in(tokens, &vocabulary) {
+                    splits[split as usize].check_numbers(split, tokens, &vocabulary)?;
+                }
+            }
         }
         let origin = match (
             config.vocab_file.as_os_str().is_empty(),
@@ -66,9 +69,17 @@ impl Corpus {
             (true, ..) => VocabularyOrigin::Limited,
         };
         let is_single = Arc::new(of_train.singletons(tokens, &vocabulary));
+        let [longest_source, _] = splits[Split::Train as usize].longest();
         let token_reports = Split::ALL.map(|split| {
-            let n_dropped = splits[split as usize].n_dropped();
-            counts[split as usize].report(tokens, &vocabulary, origin, n_dropped)
+            let pairs = &splits[split as usize];
+            let report = counts[split as usize].report(tokens, &vocabulary, origin);
+            TokenReport {
+                n_dropped: pairs.n_dropped(),
+                longest_source: pairs.longest()[0],
+                n_longer: pairs.n_longer(longest_source),
+                n_columns: pairs.n_columns,
+                ..report
+            }
         });
         Ok(Self {
             is_single,
@@ -379,8 +390,11 @@ mod tests {
         };
         let example = corpus("8 1\n").unwrap().example(Split::Test, 0);
         assert_eq!(example.source, [8, 1]);
-        let error = corpus("1 12 10\n").unwrap_err().to_string();
-        assert_eq!(error, "token 10 is outside the vocabulary, expected 1 to 8");
+        let error = corpus("1\n1 12 10\n").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "train sample 1: source: token 12 is outside the vocabulary, expected 1 to 8"
+        );
     }
 
     #[test]

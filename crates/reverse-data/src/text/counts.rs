@@ -162,29 +162,18 @@ impl TokenCounts {
         Ok(Vocabulary::from_words(words)?.with_tokenization(tokenization))
     }
 
-    /// Checks that the vocabulary has a symbol for every token.
-    pub(super) fn check(
-        &self,
-        tokenization: Tokenization,
-        vocabulary: &Vocabulary,
-    ) -> Result<(), Error> {
-        let rejected = self
-            .iter(tokenization)
-            .filter_map(|(text, _)| vocabulary.parse(&text).err());
-        // The least one, so that the message does not depend on the order of the table.
-        match rejected.min_by_key(ToString::to_string) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+    /// Whether the vocabulary has a symbol for every token.
+    pub(super) fn are_in(&self, tokenization: Tokenization, vocabulary: &Vocabulary) -> bool {
+        self.iter(tokenization)
+            .all(|(text, _)| vocabulary.parse(&text).is_ok())
     }
 
-    /// The tokens as a report, with respect to a vocabulary.
+    /// The tokens as a report, with respect to a vocabulary; nothing about pairs.
     pub(super) fn report(
         &self,
         tokenization: Tokenization,
         vocabulary: &Vocabulary,
         origin: VocabularyOrigin,
-        n_dropped: u64,
     ) -> TokenReport {
         let mut report = TokenReport {
             tokenization,
@@ -193,7 +182,10 @@ impl TokenCounts {
             n_unknown: 0,
             n_distinct: 0,
             n_single: 0,
-            n_dropped,
+            n_dropped: 0,
+            longest_source: 0,
+            n_longer: 0,
+            n_columns: 0,
         };
         for (text, count) in self.iter(tokenization) {
             report.n_tokens += count.total();

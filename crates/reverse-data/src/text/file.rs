@@ -48,6 +48,11 @@ impl TextFile {
         }
     }
 
+    /// Number of bytes.
+    pub fn n_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The content without the byte order mark.
     pub(super) fn content(&self) -> &[u8] {
         let bytes = &self.bytes[..];
@@ -112,11 +117,25 @@ impl TextFile {
         }
     }
 
+    /// Checks the number of rows of a table.
+    pub(super) fn check_n_rows(&self, n_rows: usize) -> Result<(), Error> {
+        match n_rows {
+            0 if !self.content().is_empty() => Err(Error::OnlyHeader {
+                path: self.path.clone(),
+            }),
+            n_rows => self.check_n_lines(n_rows),
+        }
+    }
+
     /// Text of a line.
     pub(super) fn utf8<'a>(&self, line: u64, bytes: &'a [u8]) -> Result<&'a str, Error> {
         str::from_utf8(bytes).map_err(|error| {
             let byte = error.valid_up_to() + 1;
-            self.error(line, LineProblem::NotUtf8 { byte })
+            let problem = match &self.bytes[..] {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => LineProblem::Utf16,
+                _ => LineProblem::NotUtf8 { byte },
+            };
+            self.error(line, problem)
         })
     }
 
@@ -132,6 +151,18 @@ impl TextFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn utf16_is_named() {
+        let check = |bytes: &[u8], problem: &str| {
+            let file = TextFile::new("f", bytes);
+            let error = file.lines().unwrap().find_map(Result::err).unwrap();
+            assert_eq!(error.to_string(), format!("f, line 1: {problem}"));
+        };
+        check(b"\xff\xfea\0\t\0", "the file is UTF-16, expected UTF-8");
+        check(b"\xfe\xff\0a\0\t", "the file is UTF-16, expected UTF-8");
+        check(b"a\xff\xfe", "byte 2 of the line is not UTF-8");
+    }
 
     #[test]
     fn a_line_has_no_end_and_no_mark() {

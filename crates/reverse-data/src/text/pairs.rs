@@ -11,7 +11,7 @@ use super::span::Span;
 use super::tokenization::BytewiseTokens;
 use super::{TextFile, Tokenization};
 use crate::vocab::is_special;
-use crate::{DataConfig, Error, LineProblem, MAX_LEN, Split};
+use crate::{DataConfig, Error, LineProblem, MAX_LEN, Split, Vocabulary};
 
 /// The sources and targets of a split, as text.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Pairs {
     /// A hash of the tokens of each source.
     pub(super) hashes: Vec<u64>,
     pub(super) counts: TokenCounts,
+    /// Number of columns of a table, if no columns are configured.
+    pub(super) n_columns: usize,
     n_dropped: u64,
 }
 
@@ -82,6 +84,32 @@ impl Pairs {
         })
     }
 
+    /// Checks that all tokens are numbers of a vocabulary.
+    pub(super) fn check_numbers(
+        &self,
+        split: Split,
+        tokens: Tokenization,
+        vocabulary: &Vocabulary,
+    ) -> Result<(), Error> {
+        let problem = |index: usize| {
+            let sides = [("source", &self.sources), ("target", &self.targets)];
+            sides.into_iter().find_map(|(side, lines)| {
+                let mut tokens = tokens.tokens(lines.text(index));
+                let error = tokens.find_map(|token| vocabulary.parse(token).err())?;
+                Some(format!("{side}: {error}"))
+            })
+        };
+        let mut indices = 0..self.len();
+        match indices.find_map(|index| Some((index, problem(index)?))) {
+            None => Ok(()),
+            Some((index, problem)) => Err(Error::Sample {
+                split,
+                index,
+                problem,
+            }),
+        }
+    }
+
     /// Number of pairs.
     pub fn len(&self) -> usize {
         self.sources.lines.len()
@@ -95,6 +123,14 @@ impl Pairs {
     /// Number of training pairs that were dropped because one side is longer than configured.
     pub fn n_dropped(&self) -> u64 {
         self.n_dropped
+    }
+
+    /// Number of sources with more tokens than this.
+    pub(super) fn n_longer(&self, longest: usize) -> u64 {
+        let lines = self.sources.lines.iter();
+        lines
+            .filter(|line| line.n_tokens as usize > longest)
+            .count() as u64
     }
 
     /// Number of tokens of the longest source and of the longest target.

@@ -1,5 +1,6 @@
 //! A table of pairs in one file, and its division into splits.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use csv::{ByteRecord, ReaderBuilder};
@@ -34,7 +35,7 @@ impl Pairs {
         let splits = read_rows(file, config, splits)?;
         let n_read = |pairs: &Self| pairs.len() + pairs.n_dropped() as usize;
         let n_rows = splits.iter().map(n_read).sum();
-        file.check_n_lines(n_rows)?;
+        file.check_n_rows(n_rows)?;
         match Split::ALL
             .into_iter()
             .find(|split| n_read(&splits[*split as usize]) == 0)
@@ -55,7 +56,7 @@ impl Pairs {
     pub fn table(file: &TextFile, config: &DataConfig) -> Result<Self, Error> {
         let splits = Splits::new([file; 2], config, |_| Split::Test);
         let [.., pairs] = read_rows(file, config, splits)?;
-        file.check_n_lines(pairs.len())?;
+        file.check_n_rows(pairs.len())?;
         Ok(pairs)
     }
 }
@@ -75,9 +76,26 @@ fn split_of(hash: u64, config: &DataConfig) -> Split {
 fn read_rows<F: Fn(u64) -> Split>(
     file: &TextFile,
     config: &DataConfig,
-    mut splits: Splits<'_, F>,
+    splits: Splits<'_, F>,
 ) -> Result<[Pairs; 3], Error> {
     file.check_size()?;
+    let n_columns = Cell::new(0);
+    let mut splits = read_format(file, config, splits, &n_columns)?;
+    if config.source_column.is_empty() && config.target_column.is_empty() {
+        for pairs in &mut splits {
+            pairs.n_columns = n_columns.get();
+        }
+    }
+    Ok(splits)
+}
+
+/// The pairs, and the greatest number of fields of a row.
+fn read_format<F: Fn(u64) -> Split>(
+    file: &TextFile,
+    config: &DataConfig,
+    mut splits: Splits<'_, F>,
+    n_columns: &Cell<usize>,
+) -> Result<[Pairs; 3], Error> {
     match format(file) {
         Format::Tsv => {
             let mut lines = file.lines()?;
@@ -91,7 +109,7 @@ fn read_rows<F: Fn(u64) -> Split>(
             }
             splits.extend(lines.map(|line| {
                 let (line, start, text) = line?;
-                let sides = columns.pick(file, line, "tabs", fields(start, text))?;
+                let sides = columns.pick(file, line, "tabs", fields(start, text), n_columns)?;
                 Ok(Row { line, sides })
             }))?;
             Ok(splits.of_files())
@@ -117,9 +135,17 @@ fn read_rows<F: Fn(u64) -> Split>(
                 });
                 let fields: Vec<Field<'_>> = fields.collect::<Result<_, Error>>()?;
                 match columns {
-                    None => columns = Some(Columns::named(file, config, fields.into_iter())?),
+                    None => {
+                        if let [field] = fields[..]
+                            && field.text.contains(';')
+                        {
+                            return Err(file.error(line, LineProblem::Semicolons));
+                        }
+                        columns = Some(Columns::named(file, config, fields.into_iter())?);
+                    }
                     Some(columns) => {
-                        let mut sides = columns.pick(file, line, "commas", fields.into_iter())?;
+                        let fields = fields.into_iter();
+                        let mut sides = columns.pick(file, line, "commas", fields, n_columns)?;
                         for field in &mut sides {
                             field.start = text.len();
                             text.extend(field.text.as_bytes());
@@ -181,13 +207,14 @@ impl Columns {
         Ok(Self(columns))
     }
 
-    /// The two fields of a row.
+    /// The two fields of a row. Keeps the greatest number of fields.
     fn pick<'a>(
         self,
         file: &TextFile,
         line: u64,
         separators: &'static str,
         fields: impl Iterator<Item = Field<'a>>,
+        n_columns: &Cell<usize>,
     ) -> Result<[Field<'a>; 2], Error> {
         let (mut picked, mut n_fields) = ([None; 2], 0);
         for field in fields {
@@ -198,6 +225,7 @@ impl Columns {
             }
             n_fields += 1;
         }
+        n_columns.set(n_columns.get().max(n_fields));
         match picked {
             [Some(source), Some(target)] => Ok([source, target]),
             _ => {
@@ -275,7 +303,15 @@ mod tests {
         );
         assert_eq!(
             table("p.csv", "a,b\n", &named("", "")).unwrap_err(),
+            "p.csv has only a header"
+        );
+        assert_eq!(
+            table("p.csv", "", &named("", "")).unwrap_err(),
             "p.csv has 0 lines, expected 1 to 10000000"
+        );
+        assert_eq!(
+            table("p.csv", "from;to\na, b;c\n", &named("", "")).unwrap_err(),
+            "p.csv, line 1: expected fields separated by commas, found semicolons"
         );
     }
 

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use reverse_data::{DataConfig, Split};
+use reverse_data::{BatchSource, DataConfig, Error as DataError, Example, Split};
 use s2s_lab::statistics::percent;
 use s2s_model::{Beam, Constraints, NonFinite, OutputLimit, Seq2Seq};
 use s2s_runlog::{EvalRecord, RunDir, is_folder};
 use s2s_train::{
-    Error, OpenSplit, References, Trained, evaluate, evaluate_ensemble, open_split, score_beam,
-    score_text,
+    Codec, Error, OpenSplit, References, Trained, evaluate, evaluate_ensemble, open_split,
+    score_beam, score_text,
 };
 use s2s_viz::Table;
 
@@ -87,7 +87,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "which")]
     max_len: Option<NonZeroUsize>,
     /// Count pairs with the same source as several references: an output is correct if it equals one of
-    /// them, and the closest one counts for error rates
+    /// them, exact match is the share of sources, and the closest reference counts for error rates
     #[arg(long, conflicts_with = "which")]
     references: bool,
     #[command(flatten)]
@@ -143,7 +143,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         source,
         split,
         name,
-    } = open_split(&dir, &config, args.split, args.data.as_deref()).map_err(explain)?;
+    } = open_split(&dir, &config, args.split, args.data.as_deref())
+        .map_err(|error| explain(error, &dir, args.data.as_deref()))?;
     let data = source.with_batch_size(batch_size);
     let constraints = Constraints {
         stop: codec.stop(),
@@ -172,9 +173,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     };
     let mut record = evaluation.record(split, step);
     (record.split, record.text) = (name, text);
+    if let Some(text) = record.text.filter(|_| args.references) {
+        record.exact_match = text.exact_match; // by one definition: with all references of a source
+    }
     warn_truncated(&record, ui);
-    if let Some(data) = &args.data {
-        warn_unknown(&record, &dir, &config.data, data, ui); // `train` did so for its own text
+    if is_text {
+        let read = ReadPairs::count(&*data, split, &codec);
+        read.warn_longer(ui);
+        if let Some(data) = &args.data {
+            read.warn_unknown(&dir, &config.data, data, ui); // `train` did so for its own text
+        }
     }
     if args.json {
         ui.data(&format!("{}\n", serde_json::to_string(&record)?))?;
@@ -190,20 +198,36 @@ fn together<'a>(first: &'a Seq2Seq, others: &'a [Seq2Seq]) -> Vec<&'a Seq2Seq> {
 }
 
 /// Text of --data that cannot be read needs another hint than text of a configuration.
-fn explain(error: Error) -> anyhow::Error {
-    let Error::Corpus(source) = error else {
-        return error.into();
+fn explain(error: Error, dir: &RunDir, data: Option<&Path>) -> anyhow::Error {
+    let (what, hint) = match (error, data) {
+        (Error::Corpus(source), _) => {
+            let cause = source
+                .source()
+                .map_or(String::new(), |cause| format!(": {cause}"));
+            let hint = "--data with a table of pairs, or with a folder that has the two files of the \
+                        split, such as test.src and test.trg";
+            (format!("{source}{cause}"), hint.to_owned())
+        }
+        (Error::Data(DataError::EmptySplit { split, n_rows, .. }), Some(data)) => {
+            let what = format!(
+                "{}: none of its {n_rows} pairs falls in the {split} split",
+                data.display()
+            );
+            let (run, data) = (quote(dir.path()), quote(data));
+            let hint = format!(
+                "`{} eval {run} --data {data}` evaluates all its pairs",
+                program()
+            );
+            (what, hint)
+        }
+        (Error::Data(DataError::Sample { index, problem, .. }), Some(data)) => {
+            let what = format!("{}, pair {}: {problem}", data.display(), index + 1);
+            let hint = "pairs of numbers, as `s2s data export` writes them, or a run on text";
+            (what, hint.to_owned())
+        }
+        (error, _) => return error.into(),
     };
-    let cause = source
-        .source()
-        .map_or(String::new(), |cause| format!(": {cause}"));
-    Hinted {
-        what: format!("{source}{cause}"),
-        hint: "--data with a table of pairs, or with a folder that has the two files of the split, such \
-               as test.src and test.trg"
-            .to_owned(),
-    }
-    .into()
+    Hinted { what, hint }.into()
 }
 
 /// Warns about outputs that were cut.
@@ -217,31 +241,102 @@ pub(crate) fn warn_truncated(record: &EvalRecord, ui: &Ui) {
     }
 }
 
-/// Warns about tokens that the model has never seen.
-fn warn_unknown(record: &EvalRecord, dir: &RunDir, own: &DataConfig, data: &Path, ui: &Ui) {
-    const MAX_SHARE: f64 = 0.01;
-    if let Some(text) = record.text.filter(|text| text.unknown_tokens > MAX_SHARE) {
-        let (key, other, is_other) = match is_folder(data) {
-            true => ("data.folder", "data.file", !own.file.as_os_str().is_empty()),
-            false => (
-                "data.file",
-                "data.folder",
-                !own.folder.as_os_str().is_empty(),
-            ),
+/// What makes the metrics of some pairs differ from those of training.
+struct ReadPairs {
+    /// Number of tokens of sources and of references.
+    n_tokens: [u64; 2],
+    /// Those that are not in the vocabulary.
+    n_unknown: [u64; 2],
+    n_sources: u64,
+    /// Sources that are longer than any in training.
+    n_longer: u64,
+    longest: usize,
+    longest_in_training: Option<usize>,
+}
+
+impl ReadPairs {
+    fn count(data: &dyn BatchSource, split: Split, codec: &Codec) -> Self {
+        let unknown = codec.vocabulary.unknown();
+        let mut read = Self {
+            n_tokens: [0; 2],
+            n_unknown: [0; 2],
+            n_sources: data.n_samples(split).unwrap_or(0),
+            n_longer: 0,
+            longest: 0,
+            longest_in_training: codec.longest_source,
         };
-        let without = match is_other {
-            true => format!("--set {other}= "),
-            false => String::new(),
-        };
+        for index in 0..read.n_sources {
+            let Example { source, target } = data.example(split, index);
+            let is_longer = codec
+                .longest_source
+                .is_some_and(|longest| source.len() > longest);
+            read.n_longer += u64::from(is_longer);
+            read.longest = read.longest.max(source.len());
+            for (side, tokens) in [source, target].iter().enumerate() {
+                let is_unknown = |token: &&u32| unknown == Some(**token);
+                read.n_tokens[side] += tokens.len() as u64;
+                read.n_unknown[side] += tokens.iter().filter(is_unknown).count() as u64;
+            }
+        }
+        read
+    }
+
+    /// Warns about sources that are longer than any in training.
+    fn warn_longer(&self, ui: &Ui) {
+        if let Some(longest) = self.longest_in_training.filter(|_| self.n_longer > 0) {
+            ui.warning(format!(
+                "{} of the {} sources are longer than any in training ({} tokens; the longest in \
+                 training has {longest}), and few models generalize in length",
+                self.n_longer, self.n_sources, self.longest
+            ));
+        }
+    }
+
+    /// Warns about tokens that the model has never seen.
+    fn warn_unknown(&self, dir: &RunDir, own: &DataConfig, data: &Path, ui: &Ui) {
+        const MAX_SHARE: f64 = 0.01;
+        let share = |side: usize| self.n_unknown[side] as f64 / self.n_tokens[side].max(1) as f64;
+        let [source, target] = [0, 1].map(share);
+        if source.max(target) <= MAX_SHARE {
+            return;
+        }
         ui.warning(format!(
-            "{} of the reference tokens are not in the vocabulary of the run and never count as \
-             correct; `{} train --from {} {without}--set {}` learns them from this text",
-            percent(text.unknown_tokens),
+            "{} of the source tokens and {} of the reference tokens are not in the vocabulary of the run; \
+             such a reference never counts as correct; `{} train --from {}{}` learns them from this text",
+            percent(source),
+            percent(target),
             program(),
             quote(dir.path()),
-            quote_text(&format!("{key}={}", data.display()))
+            learning_sets(own, data)
         ));
     }
+}
+
+/// The options of `train --from` that take the vocabulary from this text.
+fn learning_sets(own: &DataConfig, data: &Path) -> String {
+    let (key, other, others) = match is_folder(data) {
+        true => ("data.folder", "data.file", &own.file),
+        false => ("data.file", "data.folder", &own.folder),
+    };
+    let is_set = |path: &Path| !path.as_os_str().is_empty();
+    let mut sets = vec![format!("{key}={}", data.display())];
+    for (other, is_set) in [
+        (other, is_set(others)),
+        ("data.vocab_file", is_set(&own.vocab_file)),
+    ] {
+        if is_set {
+            sets.push(format!("{other}="));
+        }
+    }
+    let default = DataConfig::default();
+    if own.max_tokens != default.max_tokens {
+        sets.push(format!("data.max_tokens={}", default.max_tokens));
+    }
+    if own.min_count != default.min_count {
+        sets.push(format!("data.min_count={}", default.min_count));
+    }
+    let sets = sets.iter().map(|set| format!(" --set {}", quote_text(set)));
+    sets.collect()
 }
 
 /// The metrics of a split as a table with one row, and a second one for text.

@@ -73,10 +73,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         [] => runs_here()?,
         given => given.to_vec(),
     };
-    let runs: Vec<WatchedRun> = dirs
-        .into_iter()
-        .map(WatchedRun::open)
-        .collect::<Result<_, _>>()?;
+    let mut runs = Vec::new();
+    for dir in dirs {
+        match WatchedRun::open(dir) {
+            Ok(run) => runs.push(run),
+            Err(error) if args.dirs.is_empty() => ui.warning(format!("left out: {error:#}")),
+            Err(error) => return Err(error),
+        }
+    }
     let config = || match runs.first() {
         Some(run) => Ok(load_config(Some(&run.dir().resolved_config()), &[])?),
         None => Ok(ExperimentConfig::default()),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use s2s_model::{NonFinite, TraceStep, tensor_message, trace};
 use s2s_runlog::{CheckpointName, RunDir, exists, modified};
-use s2s_train::{Runtime, Trained, load_model};
+use s2s_train::{Runtime, Trained, check_unchanged, load_model};
 use s2s_viz::PageRun;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ impl WatchedRun {
 
     pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
         let dir = RunDir::open(path)?;
+        check_unchanged(&dir)?;
         let shown = Shown {
             version: 0,
             files: times(&dir),

@@ -263,6 +263,12 @@ const TABLE: &[Row] = &[
     ("plots of a run that was edited", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "max_len = 4", "max_len = 5") }) },
         "plot run", 3,
         ["checkpoint run/checkpoints/best does not match the run", "saved with a different config.resolved.toml", "restore the original run/config.resolved.toml"]),
+    ("watching a run that was edited", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "max_len = 4", "max_len = 5") }) },
+        "watch run", 3,
+        ["checkpoint run/checkpoints/best does not match the run", "saved with a different config.resolved.toml", "restore the original run/config.resolved.toml, or start a new run\n"]),
+    ("a playground for a run that was edited", |home| { change(home, "run/config.resolved.toml", |bytes| { replace(bytes, "max_len = 4", "max_len = 5") }) },
+        "playground run", 3,
+        ["checkpoint run/checkpoints/best does not match the run", "saved with a different config.resolved.toml", "restore the original run/config.resolved.toml"]),
     // Changes of a run.
     ("a key of the model", nothing,
         "resume begun --set model.hidden=8", 2,
@@ -282,6 +288,9 @@ const TABLE: &[Row] = &[
     ("fewer steps than taken", nothing,
         "resume run --set train.max_steps=20 --keep-schedule", 2,
         ["the run has taken 120 steps", "cannot end after 20", "try: a number of steps above 120"]),
+    ("epochs beyond the last step", nothing,
+        "resume run --set train.epochs=99", 2,
+        ["train.max_steps = 120 ends the run first", "after the 120 steps", "resume run --set train.epochs=99 --set train.max_steps=0 --set train.schedule.kind=cosine` removes that limit"]),
     ("a schedule without a change", nothing,
         "resume run --keep-schedule", 2,
         ["--set <KEY=VALUE>", "were not provided", HELP]),
@@ -336,7 +345,7 @@ const TABLE: &[Row] = &[
         ["checkpoint run/checkpoints/best does not match the run", "saved with a different config.resolved.toml", "restore the original run/config.resolved.toml"]),
     ("a NaN in a checkpoint", |home| spoil(home, "run/checkpoints/best"),
         "predict run 1", 3,
-        ["checkpoint run/checkpoints/best does not match the run", "numbers that are not finite", "`s2s eval --allow-nonfinite`"]),
+        ["checkpoint run/checkpoints/best does not match the run", "numbers that are not finite", "eval run/checkpoints/best --allow-nonfinite`"]),
     ("a NaN in a checkpoint to resume from", |home| spoil(home, "begun/checkpoints/last"),
         "resume begun", 3,
         ["checkpoint begun/checkpoints/last does not match the run", "numbers that are not finite", "start a new run"]),
@@ -439,6 +448,12 @@ const TABLE: &[Row] = &[
     ("an empty text", |home| write(home, "corpus/dev.src", b""),
         "train --config text.toml", 1,
         ["corpus/dev.src has 0 lines", "expected 1 to", "`wc -l corpus/dev.src`"]),
+    ("a header without pairs", |home| write(home, "t.csv", b"from,to\n"),
+        "data show --set data.file=t.csv", 1,
+        ["t.csv has only a header", "", "try: a table with pairs below the header"]),
+    ("text for a run on numbers", |home| write(home, "t.tsv", b"1\t2\ndrei\t3\n"),
+        "eval run --data t.tsv", 1,
+        ["t.tsv, pair 2: source: token \"drei\" is not a number", "expected 1 to 10", "try: pairs of numbers, as `s2s data export` writes them"]),
     ("texts of different length", |home| write(home, "corpus/dev.trg", b"1\n"),
         "train --config text.toml", 1,
         ["corpus/dev.src has 60 lines", "corpus/dev.trg has 1", "`paste corpus/dev.src corpus/dev.trg`"]),
@@ -534,7 +549,7 @@ pub(crate) fn link(to: &str, at: &Path) {
 }
 
 /// Makes the last parameter NaN and adjusts the manifest.
-fn spoil(home: &Path, checkpoint: &str) {
+pub(crate) fn spoil(home: &Path, checkpoint: &str) {
     let path = home.join(checkpoint);
     let read = s2s_runlog::read_checkpoint(&path).unwrap();
     let mut files: Vec<(&str, Vec<u8>)> = read

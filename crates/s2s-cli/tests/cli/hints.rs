@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::failures::{change, home, nothing, remove, write};
-use crate::{TINY, code, command, s2s, stderr};
+use crate::failures::{change, home, nothing, remove, spoil, write};
+use crate::text::{TRAINED_ON_TEXT, gzip};
+use crate::{TINY, code, command, copy, s2s, stderr};
 
 /// A command that fails, and what is true after the command that its hint suggests.
 struct Case {
@@ -21,9 +22,11 @@ enum Then {
     Succeeds,
     /// The suggested command replaces it, so success of that one is enough.
     Replaced,
+    /// This command succeeds.
+    Other(&'static str),
 }
 
-use Then::{Replaced, Succeeds};
+use Then::{Other, Replaced, Succeeds};
 
 #[rustfmt::skip] // a line per case
 const CASES: &[Case] = &[
@@ -40,7 +43,42 @@ const CASES: &[Case] = &[
     Case { prepare: |home| change(home, "run/checkpoints/last/params.safetensors", |bytes| bytes[99] ^= 1), typed: "predict run --checkpoint last 1", suggestion: 0, then: Replaced },
     Case { prepare: |home| write(home, "corpus/dev.trg", b"1\n"), typed: "train --config text.toml --run-dir new", suggestion: 0, then: Replaced },
     Case { prepare: |home| write(home, "corpus/dev.src", b"1\n\n"), typed: "train --config text.toml --run-dir new", suggestion: 0, then: Replaced },
+    Case { prepare: |home| spoil(home, "run/checkpoints/best"), typed: "predict run 1", suggestion: 0, then: Replaced },
+    Case { prepare: nothing, typed: "resume run --set train.epochs=7", suggestion: 0, then: Replaced },
+    Case { prepare: |home| write(home, "t.tsv.gz", &gzip("a\tb\nc\n")), typed: "data show --set data.file=t.tsv.gz", suggestion: 0, then: Replaced },
+    Case { prepare: |home| write(home, "t.csv", &PAIRS.replace('\t', ";").into_bytes()), typed: "data show --set data.file=t.csv", suggestion: 0, then: Other("data show --set data.file=t.tsv") },
+    Case { prepare: |home| write(home, "t.tsv", &utf16(PAIRS)), typed: "data show --set data.file=t.tsv", suggestion: 0, then: Other("data show --set data.file=utf8-t.tsv") },
+    Case { prepare: |home| { with_text_run(home); write(home, "t.tsv", b"1\t2\n") }, typed: "eval text --data t.tsv --split val", suggestion: 0, then: Other("eval text --data t.tsv") },
 ];
+
+/// Enough pairs for three splits.
+const PAIRS: &str = "from\tto\na\tb\nc\td\ne\tf\ng\th\ni\tj\nk\tl\nm\tn\no\tp\nq\tr\ns\tt\nu\tv\nw\tx\ny\tz\n\
+                     aa\tb\ncc\td\nee\tf\ngg\th\nii\tj\nkk\tl\nmm\tn\noo\tp\nqq\tr\nss\tt\nuu\tv\nww\tx\nyy\tz\n\
+                     ab\tb\ncd\td\nef\tf\ngh\th\nij\tj\nkl\tl\nmn\tn\nop\tp\nqr\tr\nst\tt\nuv\tv\nwx\tx\nyz\tz\n";
+
+/// The text in UTF-16, with a byte order mark.
+fn utf16(text: &str) -> Vec<u8> {
+    let units = [0xfeff].into_iter().chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+/// The finished run on text of other tests, as `text`.
+fn with_text_run(home: &Path) {
+    copy(&TRAINED_ON_TEXT.path().join("run"), &home.join("text"));
+}
+
+#[test]
+fn a_remedy_in_the_message_is_the_only_hint() {
+    let home = home();
+    let set = ["config", "--config", "text.toml", "--set=data.task=copy"];
+    let output = s2s(home.path(), set);
+    crate::fails(
+        &output,
+        2,
+        &["task has no effect with folder (remove task or folder)"],
+    );
+    assert!(!stderr(&output).contains("try:"), "{}", stderr(&output));
+}
 
 #[test]
 fn suggested_commands_change_the_outcome() {
@@ -82,6 +120,13 @@ fn broken(case: &Case) -> Option<String> {
             case.typed,
             stderr(&after)
         )),
+        Other(typed) => {
+            let output = s2s(home.path(), typed.split_whitespace());
+            (code(&output) != 0).then(|| {
+                let message = stderr(&output);
+                format!("{typed} fails after `{suggested}`:\n{message}")
+            })
+        }
         Succeeds | Replaced => None,
     }
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::text::TRAINED_ON_TEXT;
 use crate::{
     TINY, code, command, copy, copy_of_trained, fails, home_of_trained, reproducible_files, s2s,
-    stderr, stdout, succeeds, wait_until,
+    s2s_reading, stderr, stdout, succeeds, wait_until,
 };
 
 /// Starts a run that would take minutes and waits for its first checkpoint.
@@ -727,4 +727,18 @@ fn the_training_split_of_generated_data_can_be_evaluated() {
     for key in ["n_sequences", "n_tokens", "exact_match", "token_accuracy"] {
         assert_eq!(found[key], expected[key], "{key}");
     }
+}
+
+#[test]
+fn a_run_of_a_piped_configuration_has_the_default_name_and_says_that_it_was_short() {
+    let home = TempDir::new().unwrap();
+    let text = fs::read(TINY).unwrap();
+    let set = "--set=train.max_steps=20";
+    let train = ["train", "--config", "/dev/stdin", set];
+    let report = succeeds(s2s_reading(home.path(), &train, &text));
+    // After one evaluation, which is compared with that before the first step.
+    let longer = "the validation loss was still falling; to train twice as long:";
+    assert!(report.contains(longer), "{report}");
+    let run = home.path().join("runs/default-max_steps=20-seed0");
+    assert!(run.join("run.json").exists());
 }

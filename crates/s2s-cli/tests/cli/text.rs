@@ -344,7 +344,11 @@ fn the_output_limit_comes_from_training_and_a_cut_output_is_reported() {
     let data: String = (0..200)
         .map(|i| format!("{i}\t{}\n", vec!["word"; 20].join(" ")))
         .collect();
-    succeeds(train(home.path(), "pairs.tsv", &data, &["min_count=2"]));
+    let output = train(home.path(), "pairs.tsv", &data, &["min_count=2"]);
+    let run: RunRecord = read_json(home.path().join("run/run.json")).unwrap();
+    assert!(run.test.unwrap().text.unwrap().n_truncated > 0);
+    let warning = "outputs were cut before their end";
+    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
     let (record, text) = scores(home.path(), &[]);
     // By the same definition, whether positions or whole outputs are compared.
     assert_eq!(record.exact_match, text.exact_match);
@@ -393,6 +397,8 @@ fn pairs_with_the_same_source_can_be_references_of_one_output() {
     assert_eq!(one.n_sources, record.n_sequences);
     assert_eq!(2 * several.n_sources, one.n_sources);
     assert!(several.token_error_rate <= one.token_error_rate);
+    let (record, several) = scores(home.path(), &["--references"]);
+    assert_eq!(record.exact_match, several.exact_match);
 }
 
 #[test]
@@ -428,6 +434,185 @@ fn other_text_with_many_unknown_words_is_reported() {
     let warning = "50.00 % of the reference tokens are not in the vocabulary of the run";
     assert!(stderr(&output).contains(warning), "{}", stderr(&output));
     succeeds(output);
+    fs::write(home.path().join("sources.tsv"), "1 acht\t2\n").unwrap();
+    let output = s2s(home.path(), ["eval", "run", "--data", "sources.tsv"]);
+    let warning = "50.00 % of the source tokens and 0.00 % of the reference tokens";
+    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+}
+
+#[test]
+fn the_command_that_learns_unknown_words_learns_them() {
+    let home = TempDir::new().unwrap();
+    fs::write(home.path().join("vocab.txt"), "red\nblue\n").unwrap();
+    succeeds(train(
+        home.path(),
+        "pairs.tsv",
+        &pairs(200),
+        &["vocab_file=vocab.txt"],
+    ));
+    let acht: String = (0..200).map(|i| format!("acht {i}\t{i} acht\n")).collect();
+    fs::write(home.path().join("other.tsv"), acht).unwrap();
+    let output = s2s(home.path(), ["eval", "run", "--data", "other.tsv"]);
+    let mut quoted = stderr(&output).split('`');
+    let learns = quoted
+        .find(|part| part.contains("train --from"))
+        .unwrap()
+        .to_owned();
+    succeeds(shell(home.path(), &format!("{learns} --run-dir new")));
+    let record = fs::read_to_string(home.path().join("new/corpus.json")).unwrap();
+    assert!(record.contains("\"acht\""), "{record}");
+}
+
+#[test]
+fn sources_longer_than_any_in_training_are_reported_once() {
+    let home = TempDir::new().unwrap();
+    succeeds(train(home.path(), "pairs.tsv", &pairs(200), &[]));
+    let long = "red 1 red 1\t1 red\nred 1 red\t1 red\nred 1\t1 red\n";
+    fs::write(home.path().join("long.tsv"), long).unwrap();
+    let output = s2s(home.path(), ["eval", "run", "--data", "long.tsv"]);
+    let warning = "2 of the 3 sources are longer than any in training (4 tokens; the longest in \
+                   training has 2)";
+    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+}
+
+#[test]
+fn warnings_about_lines_are_shown_once_and_counted() {
+    let home = copy_of_trained_on_text();
+    let lines = "1 neu\n1 neu neu alt\n".repeat(1000) + "1\n";
+    fs::write(home.path().join("lines.txt"), lines).unwrap();
+    let output = s2s(home.path(), ["predict", "run", "--file", "lines.txt"]);
+    let message = stderr(&output);
+    for part in [
+        "warning: line 1: 1 token is not in the vocabulary and was replaced by <unk>: \"neu\"\n",
+        "warning: 1999 further lines with tokens that are not in the vocabulary; in all, 4000 of 6001 \
+         tokens were replaced by <unk>\n",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(message.lines().count() < 8, "{message}");
+    let distinct = s2s(home.path(), ["predict", "run", "neu", "alt", "neu"]);
+    let words = "2 tokens are not in the vocabulary and were replaced by <unk>: \"neu\", \"alt\"\n";
+    assert!(stderr(&distinct).contains(words), "{}", stderr(&distinct));
+}
+
+#[test]
+fn an_unknown_target_token_has_no_rank() {
+    let home = copy_of_trained_on_text();
+    let input = "1 2\tneu alt\n1 2\t2 1\n";
+    let output = s2s_reading(home.path(), &["score", "run", "--json"], input.as_bytes());
+    let lines: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ranks = lines[0]["ranks"].as_array().unwrap();
+    assert!(ranks[0].is_null() && ranks[1].is_null() && ranks[2].is_u64());
+    assert_eq!(
+        (&lines[0]["unknown"], &lines[1]["unknown"]),
+        (&json!(2), &json!(0))
+    );
+    let message = stderr(&output);
+    assert!(
+        message.contains("line 1: 2 tokens are not in the vocabulary"),
+        "{message}"
+    );
+    assert!(
+        message.contains(", not in the vocabulary 33.33 %"),
+        "{message}"
+    );
+    let output = s2s_reading(home.path(), &["score", "run"], input.as_bytes());
+    assert!(stdout(&output).lines().next().unwrap().ends_with("\t-"));
+}
+
+#[test]
+fn more_words_than_a_vocabulary_can_have_are_reported_with_remedies() {
+    let home = TempDir::new().unwrap();
+    let words = |from: usize| -> String {
+        let words = (from..from + 1000).map(|word| format!("{word} "));
+        words.collect()
+    };
+    let lines = (0..2000).map(|line| format!("{}\tx\n", words(1000 * line)));
+    fs::write(home.path().join("t.tsv"), lines.collect::<String>()).unwrap();
+    let parts = [
+        "distinct tokens; a vocabulary has at most 999998",
+        "--set data.max_tokens=50000",
+        "--set data.min_count=2",
+        "--set data.tokens=chars",
+    ];
+    let show = ["data", "show", "--set=data.file=t.tsv"];
+    fails(&s2s(home.path(), show), 1, &parts);
+    let fewer = [
+        "data",
+        "show",
+        "-n1",
+        "--set=data.file=t.tsv",
+        "--set=data.min_count=2",
+    ];
+    succeeds(s2s(home.path(), fewer));
+}
+
+#[test]
+fn a_run_on_text_does_not_depend_on_the_current_folder() {
+    let home = TempDir::new().unwrap();
+    succeeds(train(home.path(), "pairs.tsv", &pairs(200), &[]));
+    let elsewhere = home.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let from = [
+        "train",
+        "--from",
+        "../run",
+        "--run-dir",
+        "again",
+        "--set=train.max_steps=1",
+    ];
+    succeeds(s2s(&elsewhere, from));
+    let resume = ["resume", "../run", "--set=model.hidden=9"];
+    let output = s2s(&elsewhere, resume);
+    let trains = stderr(&output).split('`').nth(1).unwrap().to_owned();
+    succeeds(shell(&elsewhere, &format!("{trains} --run-dir new")));
+
+    let config = home.path().join("run/config.toml");
+    let resolved = fs::read(home.path().join("run/config.resolved.toml")).unwrap();
+    fs::write(&config, resolved).unwrap();
+    let again = |file: &str| {
+        let set = format!("--set=data.file={file}");
+        let again = [
+            "train",
+            "--config=../run/config.toml",
+            "--run-dir=../run",
+            "--resume-or-start",
+        ];
+        s2s(
+            &elsewhere,
+            again.map(str::to_owned).into_iter().chain([set]),
+        )
+    };
+    assert!(succeeds(again("../pairs.tsv")).contains("finished at step 20"));
+    fs::write(elsewhere.join("other.tsv"), pairs(100)).unwrap();
+    fails(&again("other.tsv"), 2, &["data.file", "was requested"]);
+}
+
+#[test]
+fn a_table_with_more_columns_than_two_says_which_ones_are_read() {
+    let home = TempDir::new().unwrap();
+    let wide: String = pairs(200)
+        .lines()
+        .map(|line| format!("{line}\tx\n"))
+        .collect();
+    let output = train(home.path(), "pairs.tsv", &wide, &[]);
+    let warning = "the table has 3 columns; the first is read as the source";
+    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+}
+
+/// Runs a command that a message suggests.
+fn shell(home: &Path, command: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_s2s"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
+    std::process::Command::new("bash")
+        .args(["-c", command])
+        .env("PATH", path)
+        .current_dir(home)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -437,10 +622,23 @@ fn reading_of_text_is_timed() {
     let time = ["data", "time", "--set=data.file=pairs.tsv", "-n", "2"];
     let table = succeeds(s2s(home.path(), time));
     assert!(table.contains("MB per second of CPU time"), "{table}");
+    assert!(!table.contains("times the text"), "{table}"); // too little to compare memory with
     let line = succeeds(s2s(home.path(), [&time[..], &["--json"]].concat()));
     let timing: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(timing["n_pairs"], 300);
     assert_eq!(timing["n_bytes"], pairs(300).len());
+    let zipped = gzip(&pairs(300));
+    fs::write(home.path().join("pairs.tsv.gz"), &zipped).unwrap();
+    let time = [
+        "data",
+        "time",
+        "--set=data.file=pairs.tsv.gz",
+        "-n1",
+        "--json",
+    ];
+    let timing: Value = serde_json::from_str(&succeeds(s2s(home.path(), time))).unwrap();
+    assert_eq!(timing["n_bytes"], zipped.len());
+    assert_eq!(timing["n_text_bytes"], pairs(300).len());
     assert!(timing["cpu_ms"].as_f64().unwrap() > 0.0, "{line}");
 }
 
@@ -465,7 +663,9 @@ fn data_that_make_metrics_misleading_are_reported_with_numbers() {
         &rare,
         &["tokens=chars", "max_source_len=8"],
     );
-    assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
+    for part in ["not in the vocabulary", "occur only once", "also occur"] {
+        assert!(!stderr(&output).contains(part), "{}", stderr(&output));
+    }
     assert!(
         stderr(&output).contains("longer pairs dropped"),
         "{}",
@@ -525,7 +725,10 @@ fn invalid_tables_are_rejected_with_their_position() {
         "a\tb\n",
         &[],
         1,
-        &["none of its 1 pairs falls in the", "try: --set data.split="],
+        &[
+            "none of its 1 pairs falls in the",
+            "try: a table with more pairs",
+        ],
     );
     check(home, "", &[], 1, &["pairs.tsv has 0 lines"]);
     check(

@@ -244,7 +244,7 @@ fn a_validation_loss_that_is_not_finite_is_divergence() {
 fn the_length_of_the_probe_is_limited() {
     let probe_len = |sets: &[&str]| trainer(&tiny(sets)).probes()[0][0].tokens.len();
     assert_eq!(probe_len(&[]), 4);
-    assert_eq!(probe_len(&["data.max_len=500"]), 24);
+    assert_eq!(probe_len(&["data.max_len=500"]), 20);
     assert_eq!(probe_len(&["data.max_len=500", "data.min_len=400"]), 400);
 }
 

@@ -1,0 +1,71 @@
+//! Hints for weights that cannot be exported or imported.
+
+use s2s_model::Misfit;
+use s2s_weights::Error;
+
+use super::{OTHER, USAGE};
+use crate::shell::command_line;
+
+/// The exit code and the hint of an export or an import.
+pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
+    let (code, hint) = match error {
+        Error::NotEmpty { .. } => (
+            USAGE,
+            "another --to; --overwrite replaces an export that is there".to_owned(),
+        ),
+        Error::NotAnExport { .. } => (USAGE, "another --to".to_owned()),
+        Error::Inexpressible { .. } => (
+            OTHER,
+            "`s2s_model::save_weights` writes any parameters, for a model.py of your own"
+                .to_owned(),
+        ),
+        Error::Malformed { path, .. } => {
+            let hint = format!(
+                "write it again in PyTorch 1.6 or later: `torch.save(model.state_dict(), {:?})`",
+                path.with_extension("pt").display().to_string()
+            );
+            (OTHER, hint)
+        }
+        Error::Code { path, .. } => {
+            let hint = format!(
+                "save the weights alone: `torch.save(model.state_dict(), {:?})`",
+                path.with_extension("pt").display().to_string()
+            );
+            (OTHER, hint)
+        }
+        Error::Misfit { misfit, .. } => (USAGE, misfit_hint(misfit)),
+        Error::Renames { .. } => (USAGE, "`s2s import --help` shows such a file".to_owned()),
+        _ => return None,
+    };
+    Some((code, Some(hint)))
+}
+
+fn misfit_hint(misfit: &Misfit) -> String {
+    let shapes = &misfit.reshaped;
+    if shapes
+        .iter()
+        .any(|tensor| tensor.name.contains("embedding"))
+    {
+        "a --config with data.vocab, or --vocab, of these weights: an embedding has a row for each token, \
+         and for PAD, BOS and EOS"
+            .to_owned()
+    } else if let Some([cell, _]) = misfit.cells {
+        format!("--set model.cell={cell}")
+    } else if !shapes.is_empty() {
+        "a --config with the sizes of these weights in [model]".to_owned()
+    } else if !misfit.not_finite.is_empty() {
+        "weights from before the training diverged".to_owned()
+    } else if misfit.retyped.iter().any(|tensor| !tensor.is_castable) {
+        "weights that are floating-point numbers".to_owned()
+    } else if misfit.missing.is_empty() && misfit.unexpected.is_empty() {
+        format!("`{} --cast` converts the numbers", command_line())
+    } else {
+        let cast = match misfit.retyped.is_empty() {
+            true => "",
+            false => "; --cast converts the numbers",
+        };
+        format!(
+            "--rename FILE for other names, see `s2s import --help`; --partial loads the others{cast}"
+        )
+    }
+}
