@@ -212,7 +212,8 @@ impl Engine for HyperQueue {
     }
 
     fn start(&mut self) -> Result<()> {
-        let workers = script("hq.sh", &["start", &self.folder()])?;
+        // One worker, so that it is known which one a run is on.
+        let workers = script("hq.sh", &["start", &self.folder(), "1"])?;
         self.workers = workers.lines().map(str::to_owned).collect();
         Ok(())
     }
@@ -220,9 +221,15 @@ impl Engine for HyperQueue {
     fn survives(&mut self, study: &Study) -> Result<()> {
         self.submit(study)?;
         let first = study.running(&[])?;
-        eprintln!("hq: killing a worker while {first} runs");
-        kill(&self.workers[0])?;
-        self.workers[0] = script("hq.sh", &["worker", &self.folder()])?;
+        eprintln!("hq: killing the worker of {first} and its process, as if the machine were lost");
+        for worker in self.workers.drain(..) {
+            kill(&worker)?;
+        }
+        study.kill(&first)?;
+        for _ in 0..2 {
+            let worker = script("hq.sh", &["worker", &self.folder()])?;
+            self.workers.push(worker);
+        }
         let failed = study.running(std::slice::from_ref(&first))?;
         eprintln!("hq: killing the process of {failed}");
         study.kill(&failed)?;
