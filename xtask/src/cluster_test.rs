@@ -19,7 +19,7 @@ use engines::{Engine, HyperQueue, Slurm};
 /// Run an experiment on SLURM and on HyperQueue, lose processes, and compare the bytes with a local run
 ///
 /// Eight runs of some seconds. SLURM (root, Debian's slurm-wlm and munge): one task is preempted with
-/// USR1, one fails, and the node goes down under another. HyperQueue (the program hq): a worker is
+/// USR1, one fails, one is cancelled, and the node goes down under another. HyperQueue (the program hq): a worker is
 /// killed, and one task fails. What failed is submitted again. An engine that is not installed is
 /// skipped, which is reported and is not a success of its test.
 #[derive(Debug, clap::Args)]
@@ -200,6 +200,16 @@ impl Study {
             .next()
             .context("run.lock is empty")?;
         kill(pid)
+    }
+
+    /// Checks that a run was saved when it was stopped.
+    fn is_saved(&self, run: &str) -> Result<()> {
+        let record = fs::read_to_string(self.folder.join(run).join("run.json"))?;
+        ensure!(
+            record.contains("\"interrupted\""),
+            "{run} was not saved when it was stopped: {record}"
+        );
+        Ok(())
     }
 
     /// Whether every run is finished.

@@ -4,14 +4,15 @@
 //! docs/measurements/NAME.json ─> <!-- table: NAME --> ... <!-- end --> in README.md and docs/*.md
 //! ```
 //!
-//! A marker may select rows, counted from 1: `<!-- table: NAME rows 1 3 -->`.
+//! A marker may select rows, counted from 1: `<!-- table: NAME rows 1 3 -->`. The rows of a table may
+//! have been measured by several commands; each row has the stamp of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Write the measured tables of README.md and docs/ from docs/measurements/
 ///
@@ -29,16 +30,86 @@ const BEGIN: &str = "<!-- table: ";
 const END: &str = "<!-- end -->";
 
 /// A measured table.
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Table {
     pub(crate) command: String,
     pub(crate) machine: String,
     pub(crate) date: String,
+    /// How rows were measured that another command measured.
+    #[serde(default)]
+    pub(crate) stamps: Vec<Stamp>,
     pub(crate) header: Vec<String>,
     /// `l` or `r` for each column.
     pub(crate) align: String,
     pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// How some of the rows of a table were measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stamp {
+    /// Counted from 1.
+    pub(crate) rows: Vec<usize>,
+    pub(crate) command: String,
+    pub(crate) machine: String,
+    pub(crate) date: String,
+}
+
+impl Table {
+    /// Replaces the rows from `first` on, counted from 1, and says how they were measured. The other rows
+    /// keep what they have.
+    pub(crate) fn measured(
+        mut self,
+        first: usize,
+        rows: Vec<Vec<String>>,
+        by: &Self,
+    ) -> Result<Self> {
+        let numbers: Vec<usize> = (first..first + rows.len()).collect();
+        let old = self.rows.get_mut(first - 1..first - 1 + rows.len());
+        old.context("the table has too few rows")?
+            .clone_from_slice(&rows);
+        for stamp in &mut self.stamps {
+            stamp.rows.retain(|row| !numbers.contains(row));
+        }
+        self.stamps.retain(|stamp| !stamp.rows.is_empty());
+        self.stamps.push(Stamp {
+            rows: numbers,
+            command: by.command.clone(),
+            machine: by.machine.clone(),
+            date: by.date.clone(),
+        });
+        self.stamps.sort_by_key(|stamp| stamp.rows.first().copied());
+        Ok(self)
+    }
+
+    /// How these rows were measured, in Markdown. With several commands, the rows of each are named by
+    /// their position.
+    fn origin(&self, rows: &[usize]) -> String {
+        let text =
+            |command: &str, machine: &str, date: &str| format!("`{command}`; {machine}, {date}.");
+        let of_row = |row: &usize| match self.stamps.iter().find(|stamp| stamp.rows.contains(row)) {
+            Some(stamp) => text(&stamp.command, &stamp.machine, &stamp.date),
+            None => text(&self.command, &self.machine, &self.date),
+        };
+        let all: Vec<String> = rows.iter().map(of_row).collect();
+        let mut parts: Vec<(String, Vec<String>)> = Vec::new();
+        for (index, text) in all.into_iter().enumerate() {
+            let position = (index + 1).to_string();
+            match parts.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, positions)) => positions.push(position),
+                None => parts.push((text, vec![position])),
+            }
+        }
+        if let [(text, _)] = &parts[..] {
+            return text.clone();
+        }
+        let lines = parts.iter().map(|(text, positions)| match &positions[..] {
+            [one] => format!("Row {one}: {text}"),
+            some => format!("Rows {}: {text}", some.join(", ")),
+        });
+        lines.collect::<Vec<_>>().join(" ")
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -88,8 +159,13 @@ fn json_text(table: &Table) -> Result<String> {
         Ok(format!("[{}]", cells?.join(", ")))
     };
     let rows: Result<Vec<String>> = table.rows.iter().map(|row| list(row)).collect();
+    let stamps: Result<Vec<String>, _> = table.stamps.iter().map(serde_json::to_string).collect();
+    let stamps = match stamps?.join(",\n    ") {
+        none if none.is_empty() => String::new(),
+        lines => format!("  \"stamps\": [\n    {lines}\n  ],\n"),
+    };
     Ok(format!(
-        "{{\n  \"command\": {},\n  \"machine\": {},\n  \"date\": {},\n  \"header\": {},\n  \"align\": {},\n  \
+        "{{\n  \"command\": {},\n  \"machine\": {},\n  \"date\": {},\n{stamps}  \"header\": {},\n  \"align\": {},\n  \
          \"rows\": [\n    {}\n  ]\n}}\n",
         serde_json::to_string(&table.command)?,
         serde_json::to_string(&table.machine)?,
@@ -145,8 +221,7 @@ pub(crate) fn render(table: &Table, rows: &[usize]) -> Result<String> {
         );
         text += &line(cells);
     }
-    let (command, machine, date) = (&table.command, &table.machine, &table.date);
-    Ok(format!("{text}\n`{command}`; {machine}, {date}."))
+    Ok(format!("{text}\n{}", table.origin(rows)))
 }
 
 #[cfg(test)]
@@ -165,6 +240,37 @@ mod tests {
         let table = read("").unwrap();
         let text = json_text(&table).unwrap();
         assert_eq!(serde_json::from_str::<Table>(&text).unwrap(), table);
+    }
+
+    #[test]
+    fn measured_rows_alone_get_the_stamp_of_their_command() {
+        let by = Table {
+            command: "s2s eval".to_owned(),
+            ..read("").unwrap()
+        };
+        let row = vec![vec!["1".to_owned(), "0.3".to_owned()]];
+        let table = read("").unwrap().measured(2, row.clone(), &by).unwrap();
+        assert_eq!(table.command, "s2s train", "row 1 keeps its own");
+        let text = render(&table, &[]).unwrap();
+        assert!(
+            text.ends_with(
+                "| 0 | 0.1 |\n| 1 | 0.3 |\n\nRow 1: `s2s train`; a CPU, 2026-11-25. \
+                 Row 2: `s2s eval`; a CPU, 2026-11-25."
+            ),
+            "{text}"
+        );
+        let one = render(&table, &[2]).unwrap();
+        assert!(one.ends_with("\n\n`s2s eval`; a CPU, 2026-11-25."), "{one}");
+        let json = json_text(&table).unwrap();
+        assert_eq!(serde_json::from_str::<Table>(&json).unwrap(), table);
+        let again = table.clone().measured(2, row, &by).unwrap();
+        assert_eq!(again, table, "a row has one stamp");
+        assert!(
+            read("")
+                .unwrap()
+                .measured(2, vec![Vec::new(); 2], &by)
+                .is_err()
+        );
     }
 
     #[test]

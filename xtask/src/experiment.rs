@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         keeps_going: false,
         accepts_changes: args.accept_changes,
         is_lean: false,
+        signal: None,
     };
     run_experiment(&plan, &options, &|event| eprintln!("{event}"))?;
     let report = collect(plan)?;

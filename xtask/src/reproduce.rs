@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Use this `s2s` instead of building one; relative to the top of the repository
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Continue an experiment although its file was changed since it was started
+    #[arg(long)]
+    accept_changes: bool,
 }
 
 struct Measurement {
@@ -72,51 +75,74 @@ const ALL: [Measurement; 13] = [
         name: "teacher-forcing",
         what: "ratio, schedule, per batch or per sequence",
         takes: "10 min",
-        run: |lab| lab.experiment("teacher-forcing", "teacher-forcing", rows::teacher_forcing),
+        run: |lab| {
+            lab.whole(
+                &lab.experiment("teacher-forcing")?,
+                "teacher-forcing",
+                rows::teacher_forcing,
+            )
+        },
     },
     Measurement {
         name: "deepmind",
         what: "two symbols, lengths 41 to 100,000",
         takes: "15 min",
-        run: |lab| lab.experiment("deepmind", "by-length", rows::deepmind),
+        run: |lab| lab.part_of(&lab.experiment("deepmind")?, "by-length", 1, rows::deepmind),
     },
     Measurement {
         name: "grefenstette",
         what: "128 symbols, lengths 65 to 640",
         takes: "5 min",
-        run: |lab| lab.experiment("grefenstette", "by-length", rows::grefenstette),
+        run: |lab| {
+            lab.part_of(
+                &lab.experiment("grefenstette")?,
+                "by-length",
+                4,
+                rows::grefenstette,
+            )
+        },
     },
     Measurement {
         name: "joeynmt",
         what: "text; first: python3 scripts/joeynmt_data.py corpora/joeynmt",
         takes: "5 min",
-        run: |lab| lab.experiment("joeynmt", "by-length", rows::joeynmt),
+        run: |lab| lab.part_of(&lab.experiment("joeynmt")?, "by-length", 6, rows::joeynmt),
     },
     Measurement {
         name: "g2p",
         what: "pronunciation; first: python3 scripts/cmudict_data.py cmudict.tsv",
-        takes: "40 min",
+        takes: "2.5 h",
         run: |lab| lab.g2p(),
     },
     Measurement {
         name: "mechanisms",
         what: "every attention mechanism by length",
         takes: "10 min",
-        run: |lab| lab.experiment("mechanisms", "mechanisms", rows::mechanisms),
+        run: |lab| {
+            lab.whole(
+                &lab.experiment("mechanisms")?,
+                "mechanisms",
+                rows::mechanisms,
+            )
+        },
     },
     Measurement {
         name: "transducer",
         what: "five tasks that need jumps, up to 4,000 symbols",
         takes: "10 min",
-        run: |lab| lab.experiment("transducer", "transducer", rows::transducer),
+        run: |lab| {
+            let report = lab.experiment("transducer")?;
+            lab.whole(&report, "transducer", rows::transducer)?;
+            lab.part_of(&report, "by-length", 7, rows::transducer_by_length)
+        },
     },
     Measurement {
         name: "transducer-ablations",
         what: "a transducer without each part of its recipe",
         takes: "30 min",
         run: |lab| {
-            lab.experiment(
-                "transducer-ablations",
+            lab.whole(
+                &lab.experiment("transducer-ablations")?,
                 "transducer-ablations",
                 rows::ablations,
             )
@@ -126,13 +152,19 @@ const ALL: [Measurement; 13] = [
         name: "transducer-symbols",
         what: "a transducer with 8 and with 50 symbols",
         takes: "15 min",
-        run: |lab| lab.experiment("transducer-symbols", "transducer-symbols", rows::symbols),
+        run: |lab| {
+            lab.whole(
+                &lab.experiment("transducer-symbols")?,
+                "transducer-symbols",
+                rows::symbols,
+            )
+        },
     },
     Measurement {
         name: "tasks",
         what: "every task with every mechanism",
         takes: "3 h",
-        run: |lab| lab.experiment("tasks", "tasks", rows::tasks),
+        run: |lab| lab.whole(&lab.experiment("tasks")?, "tasks", rows::tasks),
     },
     Measurement {
         name: "scale",
@@ -174,14 +206,8 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    /// Runs an experiment, publishes its report, and writes the rows that `rows` makes of it into a
-    /// table: those of the table as it is, or none if there is none.
-    fn experiment(
-        &self,
-        name: &str,
-        table: &str,
-        rows: fn(&Report, Table) -> Result<Table>,
-    ) -> Result<()> {
+    /// Runs an experiment and publishes its report.
+    fn experiment(&self, name: &str) -> Result<Report> {
         let path = Path::new("configs/experiments").join(format!("{name}.toml"));
         let folder = Plan::default_folder(&path);
         let plan = Plan::read(path, folder, &resolve_with(&self.s2s))?;
@@ -191,8 +217,9 @@ impl Lab<'_> {
             threads: None,
             select: Select::All,
             keeps_going: false,
-            accepts_changes: false,
+            accepts_changes: self.args.accept_changes,
             is_lean: false,
+            signal: None,
         };
         run_experiment(&plan, &options, &|event| eprintln!("{event}"))?;
         let report = collect(plan)?;
@@ -201,8 +228,18 @@ impl Lab<'_> {
             &report,
             &Path::new("configs/experiments/reports").join(name),
         )?;
+        Ok(report)
+    }
+
+    /// Writes a table that one experiment measures. `rows` gets the table as it is, or an empty one.
+    fn whole(
+        &self,
+        report: &Report,
+        table: &str,
+        rows: fn(&Report, Table) -> Result<Table>,
+    ) -> Result<()> {
         let known = docs::read(table).unwrap_or_else(|_| self.table(&[], ""));
-        let written = rows(&report, known)?;
+        let written = rows(report, known)?;
         let stamped = self.table(&[], "");
         docs::write(
             table,
@@ -210,9 +247,23 @@ impl Lab<'_> {
                 command: stamped.command,
                 machine: stamped.machine,
                 date: stamped.date,
+                stamps: Vec::new(),
                 ..written
             },
         )
+    }
+
+    /// Writes those rows of a table that an experiment measures, from `first` on, counted from 1.
+    fn part_of(
+        &self,
+        report: &Report,
+        table: &str,
+        first: usize,
+        rows: fn(&Report, &Table) -> Result<Vec<Vec<String>>>,
+    ) -> Result<()> {
+        let known = docs::read(table)?;
+        let rows = rows(report, &known)?;
+        docs::write(table, &known.measured(first, rows, &self.table(&[], ""))?)
     }
 
     /// An empty table of this machine and this day.
@@ -222,6 +273,7 @@ impl Lab<'_> {
             command: format!("cargo xtask reproduce {name}"),
             machine: cpu_name(),
             date: utc_date(SystemTime::now()),
+            stamps: Vec::new(),
             header: header.iter().map(|&title| title.to_owned()).collect(),
             align: align.to_owned(),
             rows: Vec::new(),
@@ -267,12 +319,17 @@ impl Lab<'_> {
         docs::write("notebook", &table)
     }
 
+    /// Two seeds: greedy, with a beam, both as an ensemble, and the best of several outputs.
     fn g2p(&self) -> Result<()> {
-        let run = self.train("g2p", &["--config", "configs/g2p.toml"])?;
-        let mut eval = command(&self.s2s);
-        eval.arg("eval")
-            .arg(run.path())
-            .args(["--references", "--json"]);
+        let train =
+            |folder, seed| self.train(folder, &["--config", "configs/g2p.toml", "--seed", seed]);
+        let (first, second) = (train("g2p", "0")?, train("g2p-seed1", "1")?);
+        let eval = |runs: &[&RunDir], options: &[&str]| {
+            let mut eval = command(&self.s2s);
+            eval.arg("eval").args(runs.iter().map(|run| run.path()));
+            stdout(eval.args(options).args(["--references", "--json"]))
+        };
+        const BEAM: [&str; 4] = ["--beam", "5", "--n-best", "5"];
         let header = [
             "model",
             "words",
@@ -282,7 +339,19 @@ impl Lab<'_> {
             "time",
         ];
         let mut table = self.table(&header, "lrrrrr");
-        table.rows.push(rows::g2p(&run, &stdout(&mut eval)?)?);
+        let beams = [eval(&[&first], &BEAM)?, eval(&[&second], &BEAM)?];
+        for (seed, (run, beam)) in [&first, &second].into_iter().zip(&beams).enumerate() {
+            let (model, greedy) = (format!("LSTM, seed {seed}"), eval(&[run], &[])?);
+            table.rows.extend([
+                rows::g2p(&format!("{model}, greedy"), &greedy, Some(run))?,
+                rows::g2p(&format!("{model}, beam of 5"), beam, None)?,
+            ]);
+        }
+        let both = eval(&[&first, &second], &BEAM)?;
+        table.rows.extend([
+            rows::g2p("ensemble of both, beam of 5", &both, None)?,
+            rows::g2p_n_best("LSTM, seed 0", &beams[0])?,
+        ]);
         docs::write("g2p", &table)
     }
 }

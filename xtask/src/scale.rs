@@ -79,6 +79,7 @@ pub(crate) fn measure(s2s: &Path, n_runs: usize, publishes: bool) -> Result<()> 
         command: "cargo xtask scale --publish".to_owned(),
         machine: format!("{}, shared with other work", cpu_name()),
         date: utc_date(SystemTime::now()),
+        stamps: Vec::new(),
         header: [
             "work",
             "command",

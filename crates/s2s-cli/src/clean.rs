@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use s2s_lab::find_runs;
+use s2s_lab::{count, find_runs};
 use s2s_runlog::{Part, RunDir, RunRecord, read_json};
 use s2s_viz::Table;
 
+use crate::runs::existing;
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -36,7 +37,7 @@ fn parse(text: &str) -> Result<Part, String> {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let runs = find_runs(&args.dir);
+    let runs = find_runs(existing(&args.dir)?);
     if args.delete.is_empty() {
         return show(&runs, ui);
     }
@@ -51,9 +52,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         }
     }
     ui.message(format!(
-        "deleted {} in {n_cleaned} of {} runs",
+        "deleted {} in {n_cleaned} of {}",
         mib(freed),
-        runs.len()
+        count(runs.len(), "run")
     ));
     Ok(0)
 }
@@ -90,7 +91,7 @@ fn show(runs: &[RunDir], ui: &Ui) -> anyhow::Result<u8> {
             sizes.iter().chain(&[rest, total]).map(|bytes| mib(*bytes)),
         )
         .column("lost without it", losses.chain(["never deleted", ""]));
-    ui.data(&format!("{} runs\n{}", runs.len(), table.text()))?;
+    ui.data(&format!("{}\n{}", count(runs.len(), "run"), table.text()))?;
     Ok(0)
 }
 

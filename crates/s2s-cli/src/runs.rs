@@ -1,9 +1,10 @@
 //! `s2s runs`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use s2s_lab::{Filter, ListedRun, find_runs, is_setting, sort_runs, written};
+use s2s_runlog::is_folder;
 use s2s_viz::Table;
 
 use crate::failure::Usage;
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let mut keys: BTreeSet<&str> = shown.iter().copied().chain(filtered).collect();
     keys.insert(&args.sort);
     keys.retain(|key| is_setting(key));
-    let dirs = find_runs(&args.dir);
+    let dirs = find_runs(existing(&args.dir)?);
     let mut runs: Vec<ListedRun> = dirs.iter().map(|dir| ListedRun::read(dir, &keys)).collect();
     let unknown = |key: &&&str| runs.iter().all(|run| run.value(key).is_none());
     if let Some(key) = keys.iter().find(unknown).filter(|_| !runs.is_empty()) {
@@ -75,6 +76,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     }
     ui.data(&table(&runs, args, &shown).text())?;
     Ok(0)
+}
+
+/// A folder to search, which must exist.
+pub(crate) fn existing(folder: &Path) -> anyhow::Result<&Path> {
+    match is_folder(folder) {
+        true => Ok(folder),
+        false => {
+            let what = format!("there is no folder {}", folder.display());
+            Err(Usage(what).into())
+        }
+    }
 }
 
 fn table(runs: &[ListedRun], args: &Args, shown: &[&str]) -> Table {

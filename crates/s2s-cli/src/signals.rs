@@ -65,6 +65,11 @@ fn arming() -> std::sync::MutexGuard<'static, Vec<(i32, SigId)>> {
     ARMING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The last signal that arrived; 0 before the first.
+pub(crate) fn received() -> &'static AtomicUsize {
+    &RECEIVED
+}
+
 /// Whether a signal to stop the run has arrived.
 pub(crate) fn is_received() -> bool {
     RECEIVED.load(Ordering::SeqCst) != 0
@@ -117,6 +122,11 @@ pub(crate) fn suspend() -> io::Result<()> {
     emulate_default_handler(SIGTSTP)
 }
 
+/// Whether an experiment started this process: a signal to both arrives twice.
+fn is_forwarded() -> bool {
+    std::env::var_os(s2s_lab::FORWARDED_SIGNALS).is_some()
+}
+
 /// The ignored signals as a bit mask; bit 0 is signal 1. Known on Linux only.
 fn ignored_at_start() -> u64 {
     let status = s2s_runlog::system_file("/proc/self/status").unwrap_or_default();
@@ -132,10 +142,16 @@ pub(crate) struct Signals<'a> {
 }
 
 impl<'a> Signals<'a> {
-    /// Installs the handlers: the first signal is recorded, the second one ends the process.
+    /// Installs the handlers: the first signal is recorded, the second one ends the process, unless the
+    /// process that started this one sends its signals on.
     pub(crate) fn catch(ui: &'a Ui) -> io::Result<Self> {
         if std::process::id() != 1 {
             install()?;
+        }
+        if is_forwarded() {
+            for (_, id) in arming().drain(..) {
+                unregister(id);
+            }
         }
         QUITS.store(false, Ordering::SeqCst);
         Ok(Self {
@@ -154,8 +170,10 @@ impl<'a> Signals<'a> {
             return Flow::Continue;
         }
         if !self.is_announced {
-            self.ui
-                .message("Saving and stopping. Press Ctrl-C again to quit now.");
+            self.ui.message(match is_forwarded() {
+                true => "Saving and stopping.",
+                false => "Saving and stopping. Press Ctrl-C again to quit now.",
+            });
             self.is_announced = true;
         }
         Flow::Interrupt

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use s2s_lab::Sweep;
-use s2s_runlog::{create_folder, exists, write_file};
+use s2s_runlog::{create_folder, write_file};
 
 use crate::experiment::{self, How};
 use crate::failure::Usage;
@@ -58,9 +58,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     };
     // Beside experiment.toml, which is the file as it was started: the check compares the two.
     let file = folder.join("sweep.toml");
-    if !exists(&folder)? {
+    let plan = experiment::parse(&file, text, folder.clone())?;
+    if !args.how.dry_run {
         create_folder(&folder)?;
+        write_file(&file, plan.text.as_bytes())?;
     }
-    write_file(&file, text.as_bytes())?;
-    experiment::run_plan(experiment::read(&file, folder)?, &args.how, ui)
+    experiment::run_plan(plan, &args.how, ui)
 }

@@ -130,6 +130,16 @@ impl Ui {
         io::stderr().write_all(bytes)
     }
 
+    /// Replaces the last lines of standard error, which is a terminal, with others.
+    pub(crate) fn replace_lines(&self, n_lines: usize, lines: &[String]) {
+        let term = Term::stderr();
+        // A terminal that is gone shows nothing.
+        let _ = term.clear_last_lines(n_lines);
+        for line in lines {
+            let _ = term.write_line(line);
+        }
+    }
+
     /// Whether standard error is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         io::stderr().is_terminal()

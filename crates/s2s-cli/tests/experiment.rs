@@ -100,6 +100,182 @@ fn an_experiment_trains_evaluates_and_reports() {
 }
 
 #[test]
+fn a_dry_run_lists_the_selection_and_writes_nothing() {
+    let home = home(CELL);
+    let planned = |args: &[&str]| {
+        let output = experiment(home.path(), &[args, &["--dry-run"]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    for args in [&["--index", "1"][..], &["--only", "seed1"]] {
+        let printed = planned(args);
+        assert!(printed.contains("1 run: 1 pending"), "{printed}");
+        assert!(printed.contains("fast-seed1") && !printed.contains("fast-seed0"));
+    }
+    planned(&["--launcher", "slurm"]);
+    planned(&["--launcher", "hq"]);
+    assert!(!home.path().join("runs").exists());
+}
+
+#[test]
+fn another_file_than_the_started_one_is_noticed_without_starting_a_run() {
+    let home = home(CELL);
+    assert!(experiment(home.path(), &[]).status.success());
+    let report = home.path().join("runs/experiments/rates/report.md");
+    let before = fs::read(&report).unwrap();
+    let file = home.path().join("rates.toml");
+    let changed = fs::read_to_string(&file)
+        .unwrap()
+        .replace("samples = 4", "samples = 8");
+    fs::write(&file, changed).unwrap();
+    for args in [["--collect"], ["--watch"]] {
+        let output = experiment(home.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        assert!(
+            text(&output.stderr).contains("+ samples = 8"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    assert_eq!(
+        fs::read(&report).unwrap(),
+        before,
+        "the report is as it was"
+    );
+    let planned = experiment(home.path(), &["--dry-run"]);
+    assert!(planned.status.success());
+    assert!(
+        text(&planned.stderr).contains("warning: "),
+        "{}",
+        text(&planned.stderr)
+    );
+}
+
+#[test]
+fn refused_commands_say_why_and_leave_nothing_behind() {
+    #[track_caller]
+    fn check(home: &Path, args: &[&str], expected: &str) {
+        let output = s2s(home, args);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(expected), "no {expected:?} in {message}");
+        assert!(!home.join("runs").exists(), "{args:?} left a folder");
+    }
+    let home = home(CELL);
+    let sweep = ["sweep", "--config", TINY, "--vary"];
+    let vary = |more: &[&'static str]| [&sweep[..], more].concat();
+    check(home.path(), &vary(&["model.hiden=8,16"]), "model.hiden");
+    check(
+        home.path(),
+        &vary(&["model.hidden=8", "--vary", "model.hidden=16"]),
+        "model.hidden is set twice",
+    );
+    fs::write(home.path().join("text.toml"), "[data]\nfile = \"no.tsv\"\n").unwrap();
+    check(
+        home.path(),
+        &[
+            "sweep",
+            "--config",
+            "text.toml",
+            "--vary",
+            "model.hidden=8,16",
+        ],
+        "data.file: there is no file or folder \"no.tsv\"",
+    );
+    check(
+        home.path(),
+        &["runs", "nosuch"],
+        "there is no folder nosuch",
+    );
+    check(
+        home.path(),
+        &["clean", "nosuch"],
+        "there is no folder nosuch",
+    );
+    let launch = ["experiment", "rates.toml", "--launcher", "slurm"];
+    check(
+        home.path(),
+        &[&launch[..], &["--max-parallel", "0"]].concat(),
+        "--max-parallel",
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_to_the_experiment_saves_its_run() {
+    use std::io::Read;
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    let home = home(
+        "[[cell]]\nname = \"long\"\nset = [\"train.max_steps=1000000\", \"train.eval_every=2\"]\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s2s"));
+    command
+        .args(["experiment", "rates.toml"])
+        .current_dir(home.path())
+        .env("RAYON_NUM_THREADS", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let folder = home.path().join("runs/experiments/rates");
+    let run = || {
+        let names = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut paths = names.map(|entry| entry.path());
+        paths.find(|path| path.to_string_lossy().contains("long-seed0-"))
+    };
+    let has_begun = || {
+        let metrics = run().map(|run| fs::read_to_string(run.join("metrics.jsonl")));
+        metrics.is_some_and(|text| text.is_ok_and(|text| text.lines().count() > 1))
+    };
+    while !has_begun() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        sleep(Duration::from_millis(20));
+    }
+    let listed = experiment(home.path(), &["--dry-run"]);
+    assert!(
+        text(&listed.stdout).contains("1 running"),
+        "{}",
+        text(&listed.stdout)
+    );
+    let other = experiment(home.path(), &["--only", "seed0"]);
+    let message = text(&other.stderr);
+    assert!(
+        message.contains("another process is working on it"),
+        "{message}"
+    );
+    assert!(!message.contains("error: run"), "{message}");
+
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut messages = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut messages)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{messages}");
+    assert!(
+        messages.contains("the same command resumes them"),
+        "{messages}"
+    );
+    let record = fs::read_to_string(run().unwrap().join("run.json")).unwrap();
+    assert!(record.contains("\"interrupted\""), "{record}");
+    assert!(
+        !messages.contains("long-seed1"),
+        "no other run starts: {messages}"
+    );
+}
+
+#[test]
 fn mistakes_are_usage_errors_and_conflicts_have_a_hint() {
     #[track_caller]
     fn check(home: &TempDir, code: i32, expected: &[&str]) {
@@ -383,6 +559,15 @@ fn slurm_gets_the_runs_that_are_not_finished_and_its_refusal_is_shown() {
     let submitted = fs::read_to_string(home.path().join("submitted")).unwrap();
     assert!(submitted.contains("--array=1 "), "{submitted}");
 
+    // A run that is in the queue is not submitted again.
+    let squeue = home.path().join("bin/squeue");
+    fs::copy(home.path().join("bin/sbatch"), &squeue).unwrap();
+    fs::write(&squeue, "#!/bin/sh\necho 1\n").unwrap();
+    let again = with_sbatch(home.path(), Some("echo 78"), &options);
+    let message = text(&again.stderr);
+    assert!(message.contains("nothing was submitted"), "{message}");
+    fs::remove_file(&squeue).unwrap();
+
     // The commands of the message.
     let left = experiment(home.path(), &["--dry-run"]);
     assert!(
@@ -394,4 +579,29 @@ fn slurm_gets_the_runs_that_are_not_finished_and_its_refusal_is_shown() {
         messages.contains("experiment rates.toml --dry-run"),
         "{messages}"
     );
+}
+
+#[test]
+#[cfg(unix)]
+fn jobs_that_were_accepted_before_a_refusal_are_shown() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = home(CELL);
+    fs::create_dir(home.path().join("bin")).unwrap();
+    let scontrol = home.path().join("bin/scontrol");
+    fs::write(&scontrol, "#!/bin/sh\necho 'MaxArraySize = 2'\n").unwrap();
+    fs::set_permissions(&scontrol, fs::Permissions::from_mode(0o755)).unwrap();
+    let once = "[ ! -e one ] || { echo 'too many jobs' >&2; exit 1; }\n: > one\necho 41";
+    let refused = with_sbatch(home.path(), Some(once), &[]);
+    let message = text(&refused.stderr);
+    assert!(!refused.status.success());
+    for part in [
+        "too many jobs",
+        "accepted before that: 41",
+        "the same command again",
+    ] {
+        assert!(message.contains(part), "no {part:?} in {message}");
+    }
+    let known = home.path().join("runs/experiments/rates/submitted.json");
+    assert!(fs::read_to_string(known).unwrap().contains("\"41\""));
 }

@@ -9,7 +9,8 @@ use serde::Deserialize;
 pub struct Budget {
     /// Number of runs.
     pub runs: Option<usize>,
-    /// Time of training and validation of all runs together, such as `30min` or `2h`.
+    /// Wall time of training, validation and evaluation by length, summed over all runs of the experiment,
+    /// such as `30min` or `2h`.
     pub time: Option<String>,
 }
 

@@ -1,26 +1,14 @@
 //! Comparisons of cells on the seeds that they share.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::cell::Cell;
+use crate::comparison::Compare;
 use crate::measure::Metric;
-use crate::pattern;
-use crate::plan::Cell;
 use crate::report::Report;
 use crate::statistics::{
     Interval, PairedTest, holm, mean, mean_interval, paired_effect, paired_test, smallest_p,
 };
-
-/// A `[[compare]]` table: a metric of all cells against that of one of them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Compare {
-    /// The metric.
-    pub metric: Metric,
-    /// The name of the cell that the others are compared with.
-    pub baseline: String,
-    /// The cells to compare, by name or pattern; all by default.
-    pub cells: Option<Vec<String>>,
-}
 
 /// The difference of a cell from the baseline, over the seeds that both have a result for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,11 +51,6 @@ impl Compare {
             found.adjusted_p = adjusted.next();
         }
         all
-    }
-
-    fn includes(&self, cell: &str) -> bool {
-        let cells = self.cells.as_ref();
-        cells.is_none_or(|cells| cells.iter().any(|pattern| pattern::matches(pattern, cell)))
     }
 }
 

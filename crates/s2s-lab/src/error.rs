@@ -61,18 +61,42 @@ pub enum Error {
     #[error("no run was started:\n{}", lines(.0))]
     Conflicts(Vec<Error>),
     /// A run or its evaluation failed.
-    #[error("{task} failed ({status}): {}", log.as_ref().map_or("see the messages above".to_owned(), |log| format!("see {}", log.display())))]
+    #[error("{task} failed ({status}): {}see {}", reason.as_ref().map_or(String::new(), |reason| format!("{reason}; ")), log.display())]
     Run {
         /// The run, or the evaluation of a run.
         task: String,
         /// The exit status of `s2s`.
         status: ExitStatus,
-        /// The file with the messages of `s2s`; absent if they went to standard error.
-        log: Option<PathBuf>,
+        /// The last error that `s2s` reported.
+        reason: Option<String>,
+        /// The file with the messages of `s2s`.
+        log: PathBuf,
     },
     /// Some runs failed. The others are complete or can be resumed.
     #[error("{}", lines(.0))]
     Runs(Vec<Error>),
+    /// A signal stopped the experiment. Its runs are saved.
+    #[error("stopped by signal {signal}; the runs are saved")]
+    Interrupted {
+        /// The number of the signal.
+        signal: usize,
+    },
+    /// A file that describes the experiment cannot be read.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: s2s_runlog::Error,
+    },
+    /// An engine accepted some of the jobs, and rejected another.
+    #[error("{rejected}\naccepted before that: {}", accepted.join(", "))]
+    Submission {
+        /// The numbers of the accepted jobs.
+        accepted: Vec<String>,
+        /// Why the next one was not accepted.
+        rejected: Box<Error>,
+    },
     /// A process could not be started.
     #[error("cannot start `{command}`")]
     Start {
@@ -129,16 +153,34 @@ impl Error {
                 "the same command with --accept-changes: runs whose configuration is the same are kept, \
                  the others stay in the folder but are not in the report; or --out with a new folder",
             ),
-            Self::Run { .. } | Self::Runs(_) => {
+            Self::Run { .. } | Self::Runs(_) | Self::Interrupted { .. } => {
                 Some("the same command again: it keeps finished runs and resumes interrupted ones")
             }
+            Self::Damaged { .. } => Some(
+                "move this file away, then run the same command again: it numbers the runs in the order \
+                 of the experiment file, so cancel tasks in a queue first",
+            ),
+            Self::Start { command, .. } if command.starts_with("sbatch ") => Some(
+                "run the command where SLURM is installed, such as on a login node; --emit FILE writes \
+                 commands for any other engine",
+            ),
+            Self::Start { command, .. } if command.starts_with("hq ") => Some(
+                "install HyperQueue, https://it4innovations.github.io/hyperqueue/stable/installation/; \
+                 --emit FILE writes commands for any other engine",
+            ),
+            Self::Exit { command, .. } if command.starts_with("hq ") => {
+                Some("`hq server info` shows whether a server runs; `hq server start` starts one")
+            }
+            Self::Submission { rejected, .. } => rejected.hint().or(Some(
+                "the same command again: it submits the runs that are not in the queue yet",
+            )),
             _ => None,
         }
     }
 }
 
-/// An error with its causes.
-pub(crate) fn chain(error: &Error) -> String {
+/// An error with its causes, as one line.
+pub fn chain(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

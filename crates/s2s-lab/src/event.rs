@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// Another process is working on a run, which is left to it.
     Elsewhere(Task),
+    /// A line of the messages of the only run.
+    Message(String),
     /// A run failed, and others continue.
     Failed {
         /// The run.
@@ -79,10 +81,14 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planned { n_runs, n_finished } => {
-                write!(f, "{n_runs} runs, {n_finished} already finished")
+                write!(
+                    f,
+                    "{}, {n_finished} already finished",
+                    count(*n_runs, "run")
+                )
             }
             Self::Rung { steps, n_cells } => {
-                write!(f, "halving: {n_cells} cells up to step {steps}")
+                write!(f, "halving: {} up to step {steps}", count(*n_cells, "cell"))
             }
             Self::Outdated { run, folder } => write!(
                 f,
@@ -104,9 +110,14 @@ impl fmt::Display for Event {
                 }
             }
             Self::Elsewhere(task) => write!(f, "{task}: another process is working on it"),
+            Self::Message(line) => f.write_str(line),
             Self::Failed { task, reason } => write!(f, "{task}: failed: {reason}"),
             Self::BudgetSpent { n_left } => {
-                write!(f, "the budget is spent; {n_left} runs were not started")
+                let (runs, were) = (
+                    count(*n_left, "run"),
+                    if *n_left == 1 { "was" } else { "were" },
+                );
+                write!(f, "the budget is spent; {runs} {were} not started")
             }
         }
     }
@@ -118,8 +129,16 @@ impl fmt::Display for Task {
     }
 }
 
+/// A number of things: `1 run`, `2 runs`.
+pub fn count(n: usize, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    }
+}
+
 /// Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`.
-pub(crate) fn duration(secs: f64) -> String {
+pub fn duration(secs: f64) -> String {
     match secs {
         secs if secs < 90.0 => format!("{secs:.0} s"),
         secs if secs < 5400.0 => format!("{:.0} min", secs / 60.0),

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::plan::Cell;
+use crate::cell::Cell;
 use crate::search::Search;
 use crate::settings::{Settings, flatten};
 
@@ -257,8 +257,17 @@ fn slug(key: &str, value: &Value) -> String {
         Value::String(text) => plain(text),
         value => {
             let key = key.rsplit('.').next().unwrap_or(key);
-            plain(&format!("{key}{value}"))
+            plain(&format!("{key}{}", short(value)))
         }
+    }
+}
+
+/// A value for a name: numbers with many digits have an exponent.
+fn short(value: &Value) -> String {
+    const MAX_DIGITS: usize = 10;
+    match (value, value.to_string()) {
+        (Value::Float(x), text) if text.len() > MAX_DIGITS => format!("{x:e}"),
+        (_, text) => text,
     }
 }
 
@@ -293,6 +302,14 @@ fn disambiguate(cells: &mut [Cell]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_numbers_are_short() {
+        let name = |x: f64| slug("train.learning_rate", &Value::Float(x));
+        assert_eq!(name(1e33), "learning-rate1e33");
+        assert_eq!(name(2.5e-12), "learning-rate2.5e-12");
+        assert_eq!(name(0.001), "learning-rate0.001");
+    }
 
     /// Names and changes of the cells of a file with these tables.
     fn expand(text: &str) -> Result<Vec<String>, String> {

@@ -1,10 +1,10 @@
 //! Successive halving: all cells train briefly, and only the best continue.
 
-use s2s_runlog::{MetricsRecord, RunDir, read_lines};
 use serde::Deserialize;
+use toml::Value;
 
 use crate::measure::Curve;
-use crate::plan::{Job, Plan};
+use crate::settings::Settings;
 
 /// The configuration keys that the extension of a run changes.
 pub(crate) const CHANGED_KEYS: [&str; 3] = [
@@ -15,10 +15,11 @@ pub(crate) const CHANGED_KEYS: [&str; 3] = [
 
 /// The `[halving]` table: all cells train for the first number of steps. Of these, one in `keep` is
 /// extended to the second number, and so on. An extended run equals one that was extended by hand with
-/// `s2s resume --set train.max_steps=N --keep-schedule`.
+/// `s2s resume --set train.max_steps=N --keep-schedule`. A schedule that spans the whole run spans the last
+/// number of steps from the start, so that it does not end with the first.
 ///
 /// Jamieson, Talwalkar (2016), Non-stochastic Best Arm Identification and Hyperparameter Optimization.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Halving {
     /// Numbers of steps, rising.
@@ -60,37 +61,45 @@ impl Halving {
         ]
     }
 
-    /// The positions of the cells that train up to number `rung` of the steps. The records up to the
-    /// number before decide, so the answer stays the same when runs are extended.
-    pub(crate) fn survivors(&self, plan: &Plan, rung: usize) -> Vec<usize> {
-        let mut cells: Vec<usize> = (0..plan.experiment.cells.len()).collect();
-        let jobs = plan.jobs();
-        for &steps in &self.steps[..rung] {
-            let scores = cells.iter().map(|&cell| {
-                let jobs = jobs.iter().filter(|job| job.index == cell);
-                (self.score(jobs, steps), cell)
-            });
-            let mut scores: Vec<(f64, usize)> = scores.collect();
-            scores.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            scores.truncate(cells.len().div_ceil(self.keep));
-            cells = scores.into_iter().map(|(_, cell)| cell).collect();
-        }
-        cells.sort_unstable();
-        cells
+    /// The changes to a cell with this configuration whose schedules would span the first number of steps.
+    pub(crate) fn schedules(&self, settings: &Settings) -> Vec<String> {
+        let last = self.steps.last().copied().unwrap_or_default();
+        let is_open = |table: &str, key: &str, value: &str| {
+            let kind = settings.get(&format!("{table}.{key}"));
+            let steps = settings.get(&format!("{table}.steps"));
+            let has_end = steps.and_then(Value::as_integer).unwrap_or(0) != 0;
+            kind.and_then(Value::as_str) == Some(value) && !has_end
+        };
+        let tables = [
+            ("train.schedule", "kind", "cosine"),
+            ("train.teacher_forcing", "schedule", "linear"),
+        ];
+        let open = tables
+            .iter()
+            .filter(|(table, key, value)| is_open(table, key, value));
+        open.map(|(table, ..)| format!("{table}.steps={last}"))
+            .collect()
     }
+}
 
-    /// Lower is better; infinite for a run without a record.
-    fn score<'a>(&self, jobs: impl Iterator<Item = &'a Job>, steps: u64) -> f64 {
-        let scores: Vec<f64> = jobs.map(|job| self.score_of(job, steps)).collect();
-        scores.iter().sum::<f64>() / scores.len() as f64
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::flatten;
 
-    fn score_of(&self, job: &Job, steps: u64) -> f64 {
-        let metrics = RunDir::open(&job.folder).and_then(|run| read_lines(run.metrics()));
-        let metrics: Vec<MetricsRecord> = metrics.unwrap_or_default();
-        let sign = if self.curve.is_share() { -1.0 } else { 1.0 };
-        let reached = metrics.iter().filter(|record| record.step <= steps);
-        let values = reached.map(|record| sign * self.curve.value(record));
-        values.fold(f64::INFINITY, f64::min)
+    #[test]
+    fn schedules_of_the_whole_run_span_all_steps() {
+        let halving: Halving = toml::from_str("steps = [200, 600]").unwrap();
+        let schedules = |text: &str| halving.schedules(&flatten(&text.parse().unwrap()));
+        assert_eq!(
+            schedules("train.schedule.kind = \"cosine\""),
+            ["train.schedule.steps=600"]
+        );
+        assert_eq!(
+            schedules("train.teacher_forcing = { schedule = \"linear\", steps = 0 }"),
+            ["train.teacher_forcing.steps=600"]
+        );
+        assert!(schedules("train.schedule = { kind = \"cosine\", steps = 50 }").is_empty());
+        assert!(schedules("train.schedule.kind = \"constant\"").is_empty());
     }
 }

@@ -3,12 +3,17 @@
 //! Each task is one run: the command `s2s experiment FILE --index NUMBER`. HyperQueue starts the task of
 //! a lost worker again on another one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::{Table, Value};
 
+use crate::emit::Tasks;
 use crate::plan::Plan;
-use crate::{Result, emit, process, started, state};
+use crate::submitted::{self, Accepted};
+use crate::{Result, process, started, state};
+
+/// The name of the engine in the record of submitted jobs.
+const ENGINE: &str = "hq";
 
 /// What to ask of HyperQueue.
 #[derive(Clone, Debug, Default)]
@@ -20,27 +25,21 @@ pub struct HyperQueue {
 }
 
 impl HyperQueue {
-    /// The job file, and the command that submits it; `None` if every run is done.
+    /// The job file, and the command that submits it; `None` if every run is done or in the queue. Writes
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started.
-    pub fn plan(
-        &self,
-        plan: &Plan,
-        s2s: &Path,
-        accepts_changes: bool,
-    ) -> Result<Option<(String, Vec<String>)>> {
-        plan.check_independent()?;
-        started::check(plan, accepts_changes)?;
-        let numbers = started::numbers(plan)?;
-        let jobs = plan.jobs();
-        let open = jobs.iter().zip(numbers);
-        let open = open.filter(|(job, _)| !state::is_done(plan, job));
-        let tasks = open.map(|(_, number)| Value::Table(self.task(plan, s2s, number)));
-        let tasks: Vec<Value> = tasks.collect();
-        if tasks.is_empty() {
+    pub fn plan(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<Option<(String, Vec<String>)>> {
+        tasks.check(plan)?;
+        let numbers = open(plan)?;
+        if numbers.is_empty() {
             return Ok(None);
         }
+        let tasks = numbers
+            .into_iter()
+            .map(|number| self.task(plan, tasks, number));
+        let tasks: Vec<Value> = tasks.map(Value::Table).collect();
         let name = plan.folder.file_name().unwrap_or_default();
         let mut file = Table::new();
         file.insert(
@@ -55,26 +54,31 @@ impl HyperQueue {
         Ok(Some((file.to_string(), submit)))
     }
 
-    /// Writes the job file and submits it. Returns the number of the job; `None` if every run is done.
+    /// Writes the job file and submits it. Returns the number of the job; `None` if every run is done or
+    /// in the queue.
     ///
     /// # Errors
     /// Those of [`HyperQueue::plan`]; [`Error::Start`](crate::Error::Start) without `hq`;
     /// [`Error::Exit`](crate::Error::Exit) with HyperQueue's message if it rejects the job.
-    pub fn submit(&self, plan: &Plan, s2s: &Path, accepts_changes: bool) -> Result<Option<String>> {
-        let Some((file, command)) = self.plan(plan, s2s, accepts_changes)? else {
+    pub fn submit(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<Option<String>> {
+        tasks.check(plan)?;
+        started::check(plan, tasks.accepts_changes)?;
+        let runs = open(plan)?;
+        let Some((file, command)) = self.plan(plan, tasks)? else {
             return Ok(None);
         };
         s2s_runlog::create_folder(plan.folder.join("logs"))?;
         s2s_runlog::write_file(path(plan), file.as_bytes())?;
-        process::stdout(process::command(&command[0]).args(&command[1..])).map(Some)
+        let job = process::stdout(process::command(&command[0]).args(&command[1..]))?;
+        submitted::add(plan, ENGINE, &job, runs)?;
+        Ok(Some(job))
     }
 
-    fn task(&self, plan: &Plan, s2s: &Path, number: usize) -> Table {
+    fn task(&self, plan: &Plan, tasks: &Tasks<'_>, number: usize) -> Table {
         let log = plan.folder.join("logs").join(format!("hq-{number}.log"));
         let cpus = self.cpus.unwrap_or(1);
-        let threads = ["--threads".to_owned(), cpus.to_string()];
-        let words = emit::words(plan, s2s, number).into_iter().chain(threads);
-        let words: Vec<String> = words.collect();
+        let mut words = tasks.words(plan);
+        words.extend([number.to_string(), "--threads".to_owned(), cpus.to_string()]);
         let mut resources = Table::new();
         resources.insert("cpus".to_owned(), Value::Integer(cpus as i64));
         let mut request = Table::new();
@@ -91,6 +95,32 @@ impl HyperQueue {
         add("request", Value::Array(vec![request.into()]));
         task
     }
+}
+
+/// The numbers of the runs that are neither done nor in the queue.
+fn open(plan: &Plan) -> Result<Vec<usize>> {
+    let queued = submitted::queued(plan, ENGINE, in_queue);
+    let open = plan.jobs().into_iter().zip(started::numbers(plan)?);
+    let open = open.filter(|(job, number)| !queued.contains(number) && !state::is_done(plan, job));
+    Ok(open.map(|(_, number)| number).collect())
+}
+
+/// The runs of a job that wait or run; `None` if HyperQueue does not know the job any more, or cannot be
+/// asked. The number of a task is that of its run.
+fn in_queue(accepted: &Accepted) -> Option<Vec<usize>> {
+    let mut list = process::command("hq");
+    list.args(["--output-mode=json", "task", "list", &accepted.job]);
+    list.args(["--task-status", "waiting,running"]);
+    numbers_of(&process::stdout(&mut list).ok()?)
+}
+
+/// The numbers of the tasks that `hq task list` prints: a list of tasks for each job.
+fn numbers_of(listed: &str) -> Option<Vec<usize>> {
+    let jobs: serde_json::Value = serde_json::from_str(listed).ok()?;
+    let jobs = jobs.as_object()?.values();
+    let tasks = jobs.filter_map(|tasks| tasks.as_array()).flatten();
+    let number = |task: &serde_json::Value| task["id"].as_u64().map(|n| n as usize);
+    Some(tasks.filter_map(number).collect())
 }
 
 fn path(plan: &Plan) -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use s2s_runlog::{list_folder, read_input};
+use s2s_runlog::{exists, list_folder, read_input};
 use sha2::{Digest, Sha256};
 use toml::Value;
 
@@ -15,6 +15,15 @@ const TEXT_KEYS: [&str; 3] = ["data.file", "data.folder", "data.vocab_file"];
 
 /// Larger files are identified by their path alone.
 const MAX_TEXT_BYTES: u64 = 4 << 30;
+
+/// The text that a configuration names and that does not exist.
+pub(crate) fn missing_text(settings: &Settings) -> Option<String> {
+    TEXT_KEYS.iter().find_map(|key| {
+        let path = settings.get(*key)?.as_str()?;
+        let is_missing = !path.is_empty() && !exists(path).unwrap_or(true);
+        is_missing.then(|| format!("{key}: there is no file or folder {path:?}"))
+    })
+}
 
 /// Hashes of cells. A file that many cells read is read once.
 #[derive(Debug, Default)]
@@ -86,6 +95,17 @@ mod tests {
         assert_ne!(hash("seed = 0\nmodel.hidden = 33"), base);
         assert_ne!(hash("seed = 0\nmodel.hidden = 32\nmodel.layers = 1"), base);
         assert_ne!(hash("seed = 0\nmodel.hidden = \"32\""), base);
+    }
+
+    #[test]
+    fn text_that_does_not_exist_is_found() {
+        let missing = |text: &str| missing_text(&flatten(&text.parse().unwrap()));
+        let problem = missing("data.file = \"no/such.tsv\"").unwrap();
+        assert_eq!(
+            problem,
+            "data.file: there is no file or folder \"no/such.tsv\""
+        );
+        assert_eq!(missing("data.file = \"\"\ndata.folder = \".\""), None);
     }
 
     #[test]

@@ -1,21 +1,26 @@
 //! Runs of `s2s`, one process each.
 
+use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Child, ChildStderr, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use s2s_runlog::{Part, RunDir, RunRecord, RunStatus, modified, open_log, read_json, write_file};
+use s2s_runlog::{Part, RunDir, RunRecord, RunStatus, modified, open_log, read_json};
 use toml::Table;
 
+use crate::cell::Job;
+use crate::cost::run_secs;
 use crate::event::{Event, Task};
-use crate::experiment::{Options, Select};
 use crate::lengths::LengthGroup;
-use crate::plan::{Job, Plan};
-use crate::status::failure_file;
-use crate::{Error, Result, process};
+use crate::options::Options;
+use crate::plan::Plan;
+use crate::select::Select;
+use crate::state::{self, Evaluation};
+use crate::{Error, Result, failure, process};
 
 /// A run and what is left to do for it.
 #[derive(Debug)]
@@ -31,19 +36,13 @@ pub(crate) struct Work {
     pub(crate) evaluations: Vec<LengthGroup>,
 }
 
-/// What runs have cost.
+/// What of the budget is spent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
-    n_runs: usize,
-    secs: f64,
-}
-
-impl Spent {
-    /// Adds a run of so many seconds.
-    pub(crate) fn add(&mut self, secs: f64) {
-        self.n_runs += 1;
-        self.secs += secs;
-    }
+    /// Runs that are trained.
+    pub(crate) n_runs: usize,
+    /// Their wall time, and that of interrupted runs.
+    pub(crate) secs: f64,
 }
 
 /// Resolves configurations with the command `s2s config`.
@@ -80,6 +79,13 @@ const BUSY: i32 = 5;
 /// The time between attempts to take over a run that is in use.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
+/// The time between two looks at a process and at the signals of this one.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// A run with this variable in its environment gets the signals of the process that started it, perhaps
+/// more than once: a repeated signal must not end it before it is saved.
+pub const FORWARDED_SIGNALS: &str = "S2S_FORWARDED_SIGNALS";
+
 /// Does all work, several runs at a time. After a failure no further run starts, unless the others are
 /// to continue; nor does one when the budget is spent.
 pub(crate) fn run_all(
@@ -94,6 +100,7 @@ pub(crate) fn run_all(
         spent,
         failures: Vec::new(),
         n_done: 0,
+        is_interrupted: false,
     });
     let begun = Instant::now();
     let launcher = Launcher {
@@ -101,7 +108,9 @@ pub(crate) fn run_all(
         parallel: options.parallel,
         threads: options.threads,
         waits: matches!(options.select, Select::Index(_)),
-        is_lean: options.is_lean,
+        // A run that may be extended needs its last checkpoint.
+        is_lean: options.is_lean && plan.experiment.halving.is_none(),
+        signal: options.signal,
         on_event,
     };
     let lock = || {
@@ -111,7 +120,8 @@ pub(crate) fn run_all(
     };
     let take = || {
         let mut progress = lock();
-        let is_stopped = !progress.failures.is_empty() && !options.keeps_going;
+        let has_failed = !progress.failures.is_empty() && !options.keeps_going;
+        let is_stopped = has_failed || launcher.signal().is_some();
         let work = all.get(progress.next).filter(|_| !is_stopped)?;
         let Spent { n_runs, secs } = progress.spent;
         if work.trains && plan.experiment.budget.is_spent(n_runs, secs) {
@@ -138,15 +148,24 @@ pub(crate) fn run_all(
                 number,
                 total: all.len(),
             };
-            let started = Instant::now();
+            // Only what this process adds; an interrupted run has cost something before.
+            let cost = || match plan.experiment.budget.is_limited() {
+                true => run_secs(plan, &work.job),
+                false => 0.0,
+            };
+            let before = cost();
             let result = launcher.run(work, &task, &left_secs);
+            let added = cost() - before;
             let mut progress = lock();
             progress.n_done += 1;
-            progress.spent.secs += started.elapsed().as_secs_f64();
+            progress.spent.secs += added;
             if let Err(error) = result {
+                if matches!(error, Error::Interrupted { .. }) {
+                    progress.is_interrupted = true;
+                    return;
+                }
                 let reason = error.to_string();
-                // The failure is reported in any case; the file is for `--dry-run`.
-                let _ = write_file(failure_file(&work.job), reason.as_bytes());
+                failure::record(&work.job, &error);
                 progress.failures.push(error);
                 drop(progress);
                 if options.keeps_going {
@@ -160,10 +179,13 @@ pub(crate) fn run_all(
             scope.spawn(run_next);
         }
     });
-    let failures = std::mem::take(&mut lock().failures);
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Runs(failures)),
+    let mut progress = lock();
+    let is_cut = progress.is_interrupted || progress.next < all.len();
+    let failures = std::mem::take(&mut progress.failures);
+    match launcher.signal().filter(|_| is_cut) {
+        Some(signal) => Err(Error::Interrupted { signal }),
+        None if failures.is_empty() => Ok(()),
+        None => Err(Error::Runs(failures)),
     }
 }
 
@@ -173,6 +195,7 @@ struct Progress {
     spent: Spent,
     failures: Vec<Error>,
     n_done: usize,
+    is_interrupted: bool,
 }
 
 struct Launcher<'a> {
@@ -183,46 +206,36 @@ struct Launcher<'a> {
     /// started again while the processes of its lost predecessor still work.
     waits: bool,
     is_lean: bool,
+    /// The last signal that this process got; 0 before the first.
+    signal: Option<&'a AtomicUsize>,
     on_event: &'a (dyn Fn(Event) + Sync),
 }
 
-/// How a process ended, and the file with its messages if they were redirected.
+/// How a process ended.
 struct Ended {
     status: ExitStatus,
-    log: Option<PathBuf>,
+    /// The last error that it reported.
+    reason: Option<String>,
+    /// The file with its messages.
+    log: PathBuf,
 }
 
 impl Launcher<'_> {
+    /// The signal that stops the experiment.
+    fn signal(&self) -> Option<usize> {
+        let signal = self.signal?.load(Ordering::SeqCst);
+        (signal != 0).then_some(signal)
+    }
+
     /// Trains and evaluates a run as far as necessary.
     fn run(&self, work: &Work, task: &Task, left_secs: &dyn Fn() -> Option<f64>) -> Result<()> {
         let job = &work.job;
-        let failed = |what: String, ended: Ended| Error::Run {
-            task: what,
-            status: ended.status,
-            log: ended.log,
-        };
         if work.trains {
-            (self.on_event)(match work.is_resumed {
-                true => Event::Resuming(task.clone()),
-                false => Event::Training(task.clone()),
-            });
-            let args = match work.extends_to {
-                Some(steps) => job.extend_args(steps),
-                None => job.train_args(),
+            let Some(ended) = self.train(work, task)? else {
+                return Ok(()); // another process is working on it
             };
-            let mut ended = self.s2s(job, &args)?;
-            if ended.status.code() == Some(BUSY) {
-                (self.on_event)(Event::Elsewhere(task.clone()));
-                if !self.waits {
-                    return Ok(());
-                }
-                while ended.status.code() == Some(BUSY) {
-                    thread::sleep(BETWEEN_ATTEMPTS);
-                    ended = self.s2s(job, &args)?;
-                }
-            }
             let Some(result) = TrainingResult::read(job, ended.status) else {
-                return Err(failed(job.name(), ended));
+                return Err(self.failed(job.name(), ended));
             };
             (self.on_event)(Event::Trained {
                 task: task.clone(),
@@ -238,10 +251,14 @@ impl Launcher<'_> {
                 task: task.clone(),
                 group: group.name.clone(),
             });
+            if state::evaluation(&job.folder, group)? == Evaluation::Other {
+                let run = RunDir::open(&job.folder)?;
+                run.set_lengths_aside(&group.name, &run.lock()?)?;
+            }
             let ended = self.s2s(job, &group.eval_args(&job.folder))?;
             if !ended.status.success() {
                 let what = format!("evaluating {} by length ({})", job.name(), group.name);
-                return Err(failed(what, ended));
+                return Err(self.failed(what, ended));
             }
         }
         match self.is_lean {
@@ -250,35 +267,152 @@ impl Launcher<'_> {
         }
     }
 
-    /// Runs `s2s` to its end. Its results go to a log file, and so do its messages if other runs
-    /// share the terminal.
+    /// Trains a run to its end; `None` if it is left to another process.
+    fn train(&self, work: &Work, task: &Task) -> Result<Option<Ended>> {
+        let args = match work.extends_to {
+            Some(steps) => work.job.extend_args(steps),
+            None => work.job.train_args(),
+        };
+        let mut is_announced = false;
+        loop {
+            // Its own error would be a message about a normal state.
+            if !state::is_in_use(&work.job) {
+                (self.on_event)(match work.is_resumed {
+                    true => Event::Resuming(task.clone()),
+                    false => Event::Training(task.clone()),
+                });
+                let ended = self.s2s(&work.job, &args)?;
+                if ended.status.code() != Some(BUSY) {
+                    return Ok(Some(ended));
+                }
+            }
+            if !is_announced {
+                (self.on_event)(Event::Elsewhere(task.clone()));
+                is_announced = true;
+            }
+            if !self.waits {
+                return Ok(None);
+            }
+            let begun = Instant::now();
+            while begun.elapsed() < BETWEEN_ATTEMPTS {
+                if let Some(signal) = self.signal() {
+                    return Err(Error::Interrupted { signal });
+                }
+                thread::sleep(BETWEEN_LOOKS);
+            }
+        }
+    }
+
+    /// The error of a process that failed, or that a signal to this process has stopped.
+    fn failed(&self, task: String, ended: Ended) -> Error {
+        match self.signal() {
+            Some(signal) => Error::Interrupted { signal },
+            None => Error::Run {
+                task,
+                status: ended.status,
+                reason: ended.reason,
+                log: ended.log,
+            },
+        }
+    }
+
+    /// Runs `s2s` to its end. Its results and its messages go to a log file. The messages are also
+    /// events, unless other runs share the terminal.
     fn s2s(&self, job: &Job, args: &[String]) -> Result<Ended> {
         let path = job.folder.with_file_name("logs");
         let path = path.join(format!("{}.log", job.name()));
         let log = open_log(&path)?;
-        write_file(failure_file(job), b"")?;
+        failure::clear(job)?;
         let mut command = process::command(self.s2s);
-        command.args(args);
+        command.args(args).env(FORWARDED_SIGNALS, "1");
         let is_shared = self.parallel.get() > 1;
-        if is_shared {
-            let log = log.try_clone().map_err(|source| Error::Start {
-                command: process::command_line(&command),
-                source,
-            })?;
-            command.stderr(log);
-        }
         let threads = self.threads.or(is_shared.then_some(NonZeroUsize::MIN));
         if let Some(threads) = threads {
             command.args(["--threads", &threads.to_string()]);
         }
-        let status = process::status(command.stdout(log))?;
-        let log = is_shared.then_some(path);
-        Ok(Ended { status, log })
+        let results = log.try_clone().map_err(|source| Error::Start {
+            command: process::command_line(&command),
+            source,
+        })?;
+        let mut child = process::spawn(command.stdout(results).stderr(Stdio::piped()))?;
+        let messages = child.stderr.take();
+        let (status, reason) = thread::scope(|scope| {
+            let reader = messages
+                .map(|messages| scope.spawn(|| self.read_messages(messages, log, !is_shared)));
+            let status = self.wait(&mut child);
+            let reason = reader.and_then(|reader| reader.join().unwrap_or_default());
+            (status, reason)
+        });
+        let status = status.map_err(|source| Error::Start {
+            command: process::command_line(&command),
+            source,
+        })?;
+        Ok(Ended {
+            status,
+            reason,
+            log: path,
+        })
+    }
+
+    /// Copies messages to a log, and returns the last error.
+    fn read_messages(
+        &self,
+        messages: ChildStderr,
+        mut log: impl Write,
+        are_shown: bool,
+    ) -> Option<String> {
+        let mut reason = None;
+        let lines = BufReader::new(messages).split(b'\n');
+        for line in lines.map_while(std::result::Result::ok) {
+            // A full disk is reported by the run itself.
+            let _ = log.write_all(&[&line[..], b"\n"].concat());
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if let Some(error) = line.strip_prefix("error: ") {
+                reason = Some(error.to_owned());
+            }
+            if are_shown {
+                (self.on_event)(Event::Message(line));
+            }
+        }
+        reason
+    }
+
+    /// Waits for a process, and sends it the first signal that this process gets.
+    fn wait(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
+        if self.signal.is_none() {
+            return child.wait();
+        }
+        let mut is_forwarded = false;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if let Some(signal) = self.signal().filter(|_| !is_forwarded) {
+                is_forwarded = true;
+                forward(signal, child);
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
     }
 }
 
+/// Sends a signal to a process, which may have just ended.
+#[cfg(unix)]
+fn forward(signal: usize, child: &Child) {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let signal = i32::try_from(signal).ok().and_then(Signal::from_named_raw);
+    if let Some(signal) = signal {
+        let _ = kill_process(Pid::from_child(child), signal);
+    }
+}
+
+/// Other systems send Ctrl-C to all processes of a terminal themselves.
+#[cfg(not(unix))]
+fn forward(_: usize, _: &Child) {}
+
 /// Removes what the report does not need.
-fn make_lean(job: &Job) -> Result<()> {
+pub(crate) fn make_lean(job: &Job) -> Result<()> {
     let run = RunDir::open(&job.folder)?;
     let lock = run.lock()?;
     for part in [Part::Plots, Part::Page, Part::Events, Part::Last] {

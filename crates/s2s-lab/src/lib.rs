@@ -23,6 +23,7 @@
 //!     keeps_going: false,
 //!     accepts_changes: false,
 //!     is_lean: false,
+//!     signal: None,
 //! };
 //! run_experiment(&plan, &options, &|event| eprintln!("{event}"))?;
 //! let report = collect(plan)?;
@@ -39,12 +40,16 @@
 //! validates it.
 
 mod budget;
+mod cell;
 mod compare;
+mod comparison;
+mod cost;
 mod date;
 mod emit;
 mod error;
 mod event;
 mod experiment;
+mod failure;
 mod grid;
 mod halving;
 mod hq;
@@ -52,15 +57,19 @@ mod identity;
 mod launch;
 mod lengths;
 mod measure;
+mod options;
 mod outcome;
 mod parallel;
 mod pattern;
 mod plan;
 pub mod process;
+mod record;
 mod render;
 mod report;
+mod rungs;
 mod runs;
 mod search;
+mod select;
 mod settings;
 mod side_by_side;
 mod slurm;
@@ -68,27 +77,33 @@ mod started;
 mod state;
 pub mod statistics;
 mod status;
+mod submitted;
 mod sweep;
 
 pub use budget::Budget;
-pub use compare::{Compare, Difference};
+pub use cell::{Cell, Job};
+pub use compare::Difference;
+pub use comparison::Compare;
 pub use date::utc_date;
-pub use emit::commands;
-pub use error::{Error, Result};
-pub use event::{Event, Task};
-pub use experiment::{Options, Select, collect, run_experiment};
+pub use emit::{Tasks, commands};
+pub use error::{Error, Result, chain};
+pub use event::{Event, Task, count, duration};
+pub use experiment::{collect, run_experiment};
 pub use halving::Halving;
 pub use hq::HyperQueue;
-pub use launch::resolve_with;
+pub use launch::{FORWARDED_SIGNALS, resolve_with};
 pub use lengths::{LengthGroup, Published};
 pub use measure::{Curve, Metric};
+pub use options::Options;
 pub use outcome::{LengthOutcome, Outcome};
-pub use plan::{Cell, Experiment, Job, Plan, Resolve};
+pub use plan::{Experiment, Plan, Resolve};
 pub use render::{publish_report, summary, write_report};
 pub use report::Report;
 pub use runs::{Filter, ListedRun, find_runs, is_setting, sort_runs, written};
+pub use select::Select;
 pub use settings::Settings;
 pub use side_by_side::{SideBySide, SideBySideRow};
 pub use slurm::Slurm;
-pub use status::{Status, status};
+pub use started::check_unchanged;
+pub use status::{CellStatus, Status, status};
 pub use sweep::Sweep;

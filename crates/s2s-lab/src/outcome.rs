@@ -1,13 +1,14 @@
 //! The records of a finished run.
 
 use s2s_runlog::{
-    Environment, LengthTiming, LengthsRecord, MetricsRecord, RunDir, RunRecord, RunStatus,
-    TimingRecord, modified, read_json, read_lines,
+    Environment, LengthTiming, LengthsRecord, MetricsRecord, Processor, RunDir, RunRecord,
+    RunStatus, TimingRecord, modified, read_json, read_lines,
 };
 
+use crate::cell::Job;
 use crate::date::utc_date;
 use crate::measure::Metric;
-use crate::plan::{Job, Plan};
+use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::state::read_settings;
 use crate::{Error, Result};
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub train_secs: f64,
     /// Where it ran; absent if the first process was killed before it wrote this.
     pub environment: Option<Environment>,
+    /// Other CPUs on which it was resumed.
+    pub processors: Vec<Processor>,
     /// Its evaluations by length; none if it diverged.
     pub lengths: Vec<LengthOutcome>,
     /// The UTC date on which it ended.
@@ -70,6 +73,7 @@ impl Outcome {
             metrics: read_lines(run.metrics())?,
             train_secs: timing.iter().map(|t| t.train_secs + t.eval_secs).sum(),
             environment: read_json(run.environment()).ok(),
+            processors: read_lines(run.processors()).unwrap_or_default(),
             lengths,
             date: modified(run.run()).map(utc_date),
             job,

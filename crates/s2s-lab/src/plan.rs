@@ -9,24 +9,23 @@ use serde::{Deserialize, Deserializer};
 use toml::Table;
 
 use crate::budget::Budget;
-use crate::compare::Compare;
+use crate::cell::{Cell, Job, run_prefix};
+use crate::comparison::Compare;
 use crate::grid;
 use crate::halving::Halving;
-use crate::identity::Identities;
+use crate::identity::{Identities, missing_text};
 use crate::lengths::{LengthGroup, Published};
 use crate::measure::{Curve, Metric};
+use crate::record::{COPY, RUNS, run_folder};
 use crate::search::Search;
 use crate::settings::{Settings, flatten};
-use crate::{Error, Result, parallel, pattern, started};
+use crate::{Error, Result, parallel, pattern};
 
 /// An experiment file has at most so many bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The copy of an experiment file in the folder of its runs.
-pub(crate) const COPY: &str = "experiment.toml";
-
-/// More runs are most likely a mistake.
-const MAX_RUNS: usize = 1_000_000;
+/// More runs are most likely a mistake, and planning them would take minutes.
+const MAX_RUNS: usize = 100_000;
 
 /// Resolves and validates a configuration, as `s2s config` does: a file, and changes to it. The error
 /// is a message for a person. It is called from several threads.
@@ -97,41 +96,6 @@ pub struct Experiment {
     pub published: Vec<Published>,
 }
 
-/// One of the configurations to compare: its changes to the common configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cell {
-    /// Its name in plots, tables and folders.
-    pub name: String,
-    /// Its own configuration, instead of the common one; the common changes apply to it, too.
-    #[serde(default)]
-    pub config: Option<PathBuf>,
-    /// Changes, as `key=value` for `s2s train --set`.
-    #[serde(default)]
-    pub set: Vec<String>,
-    /// A hash of its resolved configuration and of the text that it reads, without the seed.
-    #[serde(skip)]
-    pub identity: String,
-    /// Its resolved configuration, with the first seed.
-    #[serde(skip)]
-    pub settings: Settings,
-}
-
-/// One run: a cell with a seed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// The name of the cell.
-    pub cell: String,
-    /// The seed.
-    pub seed: u64,
-    /// The run folder.
-    pub folder: PathBuf,
-    /// The position of the cell.
-    pub(crate) index: usize,
-    config: Option<PathBuf>,
-    sets: Vec<String>,
-}
-
 impl Plan {
     /// Reads an experiment file. Its runs and its report go to `folder`.
     ///
@@ -143,12 +107,30 @@ impl Plan {
         folder: impl Into<PathBuf>,
         resolve: &Resolve<'_>,
     ) -> Result<Self> {
+        let path = path.into();
+        let text = read(&path).map_err(|problem| Error::Plan {
+            path: path.clone(),
+            problem,
+        })?;
+        Self::parse(path, text, folder, resolve)
+    }
+
+    /// An experiment file with this text, which need not exist yet.
+    ///
+    /// # Errors
+    /// Those of [`Plan::read`].
+    pub fn parse(
+        path: impl Into<PathBuf>,
+        text: String,
+        folder: impl Into<PathBuf>,
+        resolve: &Resolve<'_>,
+    ) -> Result<Self> {
         let (path, folder) = (path.into(), folder.into());
         let invalid = |problem| Error::Plan {
             path: path.clone(),
             problem,
         };
-        let (mut experiment, text) = read(&path).map_err(invalid)?;
+        let mut experiment = parse(&text).map_err(invalid)?;
         experiment.resolve(resolve)?;
         if let Some(problem) = experiment.duplicate_cell() {
             return Err(invalid(problem));
@@ -187,8 +169,9 @@ impl Plan {
         number: usize,
         resolve: &Resolve<'_>,
     ) -> Option<Self> {
-        let (mut experiment, text) = read(path).ok()?;
-        let name = started::run_folder(folder, &text, number)?;
+        let text = read(path).ok()?;
+        let mut experiment = parse(&text).ok()?;
+        let name = run_folder(folder, &text, number)?;
         let starts = |cell: &Cell, seed: u64| name.starts_with(&run_prefix(&cell.name, seed));
         let of_cell = |cell: &Cell| {
             experiment
@@ -219,10 +202,10 @@ impl Plan {
     /// Checks that the runs do not depend on each other, so that another engine can start them.
     ///
     /// # Errors
-    /// [`Error::Plan`] with halving.
+    /// [`Error::Plan`] with halving or a budget.
     pub(crate) fn check_independent(&self) -> Result<()> {
         match self.experiment.halving {
-            None => Ok(()),
+            None => self.check_unbudgeted(),
             Some(_) => Err(Error::Plan {
                 path: self.path.clone(),
                 problem:
@@ -233,11 +216,28 @@ impl Plan {
         }
     }
 
+    /// Checks that no budget limits the runs together, of which one process must then start all.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] with a budget.
+    pub(crate) fn check_unbudgeted(&self) -> Result<()> {
+        match self.experiment.budget.is_limited() {
+            false => Ok(()),
+            true => Err(Error::Plan {
+                path: self.path.clone(),
+                problem:
+                    "[budget] limits all runs together, so one process must start them; remove \
+                          [budget], or --index, --launcher and --emit"
+                        .to_owned(),
+            }),
+        }
+    }
+
     /// The default folder of an experiment file: `runs/experiments/` and the file's stem. A file
     /// `experiment.toml` in an experiment's folder, as it is kept there, belongs to this folder.
     pub fn default_folder(path: &Path) -> PathBuf {
         if let (true, Some(folder)) = (path.ends_with(COPY), path.parent())
-            && s2s_runlog::exists(folder.join(crate::started::RUNS)).unwrap_or(false)
+            && s2s_runlog::exists(folder.join(RUNS)).unwrap_or(false)
         {
             return folder.to_owned();
         }
@@ -276,18 +276,16 @@ impl Plan {
     }
 }
 
-/// The name of a run's folder without the identity.
-fn run_prefix(cell: &str, seed: u64) -> String {
-    format!("{cell}-seed{seed}-")
-}
-
-fn read(path: &Path) -> Result<(Experiment, String), String> {
+fn read(path: &Path) -> Result<String, String> {
     let bytes = read_input(path, MAX_BYTES).map_err(|error| match error {
         s2s_runlog::Error::Read { source, .. } => source.to_string(),
         error => error.to_string(),
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
-    let mut experiment: Experiment = toml::from_str(&text).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| error.to_string())
+}
+
+fn parse(text: &str) -> Result<Experiment, String> {
+    let mut experiment: Experiment = toml::from_str(text).map_err(|error| error.to_string())?;
     let grid = grid::cells(
         &experiment.matrix,
         &experiment.include,
@@ -300,7 +298,7 @@ fn read(path: &Path) -> Result<(Experiment, String), String> {
     }
     match experiment.problem() {
         Some(problem) => Err(problem),
-        None => Ok((experiment, text)),
+        None => Ok(experiment),
     }
 }
 
@@ -341,21 +339,33 @@ impl Experiment {
         let identities = Identities::default();
         let seed = format!("seed={}", self.seeds[0]);
         let (config, common) = (self.config.as_deref(), &self.set);
-        let resolve = |cell: &Cell| {
-            let sets = common.iter().chain(&cell.set).chain([&seed]);
-            let sets: Vec<String> = sets.cloned().collect();
-            let table = resolve(cell.config.as_deref().or(config), &sets).map_err(|message| {
-                Error::Config {
-                    cell: cell.name.clone(),
-                    message: message.trim_end().to_owned(),
-                }
-            })?;
-            let settings = flatten(&table);
-            Ok((identities.hash(&settings), settings))
+        let halving = self.halving.as_ref();
+        let resolve = |cell: &Cell| -> Result<_> {
+            let invalid = |message: &str| Error::Config {
+                cell: cell.name.clone(),
+                message: message.trim_end().to_owned(),
+            };
+            let settings = |more: &[String]| -> Result<Settings> {
+                let sets = common.iter().chain(&cell.set).chain(more).chain([&seed]);
+                let sets: Vec<String> = sets.cloned().collect();
+                let table = resolve(cell.config.as_deref().or(config), &sets);
+                Ok(flatten(&table.map_err(|message| invalid(&message))?))
+            };
+            let mut found = settings(&[])?;
+            let schedules = halving.map_or(Vec::new(), |halving| halving.schedules(&found));
+            if !schedules.is_empty() {
+                found = settings(&schedules)?;
+            }
+            if let Some(problem) = missing_text(&found) {
+                return Err(invalid(&problem));
+            }
+            Ok((identities.hash(&found), found, schedules))
         };
-        let all: Vec<Result<(String, Settings)>> = parallel::map(&self.cells, resolve);
+        let all = parallel::map(&self.cells, resolve);
         for (cell, found) in self.cells.iter_mut().zip(all) {
-            (cell.identity, cell.settings) = found?;
+            let schedules;
+            (cell.identity, cell.settings, schedules) = found?;
+            cell.set.extend(schedules);
         }
         Ok(())
     }
@@ -444,37 +454,6 @@ impl Experiment {
     }
 }
 
-impl Cell {
-    pub(crate) fn new(name: String, config: Option<PathBuf>, set: Vec<String>) -> Self {
-        let (identity, settings) = (String::new(), Settings::new());
-        Self {
-            name,
-            config,
-            set,
-            identity,
-            settings,
-        }
-    }
-
-    /// What sets it apart from the common configuration: `config=PATH`, and its changes.
-    pub(crate) fn changes(&self) -> Vec<String> {
-        let config = self
-            .config
-            .iter()
-            .map(|path| format!("config={}", path.display()));
-        config.chain(self.set.iter().cloned()).collect()
-    }
-
-    fn problem(&self) -> Option<String> {
-        let is_seed = |set: &&String| set.split('=').next().map(str::trim) == Some("seed");
-        let set = self.set.iter().find(is_seed)?;
-        Some(format!(
-            "cell {:?} sets {set:?}; use `seeds` instead",
-            self.name
-        ))
-    }
-}
-
 /// A name that is given twice, or that cannot be part of a file name.
 fn name_problem<'a>(table: &str, names: impl Iterator<Item = &'a String>) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
@@ -495,198 +474,5 @@ fn name_problem<'a>(table: &str, names: impl Iterator<Item = &'a String>) -> Opt
     None
 }
 
-impl Job {
-    /// Its name, such as `additive-seed0`.
-    pub fn name(&self) -> String {
-        format!("{}-seed{}", self.cell, self.seed)
-    }
-
-    /// The arguments of `s2s` that extend it.
-    pub(crate) fn extend_args(&self, steps: u64) -> Vec<String> {
-        let folder = self.folder.display().to_string();
-        let set = format!("train.max_steps={steps}");
-        ["resume", &folder, "--set", &set, "--keep-schedule"]
-            .map(str::to_owned)
-            .into()
-    }
-
-    /// The arguments of `s2s` that start it, resume it, or do nothing if it is finished.
-    pub(crate) fn train_args(&self) -> Vec<String> {
-        let mut args = vec!["train".to_owned()];
-        let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
-        if let Some(config) = &self.config {
-            add("--config", config.display().to_string());
-        }
-        for set in self.sets.iter().chain([&format!("seed={}", self.seed)]) {
-            add("--set", set.clone());
-        }
-        add("--run-dir", self.folder.display().to_string());
-        args.push("--resume-or-start".to_owned());
-        args
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    const GOOD: &str = r#"
-        title = "Widths"
-        question = "Does width matter?"
-        config = "configs/tiny.toml"
-        seeds = [0, 7]
-        plots = ["val_loss"]
-        table = ["exact_match"]
-        [[cell]]
-        name = "base"
-        [[cell]]
-        name = "wide"
-        set = ["model.hidden=512", "model.decoder=1024"]
-        [[lengths]]
-        name = "near"
-        lengths = "1..9,20"
-        samples = 50
-        mode = "both"
-        [[lengths]]
-        name = "protocol"
-        protocol = "deepmind"
-        samples = 10
-        mode = "oracle"
-        cells = ["base"]
-        [[published]]
-        name = "Others"
-        source = "a paper"
-        group = "protocol"
-        token_accuracy = 0.5
-    "#;
-
-    fn read(text: &str) -> Result<Plan> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("widths.toml");
-        fs::write(&path, text).unwrap();
-        let out = Plan::default_folder(&path);
-        Plan::read(path, out, &resolve)
-    }
-
-    /// The changes as they are.
-    fn resolve(_: Option<&Path>, sets: &[String]) -> Result<Table, String> {
-        let pair = |set: &String| {
-            let (key, value) = set.split_once('=').unwrap();
-            (key.to_owned(), toml::Value::from(value))
-        };
-        Ok(sets.iter().map(pair).collect())
-    }
-
-    #[track_caller]
-    fn check_refused(from: &str, to: &str, expected: &str) {
-        assert!(GOOD.contains(from), "{from}");
-        let error = read(&GOOD.replace(from, to)).unwrap_err();
-        assert!(error.is_usage());
-        let message = error.to_string();
-        assert!(message.contains("widths.toml: "), "{message}");
-        assert!(message.contains(expected), "{message}");
-    }
-
-    #[test]
-    fn every_cell_runs_once_with_each_seed() {
-        let jobs = read(GOOD).unwrap().jobs();
-        let names: Vec<String> = jobs.iter().map(Job::name).collect();
-        assert_eq!(
-            names,
-            ["base-seed0", "base-seed7", "wide-seed0", "wide-seed7"]
-        );
-        assert_eq!(
-            jobs[3].train_args().join(" "),
-            format!(
-                "train --config configs/tiny.toml --set model.hidden=512 --set model.decoder=1024 \
-                 --set seed=7 --run-dir runs/experiments/widths/wide-seed7-{} --resume-or-start",
-                read(GOOD).unwrap().experiment.cells[1].identity
-            )
-        );
-    }
-
-    #[test]
-    fn a_count_of_seeds_and_a_matrix_are_a_grid() {
-        let text = GOOD.replace("[0, 7]", "3").replace(
-            "[[lengths]]\n        name = \"near\"",
-            "[matrix]\nx = [1, 2]\n[[lengths]]\nname = \"near\"",
-        );
-        let plan = read(&text).unwrap();
-        assert_eq!(plan.experiment.seeds, [0, 1, 2]);
-        assert_eq!(plan.jobs().len(), 3 * (2 + 2));
-        assert_eq!(plan.jobs().last().unwrap().name(), "x2-seed2");
-    }
-
-    #[test]
-    fn cells_with_the_same_configuration_are_refused() {
-        check_refused(
-            "set = [\"model.hidden=512\", \"model.decoder=1024\"]",
-            "",
-            "cells \"base\" and \"wide\" have the same configuration",
-        );
-    }
-
-    #[test]
-    fn unknown_keys_are_refused_with_their_line() {
-        check_refused("seeds", "sedes", "line 5, column 9");
-        check_refused("seeds", "sedes", "unknown field `sedes`");
-        check_refused("set =", "sets =", "line 12, column 9");
-        check_refused("val_loss", "val_los", "line 6, column 18");
-    }
-
-    #[test]
-    fn invalid_grids_are_refused() {
-        check_refused("[0, 7]", "[]", "at least one seed");
-        check_refused("[0, 7]", "0", "a list of seeds, or how many");
-        check_refused("[0, 7]", "2000000", "more than 1000000");
-        check_refused("[0, 7]", "[7, 7]", "`seeds` contains 7 twice");
-        check_refused("wide", "base", "must be unique, got \"base\" twice");
-        check_refused("\"wide\"", "\"../wide\"", "got \"../wide\"");
-        check_refused("model.hidden=", "seed =", "use `seeds` instead");
-    }
-
-    #[test]
-    fn invalid_evaluations_are_refused() {
-        check_refused("1..9", "9..1", "range 9..1 is empty");
-        check_refused("\"near\"", "\"../near\"", "got \"../near\"");
-        check_refused(
-            "\"near\"",
-            "\"protocol\"",
-            "the name of a [[lengths]] must be unique",
-        );
-        check_refused("samples = 50", "samples = 0", "must be at least 1");
-        check_refused(
-            "lengths = \"1..9,20\"",
-            "protocol = \"deepmind\"\nstep = 2",
-            "must have either",
-        );
-        check_refused("[\"base\"]", "[\"bass\"]", "no cell \"bass\"");
-        check_refused(
-            "group = \"protocol\"",
-            "group = \"none\"",
-            "no [[lengths]] \"none\"",
-        );
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = Plan::read("no/such.toml", "out", &resolve)
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("no/such.toml: No such file"), "{error}");
-    }
-
-    #[test]
-    fn every_experiment_of_the_repository_can_be_read() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/experiments");
-        let paths = fs::read_dir(folder).unwrap();
-        let paths = paths.map(|entry| entry.unwrap().path());
-        let plans = paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
-        let plans: Vec<Plan> = plans
-            .map(|path| Plan::read(path, "out", &resolve).unwrap())
-            .collect();
-        assert!(plans.len() > 3);
-    }
-}
+mod tests;

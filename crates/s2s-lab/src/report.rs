@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::cell::{Cell, Job};
 use crate::measure::Metric;
 use crate::outcome::Outcome;
-use crate::plan::{Cell, Job, Plan};
+use crate::plan::Plan;
 use crate::statistics::Summary;
 
 /// An experiment and the results of all its runs.
@@ -16,6 +17,8 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// The jobs that are not finished.
     pub pending: Vec<Job>,
+    /// The jobs that are finished but have a record that cannot be read, and what is wrong with it.
+    pub damaged: Vec<(Job, String)>,
     /// The position of each cell.
     index_of: BTreeMap<String, usize>,
 }
@@ -37,6 +40,7 @@ impl Report {
             plan,
             outcomes,
             pending: Vec::new(),
+            damaged: Vec::new(),
         }
     }
 
@@ -202,6 +206,7 @@ pub(crate) mod fixtures {
             metrics: [100, 200].map(|step| metrics(step, loss)).into(),
             train_secs: 48.0 + seed,
             environment: Some(environment()),
+            processors: Vec::new(),
             lengths: Vec::new(),
             date: Some("2026-11-25".to_owned()),
             job,

@@ -135,6 +135,7 @@ impl ListedRun {
             "parameters" => integer(self.parameters?),
             "val_loss" => self.val_loss.map(Value::Float),
             "date" => self.date.clone().map(Value::from),
+            "tag" => (!self.tags.is_empty()).then(|| Value::from(self.tags.join(","))),
             key => self.settings.get(key).cloned(),
         }
     }
@@ -347,6 +348,20 @@ mod tests {
         for text in ["model.hidden", "=3", "step>many"] {
             assert!(text.parse::<Filter>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn runs_are_sorted_by_their_tags() {
+        let folder = three();
+        let mut runs = listed(folder.path());
+        runs[0].tags = vec!["b".to_owned()];
+        runs[2].tags = vec!["a".to_owned()];
+        sort_runs(&mut runs, "tag", false);
+        assert_eq!(
+            names(&runs),
+            ["two", "one", "three"],
+            "without a tag comes last"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use s2s_viz::{ExperimentPage, PageCell, PageCellRun, PageCurve, Table};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::event::count;
 use crate::measure::{Curve, Metric};
 use crate::render::page::{self, json_of, own_page};
 use crate::settings::{Settings, differing};
@@ -174,7 +175,7 @@ impl SideBySide {
             }
         };
         ExperimentPage {
-            title: format!("Comparison of {} runs", self.runs.len()),
+            title: format!("Comparison of {}", count(self.runs.len(), "run")),
             question: "The runs differ in these settings and results.".to_owned(),
             notes: Vec::new(),
             axes: axes.clone().map(|row| row.key.clone()).collect(),
@@ -241,17 +242,21 @@ fn from(folder: &Path, path: &Path) -> PathBuf {
         .map_or(path.clone(), Path::to_owned)
 }
 
-/// A value as a person reads it: numbers with at most five decimals.
+/// A value as a person reads it: numbers with six significant digits.
 fn shown(value: &Value) -> String {
     match value {
         Value::Number(number) if number.is_f64() => {
             let x = number.as_f64().unwrap_or(f64::NAN);
-            match x == 0.0 || x.abs() >= 1e-3 {
-                true => {
-                    let text = format!("{x:.5}");
-                    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+            let size = x.abs();
+            if x == 0.0 || (1e-3..1e9).contains(&size) {
+                let decimals = (5.0 - size.max(1e-3).log10().floor()).clamp(0.0, 8.0) as usize;
+                let text = format!("{x:.decimals$}");
+                match decimals {
+                    0 => text,
+                    _ => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
                 }
-                false => format!("{x:e}"),
+            } else {
+                format!("{x:.5e}").replace(".00000e", "e")
             }
         }
         Value::Null => "–".to_owned(),
@@ -321,7 +326,10 @@ mod tests {
         for (value, text) in [
             (json!(0.5), "0.5"),
             (json!(1e-4), "1e-4"),
-            (json!(0.999_995_1), "1"),
+            (json!(0.999_995_1), "0.999995"),
+            (json!(1_234.567_89), "1234.57"),
+            (json!(1_000_000.4), "1000000"),
+            (json!(1.234_567_8e-7), "1.23457e-7"),
             (json!(12), "12"),
             (json!(null), "–"),
         ] {

@@ -3,11 +3,14 @@
 //! Each task of an array is one run: the command `s2s experiment FILE --index NUMBER`, which starts the
 //! run, resumes it, or finds it finished. SLURM keeps the queue; nothing here waits for it.
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
-use crate::plan::{Job, Plan};
+use crate::emit::Tasks;
+use crate::plan::Plan;
 use crate::process::{self, shell_words};
-use crate::{Result, started, state};
+use crate::submitted::{self, Accepted};
+use crate::{Error, Result, started, state};
 
 /// What to ask of SLURM.
 #[derive(Clone, Debug, Default)]
@@ -17,14 +20,16 @@ pub struct Slurm {
     /// Time limit of a run, such as `2:00:00`. The run is saved and requeued a minute before.
     pub time: Option<String>,
     /// Tasks at a time; no limit if absent.
-    pub max_parallel: Option<usize>,
+    pub max_parallel: Option<NonZeroUsize>,
     /// Further options of `sbatch`.
     pub options: Vec<String>,
 }
 
-/// Array indices must be below SLURM's MaxArraySize, which is 1001 by default. Later runs are further
-/// arrays of the same script, with an offset.
-const ARRAY_SIZE: usize = 1000;
+/// SLURM's default for `MaxArraySize`.
+const MAX_ARRAY_SIZE: usize = 1001;
+
+/// The name of the engine in the record of submitted jobs.
+const ENGINE: &str = "slurm";
 
 /// A job array: the numbers of its runs, without the offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,63 +39,68 @@ struct Array {
 }
 
 impl Slurm {
-    /// The script of all arrays and, for each array, the command that submits it. Runs that are done are
-    /// not submitted.
+    /// The script of all arrays and, for each array, the command that submits it. Runs that are done, or
+    /// in the queue, are not submitted. Writes nothing.
     ///
     /// # Errors
-    /// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started.
-    pub fn plan(
-        &self,
-        plan: &Plan,
-        s2s: &Path,
-        accepts_changes: bool,
-    ) -> Result<(String, Vec<Vec<String>>)> {
-        plan.check_independent()?;
-        started::check(plan, accepts_changes)?;
-        let numbers = started::numbers(plan)?;
-        let open = plan.jobs().into_iter().zip(numbers);
-        let open = open.filter(|(job, _): &(Job, usize)| !state::is_done(plan, job));
-        let numbers: Vec<usize> = open.map(|(_, number)| number).collect();
-        let script = script_path(plan).display().to_string();
-        let submit = |array: &Array| {
-            let mut args = vec!["sbatch".to_owned(), "--parsable".to_owned()];
-            let limit = self.max_parallel.map_or(String::new(), |n| format!("%{n}"));
-            args.push(format!("--array={}{limit}", ranges(&array.indices)));
-            args.push(format!("--export=ALL,S2S_OFFSET={}", array.offset));
-            args.extend(self.options.iter().cloned());
-            args.push(script.clone());
-            args
-        };
-        let arrays = arrays(&numbers);
-        Ok((self.script(plan, s2s), arrays.iter().map(submit).collect()))
+    /// [`Error::Changed`] if the experiment is not the one that was started.
+    pub fn plan(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<(String, Vec<Vec<String>>)> {
+        tasks.check(plan)?;
+        let arrays = open_arrays(plan)?;
+        let commands = arrays.iter().map(|array| self.command(plan, array));
+        Ok((self.script(plan, tasks), commands.collect()))
     }
 
     /// Writes the script and submits the arrays. Returns the numbers of the jobs.
     ///
     /// # Errors
-    /// Those of [`Slurm::plan`]; [`Error::Start`](crate::Error::Start) without `sbatch`;
-    /// [`Error::Exit`](crate::Error::Exit) with SLURM's message if it rejects an array.
-    pub fn submit(&self, plan: &Plan, s2s: &Path, accepts_changes: bool) -> Result<Vec<String>> {
-        let (script, commands) = self.plan(plan, s2s, accepts_changes)?;
+    /// Those of [`Slurm::plan`]; [`Error::Start`] without `sbatch`; [`Error::Exit`] with SLURM's message
+    /// if it rejects the first array, [`Error::Submission`] if it rejects a later one.
+    pub fn submit(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<Vec<String>> {
+        tasks.check(plan)?;
+        started::check(plan, tasks.accepts_changes)?;
         s2s_runlog::create_folder(plan.folder.join("logs"))?;
-        s2s_runlog::write_file(script_path(plan), script.as_bytes())?;
-        let submit =
-            |args: &Vec<String>| process::stdout(process::command(&args[0]).args(&args[1..]));
-        commands.iter().map(submit).collect()
+        s2s_runlog::write_file(script_path(plan), self.script(plan, tasks).as_bytes())?;
+        let mut accepted = Vec::new();
+        for array in open_arrays(plan)? {
+            let words = self.command(plan, &array);
+            match process::stdout(process::command(&words[0]).args(&words[1..])) {
+                Ok(job) => {
+                    submitted::add(plan, ENGINE, &job, array.numbers())?;
+                    accepted.push(job);
+                }
+                Err(rejected) if !accepted.is_empty() => {
+                    return Err(Error::Submission {
+                        accepted,
+                        rejected: Box::new(rejected),
+                    });
+                }
+                Err(rejected) => return Err(rejected),
+            }
+        }
+        Ok(accepted)
     }
 
-    fn script(&self, plan: &Plan, s2s: &Path) -> String {
+    /// The command that submits an array.
+    fn command(&self, plan: &Plan, array: &Array) -> Vec<String> {
+        let mut words = vec!["sbatch".to_owned(), "--parsable".to_owned()];
+        let limit = self.max_parallel.map_or(String::new(), |n| format!("%{n}"));
+        words.push(format!("--array={}{limit}", ranges(&array.indices)));
+        words.push(format!("--export=ALL,S2S_OFFSET={}", array.offset));
+        words.extend(self.options.iter().cloned());
+        words.push(script_path(plan).display().to_string());
+        words
+    }
+
+    fn script(&self, plan: &Plan, tasks: &Tasks<'_>) -> String {
         let name = plan
             .folder
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
         let mut options = vec![
-            format!("--job-name=s2s-{name}"),
-            format!(
-                "--output={}",
-                plan.folder.join("logs/slurm-%A_%a.log").display()
-            ),
+            format!("--job-name={}", quoted(&format!("s2s-{name}"))),
+            format!("--output={}", quoted(&log_pattern(plan))),
             "--open-mode=append".to_owned(),
             "--requeue".to_owned(),
             "--signal=B:USR1@60".to_owned(),
@@ -106,30 +116,84 @@ impl Slurm {
             .iter()
             .map(|line| format!("#SBATCH {line}\n"))
             .collect();
-        let words = [
-            s2s.display().to_string(),
-            "experiment".to_owned(),
-            plan.path.display().to_string(),
-            "--out".to_owned(),
-            plan.folder.display().to_string(),
-            "--index".to_owned(),
-        ];
         format!(
             "#!/bin/bash\n{options}\
-             # USR1 comes before the time limit and at preemption: save the run, put the task back into the queue.\n\
              set -m # the command gets a process group of its own\n\
-             requeue() {{\n    \
-                 kill -USR1 -- -\"$command\"\n    \
-                 while kill -0 -- -\"$command\" 2>/dev/null; do sleep 0.2; done\n    \
-                 scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID\"\n    \
-                 exit\n\
+             save() {{\n    \
+                 trap '' USR1 TERM\n    \
+                 kill -\"$1\" -- -\"$command\"\n    \
+                 while kill -0 -- -\"$command\" 2>/dev/null; do sleep 0.2; done\n\
              }}\n\
-             trap requeue USR1 TERM\n\
+             # USR1 comes before the time limit: save the run, and put the task back into the queue.\n\
+             trap 'save USR1; scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID\"; exit' USR1\n\
+             # TERM comes from scancel, and from SLURM when it preempts a task and requeues it itself.\n\
+             trap 'save TERM; exit 143' TERM\n\
              {} $((SLURM_ARRAY_TASK_ID + S2S_OFFSET)) --threads \"${{SLURM_CPUS_PER_TASK:-1}}\" &\n\
              command=$!\n\
              wait \"$command\"\n",
-            shell_words(words)
+            shell_words(tasks.words(plan))
         )
+    }
+}
+
+/// The arrays of the runs that are neither done nor in the queue.
+fn open_arrays(plan: &Plan) -> Result<Vec<Array>> {
+    let queued = submitted::queued(plan, ENGINE, in_queue);
+    let open = plan.jobs().into_iter().zip(started::numbers(plan)?);
+    let open = open.filter(|(job, number)| !queued.contains(number) && !state::is_done(plan, job));
+    let numbers: Vec<usize> = open.map(|(_, number)| number).collect();
+    Ok(arrays(&numbers, array_size()))
+}
+
+/// The runs of a job that wait or run; `None` if SLURM does not know the job any more, or cannot be asked.
+fn in_queue(accepted: &Accepted) -> Option<Vec<usize>> {
+    let job = accepted.job.split(';').next()?; // `--parsable` adds the cluster, if there are several
+    let mut squeue = process::command("squeue");
+    squeue.args(["--noheader", "--array", "--format=%K", "--jobs", job]);
+    let listed = process::stdout(&mut squeue).ok()?;
+    let indices: Vec<usize> = listed
+        .lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect();
+    // An array has one offset, which is that of its first run.
+    let size = array_size();
+    let offset = accepted.runs.first()? / size * size;
+    let numbers = indices.into_iter().map(|index| offset + index);
+    Some(
+        numbers
+            .filter(|number| accepted.runs.contains(number))
+            .collect(),
+    )
+}
+
+/// Array indices must be below SLURM's `MaxArraySize`. Later runs are further arrays of the same script,
+/// with an offset.
+fn array_size() -> usize {
+    let config = process::stdout(process::command("scontrol").args(["show", "config"]));
+    let found = config.ok().and_then(|text| max_array_size(&text));
+    found.unwrap_or(MAX_ARRAY_SIZE).saturating_sub(1).max(1)
+}
+
+/// `MaxArraySize` in the output of `scontrol show config`.
+fn max_array_size(config: &str) -> Option<usize> {
+    let line = config
+        .lines()
+        .find(|line| line.starts_with("MaxArraySize"))?;
+    line.split_once('=')?.1.trim().parse().ok()
+}
+
+/// The files with the output of the tasks. A `%` of the path itself is doubled.
+fn log_pattern(plan: &Plan) -> String {
+    let folder = plan.folder.display().to_string().replace('%', "%%");
+    format!("{folder}/logs/slurm-%A_%a.log")
+}
+
+/// A value of an `#SBATCH` line, which sbatch splits at white space outside quotes.
+fn quoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./%=:,+".contains(c);
+    match value.chars().all(is_plain) {
+        true => value.to_owned(),
+        false => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
     }
 }
 
@@ -137,12 +201,20 @@ fn script_path(plan: &Plan) -> PathBuf {
     plan.folder.join("slurm.sh")
 }
 
-fn arrays(numbers: &[usize]) -> Vec<Array> {
+impl Array {
+    /// The numbers of its runs.
+    fn numbers(&self) -> Vec<usize> {
+        let indices = self.indices.iter();
+        indices.map(|index| self.offset + index).collect()
+    }
+}
+
+fn arrays(numbers: &[usize], size: usize) -> Vec<Array> {
     let mut sorted = numbers.to_vec();
     sorted.sort_unstable();
-    let chunks = sorted.chunk_by(|a, b| a / ARRAY_SIZE == b / ARRAY_SIZE);
+    let chunks = sorted.chunk_by(|a, b| a / size == b / size);
     let array = |chunk: &[usize]| {
-        let offset = chunk[0] / ARRAY_SIZE * ARRAY_SIZE;
+        let offset = chunk[0] / size * size;
         Array {
             offset,
             indices: chunk.iter().map(|number| number - offset).collect(),
@@ -166,6 +238,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_limit_of_an_array_is_that_of_the_cluster() {
+        let config = "MailProg = /bin/mail\nMaxArraySize            = 11\nMaxJobCount = 10000\n";
+        assert_eq!(max_array_size(config), Some(11));
+        assert_eq!(max_array_size("MaxJobCount = 10000"), None);
+        let numbers: Vec<usize> = (0..25).collect();
+        let arrays = arrays(&numbers, 10);
+        assert_eq!(
+            arrays.iter().map(|a| a.offset).collect::<Vec<_>>(),
+            [0, 10, 20]
+        );
+        assert_eq!(arrays[2].numbers(), [20, 21, 22, 23, 24]);
+    }
+
+    #[test]
+    fn values_of_options_are_quoted_where_sbatch_would_split_them() {
+        assert_eq!(
+            quoted("runs/a/logs/slurm-%A_%a.log"),
+            "runs/a/logs/slurm-%A_%a.log"
+        );
+        assert_eq!(quoted("my runs/\"a\""), "\"my runs/\\\"a\\\"\"");
+    }
+
+    #[test]
     fn consecutive_numbers_are_ranges() {
         assert_eq!(ranges(&[0, 1, 2, 3, 7, 9, 10]), "0-3,7,9-10");
         assert_eq!(ranges(&[5]), "5");
@@ -174,13 +269,13 @@ mod tests {
     #[test]
     fn many_runs_are_several_arrays_with_small_indices() {
         let numbers: Vec<usize> = (0..2500).collect();
-        let arrays = arrays(&numbers);
+        let arrays = arrays(&numbers, 1000);
         let offsets: Vec<usize> = arrays.iter().map(|array| array.offset).collect();
         assert_eq!(offsets, [0, 1000, 2000]);
         assert!(
             arrays
                 .iter()
-                .all(|array| *array.indices.iter().max().unwrap() < ARRAY_SIZE)
+                .all(|array| *array.indices.iter().max().unwrap() < 1000)
         );
         assert_eq!(
             arrays
@@ -190,7 +285,7 @@ mod tests {
             2500
         );
         assert_eq!(
-            super::arrays(&[1999]),
+            super::arrays(&[1999], 1000),
             [Array {
                 offset: 1000,
                 indices: vec![999]

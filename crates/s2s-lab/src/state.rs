@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use s2s_runlog::{
-    Error as RunLogError, LengthsRecord, RunDir, RunRecord, RunStatus, exists, read_file, read_json,
+    Error as RunLogError, LengthsRecord, MetricsRecord, RunDir, RunRecord, RunStatus, TimingRecord,
+    exists, read_file, read_json, read_lines,
 };
 use toml::{Table, Value};
 
+use crate::cell::Job;
+use crate::error::chain;
 use crate::lengths::LengthGroup;
-use crate::plan::{Job, Plan};
+use crate::plan::Plan;
 use crate::settings::{Settings, differing, flatten};
 use crate::{Error, Result, halving};
 
@@ -73,6 +76,7 @@ fn inspect_folder(folder: &Path, wanted: &Settings) -> Result<State> {
             // A process that was killed at its start leaves files that a new run may replace.
             return match RunDir::create(folder) {
                 Ok(_) => Ok(State::Absent),
+                Err(RunLogError::Busy { .. }) => Ok(State::Unfinished), // a process is starting it
                 Err(_) => Err(conflict(problem.to_string())),
             };
         }
@@ -115,34 +119,56 @@ pub(crate) fn is_done(plan: &Plan, job: &Job) -> bool {
         Ok(State::Diverged) => true,
         Ok(State::Finished) => plan
             .lengths_of(job)
-            .all(|group| matches!(is_evaluated(&job.folder, group), Ok(true))),
+            .all(|group| matches!(evaluation(&job.folder, group), Ok(Evaluation::Complete))),
         _ => false,
     }
 }
 
-/// Whether a run has the complete evaluation that a group describes.
+/// Whether a process is working on a run.
+pub(crate) fn is_in_use(job: &Job) -> bool {
+    RunDir::open(&job.folder).is_ok_and(|run| run.is_locked().unwrap_or(false))
+}
+
+/// What is wrong with the records of a finished run that its result needs.
+pub(crate) fn damage(job: &Job) -> Option<String> {
+    let run = RunDir::open(&job.folder).ok()?;
+    let metrics = read_lines::<MetricsRecord>(run.metrics()).err();
+    let problem = metrics.or_else(|| read_lines::<TimingRecord>(run.timing()).err());
+    problem.map(|error| chain(&Error::RunLog(error)))
+}
+
+/// How far the evaluation of a run is that a group of lengths describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evaluation {
+    /// It does not exist, or is interrupted.
+    Missing,
+    /// It is complete.
+    Complete,
+    /// There is an evaluation of this name with other lengths, samples or decoding modes.
+    Other,
+}
+
+/// The evaluation that a group describes.
 ///
 /// # Errors
-/// [`Error::Conflict`] if it has another evaluation with the group's name.
-pub(crate) fn is_evaluated(folder: &Path, group: &LengthGroup) -> Result<bool> {
+/// [`Error::Conflict`] if its file cannot be read.
+pub(crate) fn evaluation(folder: &Path, group: &LengthGroup) -> Result<Evaluation> {
     let Ok(run) = RunDir::open(folder) else {
-        return Ok(false);
+        return Ok(Evaluation::Missing);
     };
     let path = run.lengths(Some(&group.name));
     if !exists(&path)? {
-        return Ok(false);
+        return Ok(Evaluation::Missing);
     }
-    let conflict = |reason: String| Error::Conflict {
+    let found: LengthsRecord = read_json(&path).map_err(|error| Error::Conflict {
         path: path.clone(),
-        reason,
-    };
-    let found: LengthsRecord = read_json(&path).map_err(|error| conflict(error.to_string()))?;
-    if Ok(&found.request) != group.request().as_ref() {
-        return Err(conflict(
-            "it has other lengths, samples or decoding modes".to_owned(),
-        ));
-    }
-    Ok(found.is_complete)
+        reason: error.to_string(),
+    })?;
+    Ok(match found.is_complete {
+        _ if Ok(&found.request) != group.request().as_ref() => Evaluation::Other,
+        true => Evaluation::Complete,
+        false => Evaluation::Missing,
+    })
 }
 
 /// The configuration of a run, or why it cannot be read.

@@ -1,18 +1,17 @@
 //! The runs of an experiment and how far they are, without starting any.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
 
-use s2s_runlog::read_file;
 use s2s_viz::Table;
 
-use crate::event::duration;
-use crate::experiment::train_secs;
-use crate::plan::{Job, Plan};
+use crate::cell::Job;
+use crate::cost::{Estimates, run_secs};
+use crate::event::{count, duration};
+use crate::plan::Plan;
+use crate::select::Select;
 use crate::state::{self, State};
-use crate::{Result, parallel, started};
-
-const MAX_BYTES: u64 = 1 << 16;
+use crate::{Result, failure, parallel, started};
 
 /// How far the runs of a plan are.
 #[derive(Clone, Debug)]
@@ -24,35 +23,56 @@ pub struct Status {
     pub summary: String,
     /// The name and the state of each run.
     pub states: Vec<(String, String)>,
-    /// Whether no run can get any further without a command: each is done, diverged, failed or in
+    /// A line for each cell.
+    pub cells: Vec<CellStatus>,
+    /// Whether no run can get any further without a command: each is done, diverged, failed, damaged or in
     /// conflict.
     pub is_settled: bool,
 }
 
-/// Looks at the folders of all runs.
+/// How far the runs of a cell are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellStatus {
+    /// The name of the cell.
+    pub name: String,
+    /// Runs that are done or diverged.
+    pub n_done: usize,
+    /// Runs that a process is working on.
+    pub n_running: usize,
+    /// Runs that failed, are damaged or in conflict.
+    pub n_failed: usize,
+    /// All runs.
+    pub n_runs: usize,
+    /// Estimated seconds of work that is left; absent if no run has been measured yet.
+    pub left_secs: Option<f64>,
+}
+
+/// Looks at the folders of the selected runs. The estimate is for `parallel` runs at a time.
 ///
 /// # Errors
-/// [`Error::RunLog`](crate::Error::RunLog) if the numbers of the runs cannot be read.
-pub fn status(plan: &Plan) -> Result<Status> {
-    let jobs = plan.jobs();
-    let numbers = started::numbers(plan)?;
-    let is_done = |state: &str| matches!(state, "done" | "diverged");
-    let look = |job: &Job| {
-        let state = state(plan, job);
-        let secs = if is_done(&state) {
-            train_secs(job)
-        } else {
-            0.0
-        };
-        (state, secs)
+/// [`Error::NoSuchRun`](crate::Error::NoSuchRun) if no run is selected;
+/// [`Error::Damaged`](crate::Error::Damaged) if the numbers of the runs cannot be read.
+pub fn status(plan: &Plan, select: &Select, parallel: NonZeroUsize) -> Result<Status> {
+    let jobs = select.jobs(plan)?;
+    let numbers = numbers(plan, &jobs)?;
+    let look = |job: &Job| (state(plan, job), run_secs(plan, job));
+    let looks = parallel::map(&jobs, look);
+    let (states, secs): (Vec<String>, Vec<f64>) = looks.into_iter().unzip();
+    let known = jobs.iter().zip(&states).zip(&secs);
+    let done = known.filter(|((_, state), _)| is_done(state));
+    let estimates = Estimates::new(done.map(|((job, _), secs)| (job, *secs)));
+    let left = |job: &Job, state: &str, secs: f64| match is_done(state) {
+        true => Some(0.0),
+        false => estimates.of(job).map(|all| (all - secs).max(0.0)),
     };
-    let (states, secs): (Vec<String>, Vec<f64>) = parallel::map(&jobs, look).into_iter().unzip();
-    let estimates = Estimates::new(&jobs, &secs);
-    let times = jobs.iter().zip(&secs).map(|(job, &secs)| match secs > 0.0 {
-        true => duration(secs),
-        false => estimates
-            .of(job)
-            .map_or(String::new(), |secs| format!("about {}", duration(secs))),
+    let lefts = jobs.iter().zip(&states).zip(&secs);
+    let lefts = lefts.map(|((job, state), secs)| left(job, state, *secs));
+    let lefts: Vec<Option<f64>> = lefts.collect();
+    let times = states.iter().zip(&secs).zip(&lefts);
+    let times = times.map(|((state, secs), left)| match (is_done(state), left) {
+        (true, _) => duration(*secs),
+        (false, Some(left)) => format!("about {}", duration(*left)),
+        (false, None) => String::new(),
     });
     let changes = jobs.iter().map(|job| plan.cell_of(job).changes().join(" "));
     let table = Table::new()
@@ -64,85 +84,105 @@ pub fn status(plan: &Plan) -> Result<Status> {
 
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for state in &states {
-        let word = state.split(':').next().unwrap_or_default();
-        *counts.entry(word).or_default() += 1;
+        *counts.entry(word(state)).or_default() += 1;
     }
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|(state, n)| format!("{n} {state}"))
-        .collect();
-    let open = jobs
-        .iter()
-        .zip(&states)
-        .filter(|(_, state)| !is_done(state));
-    let open: Vec<Option<f64>> = open.map(|(job, _)| estimates.of(job)).collect();
-    let left = match open.iter().copied().collect::<Option<Vec<f64>>>() {
-        Some(all) if all.is_empty() => String::new(),
-        Some(all) => format!(
-            "; about {} left, one run at a time",
-            duration(all.iter().sum())
-        ),
-        None => "; no run has been measured yet".to_owned(),
-    };
+    let counts = counts.iter().map(|(state, n)| format!("{n} {state}"));
+    let counts: Vec<String> = counts.collect();
     let is_open = |state: &String| OPEN.contains(&state.as_str());
     Ok(Status {
         table,
-        summary: format!("{} runs: {}{left}", jobs.len(), counts.join(", ")),
+        summary: format!(
+            "{}: {}{}",
+            count(jobs.len(), "run"),
+            counts.join(", "),
+            left_text(&lefts, parallel)
+        ),
         is_settled: !states.iter().any(is_open),
+        cells: cells(&jobs, &states, &lefts),
         states: jobs.iter().map(Job::name).zip(states).collect(),
     })
 }
 
+/// The time that is left, as a part of a sentence.
+fn left_text(lefts: &[Option<f64>], parallel: NonZeroUsize) -> String {
+    match lefts.iter().copied().collect::<Option<Vec<f64>>>() {
+        Some(all) if all.iter().all(|secs| *secs == 0.0) => String::new(),
+        Some(all) => {
+            let secs = all.iter().sum::<f64>() / parallel.get() as f64;
+            let at_a_time = match parallel.get() {
+                1 => "one run".to_owned(),
+                n => format!("{n} runs"),
+            };
+            format!("; about {} left, {at_a_time} at a time", duration(secs))
+        }
+        None => "; no run has been measured yet".to_owned(),
+    }
+}
+
+fn cells(jobs: &[Job], states: &[String], lefts: &[Option<f64>]) -> Vec<CellStatus> {
+    let mut cells: Vec<CellStatus> = Vec::new();
+    for ((job, state), left) in jobs.iter().zip(states).zip(lefts) {
+        if cells.last().is_none_or(|last| last.name != job.cell) {
+            cells.push(CellStatus {
+                name: job.cell.clone(),
+                n_done: 0,
+                n_running: 0,
+                n_failed: 0,
+                n_runs: 0,
+                left_secs: Some(0.0),
+            });
+        }
+        let Some(cell) = cells.last_mut() else {
+            continue;
+        };
+        cell.n_runs += 1;
+        cell.n_done += usize::from(is_done(state));
+        cell.n_running += usize::from(state == "running");
+        cell.n_failed += usize::from(["failed", "damaged", "conflict"].contains(&word(state)));
+        cell.left_secs = cell.left_secs.zip(*left).map(|(sum, secs)| sum + secs);
+    }
+    cells
+}
+
+/// The number of each of these jobs.
+fn numbers(plan: &Plan, jobs: &[Job]) -> Result<Vec<usize>> {
+    let all = plan.jobs();
+    let numbers = started::numbers(plan)?;
+    let numbers = all.iter().map(|job| &job.folder).zip(numbers);
+    let number_of: BTreeMap<_, usize> = numbers.collect();
+    Ok(jobs.iter().map(|job| number_of[&job.folder]).collect())
+}
+
 /// States of runs that a process may still change.
-const OPEN: [&str; 3] = ["pending", "unfinished", "trained"];
+const OPEN: [&str; 4] = ["pending", "running", "unfinished", "trained"];
+
+fn is_done(state: &str) -> bool {
+    matches!(state, "done" | "diverged")
+}
+
+/// A state without its reason.
+fn word(state: &str) -> &str {
+    state.split(':').next().unwrap_or_default()
+}
 
 fn state(plan: &Plan, job: &Job) -> String {
+    let is_running = || state::is_in_use(job);
     match state::inspect(plan, job) {
         Ok(State::Diverged) => "diverged".to_owned(),
-        Ok(State::Finished) if state::is_done(plan, job) => "done".to_owned(),
-        Ok(State::Finished) => "trained".to_owned(),
-        Ok(found) => match failure(job) {
+        Ok(State::Finished) if state::is_done(plan, job) => match state::damage(job) {
+            Some(reason) => format!("damaged: {reason}"),
+            None => "done".to_owned(),
+        },
+        Ok(_) if is_running() => "running".to_owned(),
+        Ok(found) => match failure::read(job) {
             Some(reason) => format!("failed: {reason}"),
-            None if found == State::Unfinished => "unfinished".to_owned(),
-            None => "pending".to_owned(),
+            None => match found {
+                State::Finished => "trained",
+                State::Unfinished => "unfinished",
+                State::Absent | State::Diverged => "pending",
+            }
+            .to_owned(),
         },
         Err(_) => "conflict".to_owned(),
-    }
-}
-
-/// The file with the reason of a job's last failure; empty if it was started again since.
-pub(crate) fn failure_file(job: &Job) -> PathBuf {
-    let logs = job.folder.with_file_name("logs");
-    logs.join(format!("{}.failure", job.name()))
-}
-
-fn failure(job: &Job) -> Option<String> {
-    let bytes = read_file(failure_file(job), MAX_BYTES).ok()?;
-    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-    (!text.is_empty()).then_some(text)
-}
-
-/// Mean times of finished runs: of the same cell, or else of all.
-struct Estimates {
-    of_cell: BTreeMap<String, (f64, usize)>,
-}
-
-impl Estimates {
-    fn new(jobs: &[Job], secs: &[f64]) -> Self {
-        let mut of_cell = BTreeMap::new();
-        for (job, secs) in jobs.iter().zip(secs).filter(|(_, secs)| **secs > 0.0) {
-            let entry = of_cell.entry(job.cell.clone()).or_insert((0.0, 0));
-            *entry = (entry.0 + secs, entry.1 + 1);
-        }
-        Self { of_cell }
-    }
-
-    fn of(&self, job: &Job) -> Option<f64> {
-        let all = || {
-            let sums = self.of_cell.values();
-            sums.copied().reduce(|a, b| (a.0 + b.0, a.1 + b.1))
-        };
-        let (sum, count) = self.of_cell.get(&job.cell).copied().or_else(all)?;
-        Some(sum / count as f64)
     }
 }

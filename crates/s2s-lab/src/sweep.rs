@@ -65,7 +65,17 @@ impl Sweep {
     }
 
     fn axes(&self) -> Result<Vec<(String, Value)>, String> {
-        self.vary.iter().map(|text| axis(text)).collect()
+        let mut axes: Vec<(String, Value)> = Vec::new();
+        for text in &self.vary {
+            let (key, values) = axis(text)?;
+            if axes.iter().any(|(known, _)| *known == key) {
+                return Err(format!(
+                    "{key} is set twice; give it all values in one --vary"
+                ));
+            }
+            axes.push((key, values));
+        }
+        Ok(axes)
     }
 }
 
@@ -129,6 +139,12 @@ mod tests {
         );
         assert!(text.contains("data.split = [[1, 2], [3, 4]]"), "{text}");
         assert_eq!(sweep.name().unwrap(), "tiny-attention-split");
+    }
+
+    #[test]
+    fn a_key_that_varies_twice_is_refused() {
+        let problem = sweep(&["x=1,2", "x=3"]).experiment_file().unwrap_err();
+        assert!(problem.starts_with("x is set twice"), "{problem}");
     }
 
     #[test]

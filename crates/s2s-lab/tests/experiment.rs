@@ -8,10 +8,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use s2s_lab::{
-    Error, Options, Plan, Report, Select, collect, commands, publish_report, resolve_with,
-    run_experiment, status, summary, write_report,
+    Error, Event, Options, Plan, Report, Select, Slurm, Tasks, check_unchanged, collect, commands,
+    publish_report, resolve_with, run_experiment, status, summary, write_report,
 };
 use tempfile::TempDir;
 
@@ -95,9 +96,10 @@ impl Lab {
             keeps_going: false,
             accepts_changes: false,
             is_lean: false,
+            signal: None,
         };
         change(&mut options);
-        let on_event = |event: s2s_lab::Event| {
+        let on_event = |event: Event| {
             self.events.lock().unwrap().push(event.to_string());
         };
         run_experiment(&self.plan()?, &options, &on_event)
@@ -113,7 +115,7 @@ impl Lab {
 
     /// The states that `--dry-run` shows, and its summary.
     fn states(&self) -> (Vec<String>, String) {
-        let found = status(&self.plan().unwrap()).unwrap();
+        let found = status(&self.plan().unwrap(), &Select::All, NonZeroUsize::MIN).unwrap();
         let states = found.states.into_iter().map(|(_, state)| state);
         (states.collect(), found.summary)
     }
@@ -123,6 +125,14 @@ impl Lab {
         let error = self.run(1, "").unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         error
+    }
+}
+
+fn tasks(accepts_changes: bool) -> Tasks<'static> {
+    Tasks {
+        s2s: Path::new("s2s"),
+        accepts_changes,
+        is_lean: false,
     }
 }
 
@@ -191,18 +201,32 @@ fn the_error_of_a_failed_run_names_its_messages() {
     let error = lab.run(1, "FAKE_FAIL='wide-seed1'").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "wide-seed1 failed (exit status: 1): see the messages above"
+        format!(
+            "wide-seed1 failed (exit status: 1): cannot; see {}",
+            lab.path("out/logs/wide-seed1.log").display()
+        )
     );
     assert!(!lab.path("out/report.md").exists());
+    let events = lab.events.lock().unwrap().clone();
+    assert!(
+        events.contains(&"  try: again".to_owned()),
+        "messages of a single run are shown"
+    );
 
     let lab = Lab::new(EXPERIMENT);
     let error = lab.run(2, "FAKE_FAIL='wide-seed1'").unwrap_err();
     let log = lab.path("out/logs/wide-seed1.log");
     assert_eq!(
         error.to_string(),
-        format!("wide-seed1 failed (exit status: 1): see {}", log.display())
+        format!(
+            "wide-seed1 failed (exit status: 1): cannot; see {}",
+            log.display()
+        )
     );
-    assert_eq!(fs::read_to_string(log).unwrap(), "cannot\n");
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        "error: cannot\n  try: again\n"
+    );
 }
 
 #[test]
@@ -249,18 +273,18 @@ fn another_base_configuration_is_another_experiment() {
         &started.replace("title", "set = [\"x=1\"]\ntitle"),
     );
     lab.write("out/experiment.toml", &lab.read("widths.toml"));
-    lab.check_fails("the base configuration, a default, or the text that is read");
+    lab.check_fails("  base: x was absent, is \"1\"");
 }
 
 #[test]
 fn the_number_of_a_run_never_changes() {
     let lab = Lab::new(EXPERIMENT);
     lab.run(1, "").unwrap();
-    let before = commands(&lab.plan().unwrap(), Path::new("s2s"), false).unwrap();
+    let before = commands(&lab.plan().unwrap(), &tasks(false)).unwrap();
     assert_eq!(before.len(), 4);
     assert!(before[3].ends_with("/out --index 3"), "{}", before[3]);
     lab.write("widths.toml", &EXPERIMENT.replace("[1, 2]", "[2, 3]"));
-    let after = commands(&lab.plan().unwrap(), Path::new("s2s"), true).unwrap();
+    let after = commands(&lab.plan().unwrap(), &tasks(true)).unwrap();
     let numbers: Vec<&str> = after
         .iter()
         .map(|line| line.rsplit(' ').next().unwrap())
@@ -301,11 +325,166 @@ fn a_deleted_run_is_pending_and_a_damaged_one_is_reported_and_kept() {
 #[test]
 fn halving_is_refused_for_other_engines() {
     let lab = Lab::new(&format!("{EXPERIMENT}[halving]\nsteps = [1, 2]\n"));
-    let error = commands(&lab.plan().unwrap(), Path::new("s2s"), false).unwrap_err();
+    let error = commands(&lab.plan().unwrap(), &tasks(false)).unwrap_err();
     assert!(
         error.is_usage() && error.to_string().contains("[halving]"),
         "{error}"
     );
+}
+
+#[test]
+fn a_changed_halving_is_another_experiment() {
+    let halving = |keep| format!("{EXPERIMENT}[halving]\nsteps = [1, 2]\nkeep = {keep}\n");
+    let lab = Lab::new(&halving(2));
+    lab.run(1, "").unwrap();
+    lab.write("widths.toml", &halving(3));
+    lab.check_fails("  + keep = 3");
+    let plan = lab.plan().unwrap();
+    assert!(matches!(check_unchanged(&plan), Err(Error::Changed { .. })));
+}
+
+#[test]
+fn a_budget_is_refused_where_one_process_cannot_count_it() {
+    let lab = Lab::new(&format!("{EXPERIMENT}[budget]\nruns = 3\n"));
+    let plan = lab.plan().unwrap();
+    let error = commands(&plan, &tasks(false)).unwrap_err();
+    assert!(
+        error.is_usage() && error.to_string().contains("[budget]"),
+        "{error}"
+    );
+    let index = lab.run_with("", |options| options.select = Select::Index(0));
+    assert!(index.unwrap_err().to_string().contains("[budget]"));
+    assert!(lab.started().is_empty());
+}
+
+#[test]
+fn a_budget_of_time_counts_every_run_and_its_evaluations() {
+    // Each run takes 3 s of training; 7 s are spent after the third.
+    let lab = Lab::new(&format!("{EXPERIMENT}[budget]\ntime = \"7s\"\n"));
+    lab.run_with("", |_| {}).unwrap();
+    assert_eq!(lab.started().len(), 3);
+    for job in lab.plan().unwrap().jobs() {
+        let timing = job.folder.join("timing.jsonl");
+        let _ = fs::remove_file(timing); // as if they had cost nothing
+    }
+    lab.run_with("", |options| {
+        options.select = Select::Only("wide".to_owned())
+    })
+    .unwrap();
+    assert_eq!(lab.started(), ["train wide-seed2"]);
+}
+
+#[test]
+fn a_signal_is_sent_on_and_its_run_has_not_failed() {
+    let lab = Lab::new(EXPERIMENT);
+    static SIGNAL: AtomicUsize = AtomicUsize::new(0);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while lab.started().is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(300)); // until the run has its handler
+            SIGNAL.store(15, Ordering::SeqCst);
+        });
+        lab.run_with("FAKE_SLOW='base-seed1'", |options| {
+            options.signal = Some(&SIGNAL);
+        })
+    });
+    assert!(
+        matches!(result, Err(Error::Interrupted { signal: 15 })),
+        "{result:?}"
+    );
+    assert!(lab.started().is_empty(), "no other run starts");
+    assert_eq!(lab.states().0, ["pending"; 4]);
+}
+
+#[test]
+fn a_run_with_a_damaged_record_is_left_out_of_the_report() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run(1, "").unwrap();
+    let folder = lab.plan().unwrap().jobs()[1].folder.clone();
+    fs::write(folder.join("metrics.jsonl"), "{\n{}\n").unwrap();
+    let report = collect(lab.plan().unwrap()).unwrap();
+    assert_eq!((report.outcomes.len(), report.damaged.len()), (3, 1));
+    assert!(
+        report.damaged[0].1.contains("metrics.jsonl"),
+        "{:?}",
+        report.damaged
+    );
+    let (states, summary) = lab.states();
+    assert!(states[1].starts_with("damaged: "), "{states:?}");
+    assert!(
+        summary.starts_with("4 runs: 1 damaged, 3 done"),
+        "{summary}"
+    );
+
+    lab.write("out/runs.json", "{");
+    let error = collect_numbers(&lab);
+    assert!(
+        error.hint().unwrap().contains("move this file away"),
+        "{error}"
+    );
+}
+
+fn collect_numbers(lab: &Lab) -> Error {
+    status(&lab.plan().unwrap(), &Select::All, NonZeroUsize::MIN).unwrap_err()
+}
+
+#[test]
+fn nothing_is_written_to_show_what_would_be_submitted() {
+    let lab = Lab::new(EXPERIMENT);
+    let (script, commands) = Slurm::default()
+        .plan(&lab.plan().unwrap(), &tasks(false))
+        .unwrap();
+    assert!(
+        script.contains("--index $((SLURM_ARRAY_TASK_ID"),
+        "{script}"
+    );
+    assert_eq!(commands.len(), 1);
+    let lean = Tasks {
+        is_lean: true,
+        ..tasks(false)
+    };
+    let (script, _) = Slurm::default().plan(&lab.plan().unwrap(), &lean).unwrap();
+    assert!(script.contains(" --lean --index "), "{script}");
+    assert_eq!(fs::read_dir(lab.path("out")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_selection_is_listed_and_its_time_is_that_of_the_runs_at_a_time() {
+    let lab = Lab::new(EXPERIMENT);
+    lab.run_with("", |options| {
+        options.select = Select::Only("base".to_owned())
+    })
+    .unwrap();
+    let plan = lab.plan().unwrap();
+    let two = NonZeroUsize::new(2).unwrap();
+    let found = status(&plan, &Select::Only("seed2".to_owned()), two).unwrap();
+    let names: Vec<&str> = found.states.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["base-seed2", "wide-seed2"]);
+    let found = status(&plan, &Select::All, two).unwrap();
+    assert_eq!(
+        found.summary,
+        "4 runs: 2 done, 2 pending; about 3 s left, 2 runs at a time"
+    );
+    assert_eq!(found.cells[1].left_secs, Some(6.0));
+    let found = status(&plan, &Select::Index(3), two).unwrap();
+    assert_eq!(found.states.len(), 1);
+}
+
+#[test]
+fn lean_runs_of_halving_are_lean_after_the_last_rung() {
+    let lab = Lab::new(&format!(
+        "{EXPERIMENT}[halving]\nsteps = [1, 2]\nkeep = 2\n"
+    ));
+    let last = |job: &s2s_lab::Job| job.folder.join("checkpoints/last").exists();
+    lab.run_with("FAKE_FAIL='wide-seed2'", |options| options.is_lean = true)
+        .unwrap_err();
+    let jobs = lab.plan().unwrap().jobs();
+    assert!(last(&jobs[0]), "it may be extended");
+    lab.run_with("", |options| options.is_lean = true).unwrap();
+    assert!(lab.started().contains(&"resume base-seed1 2".to_owned()));
+    assert!(!jobs.iter().any(last), "all are lean at the end");
 }
 
 #[test]
@@ -338,10 +517,7 @@ fn other_runs_continue_after_a_failure_if_they_are_to() {
             .contains("base-seed2 failed")
     );
     let (states, summary) = lab.states();
-    assert!(
-        states[0].starts_with("failed: base-seed1 failed (exit status: 1)"),
-        "{states:?}"
-    );
+    assert!(states[0] == "failed: cannot (exit status: 1)", "{states:?}");
     assert_eq!(states[2..], ["done", "done"]);
     assert_eq!(
         summary,
@@ -441,7 +617,7 @@ fn a_spent_budget_gives_each_cell_its_first_seed() {
     let events = lab.events.lock().unwrap().clone();
     assert_eq!(
         events.last().unwrap(),
-        "the budget is spent; 1 runs were not started"
+        "the budget is spent; 1 run was not started"
     );
     lab.run_with("", |_| {}).unwrap();
     assert!(lab.started().is_empty(), "finished runs count");
@@ -453,7 +629,10 @@ fn runs_are_evaluated_by_length_and_interrupted_evaluations_are_resumed() {
     let error = lab.run(1, "FAKE_DIE_EVAL='base-seed2'").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "evaluating base-seed2 by length (far) failed (exit status: 130): see the messages above"
+        format!(
+            "evaluating base-seed2 by length (far) failed (exit status: 130): see {}",
+            lab.path("out/logs/base-seed2.log").display()
+        )
     );
     assert_eq!(
         lab.started(),
@@ -482,7 +661,7 @@ fn runs_are_evaluated_by_length_and_interrupted_evaluations_are_resumed() {
         "## By length",
         "90.0 (0 of 2) ",
         "15.0 (0 of 2) [", // of 1 and 2 in 10
-        "* **base**, `eos`, 2 lengths from 8 to 16: the first error is at length 8;",
+        "* **base**, **wide**, `eos`, 2 lengths from 8 to 16: the first error is at length 8;",
         "| Others",
         "published: a paper",
         "plots/lengths-eos.svg",
@@ -498,7 +677,33 @@ fn runs_are_evaluated_by_length_and_interrupted_evaluations_are_resumed() {
     assert!(lab.started().is_empty(), "complete evaluations are skipped");
     let changed = format!("{EXPERIMENT}{LENGTHS}").replace("samples = 10", "samples = 20");
     lab.write("widths.toml", &changed);
-    lab.check_fails("/lengths-far.json does not belong to this experiment");
+    lab.check_fails("  + samples = 20");
+    assert!(lab.started().is_empty());
+}
+
+#[test]
+fn evaluations_that_an_accepted_change_replaces_are_set_aside() {
+    let lab = Lab::new(&format!("{EXPERIMENT}{LENGTHS}"));
+    lab.run(1, "").unwrap();
+    lab.started();
+    let folder = lab.plan().unwrap().jobs()[0].folder.clone();
+    let before = fs::read(folder.join("lengths-far.json")).unwrap();
+    let changed = format!("{EXPERIMENT}{LENGTHS}").replace("samples = 10", "samples = 20");
+    lab.write("widths.toml", &changed);
+    lab.run_with("", |options| options.accepts_changes = true)
+        .unwrap();
+    let started = lab.started();
+    assert_eq!(
+        started.len(),
+        4,
+        "every run is evaluated, none is trained: {started:?}"
+    );
+    assert_eq!(
+        fs::read(folder.join("lengths-far.json.old-1")).unwrap(),
+        before
+    );
+    assert_ne!(fs::read(folder.join("lengths-far.json")).unwrap(), before);
+    lab.run(1, "").unwrap();
     assert!(lab.started().is_empty());
 }
 

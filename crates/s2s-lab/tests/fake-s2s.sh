@@ -2,7 +2,7 @@
 # Stands in for `s2s`: the same commands and files, without training. Each `--set key=value` becomes a
 # line of the configuration. The file `fake.started`, next to the run folders, lists the commands. The
 # file `fake.env` there may set patterns of run names: training fails (FAKE_FAIL), finds the run in use (FAKE_BUSY) or is killed
-# (FAKE_DIE), gets a low loss (FAKE_LOSS), or the evaluation by length is interrupted after the first of two lengths
+# (FAKE_DIE), waits for a signal (FAKE_SLOW), gets a low loss (FAKE_LOSS), or the evaluation by length is interrupted after the first of two lengths
 # (FAKE_DIE_EVAL).
 set -eu
 command=$1
@@ -45,7 +45,8 @@ if [ "$command" = resume ]; then
     exit
 fi
 echo "$command $run" >>"${dir%/*}/fake.started"
-case $run in ${FAKE_BUSY:-never}) exit 5 ;; ${FAKE_FAIL:-never}) echo "cannot" >&2; exit 1 ;; esac
+case $run in ${FAKE_BUSY:-never}) exit 5 ;; ${FAKE_FAIL:-never}) echo "error: cannot" >&2; echo "  try: again" >&2; exit 1 ;; esac
+case $run in ${FAKE_SLOW:-never}) trap 'echo "error: interrupted" >&2; exit 143' TERM; while :; do sleep 0.05; done ;; esac
 
 # The row of length $1, at which $2 of 10 sequences are correct.
 length() {

@@ -160,6 +160,8 @@ pub enum Whereabouts {
     MovedTo(PathBuf),
     /// It was moved, and the system does not say where to.
     Unknown,
+    /// Another process, perhaps on another machine, claimed it although it was locked.
+    Claimed(String),
 }
 
 impl fmt::Display for Whereabouts {
@@ -168,6 +170,7 @@ impl fmt::Display for Whereabouts {
             Self::Deleted => f.write_str("or its run.lock was deleted"),
             Self::MovedTo(path) => write!(f, "was moved to {}", path.display()),
             Self::Unknown => f.write_str("was moved"),
+            Self::Claimed(by) => write!(f, "was claimed by {by}"),
         }
     }
 }

@@ -275,10 +275,13 @@ pub(crate) fn path_of(file: &File) -> Option<PathBuf> {
 }
 
 /// The first bytes of the lock file, at most `max`.
-pub(crate) fn first_bytes(mut file: &File, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.take(max).read_to_end(&mut bytes)?;
+pub(crate) fn first_bytes(file: &File, max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; max];
+    #[cfg(unix)]
+    let n_read = std::os::unix::fs::FileExt::read_at(file, &mut bytes, 0)?;
+    #[cfg(not(unix))]
+    let n_read = { file }.rewind().and_then(|()| { file }.read(&mut bytes))?;
+    bytes.truncate(n_read);
     Ok(bytes)
 }
 

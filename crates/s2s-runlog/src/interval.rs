@@ -52,6 +52,27 @@ mod tests {
     }
 
     #[test]
+    fn intervals_are_those_of_scipy() {
+        // scipy 1.17.1: stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
+        for (right, n, low, high) in [
+            (0, 10, 0.0, 0.277_532_799_862_889_26),
+            (7, 10, 0.396_778_147_461_145_26, 0.892_208_732_593_699),
+            (1990, 2000, 0.990_820_304_050_058_2, 0.997_281_819_141_501_5),
+            (64, 64, 0.943_375_940_207_194_6, 1.0),
+        ] {
+            let found = wilson(f64::from(right) / f64::from(n), u64::try_from(n).unwrap());
+            assert!(
+                (found.0 - low).abs() < 1e-14,
+                "{found:?} for {right} of {n}"
+            );
+            assert!(
+                (found.1 - high).abs() < 1e-14,
+                "{found:?} for {right} of {n}"
+            );
+        }
+    }
+
+    #[test]
     fn intervals_contain_the_share_and_shrink_with_more_samples() {
         for share in [0.0, 0.1, 0.5, 0.999, 1.0] {
             let mut width = 1.0 + f64::EPSILON;

@@ -1,31 +1,24 @@
-//! The names of a run's files, and the locks that protect them.
+//! The names of a run's files.
 
-use crate::atomic::{create_dir, create_dirs, replace_file, writing};
-use crate::fs::File;
+use crate::atomic::{create_dirs, replace_file};
 use crate::write::encode_pretty;
-use crate::{CorpusRecord, Environment, Error, Identity, Result, Whereabouts, fs};
+use crate::{CorpusRecord, Environment, Error, Identity, Result, fs};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
 const CONFIG: &str = "config.toml";
 const CORPUS: &str = "corpus.json";
 const ENVIRONMENT: &str = "environment.json";
 const IDENTITY: &str = "identity.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
-const LOCK: &str = "run.lock";
+pub(crate) const LOCK: &str = "run.lock";
 
 /// The files that [`RunDir::write_start`] writes, in this order. The last one makes the folder a run.
 const START_FILES: [&str; 5] = [CONFIG, CORPUS, ENVIRONMENT, IDENTITY, RESOLVED_CONFIG];
 
 /// The checkpoint that a run starts from, if any; it is written before [`START_FILES`].
 const START: &str = "start";
-
-/// If a lock is taken but its holder's process number is not readable yet, try again this often.
-const LOCK_ATTEMPTS: usize = 40;
-const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// The folder of one run, and the names of its files.
 ///
@@ -39,6 +32,7 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 ///   config.resolved.toml   the configuration with all defaults filled in; written after the files
 ///                          above, and its presence makes the folder a run
 ///   history.jsonl          changes of the configuration, one line per change
+///   processors.jsonl       other CPUs on which the run was resumed; absent if there are none
 ///   metrics.jsonl          one line per evaluation
 ///   timing.jsonl           wall times, one line per evaluation
 ///   steps.jsonl            loss, learning rate and throughput, one line every few steps
@@ -99,43 +93,6 @@ impl CheckpointName {
             Self::Last => "last",
             Self::Start => START,
         }
-    }
-}
-
-/// Exclusive right to write to a run folder, or to its plots. It ends when it is dropped or when its
-/// process ends, whichever comes first.
-#[derive(Debug)]
-pub struct RunLock {
-    folder: PathBuf,
-    path: PathBuf,
-    file: File, // the operating system releases the lock when the file is closed
-}
-
-impl RunLock {
-    /// Checks that the folder at the run's path is still the one that was locked. Call it before each
-    /// write: a run must not write into a folder that took the place of its own.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] if the folder or its lock file was deleted, moved or replaced;
-    /// [`Error::Lock`] if the system does not say.
-    pub fn check(&self) -> Result<()> {
-        let failed = |source| Error::Lock {
-            path: self.path.clone(),
-            source,
-        };
-        if fs::is_at(&self.file, &self.path).map_err(failed)? {
-            return Ok(());
-        }
-        let path = self.folder.clone();
-        if fs::is_deleted(&self.file).map_err(failed)? {
-            return Err(Error::Lost {
-                path,
-                now: Whereabouts::Deleted,
-            });
-        }
-        let now = fs::path_of(&self.file).and_then(|path| Some(path.parent()?.to_owned()));
-        let now = now.map_or(Whereabouts::Unknown, Whereabouts::MovedTo);
-        Err(Error::Lost { path, now })
     }
 }
 
@@ -225,76 +182,6 @@ impl RunDir {
         Ok(())
     }
 
-    /// Claims the folder for writing. Readers need no lock.
-    ///
-    /// The operating system holds the lock, so it cannot outlive its process. The process number in
-    /// `run.lock` only tells other processes who holds it.
-    ///
-    /// # Errors
-    /// [`Error::Busy`], with the holder's process number, if another process holds the lock;
-    /// [`Error::Lost`] if the folder is removed meanwhile.
-    pub fn lock(&self) -> Result<RunLock> {
-        let file = self.claim()?;
-        // Durable before any other file: it marks the files of this folder as a run's.
-        fs::overwrite(&file, format!("{}\n", std::process::id()).as_bytes())
-            .and_then(|()| fs::sync_dir(&self.path))
-            .map_err(writing(&self.path.join(LOCK)))?;
-        let (folder, path) = (self.path.clone(), self.path.join(LOCK));
-        let lock = RunLock { folder, path, file };
-        lock.check()?; // it may have been replaced before it was locked
-        Ok(lock)
-    }
-
-    /// Whether a process is writing to the folder.
-    ///
-    /// # Errors
-    /// If the lock file cannot be read.
-    pub fn is_locked(&self) -> Result<bool> {
-        let path = self.path.join(LOCK);
-        fs::is_locked(&path).map_err(|refusal| refused(&path, refusal))
-    }
-
-    /// Claims `plots/`; waits while another process holds it.
-    ///
-    /// A run may be plotted while another process trains it. A process that reads the records after
-    /// it has the lock never overwrites newer plots with older ones.
-    ///
-    /// # Errors
-    /// If the folder cannot be written.
-    pub fn lock_plots(&self) -> Result<RunLock> {
-        create_dir(&self.plots())?;
-        let (folder, path) = (self.path.clone(), self.plots().join(".lock"));
-        let file = open_lock(&path)?;
-        match fs::lock(&file) {
-            Ok(()) => Ok(RunLock { folder, path, file }),
-            Err(source) => Err(Error::Lock { path, source }),
-        }
-    }
-
-    /// Opens and locks the lock file, without changing its content.
-    fn claim(&self) -> Result<File> {
-        let path = self.path.join(LOCK);
-        let file = open_lock(&path)?;
-        for _ in 0..LOCK_ATTEMPTS {
-            match fs::try_lock(&file) {
-                Ok(true) => return Ok(file),
-                Ok(false) => {}
-                Err(source) => return Err(Error::Lock { path, source }),
-            }
-            let number = fs::first_bytes(&file, 16).ok();
-            if let Some(pid) = number.and_then(|number| running_pid(&number)) {
-                return Err(self.busy(Some(pid)));
-            }
-            sleep(LOCK_RETRY_DELAY); // the holder is about to write its number, or has just ended
-        }
-        Err(self.busy(None))
-    }
-
-    fn busy(&self, pid: Option<u32>) -> Error {
-        let path = self.path.clone();
-        Error::Busy { path, pid }
-    }
-
     /// The folder itself. TensorBoard event files are directly inside.
     pub fn path(&self) -> &Path {
         &self.path
@@ -323,6 +210,11 @@ impl RunDir {
     /// `history.jsonl`: lines of [`ConfigChange`](crate::ConfigChange).
     pub fn history(&self) -> PathBuf {
         self.path.join("history.jsonl")
+    }
+
+    /// `processors.jsonl`: lines of [`Processor`](crate::Processor).
+    pub fn processors(&self) -> PathBuf {
+        self.path.join("processors.jsonl")
     }
 
     /// `corpus.json`: a [`CorpusRecord`].
@@ -470,26 +362,4 @@ fn is_early(name: &OsStr) -> bool {
         let is_start = name == START || name.strip_prefix(START) == Some(".new");
         name == LOCK || is_complete || is_start || is_temporary(name)
     })
-}
-
-fn open_lock(path: &Path) -> Result<File> {
-    fs::open_lock(path).map_err(|refusal| match refusal {
-        fs::Refusal::Io(source) => Error::Lock {
-            path: path.to_owned(),
-            source,
-        },
-        other => refused(path, other),
-    })
-}
-
-/// The process number in a lock file; `None` if it is incomplete, or if that process has ended (which
-/// can be checked without privileges on Linux only).
-fn running_pid(number: &[u8]) -> Option<u32> {
-    let pid: u32 = str::from_utf8(number)
-        .ok()?
-        .strip_suffix('\n')?
-        .parse()
-        .ok()?;
-    let is_running = !cfg!(target_os = "linux") || fs::is_dir(Path::new(&format!("/proc/{pid}")));
-    is_running.then_some(pid)
 }

@@ -39,6 +39,7 @@ mod fs;
 mod interval;
 mod layout;
 mod lengths;
+mod lock;
 mod manifest;
 mod parts;
 #[cfg(all(test, target_os = "linux"))]
@@ -53,11 +54,12 @@ pub use failures::{
     Confusion, FailuresRecord, LengthCounts, PositionCounts, WrongOutput, WrongRecord,
 };
 pub use interval::wilson;
-pub use layout::{CheckpointName, RunDir, RunLock, RunStart};
+pub use layout::{CheckpointName, RunDir, RunStart};
 pub use lengths::{
     DecodingMode, LengthRange, LengthRecord, LengthSums, LengthTiming, Lengths, LengthsError,
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
+pub use lock::RunLock;
 pub use parts::Part;
 pub use read::{
     Checkpoint, exists, is_folder, list_folder, modified, open_stream, read_checkpoint, read_file,
@@ -65,8 +67,8 @@ pub use read::{
 };
 pub use record::{
     AttemptRecord, AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment,
-    EvalRecord, Identity, LogFailure, MetricsRecord, NBest, Parent, RunRecord, RunStatus,
-    StepMetrics, TextScores, TimingRecord,
+    EvalRecord, Identity, LogFailure, MetricsRecord, NBest, Parent, Processor, RunRecord,
+    RunStatus, StepMetrics, TextScores, TimingRecord,
 };
 pub use write::{
     GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,

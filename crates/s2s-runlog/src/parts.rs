@@ -74,6 +74,34 @@ impl Part {
 }
 
 impl RunDir {
+    /// Renames the files of an evaluation by length, so that another one of this name can be made. They
+    /// get the ending `.old-1`, or the next number that no file has.
+    ///
+    /// # Errors
+    /// [`Error::Write`](crate::Error::Write); [`Error::Lost`](crate::Error::Lost) if the folder is not the
+    /// one that was locked.
+    pub fn set_lengths_aside(&self, name: &str, lock: &RunLock) -> Result<()> {
+        lock.check()?;
+        let record = self.lengths(Some(name));
+        let paths = [
+            record.with_extension("csv"),
+            self.lengths_timing(Some(name)),
+            record, // last: an interrupted call is repeated as long as it exists
+        ];
+        let aside = |path: &Path, number: usize| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".old-{number}"));
+            PathBuf::from(name)
+        };
+        let exists = |path: &Path| !matches!(fs::kind_at(path), Ok(None));
+        let is_free = |number: &usize| paths.iter().all(|path| !exists(&aside(path, *number)));
+        let number = (1..).find(is_free).unwrap_or(1);
+        for path in paths.iter().filter(|path| exists(path)) {
+            fs::rename(path, &aside(path, number)).map_err(writing(path))?;
+        }
+        Ok(())
+    }
+
     /// Bytes of a part.
     ///
     /// # Errors

@@ -258,6 +258,16 @@ pub struct ConfigChange {
     pub after: String,
 }
 
+/// A CPU on which a run was resumed, other than that of `environment.json`: a line of `processors.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// Name of the CPU as reported by the system.
+    pub cpu: String,
+    /// Instruction set of the CPU kernels; it decides the last bits of their results.
+    pub instruction_set: String,
+}
+
 /// The text that a run was trained on. Written to `corpus.json`, so that a trained model can be used
 /// without the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

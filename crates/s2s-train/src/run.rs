@@ -10,9 +10,9 @@ use s2s_kernels::instruction_set;
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{
     Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
-    EvalRecord, Identity, LogFailure, Parent, RunDir, RunLock, RunRecord, RunStart, RunStatus,
-    TimingRecord, exists, read_checkpoint, read_json, read_lines, settle_checkpoint, system_file,
-    write_checkpoint, write_file, write_json,
+    EvalRecord, Identity, JsonLines, LogFailure, Parent, Processor, RunDir, RunLock, RunRecord,
+    RunStart, RunStatus, TimingRecord, exists, read_checkpoint, read_json, read_lines,
+    settle_checkpoint, system_file, write_checkpoint, write_file, write_json,
 };
 use sha2::{Digest, Sha256};
 
@@ -245,6 +245,7 @@ impl<M: Model + Send> Run<M> {
         mut trainer: Trainer<M>,
         changes: &[ConfigChange],
     ) -> Result<Self> {
+        record_processor(&dir, &lock)?;
         let current = trainer.state().config_sha256.clone();
         let fingerprints = Fingerprints::with_history(current, changes);
         let mut rejected = Vec::new();
@@ -609,6 +610,28 @@ fn rejected_reasons(checkpoint: &Checkpoint) -> Vec<String> {
         .iter()
         .map(ToString::to_string)
         .collect()
+}
+
+/// Records the CPU of this process, if the run does not know it yet.
+fn record_processor(dir: &RunDir, lock: &RunLock) -> Result<()> {
+    let here = Processor {
+        cpu: cpu_name(),
+        instruction_set: instruction_set().unwrap_or("unknown").to_owned(),
+    };
+    let first: Option<Environment> = read_json(dir.environment()).ok();
+    let is_first = first
+        .is_none_or(|first| first.cpu == here.cpu && first.instruction_set == here.instruction_set);
+    let known: Vec<Processor> = match exists(dir.processors())? {
+        true => read_lines(dir.processors())?,
+        false => Vec::new(),
+    };
+    if is_first || known.contains(&here) {
+        return Ok(());
+    }
+    lock.check()?;
+    let mut lines = JsonLines::resume(dir.processors(), |_: &Processor| true)?;
+    lines.append(&here)?;
+    Ok(lines.sync()?)
 }
 
 fn environment<M: Model>(trainer: &Trainer<M>, runtime: &Runtime) -> Environment {

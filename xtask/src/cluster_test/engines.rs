@@ -119,7 +119,11 @@ impl Engine for Slurm {
         let failed = study.running(std::slice::from_ref(&preempted))?;
         eprintln!("slurm: killing the process of {failed}");
         study.kill(&failed)?;
-        let lost = study.running(&[preempted.clone(), failed.clone()])?;
+        let cancelled = study.running(&[preempted.clone(), failed.clone()])?;
+        eprintln!("slurm: scancel of the task of {cancelled}");
+        let task = format!("{job}_{}", study.number(&cancelled)?);
+        self.slurm(&["scancel", &task])?;
+        let lost = study.running(&[preempted.clone(), failed.clone(), cancelled.clone()])?;
         eprintln!("slurm: the node goes down under {lost}");
         let node = self.slurm(&["sinfo", "--noheader", "--format=%n"])?;
         let node = format!("NodeName={}", node.trim());
@@ -137,6 +141,11 @@ impl Engine for Slurm {
             "{lost} did not resume after the loss of the node"
         );
         ensure!(progress[&failed].is_some(), "{failed} did not fail");
+        ensure!(
+            progress[&cancelled].is_some(),
+            "{cancelled} was cancelled, and went back into the queue"
+        );
+        study.is_saved(&cancelled)?;
         signal.wait()?;
         submit()?;
         self.drain()
@@ -203,7 +212,8 @@ impl Engine for HyperQueue {
     }
 
     fn start(&mut self) -> Result<()> {
-        let workers = script("hq.sh", &["start", &self.folder()])?;
+        // One worker, so that it is known which one a run is on.
+        let workers = script("hq.sh", &["start", &self.folder(), "1"])?;
         self.workers = workers.lines().map(str::to_owned).collect();
         Ok(())
     }
@@ -211,13 +221,25 @@ impl Engine for HyperQueue {
     fn survives(&mut self, study: &Study) -> Result<()> {
         self.submit(study)?;
         let first = study.running(&[])?;
-        eprintln!("hq: killing a worker while {first} runs");
-        kill(&self.workers[0])?;
-        self.workers[0] = script("hq.sh", &["worker", &self.folder()])?;
-        let failed = study.running(&[first])?;
+        eprintln!("hq: killing the worker of {first} and its process, as if the machine were lost");
+        for worker in self.workers.drain(..) {
+            kill(&worker)?;
+        }
+        study.kill(&first)?;
+        for _ in 0..2 {
+            let worker = script("hq.sh", &["worker", &self.folder()])?;
+            self.workers.push(worker);
+        }
+        let failed = study.running(std::slice::from_ref(&first))?;
         eprintln!("hq: killing the process of {failed}");
         study.kill(&failed)?;
         self.drain()?;
+        let progress = study.progress()?;
+        ensure!(
+            progress[&first].is_none(),
+            "{first} did not resume after the loss of its worker"
+        );
+        ensure!(progress[&failed].is_some(), "{failed} did not fail");
         self.submit(study)?;
         self.drain()
     }

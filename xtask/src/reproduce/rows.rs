@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use s2s_lab::statistics::{mean, percent, percentage};
 use s2s_lab::{Metric, Outcome, Report};
 use s2s_runlog::{
-    DecodingMode, EvalRecord, LengthRecord, MetricsRecord, RunDir, RunRecord, TimingRecord,
-    read_json, read_lines,
+    DecodingMode, EvalRecord, LengthRecord, MetricsRecord, RunDir, RunRecord, TextScores,
+    TimingRecord, read_json, read_lines,
 };
 
 use crate::docs::Table;
@@ -24,19 +24,53 @@ pub(super) fn seed(seed: &str, run: &RunDir) -> Result<Row> {
     ])
 }
 
-/// `evaluated` is what `s2s eval --references --json` prints.
-pub(super) fn g2p(run: &RunDir, evaluated: &str) -> Result<Row> {
-    let record: RunRecord = read_json(run.run())?;
+/// What `s2s eval --references --json` prints.
+fn text_scores(evaluated: &str) -> Result<TextScores> {
     let test: EvalRecord = serde_json::from_str(evaluated.trim())?;
-    let text = test.text.context("the data of the run are not text")?;
+    test.text.context("the data of the run are not text")
+}
+
+/// An evaluation of a pronunciation model: words, error rates. `run` adds the size and the time.
+pub(super) fn g2p(model: &str, evaluated: &str, run: Option<&RunDir>) -> Result<Row> {
+    let text = text_scores(evaluated)?;
+    let of_run = |run: &RunDir| -> Result<[String; 2]> {
+        let record: RunRecord = read_json(run.run())?;
+        Ok([
+            format!("{:.1} M", record.n_parameters as f64 / 1e6),
+            format!("{:.0} min", train_secs(run)? / 60.0),
+        ])
+    };
+    let [parameters, time] = run.map(of_run).transpose()?.unwrap_or_default();
     Ok(vec![
-        "LSTM, greedy".to_owned(),
-        text.n_sources.to_string(),
+        model.to_owned(),
+        grouped(text.n_sources),
         percent(1.0 - text.exact_match),
         percent(text.token_error_rate),
-        format!("{:.1} M", record.n_parameters as f64 / 1e6),
-        format!("{:.0} min", train_secs(run)? / 60.0),
+        parameters,
+        time,
     ])
+}
+
+/// How many words have no correct answer among the best outputs of a beam search.
+pub(super) fn g2p_n_best(model: &str, evaluated: &str) -> Result<Row> {
+    let text = text_scores(evaluated)?;
+    let best = text.n_best.context("the evaluation has no --n-best")?;
+    Ok(vec![
+        format!("{model}, best of {} outputs", best.n),
+        grouped(text.n_sources),
+        percent(1.0 - best.exact_match),
+        String::new(),
+        String::new(),
+        String::new(),
+    ])
+}
+
+/// A number with commas between its thousands.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 /// Validation exact match at the end of each epoch, beside what the notebook's plot shows.
@@ -104,14 +138,6 @@ fn secs(runs: &[&Outcome]) -> String {
     format!("{:.1}", mean(&secs).unwrap_or(0.0))
 }
 
-/// Replaces rows of a table that has several measurements, from `first` on.
-fn replaced(mut table: Table, first: usize, rows: Vec<Row>) -> Result<Table> {
-    let old = table.rows.get_mut(first..first + rows.len());
-    old.context("docs/measurements/by-length.json has too few rows")?
-        .clone_from_slice(&rows);
-    Ok(table)
-}
-
 /// Keeps the first two columns, which say what was trained and tested.
 fn titled(table: &Table, row: usize, rest: [String; 4]) -> Result<Row> {
     let titles = table
@@ -127,7 +153,7 @@ fn exact(row: &LengthRecord) -> f64 {
     row.exact_match
 }
 
-pub(super) fn deepmind(report: &Report, table: Table) -> Result<Table> {
+pub(super) fn deepmind(report: &Report, table: &Table) -> Result<Vec<Row>> {
     let (best, additive) = (
         runs(report, "location-relative")?,
         runs(report, "additive")?,
@@ -154,7 +180,7 @@ pub(super) fn deepmind(report: &Report, table: Table) -> Result<Table> {
     let far_additive = of_group(&additive, "far-1000", exact);
     let rows = vec![
         titled(
-            &table,
+            table,
             0,
             [
                 share(&near),
@@ -164,7 +190,7 @@ pub(super) fn deepmind(report: &Report, table: Table) -> Result<Table> {
             ],
         )?,
         titled(
-            &table,
+            table,
             1,
             [
                 format!("{} · {}", n_of("far-1000"), n_of("far-4000")),
@@ -174,7 +200,7 @@ pub(super) fn deepmind(report: &Report, table: Table) -> Result<Table> {
             ],
         )?,
         titled(
-            &table,
+            table,
             2,
             [
                 format!("{} · {}", n_of("far-40000"), n_of("far-100000")),
@@ -184,10 +210,10 @@ pub(super) fn deepmind(report: &Report, table: Table) -> Result<Table> {
             ],
         )?,
     ];
-    replaced(table, 0, rows)
+    Ok(rows)
 }
 
-pub(super) fn grefenstette(report: &Report, table: Table) -> Result<Table> {
+pub(super) fn grefenstette(report: &Report, table: &Table) -> Result<Vec<Row>> {
     let (best, additive) = (
         runs(report, "location-relative")?,
         runs(report, "additive")?,
@@ -204,12 +230,12 @@ pub(super) fn grefenstette(report: &Report, table: Table) -> Result<Table> {
     let near = of_group(&best, "protocol", exact);
     let rows = vec![
         titled(
-            &table,
+            table,
             3,
             [both(&best), exact_runs(&near), secs(&best), both(&additive)],
         )?,
         titled(
-            &table,
+            table,
             4,
             [
                 share(&far),
@@ -219,10 +245,10 @@ pub(super) fn grefenstette(report: &Report, table: Table) -> Result<Table> {
             ],
         )?,
     ];
-    replaced(table, 3, rows)
+    Ok(rows)
 }
 
-pub(super) fn joeynmt(report: &Report, table: Table) -> Result<Table> {
+pub(super) fn joeynmt(report: &Report, table: &Table) -> Result<Vec<Row>> {
     let (best, additive) = (
         runs(report, "location-relative")?,
         runs(report, "additive")?,
@@ -238,8 +264,7 @@ pub(super) fn joeynmt(report: &Report, table: Table) -> Result<Table> {
         secs(&best),
         share(&exact(&additive)),
     ];
-    let rows = vec![titled(&table, 5, rest)?];
-    replaced(table, 5, rows)
+    Ok(vec![titled(table, 5, rest)?])
 }
 
 /// Exact match in % at each length, and how many runs have every sequence right.
@@ -372,6 +397,27 @@ pub(super) fn transducer(report: &Report, mut table: Table) -> Result<Table> {
     Ok(table)
 }
 
+/// All tasks together, for the table of results by length.
+pub(super) fn transducer_by_length(report: &Report, table: &Table) -> Result<Vec<Row>> {
+    let cells = &report.plan.experiment.cells;
+    let runs: Vec<&Outcome> = report.outcomes.iter().collect();
+    ensure!(!runs.is_empty(), "the experiment has no run");
+    let far = of_group(&runs, "far", exact);
+    let sequences = runs.iter().flat_map(|run| evaluated(run, "far"));
+    let n_sequences: u64 = sequences.map(|row| row.n_sequences).sum();
+    let rest = [
+        format!(
+            "{} of {} each",
+            share(&far),
+            n_sequences / cells.len() as u64
+        ),
+        exact_runs(&far),
+        secs(&runs),
+        String::new(),
+    ];
+    Ok(vec![titled(table, 6, rest)?])
+}
+
 /// One row for each task, three columns for each number of symbols.
 pub(super) fn symbols(report: &Report, mut table: Table) -> Result<Table> {
     table.header = vec!["task".to_owned()];
@@ -417,4 +463,34 @@ pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
         }
     }
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_of_text_is_a_row_and_its_best_outputs_are_another() {
+        let evaluated = r#"{"split": "test", "step": 9, "n_sequences": 7000, "n_tokens": 50, "loss": 0.5,
+            "forced_loss": 0.5, "token_accuracy": 0.9, "exact_match": 0.8, "text": {"unknown_tokens": 0.0,
+            "n_truncated": 0, "exact_match": 0.75, "n_sources": 6330, "token_error_rate": 0.0625,
+            "char_error_rate": 0.0, "bleu": 0.0, "chrf": 0.0, "n_best": {"n": 5, "exact_match": 0.9}}}"#;
+        let row = g2p("both", evaluated, None).unwrap();
+        assert_eq!(row, ["both", "6,330", "25.00 %", "6.25 %", "", ""]);
+        let row = g2p_n_best("one", evaluated).unwrap();
+        let expected = ["one, best of 5 outputs", "6,330", "10.00 %", "", "", ""];
+        assert_eq!(row, expected);
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        for (n, text) in [
+            (7, "7"),
+            (640, "640"),
+            (6330, "6,330"),
+            (1_000_000, "1,000,000"),
+        ] {
+            assert_eq!(grouped(n), text);
+        }
+    }
 }

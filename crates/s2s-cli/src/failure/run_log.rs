@@ -130,6 +130,12 @@ fn lost_hint(path: &Path, now: &Whereabouts) -> Option<String> {
         Whereabouts::Deleted | Whereabouts::Unknown => {
             Some("the run folder from a backup, or a new run".to_owned())
         }
+        Whereabouts::Claimed(_) => Some(format!(
+            "the other process continues it; `{} watch {}` follows it. The file system of the folder \
+             does not pass locks on to other machines",
+            program(),
+            quote(path)
+        )),
     }
 }
 

@@ -3,7 +3,8 @@
 use s2s_viz::Table;
 
 use super::{ABSENT, rows};
-use crate::compare::{Compare, Difference, too_few_seeds};
+use crate::compare::{Difference, too_few_seeds};
+use crate::comparison::Compare;
 use crate::measure::Metric;
 use crate::report::Report;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::lengths;
-use crate::compare::Compare;
+use crate::cell::Cell;
+use crate::comparison::Compare;
 use crate::measure::Metric;
 use crate::outcome::Outcome;
-use crate::plan::Cell;
 use crate::report::Report;
 use crate::statistics::Summary;
 

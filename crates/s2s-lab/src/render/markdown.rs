@@ -2,12 +2,14 @@
 
 use std::iter;
 
-use s2s_runlog::{Environment, RunRecord, RunStatus};
+use s2s_runlog::{Environment, RunStatus};
 use s2s_viz::{LinePlot, Table};
 
 use super::{ABSENT, MAX_SHOWN, comparisons, head, is_plotted, lengths, metrics, plots};
+use crate::cell::Job;
+use crate::event::count;
 use crate::outcome::Outcome;
-use crate::plan::{Job, Plan};
+use crate::plan::Plan;
 use crate::process::shell_words;
 use crate::report::Report;
 use crate::settings::{Settings, differing};
@@ -20,6 +22,7 @@ pub(super) fn render(report: &Report) -> String {
         "## Results".to_owned(),
         pending(report),
         metrics::constants(report).join(" "),
+        metrics::too_few_seeds(report).unwrap_or_default(),
         results(report),
         explanation(report),
         dots(report),
@@ -27,18 +30,14 @@ pub(super) fn render(report: &Report) -> String {
         by_length(report),
         curves(report),
         "## Runs".to_owned(),
-        head(
-            &runs(report),
-            report.outcomes.len(),
-            Table::markdown,
-            "`runs.csv` has all",
-        ),
+        runs(report),
         "## Configuration".to_owned(),
         configuration(report),
         "## Commands".to_owned(),
         commands(report),
         "## Environment".to_owned(),
         environments(&report.outcomes).markdown(),
+        moved(&report.outcomes),
     ];
     let sections = sections.iter().map(|section| section.trim_end());
     let written: Vec<&str> = sections.filter(|section| !section.is_empty()).collect();
@@ -91,8 +90,12 @@ fn explanation(report: &Report) -> String {
          model is free-running, except for the teacher-forced loss. An output is an exact match if \
          all its tokens and its end are correct. Losses are in nats per token; time is the wall time \
          of training and validation. Mean, sample standard deviation (sd), {}minimum and maximum are \
-         over seeds.",
-        estimators(report)
+         over {}.",
+        estimators(report),
+        match metrics::n_runs(report) {
+            Some(n) => format!("the {} of each cell", count(n, "run")),
+            None => "seeds".to_owned(),
+        }
     )
 }
 
@@ -171,27 +174,50 @@ fn line_pictures(plots: &[(String, LinePlot)]) -> String {
     pictures(plots.iter().map(|(name, plot)| (name, &plot.title)))
 }
 
-/// Each run with its own metrics.
-fn runs(report: &Report) -> Table {
+/// What is the same in all runs in one sentence, and the rest as a table.
+fn runs(report: &Report) -> String {
     let outcomes = || report.outcomes.iter();
-    let best = |record: &RunRecord| match record.best_step {
+    let best = |run: &Outcome| match run.record.best_step {
         Some(step) => step.to_string(),
         None => ABSENT.to_owned(),
     };
-    let mut table = Table::new()
-        .column("run", outcomes().map(|run| run.job.name()))
-        .column("end", outcomes().map(|run| end(run.record.status)))
-        .column("steps", outcomes().map(|run| run.record.step))
-        .column("best step", outcomes().map(|run| best(&run.record)))
-        .column("parameters", outcomes().map(|run| run.record.n_parameters));
+    let values = |value: &dyn Fn(&Outcome) -> String| outcomes().map(value).collect::<Vec<_>>();
+    let mut columns = vec![
+        ("end", values(&|run| end(run.record.status).to_owned())),
+        ("steps", values(&|run| run.record.step.to_string())),
+        ("best step", values(&best)),
+        (
+            "parameters",
+            values(&|run| run.record.n_parameters.to_string()),
+        ),
+    ];
     for metric in &report.plan.experiment.table {
-        let cells = outcomes().map(|run| match run.metric(*metric) {
+        let cells = values(&|run| match run.metric(*metric) {
             Some(value) => format!("{value:.*}", metric.decimals(value)),
             None => ABSENT.to_owned(),
         });
-        table = table.column(metric.title(), cells);
+        columns.push((metric.title(), cells));
     }
-    table
+    let is_constant = |cells: &[String]| cells.len() > 1 && cells.iter().all(|c| *c == cells[0]);
+    let mut table = Table::new().column("run", outcomes().map(|run| run.job.name()));
+    let mut constants = Vec::new();
+    for (name, cells) in &columns {
+        match is_constant(cells) {
+            true => constants.push(format!("{name} {}", cells[0])),
+            false => table = table.column(*name, cells),
+        }
+    }
+    let constants = match constants.is_empty() {
+        true => String::new(),
+        false => format!("All runs have: {}.\n\n", constants.join(", ")),
+    };
+    let table = head(
+        &table,
+        report.outcomes.len(),
+        Table::markdown,
+        "`runs.csv` has all",
+    );
+    constants + &table
 }
 
 fn end(status: RunStatus) -> &'static str {
@@ -308,6 +334,32 @@ fn environments(outcomes: &[Outcome]) -> Table {
     table
 }
 
+/// The runs that were resumed on another CPU, so that their last bits may differ from those of one CPU.
+fn moved(outcomes: &[Outcome]) -> String {
+    let moved = outcomes.iter().filter(|run| !run.processors.is_empty());
+    let moved: Vec<String> = moved
+        .map(|run| {
+            let later = run.processors.iter();
+            let later = later.map(|p| format!("{} ({})", p.cpu, p.instruction_set));
+            format!(
+                "{}, then on {}",
+                run.job.name(),
+                later.collect::<Vec<_>>().join(", ")
+            )
+        })
+        .collect();
+    if moved.is_empty() {
+        return String::new();
+    }
+    let n_more = moved.len().saturating_sub(MAX_SHOWN);
+    let shown = moved.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>();
+    let more = if n_more > 0 { "; and more" } else { "" };
+    format!(
+        "Resumed on another CPU than they started on, which can change the last bits of their results: {}{more}.",
+        shown.join("; ")
+    )
+}
+
 fn rows(environment: &Environment) -> [String; 7] {
     [
         environment.version.clone(),
@@ -336,6 +388,16 @@ mod tests {
         let (_, section) = text.split_once("## By length").unwrap();
         let (section, _) = section.split_once("## Curves").unwrap();
         insta::assert_snapshot!(section);
+    }
+
+    #[test]
+    fn one_run_of_a_cell_is_too_few_for_an_interval() {
+        let mut report = fixtures::report();
+        assert!(!render(&report).contains("Too few seeds"));
+        report.outcomes.retain(|outcome| outcome.job.seed == 0);
+        let text = render(&report);
+        let expected = "Too few seeds for an interval: each cell with one run,";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
@@ -380,6 +442,21 @@ mod tests {
         assert!(
             table.contains("| additive-seed0, none-seed0, none-seed1 |"),
             "{table}"
+        );
+    }
+
+    #[test]
+    fn runs_that_were_resumed_on_another_cpu_are_named() {
+        let mut report = fixtures::report();
+        assert!(!render(&report).contains("Resumed on another CPU"));
+        report.outcomes[2].processors = vec![s2s_runlog::Processor {
+            cpu: "another".to_owned(),
+            instruction_set: "avx512".to_owned(),
+        }];
+        let text = render(&report);
+        assert!(
+            text.contains("none-seed0, then on another (avx512)."),
+            "{text}"
         );
     }
 

@@ -3,6 +3,7 @@
 use s2s_viz::Table;
 
 use super::ABSENT;
+use crate::event::count;
 use crate::measure::Metric;
 use crate::report::Report;
 use crate::statistics::Summary;
@@ -25,6 +26,32 @@ pub(super) fn constants(report: &Report) -> Vec<String> {
             ))
         })
         .collect()
+}
+
+/// The number of runs of each cell, if it is the same for all.
+pub(super) fn n_runs(report: &Report) -> Option<usize> {
+    let cells = report.plan.experiment.cells.iter();
+    let mut counts = cells.map(|cell| {
+        let tested = report.outcomes_of(cell);
+        tested.filter(|run| run.record.test.is_some()).count()
+    });
+    let first = counts.next()?;
+    counts.all(|n| n == first).then_some(first)
+}
+
+/// A statement if a cell has only one run, so that nothing is known about other seeds.
+pub(super) fn too_few_seeds(report: &Report) -> Option<String> {
+    let cells = report.plan.experiment.cells.iter();
+    let single = cells.filter(|cell| report.outcomes_of(cell).count() == 1);
+    let cells = match (single.count(), n_runs(report)) {
+        (0, _) => return None,
+        (_, Some(1)) => "each cell".to_owned(),
+        (n, _) => count(n, "cell"),
+    };
+    Some(format!(
+        "Too few seeds for an interval: {cells} with one run, so nothing is known about other seeds. An \
+         interval takes two seeds; with fewer than five it is wide."
+    ))
 }
 
 /// The number of rows of [`table`].
@@ -63,11 +90,11 @@ pub(super) fn table(report: &Report) -> Option<Table> {
     };
     let mut table = Table::new()
         .column("metric", rows.iter().map(|row| row.metric.title()))
-        .column("cell", rows.iter().map(|row| &row.cell))
-        .column(
-            "runs",
-            rows.iter().map(|row| row.summary.map_or(0, |s| s.count)),
-        );
+        .column("cell", rows.iter().map(|row| &row.cell));
+    if n_runs(report).is_none() {
+        let counts = rows.iter().map(|row| row.summary.map_or(0, |s| s.count));
+        table = table.column("runs", counts);
+    }
     table = column(table, "mean ± sd", &|row| {
         let summary = row.summary?;
         let mean = row.written(summary.mean);

@@ -85,6 +85,7 @@ pub fn publish_report(report: &Report, folder: &Path) -> Result<PathBuf> {
 /// The main results as text for a terminal.
 pub fn summary(report: &Report) -> String {
     let mut parts = metrics::constants(report);
+    parts.extend(metrics::too_few_seeds(report));
     let n_rows = metrics::n_rows(report);
     let others = "report.html has all";
     parts.extend(metrics::table(report).map(|table| head(&table, n_rows, Table::text, others)));

@@ -7,9 +7,11 @@ use s2s_viz::{ExperimentPage, LinePlot, PageCell, PageCellRun, PageCurve, PageMe
 use serde_json::Value;
 
 use super::{metrics, plots};
+use crate::cell::Cell;
+use crate::event::count;
 use crate::measure::Metric;
 use crate::outcome::Outcome;
-use crate::plan::{Cell, Experiment};
+use crate::plan::Experiment;
 use crate::report::Report;
 use crate::settings::{Settings, differing};
 
@@ -34,8 +36,10 @@ pub(super) fn page(report: &Report) -> ExperimentPage {
     };
     let n_pending = report.pending.len();
     let mut notes = metrics::constants(report);
+    notes.extend(metrics::too_few_seeds(report));
     if n_pending > 0 {
-        notes.push(format!("{n_pending} runs are not finished."));
+        let is = if n_pending == 1 { "is" } else { "are" };
+        notes.push(format!("{} {is} not finished.", count(n_pending, "run")));
     }
     ExperimentPage {
         title: experiment.title.clone(),
@@ -131,7 +135,7 @@ mod tests {
         assert_eq!(page.cells[1].means[0], Some(0.125));
         assert_eq!(page.cells[1].runs[1].name, "seed 1");
         assert_eq!(page.cells[1].runs[1].page, None, "it has no page");
-        assert_eq!(page.notes, ["1 runs are not finished."]);
+        assert_eq!(page.notes, ["1 run is not finished."]);
         assert_eq!(page.curves[0].of_cell[0].1.len(), 2);
     }
 }

@@ -3,8 +3,8 @@
 use s2s_viz::{DotPlot, DotRow, LinePlot, Look, Series, YAxis, points, x_label};
 
 use super::{is_plotted, metrics};
+use crate::cell::Cell;
 use crate::measure::{Curve, Metric};
-use crate::plan::Cell;
 use crate::report::Report;
 use crate::statistics::median;
 

@@ -32,6 +32,16 @@ mod tests {
     }
 
     #[test]
+    fn adjusted_p_values_are_those_of_statsmodels() {
+        // statsmodels 0.15.0 with scipy 1.17.1: multipletests(ps, method="holm")
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005, 0.5, 0.2, 0.0004]);
+        let expected = [0.05, 0.12, 0.12, 0.03, 0.5, 0.4, 0.0028];
+        for (found, expected) in adjusted.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-15, "{adjusted:?}");
+        }
+    }
+
+    #[test]
     fn a_single_test_keeps_its_p_value_and_none_exceeds_one() {
         assert_eq!(holm(&[0.03]), [0.03]);
         assert_eq!(holm(&[0.6, 0.7]), [1.0, 1.0]);

@@ -169,6 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn mean_spread_and_median_are_those_of_numpy() {
+        // numpy 2.4.6: np.mean(x), np.std(x, ddof=1), np.median(x)
+        let twelve = [
+            0.91, 0.85, 0.97, 0.99, 0.62, 0.88, 0.93, 0.95, 0.90, 0.40, 0.96, 0.98,
+        ];
+        let five = [0.9995, 0.9980, 1.0, 0.9875, 0.9930];
+        for (values, expected) in [
+            (
+                &twelve[..],
+                [0.861_666_666_666_666_7, 0.175_852_899_959_717_53, 0.92],
+            ),
+            (&five[..], [0.995_6, 0.005_308_012_810_836_08, 0.998]),
+        ] {
+            let found = Summary::new(values).unwrap();
+            let found = [found.mean, found.sd.unwrap(), found.median];
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-15, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn only_a_share_of_one_is_100_percent() {
         assert_eq!(percent(1.0), "100.00 %");
         assert_eq!(percent(0.999_99), "99.99 %");

@@ -3,21 +3,29 @@
 use s2s_runlog::{DecodingMode, LengthRecord};
 
 use super::part::is_exact;
+use crate::cell::Cell;
 use crate::outcome::Outcome;
-use crate::plan::Cell;
 use crate::report::Report;
 use crate::statistics::{mean, percentage};
 
 /// A few sentences for each cell and decoding mode, over all groups of lengths.
 pub(in crate::render) fn findings(report: &Report) -> Vec<String> {
     let cells = report.plan.experiment.cells.iter();
-    cells
-        .flat_map(|cell| {
-            [DecodingMode::Eos, DecodingMode::Oracle]
-                .into_iter()
-                .filter_map(|mode| finding(report, cell, mode))
-        })
-        .collect()
+    let all = cells.flat_map(|cell| {
+        [DecodingMode::Eos, DecodingMode::Oracle]
+            .into_iter()
+            .filter_map(|mode| Some((&cell.name, finding(report, cell, mode)?)))
+    });
+    let mut merged: Vec<(String, Vec<String>)> = Vec::new();
+    for (cell, found) in all {
+        let name = format!("**{cell}**");
+        match merged.iter_mut().find(|(known, _)| *known == found) {
+            Some((_, names)) => names.push(name),
+            None => merged.push((found, vec![name])),
+        }
+    }
+    let line = |(found, names): (String, Vec<String>)| format!("{}, {found}", names.join(", "));
+    merged.into_iter().map(line).collect()
 }
 
 /// The rows of one run in ascending order of their lengths.
@@ -35,7 +43,7 @@ fn finding(report: &Report, cell: &Cell, mode: DecodingMode) -> Option<String> {
         1 => format!("length {longest}"),
         n => format!("{n} lengths from {shortest} to {longest}"),
     };
-    let subject = format!("**{}**, `{mode}`, {lengths}:", cell.name);
+    let subject = format!("`{mode}`, {lengths}:");
     let all = || runs.iter().flatten().copied();
     if all().all(is_exact) {
         let n_sequences: u64 = all().map(|row| row.n_sequences).sum();
@@ -213,10 +221,14 @@ mod tests {
     fn each_cell_has_its_findings() {
         let mut report = report_with_lengths();
         let failing = findings(&report);
-        assert_eq!(failing.len(), 4); // cells, modes
+        assert_eq!(
+            failing.len(),
+            2,
+            "cells with the same findings share a line"
+        );
         assert_eq!(
             failing[0],
-            "**additive**, `eos`, 2 lengths from 4 to 8: the first error is at length 4 (in 1 of 2 \
+            "**additive**, **none**, `eos`, 2 lengths from 4 to 8: the first error is at length 4 (in 1 of 2 \
              runs); exact match is below 50 % from length 8 (in 1 of 2 runs). Of 12 wrong outputs, \
              0.0 % are too short, 0.0 % are too long, and 100.0 % have the correct length and a \
              wrong token. At length 8, 0 tokens on average are correct before the first error."
@@ -224,7 +236,7 @@ mod tests {
         report.outcomes.retain(|outcome| outcome.job.seed == 0);
         assert_eq!(
             findings(&report)[0],
-            "**additive**, `eos`, 2 lengths from 4 to 8: all 20 outputs of 1 run are exact matches."
+            "**additive**, **none**, `eos`, 2 lengths from 4 to 8: all 20 outputs of 1 run are exact matches."
         );
     }
 }

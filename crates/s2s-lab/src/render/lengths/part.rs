@@ -2,9 +2,9 @@
 
 use s2s_runlog::{DecodingMode, LengthRecord};
 
+use crate::cell::Cell;
 use crate::lengths::LengthGroup;
 use crate::outcome::LengthOutcome;
-use crate::plan::Cell;
 use crate::report::Report;
 
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,8 @@
 //! `s2s experiment`.
 
+mod engines;
+mod live;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::num::NonZeroUsize;
@@ -10,15 +13,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use s2s_lab::{
-    HyperQueue, Options, Plan, Select, Slurm, collect, commands, run_experiment, status, summary,
-    write_report,
+    Error, Options, Plan, Select, Tasks, chain, check_unchanged, collect, commands, count,
+    run_experiment, status, summary, write_report,
 };
 use s2s_runlog::write_file;
 use s2s_train::{BaseConfig, ConfigError};
 use toml::Table;
 
+use self::engines::{LauncherArgs, submit};
+use self::live::Live;
 use crate::failure::{Hinted, Usage};
-use crate::shell::{program, quote, quote_text};
+use crate::signals::{self, Signals};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -57,10 +62,11 @@ An experiment file:
   samples = 20
   [search.space]
   train.learning_rate = { log_uniform = [1e-4, 1e-2] }   # or uniform, or choice
-  [halving]                                    # one cell in three is extended to 600 steps
+  [halving]                                    # one cell in three is extended to 600 steps; a schedule
+                                               # of the whole run spans 600 steps from the start
   steps = [200, 600]
   [budget]                                     # no further run starts when it is spent
-  time = \"2h\"
+  time = \"2h\"                                # wall time, summed over the runs
 
 Output in the folder of the experiment:
   report.html               the cells to sort, filter and draw, in a browser
@@ -77,7 +83,7 @@ Output in the folder of the experiment:
 /// The file lists the configurations (cells), the seeds, and what to plot and tabulate. Each run is
 /// a process of its own. Finished runs are skipped and interrupted runs are resumed, so the same
 /// command continues an experiment; a run that another process is working on is left to it. Nothing is
-/// deleted without --lean.
+/// deleted without --lean. On a terminal, a table shows how far the cells are.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -104,43 +110,6 @@ pub(crate) struct Args {
     launcher: LauncherArgs,
 }
 
-/// Which engine starts the runs.
-#[derive(clap::Args)]
-struct LauncherArgs {
-    /// Submit the runs to an engine instead of starting them; with --dry-run, print what it would get
-    #[arg(long, value_name = "ENGINE", conflicts_with_all = ["index", "only", "collect", "emit"])]
-    launcher: Option<Engine>,
-    /// SLURM partition
-    #[arg(long, value_name = "NAME", requires = "launcher")]
-    partition: Option<String>,
-    /// Time limit of a run, such as 2:00:00 (SLURM: a run is saved and requeued a minute before) or 2h
-    /// (HyperQueue: a run is stopped)
-    #[arg(long, value_name = "TIME", requires = "launcher")]
-    time: Option<String>,
-    /// SLURM: runs at a time
-    #[arg(long, value_name = "N", requires = "launcher")]
-    max_parallel: Option<usize>,
-    /// HyperQueue: CPUs of a run [default: 1]
-    #[arg(long, value_name = "N", requires = "launcher")]
-    cpus: Option<NonZeroUsize>,
-    /// One more option of sbatch, such as --sbatch=--account=me; may be repeated
-    #[arg(
-        long,
-        value_name = "OPTION",
-        requires = "launcher",
-        allow_hyphen_values = true
-    )]
-    sbatch: Vec<String>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Engine {
-    /// SLURM: job arrays
-    Slurm,
-    /// HyperQueue: a job file
-    Hq,
-}
-
 /// How the runs are started.
 #[derive(clap::Args)]
 pub(crate) struct How {
@@ -150,9 +119,9 @@ pub(crate) struct How {
     /// Threads of each run, instead of that; do not change results
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Start no run; list the runs, what each changes, their states, and the time left
+    /// Start no run and write nothing; list the runs, what each changes, their states, and the time left
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Only runs whose names match; `*` stands for any characters
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
@@ -162,7 +131,8 @@ pub(crate) struct How {
     /// Start no further run after a failure (the default)
     #[arg(long)]
     fail_fast: bool,
-    /// Delete plots, page, TensorBoard log and last checkpoint of each run when it is finished
+    /// Delete plots, page, TensorBoard log and last checkpoint of each run when it is finished; with
+    /// halving, of all runs at the end
     #[arg(long)]
     lean: bool,
     /// Continue although the experiment was changed since it was started
@@ -175,21 +145,28 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let folder = folder.unwrap_or_else(|| Plan::default_folder(&args.file));
     if let Some(number) = args.index {
         let plan = Plan::read_run(&args.file, folder, number, &resolver()).map_err(explain)?;
-        return train(&plan, &args.how, Select::Index(number), ui);
+        let select = Select::Index(number);
+        return match args.how.dry_run {
+            true => list(&plan, &args.how, &select, ui),
+            false => train(&plan, &args.how, select, ui),
+        };
     }
     let plan = read(&args.file, folder)?;
     if args.collect {
+        check(&plan, &args.how)?;
         return report(plan, ui);
     }
     if let Some(file) = &args.emit {
         let s2s = executable()?;
-        let lines = commands(&plan, &s2s, args.how.accept_changes).map_err(explain)?;
+        let lines = commands(&plan, &args.tasks(&s2s)).map_err(explain)?;
         write_file(file, (lines.join("\n") + "\n").as_bytes())?;
-        ui.message(format!("{} commands in {}", lines.len(), file.display()));
+        let n_commands = count(lines.len(), "command");
+        ui.message(format!("{n_commands} in {}", file.display()));
         return Ok(0);
     }
     if args.watch {
-        return watch(&plan, ui);
+        check(&plan, &args.how)?;
+        return watch(&plan, &args.how, ui);
     }
     if let Some(engine) = args.launcher.launcher {
         return submit(&plan, engine, args, ui);
@@ -197,14 +174,33 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     run_plan(plan, &args.how, ui)
 }
 
+impl Args {
+    /// How an engine starts the runs.
+    fn tasks<'a>(&self, s2s: &'a Path) -> Tasks<'a> {
+        Tasks {
+            s2s,
+            accepts_changes: self.how.accept_changes,
+            is_lean: self.how.lean,
+        }
+    }
+}
+
+/// Checks that the experiment is the one that was started, unless changes are accepted.
+fn check(plan: &Plan, how: &How) -> anyhow::Result<()> {
+    match how.accept_changes {
+        true => Ok(()),
+        false => check_unchanged(plan).map_err(explain),
+    }
+}
+
 /// The time between two looks at the folders of the runs.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
 /// Prints what changes, until nothing can change any more.
-fn watch(plan: &Plan, ui: &Ui) -> anyhow::Result<u8> {
+fn watch(plan: &Plan, how: &How, ui: &Ui) -> anyhow::Result<u8> {
     let mut before: Vec<(String, String)> = Vec::new();
     loop {
-        let found = status(plan).map_err(explain)?;
+        let found = status(plan, &Select::All, how.jobs).map_err(explain)?;
         let is_first = before.is_empty();
         let changed = found.states.iter().zip(&before);
         let changed = changed.filter(|(now, before)| now != before);
@@ -222,91 +218,14 @@ fn watch(plan: &Plan, ui: &Ui) -> anyhow::Result<u8> {
     }
 }
 
-/// Submits the runs, or prints what would be submitted.
-fn submit(plan: &Plan, engine: Engine, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let s2s = executable()?;
-    let submitted = match engine {
-        Engine::Slurm => to_slurm(plan, &s2s, args, ui)?,
-        Engine::Hq => to_hq(plan, &s2s, args, ui)?,
-    };
-    let Some(jobs) = submitted else {
-        return Ok(0);
-    };
-    match jobs.is_empty() {
-        true => ui.message("every run is finished; nothing was submitted"),
-        false => ui.message(format!("submitted: {}", jobs.join(", "))),
-    }
-    let out = args
-        .out
-        .as_deref()
-        .map_or_else(String::new, |out| format!(" --out {}", quote(out)));
-    let experiment = format!("{} experiment {}{out}", program(), quote(&args.file));
-    ui.message(format!(
-        "to see what is left:\n  {experiment} --dry-run\nto follow it:\n  {experiment} --watch\n\
-         to write the report:\n  {experiment} --collect"
-    ));
-    Ok(0)
-}
-
-/// The numbers of the jobs; `None` if they were only printed.
-fn to_slurm(plan: &Plan, s2s: &Path, args: &Args, ui: &Ui) -> anyhow::Result<Option<Vec<String>>> {
-    let launcher = &args.launcher;
-    if launcher.cpus.is_some() {
-        let problem = "--cpus is for HyperQueue; for SLURM, use --sbatch=--cpus-per-task=N";
-        return Err(Usage(problem.to_owned()).into());
-    }
-    let slurm = Slurm {
-        partition: launcher.partition.clone(),
-        time: launcher.time.clone(),
-        max_parallel: launcher.max_parallel,
-        options: launcher.sbatch.clone(),
-    };
-    let accepts_changes = args.how.accept_changes;
-    if !args.how.dry_run {
-        let jobs = slurm.submit(plan, s2s, accepts_changes).map_err(explain)?;
-        return Ok(Some(jobs));
-    }
-    let (script, commands) = slurm.plan(plan, s2s, accepts_changes).map_err(explain)?;
-    let commands = commands.iter().map(|words| line(words));
-    ui.data(&format!("{script}\n{}", commands.collect::<String>()))?;
-    Ok(None)
-}
-
-/// As [`to_slurm`].
-fn to_hq(plan: &Plan, s2s: &Path, args: &Args, ui: &Ui) -> anyhow::Result<Option<Vec<String>>> {
-    let launcher = &args.launcher;
-    if launcher.partition.is_some()
-        || launcher.max_parallel.is_some()
-        || !launcher.sbatch.is_empty()
-    {
-        let problem = "--partition, --max-parallel and --sbatch are for SLURM; the workers of \
-                       HyperQueue decide where tasks run";
-        return Err(Usage(problem.to_owned()).into());
-    }
-    let hq = HyperQueue {
-        cpus: launcher.cpus.map(NonZeroUsize::get),
-        time: launcher.time.clone(),
-    };
-    let accepts_changes = args.how.accept_changes;
-    if !args.how.dry_run {
-        let job = hq.submit(plan, s2s, accepts_changes).map_err(explain)?;
-        return Ok(Some(job.into_iter().collect()));
-    }
-    if let Some((file, command)) = hq.plan(plan, s2s, accepts_changes).map_err(explain)? {
-        ui.data(&format!("{file}\n{}", line(&command)))?;
-    }
-    Ok(None)
-}
-
-/// Words as a line of a shell.
-fn line(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| quote_text(word)).collect();
-    words.join(" ") + "\n"
-}
-
 /// Reads an experiment file and resolves its cells.
-pub(crate) fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
+fn read(file: &Path, folder: PathBuf) -> anyhow::Result<Plan> {
     Plan::read(file, folder, &resolver()).map_err(explain)
+}
+
+/// An experiment file with this text, which may not exist yet.
+pub(crate) fn parse(file: &Path, text: String, folder: PathBuf) -> anyhow::Result<Plan> {
+    Plan::parse(file, text, folder, &resolver()).map_err(explain)
 }
 
 /// What a run would write to config.resolved.toml. Each configuration file is read once.
@@ -328,40 +247,68 @@ fn resolver() -> impl Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sy
 
 /// Trains the runs of a plan, or lists them, and writes the report.
 pub(crate) fn run_plan(plan: Plan, how: &How, ui: &Ui) -> anyhow::Result<u8> {
-    if how.dry_run {
-        let found = status(&plan).map_err(explain)?;
-        ui.data(&format!("{}\n{}\n", found.table.text(), found.summary))?;
-        return Ok(0);
-    }
     let select = how.only.clone().map_or(Select::All, Select::Only);
+    if how.dry_run {
+        return list(&plan, how, &select, ui);
+    }
     let result = train(&plan, how, select, ui);
-    if result.is_ok() || how.keep_going {
+    let is_stopped = matches!(result, Ok(code) if code != 0);
+    if !is_stopped && (result.is_ok() || how.keep_going) {
         let reported = report(plan, ui);
         return result.and(reported);
     }
     result
 }
 
+/// Lists runs and their states.
+fn list(plan: &Plan, how: &How, select: &Select, ui: &Ui) -> anyhow::Result<u8> {
+    if let Err(error) = check(plan, how) {
+        ui.warning(error);
+    }
+    let found = status(plan, select, how.jobs).map_err(explain)?;
+    ui.data(&format!("{}\n{}\n", found.table.text(), found.summary))?;
+    Ok(0)
+}
+
 fn train(plan: &Plan, how: &How, select: Select, ui: &Ui) -> anyhow::Result<u8> {
     let s2s = executable()?;
+    let signals = Signals::catch(ui)?;
     let options = Options {
         s2s: &s2s,
         parallel: how.jobs,
         threads: how.threads,
-        select,
+        select: select.clone(),
         keeps_going: how.keep_going,
         accepts_changes: how.accept_changes,
         is_lean: how.lean,
+        signal: Some(signals::received()),
     };
-    run_experiment(plan, &options, &|event| ui.message(event)).map_err(explain)?;
-    Ok(0)
+    let live = Live::new(plan, select, how.jobs, ui);
+    let result = live.while_shown(|| run_experiment(plan, &options, &|event| live.show(event)));
+    match result {
+        Err(Error::Interrupted { .. }) => {
+            ui.message("stopped; the runs are saved, and the same command resumes them");
+            Ok(signals.exit_code())
+        }
+        result => result.map(|()| 0).map_err(explain),
+    }
 }
 
 fn report(plan: Plan, ui: &Ui) -> anyhow::Result<u8> {
     let report = collect(plan).map_err(explain)?;
     let path = write_report(&report).map_err(explain)?;
-    if !report.pending.is_empty() {
-        ui.warning(format!("{} runs are not finished", report.pending.len()));
+    for (job, reason) in &report.damaged {
+        ui.warning(format!(
+            "{} is left out of the report: {reason}\n  try: move {} away, then the same experiment \
+             trains this run again",
+            job.name(),
+            job.folder.display()
+        ));
+    }
+    match report.pending.len() {
+        0 => {}
+        1 => ui.warning("1 run is not finished"),
+        n => ui.warning(format!("{n} runs are not finished")),
     }
     ui.data(&format!(
         "{}\nreport: {}\n",
@@ -380,7 +327,7 @@ pub(crate) fn explain(error: s2s_lab::Error) -> anyhow::Error {
     match (error.is_usage(), error.hint()) {
         (true, _) => Usage(error.to_string()).into(),
         (false, Some(hint)) => Hinted {
-            what: error.to_string(),
+            what: chain(&error),
             hint: hint.to_owned(),
         }
         .into(),
