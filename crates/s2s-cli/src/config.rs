@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use reverse_data::DataConfig;
-use s2s_runlog::{CorpusRecord, RunDir, read_json};
+use s2s_runlog::{CorpusRecord, RunDir, exists, read_json};
 use s2s_train::{ConfigError, ExperimentConfig, load_config, load_given_config};
 
 use crate::ui::Ui;
@@ -94,7 +94,7 @@ pub(crate) fn text_places(data: &DataConfig, record: &CorpusRecord) -> Vec<Strin
         ("data.vocab_file", &data.vocab_file, last),
     ];
     let places = places.into_iter().filter_map(|(key, given, found)| {
-        let found = found.filter(|found| found.exists())?;
+        let found = found.filter(|found| exists(found).unwrap_or(false))?;
         let is_relative = !given.as_os_str().is_empty() && given.is_relative();
         is_relative.then(|| format!("{key}={}", found.display()))
     });
