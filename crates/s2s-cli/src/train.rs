@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             Ok(dir) => {
                 check_same(&dir, &config)?;
                 let text = config.data.is_text().then(|| config.data.text_path());
-                let text = text.filter(|path| path.exists());
+                let text = text.filter(|path| exists(path).unwrap_or(false));
                 return resume::run_dir(&dir, None, text, &args.log, &args.machine, ui);
             }
             Err(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {}
