@@ -275,7 +275,11 @@ mod tests {
     fn an_unavailable_device_is_named_with_a_remedy() {
         assert!(open_device("cpu").is_ok());
         let error = |name| open_device(name).unwrap_err();
-        check(&error("tpu"), "unknown device \"tpu\"", "--device auto, cpu");
+        check(
+            &error("tpu"),
+            "unknown device \"tpu\"",
+            "--device auto, cpu",
+        );
         check(&error("cuda:x"), "\"x\" is not the number", "cuda:0");
         check(&error("cuda:-1"), "\"-1\" is not the number", "cuda:0");
         if !cfg!(feature = "cuda") {
