@@ -163,7 +163,7 @@ class Errors(unittest.TestCase):
     def test_an_invalid_configuration(self) -> None:
         with self.assertRaises(s2s.Error) as caught:
             s2s.train(settings={"model.hiden": 3}, run_dir=RUN.with_name("invalid"), verbose=False)
-        self.check(caught.exception, 2, "hiden", "s2s config")
+        self.check(caught.exception, 2, 'did you mean "hidden"?')
 
     def test_an_unknown_option(self) -> None:
         with self.assertRaises(s2s.Error) as caught:
