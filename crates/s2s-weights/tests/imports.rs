@@ -27,7 +27,11 @@ fn weights_that_do_not_fit_are_reported_with_their_file() {
         "the weights in weights.file do not fit the model: it lacks b; the model does not have a"
     );
     let error = Found::parse(Path::new("page.html"), b"<html>".to_vec()).unwrap_err();
-    assert!(error.to_string().starts_with("page.html is not readable as weights"));
+    assert!(
+        error
+            .to_string()
+            .starts_with("page.html is not readable as weights")
+    );
 }
 
 #[test]
