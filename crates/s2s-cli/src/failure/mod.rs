@@ -234,8 +234,8 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
     }
 }
 
-/// The option that tells where the text of a run is, if its configuration only says so from the folder in which
-/// the run was started.
+/// The option with the absolute path of a run's text, if its configuration has a path relative to the folder in
+/// which the run was started.
 fn text_set(run: &Path) -> String {
     let config = load_config(Some(&run.join("config.resolved.toml")), &[]);
     let record = read_json::<CorpusRecord>(run.join("corpus.json"));
