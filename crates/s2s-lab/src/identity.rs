@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use s2s_runlog::{exists, list_folder, read_input};
+use s2s_runlog::{LATER_KEYS, exists, list_folder, read_input};
 use sha2::{Digest, Sha256};
 use toml::Value;
 
@@ -32,10 +32,14 @@ pub(crate) struct Identities {
 }
 
 impl Identities {
-    /// Eight hexadecimal digits that differ between configurations, apart from the seed.
+    /// Eight hexadecimal digits that differ between configurations, apart from the seed. A later key at its
+    /// default does not count, so that the runs of an earlier version are still found.
     pub(crate) fn hash(&self, settings: &Settings) -> String {
         let mut hasher = Sha256::new();
         for (key, value) in settings.iter().filter(|(key, _)| *key != "seed") {
+            if LATER_KEYS.contains(&(key.as_str(), value.to_string().as_str())) {
+                continue;
+            }
             hasher.update(format!("{key} = {value}\n"));
             if let (true, Value::String(path)) = (TEXT_KEYS.contains(&key.as_str()), value) {
                 hasher.update(self.text(Path::new(path)));
@@ -95,6 +99,15 @@ mod tests {
         assert_ne!(hash("seed = 0\nmodel.hidden = 33"), base);
         assert_ne!(hash("seed = 0\nmodel.hidden = 32\nmodel.layers = 1"), base);
         assert_ne!(hash("seed = 0\nmodel.hidden = \"32\""), base);
+    }
+
+    #[test]
+    fn a_later_key_at_its_default_keeps_the_identity() {
+        let base = hash("model.hidden = 32");
+        for (key, value) in LATER_KEYS {
+            assert_eq!(hash(&format!("model.hidden = 32\n{key} = {value}")), base, "{key}");
+            assert_ne!(hash(&format!("model.hidden = 32\n{key} = \"other\"")), base, "{key}");
+        }
     }
 
     #[test]

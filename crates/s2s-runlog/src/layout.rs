@@ -12,6 +12,21 @@ const CORPUS: &str = "corpus.json";
 const ENVIRONMENT: &str = "environment.json";
 const IDENTITY: &str = "identity.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
+
+/// Keys of `config.resolved.toml` that runs of earlier versions do not have, and, as TOML, the values that
+/// were in effect there. At these values, they change no result.
+pub const LATER_KEYS: [(&str, &str); 10] = [
+    ("model.input_feeding", "false"),
+    ("model.layer_norm", "false"),
+    ("model.residual", "false"),
+    ("train.accumulation_steps", "1"),
+    ("train.curriculum.kind", "\"none\""),
+    ("train.freeze", "[]"),
+    ("train.label_smoothing", "0.0"),
+    ("train.optimizer.kind", "\"adam\""),
+    ("train.precision", "\"f32\""),
+    ("train.restart.kind", "\"none\""),
+];
 pub(crate) const LOCK: &str = "run.lock";
 
 /// The files that [`RunDir::write_start`] writes, in this order. The last one makes the folder a run.

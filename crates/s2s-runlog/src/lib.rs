@@ -54,7 +54,7 @@ pub use failures::{
     Confusion, FailuresRecord, LengthCounts, PositionCounts, WrongOutput, WrongRecord,
 };
 pub use interval::wilson;
-pub use layout::{CheckpointName, RunDir, RunStart};
+pub use layout::{CheckpointName, LATER_KEYS, RunDir, RunStart};
 pub use lengths::{
     DecodingMode, LengthRange, LengthRecord, LengthSums, LengthTiming, Lengths, LengthsError,
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,

@@ -13,7 +13,7 @@ use s2s_kernels::Moments;
 use s2s_model::{
     LoadOptions, NonFinite, Params, WeightsError, load_tensors, load_weights, save_tensors,
 };
-use s2s_runlog::{Checkpoint, CheckpointName, ConfigChange, CorpusRecord};
+use s2s_runlog::{Checkpoint, CheckpointName, ConfigChange, CorpusRecord, LATER_KEYS};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -174,29 +174,20 @@ impl TrainState {
     }
 }
 
-/// Keys that runs of earlier versions do not have, as TOML, at the values that were in effect there. They
-/// do not count, so that these runs still load.
-const LATER_KEYS: [&str; 10] = [
-    "accumulation_steps = 1\n",
-    "freeze = []\n",
-    "input_feeding = false\n",
-    "label_smoothing = 0.0\n",
-    "layer_norm = false\n",
-    "precision = \"f32\"\n",
-    "residual = false\n",
-    "[train.optimizer]\nkind = \"adam\"\n\n",
-    "\n[train.curriculum]\nkind = \"none\"\n",
-    "\n[train.restart]\nkind = \"none\"\n",
-];
-
-/// SHA-256 of a configuration and of its corpus record, in hexadecimal.
+/// SHA-256 of a configuration and of its corpus record, in hexadecimal. Later keys at their defaults do
+/// not count, so that runs of earlier versions still load.
 pub(crate) fn fingerprint(
     config: &ExperimentConfig,
     corpus: Option<&CorpusRecord>,
 ) -> Result<String> {
     let mut text = config.to_toml()?;
-    for key in LATER_KEYS {
-        text = text.replacen(key, "", 1);
+    for (key, value) in LATER_KEYS {
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let line = match name {
+            "kind" => format!("\n[{table}]\nkind = {value}\n"),
+            name => format!("{name} = {value}\n"),
+        };
+        text = text.replacen(&line, "", 1);
     }
     let mut digest = Sha256::new_with_prefix(text);
     if let Some(corpus) = corpus {
