@@ -105,8 +105,16 @@ mod tests {
     fn a_later_key_at_its_default_keeps_the_identity() {
         let base = hash("model.hidden = 32");
         for (key, value) in LATER_KEYS {
-            assert_eq!(hash(&format!("model.hidden = 32\n{key} = {value}")), base, "{key}");
-            assert_ne!(hash(&format!("model.hidden = 32\n{key} = \"other\"")), base, "{key}");
+            assert_eq!(
+                hash(&format!("model.hidden = 32\n{key} = {value}")),
+                base,
+                "{key}"
+            );
+            assert_ne!(
+                hash(&format!("model.hidden = 32\n{key} = \"other\"")),
+                base,
+                "{key}"
+            );
         }
     }
 

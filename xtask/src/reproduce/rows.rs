@@ -1,8 +1,10 @@
 //! Rows of tables from the records of runs.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
-use s2s_lab::statistics::{mean, percent, percentage};
-use s2s_lab::{Metric, Outcome, Report};
+use s2s_lab::statistics::{Summary, exponent, mean, median, percent, percentage};
+use s2s_lab::{LengthOutcome, Metric, Outcome, Report};
 use s2s_runlog::{
     DecodingMode, EvalRecord, LengthRecord, MetricsRecord, RunDir, RunRecord, TextScores,
     TimingRecord, read_json, read_lines,
@@ -442,6 +444,74 @@ pub(super) fn symbols(report: &Report, mut table: Table) -> Result<Table> {
     }
     table.align = format!("l{}", "r".repeat(table.header.len() - 1));
     Ok(table)
+}
+
+/// Time and memory of a sequence, over the seeds: the first model at every length, the others at their longest.
+pub(super) fn long(report: &Report, mut table: Table) -> Result<Table> {
+    table.header = [
+        "model",
+        "symbols",
+        "seconds, median of seeds",
+        "slowest seed",
+        "peak memory, MiB",
+        "exact seeds",
+        "exponent of time",
+    ]
+    .map(str::to_owned)
+    .into();
+    table.align = "lrrrrrr".to_owned();
+    table.rows.clear();
+    let number = |value: Option<f64>, decimals: usize| {
+        value.map_or(String::new(), |value| format!("{value:.decimals$}"))
+    };
+    for (index, cell) in report.plan.experiment.cells.iter().enumerate() {
+        let runs = runs(report, &cell.name)?;
+        let evaluations: Vec<&LengthOutcome> = runs.iter().flat_map(|run| &run.lengths).collect();
+        let exponents: Vec<f64> = evaluations
+            .iter()
+            .filter_map(|found| time_exponent(found))
+            .collect();
+        let rows = || evaluations.iter().flat_map(|found| &found.record.rows);
+        let lengths: BTreeSet<usize> = rows().map(|row| row.length).collect();
+        let n_hidden = if index > 0 {
+            lengths.len().saturating_sub(1)
+        } else {
+            0
+        };
+        for &length in lengths.iter().skip(n_hidden) {
+            let timing = || {
+                let all = evaluations.iter().flat_map(|found| &found.timing);
+                all.filter(|timing| timing.length == length)
+            };
+            let secs: Vec<f64> = timing().map(|timing| timing.secs).collect();
+            let secs = Summary::new(&secs);
+            let peak = timing()
+                .filter_map(|timing| timing.peak_mib)
+                .reduce(f64::max);
+            let at = rows().filter(|row| row.length == length);
+            let at: Vec<f64> = at.map(|row| row.exact_match).collect();
+            let is_last = lengths.last() == Some(&length);
+            table.rows.push(vec![
+                cell.name.clone(),
+                grouped(length as u64),
+                number(secs.map(|secs| secs.median), 3),
+                number(secs.map(|secs| secs.max), 3),
+                number(peak, 0),
+                exact_runs(&at),
+                number(median(&exponents).filter(|_| is_last), 2),
+            ]);
+        }
+    }
+    Ok(table)
+}
+
+/// The exponent of time over length within one evaluation of one sequence for each length.
+fn time_exponent(evaluation: &LengthOutcome) -> Option<f64> {
+    let points = evaluation
+        .timing
+        .iter()
+        .map(|timing| (timing.length as f64, timing.secs));
+    exponent(&points.collect::<Vec<_>>())
 }
 
 /// One row for each recipe, one column for each task: how many runs are exact in range, and far beyond.

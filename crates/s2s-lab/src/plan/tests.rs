@@ -42,13 +42,15 @@ fn read(text: &str) -> Result<Plan> {
     Plan::read(path, out, &resolve)
 }
 
-/// The changes as they are.
-fn resolve(_: Option<&Path>, sets: &[String]) -> Result<Table, String> {
+/// The changes as they are, and a key that differs with the file and with each change.
+fn resolve(config: Option<&Path>, sets: &[String]) -> Result<Table, String> {
     let pair = |set: &String| {
         let (key, value) = set.split_once('=').unwrap();
         (key.to_owned(), toml::Value::from(value))
     };
-    Ok(sets.iter().map(pair).collect())
+    let request = toml::Value::from(format!("{config:?} {sets:?}"));
+    let pairs = sets.iter().map(pair);
+    Ok(pairs.chain([("request".to_owned(), request)]).collect())
 }
 
 #[track_caller]

@@ -9,11 +9,13 @@
 
 mod bootstrap;
 mod effect;
+mod exponent;
 mod holm;
 mod interval;
 mod permutation;
 
 pub use effect::paired_effect;
+pub use exponent::exponent;
 pub use holm::holm;
 pub use interval::{Interval, IntervalMethod, mean_interval};
 pub use permutation::{EXACT_PAIRS, PairedTest, paired_test, smallest_p};

@@ -3,11 +3,12 @@
 use s2s_runlog::{DecodingMode, LengthsRecord};
 use s2s_viz::{LinePlot, Look, Series, Shade, Spread, XAxis, YAxis, lengths_axis};
 
+use super::costs;
 use crate::report::Report;
 
 const MODES: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
 
-/// Exact match by length: a plot for each decoding mode, with its file name, and a line for each cell.
+/// The plots, with their file names: exact match in each decoding mode, time and memory. A cell is a line.
 pub(in crate::render) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
     let plot = |mode: DecodingMode| {
         let cells = report.plan.experiment.cells.iter().enumerate();
@@ -42,7 +43,8 @@ pub(in crate::render) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
         (format!("lengths-{mode}"), plot)
     };
     let is_drawable = |(_, plot): &(String, LinePlot)| !plot.series.is_empty();
-    MODES.map(plot).into_iter().filter(is_drawable).collect()
+    let exact = MODES.map(plot).into_iter().filter(is_drawable);
+    exact.chain(costs::plots(report)).collect()
 }
 
 /// Logarithmic if the lengths go far beyond those of training, so that both are visible.
