@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first failure
 ///
-/// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of kernels, model
-/// and training again with narrower instruction sets, and the Python package; a warning is a failure.
-/// With S2S_SIMD=portable or avx2, the whole suite runs with that instruction set, and nothing again.
+/// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of the kernels
+/// again with narrower instruction sets, and the Python package; a warning is a failure.
+/// With S2S_SIMD=portable or avx2, the whole suite runs with that instruction set, and nothing again; the
+/// workflow in .github does this, too.
 /// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
 /// takes some minutes; so is maturin, which builds the Python package. Advisories are skipped if their
 /// database cannot be reached.
@@ -136,11 +137,11 @@ const CHECKS: [Check; 11] = [
     Check::new("tests", &["test", "--workspace"]),
     Check {
         variable: Some((INSTRUCTION_SET, "portable")),
-        ..Check::new("tests-portable", NUMERIC_TESTS)
+        ..Check::new("tests-portable", KERNEL_TESTS)
     },
     Check {
         variable: Some((INSTRUCTION_SET, AVX2)),
-        ..Check::new("tests-avx2", NUMERIC_TESTS)
+        ..Check::new("tests-avx2", KERNEL_TESTS)
     },
     Check::new("wheel", &["xtask", "wheel", "--profile=dev", "--test"]),
 ];
@@ -161,16 +162,9 @@ const PACKAGES: &[&str] = &[
 const INSTRUCTION_SET: &str = "S2S_SIMD";
 const AVX2: &str = "avx2";
 
-/// The tests whose results depend on the instruction set, in the binaries of the whole suite. The other
-/// tests start the program or read its records.
-const NUMERIC_TESTS: &[&str] = &[
-    "test",
-    "--workspace",
-    "--lib",
-    "--test=parity",
-    "--test=model",
-    "--test=training",
-];
+/// The tests of everything that is compiled for several instruction sets. `--workspace` selects the binaries of
+/// the whole suite, which are built already; with `-p`, cargo would build others, with other features.
+const KERNEL_TESTS: &[&str] = &["test", "--workspace", "--lib", "--test=parity"];
 
 const APPLE: &str = "aarch64-apple-darwin";
 

@@ -48,55 +48,55 @@ impl<T: Real> Scorer<T> for Additive<T> {
         Some(crate::cuda::Scores::Additive)
     }
 
-    fn kept(&self, _source_len: usize) -> usize {
-        self.query.kept()
+    fn saved_len(&self, _source_len: usize) -> usize {
+        self.query.saved_len()
     }
 
     /// The gradient of the energy.
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         self.energy.len()
     }
 
-    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
-        let stride = self.query.kept();
-        self.query.forward(step, kept, stride);
-        additive_scores(step.memory, step.rows, kept, stride, &self.energy, scores);
+    fn scores(&self, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]) {
+        let stride = self.query.saved_len();
+        self.query.forward(step, saved, stride);
+        additive_scores(step.memory, step.rows, saved, stride, &self.energy, scores);
     }
 
     fn backward(
         &self,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &mut [T],
         grads: StepGrads<'_, T>,
     ) {
-        let (units, stride) = (self.energy.len(), self.query.kept());
+        let (units, stride) = (self.energy.len(), self.query.saved_len());
         let width = step.memory.len * units;
         for (index, &row) in step.rows.iter().enumerate() {
-            let (query, rest) = kept[index * stride..].split_at_mut(units);
+            let (query, rest) = saved[index * stride..].split_at_mut(units);
             let mut grads = AdditiveRow {
                 query: &mut rest[..units],
-                energy: &mut grads.sums[index * units..][..units],
+                energy: &mut grads.summed[index * units..][..units],
                 keys: &mut grads.keys[index * width..][..width],
             };
             let d_scores = &d_scores[index * step.memory.len..][..step.memory.len];
             additive_backward(step.memory, row, query, &self.energy, d_scores, &mut grads);
         }
-        self.query.backward(step, kept, stride, grads.state);
+        self.query.backward(step, saved, stride, grads.state);
     }
 
     fn gradients(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
-        sums: Matrix<'_, T>,
+        summed: Matrix<'_, T>,
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
         let grads = AdditiveParams::of_mut(grads);
         let query = [grads.query_weight, grads.query_bias];
-        self.query.gradients(kept, states, [query], team);
-        bias_gradient(grads.energy, sums, team);
+        self.query.gradients(saved, states, [query], team);
+        bias_gradient(grads.energy, summed, team);
     }
 }
 

@@ -31,11 +31,11 @@ impl<T: Real> Dot<T> {
 impl<T: Real> Scorer<T> for Dot<T> {
     fn pack(&mut self, _params: &[&[T]]) {}
 
-    fn kept(&self, _source_len: usize) -> usize {
+    fn saved_len(&self, _source_len: usize) -> usize {
         0
     }
 
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         0
     }
 

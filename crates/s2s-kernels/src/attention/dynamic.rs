@@ -10,7 +10,7 @@
 //!
 //! Filters and scores are those of [`features`](super::features).
 
-use super::features::{Scene, SceneGrads, convolve, convolve_backward, transpose};
+use super::features::{ScoreGrads, ScoreTerms, convolve, convolve_backward, transpose};
 use super::kernel::{Scorer, Step, StepGrads, add_scaled, parameters};
 use super::queries::Queries;
 use super::start::Start;
@@ -69,14 +69,14 @@ impl<T: Real> DynamicConvolution<T> {
         2 * self.filters.len() / self.width
     }
 
-    /// Of a row's `kept`, where the state's filters begin, after the query and a sum of units.
+    /// Of a row's `saved`, where the state's filters begin, after the query and a sum of units.
     fn dynamic_at(&self) -> usize {
-        self.query.kept() + self.energy.len()
+        self.query.saved_len() + self.energy.len()
     }
 
     #[inline(always)]
-    fn scene(&self, source_len: usize) -> Scene<'_, T> {
-        Scene {
+    fn terms(&self, source_len: usize) -> ScoreTerms<'_, T> {
+        ScoreTerms {
             base: &self.bias,
             keys: &[],
             location: &self.location,
@@ -117,37 +117,38 @@ impl<T: Real> Scorer<T> for DynamicConvolution<T> {
     }
 
     /// The hidden units, a sum of units, the state's filters and their gradients, and the features.
-    fn kept(&self, source_len: usize) -> usize {
+    fn saved_len(&self, source_len: usize) -> usize {
         self.dynamic_at() + 2 * self.filters.len() + self.features() * source_len
     }
 
     /// The gradients of the energy, of `l`, of `L`, and of the fixed filters.
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         2 * self.energy.len() + self.location.len() + self.filters.len()
     }
 
-    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
-        self.query.forward(step, kept, self.kept(step.memory.len));
-        forward(self, step, kept, scores);
+    fn scores(&self, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]) {
+        self.query
+            .forward(step, saved, self.saved_len(step.memory.len));
+        forward(self, step, saved, scores);
     }
 
     fn backward(
         &self,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &mut [T],
         grads: StepGrads<'_, T>,
     ) {
-        backward(self, step, kept, d_scores, grads.previous, grads.sums);
+        backward(self, step, saved, d_scores, grads.previous, grads.summed);
         self.query
-            .backward(step, kept, self.kept(step.memory.len), grads.state);
+            .backward(step, saved, self.saved_len(step.memory.len), grads.state);
     }
 
     fn gradients(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
-        sums: Matrix<'_, T>,
+        summed: Matrix<'_, T>,
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
@@ -161,10 +162,10 @@ impl<T: Real> Scorer<T> for DynamicConvolution<T> {
             energy,
         } = DynamicConvolutionParams::of_mut(grads);
         let query = [query_weight, query_bias];
-        self.query.gradients(kept, states, [query], team);
+        self.query.gradients(saved, states, [query], team);
         // forward: dynamic = V hidden
-        let hidden = kept.columns(0, energy.len());
-        let d_dynamic = kept.columns(self.dynamic_at() + filters.len(), filters.len());
+        let hidden = saved.columns(0, energy.len());
+        let d_dynamic = saved.columns(self.dynamic_at() + filters.len(), filters.len());
         weight_gradient(
             dynamic,
             energy.len(),
@@ -176,7 +177,7 @@ impl<T: Real> Scorer<T> for DynamicConvolution<T> {
         let mut transposed = vec![T::ZERO; location.len()];
         let mut first = 0;
         for part in [&mut **energy, bias, &mut transposed, filters] {
-            bias_gradient(part, sums.columns(first, part.len()), team);
+            bias_gradient(part, summed.columns(first, part.len()), team);
             first += part.len();
         }
         transpose(location, &transposed, energy.len());
@@ -187,15 +188,15 @@ multiversion! {
     fn forward<T>(
         scorer: &DynamicConvolution<T>,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         scores: &mut [T],
     ) {
         let (units, n_taps, len) = (scorer.energy.len(), scorer.filters.len(), step.memory.len);
-        let stride = scorer.kept(len);
+        let stride = scorer.saved_len(len);
         for (index, &row) in step.rows.iter().enumerate() {
             let length = step.memory.lengths[row];
-            let kept = &mut kept[index * stride..][..stride];
-            let (hidden, rest) = kept.split_at_mut(scorer.query.kept());
+            let saved = &mut saved[index * stride..][..stride];
+            let (hidden, rest) = saved.split_at_mut(scorer.query.saved_len());
             let (sum, rest) = rest.split_at_mut(units);
             let (dynamic, rest) = rest.split_at_mut(n_taps);
             let features = &mut rest[n_taps..];
@@ -211,32 +212,32 @@ multiversion! {
             convolve(&scorer.filters, scorer.width, previous, fixed, len);
             convolve(dynamic, scorer.width, previous, own, len);
             let scores = &mut scores[index * len..][..length];
-            scorer.scene(len).scores(features, sum, scores);
+            scorer.terms(len).scores(features, sum, scores);
         }
     }
 
     fn backward<T>(
         scorer: &DynamicConvolution<T>,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &[T],
         d_previous: &mut [T],
-        sums: &mut [T],
+        summed: &mut [T],
     ) {
         let (units, n_taps, len) = (scorer.energy.len(), scorer.filters.len(), step.memory.len);
-        let (stride, n_sums) = (scorer.kept(len), scorer.sums());
+        let (stride, summed_len) = (scorer.saved_len(len), scorer.summed_len());
         for (index, &row) in step.rows.iter().enumerate() {
             let length = step.memory.lengths[row];
-            let kept = &mut kept[index * stride..][..stride];
-            let (queries, rest) = kept.split_at_mut(scorer.query.kept());
+            let saved = &mut saved[index * stride..][..stride];
+            let (queries, rest) = saved.split_at_mut(scorer.query.saved_len());
             let (hidden, d_hidden) = queries.split_at_mut(units);
             let (sum, rest) = rest.split_at_mut(units);
             let (dynamic, rest) = rest.split_at_mut(n_taps);
             let (d_dynamic, features) = rest.split_at_mut(n_taps);
-            let (d_energy, rest) = sums[index * n_sums..][..n_sums].split_at_mut(units);
+            let (d_energy, rest) = summed[index * summed_len..][..summed_len].split_at_mut(units);
             let (d_bias, rest) = rest.split_at_mut(units);
             let (d_location, d_filters) = rest.split_at_mut(scorer.location.len());
-            let mut grads = SceneGrads {
+            let mut grads = ScoreGrads {
                 base: d_bias,
                 keys: &mut [],
                 location: d_location,
@@ -244,7 +245,7 @@ multiversion! {
             };
             let d_scores = &d_scores[index * len..][..length];
             scorer
-                .scene(len)
+                .terms(len)
                 .backward(features, sum, d_scores, &mut grads);
             let previous = &step.previous[index * len..][..length];
             let d_previous = &mut d_previous[index * len..][..length];

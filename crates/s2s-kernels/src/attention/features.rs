@@ -1,12 +1,11 @@
-//! Filters over the weights of the step before, and additive scores of what they see, for one row.
+//! Convolutions of the weights of the step before, and additive scores of their features, for one row.
 //!
 //! ```text
 //! feature[n,i] = Σ_j filter[n,j] weight[i + j - ⌊width / 2⌋]                    0 beyond both ends
 //! score[i]     = Σ_a energy[a] tanh(base[a] + key[i,a] + Σ_n location[n,a] feature[n,i])
 //! ```
 //!
-//! `features` is `[N, S]`, its rows as far apart as the source is padded; only the real positions
-//! are touched.
+//! `features` is `[N, S]` with the padded length as `S`. Only real positions are read and written.
 
 use std::ops::Range;
 
@@ -15,7 +14,7 @@ use crate::lanes::{dot, sum_of};
 use crate::linear::add_to;
 use crate::real::Real;
 
-/// The features of the real positions; as many filters, each `width` wide, as rows of `features`.
+/// Computes the features of the real positions: one row of `features` for each filter of `width` numbers.
 #[inline(always)]
 pub(super) fn convolve<T: Real>(
     filters: &[T],
@@ -35,7 +34,7 @@ pub(super) fn convolve<T: Real>(
     }
 }
 
-/// Adds to the gradients of the filters and of the weights what comes from those of the features.
+/// Adds the gradients of the filters and of the weights, given those of the features.
 #[inline(always)]
 pub(super) fn convolve_backward<T: Real>(
     filters: &[T],
@@ -60,7 +59,7 @@ pub(super) fn convolve_backward<T: Real>(
     }
 }
 
-/// The positions that a tap writes, and those that it reads.
+/// The positions that a tap writes, and the positions that it reads.
 #[inline(always)]
 fn overlap(tap: usize, width: usize, len: usize) -> (Range<usize>, Range<usize>) {
     let center = width / 2;
@@ -70,12 +69,12 @@ fn overlap(tap: usize, width: usize, len: usize) -> (Range<usize>, Range<usize>)
     (to..to + shared, from..from + shared)
 }
 
-/// What the scores are made of.
+/// The terms of the scores.
 #[derive(Clone, Copy)]
-pub(super) struct Scene<'a, T> {
+pub(super) struct ScoreTerms<'a, T> {
     /// `[A]`.
     pub(super) base: &'a [T],
-    /// `[S, A]`, or nothing.
+    /// `[S, A]`, or empty.
     pub(super) keys: &'a [T],
     /// `[N, A]`.
     pub(super) location: &'a [T],
@@ -85,8 +84,8 @@ pub(super) struct Scene<'a, T> {
     pub(super) source_len: usize,
 }
 
-impl<T: Real> Scene<'_, T> {
-    /// What is scored at a position, before tanh.
+impl<T: Real> ScoreTerms<'_, T> {
+    /// The sum at a position, before tanh.
     #[inline(always)]
     fn sum_at(&self, position: usize, features: &[T], sum: &mut [T]) {
         let units = self.energy.len();
@@ -100,7 +99,7 @@ impl<T: Real> Scene<'_, T> {
         }
     }
 
-    /// The scores of the real positions; `sum [A]` is memory.
+    /// Computes the scores of the real positions; `sum [A]` is scratch memory.
     #[inline(always)]
     pub(super) fn scores(&self, features: &[T], sum: &mut [T], scores: &mut [T]) {
         for (position, score) in scores.iter_mut().enumerate() {
@@ -109,14 +108,14 @@ impl<T: Real> Scene<'_, T> {
         }
     }
 
-    /// Adds to the gradients; the features become their gradients.
+    /// Adds to the gradients `d`, and replaces the features by their gradients.
     #[inline(always)]
     pub(super) fn backward(
         &self,
         features: &mut [T],
         sum: &mut [T],
         d_scores: &[T],
-        d: &mut SceneGrads<'_, T>,
+        d: &mut ScoreGrads<'_, T>,
     ) {
         let units = self.energy.len();
         for (position, &d_score) in d_scores.iter().enumerate() {
@@ -145,11 +144,11 @@ impl<T: Real> Scene<'_, T> {
     }
 }
 
-/// Where the gradients of a [`Scene`] are added.
-pub(super) struct SceneGrads<'a, T> {
+/// The gradients of [`ScoreTerms`].
+pub(super) struct ScoreGrads<'a, T> {
     /// `[A]`.
     pub(super) base: &'a mut [T],
-    /// `[S, A]`, or nothing.
+    /// `[S, A]`, or empty.
     pub(super) keys: &'a mut [T],
     /// `[N, A]`.
     pub(super) location: &'a mut [T],

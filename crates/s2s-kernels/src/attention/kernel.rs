@@ -5,7 +5,7 @@
 //! context[b]  = Σ_s weight[b,s] value[b,s]
 //! ```
 //!
-//! How the scores come about is the [`Scorer`]'s.
+//! A [`Scorer`] computes the scores.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -19,13 +19,13 @@ use crate::real::Real;
 use crate::simd::multiversion;
 use crate::team::Team;
 
-/// What a decoder looks at. Batch first, unlike other activations: a step reads all positions of
-/// one row, then of the next.
+/// What a decoder attends to: the encoder's states. Batch first, unlike other activations, because a step reads
+/// all positions of one row, then those of the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a, T> {
-    /// `[B, S, C]`.
+    /// The encoder's states, `[B, S, C]`.
     pub values: &'a [T],
-    /// What the scorer compares with, projected once: `[B, S, K]`.
+    /// The states, projected once for the scores: `[B, S, K]`.
     pub keys: &'a [T],
     /// Real positions of each row, `[B]`.
     pub lengths: &'a [usize],
@@ -71,20 +71,20 @@ fn at<T>(all: &[T], index: usize, rows: usize) -> &[T] {
     &all[index * width..][..width]
 }
 
-/// What a scorer sees of one step: some rows, each with its row of the memory.
+/// The inputs of a scorer in one step: some rows, each with its row of the memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a, T> {
     /// The decoder's state before the step, `[rows, D]`.
     pub state: Matrix<'a, T>,
-    /// The weights of the step before, `[rows, S]`; at the first step those of [`Start`].
+    /// The attention weights of the step before, `[rows, S]`; at the first step those of [`Start`].
     pub previous: &'a [T],
-    /// All rows of the batch.
+    /// The memory of all rows of the batch.
     pub memory: Memory<'a, T>,
-    /// The memory's row of each row, `[rows]`.
+    /// For each row of the step, its row in the memory, `[rows]`.
     pub rows: &'a [usize],
 }
 
-/// Where the backward pass of a scorer's step adds its gradients.
+/// The gradients to which the backward pass of a scorer's step adds.
 #[derive(Debug)]
 pub struct StepGrads<'a, T> {
     /// Of the state, `[rows, D]`.
@@ -93,21 +93,21 @@ pub struct StepGrads<'a, T> {
     pub previous: &'a mut [T],
     /// Of the keys of these rows, `[rows, S, K]`.
     pub keys: &'a mut [T],
-    /// What must be summed over rows and steps, row by row, `[rows, R]`.
-    pub sums: &'a mut [T],
+    /// Parts of parameter gradients, summed over the steps of each row, `[rows, R]`.
+    pub summed: &'a mut [T],
 }
 
-/// An attention mechanism inside a decoder: scores from the state, the memory and the weights of
-/// the step before, and the derivatives of that.
+/// An attention mechanism inside a decoder: computes scores from the state, the memory and the weights of
+/// the step before, and their derivatives.
 ///
-/// Steps run over ranges of a batch's rows, perhaps on several threads: a row must not depend on
-/// another. What sums over rows is left to [`gradients`](Self::gradients).
+/// A call gets a range of a batch's rows; other threads may have the other rows. A row must not depend on
+/// another. [`gradients`](Self::gradients) takes the sums over rows.
 pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
-    /// Packs the mechanism's parameters, each row by row, in the order of its parameter struct; to be
-    /// called after each change of them.
+    /// Packs the mechanism's parameters, each row by row, in the order of its parameter struct. Call it
+    /// again after the parameters change.
     fn pack(&mut self, params: &[&[T]]);
 
-    /// Where it looked before the first step, if that matters to it.
+    /// The attention weights before the first step, for a mechanism that reads previous weights.
     fn start(&self) -> Start {
         Start::Zeros
     }
@@ -118,56 +118,60 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
         None
     }
 
-    /// Numbers that a step keeps of each row for the backward pass, of sources padded to
+    /// How many numbers a step saves of each row for the backward pass, for sources padded to
     /// `source_len`.
-    fn kept(&self, source_len: usize) -> usize;
+    fn saved_len(&self, source_len: usize) -> usize;
 
-    /// Numbers of each row that the backward pass sums over the steps.
-    fn sums(&self) -> usize;
+    /// How many numbers of each row the backward pass sums over the steps: the width of
+    /// [`StepGrads::summed`].
+    fn summed_len(&self) -> usize;
 
-    /// The scores `[rows, S]` of the real positions; `kept` is `[rows, kept(S)]`. A score of -∞ is a
-    /// weight of 0, even where a row has no other.
-    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]);
+    /// Computes the scores `[rows, S]` of the real positions, and `saved [rows, saved_len(S)]`. A score of
+    /// -∞ gives a weight of 0, even if all scores of a row are -∞.
+    fn scores(&self, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]);
 
-    /// The same for decoding, with the same weights as a result: `reach` holds a range of each row
-    /// outside of which the weights of the step before are 0. It becomes the range whose scores are
-    /// written; all positions outside of it have a score of -∞. `found` holds a vector for each row of
-    /// the memory: empty at first, for what a mechanism finds out about the row's keys and needs in
-    /// later steps. `kept` has no meaning.
+    /// [`scores`](Self::scores) for decoding, restricted to positions that can have a weight; the weights that
+    /// follow are the same.
     ///
-    /// By default, all positions are scored. A mechanism overrides this if it can tell, without
-    /// reading them, that far positions weigh nothing.
+    /// On entry, `reach` holds for each row a range outside of which the weights of the step before are 0.
+    /// On return, it is the range whose scores were written; all other positions have a score of -∞. `found`
+    /// holds a vector for each row of the memory, empty at first, in which a mechanism caches what it computes
+    /// from the row's keys for later steps. The content of `saved` is unspecified.
+    ///
+    /// By default, all positions are scored. A mechanism overrides this if it knows, without reading
+    /// them, that the weights of far positions are 0.
     fn scores_within(
         &self,
         step: Step<'_, T>,
         reach: &mut [Range<usize>],
         _found: &mut [Vec<T>],
-        kept: &mut [T],
+        saved: &mut [T],
         scores: &mut [T],
     ) {
-        self.scores(step, kept, scores);
+        self.scores(step, saved, scores);
         for (reach, &row) in reach.iter_mut().zip(step.rows) {
             *reach = 0..step.memory.lengths[row];
         }
     }
 
-    /// Adds to `grads` what comes from `d_scores [rows, S]`, which it may overwrite; what was kept
-    /// becomes what [`gradients`](Self::gradients) needs of this step.
+    /// Adds the gradients of `d_scores [rows, S]`, which it may overwrite, to `grads`. It replaces `saved` by
+    /// what [`gradients`](Self::gradients) needs of this step.
     fn backward(
         &self,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &mut [T],
         grads: StepGrads<'_, T>,
     );
 
-    /// The gradients of the parameters, in the order in which they are packed, from all rows of all
-    /// steps: `kept [M, kept(S)]`, the states before each step `[M, D]`, and `sums [B, sums()]`.
+    /// Computes the gradients of the parameters, in the order of [`pack`](Self::pack), from all rows of all
+    /// steps: `saved [M, saved_len(S)]`, the states before each step `[M, D]`, and
+    /// `summed [B, summed_len()]`.
     fn gradients(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
-        sums: Matrix<'_, T>,
+        summed: Matrix<'_, T>,
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     );
@@ -175,9 +179,9 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
 
 dyn_clone::clone_trait_object!(<T: Real> Scorer<T>);
 
-/// Declares the parameters of a mechanism as a struct with one field each. It is generic over what
-/// stands for a parameter: its name, its values or its gradient. A caller lists them by field, and a
-/// scorer reads them by field; only this macro knows their order.
+/// Declares the parameters of a mechanism as a struct with one field each. The struct is generic: a field
+/// holds a parameter's name, its values or its gradient. Callers and scorers use the fields; only
+/// this macro knows their order.
 macro_rules! parameters {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
         $(#[$doc])*
@@ -300,24 +304,24 @@ fn weigh_row<T: Real>(
     softmax_within(real, reach.clone());
     context.fill(T::ZERO);
     for (position, &weight) in reach.clone().zip(&real[reach]) {
-        // What is left out would add 0.
+        // A weight of 0 would add 0.
         if weight != T::ZERO {
             add_scaled(context, weight, memory.value(position, row));
         }
     }
 }
 
-/// Scores to weights, in place; all 0 where all scores are -∞.
+/// Scores to weights, in place; all 0 if all scores are -∞.
 ///
-/// A weight less than `exp(-75)` times the greatest is 0: ten thousands of them together are nothing
-/// beside the sum's last place, and no number is so small that the processor takes long over it.
+/// A weight below `exp(-75)` times the greatest is set to 0: even 10,000 of them together are less than the
+/// rounding error of the sum, and no weight becomes subnormal, which would slow the processor down.
 #[inline(always)]
 pub(crate) fn softmax<T: Real>(scores: &mut [T]) {
     softmax_within(scores, 0..scores.len());
 }
 
-/// [`softmax`] where all scores are in `reach`, and the other numbers are weights of 0 already: the
-/// same bits, without reading them.
+/// [`softmax`] if all scores are in `reach` and all other numbers are weights of 0 already. It gives the same
+/// bits without reading them.
 #[inline(always)]
 fn softmax_within<T: Real>(scores: &mut [T], reach: Range<usize>) {
     let least = T::from_f64(-75.0);

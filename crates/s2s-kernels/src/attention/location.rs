@@ -7,7 +7,7 @@
 //!
 //! Filters and scores are those of [`features`](super::features).
 
-use super::features::{Scene, SceneGrads, convolve, convolve_backward, transpose};
+use super::features::{ScoreGrads, ScoreTerms, convolve, convolve_backward, transpose};
 use super::kernel::{Scorer, Step, StepGrads, parameters};
 use super::queries::Queries;
 use super::start::Start;
@@ -59,7 +59,7 @@ impl<T: Real> Location<T> {
         self.filters.len() / self.width
     }
 
-    /// Of a row's `kept`, the features.
+    /// Of a row's `saved`, the features.
     fn places(&self, source_len: usize) -> usize {
         self.filters() * source_len
     }
@@ -88,44 +88,44 @@ impl<T: Real> Scorer<T> for Location<T> {
     }
 
     /// The query, a sum of units, and the features.
-    fn kept(&self, source_len: usize) -> usize {
-        self.query.kept() + self.energy.len() + self.places(source_len)
+    fn saved_len(&self, source_len: usize) -> usize {
+        self.query.saved_len() + self.energy.len() + self.places(source_len)
     }
 
     /// The gradients of the energy, of `L`, and of the filters.
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         self.energy.len() + self.location.len() + self.filters.len()
     }
 
-    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
-        let stride = self.kept(step.memory.len);
-        self.query.forward(step, kept, stride);
-        forward(self, step, kept, scores);
+    fn scores(&self, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]) {
+        let stride = self.saved_len(step.memory.len);
+        self.query.forward(step, saved, stride);
+        forward(self, step, saved, scores);
     }
 
     fn backward(
         &self,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &mut [T],
         grads: StepGrads<'_, T>,
     ) {
-        let stride = self.kept(step.memory.len);
+        let stride = self.saved_len(step.memory.len);
         let StepGrads {
             state,
             previous,
             keys,
-            sums,
+            summed,
         } = grads;
-        backward(self, step, kept, d_scores, previous, keys, sums);
-        self.query.backward(step, kept, stride, state);
+        backward(self, step, saved, d_scores, previous, keys, summed);
+        self.query.backward(step, saved, stride, state);
     }
 
     fn gradients(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
-        sums: Matrix<'_, T>,
+        summed: Matrix<'_, T>,
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
@@ -137,75 +137,75 @@ impl<T: Real> Scorer<T> for Location<T> {
             energy,
         } = LocationParams::of_mut(grads);
         let query = [query_weight, query_bias];
-        self.query.gradients(kept, states, [query], team);
-        bias_gradient(energy, sums.columns(0, energy.len()), team);
+        self.query.gradients(saved, states, [query], team);
+        bias_gradient(energy, summed.columns(0, energy.len()), team);
         let mut transposed = vec![T::ZERO; location.len()];
         let first = energy.len();
-        bias_gradient(&mut transposed, sums.columns(first, location.len()), team);
+        bias_gradient(&mut transposed, summed.columns(first, location.len()), team);
         transpose(location, &transposed, energy.len());
         let first = first + location.len();
-        bias_gradient(filters, sums.columns(first, filters.len()), team);
+        bias_gradient(filters, summed.columns(first, filters.len()), team);
     }
 }
 
 multiversion! {
-    fn forward<T>(scorer: &Location<T>, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
+    fn forward<T>(scorer: &Location<T>, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]) {
         let (units, len) = (scorer.energy.len(), step.memory.len);
-        let stride = scorer.kept(len);
+        let stride = scorer.saved_len(len);
         for (index, &row) in step.rows.iter().enumerate() {
             let length = step.memory.lengths[row];
-            let kept = &mut kept[index * stride..][..stride];
-            let (query, rest) = kept.split_at_mut(scorer.query.kept());
+            let saved = &mut saved[index * stride..][..stride];
+            let (query, rest) = saved.split_at_mut(scorer.query.saved_len());
             let (sum, features) = rest.split_at_mut(units);
             let previous = &step.previous[index * len..][..length];
             convolve(&scorer.filters, scorer.width, previous, features, len);
-            let scene = Scene {
+            let terms = ScoreTerms {
                 base: &query[..units],
                 keys: step.memory.keys_of(row),
                 location: &scorer.location,
                 energy: &scorer.energy,
                 source_len: len,
             };
-            scene.scores(features, sum, &mut scores[index * len..][..length]);
+            terms.scores(features, sum, &mut scores[index * len..][..length]);
         }
     }
 
     fn backward<T>(
         scorer: &Location<T>,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &[T],
         d_previous: &mut [T],
         d_keys: &mut [T],
-        sums: &mut [T],
+        summed: &mut [T],
     ) {
         let (units, len) = (scorer.energy.len(), step.memory.len);
-        let (stride, n_sums) = (scorer.kept(len), scorer.sums());
+        let (stride, summed_len) = (scorer.saved_len(len), scorer.summed_len());
         for (index, &row) in step.rows.iter().enumerate() {
             let length = step.memory.lengths[row];
-            let kept = &mut kept[index * stride..][..stride];
-            let (queries, rest) = kept.split_at_mut(scorer.query.kept());
+            let saved = &mut saved[index * stride..][..stride];
+            let (queries, rest) = saved.split_at_mut(scorer.query.saved_len());
             let (query, d_query) = queries.split_at_mut(units);
             let (sum, features) = rest.split_at_mut(units);
-            let (d_energy, rest) = sums[index * n_sums..][..n_sums].split_at_mut(units);
+            let (d_energy, rest) = summed[index * summed_len..][..summed_len].split_at_mut(units);
             let (d_location, d_filters) = rest.split_at_mut(scorer.location.len());
             let d_query = &mut d_query[..units];
             d_query.fill(T::ZERO);
-            let scene = Scene {
+            let terms = ScoreTerms {
                 base: query,
                 keys: step.memory.keys_of(row),
                 location: &scorer.location,
                 energy: &scorer.energy,
                 source_len: len,
             };
-            let mut grads = SceneGrads {
+            let mut grads = ScoreGrads {
                 base: d_query,
                 keys: &mut d_keys[index * len * units..][..len * units],
                 location: d_location,
                 energy: d_energy,
             };
             let d_scores = &d_scores[index * len..][..length];
-            scene.backward(features, sum, d_scores, &mut grads);
+            terms.backward(features, sum, d_scores, &mut grads);
             convolve_backward(
                 &scorer.filters,
                 scorer.width,

@@ -12,11 +12,11 @@ pub struct NoScores;
 impl<T: Real> Scorer<T> for NoScores {
     fn pack(&mut self, _params: &[&[T]]) {}
 
-    fn kept(&self, _source_len: usize) -> usize {
+    fn saved_len(&self, _source_len: usize) -> usize {
         0
     }
 
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         0
     }
 

@@ -92,24 +92,24 @@ impl<T: Real> Scorer<T> for Ntm<T> {
     }
 
     /// The queries; the content's weights, the gated ones and the shifted ones.
-    fn kept(&self, source_len: usize) -> usize {
-        self.queries.kept() + 3 * source_len
+    fn saved_len(&self, source_len: usize) -> usize {
+        self.queries.saved_len() + 3 * source_len
     }
 
     /// The gradient of the energy.
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         self.energy.len()
     }
 
-    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
-        let stride = self.kept(step.memory.len);
-        self.queries.forward(step, kept, stride);
-        additive_scores(step.memory, step.rows, kept, stride, &self.energy, scores);
+    fn scores(&self, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]) {
+        let stride = self.saved_len(step.memory.len);
+        self.queries.forward(step, saved, stride);
+        additive_scores(step.memory, step.rows, saved, stride, &self.energy, scores);
         address(
             step,
             self.queries.width(),
-            self.queries.kept(),
-            kept,
+            self.queries.saved_len(),
+            saved,
             scores,
         );
     }
@@ -117,15 +117,15 @@ impl<T: Real> Scorer<T> for Ntm<T> {
     fn backward(
         &self,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &mut [T],
         grads: StepGrads<'_, T>,
     ) {
         let (units, len) = (self.energy.len(), step.memory.len);
-        let stride = self.kept(len);
+        let stride = self.saved_len(len);
         for (index, &row) in step.rows.iter().enumerate() {
             let (queries, rest) =
-                kept[index * stride..][..stride].split_at_mut(self.queries.width());
+                saved[index * stride..][..stride].split_at_mut(self.queries.width());
             let (d_queries, rest) = rest.split_at_mut(self.queries.width());
             let places = rest.len() - 3 * len;
             let ((query, controls), (d_query, d_controls)) =
@@ -142,7 +142,7 @@ impl<T: Real> Scorer<T> for Ntm<T> {
             );
             let mut content = AdditiveRow {
                 query: d_query,
-                energy: &mut grads.sums[index * units..][..units],
+                energy: &mut grads.summed[index * units..][..units],
                 keys: &mut grads.keys[index * len * units..][..len * units],
             };
             additive_backward(
@@ -154,31 +154,31 @@ impl<T: Real> Scorer<T> for Ntm<T> {
                 &mut content,
             );
         }
-        self.queries.backward(step, kept, stride, grads.state);
+        self.queries.backward(step, saved, stride, grads.state);
     }
 
     fn gradients(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
-        sums: Matrix<'_, T>,
+        summed: Matrix<'_, T>,
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
         let grads = NtmParams::of_mut(grads);
-        bias_gradient(grads.energy, sums, team);
-        self.queries.gradients(kept, states, grads.maps(), team);
+        bias_gradient(grads.energy, summed, team);
+        self.queries.gradients(saved, states, grads.maps(), team);
     }
 }
 
 multiversion! {
-    /// From the content's scores to the scores; of each row's `kept`, the gate and the controls are
+    /// From the content's scores to the scores; of each row's `saved`, the gate and the controls are
     /// the last of `width` queries, and the weights stand after the first `before` numbers.
     fn address<T>(
         step: Step<'_, T>,
         width: usize,
         before: usize,
-        kept: &mut [T],
+        saved: &mut [T],
         scores: &mut [T],
     ) {
         let len = step.memory.len;
@@ -186,7 +186,7 @@ multiversion! {
         for (index, &row) in step.rows.iter().enumerate() {
             let length = step.memory.lengths[row];
             let scores = &mut scores[index * len..][..length];
-            let (queries, weights) = kept[index * stride..][..stride].split_at_mut(before);
+            let (queries, weights) = saved[index * stride..][..stride].split_at_mut(before);
             let controls = &mut queries[width - CONTROLS - 1..width];
             let [content, gated, shifted] = thirds(weights, length);
             content.copy_from_slice(scores);
@@ -202,7 +202,7 @@ multiversion! {
         }
     }
 
-    /// Turns the gradients of one row's scores into those of the content's scores; what was kept of
+    /// Turns the gradients of one row's scores into those of the content's scores; what was saved of
     /// the row's `weights [3, S]` is used up.
     fn address_backward<T>(
         controls: &[T],

@@ -1,4 +1,4 @@
-//! What a mechanism computes from the state: linear maps of it, side by side in one product.
+//! Linear maps of the decoder's state, computed in one product.
 
 use super::kernel::Step;
 use crate::linear::{Linear, bias_gradient, weight_gradient};
@@ -6,10 +6,9 @@ use crate::matrix::{Epilogue, Matrix, padded_stride};
 use crate::real::Real;
 use crate::team::Team;
 
-/// Linear maps of the state, `D` to `Q` in all.
+/// Linear maps of the state, from `D` to `Q` numbers in total.
 ///
-/// Of each row a step keeps `Q` numbers, then their gradients, then whatever else the mechanism
-/// keeps.
+/// For each row, a step saves the `Q` outputs, then their gradients, then other numbers of the mechanism.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queries<T: Real> {
     linear: Linear<T>,
@@ -36,44 +35,49 @@ impl<T: Real> Queries<T> {
         self.bias.len()
     }
 
-    /// Numbers that are kept: the outputs, and beside them their gradients; a cache line between the
-    /// rows, which would compete for the same few places of the nearest cache if they were a
-    /// multiple of 4 KiB apart.
-    pub(super) fn kept(&self) -> usize {
+    /// How many numbers are saved per row: the outputs and their gradients, plus padding. Without padding, rows
+    /// that are a multiple of 4 KiB apart would share a few lines of the first-level cache.
+    pub(super) fn saved_len(&self) -> usize {
         padded_stride(2 * self.width())
     }
 
-    /// The outputs of a step, to the beginning of each row of `kept`, whose rows are `stride` apart.
-    pub(super) fn forward(&self, step: Step<'_, T>, kept: &mut [T], stride: usize) {
+    /// Writes the outputs of a step to the beginning of each row of `saved`; its rows are `stride` apart.
+    pub(super) fn forward(&self, step: Step<'_, T>, saved: &mut [T], stride: usize) {
         self.linear
-            .forward(step.state, kept, stride, Epilogue::Bias(&self.bias));
+            .forward(step.state, saved, stride, Epilogue::Bias(&self.bias));
     }
 
-    /// From the gradients in `kept`, adds to `d_state [rows, D]`.
-    pub(super) fn backward(&self, step: Step<'_, T>, kept: &[T], stride: usize, d_state: &mut [T]) {
-        let kept = Matrix {
-            data: kept,
+    /// Adds to `d_state [rows, D]`, from the gradients in `saved`.
+    pub(super) fn backward(
+        &self,
+        step: Step<'_, T>,
+        saved: &[T],
+        stride: usize,
+        d_state: &mut [T],
+    ) {
+        let saved = Matrix {
+            data: saved,
             cols: stride,
             stride,
             rows: step.rows.len(),
         };
-        let d_outputs = kept.columns(self.width(), self.width());
+        let d_outputs = saved.columns(self.width(), self.width());
         self.linear
             .backward(d_outputs, d_state, step.state.cols, Epilogue::Add);
     }
 
-    /// The gradients of the maps' weights and biases, in the order in which they were packed, from
-    /// what was kept of all steps.
+    /// Computes the gradients of the maps' weights and biases, in the order of [`pack`](Self::pack), from what
+    /// all steps saved.
     pub(super) fn gradients<'a, 'b: 'a>(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
         grads: impl IntoIterator<Item = [&'a mut &'b mut [T]; 2]>,
         team: &mut Team<T>,
     ) {
         let mut first = self.width();
         for [weight, bias] in grads {
-            let d_outputs = kept.columns(first, bias.len());
+            let d_outputs = saved.columns(first, bias.len());
             first += bias.len();
             weight_gradient(
                 weight,

@@ -1,19 +1,19 @@
-//! Where attention looked before its first step.
+//! The attention weights before the first step.
 
 use serde::{Deserialize, Serialize};
 
 use crate::real::Real;
 
-/// Where attention that remembers looked before its first step.
+/// The attention weights before the first step, for mechanisms that read the weights of the step before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
-    /// Nowhere: all weights are 0, and the first place is found by content.
+    /// All weights are 0: content alone decides the first position.
     #[default]
     Zeros,
-    /// At each row's first position.
+    /// 1 at the first position of each row.
     First,
-    /// At each row's own last position.
+    /// 1 at the last real position of each row.
     Last,
 }
 

@@ -113,7 +113,7 @@ impl<T: Real> Mechanism<T> {
         point
     }
 
-    /// The scores `[B, S]` of some rows, and what was kept.
+    /// The scores `[B, S]` of some rows, and what was saved.
     fn scores(&mut self, point: &[T], rows: &[usize]) -> (Vec<T>, Vec<T>) {
         let parts = split(point, &self.sizes());
         let (params, seen) = parts.split_at(self.params.len());
@@ -124,14 +124,14 @@ impl<T: Real> Mechanism<T> {
                 .collect()
         };
         let (state, previous) = (pick(seen[0], STATE), pick(seen[1], SOURCE_LEN));
-        let mut kept = vec![T::ZERO; rows.len() * self.scorer.kept(SOURCE_LEN)];
+        let mut saved = vec![T::ZERO; rows.len() * self.scorer.saved_len(SOURCE_LEN)];
         let mut scores = vec![T::ZERO; rows.len() * SOURCE_LEN];
         let step = step(&state, &previous, seen[2], rows);
-        self.scorer.scores(step, &mut kept, &mut scores);
+        self.scorer.scores(step, &mut saved, &mut scores);
         for (scores, &row) in scores.chunks_exact_mut(SOURCE_LEN).zip(rows) {
             scores[LENGTHS[row]..].fill(T::ZERO);
         }
-        (scores, kept)
+        (scores, saved)
     }
 }
 
@@ -139,7 +139,7 @@ impl Mechanism<f64> {
     /// The gradients of `Σ d_scores ⊙ scores`.
     fn gradient(&mut self, point: &[f64], d_scores: &[f64]) -> Vec<f64> {
         let rows: Vec<usize> = (0..LENGTHS.len()).collect();
-        let (_, mut kept) = self.scores(point, &rows);
+        let (_, mut saved) = self.scores(point, &rows);
         let sizes = self.sizes();
         let parts = split(point, &sizes);
         let (params, seen) = parts.split_at(self.params.len());
@@ -147,16 +147,16 @@ impl Mechanism<f64> {
         let (d_params, d_seen) = gradient.split_at_mut(params.iter().map(|p| p.len()).sum());
         let (d_state, d_seen) = d_seen.split_at_mut(seen[0].len());
         let (d_previous, d_keys) = d_seen.split_at_mut(seen[1].len());
-        let mut sums = vec![0.0; LENGTHS.len() * self.scorer.sums()];
+        let mut summed = vec![0.0; LENGTHS.len() * self.scorer.summed_len()];
         let grads = StepGrads {
             state: d_state,
             previous: d_previous,
             keys: d_keys,
-            sums: &mut sums,
+            summed: &mut summed,
         };
         let seen_step = step(seen[0], seen[1], seen[2], &rows);
         self.scorer
-            .backward(seen_step, &mut kept, &mut d_scores.to_vec(), grads);
+            .backward(seen_step, &mut saved, &mut d_scores.to_vec(), grads);
         let mut rest = d_params;
         let mut d_params = Vec::new();
         for &size in &self.params {
@@ -165,9 +165,9 @@ impl Mechanism<f64> {
             rest = after;
         }
         self.scorer.gradients(
-            Matrix::dense(&kept, LENGTHS.len(), self.scorer.kept(SOURCE_LEN)),
+            Matrix::dense(&saved, LENGTHS.len(), self.scorer.saved_len(SOURCE_LEN)),
             Matrix::dense(seen[0], LENGTHS.len(), STATE),
-            Matrix::dense(&sums, LENGTHS.len(), self.scorer.sums()),
+            Matrix::dense(&summed, LENGTHS.len(), self.scorer.summed_len()),
             &mut d_params,
             &mut Team::single(),
         );

@@ -54,15 +54,15 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         let key_width = d_memory.keys.len().checked_div(positions).unwrap_or(0);
         let keys = cut(d_memory.keys, source_len * key_width);
         let values = cut(d_memory.values, source_len * values);
-        let n_sums = self.scorer.sums();
-        self.scorer_sums.clear();
-        self.scorer_sums.resize(batch * n_sums, T::ZERO);
+        let summed_len = self.scorer.summed_len();
+        self.scorer_summed.clear();
+        self.scorer_summed.resize(batch * summed_len, T::ZERO);
         let work = self
             .trace
             .split::<C>(sizes, &ranges)
             .into_iter()
             .zip(keys.zip(values))
-            .zip(cut(&mut self.scorer_sums, n_sums))
+            .zip(cut(&mut self.scorer_summed, summed_len))
             .zip(cut(sized(&mut self.d_input, batch * units), units))
             .zip(cut(sized(&mut self.d_sum, batch * units), units))
             .zip(cut(sized(&mut self.d_vector, batch * fed), fed))
@@ -76,7 +76,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             ))
             .map(
                 |(
-                    ((((((rows, (keys, values)), scorer_sums), input), sum), vector), previous),
+                    ((((((rows, (keys, values)), scorer_summed), input), sum), vector), previous),
                     scores,
                 )| {
                     let states = states.iter_mut().map_while(Iterator::next).collect();
@@ -86,7 +86,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
                         RowGrads {
                             keys,
                             values,
-                            scorer_sums,
+                            scorer_summed,
                             input,
                             sum,
                             vector,
@@ -118,7 +118,7 @@ struct RowGrads<'a, T> {
     /// `[rows, S, C]`.
     values: &'a mut [T],
     /// The sums over steps that the scorer needs for its parameters, `[rows, R]`.
-    scorer_sums: &'a mut [T],
+    scorer_summed: &'a mut [T],
     /// Of a layer's input, then of the output of the layer below it, `[rows, D]`.
     input: &'a mut [T],
     /// Of a layer's output before its normalization, `[rows, D]`; unused if that is its states.
@@ -310,7 +310,7 @@ impl<T: Real, C: Cell> Batch<'_, T, C> {
             state,
             previous: &mut *grads.previous,
             keys: &mut *grads.keys,
-            sums: &mut *grads.scorer_sums,
+            summed: &mut *grads.scorer_summed,
         };
         let saved = rows.scorer.at_mut(step);
         self.scorer.backward(inputs, saved, grads.scores, d_step);

@@ -123,7 +123,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         }
         self.rows.clear();
         self.rows.extend(0..memory.batch());
-        self.resize(decoder.scorer.kept(memory.len));
+        self.resize(decoder.scorer.saved_len(memory.len));
         let start = decoder.scorer.start();
         let weights = self.weights.after.chunks_exact_mut(memory.len.max(1));
         for (weights, &length) in weights.zip(memory.lengths) {

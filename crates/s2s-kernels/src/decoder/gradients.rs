@@ -77,14 +77,14 @@ impl<T: Real, C: Cell> Decoder<T, C> {
         self.token_gradients(dropout, grads.embedding, &mut grads.layers[0], team);
 
         let saved = Matrix::dense(&self.trace.scorer, rows, self.trace.sizes.scorer);
-        let sums = Matrix::dense(
-            &self.scorer_sums,
+        let summed = Matrix::dense(
+            &self.scorer_summed,
             self.trace.sizes.batch,
-            self.scorer.sums(),
+            self.scorer.summed_len(),
         );
         let states = self.states(layers - 1, usize::from(input_feeding));
         self.scorer
-            .gradients(saved, states, sums, scorer_grads, team);
+            .gradients(saved, states, summed, scorer_grads, team);
     }
 
     /// The gradients of the embedding and of layer 0's columns for it.

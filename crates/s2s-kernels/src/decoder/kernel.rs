@@ -27,7 +27,7 @@ pub struct Decoder<T: Real, C> {
     pub(super) d_vector: Vec<T>,
     pub(super) d_previous: Vec<T>,
     pub(super) d_scores: Vec<T>,
-    pub(super) scorer_sums: Vec<T>,
+    pub(super) scorer_summed: Vec<T>,
     pub(super) d_table: Vec<T>,
 }
 
@@ -44,7 +44,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             d_vector: Vec::new(),
             d_previous: Vec::new(),
             d_scores: Vec::new(),
-            scorer_sums: Vec::new(),
+            scorer_summed: Vec::new(),
             d_table: Vec::new(),
         }
     }
@@ -113,7 +113,7 @@ impl<T: Real, C: Cell> Decoder<T, C> {
             batch,
             len,
             source_len: memory.len,
-            scorer: self.scorer.kept(memory.len),
+            scorer: self.scorer.saved_len(memory.len),
         };
         let connections = &self.weights.connections;
         self.trace

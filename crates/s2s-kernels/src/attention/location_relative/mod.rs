@@ -77,11 +77,11 @@ impl<T: Real> LocationRelative<T> {
         }
     }
 
-    /// The queries and the normalized controls of a step, to `kept`.
-    fn controls(&self, step: Step<'_, T>, kept: &mut [T]) {
-        let stride = self.queries.kept() + step.memory.len;
-        self.queries.forward(step, kept, stride);
-        normalize(kept, stride, self.energy.len());
+    /// The queries and the normalized controls of a step, to `saved`.
+    fn controls(&self, step: Step<'_, T>, saved: &mut [T]) {
+        let stride = self.queries.saved_len() + step.memory.len;
+        self.queries.forward(step, saved, stride);
+        normalize(saved, stride, self.energy.len());
     }
 
     /// Scores the positions `near` of a row of the step; see [`score_row`].
@@ -91,12 +91,13 @@ impl<T: Real> LocationRelative<T> {
         index: usize,
         near: Range<usize>,
         best: &mut Vec<T>,
-        kept: &mut [T],
+        saved: &mut [T],
         scores: &mut [T],
     ) -> bool {
         let (memory, len) = (step.memory, step.memory.len);
-        let stride = self.queries.kept() + len;
-        let (queries, shifted) = kept[index * stride..][..stride].split_at_mut(self.queries.kept());
+        let stride = self.queries.saved_len() + len;
+        let (queries, shifted) =
+            saved[index * stride..][..stride].split_at_mut(self.queries.saved_len());
         let (query, controls) = queries[..self.queries.width()].split_at(self.energy.len());
         let row = Row {
             memory,
@@ -142,20 +143,20 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
     }
 
     /// The queries, and the shifted weights.
-    fn kept(&self, source_len: usize) -> usize {
-        self.queries.kept() + source_len
+    fn saved_len(&self, source_len: usize) -> usize {
+        self.queries.saved_len() + source_len
     }
 
     /// The gradient of the energy.
-    fn sums(&self) -> usize {
+    fn summed_len(&self) -> usize {
         self.energy.len()
     }
 
-    fn scores(&self, step: Step<'_, T>, kept: &mut [T], scores: &mut [T]) {
-        self.controls(step, kept);
+    fn scores(&self, step: Step<'_, T>, saved: &mut [T], scores: &mut [T]) {
+        self.controls(step, saved);
         for (index, &row) in step.rows.iter().enumerate() {
             let all = 0..step.memory.lengths[row];
-            self.score(step, index, all, &mut Vec::new(), kept, scores);
+            self.score(step, index, all, &mut Vec::new(), saved, scores);
         }
     }
 
@@ -164,16 +165,16 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
         step: Step<'_, T>,
         reach: &mut [Range<usize>],
         found: &mut [Vec<T>],
-        kept: &mut [T],
+        saved: &mut [T],
         scores: &mut [T],
     ) {
-        self.controls(step, kept);
+        self.controls(step, saved);
         for ((index, &row), reach) in step.rows.iter().enumerate().zip(reach) {
             let (length, best) = (step.memory.lengths[row], &mut found[row]);
             *reach = reach.start.saturating_sub(1)..(reach.end + 1).min(length);
-            if !self.score(step, index, reach.clone(), best, kept, scores) {
+            if !self.score(step, index, reach.clone(), best, saved, scores) {
                 *reach = 0..length;
-                self.score(step, index, 0..length, best, kept, scores);
+                self.score(step, index, 0..length, best, saved, scores);
             }
         }
     }
@@ -181,15 +182,15 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
     fn backward(
         &self,
         step: Step<'_, T>,
-        kept: &mut [T],
+        saved: &mut [T],
         d_scores: &mut [T],
         grads: StepGrads<'_, T>,
     ) {
         let (units, len) = (self.energy.len(), step.memory.len);
-        let stride = self.kept(len);
+        let stride = self.saved_len(len);
         for (index, &row) in step.rows.iter().enumerate() {
             let (queries, rest) =
-                kept[index * stride..][..stride].split_at_mut(self.queries.width());
+                saved[index * stride..][..stride].split_at_mut(self.queries.width());
             let (d_queries, rest) = rest.split_at_mut(self.queries.width());
             let shifted = &rest[rest.len() - len..];
             let ((query, controls), (d_query, d_controls)) =
@@ -197,7 +198,7 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
             let d_scores = &mut d_scores[index * len..][..len];
             let mut content = AdditiveRow {
                 query: d_query,
-                energy: &mut grads.sums[index * units..][..units],
+                energy: &mut grads.summed[index * units..][..units],
                 keys: &mut grads.keys[index * len * units..][..len * units],
             };
             additive_backward(
@@ -218,28 +219,28 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
                 d_controls,
             );
         }
-        self.queries.backward(step, kept, stride, grads.state);
+        self.queries.backward(step, saved, stride, grads.state);
     }
 
     fn gradients(
         &self,
-        kept: Matrix<'_, T>,
+        saved: Matrix<'_, T>,
         states: Matrix<'_, T>,
-        sums: Matrix<'_, T>,
+        summed: Matrix<'_, T>,
         grads: &mut [&mut [T]],
         team: &mut Team<T>,
     ) {
         let grads = LocationRelativeParams::of_mut(grads);
-        bias_gradient(grads.energy, sums, team);
-        self.queries.gradients(kept, states, grads.maps(), team);
+        bias_gradient(grads.energy, summed, team);
+        self.queries.gradients(saved, states, grads.maps(), team);
     }
 }
 
 multiversion! {
-    /// Normalizes the controls of all rows of `kept`, which stand after the first `before` numbers.
-    fn normalize<T>(kept: &mut [T], stride: usize, before: usize) {
-        for kept in kept.chunks_exact_mut(stride) {
-            shift::normalize(&mut kept[before..][..CONTROLS]);
+    /// Normalizes the controls of all rows of `saved`, which stand after the first `before` numbers.
+    fn normalize<T>(saved: &mut [T], stride: usize, before: usize) {
+        for saved in saved.chunks_exact_mut(stride) {
+            shift::normalize(&mut saved[before..][..CONTROLS]);
         }
     }
 

@@ -48,14 +48,14 @@ fn scores(sharpness: f32, loudness: f64) -> [Vec<f32>; 2] {
         memory,
         rows: &[0],
     };
-    let stride = scorer.kept(LEN);
-    let (mut kept, mut scores) = (vec![0.0; stride], vec![0.0; LEN]);
-    scorer.scores(step, &mut kept, &mut scores);
+    let stride = scorer.saved_len(LEN);
+    let (mut saved, mut scores) = (vec![0.0; stride], vec![0.0; LEN]);
+    scorer.scores(step, &mut saved, &mut scores);
 
-    scorer.queries.forward(step, &mut kept, stride);
+    scorer.queries.forward(step, &mut saved, stride);
     let mut all = vec![0.0; LEN];
-    additive_scores(memory, &[0], &kept, stride, &energy, &mut all);
-    let controls = &mut kept[UNITS..][..CONTROLS];
+    additive_scores(memory, &[0], &saved, stride, &energy, &mut all);
+    let controls = &mut saved[UNITS..][..CONTROLS];
     shift::normalize(controls);
     shift::forward(controls, &previous, &mut vec![0.0; LEN], &mut all);
     [scores, all]
@@ -83,7 +83,7 @@ fn two_steps(
     previous[place..][..before.len()].copy_from_slice(before);
     let near = place..place + before.len();
     let (mut reach, mut found) = ([near], [Vec::new()]);
-    let mut kept = vec![0.0; scorer.kept(memory.len)];
+    let mut saved = vec![0.0; scorer.saved_len(memory.len)];
     let mut bits = Vec::new();
     for state in [[0.5], [-0.8]] {
         let step = Step {
@@ -99,7 +99,7 @@ fn two_steps(
             step,
             &mut reach,
             &mut found,
-            &mut kept,
+            &mut saved,
             &mut weights,
         );
         weigh_within(
@@ -147,8 +147,8 @@ fn a_step_that_reads_near_positions_has_the_bits_of_one_that_reads_all() {
                 memory,
                 before,
                 place,
-                |scorer, step, reach, found, kept, scores| {
-                    scorer.scores_within(step, reach, found, kept, scores);
+                |scorer, step, reach, found, saved, scores| {
+                    scorer.scores_within(step, reach, found, saved, scores);
                 },
             );
             let (all, ..) = two_steps(
@@ -156,8 +156,8 @@ fn a_step_that_reads_near_positions_has_the_bits_of_one_that_reads_all() {
                 memory,
                 before,
                 place,
-                |scorer, step, reach, _, kept, scores| {
-                    scorer.scores(step, kept, scores);
+                |scorer, step, reach, _, saved, scores| {
+                    scorer.scores(step, saved, scores);
                     reach[0] = 0..step.memory.len;
                 },
             );
