@@ -29,7 +29,7 @@ pub struct Additive<T: Real> {
 }
 
 impl<T: Real> Additive<T> {
-    /// Nothing packed yet.
+    /// A scorer without parameters.
     pub fn new() -> Self {
         Self::default()
     }
@@ -52,7 +52,7 @@ impl<T: Real> Scorer<T> for Additive<T> {
         self.query.saved_len()
     }
 
-    /// The gradient of the energy.
+    /// Gradient of the energy.
     fn summed_len(&self) -> usize {
         self.energy.len()
     }
@@ -101,8 +101,8 @@ impl<T: Real> Scorer<T> for Additive<T> {
 }
 
 multiversion! {
-    /// `scores[b,s] = Σ_a energy[a] tanh(query[b,a] + key[b,s,a])`, at the real positions; rows of
-    /// the query are `stride` apart.
+    /// `scores[b,s] = Σ_a energy[a] tanh(query[b,a] + key[b,s,a])` at the real positions. Rows of
+    /// `queries` are `stride` apart.
     pub(crate) fn additive_scores<T>(
         memory: Memory<'_, T>,
         rows: &[usize],
@@ -121,7 +121,7 @@ multiversion! {
         }
     }
 
-    /// The gradients of one row; the query's is replaced, the keys' and the energy's added to.
+    /// The backward pass of one row: replaces the gradient of the query, and adds to those of keys and energy.
     pub(crate) fn additive_backward<T>(
         memory: Memory<'_, T>,
         row: usize,

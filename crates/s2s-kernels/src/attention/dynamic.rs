@@ -8,7 +8,7 @@
 //! score[b,s]     = energy · tanh(L feature[b,:,s] + l)
 //! ```
 //!
-//! Filters and scores are those of [`features`](super::features).
+//! [`features`](super::features) has the convolutions and the scores.
 
 use super::features::{ScoreGrads, ScoreTerms, convolve, convolve_backward, transpose};
 use super::kernel::{Scorer, Step, StepGrads, add_scaled, parameters};
@@ -41,7 +41,7 @@ parameters! {
     }
 }
 
-/// Scores of what fixed filters, and filters made by the state, see of the weights before.
+/// Scores from convolutions of the previous weights with fixed filters and with filters computed from the state.
 #[derive(Clone, Debug, Default)]
 pub struct DynamicConvolution<T: Real> {
     query: Queries<T>,
@@ -55,7 +55,7 @@ pub struct DynamicConvolution<T: Real> {
 }
 
 impl<T: Real> DynamicConvolution<T> {
-    /// Nothing packed yet; filters `width` wide.
+    /// A scorer without parameters; its filters have `width` taps.
     pub fn new(width: usize, start: Start) -> Self {
         Self {
             width,
@@ -69,7 +69,7 @@ impl<T: Real> DynamicConvolution<T> {
         2 * self.filters.len() / self.width
     }
 
-    /// Of a row's `saved`, where the state's filters begin, after the query and a sum of units.
+    /// The offset of the dynamic filters in a row of `saved`: after the query and the scratch memory for one sum.
     fn dynamic_at(&self) -> usize {
         self.query.saved_len() + self.energy.len()
     }
@@ -116,12 +116,12 @@ impl<T: Real> Scorer<T> for DynamicConvolution<T> {
         self.start
     }
 
-    /// The hidden units, a sum of units, the state's filters and their gradients, and the features.
+    /// The hidden units, scratch memory for one sum, the dynamic filters and their gradients, the features.
     fn saved_len(&self, source_len: usize) -> usize {
         self.dynamic_at() + 2 * self.filters.len() + self.features() * source_len
     }
 
-    /// The gradients of the energy, of `l`, of `L`, and of the fixed filters.
+    /// Gradients of the energy, `l`, `L` and the fixed filters.
     fn summed_len(&self) -> usize {
         2 * self.energy.len() + self.location.len() + self.filters.len()
     }

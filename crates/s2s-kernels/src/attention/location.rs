@@ -5,7 +5,7 @@
 //! score[b,s]     = energy · tanh(W state[b] + b + key[b,s] + L feature[b,:,s])
 //! ```
 //!
-//! Filters and scores are those of [`features`](super::features).
+//! [`features`](super::features) has the convolutions and the scores.
 
 use super::features::{ScoreGrads, ScoreTerms, convolve, convolve_backward, transpose};
 use super::kernel::{Scorer, Step, StepGrads, parameters};
@@ -33,7 +33,7 @@ parameters! {
     }
 }
 
-/// Additive scores that see what filters make of the weights before.
+/// Additive scores with convolutions of the previous weights as additional terms.
 #[derive(Clone, Debug, Default)]
 pub struct Location<T: Real> {
     query: Queries<T>,
@@ -45,7 +45,7 @@ pub struct Location<T: Real> {
 }
 
 impl<T: Real> Location<T> {
-    /// Nothing packed yet; filters `width` wide.
+    /// A scorer without parameters; its filters have `width` taps.
     pub fn new(width: usize, start: Start) -> Self {
         Self {
             width,
@@ -59,7 +59,7 @@ impl<T: Real> Location<T> {
         self.filters.len() / self.width
     }
 
-    /// Of a row's `saved`, the features.
+    /// The features in a row of `saved`.
     fn places(&self, source_len: usize) -> usize {
         self.filters() * source_len
     }
@@ -87,12 +87,12 @@ impl<T: Real> Scorer<T> for Location<T> {
         self.start
     }
 
-    /// The query, a sum of units, and the features.
+    /// The query, scratch memory for one sum, the features.
     fn saved_len(&self, source_len: usize) -> usize {
         self.query.saved_len() + self.energy.len() + self.places(source_len)
     }
 
-    /// The gradients of the energy, of `L`, and of the filters.
+    /// Gradients of the energy, `L` and the filters.
     fn summed_len(&self) -> usize {
         self.energy.len() + self.location.len() + self.filters.len()
     }

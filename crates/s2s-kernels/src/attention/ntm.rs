@@ -7,9 +7,9 @@
 //! score[b,:]   = γ ln(shifted(gated[b,:]) + 1e-8)
 //! ```
 //!
-//! The shift and γ are [`shift`](super::shift)'s.
+//! [`shift`](super::shift) defines the shift and γ.
 //!
-//! Each weight of the content has a sum over all positions below it, whose terms depend on the query, so
+//! The denominator of each content weight is a sum over all positions, and its terms depend on the query, so
 //! a step reads all positions.
 
 use super::additive::{AdditiveRow, additive_backward, additive_scores};
@@ -60,17 +60,17 @@ impl<P> NtmParams<P> {
     }
 }
 
-/// Content or the weights before, as a gate decides, then a shift.
+/// A gate interpolates between content weights and previous weights; then the shift follows.
 #[derive(Clone, Debug, Default)]
 pub struct Ntm<T: Real> {
-    /// The query, then the gate, then the shift's controls.
+    /// Maps the state to the query, the gate and the controls of the shift.
     queries: Queries<T>,
     energy: Vec<T>,
     start: Start,
 }
 
 impl<T: Real> Ntm<T> {
-    /// Nothing packed yet.
+    /// A scorer without parameters.
     pub fn new(start: Start) -> Self {
         Self {
             start,
@@ -91,12 +91,12 @@ impl<T: Real> Scorer<T> for Ntm<T> {
         self.start
     }
 
-    /// The queries; the content's weights, the gated ones and the shifted ones.
+    /// The queries, then the content weights, the gated weights and the shifted weights.
     fn saved_len(&self, source_len: usize) -> usize {
         self.queries.saved_len() + 3 * source_len
     }
 
-    /// The gradient of the energy.
+    /// Gradient of the energy.
     fn summed_len(&self) -> usize {
         self.energy.len()
     }
@@ -172,8 +172,8 @@ impl<T: Real> Scorer<T> for Ntm<T> {
 }
 
 multiversion! {
-    /// From the content's scores to the scores; of each row's `saved`, the gate and the controls are
-    /// the last of `width` queries, and the weights stand after the first `before` numbers.
+    /// Replaces the content scores by the scores. In each row of `saved`, gate and controls are
+    /// the last of `width` queries, and the weights begin after `before` numbers.
     fn address<T>(
         step: Step<'_, T>,
         width: usize,
@@ -202,8 +202,8 @@ multiversion! {
         }
     }
 
-    /// Turns the gradients of one row's scores into those of the content's scores; what was saved of
-    /// the row's `weights [3, S]` is used up.
+    /// Replaces the gradients of one row's scores by those of its content scores. It overwrites the saved
+    /// `weights [3, S]`.
     fn address_backward<T>(
         controls: &[T],
         previous: &[T],
@@ -236,7 +236,7 @@ multiversion! {
     }
 }
 
-/// The weights of the content, the gated ones and the shifted ones, each cut to the real positions.
+/// The content weights, the gated weights and the shifted weights, each at the real positions only.
 #[inline(always)]
 fn thirds<T>(weights: &mut [T], length: usize) -> [&mut [T]; 3] {
     let (content, rest) = weights.split_at_mut(weights.len() / 3);

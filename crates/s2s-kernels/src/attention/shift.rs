@@ -1,4 +1,4 @@
-//! The weights of a row moved by one position at most, and sharpened, as the state says.
+//! Shift and sharpening: moves the weights of a row by at most one position and sharpens them, as the state decides.
 //!
 //! Graves, Wayne, Danihelka (2014), arXiv:1410.5401, equations 8 and 9.
 //!
@@ -13,24 +13,24 @@ use super::kernel::{softmax, softmax_backward};
 use crate::lanes::{dot, sum_of};
 use crate::real::Real;
 
-/// Numbers that the state makes: the kernel's, and the sharpness.
+/// How many numbers control the shift: three for the kernel, one for the sharpness.
 pub(super) const CONTROLS: usize = TAPS + 1;
 
-/// Taps of the kernel: one position back, stay, one on.
+/// Taps of the kernel: offsets -1, 0 and +1.
 const TAPS: usize = 3;
 
-/// What a position is worth where no weight came to.
+/// Added to each shifted weight before the logarithm.
 pub(crate) const FLOOR: f64 = 1e-8;
 
-/// Replaces the kernel's controls by the kernel.
+/// Replaces the controls of the kernel by the kernel: their softmax.
 #[inline(always)]
 pub(super) fn normalize<T: Real>(controls: &mut [T]) {
     softmax(&mut controls[..TAPS]);
 }
 
-/// Leaves the moved weights in `shifted`, and adds the logarithms to `scores`. `controls` are
-/// [normalized](normalize). All slices are of the row's real positions, or of adjacent ones such that
-/// the weights of all others, and of the first and the last where the row does not end, are 0.
+/// Writes the shifted weights to `shifted` and adds their logarithms, times γ, to `scores`. `controls` are
+/// [normalized](normalize). The slices cover the row's real positions, or a part of them outside of which
+/// all weights are 0, with a weight of 0 at each end that is not an end of the row.
 #[inline(always)]
 pub(super) fn forward<T: Real>(controls: &[T], weights: &[T], shifted: &mut [T], scores: &mut [T]) {
     let (kernel, sharpness) = controls.split_at(TAPS);
@@ -47,7 +47,7 @@ pub(super) fn forward<T: Real>(controls: &[T], weights: &[T], shifted: &mut [T],
     }
 }
 
-/// What [`forward`] adds to the score of a position that no weight moved to.
+/// What [`forward`] adds to the score of a position whose shifted weight is 0.
 #[inline(always)]
 pub(super) fn lowest<T: Real>(controls: &[T]) -> T {
     prior(T::ONE + softplus(controls[TAPS]), T::ZERO)
@@ -58,7 +58,7 @@ pub(crate) fn prior<T: Real>(gamma: T, shifted: T) -> T {
     gamma * (shifted + T::from_f64(FLOOR)).ln()
 }
 
-/// Turns `d_scores` into the gradients of the moved weights, and writes that of the sharpness into
+/// Replaces `d_scores` by the gradients of the shifted weights, and writes the gradient of the sharpness to
 /// `d_controls`.
 #[inline(always)]
 pub(super) fn sharpen_backward<T: Real>(
@@ -77,8 +77,8 @@ pub(super) fn sharpen_backward<T: Real>(
     }
 }
 
-/// Adds to `d_weights` what comes from the gradients of the moved weights, and writes those of the
-/// kernel's controls; `kernel` is [normalized](normalize).
+/// Adds the gradients of the weights to `d_weights`, given those of the shifted weights, and writes the gradients
+/// of the kernel's controls. `kernel` is [normalized](normalize).
 #[inline(always)]
 pub(super) fn shift_backward<T: Real>(
     kernel: &[T],
@@ -100,7 +100,7 @@ pub(super) fn shift_backward<T: Real>(
     softmax_backward(kernel, d_controls);
 }
 
-/// The positions that a tap writes, and those that it reads.
+/// The positions that a tap writes, and the positions that it reads.
 #[inline(always)]
 fn overlap(tap: usize, len: usize) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
     let rest = len.saturating_sub(1);
@@ -111,7 +111,7 @@ fn overlap(tap: usize, len: usize) -> (std::ops::Range<usize>, std::ops::Range<u
     }
 }
 
-/// `ln(1 + exp(x))`, of any `x`.
+/// `ln(1 + exp(x))`, without overflow for large `x`.
 #[inline(always)]
 pub(crate) fn softplus<T: Real>(x: T) -> T {
     let (positive, negative) = if x > T::ZERO {

@@ -1,19 +1,19 @@
-//! The next mode and the next move, from what was read.
+//! The next mode and the next move, computed from what the head reads.
 
 use super::TransducerSizes;
 use crate::attention::kernel::add_scaled;
 use crate::lanes::{dot, max, sum};
 use crate::real::Real;
 
-/// What a mode keeps before the logarithm, and a move in the logarithm of its entropy.
+/// Added to a probability of a mode before its logarithm, and to that of a move in the entropy.
 const MODE_FLOOR: f64 = 1e-12;
 pub(super) const MOVE_FLOOR: f64 = 1e-8;
 
-/// How much sharper the modes are at the end of the annealing than at its start.
+/// By how much the annealing raises the exponent that sharpens the modes.
 const MODE_SHARPENING: f64 = 0.5;
 
-/// Replaces the first numbers of what was read by the transitions `[K, K]` and the moves of each mode,
-/// `[K, N]`.
+/// Replaces the first numbers that the head read by the transitions `[K, K]` and the moves of each mode
+/// `[K, N]`: the softmax of each row.
 #[inline(always)]
 pub(super) fn normalize<T: Real>(sizes: TransducerSizes, read: &mut [T]) {
     let choices = &mut read[..sizes.choices()];
@@ -53,7 +53,7 @@ fn divide_by_sum<T: Real>(row: &mut [T]) {
     }
 }
 
-/// The gradient of what a softmax was of, in place of its result, if that of the result is
+/// Replaces the result of a softmax by the gradient of its input, if the gradient of the result is
 /// `factor · d`.
 #[inline(always)]
 fn normalize_backward<T: Real>(row: &mut [T], factor: T, d: &[T]) {
@@ -68,8 +68,8 @@ fn power<T: Real>(progress: T) -> T {
     T::ONE + T::from_f64(MODE_SHARPENING) * progress
 }
 
-/// The next mode, from the last one and the [normalized](normalize) choices. `mixed` is the mode before
-/// it is sharpened.
+/// The next mode, from the previous mode and the [normalized](normalize) choices. `mixed` is the mode before
+/// sharpening.
 #[inline(always)]
 pub(super) fn next_mode<T: Real>(
     sizes: TransducerSizes,
@@ -94,8 +94,8 @@ pub(super) fn next_mode<T: Real>(
     divide_by_sum(mode);
 }
 
-/// From the gradient of the next mode to that of the last one, in place; the transitions among the
-/// choices become the gradients of what they were read from.
+/// Replaces the gradient of the next mode by that of the previous mode, and the transitions among the
+/// choices by the gradients of the numbers that the head read.
 #[inline(always)]
 pub(super) fn next_mode_backward<T: Real>(
     sizes: TransducerSizes,
@@ -131,8 +131,8 @@ pub(super) fn kernel<T: Real>(sizes: TransducerSizes, choices: &[T], mode: &[T],
     }
 }
 
-/// Adds to the gradient of the mode; the moves among the choices become the gradients of what they were
-/// read from.
+/// Adds to the gradient of the mode, and replaces the moves among the choices by the gradients of the numbers
+/// that the head read.
 #[inline(always)]
 pub(super) fn kernel_backward<T: Real>(
     sizes: TransducerSizes,

@@ -13,10 +13,10 @@ use crate::team::Team;
 
 /// The rows that are being decoded, with their states. Several decodings can share one [`Transducer`].
 ///
-/// A step reads only the positions that the head can reach from those where it may be, and counts as 0
-/// what would add less than half of what rounding takes from the greatest probability. Its time does
-/// not depend on the length of the source, as long as the head is somewhere. Not a bit of a row's
-/// logits depends on the other rows.
+/// A step reads only the positions that the head can reach from those where it has a probability. Probabilities
+/// whose sum is less than half the rounding error of the greatest count as 0. As long as the head
+/// is concentrated on few positions, the time of a step does not depend on the length of the source. The
+/// logits of a row do not depend on other rows, to the last bit.
 #[derive(Clone, Debug, Default)]
 pub struct TransducerDecoding<T> {
     source_len: usize,
@@ -33,7 +33,7 @@ pub struct TransducerDecoding<T> {
 #[derive(Clone, Debug, Default)]
 struct Row<T> {
     source: usize,
-    /// Ascending ranges outside of which the head is 0.
+    /// Ascending ranges; the head is 0 outside of them.
     support: Vec<Range<usize>>,
     mode: Vec<T>, // [K]
     read: Vec<T>, // [K·K + K·N + V]
@@ -131,7 +131,7 @@ impl<T: Real> TransducerDecoding<T> {
         &self.rows[row].moves
     }
 
-    /// Lets the next step read all positions.
+    /// Makes the next step read all positions.
     #[cfg(test)]
     pub(super) fn look_everywhere(&mut self) {
         for row in &mut self.rows {
@@ -202,7 +202,7 @@ multiversion! {
         }
         let least = max + nothing::<T>(length);
         if prior(power, T::ZERO) >= least {
-            // Positions that no probability came to matter, too.
+            // Positions without incoming probability have a weight, too.
             let all = 0..length;
             near = vec![all];
             scores(power, moved, head);

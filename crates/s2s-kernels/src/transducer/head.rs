@@ -1,4 +1,4 @@
-//! The head: where it moves, and how sharp its position is.
+//! The head: its moves, and the sharpening of its position.
 
 use std::ops::Range;
 
@@ -7,8 +7,7 @@ use crate::attention::shift::{FLOOR, prior, softplus};
 use crate::lanes::{dot, sum_of};
 use crate::real::Real;
 
-/// The move by a distance, of numbers in `from`: what ends within the row, and what ends at its end
-/// because it would leave the row.
+/// A move of the positions `from` by one distance. Positions that would leave the row stop at its end.
 struct Move {
     /// Positions that move by the whole distance.
     inner: Range<usize>,
@@ -40,7 +39,7 @@ impl Move {
         }
     }
 
-    /// Where the inner positions end.
+    /// The targets of the inner positions.
     #[inline(always)]
     fn to(&self, distance: usize, reach: usize) -> Range<usize> {
         match self.inner.is_empty() {
@@ -50,13 +49,13 @@ impl Move {
     }
 }
 
-/// Where a move ends from a place, within a row of `len` positions; `distance` is counted from `-reach`.
+/// The position where a move from `place` ends in a row of `len` positions; `distance` is counted from `-reach`.
 #[inline(always)]
 fn arrival(place: usize, distance: usize, reach: usize, len: usize) -> usize {
     (place + distance).saturating_sub(reach).min(len - 1)
 }
 
-/// The places that the head can jump to besides where it is, in the order of the moves.
+/// The positions from which jumps are counted, in the order of the moves.
 #[inline(always)]
 fn ends(len: usize) -> [usize; 2] {
     [0, len - 1]
@@ -95,8 +94,7 @@ pub(super) fn shift<T: Real>(
     }
 }
 
-/// The gradients of the moves `[N]`, and of the head before, from that of the head after its move. The
-/// gradient of the head before is replaced.
+/// Computes the gradients of the moves `[N]` and of the head before the move, given that of the head after it.
 #[inline(always)]
 pub(super) fn shift_backward<T: Real>(
     sizes: TransducerSizes,
@@ -142,7 +140,7 @@ pub(super) fn power<T: Real>(mode: &[T], sharpness: &[T], progress: T) -> T {
     T::ONE + progress * softplus(dot(mode, sharpness))
 }
 
-/// The scores of the positions `[len]`, whose softmax is the sharpened head.
+/// Computes the scores of the positions `[len]`; their softmax is the sharpened head.
 #[inline(always)]
 pub(super) fn scores<T: Real>(power: T, moved: &[T], scores: &mut [T]) {
     for (score, &moved) in scores.iter_mut().zip(moved) {
@@ -150,7 +148,7 @@ pub(super) fn scores<T: Real>(power: T, moved: &[T], scores: &mut [T]) {
     }
 }
 
-/// Turns the gradients of the scores into those of the moved head, in place; adds those of the mode and
+/// Replaces the gradients of the scores by those of the moved head, and adds to those of the mode and
 /// of the sharpness.
 #[inline(always)]
 pub(super) fn scores_backward<T: Real>(

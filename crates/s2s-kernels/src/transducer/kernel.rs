@@ -163,7 +163,7 @@ impl<T: Real> Transducer<T> {
         }
     }
 
-    /// What is read at each position, `[rows, K·K + K·N + V]`, of values `[rows, C]`.
+    /// Projects values `[rows, C]` to what the head reads, `[rows, K·K + K·N + V]`.
     pub(super) fn project(&self, values: &[T], projected: &mut Vec<T>, team: &mut Team<T>) {
         let sizes = self.weights.sizes;
         let positions = values.len() / sizes.values;
@@ -213,7 +213,7 @@ impl<T: Real> Transducer<T> {
         &self.logits
     }
 
-    /// The same, to be replaced by their gradients before the backward pass.
+    /// The logits, mutable: the caller replaces them by their gradients before the backward pass.
     pub fn logits_mut(&mut self) -> &mut [T] {
         &mut self.logits
     }
@@ -224,7 +224,7 @@ impl<T: Real> Transducer<T> {
         &self.trace.kernels
     }
 
-    /// The gradients of the parameters and of the values, from those of the logits.
+    /// Computes the gradients of the parameters and of the values, given those of the logits.
     pub fn backward(
         &mut self,
         inputs: TransducerInputs<'_, T>,
@@ -290,7 +290,7 @@ impl<T: Real> Transducer<T> {
     }
 }
 
-/// Added to the diagonal of the transitions: a mode stays what it is until something else is learned.
+/// Added to the diagonal of the transitions, so that an untrained model tends to stay in its mode.
 const STAY: f64 = 2.0;
 
 /// The columns of the transitions, of the moves and of the logits.
@@ -348,7 +348,7 @@ pub(super) fn read<T: Real>(
     } = weights;
     read.fill(T::ZERO);
     for (position, weight) in head {
-        // What is left out would add 0.
+        // A probability of 0 would add 0.
         if weight != T::ZERO {
             add_scaled(
                 read,
@@ -407,8 +407,8 @@ multiversion! {
         }
     }
 
-    /// The gradients of a row's steps, in place of what was read, and those of the projections; `bonus`
-    /// is the factor on the entropy, and the real steps.
+    /// The backward pass of a row: replaces what the head read by its gradients, and computes those of the
+    /// projections. `bonus` is the factor on the entropy and the number of real steps.
     fn backward_row<T>(
         weights: &Weights<T>,
         source: RowSource<'_, T>,
@@ -426,7 +426,7 @@ multiversion! {
         let mut d_before = vec![T::ZERO; length];
         let mut d_mode = vec![T::ZERO; n_modes];
         let mut d_kernel = vec![T::ZERO; n_moves];
-        // After its last step, a row reads nothing else but its logits.
+        // After the last step of a row, only its logits are used.
         for step in real_steps..=steps {
             let n = if step == real_steps { sizes.choices() } else { n_read };
             rows.reads[step * n_read..][..n].fill(T::ZERO);

@@ -1,9 +1,8 @@
 //! A differentiable two-way transducer, as one operator over all steps of a batch: a head walks over the
 //! values of a source, and modes steer it.
 //!
-//! The state is the position of the head, `a [S]`, and a mode, `m [K]`, both as probabilities. All that
-//! is read at a position is a linear map of its value, so every value is projected once, and the head
-//! reads projections:
+//! The state is the position of the head, `a [S]`, and a mode, `m [K]`, both as probabilities. Whatever the head
+//! reads at a position is a linear map of its value, so each value is projected once:
 //!
 //! ```text
 //! u[s]      = [W; A; O] v[s]                       [K·K + K·N + V], once per sequence
@@ -58,12 +57,12 @@ impl TransducerSizes {
         3 * self.distances()
     }
 
-    /// Numbers that choose the next mode and move, `K·K + K·N`.
+    /// How many numbers choose the next mode and move, `K·K + K·N`.
     fn choices(self) -> usize {
         self.modes * (self.modes + self.moves())
     }
 
-    /// Numbers that a step reads.
+    /// How many numbers a step reads.
     fn read(self) -> usize {
         self.choices() + self.vocab
     }
@@ -90,7 +89,7 @@ pub struct TransducerParams<P> {
     pub mode_output: P,
 }
 
-/// What a transducer reads.
+/// The source of a transducer.
 #[derive(Clone, Copy, Debug)]
 pub struct TransducerInputs<'a, T> {
     /// `[B, S, C]`.
@@ -103,8 +102,8 @@ pub struct TransducerInputs<'a, T> {
     pub progress: f64,
 }
 
-/// What training adds to the loss: `-factor` times the entropy of the moves `k[t]`, in nats, of all real
-/// steps.
+/// The entropy bonus: training adds `-factor` times the entropy of the moves `k[t]` of all real steps, in nats, to
+/// the loss.
 #[derive(Clone, Copy, Debug)]
 pub struct EntropyBonus<'a> {
     /// The factor on the sum.

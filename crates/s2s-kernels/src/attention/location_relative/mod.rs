@@ -1,18 +1,18 @@
-//! Location-relative attention on slices: additive scores, and the weights before as a prior.
+//! Location-relative attention on slices: additive scores plus a prior, which comes from the previous weights.
 //!
 //! ```text
 //! score[b,:] = energy · tanh(W state[b] + b + key[b,:]) + γ ln(shifted(previous[b,:]) + 1e-8)
 //! ```
 //!
-//! The shift and γ are [`shift`](super::shift)'s.
+//! [`shift`](super::shift) defines the shift and γ.
 //!
-//! Content is bounded, so a position with a low prior has a weight that rounds to 0, and neither its
-//! key nor its value is read. When decoding, a step reads only the positions that the shift can reach
-//! from those with a weight, and takes the same time at any length: all others have the same prior,
-//! that of a moved weight of 0. If content could make up for that prior, the step reads all positions.
+//! The content score is bounded, so the weight of a position with a low prior rounds to 0, and neither its
+//! key nor its value is read. In decoding, a step reads only the positions that the shift can reach
+//! from positions with a weight, and takes the same time at any length: all others have the same prior,
+//! that of a shifted weight of 0. If a content score could outweigh that prior, the step reads all positions.
 //!
-//! The bound is `Σ |energy|`, which is known without a look at the keys. Where it is too wide, it is
-//! the content of the row's [best key](best_key), which is found once per row when decoding.
+//! The first bound is `Σ |energy|`, which needs no key. If it is too wide, the bound is the content score
+//! of the row's [best key](best_key), which decoding computes once per row.
 
 use std::ops::Range;
 
@@ -59,17 +59,17 @@ impl<P> LocationRelativeParams<P> {
     }
 }
 
-/// Additive scores, with the weights before, shifted and sharpened, as a prior.
+/// Additive scores with a prior: the previous weights, shifted and sharpened.
 #[derive(Clone, Debug, Default)]
 pub struct LocationRelative<T: Real> {
-    /// The query, then the shift's controls.
+    /// Maps the state to the query and the controls of the shift.
     queries: Queries<T>,
     energy: Vec<T>,
     start: Start,
 }
 
 impl<T: Real> LocationRelative<T> {
-    /// Nothing packed yet.
+    /// A scorer without parameters.
     pub fn new(start: Start) -> Self {
         Self {
             start,
@@ -77,7 +77,7 @@ impl<T: Real> LocationRelative<T> {
         }
     }
 
-    /// The queries and the normalized controls of a step, to `saved`.
+    /// Writes the queries and the normalized controls of a step to `saved`.
     fn controls(&self, step: Step<'_, T>, saved: &mut [T]) {
         let stride = self.queries.saved_len() + step.memory.len;
         self.queries.forward(step, saved, stride);
@@ -111,11 +111,11 @@ impl<T: Real> LocationRelative<T> {
     }
 }
 
-/// What the scores of a row depend on.
+/// The inputs of the scores of a row.
 #[derive(Clone, Copy)]
 struct Row<'a, T> {
     memory: Memory<'a, T>,
-    /// The memory's row.
+    /// The row of the memory.
     row: usize,
     /// The weights of the step before, `[S]`.
     previous: &'a [T],
@@ -142,12 +142,12 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
         Some(crate::cuda::Scores::LocationRelative(self.start))
     }
 
-    /// The queries, and the shifted weights.
+    /// The queries and the shifted weights.
     fn saved_len(&self, source_len: usize) -> usize {
         self.queries.saved_len() + source_len
     }
 
-    /// The gradient of the energy.
+    /// Gradient of the energy.
     fn summed_len(&self) -> usize {
         self.energy.len()
     }
@@ -237,16 +237,16 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
 }
 
 multiversion! {
-    /// Normalizes the controls of all rows of `saved`, which stand after the first `before` numbers.
+    /// Normalizes the controls in all rows of `saved`; they begin after `before` numbers.
     fn normalize<T>(saved: &mut [T], stride: usize, before: usize) {
         for saved in saved.chunks_exact_mut(stride) {
             shift::normalize(&mut saved[before..][..CONTROLS]);
         }
     }
 
-    /// Scores the positions `near` of a row: the prior, and the content where both together can lead
-    /// to a weight; -∞ elsewhere. All weights of the step before must be 0 where the shift does not
-    /// reach `near` from. `best` is the row's [best key](best_key), or empty until it is needed.
+    /// Scores the positions `near` of a row: prior plus content where their sum can lead to a weight, -∞
+    /// elsewhere. The previous weights must be 0 at all positions from which the shift does not reach
+    /// `near`. `best` is the row's [best key](best_key), or empty until it is needed.
     ///
     /// Returns false if positions outside of `near` may have a weight; the scores are then incomplete.
     fn score_row<T>(
@@ -271,12 +271,12 @@ multiversion! {
         };
         let likely = greatest + content_at(likeliest);
         let (lowest, nothing) = (shift::lowest(controls), nothing::<T>(length));
-        // The least prior that matters if no content is greater than `bound`.
+        // Below this prior, a position has no weight, provided that no content score exceeds `bound`.
         let least_within = |bound| likely - bound + nothing;
         let is_rest_less = |least| lowest < least;
         let absolute = |e: T, _| if e < T::ZERO { T::ZERO - e } else { e };
         let mut least = least_within(sum_of(energy, energy, absolute));
-        // No bound is less than the content of the likeliest position.
+        // Every bound is at least the content score of the most probable position.
         if !is_rest_less(least) && is_rest_less(greatest + nothing) {
             if best.is_empty() {
                 *best = best_key(memory, row, energy);
@@ -295,7 +295,7 @@ multiversion! {
         true
     }
 
-    /// The gradients of one row's prior; those of the scores are used up.
+    /// The backward pass of the prior of one row; it overwrites the gradients of the scores.
     fn prior_backward<T>(
         controls: &[T],
         previous: &[T],
@@ -309,8 +309,8 @@ multiversion! {
     }
 }
 
-/// A key whose content no position of the row exceeds, whatever the query is: of all the row's keys,
-/// the greatest numbers where the energy is positive, and the least where it is negative.
+/// A key whose content score is an upper bound for all positions of the row, for any query: each number is
+/// the maximum over the row's keys if its energy is positive, otherwise the minimum.
 #[inline(always)]
 fn best_key<T: Real>(memory: Memory<'_, T>, row: usize, energy: &[T]) -> Vec<T> {
     let mut best = memory.key(0, row).to_vec();
@@ -327,8 +327,8 @@ fn best_key<T: Real>(memory: Memory<'_, T>, row: usize, energy: &[T]) -> Vec<T> 
     best
 }
 
-/// Logarithm of a weight so small, against the greatest of a row, that all positions together with
-/// such weights are less than half of what rounding takes from the greatest.
+/// Logarithm of a negligible weight, relative to the greatest of a row: even if all positions had it, their
+/// sum would be less than half the rounding error of the greatest.
 #[inline(always)]
 pub(crate) fn nothing<T: Real>(positions: usize) -> T {
     T::from_f64((T::EPSILON.to_f64() / (4.0 * positions.max(1) as f64)).ln())
