@@ -82,6 +82,12 @@ pub trait BatchSource: Debug + Send + Sync {
         [source, target].map(|tokens| Sequence::of_tokens(tokens, self.vocabulary()))
     }
 
+    /// Target tokens per source token at most, rounded up; 1 by default. Outputs end at this many times the
+    /// source, but not before twice the source plus 10.
+    fn growth(&self) -> usize {
+        1
+    }
+
     /// How the samples are ordered and divided into batches.
     fn order(&self) -> Order;
 

@@ -100,6 +100,13 @@ impl BatchSource for Examples {
         self.splits[split as usize][index as usize].clone()
     }
 
+    /// The largest ratio of the training split.
+    fn growth(&self) -> usize {
+        let samples = self.splits[Split::Train as usize].iter();
+        let ratios = samples.map(|sample| sample.target.len().div_ceil(sample.source.len()));
+        ratios.max().unwrap_or(1)
+    }
+
     fn order(&self) -> Order {
         self.order
     }

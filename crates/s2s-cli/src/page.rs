@@ -4,7 +4,7 @@ use s2s_runlog::{
     CheckpointName, CorpusRecord, Error as RunLogError, RunDir, RunRecord, RunStatus, exists,
     read_checkpoint, read_json, write_file,
 };
-use s2s_train::{ExperimentConfig, load_config};
+use s2s_train::{ExperimentConfig, load_config, output_limit};
 use s2s_viz::{Page, PageCommand, PageRun, PageSource, PageWeights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -67,6 +67,7 @@ pub(crate) fn read(dir: &RunDir) -> anyhow::Result<PageRun> {
     }
     if let Some(config) = config {
         run.defaults = defaults(&config)?;
+        run.output_limit = serde_json::to_value(output_limit(&config, corpus.as_ref()))?;
         run.config = serde_json::to_value(&config)?;
     }
     if let Some(corpus) = corpus {

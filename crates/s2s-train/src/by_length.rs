@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use reverse_data::{DataConfig, Example, MAX_LEN, Task, TaskConfig, Vocabulary, mark_source};
-use s2s_model::{Decoded, Generator, Seq2Seq, Source, Stop};
+use s2s_model::{Decoded, Generator, OutputLimit, Seq2Seq, Source, Stop};
 use s2s_runlog::{DecodingMode, LengthRecord, LengthSums, MAX_LENGTH, Protocol};
 
 use crate::Result;
@@ -149,7 +149,10 @@ impl<'a> ByLength<'a> {
             _ => mark_source(&example.source, &self.vocabulary),
         };
         let (stop, eos): (Stop, &[u32]) = match mode {
-            DecodingMode::Eos => (Stop::default(), &[self.vocabulary.eos()]),
+            DecodingMode::Eos => {
+                let limit = OutputLimit::of_growth(self.task.growth());
+                (Stop::AtEos(limit), &[self.vocabulary.eos()])
+            }
             DecodingMode::Oracle => (
                 Stop::AtSourceLength {
                     n_markers: self.n_markers,

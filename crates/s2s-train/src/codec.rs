@@ -26,7 +26,14 @@ impl Codec {
     /// The codec of a configuration and its data.
     pub fn new(config: &ExperimentConfig, data: &Data) -> Self {
         let vocabulary = data.source.vocabulary().clone();
-        Self::of_record(config, vocabulary, data.corpus.as_ref())
+        let codec = Self::of_record(config, vocabulary, data.corpus.as_ref());
+        match data.corpus {
+            Some(_) => codec,
+            None => Self {
+                limit: OutputLimit::of_growth(data.source.growth()),
+                ..codec
+            },
+        }
     }
 
     /// The codec of a configuration, a vocabulary, and the record of text.
@@ -35,14 +42,10 @@ impl Codec {
         vocabulary: Vocabulary,
         corpus: Option<&CorpusRecord>,
     ) -> Self {
-        let limit = corpus.and_then(|corpus| {
-            let [source, target] = corpus.longest;
-            Some(OutputLimit::of_training(NonZeroUsize::new(source)?, target))
-        });
         Self {
             vocabulary,
             source_markers: config.data.source_markers,
-            limit: limit.unwrap_or_default(),
+            limit: output_limit(config, corpus),
             longest_source: corpus
                 .map(|corpus| corpus.longest[0])
                 .filter(|len| *len > 0),
@@ -87,5 +90,59 @@ impl Codec {
     /// Decoding ends at EOS or at the maximum length.
     pub fn stop(&self) -> Stop {
         Stop::AtEos(self.limit)
+    }
+}
+
+/// The maximum length of an output of a run with this configuration: by the longest source and target in training
+/// for text, which has a record, and by the growth of the task for synthetic data.
+pub fn output_limit(config: &ExperimentConfig, corpus: Option<&CorpusRecord>) -> OutputLimit {
+    let of_text = corpus.and_then(|corpus| {
+        let [source, target] = corpus.longest;
+        Some(OutputLimit::of_training(NonZeroUsize::new(source)?, target))
+    });
+    of_text.unwrap_or_else(|| OutputLimit::of_growth(config.data.task().growth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use reverse_data::{Example, Split, Task};
+
+    use super::*;
+    use crate::open_data;
+
+    #[derive(Debug)]
+    struct FiveTimes;
+
+    impl Task for FiveTimes {
+        fn target(&self, source: &[u32]) -> Vec<u32> {
+            source.repeat(5)
+        }
+
+        fn growth(&self) -> usize {
+            5
+        }
+    }
+
+    #[test]
+    fn every_target_fits_in_the_limit_of_outputs() -> crate::Result<()> {
+        let mut config = ExperimentConfig::default();
+        config.data.min_len = 11;
+        config.data.task = reverse_data::TaskConfig::Triple;
+        let five_times = |n: u32| (vec![n; 30], vec![n; 150]);
+        let pairs = [1, 2, 3].map(|n| vec![five_times(n)]);
+        for data in [
+            open_data(&config)?,
+            Data::with_task(&config, FiveTimes)?,
+            Data::pairs(&config, pairs)?,
+        ] {
+            let limit = Codec::new(&config, &data).limit;
+            for split in Split::ALL {
+                let Example { source, target } = data.source.example(split, 0);
+                assert!(limit.tokens(source.len()) > target.len(), "{data:?}");
+            }
+        }
+        let loaded = Codec::of_record(&config, Vocabulary::new(50)?, None).limit;
+        assert!(loaded.tokens(100) > 300);
+        Ok(())
     }
 }

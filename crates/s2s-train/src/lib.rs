@@ -72,7 +72,7 @@ pub use by_length::{ByLength, deviations};
 pub use change::{Change, Difference};
 pub use checkpoint::{Best, Snapshot, TrainState};
 pub use choose::{Chosen, Work, choose_device};
-pub use codec::Codec;
+pub use codec::{Codec, output_limit};
 pub use config::{
     AboveOne, Auto, BaseConfig, ConfigError, ConfigProblem, CurriculumConfig, ExperimentConfig,
     ForcingSchedule, NonNegative, OptimizerConfig, Origin, Positive, Precision, RestartConfig,

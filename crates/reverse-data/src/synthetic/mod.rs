@@ -137,6 +137,10 @@ impl BatchSource for Synthetic {
         self.config.n_samples(split)
     }
 
+    fn growth(&self) -> usize {
+        self.task.growth()
+    }
+
     fn order(&self) -> Order {
         self.order
     }

@@ -85,6 +85,16 @@ impl OutputLimit {
         }
     }
 
+    /// `growth` times the source, but at least twice the source, plus 10: for targets whose length is a multiple
+    /// of the source's.
+    pub const fn of_growth(growth: usize) -> Self {
+        Self {
+            least: 0,
+            growth: (if growth > 2 { growth } else { 2 }, NonZeroUsize::MIN),
+            slack: SLACK,
+        }
+    }
+
     /// The limit for a model that was trained on sources and targets of at most these lengths: the
     /// longest target, in proportion if the source is longer than any in training, plus 10.
     pub fn of_training(longest_source: NonZeroUsize, longest_target: usize) -> Self {
@@ -114,11 +124,7 @@ impl OutputLimit {
 impl Default for OutputLimit {
     /// Twice the source, plus 10.
     fn default() -> Self {
-        Self {
-            least: 0,
-            growth: (2, NonZeroUsize::MIN),
-            slack: SLACK,
-        }
+        Self::of_growth(1)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct PageRun {
     pub corpus: Vec<CorpusFile>,
     /// Number of tokens of the longest source and of the longest target in training, for text.
     pub longest: Option<[usize; 2]>,
+    /// The maximum length of outputs, as in `config.json` of an export.
+    pub output_limit: Value,
     /// The evaluations.
     pub metrics: Vec<MetricsRecord>,
     /// The attention of a few sequences over training.
@@ -115,6 +117,7 @@ impl PageRun {
             "environment": self.environment,
             "corpus": self.corpus,
             "longest": self.longest,
+            "output_limit": self.output_limit,
             "metrics": metrics,
             "attention": attention,
             "wrong": wrong,

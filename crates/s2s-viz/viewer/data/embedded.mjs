@@ -28,7 +28,7 @@ export class EmbeddedSource {
   /** Decodes `source`, token ids without markers; see `trace` for the changes. */
   async decode(run, tokens, source, changes) {
     if (source.length > MAX_SOURCE) throw new Error(`at most ${MAX_SOURCE} tokens`);
-    return trace(this.modelOf(run), tokens, source, changes, run.longest);
+    return trace(this.modelOf(run), tokens, source, changes, run.output_limit);
   }
 
   /** An embedded run does not change. */

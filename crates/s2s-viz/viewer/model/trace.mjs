@@ -12,29 +12,24 @@ function topOf(probabilities) {
   return tokens.slice(0, N_TOP).map((token) => ({ token, probability: probabilities[token] }));
 }
 
-/**
- * Output tokens, the end token included, for a source of `length` tokens. `longest` has the lengths
- * of the longest source and target in training, for text.
- */
-export function limitOf(length, longest) {
-  const [source, target] = longest ?? [1, 2];
-  const scaled = Math.ceil((target * length) / source);
-  return (longest ? Math.max(target, scaled) : scaled) + 10;
+/** Output tokens, the end token included, for a source of `length` tokens. */
+function limitOf(length, { least, growth: [numerator, denominator], slack }) {
+  return Math.max(least, Math.ceil((numerator * length) / denominator)) + slack;
 }
 
 /**
  * Decodes `source`, token ids as the model reads them.
  *
  * `excluded` lists source positions that attention cannot see, `temperature` divides the scores of
- * attention, and `forced` gives the token that replaces the model's own at a step. `longest` limits
- * the output, see `limitOf`.
+ * attention, and `forced` gives the token that replaces the model's own at a step. `limit` limits
+ * the output.
  */
-export function trace(model, tokens, source, changes = {}, longest = null) {
+export function trace(model, tokens, source, changes, limit) {
   const { excluded = [], temperature = 1, forced = {} } = changes;
   let { memory, state } = model.encode(source, { excluded, temperature });
   const steps = [];
   let token = tokens.bos;
-  while (token !== tokens.eos && steps.length < limitOf(source.length, longest)) {
+  while (token !== tokens.eos && steps.length < limitOf(source.length, limit)) {
     const { logits, attended, state: next } = model.decoder.step(token, state, memory);
     const choice = argmax(logits);
     token = forced[steps.length] ?? choice;
