@@ -514,6 +514,29 @@ fn time_exponent(evaluation: &LengthOutcome) -> Option<f64> {
     exponent(&points.collect::<Vec<_>>())
 }
 
+/// One row for each task, one column for each length.
+pub(super) fn further(report: &Report, mut table: Table) -> Result<Table> {
+    table.header = vec!["task".to_owned()];
+    table.rows.clear();
+    for cell in &report.plan.experiment.cells {
+        let found = at_lengths(report, &cell.name, "beyond")?;
+        if table.header.len() == 1 {
+            let lengths = found.iter().map(|(length, _)| grouped(*length as u64));
+            table.header.extend(lengths);
+            table
+                .header
+                .extend(["restarted", "training, s"].map(str::to_owned));
+        }
+        let runs = runs(report, &cell.name)?;
+        let mut row = vec![cell.name.clone()];
+        row.extend(found.into_iter().map(|(_, text)| text));
+        row.extend([restarted(&runs), secs(&runs)]);
+        table.rows.push(row);
+    }
+    table.align = format!("l{}", "r".repeat(table.header.len() - 1));
+    Ok(table)
+}
+
 /// One row for each recipe, one column for each task: how many runs are exact in range, and far beyond.
 pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
     table.rows.clear();
