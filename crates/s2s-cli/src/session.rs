@@ -8,6 +8,7 @@ use s2s_train::{ExperimentConfig, Observer, Run, Runtime};
 use serde::Serialize;
 
 use crate::dashboard::{self, Dashboard, Quit, Shown};
+use crate::failure::memory;
 use crate::progress::Progress;
 use crate::shell::{program, quote};
 use crate::signals::Signals;
@@ -35,9 +36,12 @@ pub(crate) fn run(
     let mut progress = start_display(&run, log, ui);
     let result = run.train(&mut [&mut *progress, &mut signals], picture::attention);
     drop(progress);
-    let mut record = result?;
-
     let dir = run.dir();
+    let mut record = result.map_err(|error| {
+        let config = run.trainer().config();
+        memory::in_run(error.into(), dir, config, runtime, location)
+    })?;
+
     if record.status != RunStatus::Interrupted {
         type Write = fn(&RunDir) -> anyhow::Result<()>;
         let files: [(&str, Write); 2] = [("plots", picture::draw), ("report.html", page::write)];

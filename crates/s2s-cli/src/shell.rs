@@ -1,5 +1,6 @@
 //! Command lines that can be pasted into a shell.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use s2s_viz::clean;
@@ -14,6 +15,28 @@ pub(crate) fn program() -> String {
 pub(crate) fn command_line() -> String {
     let words = std::env::args_os().map(|word| quote(Path::new(&word)));
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// The command line of this process with an option set to a value, in place of the one that it has.
+pub(crate) fn command_line_with(option: &str, value: &str) -> String {
+    with_option(std::env::args_os(), option, value)
+}
+
+fn with_option(words: impl Iterator<Item = OsString>, option: &str, value: &str) -> String {
+    let mut words: Vec<String> = words.map(|word| quote(Path::new(&word))).collect();
+    let end = words.iter().position(|word| word == "--");
+    let end = end.unwrap_or(words.len()); // of the options
+    let assigned = format!("{option}=");
+    let at = words[..end]
+        .iter()
+        .position(|word| word == option || word.starts_with(&assigned));
+    let new = format!("{option} {value}");
+    match at {
+        Some(at) if words[at] == option => drop(words.splice(at..end.min(at + 2), [new])),
+        Some(at) => words[at] = new,
+        None => words.insert(end, new),
+    }
+    words.join(" ")
 }
 
 /// Quotes a path for the shell; paths that are not UTF-8, or contain control characters, need bash.
@@ -48,6 +71,19 @@ mod tests {
             ("", "''"),
         ] {
             assert_eq!(quote(Path::new(path)), word);
+        }
+    }
+
+    #[test]
+    fn an_option_replaces_the_one_that_is_there() {
+        for (words, expected) in [
+            ("s2s eval run", "s2s eval run --device cpu"),
+            ("s2s eval --device cuda run", "s2s eval --device cpu run"),
+            ("s2s eval run --device=cuda:1", "s2s eval run --device cpu"),
+            ("s2s predict run -- a", "s2s predict run --device cpu -- a"),
+        ] {
+            let words = words.split(' ').map(OsString::from);
+            assert_eq!(with_option(words, "--device", "cpu"), expected);
         }
     }
 

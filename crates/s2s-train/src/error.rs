@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use s2s_model::tensor_message;
 
+use crate::Work;
 use crate::device::is_out_of_memory;
 
 /// Why training, evaluation or loading failed.
@@ -172,8 +173,13 @@ pub enum Error {
     #[error("{}", tensor_message(.0))]
     Tensor(candle_core::Error),
     /// A tensor operation ran out of device memory.
-    #[error("the device is out of memory")]
-    OutOfMemory(#[source] OutOfMemory),
+    #[error("the device is out of memory{}", format_during(*during))]
+    OutOfMemory {
+        /// What a trainer did; `None` outside of one.
+        during: Option<Work>,
+        /// The operation.
+        source: OutOfMemory,
+    },
 }
 
 /// The operation that ran out of memory.
@@ -194,6 +200,14 @@ pub struct LastFinite {
 
 fn format_cause(cause: Option<&str>) -> String {
     cause.map_or_else(String::new, |cause| format!(" ({cause} is not finite)"))
+}
+
+fn format_during(work: Option<Work>) -> &'static str {
+    match work {
+        Some(Work::Train) => " in a training step",
+        Some(Work::Decode) => " in an evaluation",
+        None => "",
+    }
 }
 
 fn format_last(last: Option<LastFinite>) -> String {
@@ -221,6 +235,17 @@ impl Error {
         }
     }
 
+    /// The same error, with the work of the trainer that failed.
+    pub(crate) fn during(self, work: Work) -> Self {
+        match self {
+            Self::OutOfMemory { source, .. } => Self::OutOfMemory {
+                during: Some(work),
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// An observer's own error, which [`Error::Observer`] passes on unchanged.
     pub fn observer(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Observer(error.into())
@@ -230,7 +255,10 @@ impl Error {
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         match is_out_of_memory(&tensor_message(&error)) {
-            true => Self::OutOfMemory(OutOfMemory(error)),
+            true => Self::OutOfMemory {
+                during: None,
+                source: OutOfMemory(error),
+            },
             false => Self::Tensor(error),
         }
     }

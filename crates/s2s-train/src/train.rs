@@ -22,7 +22,7 @@ use crate::trained::predict;
 use crate::{
     Answer, Attempt, Best, Codec, CurriculumConfig, Data, Error, EvalEvent, Evaluation,
     ExperimentConfig, Flow, LastFinite, Model, Observer, Optimizer, Precision, Result, Snapshot,
-    StartEvent, StepRecord, Tally, TrainState, checkpoint, data_identity, evaluate,
+    StartEvent, StepRecord, Tally, TrainState, Work, checkpoint, data_identity, evaluate,
     evaluate_observed, forcing_ratio, learning_rate, open_data, to_batch, tokens_of,
 };
 
@@ -239,8 +239,9 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// If the loss or a gradient is not finite; the parameters are unchanged then.
     pub fn step(&mut self) -> Result<StepRecord> {
-        let known = self.submit_step()?;
-        let mut read = self.read_steps()?;
+        let in_step = |error: Error| error.during(Work::Train);
+        let known = self.submit_step().map_err(in_step)?;
+        let mut read = self.read_steps().map_err(in_step)?;
         Ok(known.or_else(|| read.pop()).expect("a step was submitted"))
     }
 
@@ -378,6 +379,7 @@ impl<M: Model> Trainer<M> {
             return Err(Error::EndlessSplit { split });
         }
         evaluate(&mut self.model, &*self.eval_data, split, &self.codec)
+            .map_err(|error| error.during(Work::Decode))
     }
 
     /// The same with observers; `None` if one stops the evaluation.
@@ -393,6 +395,7 @@ impl<M: Model> Trainer<M> {
             &self.codec,
             observers,
         )
+        .map_err(|error| error.during(Work::Decode))
     }
 
     /// Why the run ends before its last step, if it does.
@@ -503,9 +506,10 @@ impl<M: Model> Trainer<M> {
         clock: &mut Clock,
         observers: &mut [&mut dyn Observer],
     ) -> Result<Flow> {
-        let mut records = Vec::from_iter(self.submit_step()?);
+        let in_step = |error: Error| error.during(Work::Train);
+        let mut records = Vec::from_iter(self.submit_step().map_err(in_step)?);
         if self.must_read() {
-            records.append(&mut self.read_steps()?);
+            records.append(&mut self.read_steps().map_err(in_step)?);
         }
         let mut flow = Flow::Continue;
         for record in records {

@@ -22,7 +22,7 @@ use s2s_viz::Table;
 
 use crate::checkpoint::{CheckpointArgs, Loaded};
 use crate::decoding::{BeamArgs, above_zero};
-use crate::failure::{Hinted, Usage};
+use crate::failure::{Hinted, Usage, memory};
 use crate::machine::batch_size;
 use crate::shell::{program, quote, quote_text};
 use crate::ui::Ui;
@@ -154,18 +154,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let beam = args
         .beam
         .beam(n_best, constraints.clone(), &codec.vocabulary)?;
+    let in_batches = |error: Error| memory::in_batches(error.into(), batch_size);
     let evaluation = match others.is_empty() {
-        true => evaluate(&mut model, &*data, split, &codec)?,
-        false => evaluate_ensemble(&together(&model, &others), &*data, split, &codec)?,
+        true => evaluate(&mut model, &*data, split, &codec),
+        false => evaluate_ensemble(&together(&model, &others), &*data, split, &codec),
     };
+    let evaluation = evaluation.map_err(in_batches)?;
     let score = |beam: &Beam| {
         let models = together(&model, &others);
-        score_beam(&models, beam, &*data, split, &codec, references)
+        score_beam(&models, beam, &*data, split, &codec, references).map_err(in_batches)
     };
     let text = match beam {
         Some(beam) => Some(score(&beam)?),
         None if !is_text => None,
-        None if others.is_empty() => Some(score_text(&model, &*data, split, &codec, references)?),
+        None if others.is_empty() => {
+            let score = score_text(&model, &*data, split, &codec, references);
+            Some(score.map_err(in_batches)?)
+        }
         None => Some(score(&Beam {
             constraints,
             ..Beam::new(1) // greedy

@@ -7,6 +7,7 @@
 //! ```
 
 mod data;
+pub(crate) mod memory;
 mod problem;
 mod run_log;
 mod weights;
@@ -222,7 +223,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "restore the original file, or start a new run; `eval --data` evaluates changed files";
             (OTHER, Some(hint.to_owned()))
         }
-        Some(Error::OutOfMemory(_)) => (OTHER, Some(LESS_MEMORY.to_owned())),
+        Some(Error::OutOfMemory { .. }) => (OTHER, Some(memory::on_cpu())),
         Some(Error::Thread(_)) => (OTHER, Some(FEWER_THREADS.to_owned())),
         Some(Error::Data(error)) => (OTHER, data::hint(error)),
         Some(Error::Diverged { .. }) => {
@@ -261,11 +262,6 @@ fn io_hint(error: &io::Error) -> Option<String> {
 /// Hint if the system cannot start more threads.
 pub(crate) const FEWER_THREADS: &str = "fewer --threads: each one reserves 256 MiB of address space (see `ulimit -v`) and counts \
      toward the limit of `ulimit -u`";
-
-/// Hint if the memory of a GPU is too small.
-const LESS_MEMORY: &str = "a new run with a lower train.batch_size or train.eval_batch_size, shorter sequences, or \
-     smaller sizes in [model]; a lower --batch-size for `eval` and `predict`; `resume --device cpu` \
-     to continue this run from its last checkpoint";
 
 /// Hint for an invalid configuration.
 const START: &str = "`s2s config > mine.toml` writes a file to start from";

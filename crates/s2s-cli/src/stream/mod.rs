@@ -25,7 +25,7 @@ use s2s_runlog::{GrowingFile, exists, open_stream};
 use self::lines::Lines;
 use self::outputs::Sink;
 use self::pipeline::in_order;
-use crate::failure::Hinted;
+use crate::failure::{Hinted, memory};
 use crate::machine::batch_size;
 use crate::shell::command_line;
 use crate::ui::Ui;
@@ -97,7 +97,9 @@ impl StreamArgs {
         let mut sink = Sink::new(ui, file);
         let work = |lines: Window| -> anyhow::Result<Outputs> {
             match lines {
-                Window::Lines(lines) => work(lines),
+                Window::Lines(lines) => {
+                    work(lines).map_err(|error| memory::in_batches(error, self.batch_size))
+                }
                 Window::Failed(error) => Err(error).with_context(reading),
                 Window::TooShort(n_lines) => Err(self.too_short(n_done, n_lines).into()),
             }

@@ -86,6 +86,23 @@ fn suggested_commands_change_the_outcome() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// The commands of `failure/memory.rs`, which only a GPU can print.
+#[test]
+fn a_run_continues_after_it_ran_out_of_memory() {
+    let home = home();
+    let half = "train --config tiny.toml --set train.max_steps=4 --set train.eval_every=2 --set train.precision=f16 \
+                --run-dir half";
+    fs::copy(TINY, home.path().join("tiny.toml")).unwrap();
+    for command in [
+        "train --config begun/config.resolved.toml --set train.batch_size=4 --set train.accumulation_steps=2 --device cpu",
+        "resume begun --set train.eval_batch_size=8 --device cpu",
+        half,
+        "resume half --device cpu --set train.precision=f32 --set train.max_steps=6 --keep-schedule",
+    ] {
+        crate::succeeds(s2s(home.path(), command.split_whitespace()));
+    }
+}
+
 /// Why the hint of a case does not work, if so.
 fn broken(case: &Case) -> Option<String> {
     let home = home();
