@@ -243,6 +243,8 @@ pub(crate) mod fixtures {
             device: "cpu".to_owned(),
             device_reason: String::new(),
             card: String::new(),
+            driver_version: String::new(),
+            driver_cuda_version: String::new(),
             kernels: "fused".to_owned(),
             instruction_set: "avx2".to_owned(),
             precision: "f32".to_owned(),

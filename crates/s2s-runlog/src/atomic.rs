@@ -407,6 +407,8 @@ mod tests {
             device: String::new(),
             device_reason: String::new(),
             card: String::new(),
+            driver_version: String::new(),
+            driver_cuda_version: String::new(),
             kernels: String::new(),
             instruction_set: String::new(),
             precision: String::new(),

@@ -193,9 +193,15 @@ pub struct Environment {
     /// Why `--device auto` chose it; empty if the user named it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device_reason: String,
-    /// Name of a GPU, and the version of CUDA that its driver supports; empty on the CPU.
+    /// Name of a GPU; empty on the CPU.
     #[serde(default)]
     pub card: String,
+    /// Version of the GPU's driver, such as 580.159.04; empty on the CPU, and if the system does not report it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub driver_version: String,
+    /// The latest version of CUDA that this driver supports, such as 13.0; empty on the CPU.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub driver_cuda_version: String,
     /// Kernels: `fused` or `reference`.
     pub kernels: String,
     /// Instruction set of the CPU kernels; it decides the last bits of their results.

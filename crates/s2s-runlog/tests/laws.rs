@@ -842,14 +842,16 @@ proptest! {
 
     #[test]
     fn environments_round_trip(
-        text in prop::array::uniform9(any::<String>()),
+        text in prop::array::uniform11(any::<String>()),
         counts in any::<[usize; 2]>(),
         command in prop::collection::vec(any::<String>(), 0..4),
     ) {
-        let [version, platform, cpu, device, device_reason, card, kernels, instruction_set, precision] = text;
+        let [version, platform, cpu, device, device_reason, card, driver_version, driver_cuda_version, ..] = text.clone();
+        let [.., kernels, instruction_set, precision] = text;
         let [cores, threads] = counts;
         check_round_trip(&Environment {
-            version, platform, cpu, cores, threads, device, device_reason, card, kernels, instruction_set, precision, command,
+            version, platform, cpu, cores, threads, device, device_reason, card, driver_version,
+            driver_cuda_version, kernels, instruction_set, precision, command,
         });
     }
 }

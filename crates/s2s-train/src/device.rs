@@ -72,21 +72,56 @@ fn cuda(index: usize) -> Result<Device, DeviceError> {
     Ok(device)
 }
 
-/// Name of a CUDA device and the version of CUDA that its driver supports; empty for other devices.
-#[cfg(feature = "cuda")]
-pub(crate) fn card_name(device: &Device) -> String {
-    use s2s_kernels::cuda::{cuda_card, driver_cuda_version};
+/// A GPU and its driver; the texts are empty for other devices, and where the system does not report them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// Name of the GPU.
+    pub(crate) name: String,
+    /// Version of the driver, such as 580.159.04.
+    pub(crate) driver_version: String,
+    /// The latest version of CUDA that the driver supports, such as 13.0.
+    pub(crate) driver_cuda_version: String,
+}
 
-    match (cuda_card(device), driver_cuda_version()) {
-        (Ok((card, _)), Ok((major, minor))) => format!("{card}, driver for CUDA {major}.{minor}"),
-        _ => String::new(),
+/// The card of a CUDA device.
+#[cfg(feature = "cuda")]
+pub(crate) fn card(device: &Device) -> Card {
+    let Ok((name, _)) = s2s_kernels::cuda::cuda_card(device) else {
+        return Card::default();
+    };
+    let file = s2s_runlog::system_file("/proc/driver/nvidia/version");
+    let supported = s2s_kernels::cuda::driver_cuda_version();
+    Card {
+        name,
+        driver_version: file
+            .and_then(|text| driver_version(&text))
+            .unwrap_or_default(),
+        driver_cuda_version: supported
+            .map(|(major, minor)| format!("{major}.{minor}"))
+            .unwrap_or_default(),
     }
 }
 
 /// Empty: this build has no CUDA.
 #[cfg(not(feature = "cuda"))]
-pub(crate) fn card_name(_device: &Device) -> String {
-    String::new()
+pub(crate) fn card(_device: &Device) -> Card {
+    Card::default()
+}
+
+/// The version in the text of `/proc/driver/nvidia/version`: the first word of its first line that consists of digits
+/// and points.
+#[cfg(any(test, feature = "cuda"))]
+fn driver_version(text: &str) -> Option<String> {
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("NVRM version:"))?;
+    let is_version = |word: &&str| {
+        word.contains('.')
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    line.split_whitespace().find(is_version).map(str::to_owned)
 }
 
 #[cfg(not(feature = "metal"))]
@@ -299,6 +334,34 @@ mod tests {
         );
         check(&no_such_card(2, 2), "has 2 CUDA devices", "cuda:0");
         check(&no_such_card(0, 0), "no CUDA device", "nvidia-smi");
+    }
+
+    /// First lines of the file for the proprietary and for the open kernel module.
+    #[test]
+    fn the_driver_version_is_read_from_the_first_line() {
+        for (line, version) in [
+            (
+                "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024",
+                "535.183.01",
+            ),
+            (
+                "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  \
+                 (dvs-builder@U22-I3-H04-01-5)  Sun Jul 27 07:54:38 UTC 2025",
+                "580.65.06",
+            ),
+        ] {
+            let text = format!(
+                "{line}\nGCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)\n"
+            );
+            assert_eq!(driver_version(&text).as_deref(), Some(version));
+        }
+        for text in [
+            "",
+            "GCC version:  gcc version 12.3.0",
+            "NVRM version: unknown",
+        ] {
+            assert_eq!(driver_version(text), None);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Fingerprints;
 use crate::data::{hex, recorded_vocabulary};
-use crate::device::card_name;
+use crate::device::card;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
 use crate::probe::SHOWN_LEN;
@@ -635,6 +635,7 @@ fn record_processor(dir: &RunDir, lock: &RunLock) -> Result<()> {
 }
 
 fn environment<M: Model>(trainer: &Trainer<M>, runtime: &Runtime) -> Environment {
+    let card = card(&runtime.device);
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -643,7 +644,9 @@ fn environment<M: Model>(trainer: &Trainer<M>, runtime: &Runtime) -> Environment
         threads: runtime.threads,
         device: runtime.device_name.clone(),
         device_reason: runtime.device_reason.clone(),
-        card: card_name(&runtime.device),
+        card: card.name,
+        driver_version: card.driver_version,
+        driver_cuda_version: card.driver_cuda_version,
         kernels: trainer.model().kernels_name().to_owned(),
         instruction_set: instruction_set().unwrap_or("unknown").to_owned(),
         precision: match trainer.config().train.precision {
