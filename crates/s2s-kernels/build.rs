@@ -1,7 +1,7 @@
 //! Compiles the CUDA kernels to PTX if the feature `cuda` is on.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -33,4 +33,14 @@ fn main() {
             nvcc.display()
         ),
     }
+    println!("cargo::rustc-env=S2S_CUDA_MAJOR={}", major_version(&nvcc));
+}
+
+/// The major version of the toolkit: its libraries have it in their names.
+fn major_version(nvcc: &Path) -> u32 {
+    let output = Command::new(nvcc).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let release = text.as_deref().unwrap_or("").split("release ").nth(1);
+    let major = release.and_then(|release| release.split('.').next()?.parse().ok());
+    major.unwrap_or_else(|| panic!("`{} --version` prints no release: {text:?}", nvcc.display()))
 }

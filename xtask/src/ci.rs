@@ -17,8 +17,8 @@ use anyhow::{Context, Result, bail};
 /// takes some minutes; so is maturin, which builds the Python package. Advisories are skipped if their
 /// database cannot be reached.
 ///
-/// With --gpu, also clippy and a release build with CUDA, and a check of the Metal build. They need
-/// no GPU: scripts/cuda_env.sh finds or downloads a CUDA toolkit. The first CUDA build takes about
+/// With --gpu, also clippy and a release build with CUDA, whether it starts without the libraries of
+/// CUDA, and a check of the Metal build. They need no GPU: scripts/cuda_env.sh finds or downloads a CUDA toolkit. The first CUDA build takes about
 /// 15 minutes of processor time. Metal is skipped if Rust's target aarch64-apple-darwin is not
 /// installed.
 ///
@@ -83,7 +83,7 @@ impl Check {
     }
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "tables",
     "format",
     "dependencies",
@@ -98,6 +98,7 @@ const NAMES: [&str; 14] = [
     "metal",
     "cuda-clippy",
     "cuda-build",
+    "cuda-start",
 ];
 
 const CHECKS: [Check; 11] = [
@@ -169,7 +170,8 @@ const KERNEL_TESTS: &[&str] = &["test", "--workspace", "--lib", "--test=parity"]
 const APPLE: &str = "aarch64-apple-darwin";
 
 /// The release profile for both CUDA checks, so that nvcc compiles candle's kernels once.
-const GPU_CHECKS: [Check; 3] = [
+/// The last one runs tests that need no GPU.
+const GPU_CHECKS: [Check; 4] = [
     Check {
         target: Some(APPLE),
         ..Check::new(
@@ -204,6 +206,22 @@ const GPU_CHECKS: [Check; 3] = [
                 "--features=s2s-cli/cuda",
                 "--bin=s2s",
                 "--test=model",
+            ],
+        )
+    },
+    Check {
+        uses_cuda: true,
+        ..Check::new(
+            "cuda-start",
+            &[
+                "test",
+                "--release",
+                "-p=s2s-cli",
+                "-p=s2s-model",
+                "--features=s2s-cli/cuda",
+                "--test=model",
+                "--",
+                "libraries::",
             ],
         )
     },

@@ -57,8 +57,14 @@ fn cuda(_index: usize) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Device, DeviceError> {
-    use s2s_kernels::cuda::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
+    use s2s_kernels::cuda::{
+        cuda_card, cuda_devices, driver_cuda_version, load_libraries, open_cuda,
+    };
 
+    load_libraries().map_err(|missing| match missing.is_driver {
+        true => no_driver(&missing.reason),
+        false => no_library(missing.file, &missing.reason),
+    })?;
     let failed =
         |error: candle_core::Error| driver_failed(index, &s2s_model::tensor_message(&error));
     let count = cuda_devices().map_err(failed)?;
@@ -210,6 +216,22 @@ fn no_such_card(index: usize, count: usize) -> DeviceError {
 }
 
 #[cfg(any(test, feature = "cuda"))]
+fn no_driver(reason: &str) -> DeviceError {
+    DeviceError::new(
+        format!("cannot load the NVIDIA driver: {reason}"),
+        "--device cpu; or install the driver",
+    )
+}
+
+#[cfg(any(test, feature = "cuda"))]
+fn no_library(file: &str, reason: &str) -> DeviceError {
+    DeviceError::new(
+        format!("cannot load {file} of the CUDA toolkit: {reason}"),
+        "--device cpu; or set LD_LIBRARY_PATH to the folder of that file, see docs/devices.md",
+    )
+}
+
+#[cfg(any(test, feature = "cuda"))]
 fn no_card_visible() -> DeviceError {
     DeviceError::new(
         "no CUDA device is visible to this process",
@@ -334,6 +356,21 @@ mod tests {
         );
         check(&no_such_card(2, 2), "has 2 CUDA devices", "cuda:0");
         check(&no_such_card(0, 0), "no CUDA device", "nvidia-smi");
+    }
+
+    #[test]
+    fn a_missing_library_is_named_with_a_command_that_works_without_it() {
+        let reason = "libcuda.so.1: cannot open shared object file: No such file or directory";
+        let error = no_driver(reason);
+        check(&error, "cannot load the NVIDIA driver", "--device cpu");
+        check(&error, "libcuda.so.1: cannot open", "install the driver");
+        let error = no_library("libcublas.so.13", "no such file");
+        check(
+            &error,
+            "libcublas.so.13 of the CUDA toolkit",
+            "--device cpu",
+        );
+        check(&error, "no such file", "LD_LIBRARY_PATH");
     }
 
     /// First lines of the file for the proprietary and for the open kernel module.

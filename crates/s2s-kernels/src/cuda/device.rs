@@ -9,7 +9,9 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
     CUmemPool_attribute_enum, cuDriverGetVersion,
 };
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
-use candle_core::{CudaDevice, Device, Result};
+use candle_core::{CudaDevice, Device, Error, Result};
+
+use super::load_libraries;
 
 /// The CUDA device of this number, prepared for a training loop.
 ///
@@ -19,13 +21,14 @@ use candle_core::{CudaDevice, Device, Result};
 /// the loss is read, and hand it out anew in the next step.
 ///
 /// # Errors
-/// If there is no such device, or the driver fails.
+/// If a library of CUDA is missing, there is no such device, or the driver fails.
 pub fn open_cuda(index: usize) -> Result<Device> {
+    load_libraries().map_err(Error::wrap)?;
     let device = Device::new_cuda_with_stream(index)?;
     let cuda = device.as_cuda_device()?;
     // SAFETY: events order the work of several streams, and this device has one.
     unsafe { cuda.disable_event_tracking() };
-    keep_freed_memory(cuda).map_err(candle_core::Error::wrap)?;
+    keep_freed_memory(cuda).map_err(Error::wrap)?;
     Ok(device)
 }
 
@@ -48,21 +51,23 @@ fn keep_freed_memory(device: &CudaDevice) -> std::result::Result<(), DriverError
 /// Number of CUDA devices that this process may use.
 ///
 /// # Errors
-/// If the driver does not work, or there is no device.
+/// If a library of CUDA is missing, the driver does not work, or there is no device.
 pub fn cuda_devices() -> Result<usize> {
-    let count = CudaContext::device_count().map_err(candle_core::Error::wrap)?;
+    load_libraries().map_err(Error::wrap)?;
+    let count = CudaContext::device_count().map_err(Error::wrap)?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// The latest version of CUDA that the driver supports, as major and minor number.
 ///
 /// # Errors
-/// If the driver fails.
+/// If a library of CUDA is missing, or the driver fails.
 pub fn driver_cuda_version() -> Result<(u32, u32)> {
+    load_libraries().map_err(Error::wrap)?;
     let mut version = 0;
     // SAFETY: it writes one integer, and needs no initialized driver.
     let status = unsafe { cuDriverGetVersion(&raw mut version) };
-    status.result().map_err(candle_core::Error::wrap)?;
+    status.result().map_err(Error::wrap)?;
     let version = u32::try_from(version).unwrap_or(0); // 13020 is 13.2
     Ok((version / 1000, version % 1000 / 10))
 }
@@ -74,10 +79,8 @@ pub fn driver_cuda_version() -> Result<(u32, u32)> {
 pub fn cuda_card(device: &Device) -> Result<(String, (u32, u32))> {
     let stream = device.as_cuda_device()?.cuda_stream();
     let context = stream.context();
-    let name = context.name().map_err(candle_core::Error::wrap)?;
-    let capability = context
-        .compute_capability()
-        .map_err(candle_core::Error::wrap)?;
+    let name = context.name().map_err(Error::wrap)?;
+    let capability = context.compute_capability().map_err(Error::wrap)?;
     Ok((
         name,
         (capability.0.unsigned_abs(), capability.1.unsigned_abs()),

@@ -17,6 +17,7 @@ mod cell;
 mod decoder;
 mod device;
 mod dropout;
+mod libraries;
 mod loss;
 mod optim;
 mod product;
@@ -32,6 +33,7 @@ pub use decoder::{
 };
 pub use device::{cuda_card, cuda_devices, driver_cuda_version, open_cuda};
 pub use dropout::fill_dropout_mask;
+pub use libraries::{MissingLibrary, load_libraries};
 pub use loss::{predict, token_loss};
 pub use optim::{SquaredNorm, adam_clipped};
 pub(crate) use optim::{adam, has_kernel};

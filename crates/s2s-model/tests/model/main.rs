@@ -8,6 +8,8 @@ mod closeness;
 mod decoding;
 mod fused;
 mod laws;
+#[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+mod libraries;
 mod operations;
 mod parity;
 mod pytorch;
