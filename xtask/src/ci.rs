@@ -18,9 +18,9 @@ use anyhow::{Context, Result, bail};
 /// database cannot be reached.
 ///
 /// With --gpu, also clippy and a release build with CUDA, whether it starts without the libraries of
-/// CUDA, and a check of the Metal build. They need no GPU: scripts/cuda_env.sh finds or downloads a CUDA toolkit. The first CUDA build takes about
-/// 15 minutes of processor time. Metal is skipped if Rust's target aarch64-apple-darwin is not
-/// installed.
+/// CUDA, and a check of the Metal build. They need no GPU: scripts/cuda_env.sh finds or downloads a
+/// CUDA toolkit. The first CUDA build takes about 15 minutes of processor time. Metal is skipped if
+/// Rust's target aarch64-apple-darwin is not installed.
 ///
 /// The exit code is that of the check that failed.
 #[derive(Debug, clap::Args)]
@@ -169,8 +169,8 @@ const KERNEL_TESTS: &[&str] = &["test", "--workspace", "--lib", "--test=parity"]
 
 const APPLE: &str = "aarch64-apple-darwin";
 
-/// The release profile for both CUDA checks, so that nvcc compiles candle's kernels once.
-/// The last one runs tests that need no GPU.
+/// The release profile for all CUDA checks, so that nvcc compiles candle's kernels once. The last one runs
+/// tests that need no GPU.
 const GPU_CHECKS: [Check; 4] = [
     Check {
         target: Some(APPLE),

@@ -1,6 +1,7 @@
 //! The measurements behind the tables of README.md and docs/.
 
 mod rows;
+mod simd;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -60,8 +61,8 @@ struct Measurement {
     run: fn(&Lab<'_>) -> Result<()>,
 }
 
-/// In the order of docs/results.md.
-const ALL: [Measurement; 15] = [
+/// In the order of docs/results.md; then those of other pages.
+const ALL: [Measurement; 16] = [
     Measurement {
         name: "default",
         what: "three runs of the default configuration",
@@ -193,6 +194,12 @@ const ALL: [Measurement; 15] = [
         takes: "2 min",
         run: |lab| crate::scale::measure(&lab.s2s, 10_000, true),
     },
+    Measurement {
+        name: "instruction-sets",
+        what: "an epoch with each one, on a CPU with AVX-512",
+        takes: "1 min",
+        run: simd::measure,
+    },
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -303,9 +310,20 @@ impl Lab<'_> {
 
     /// Starts or resumes a run, or finds it finished.
     fn train(&self, folder: &str, options: &[&str]) -> Result<RunDir> {
+        self.train_with(folder, options, &[])
+    }
+
+    /// The same with environment variables.
+    fn train_with(
+        &self,
+        folder: &str,
+        options: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<RunDir> {
         let path = Path::new("runs/reproduce").join(folder);
         let mut train = command(&self.s2s);
         train
+            .envs(variables.iter().copied())
             .arg("train")
             .args(options)
             .arg("--run-dir")
