@@ -17,6 +17,7 @@ use crate::device::check_precision;
 use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
 use crate::half::{Half, LossScale};
+use crate::observer::notify;
 use crate::probe::{attention_of_probes, probes};
 use crate::trained::predict;
 use crate::{
@@ -658,18 +659,6 @@ impl Clock {
             tokens_per_second: self.n_tokens as f64 / self.train_secs.max(f64::MIN_POSITIVE),
         }
     }
-}
-
-/// Calls every observer and returns the strongest answer.
-fn notify(
-    observers: &mut [&mut dyn Observer],
-    mut call: impl FnMut(&mut dyn Observer) -> Result<Flow>,
-) -> Result<Flow> {
-    let mut flow = Flow::Continue;
-    for observer in observers {
-        flow = flow.max(call(*observer)?);
-    }
-    Ok(flow)
 }
 
 /// Whether a checkpoint belongs to the best evaluation so far.

@@ -292,6 +292,23 @@ fn an_error_of_an_observer_passes_through_unchanged() -> Result<()> {
 }
 
 #[test]
+fn a_panic_of_an_observer_is_an_error_and_the_run_can_be_resumed() -> Result<()> {
+    let mut stop = on_step(|record| match record.step {
+        3 => panic!("at step {}", record.step),
+        _ => Ok(Flow::Continue),
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("run");
+    let mut run = Run::create(&path, tiny(&[]), "", &runtime())?;
+    let error = run.train(&mut [&mut stop], |_| None).unwrap_err();
+    assert_eq!(error.to_string(), "an observer panicked: at step 3");
+    drop(run);
+    let record = Run::resume(&path, &runtime())?.train(&mut [], |_| None)?;
+    assert_eq!(record.status, RunStatus::Finished);
+    Ok(())
+}
+
+#[test]
 fn each_optimizer_and_schedule_learns() -> Result<()> {
     for changes in [
         &["train.optimizer.kind=sgd", "train.learning_rate=0.3"][..],
