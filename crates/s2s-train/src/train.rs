@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use reverse_data::{BatchSource, PaddedBatch, Sequence, Split};
+use reverse_data::{BatchSource, PaddedBatch, Sequence, Split, check_samples};
 use s2s_model::{Batch, Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
@@ -106,7 +106,8 @@ impl<M: Model> Trainer<M> {
     /// A trainer for any model and data, before its first step.
     ///
     /// # Errors
-    /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
+    /// If the configuration is [invalid](ExperimentConfig::validate), the data have no samples or tokens outside of
+    /// their vocabulary, or the device fails.
     pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
         Self::with_models(config, data, model, None)
     }
@@ -124,6 +125,7 @@ impl<M: Model> Trainer<M> {
         half: Option<M>,
     ) -> Result<Self> {
         let source = &data.source;
+        check_samples(&**source)?;
         config.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         config.validate()?;
         let steps_per_epoch = config.steps_per_epoch(data.source.n_batches(Split::Train));

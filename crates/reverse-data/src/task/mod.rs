@@ -47,8 +47,8 @@ use crate::Token;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Task: Debug + Send + Sync {
-    /// The target of `source`, which has at least one symbol. It must consist of symbols of the vocabulary; if
-    /// it does not, [`Synthetic::with_task`](crate::Synthetic::with_task) is an error.
+    /// The target of `source`, which has at least one symbol. It must consist of symbols of the vocabulary;
+    /// [`check_samples`](crate::check_samples) checks that, before training.
     fn target(&self, source: &[Token]) -> Vec<Token>;
 
     /// Target length divided by source length; 1 by default.
