@@ -14,7 +14,7 @@ use crate::docs::{self, Table};
 /// Build and run the programs of examples/side-by-side, and count their lines
 ///
 /// Four jobs, each in candle-nn, burn and this project. Every program must print the right answer: it trains
-/// until it has it, or loads the weights of a PyTorch model and prints its logits. Lines are counted as
+/// a model and asks it, or loads the weights of a PyTorch model and prints its logits. Lines are counted as
 /// rustfmt breaks them, without blank lines and comments. The first build compiles burn, which takes some
 /// minutes.
 #[derive(Debug, clap::Args)]
