@@ -4,8 +4,10 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use s2s_lab::utc_date;
 use s2s_runlog::read_json;
 use serde::Deserialize;
 
@@ -85,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let table = Table {
         command: format!("cargo xtask {NAME}"),
         machine: versions()?,
-        date: s2s_lab::utc_date(),
+        date: utc_date(SystemTime::now()),
         stamps: Vec::new(),
         header: [vec![String::new()], header.to_vec()].concat(),
         align: "lrrr".to_owned(),
@@ -118,7 +120,7 @@ fn answer(job: &str) -> Result<String> {
 fn versions() -> Result<String> {
     let path = Path::new(FOLDER).join("Cargo.lock");
     let lock = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let version = |name: &str| {
+    let version = |name: &str| -> Result<String> {
         let after = lock.split_once(&format!("name = \"{name}\"\nversion = \""));
         let version = after.and_then(|(_, after)| after.split_once('"'));
         let (version, _) = version.with_context(|| format!("{} lacks {name}", path.display()))?;
