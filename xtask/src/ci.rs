@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 
 /// Run all checks, cheapest first, and stop at the first failure
 ///
-/// Measured tables, format, dependencies, advisories, clippy, packages, docs, tests, those of the kernels
-/// again with narrower instruction sets, and the Python package; a warning is a failure.
+/// Measured tables, format, dependencies, advisories, clippy, the crates without their default features,
+/// packages, docs, tests, those of the kernels again with narrower instruction sets, and the Python package;
+/// a warning is a failure.
 /// With S2S_SIMD=portable or avx2, the whole suite runs with that instruction set, and nothing again; the
 /// workflow in .github does this, too.
 /// cargo-deny, which checks the dependencies, is installed into target/tools if it is missing, which
@@ -83,12 +84,13 @@ impl Check {
     }
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "tables",
     "format",
     "dependencies",
     "advisories",
     "clippy",
+    "features",
     "packages",
     "docs",
     "tests",
@@ -101,7 +103,7 @@ const NAMES: [&str; 15] = [
     "cuda-start",
 ];
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     Check::new("tables", &["xtask", "docs", "--check"]),
     Check::new("format", &["fmt", "--all", "--check"]),
     Check {
@@ -130,6 +132,7 @@ const CHECKS: [Check; 11] = [
         "clippy",
         &["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"],
     ),
+    Check::new("features", FEATURES),
     Check::new("packages", PACKAGES),
     Check {
         variable: Some(("RUSTDOCFLAGS", "-Dwarnings")),
@@ -145,6 +148,14 @@ const CHECKS: [Check; 11] = [
         ..Check::new("tests-avx2", KERNEL_TESTS)
     },
     Check::new("wheel", &["xtask", "wheel", "--profile=dev", "--test"]),
+];
+
+/// The crates that have default features, without them.
+const FEATURES: &[&str] = &[
+    "check",
+    "-p=s2s-viz",
+    "-p=s2s-train",
+    "--no-default-features",
 ];
 
 /// Makes a package of each crate without building it: the files that its manifest names exist, and its

@@ -1,4 +1,4 @@
-//! The tasks of the repository: checks, golden files, benchmarks, fault injection, fuzzing, and a thin
+//! The tasks of the repository: checks, golden files, benchmarks, comparisons, fault injection, fuzzing, and a thin
 //! entry to the experiments of `s2s-lab`.
 //!
 //! It does not link candle, so that it builds in seconds. It runs the release binary of `s2s` as a
@@ -21,6 +21,7 @@ mod fuzz;
 mod release;
 mod reproduce;
 mod scale;
+mod side_by_side;
 mod torture;
 mod wheel;
 
@@ -51,6 +52,7 @@ enum Task {
     Docs(docs::Args),
     Reproduce(reproduce::Args),
     Scale(scale::Args),
+    SideBySide(side_by_side::Args),
     ClusterTest(cluster_test::Args),
     Wheel(wheel::Args),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Task::Docs(args) => docs::run(&args),
         Task::Reproduce(args) => reproduce::run(&args),
         Task::Scale(args) => scale::run(&args),
+        Task::SideBySide(args) => side_by_side::run(&args),
         Task::ClusterTest(args) => cluster_test::run(&args),
         Task::Wheel(args) => wheel::run(&args),
     });

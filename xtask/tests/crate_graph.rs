@@ -34,7 +34,7 @@ const USES: [(&str, &[&str]); 10] = [
 const WITHOUT_CANDLE: [&str; 5] = ["reverse-data", "s2s-runlog", "s2s-viz", "s2s-lab", "xtask"];
 
 /// All files and folders at the top of the repository, apart from those whose names start with a dot.
-const TOP: [&str; 17] = [
+const TOP: [&str; 18] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CITATION.cff",
@@ -49,6 +49,7 @@ const TOP: [&str; 17] = [
     "configs",
     "crates",
     "docs",
+    "examples",
     "python",
     "scripts",
     "xtask",

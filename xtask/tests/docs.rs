@@ -42,6 +42,29 @@ fn a_mechanism_is_named_only_where_extending_says() {
     }
 }
 
+/// Every excerpt is in one of the programs that it is said to be from, apart from its indentation.
+#[test]
+fn side_by_side_shows_the_programs_that_are_run() {
+    let page = fs::read_to_string(top().join("docs/side-by-side.md")).unwrap();
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.trim().to_owned());
+        lines.filter(|line| !line.is_empty()).collect()
+    };
+    let mut n_excerpts = 0;
+    for part in page.split("(../examples/side-by-side/").skip(1) {
+        let (path, text) = part.split_once(')').unwrap();
+        let source = fs::read_to_string(top().join("examples/side-by-side").join(path)).unwrap();
+        let program = lines(&source);
+        for excerpt in text.split("```rust\n").skip(1) {
+            let excerpt = lines(excerpt.split("```").next().unwrap());
+            let is_shown = program.windows(excerpt.len()).any(|part| part == excerpt);
+            assert!(is_shown, "{path} lacks:\n{}", excerpt.join("\n"));
+            n_excerpts += 1;
+        }
+    }
+    assert!(n_excerpts >= 12);
+}
+
 #[test]
 fn the_code_map_has_every_file_of_a_library() {
     let page = fs::read_to_string(top().join("ARCHITECTURE.md")).unwrap();

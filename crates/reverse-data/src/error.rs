@@ -118,13 +118,13 @@ pub enum Error {
         /// The names in the header.
         header: Vec<String>,
     },
-    /// A split of samples in memory that has none.
+    /// A split without samples.
     #[error("the {split} split has no samples")]
     NoSamples {
         /// The split.
         split: Split,
     },
-    /// A sample in memory that no model could read.
+    /// A sample that no model could read.
     #[error("{split} sample {index}: {problem}")]
     Sample {
         /// Its split.

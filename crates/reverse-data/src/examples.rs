@@ -40,7 +40,7 @@ impl Examples {
                 return Err(Error::NoSamples { split });
             }
             for (index, sample) in samples.iter().enumerate() {
-                if let Some(problem) = problem(sample, &vocabulary) {
+                if let Some(problem) = problem(sample, &vocabulary).or_else(|| too_long(sample)) {
                     return Err(Error::Sample {
                         split,
                         index,
@@ -67,18 +67,50 @@ impl Examples {
     }
 }
 
+/// Checks that there are samples to train and to validate with, and that the first hundred of each split have a
+/// source, and symbols of the vocabulary only: what a [`Task`](crate::Task) or a [`BatchSource`] of your own may
+/// get wrong.
+///
+/// # Errors
+/// [`Error::NoSamples`] and [`Error::Sample`].
+pub fn check_samples(source: &dyn BatchSource) -> Result<(), Error> {
+    const N_CHECKED: u64 = 100;
+    for split in Split::ALL {
+        let n_samples = source.n_samples(split);
+        if n_samples == Some(0) && split != Split::Test {
+            return Err(Error::NoSamples { split });
+        }
+        for index in 0..n_samples.unwrap_or(N_CHECKED).min(N_CHECKED) {
+            if let Some(problem) = problem(&source.example(split, index), source.vocabulary()) {
+                return Err(Error::Sample {
+                    split,
+                    index: index as usize,
+                    problem,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The side of a sample that is longer than the limit.
+fn too_long(sample: &Example) -> Option<String> {
+    let sides = [("source", &sample.source), ("target", &sample.target)];
+    let (side, tokens) = sides
+        .into_iter()
+        .find(|(_, tokens)| tokens.len() > MAX_LEN)?;
+    let len = tokens.len();
+    Some(format!(
+        "its {side} has {len} tokens; the limit is {MAX_LEN}"
+    ))
+}
+
 /// What is wrong with a sample.
 fn problem(sample: &Example, vocabulary: &Vocabulary) -> Option<String> {
     if sample.source.is_empty() {
         return Some("its source is empty".to_owned());
     }
     for (side, tokens) in [("source", &sample.source), ("target", &sample.target)] {
-        if tokens.len() > MAX_LEN {
-            let len = tokens.len();
-            return Some(format!(
-                "its {side} has {len} tokens; the limit is {MAX_LEN}"
-            ));
-        }
         if let Some(token) = tokens.iter().find(|token| !vocabulary.is_symbol(**token)) {
             let max = vocabulary.n_symbols();
             return Some(format!("its {side} has token {token}, expected 1 to {max}"));

@@ -43,7 +43,7 @@ mod vocab;
 pub use batch_source::BatchSource;
 pub use config::{Batching, DataConfig, MAX_LEN, Problem};
 pub use error::{Error, LineProblem};
-pub use examples::Examples;
+pub use examples::{Examples, check_samples};
 pub use order::Order;
 pub use padded::{PaddedBatch, mark_source};
 pub use permutation::scattered;

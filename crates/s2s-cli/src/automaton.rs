@@ -252,6 +252,7 @@ fn heatmap(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Heatmap 
         subtitle: "rows: mode:move:output".to_owned(),
         columns: source.iter().map(|token| text(*token)).collect(),
         rows: steps.iter().map(row).collect(),
+        ..Heatmap::default()
     }
 }
 

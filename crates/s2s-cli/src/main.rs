@@ -1,5 +1,16 @@
 //! The command line of s2s: train, resume, evaluate, predict, plot.
 //!
+//! ```sh
+//! s2s train --run-dir runs/first --set train.max_steps=500    # records, plots and checkpoints in the folder
+//! s2s predict runs/first 3 1 4 1 5
+//! s2s eval runs/first --lengths 1..20
+//! ```
+//!
+//! `s2s help` lists the commands, and each has examples in its `--help`. A subcommand is a module of its name: it
+//! parses its options, calls the libraries, and hands the result to [`ui`]. Everything that a program of your own
+//! needs is in those: `s2s-train` to train and to ask, `s2s-lab` for many runs, `s2s-viz` for plots. This crate
+//! deliberately exports nothing.
+//!
 //! Standard output carries data, standard error carries messages; only [`ui`] writes to them.
 
 mod automaton;

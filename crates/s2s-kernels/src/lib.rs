@@ -30,6 +30,8 @@
 //! the training step of `s2s-model`, calls the [`slices`] directly.
 //!
 //! With the feature `cuda`, `cuda` has the same kernels for the memory of a CUDA device, for the same callers.
+//! `metal` runs the definitions on Apple's GPUs. `cudnn` and `accelerate` are candle's libraries for tensor
+//! operations; the kernels do not use them.
 //!
 //! The crate deliberately knows no parameter names, no configuration and no randomness: dropout masks
 //! and teacher-forcing coins are arguments.

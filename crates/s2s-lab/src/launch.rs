@@ -45,7 +45,8 @@ pub(crate) struct Spent {
     pub(crate) secs: f64,
 }
 
-/// Resolves configurations with the command `s2s config`.
+/// Resolves configurations with the command `s2s config`: a file, if any, and the settings over it. The
+/// function that it returns fails with what the command prints.
 pub fn resolve_with(s2s: &Path) -> impl Fn(Option<&Path>, &[String]) -> Result<Table, String> {
     let s2s = s2s.to_owned();
     move |config, sets| {

@@ -22,6 +22,9 @@
 //! attention mechanisms, training, evaluation and decoding run the same equations on the kernels of
 //! `s2s-kernels`, without autograd. Tests hold the two together.
 //!
+//! The features `cuda` and `metal` add devices; `cudnn` and `accelerate` are candle's libraries for tensor
+//! operations, which only the first path uses.
+//!
 //! Parameters have PyTorch's names, shapes and gate order. The crate deliberately does no I/O, draws no
 //! random number that is not keyed by a seed, and has no training loop.
 

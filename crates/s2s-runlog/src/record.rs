@@ -17,13 +17,13 @@ pub struct MetricsRecord {
     pub step: u64,
     /// Epochs so far; `None` if the training samples never repeat.
     pub epoch: Option<f64>,
-    /// Mean negative log-likelihood of the target tokens.
+    /// Mean negative log-likelihood of the target tokens, in nats.
     pub train_loss: f64,
     /// Share of target tokens (EOS included) predicted correctly.
     pub train_token_accuracy: f64,
     /// Share of sequences with every token correct.
     pub train_exact_match: f64,
-    /// Mean negative log-likelihood on the validation split, free-running.
+    /// Mean negative log-likelihood on the validation split in nats per token, free-running.
     pub val_loss: f64,
     /// Validation loss, teacher-forced.
     pub val_forced_loss: f64,
@@ -53,7 +53,7 @@ pub struct MetricsRecord {
 pub struct AttemptRecord {
     /// Attempts before this one.
     pub index: u64,
-    /// Running mean of the training loss.
+    /// Running mean of the training loss, in nats per token.
     pub running_loss: f64,
     /// Maximum source length of the training samples.
     pub max_len: u64,
@@ -65,7 +65,7 @@ pub struct AttemptRecord {
 pub struct StepMetrics {
     /// Optimizer steps so far.
     pub step: u64,
-    /// Mean negative log-likelihood of the target tokens of the batch, in training mode.
+    /// Mean negative log-likelihood of the target tokens of the batch in nats, in training mode.
     pub loss: f64,
     /// Share of the batch's target tokens predicted correctly, in training mode.
     pub token_accuracy: f64,
@@ -125,9 +125,9 @@ pub struct EvalRecord {
     pub n_sequences: u64,
     /// Number of reference tokens, EOS included.
     pub n_tokens: u64,
-    /// Mean negative log-likelihood per token, free-running.
+    /// Mean negative log-likelihood in nats per token, free-running.
     pub loss: f64,
-    /// Mean negative log-likelihood per token, teacher-forced.
+    /// Mean negative log-likelihood in nats per token, teacher-forced.
     pub forced_loss: f64,
     /// Share of reference tokens predicted correctly, free-running.
     pub token_accuracy: f64,

@@ -166,6 +166,12 @@ pub enum Error {
     /// An observer failed with an error of its own.
     #[error(transparent)]
     Observer(Box<dyn std::error::Error + Send + Sync>),
+    /// An observer panicked. The model and the files of the run are as after the last step.
+    #[error("an observer panicked: {message}")]
+    ObserverPanicked {
+        /// What it said.
+        message: String,
+    },
     /// The training thread cannot be started.
     #[error("cannot start the training thread")]
     Thread(#[source] std::io::Error),

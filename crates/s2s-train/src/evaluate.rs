@@ -8,6 +8,7 @@ use reverse_data::{BatchSource, Sequence, Split};
 use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, Source};
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
+use crate::observer::notify;
 use crate::text::{Scored, TextTally};
 use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch, tokens_of};
 
@@ -138,12 +139,7 @@ pub fn evaluate_ensemble(
 
 /// Whether an observer interrupts an evaluation.
 fn is_interrupted(observers: &mut [&mut dyn Observer]) -> Result<bool> {
-    for observer in observers.iter_mut() {
-        if observer.on_eval_batch()? == Flow::Interrupt {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(notify(observers, |observer| observer.on_eval_batch())? == Flow::Interrupt)
 }
 
 /// The rows that are not exact.
@@ -321,7 +317,7 @@ const MAX_LEN_WITH_WEIGHTS: usize = 128;
 ///
 /// # Errors
 /// If the device fails.
-pub fn attention_of(
+pub(crate) fn attention_of(
     model: &impl Model,
     [source, target]: &[Sequence; 2],
     codec: &Codec,

@@ -31,6 +31,12 @@
 //! [`evaluate`] computes the metrics of a split, [`ByLength`] those of a single length, including
 //! lengths that were not trained on.
 //!
+//! # Features
+//!
+//! * `tensorboard`, on by default: the TensorBoard log in a run folder, and `EventWriter`. Without it, nothing else
+//!   changes, and `tensorboard-rs` and `protobuf` are no dependencies.
+//! * `cuda`, `metal`: devices. `cudnn`, `accelerate`: candle's libraries for tensor operations.
+//!
 //! The crate neither prints nor plots.
 
 mod accumulate;
@@ -50,6 +56,7 @@ mod evaluate;
 mod failures;
 mod finite;
 mod half;
+#[cfg(feature = "tensorboard")]
 mod hparams;
 mod metrics;
 mod model;
@@ -59,6 +66,7 @@ mod predict;
 mod probe;
 mod run;
 mod schedule;
+#[cfg(feature = "tensorboard")]
 mod tensorboard;
 mod text;
 mod train;
@@ -86,11 +94,10 @@ pub use data::{
 };
 pub use device::{DeviceError, open_device};
 pub use error::{Error, LastFinite, OutOfMemory, Result};
-pub(crate) use evaluate::evaluate_observed;
 pub use evaluate::{
-    Evaluation, References, attention_of, attention_record, evaluate, evaluate_ensemble,
-    score_beam, score_text,
+    Evaluation, References, attention_record, evaluate, evaluate_ensemble, score_beam, score_text,
 };
+pub(crate) use evaluate::{attention_of, evaluate_observed};
 pub use failures::Failures;
 pub use half::LossScale;
 pub use metrics::{Scoring, Tally};
@@ -99,10 +106,13 @@ pub use observer::{
     Collector, EvalEvent, Flow, Observer, Picture, Render, RunWriter, StartEvent, StepRecord,
     on_eval, on_step,
 };
-pub use optim::{GradNorm, Optimizer, global_norm};
+pub(crate) use optim::global_norm;
+pub use optim::{GradNorm, Optimizer};
 pub use predict::{Answer, Decoding, Predictor};
 pub use run::{Run, Runtime, check_unchanged, new_identity};
-pub use schedule::{Plateau, forcing_ratio, learning_rate};
+pub use schedule::Plateau;
+pub(crate) use schedule::{forcing_ratio, learning_rate};
+#[cfg(feature = "tensorboard")]
 pub use tensorboard::{EventError, EventWriter};
 pub use train::{StopReason, Trainer};
 pub use trained::{Trained, load_model, load_model_with, open_checkpoint};

@@ -13,6 +13,72 @@ use s2s_model::{
 ///
 /// The provided methods compute losses and gradients through autograd. A model with hand-written
 /// gradients overrides them.
+///
+/// ```
+/// use candle_core::{D, DType, Device, Result, Tensor};
+/// use s2s_model::{Batch, Decoded, Forcing, ForwardOutput, Init, Mode, Params, Source, Stop, Tokens};
+/// use s2s_train::{ExperimentConfig, Model, Trainer, open_data, tokens_of};
+///
+/// /// Each token from the one before it: a table of logits.
+/// struct Bigram {
+///     params: Params,
+///     tokens: Tokens,
+///     table: Tensor, // [V, V]
+/// }
+///
+/// impl Bigram {
+///     fn new(tokens: Tokens) -> Result<Self> {
+///         let mut params = Params::new(0, DType::F32, &Device::Cpu);
+///         let init = Init::Uniform { bound: 0.1 };
+///         let table = params.root().get("table", (tokens.size, tokens.size), init)?;
+///         Ok(Self { params, tokens, table })
+///     }
+/// }
+///
+/// impl Model for Bigram {
+///     fn params(&self) -> &Params {
+///         &self.params
+///     }
+///
+///     fn tokens(&self) -> Tokens {
+///         self.tokens
+///     }
+///
+///     fn forward(&self, batch: &Batch, _: &Forcing, _: Mode<'_>) -> Result<ForwardOutput> {
+///         let before = Tensor::new(batch.target_in(), &Device::Cpu)?; // [B·T]
+///         let shape = (batch.n_rows(), batch.target_len(), self.tokens.size);
+///         let logits = self.table.index_select(&before, 0)?.reshape(shape)?; // [B, T, V]
+///         let predictions = logits.argmax(D::Minus1)?;
+///         Ok(ForwardOutput { logits, predictions, penalty: None })
+///     }
+///
+///     fn decode(&self, source: &Source, stop: Stop, _: bool) -> Result<Vec<Decoded>> {
+///         let row = |len: &usize| {
+///             let (mut token, mut decoded) = (self.tokens.bos, Decoded::default());
+///             while !decoded.stopped && decoded.log_probs.len() < stop.limit(*len) {
+///                 let logits = self.table.get(token as usize)?;
+///                 let log_probs = logits.broadcast_sub(&logits.log_sum_exp(0)?)?;
+///                 token = logits.argmax(0)?.to_scalar()?;
+///                 decoded.log_probs.push(log_probs.get(token as usize)?.to_scalar()?);
+///                 decoded.stopped = token == self.tokens.eos;
+///                 decoded.tokens.extend((!decoded.stopped).then_some(token));
+///             }
+///             Ok(decoded)
+///         };
+///         source.lengths().iter().map(row).collect()
+///     }
+/// }
+///
+/// # fn main() -> s2s_train::Result<()> {
+/// let mut config = ExperimentConfig::default();
+/// # config.train.max_steps = 2;
+/// # (config.data.val_samples, config.data.max_len) = (10, 3);
+/// let data = open_data(&config)?;
+/// let model = Bigram::new(tokens_of(data.source.vocabulary()))?;
+/// Trainer::with_model(config, data, model)?.run(&mut [])?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Model {
     /// The parameters, named and ordered.
     fn params(&self) -> &Params;

@@ -263,7 +263,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 ///
 /// # Errors
 /// If the device fails.
-pub fn global_norm(gradients: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
+pub(crate) fn global_norm(gradients: &[Tensor], threads: NonZeroUsize) -> Result<f64> {
     Ok(squared_norm(gradients, threads)?.sqrt())
 }
 

@@ -43,7 +43,7 @@ impl Plateau {
 }
 
 /// The learning rate at `step` of `total`; steps count from 1.
-pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: u64) -> f64 {
+pub(crate) fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: u64) -> f64 {
     let peak = config.learning_rate.get();
     let warmup = config.warmup_steps;
     if step <= warmup {
@@ -64,7 +64,7 @@ pub fn learning_rate(config: &TrainConfig, plateau: &Plateau, step: u64, total: 
 }
 
 /// The probability of feeding the reference token at `step` of `total`; steps count from 1.
-pub fn forcing_ratio(config: &TeacherForcingConfig, step: u64, total: u64) -> f64 {
+pub(crate) fn forcing_ratio(config: &TeacherForcingConfig, step: u64, total: u64) -> f64 {
     let (first, last) = (config.ratio.get(), config.final_ratio.get());
     let done = (step - 1) as f64;
     match config.schedule {

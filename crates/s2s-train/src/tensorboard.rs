@@ -58,7 +58,21 @@ pub enum EventError {
     },
 }
 
-/// An event file that is open for appending.
+/// An event file that is open for appending: for scalars, texts, pictures and histograms of your own, in
+/// addition to what a run logs.
+///
+/// ```
+/// use s2s_train::EventWriter;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let mut events = EventWriter::create(folder.path())?;
+/// events.scalar(100, "loss/mine", 0.25)?;
+/// events.histogram(100, "weights", &[0.1, -0.3, 0.2])?;
+/// events.flush()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct EventWriter {
     file: GrowingFile,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use reverse_data::{BatchSource, PaddedBatch, Sequence, Split};
+use reverse_data::{BatchSource, PaddedBatch, Sequence, Split, check_samples};
 use s2s_model::{Batch, Noise, Seq2Seq};
 use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
@@ -17,6 +17,7 @@ use crate::device::check_precision;
 use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
 use crate::half::{Half, LossScale};
+use crate::observer::notify;
 use crate::probe::{attention_of_probes, probes};
 use crate::trained::predict;
 use crate::{
@@ -105,7 +106,8 @@ impl<M: Model> Trainer<M> {
     /// A trainer for any model and data, before its first step.
     ///
     /// # Errors
-    /// If the configuration is [invalid](ExperimentConfig::validate), or the device fails.
+    /// If the configuration is [invalid](ExperimentConfig::validate), the data have no samples or tokens outside of
+    /// their vocabulary, or the device fails.
     pub fn with_model(config: ExperimentConfig, data: Data, model: M) -> Result<Self> {
         Self::with_models(config, data, model, None)
     }
@@ -123,6 +125,7 @@ impl<M: Model> Trainer<M> {
         half: Option<M>,
     ) -> Result<Self> {
         let source = &data.source;
+        check_samples(&**source)?;
         config.resolve(source.n_samples(Split::Train), source.n_samples(Split::Val));
         config.validate()?;
         let steps_per_epoch = config.steps_per_epoch(data.source.n_batches(Split::Train));
@@ -662,18 +665,6 @@ impl Clock {
             tokens_per_second: self.n_tokens as f64 / self.train_secs.max(f64::MIN_POSITIVE),
         }
     }
-}
-
-/// Calls every observer and returns the strongest answer.
-fn notify(
-    observers: &mut [&mut dyn Observer],
-    mut call: impl FnMut(&mut dyn Observer) -> Result<Flow>,
-) -> Result<Flow> {
-    let mut flow = Flow::Continue;
-    for observer in observers {
-        flow = flow.max(call(*observer)?);
-    }
-    Ok(flow)
 }
 
 /// Whether a checkpoint belongs to the best evaluation so far.

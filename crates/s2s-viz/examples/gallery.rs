@@ -335,6 +335,7 @@ fn heatmaps(folder: &Path) -> Outcome {
         subtitle: "1 of 9 tokens wrong".into(),
         columns: words.iter().map(|word| (*word).into()).collect(),
         rows: rows.collect(),
+        ..Heatmap::default()
     };
     save(folder, "attention-words-masked", &map.draw()?)?;
     text += &map.terminal(100, Ink::Plain)?;
@@ -348,6 +349,7 @@ fn heatmaps(folder: &Path) -> Outcome {
         }],
         title: "One row".into(),
         subtitle: "exact".into(),
+        ..Heatmap::default()
     };
     save(folder, "attention-1x60", &wide.draw()?)?;
     let tall = Heatmap {
@@ -361,6 +363,7 @@ fn heatmaps(folder: &Path) -> Outcome {
             .collect(),
         title: "One column".into(),
         subtitle: "9 of 60 tokens wrong".into(),
+        ..Heatmap::default()
     };
     save(folder, "attention-60x1", &tall.draw()?)?;
     std::fs::write(folder.join("terminal.txt"), text)?;
@@ -438,6 +441,7 @@ fn scripts(folder: &Path) -> Outcome {
             subtitle: "every label is legible".into(),
             columns: tokens.iter().map(|token| (*token).into()).collect(),
             rows: tokens.iter().rev().enumerate().map(row).collect(),
+            ..Heatmap::default()
         };
         save(folder, name, &map.draw()?)?;
         let grid = HeatmapGrid {

@@ -39,12 +39,12 @@ pub enum Error {
         /// Source tokens.
         columns: usize,
     },
-    /// The number of rows of weights differs from the number of predicted tokens.
-    #[error("{weights} rows of weights for {tokens} predicted tokens")]
+    /// The number of rows of weights differs from the number of predicted tokens, or of names.
+    #[error("{weights} rows of weights for {tokens} rows of tokens")]
     RowCount {
         /// Rows of weights.
         weights: usize,
-        /// Predicted tokens.
+        /// Predicted tokens, or names of rows.
         tokens: usize,
     },
     /// The length of a row differs from the length of the source.
@@ -57,15 +57,17 @@ pub enum Error {
         /// Source tokens.
         columns: usize,
     },
-    /// A weight outside `[0, 1]`, or NaN.
-    #[error("a weight must lie in [0, 1], got {value} in row {row}, column {column}")]
-    NotAWeight {
+    /// A value outside the range of the heatmap, NaN or infinite.
+    #[error("a value must lie in [{}, {}], got {value} in row {row}, column {column}", range.0, range.1)]
+    OutOfRange {
         /// Index of the row.
         row: usize,
         /// Index of the column.
         column: usize,
         /// The value.
         value: f32,
+        /// The range.
+        range: (f32, f32),
     },
     /// A picture with a side of more than 65,535 pixels, which a GIF cannot have.
     #[error("a GIF has at most 65535 pixels per side, got {width} × {height}")]

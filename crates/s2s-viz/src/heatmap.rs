@@ -1,21 +1,48 @@
-//! The data of an attention heatmap.
+//! The data of a heatmap.
 
 use crate::Error;
 
-/// Tolerance for weights outside `[0, 1]`: 32-bit weights do not sum to exactly 1.
+/// Tolerance for values outside the range, as a share of it: 32-bit weights do not sum to exactly 1.
 const ROUNDING: f32 = 1e-3;
 
-/// Attention weights: source tokens along the top, output tokens down the side.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A matrix as colors. By default, attention weights: source tokens along the top, output tokens down the
+/// side.
+///
+/// [`Heatmap::new`] makes one of any numbers.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
     /// Title of the picture.
     pub title: String,
     /// Subtitle of the picture.
     pub subtitle: String,
+    /// What the columns are: `source` by default.
+    pub x_label: String,
+    /// What the rows are: `output` by default.
+    pub y_label: String,
+    /// What the values are, above the color bar: `weight` by default.
+    pub value_label: String,
+    /// The values of the first and of the last color: 0 and 1 by default.
+    pub range: (f32, f32),
     /// The source tokens.
     pub columns: Vec<String>,
     /// The output tokens from first to last.
     pub rows: Vec<HeatmapRow>,
+}
+
+impl Default for Heatmap {
+    /// No cells, and the labels and the range of attention weights.
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            subtitle: String::new(),
+            x_label: "source".to_owned(),
+            y_label: "output".to_owned(),
+            value_label: "weight".to_owned(),
+            range: (0.0, 1.0),
+            columns: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
 }
 
 /// An output token and its attention weights.
@@ -25,7 +52,7 @@ pub struct HeatmapRow {
     pub token: String,
     /// Whether the token differs from the reference; wrong tokens are marked.
     pub is_wrong: bool,
-    /// `[S]`: a weight in `[0, 1]` per source token; `None` is drawn as masked.
+    /// `[S]`: a value in the range of the heatmap per column; `None` is drawn as masked.
     pub weights: Vec<Option<f32>>,
 }
 
@@ -43,7 +70,67 @@ pub struct HeatmapGrid {
 }
 
 impl Heatmap {
-    /// Checks that every cell has a weight in `[0, 1]` or a mask.
+    /// A matrix of any finite numbers, with a name for each column and each row. The colors range from its
+    /// minimum to its maximum; the axes have no labels.
+    ///
+    /// ```
+    /// use s2s_viz::Heatmap;
+    ///
+    /// let distances = [[0.0, 2.5, 7.1], [2.5, 0.0, 5.2]];
+    /// let map = Heatmap {
+    ///     title: "Distances".into(),
+    ///     x_label: "to".into(),
+    ///     y_label: "from".into(),
+    ///     value_label: "km".into(),
+    ///     ..Heatmap::new(&["a", "b", "c"], &["a", "b"], &distances)?
+    /// };
+    /// assert_eq!(map.range, (0.0, 7.1));
+    /// assert!(map.draw()?.svg().contains("km"));
+    /// # Ok::<(), s2s_viz::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the matrix is empty, its shape is not that of the names, or a number is not finite.
+    pub fn new(
+        columns: &[impl ToString],
+        rows: &[impl ToString],
+        matrix: &[impl AsRef<[f32]>],
+    ) -> Result<Self, Error> {
+        if matrix.len() != rows.len() {
+            return Err(Error::RowCount {
+                weights: matrix.len(),
+                tokens: rows.len(),
+            });
+        }
+        let values = matrix.iter().flat_map(|row| row.as_ref()).copied();
+        let low = values.clone().fold(f32::INFINITY, f32::min);
+        let high = values.fold(f32::NEG_INFINITY, f32::max);
+        let row = |token: String, values: &[f32]| HeatmapRow {
+            token,
+            is_wrong: false,
+            weights: values.iter().copied().map(Some).collect(),
+        };
+        let named = rows.iter().map(ToString::to_string).zip(matrix);
+        let map = Self {
+            x_label: String::new(),
+            y_label: String::new(),
+            value_label: String::new(),
+            range: if low < high {
+                (low, high)
+            } else {
+                (low, low + 1.0)
+            },
+            columns: columns.iter().map(ToString::to_string).collect(),
+            rows: named
+                .map(|(token, values)| row(token, values.as_ref()))
+                .collect(),
+            ..Self::default()
+        };
+        map.check()?;
+        Ok(map)
+    }
+
+    /// Checks that every cell has a value in the range or a mask.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let columns = self.columns.len();
         if self.rows.is_empty() || columns == 0 {
@@ -52,6 +139,8 @@ impl Heatmap {
                 columns,
             });
         }
+        let (low, high) = self.range;
+        let slack = ROUNDING * (high - low);
         for (row, HeatmapRow { weights, .. }) in self.rows.iter().enumerate() {
             if weights.len() != columns {
                 return Err(Error::RowLength {
@@ -62,13 +151,23 @@ impl Heatmap {
             }
             for (column, value) in weights.iter().enumerate() {
                 if let &Some(value) = value
-                    && !(-ROUNDING..=1.0 + ROUNDING).contains(&value)
+                    && !(value.is_finite() && (low - slack..=high + slack).contains(&value))
                 {
-                    return Err(Error::NotAWeight { row, column, value });
+                    return Err(Error::OutOfRange {
+                        row,
+                        column,
+                        value,
+                        range: self.range,
+                    });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where a value lies in a range, from 0 to 1.
+    pub(crate) fn share(value: f32, (low, high): (f32, f32)) -> f32 {
+        (value - low) / (high - low)
     }
 
     pub(crate) fn has_masked(&self) -> bool {
@@ -132,12 +231,38 @@ mod tests {
         );
         assert_eq!(
             heatmap(vec![vec![Some(0.5), Some(1.5)]]).check(),
-            Err(Error::NotAWeight {
+            Err(Error::OutOfRange {
                 row: 0,
                 column: 1,
-                value: 1.5
+                value: 1.5,
+                range: (0.0, 1.0)
             })
         );
         assert!(heatmap(vec![vec![Some(f32::NAN), None]]).check().is_err());
+    }
+
+    #[test]
+    fn any_finite_numbers_span_their_range() {
+        let names = ["a", "b"];
+        let new = |matrix: &[Vec<f32>]| Heatmap::new(&names, &names, matrix);
+        let map = new(&[vec![-3.0, 2.0], vec![250.0, 0.5]]).unwrap();
+        assert_eq!(map.range, (-3.0, 250.0));
+        assert_eq!(Heatmap::share(250.0, map.range), 1.0);
+        assert!(new(&[vec![4.0, 4.0], vec![4.0, 4.0]]).is_ok());
+        let infinite = new(&[vec![0.0, f32::INFINITY], vec![0.0, 0.0]]);
+        assert!(matches!(infinite, Err(Error::OutOfRange { column: 1, .. })));
+        assert!(new(&[vec![0.0, f32::NAN], vec![0.0, 0.0]]).is_err());
+        assert!(new(&[vec![0.0], vec![0.0, 0.0]]).is_err());
+        let one_row = new(&[vec![0.0, 0.0]]);
+        assert!(matches!(
+            one_row,
+            Err(Error::RowCount {
+                weights: 1,
+                tokens: 2
+            })
+        ));
+        let none: [&str; 0] = [];
+        let empty = Heatmap::new(&none, &none, &[[0.0; 0]; 0]);
+        assert!(matches!(empty, Err(Error::NoWeights { .. })));
     }
 }

@@ -19,15 +19,24 @@
 //! # Ok::<(), s2s_viz::Error>(())
 //! ```
 //!
-//! [`loss_plot`], [`accuracy_plot`], [`exact_match_plot`], [`lengths_plots`] and
-//! [`Heatmap::from_record`] build plots from records. Plots are plain structs, so titles and labels
-//! can be changed before drawing. Equal data give equal bytes.
+//! [`Heatmap::new`] draws any matrix, with its own axis names, as SVG, PNG or text for a terminal; [`DotPlot`]
+//! and [`LineGrid`] are the other plots. Plots are plain structs, so titles and labels can be changed before
+//! drawing. Equal data give equal bytes.
 //!
-//! [`Page`] is the viewer: runs as one HTML page, whose program is in the folder `viewer`.
-//! [`ExperimentPage`] shows many runs.
+//! # Features
 //!
-//! This crate deliberately prints nothing, and opens no file but fonts of the system, for characters
-//! that the embedded fonts lack. Its plots have no legends: each line is labeled at its end.
+//! `records`, on by default, adds what knows the files of a run:
+//!
+//! * plots of its records: `loss_plot`, `accuracy_plot`, `exact_match_plot`, `lengths_plots`,
+//!   `Heatmap::from_record`;
+//! * `Page` and `ExperimentPage`, the viewer: runs as one HTML page, whose program is in the folder `viewer`;
+//! * fonts of the system, for characters that the embedded fonts lack.
+//!
+//! Without it, the crate depends on no other crate of this project:
+//! `s2s-viz = { version = "0.1", default-features = false }`.
+//!
+//! This crate deliberately prints nothing, and opens no file but those fonts. Its plots have no legends: each
+//! line is labeled at its end.
 
 mod animation;
 mod axis;
@@ -42,14 +51,19 @@ mod grid;
 mod header;
 mod heatmap;
 mod labels;
+#[cfg(feature = "records")]
 mod lengths;
 mod look;
 mod mark;
+#[cfg(feature = "records")]
 mod page;
 mod paint;
 mod panel;
+#[cfg(feature = "records")]
 mod records;
 mod series;
+#[cfg(feature = "records")]
+mod system_fonts;
 mod table;
 mod terminal;
 mod text;
@@ -63,12 +77,15 @@ pub use error::Error;
 pub use figure::{Figure, Png};
 pub use grid::LineGrid;
 pub use heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
+#[cfg(feature = "records")]
 pub use lengths::{lengths_axis, lengths_plots};
 pub use look::{Look, Stroke};
+#[cfg(feature = "records")]
 pub use page::{
     ExperimentPage, Page, PageCell, PageCellRun, PageCommand, PageCurve, PageMetric, PageRun,
     PageSource, PageWeights, SequencePage,
 };
+#[cfg(feature = "records")]
 pub use records::{
     accuracy_plot, exact_match_plot, heatmap_png, loss_plot, points, terminal_heatmap, x_label,
 };

@@ -17,7 +17,7 @@ use crate::header::Header;
 use crate::heatmap::{Heatmap, HeatmapGrid, HeatmapRow};
 use crate::mark::{Anchor, TextStyle};
 use crate::text;
-use crate::ticks;
+use crate::ticks::{self, Tick};
 
 const MARGIN: f64 = 20.0;
 /// Maximum width of a token; longer ones end in an ellipsis.
@@ -29,8 +29,11 @@ const AXIS_NAME: f64 = 18.0;
 /// Distance between panels, and from cells to the color bar.
 const GUTTER: f64 = 24.0;
 const BAR_WIDTH: f64 = 10.0;
-/// Width of the color bar with its tick labels.
+/// Distance from the color bar to its tick labels.
+const BAR_GAP: f64 = 6.0;
+/// Width of the color bar with its tick labels, at least.
 const BAR_ROOM: f64 = 46.0;
+const BAR_STYLE: TextStyle = TextStyle::new(10.5, MUTED);
 /// Minimum width of the title, even for few cells.
 const TITLE_WIDTH: f64 = 300.0;
 
@@ -92,12 +95,12 @@ impl Heatmap {
         let (cells_width, cells_height) = panel.cells();
         let cells_left = MARGIN + AXIS_NAME + panel.row_tokens;
         let bar_left = cells_left + cells_width + GUTTER;
-        let width = (bar_left + BAR_ROOM + MARGIN).max(TITLE_WIDTH + 2.0 * MARGIN);
+        let bar = Bar::new(self, self.range, cells_height, self.has_masked());
+        let width = (bar_left + bar.room() + MARGIN).max(TITLE_WIDTH + 2.0 * MARGIN);
         let header = Header::wrap(&self.title, &self.subtitle, width - 2.0 * MARGIN);
         let below_header = if header.height() > 0.0 { 14.0 } else { 0.0 };
         let top = MARGIN + header.height() + below_header;
         let cells_top = top + AXIS_NAME + panel.column_tokens;
-        let bar = Bar::new(cells_height, self.has_masked());
 
         let mut figure = Figure::new(
             width,
@@ -106,10 +109,10 @@ impl Heatmap {
         );
         header.draw(&mut figure, MARGIN, MARGIN);
         let name = TextStyle::new(11.0, MUTED);
-        figure.text((cells_left, top + 9.0), "source", name);
+        figure.text((cells_left, top + 9.0), &self.x_label, name);
         let rightward = name.upward().anchored(Anchor::End);
-        figure.text((MARGIN + 9.0, cells_top), "output", rightward);
-        panel.draw(&mut figure, cells_left, cells_top);
+        figure.text((MARGIN + 9.0, cells_top), &self.y_label, rightward);
+        panel.draw(&mut figure, self.range, cells_left, cells_top);
         let hidden = cells_height - n_shown as f64 * panel.cell;
         if hidden > 0.0 {
             // From the gap above the first hidden row, whose edge may lie within a pixel.
@@ -141,6 +144,7 @@ impl Heatmap {
         let mut figure = Figure::new(width + 2.0 * MARGIN, SMALL_HEIGHT, &self.title);
         panel.draw(
             &mut figure,
+            self.range,
             MARGIN + panel.row_tokens,
             MARGIN + panel.column_tokens,
         );
@@ -174,7 +178,10 @@ impl HeatmapGrid {
         let header_height = max(&|panel| small_header(panel).height()) + 8.0;
 
         let bar_left = MARGIN + per_row as f64 * (panel_width + GUTTER);
-        let width = bar_left + BAR_ROOM + MARGIN;
+        let range = self.range();
+        let has_masked = self.panels.iter().any(Heatmap::has_masked);
+        let bar = Bar::new(panels[0].map, range, panels[0].cells().1, has_masked);
+        let width = bar_left + bar.room() + MARGIN;
         let header = Header::wrap(&self.title, &self.subtitle, width - 2.0 * MARGIN);
         let below_header = if header.height() > 0.0 { 18.0 } else { 0.0 };
         let top = MARGIN + header.height() + below_header;
@@ -186,10 +193,6 @@ impl HeatmapGrid {
             tops.push(last + header_height + column_tokens + cells + GUTTER);
         }
         let bar_top = top + header_height + column_tokens;
-        let bar = Bar::new(
-            panels[0].cells().1,
-            self.panels.iter().any(Heatmap::has_masked),
-        );
         let bottom = (tops[tops.len() - 1] - GUTTER).max(bar_top + bar.height());
 
         let mut figure = Figure::new(width, bottom + MARGIN, &self.title);
@@ -199,11 +202,18 @@ impl HeatmapGrid {
                 let left = MARGIN + column as f64 * (panel_width + GUTTER);
                 small_header(panel).draw(&mut figure, left, top);
                 let cells_top = top + header_height + column_tokens;
-                panel.draw(&mut figure, left + row_tokens, cells_top);
+                panel.draw(&mut figure, range, left + row_tokens, cells_top);
             }
         }
         bar.draw(&mut figure, bar_left, bar_top);
         Ok(figure)
+    }
+
+    /// The range of all panels.
+    fn range(&self) -> (f32, f32) {
+        let wider = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
+        let ranges = self.panels.iter().map(|panel| panel.range);
+        ranges.reduce(wider).unwrap_or((0.0, 1.0))
     }
 }
 
@@ -300,7 +310,7 @@ impl Panel<'_> {
     }
 
     /// Draws the cells with their upper left corner at (`left`, `top`), and the tokens around them.
-    fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
+    fn draw(&self, figure: &mut Figure, range: (f32, f32), left: f64, top: f64) {
         let (left, top) = (left.round(), top.round()); // sharp edges
         let gap = if self.cell >= 15.0 { 1.0 } else { 0.0 };
         let middle = |index: usize| (index as f64 + 0.5) * self.cell;
@@ -337,7 +347,8 @@ impl Panel<'_> {
             }
             for (j, weight) in row.weights.iter().enumerate() {
                 let corner = (left + j as f64 * self.cell, top + i as f64 * self.cell);
-                let fill = weight.map_or(MASKED, |weight| color::viridis(f64::from(weight)));
+                let share = weight.map(|weight| f64::from(Heatmap::share(weight, range)));
+                let fill = share.map_or(MASKED, color::viridis);
                 figure.rect(corner, (self.cell - gap, self.cell - gap), fill);
             }
         }
@@ -345,18 +356,34 @@ impl Panel<'_> {
 }
 
 /// The color bar.
-struct Bar {
-    /// Length in pixels, from weight 1 to weight 0.
+struct Bar<'a> {
+    /// What the values are.
+    label: &'a str,
+    /// The values at the lower and at the upper end.
+    range: (f64, f64),
+    ticks: Vec<Tick>,
+    /// Length in pixels.
     length: f64,
     has_masked: bool,
 }
 
-impl Bar {
-    fn new(cells: f64, has_masked: bool) -> Bar {
+impl Bar<'_> {
+    fn new(map: &Heatmap, range: (f32, f32), cells: f64, has_masked: bool) -> Bar<'_> {
+        let (low, high) = (f64::from(range.0), f64::from(range.1));
         Bar {
+            label: &map.value_label,
+            range: (low, high),
+            ticks: ticks::linear(low, high, ticks::step(high - low, 3)),
             length: cells.clamp(60.0, 160.0).round(),
             has_masked,
         }
+    }
+
+    /// Width with the labels.
+    fn room(&self) -> f64 {
+        let labels = self.ticks.iter().map(|tick| BAR_STYLE.width(&tick.label));
+        let ticks = BAR_WIDTH + BAR_GAP + labels.fold(0.0, f64::max);
+        BAR_ROOM.max(ticks).max(BAR_STYLE.width(self.label))
     }
 
     fn height(&self) -> f64 {
@@ -365,8 +392,8 @@ impl Bar {
 
     fn draw(&self, figure: &mut Figure, left: f64, top: f64) {
         let (left, top) = (left.round(), top.round());
-        let style = TextStyle::new(10.5, MUTED);
-        figure.text((left, top - TOKEN_GAP), "weight", style);
+        let style = BAR_STYLE;
+        figure.text((left, top - TOKEN_GAP), self.label, style);
         for i in 0..self.length as usize {
             let weight = 1.0 - (i as f64 + 0.5) / self.length;
             figure.rect(
@@ -375,15 +402,16 @@ impl Bar {
                 color::viridis(weight),
             );
         }
-        for tick in ticks::linear(0.0, 1.0, 0.5) {
-            let y = top + (1.0 - tick.value) * self.length;
+        let (low, high) = self.range;
+        for tick in &self.ticks {
+            let y = top + (high - tick.value) / (high - low) * self.length;
             let y = y.clamp(top + 4.0, top + self.length - 4.0) + 3.8;
-            figure.text((left + BAR_WIDTH + 6.0, y), &tick.label, style);
+            figure.text((left + BAR_WIDTH + BAR_GAP, y), &tick.label, style);
         }
         if self.has_masked {
             let y = top + self.length + 14.0;
             figure.rect((left, y), (BAR_WIDTH, BAR_WIDTH), MASKED);
-            figure.text((left + BAR_WIDTH + 6.0, y + 8.8), "none", style);
+            figure.text((left + BAR_WIDTH + BAR_GAP, y + 8.8), "none", style);
         }
     }
 }

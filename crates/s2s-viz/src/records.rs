@@ -182,6 +182,7 @@ fn with_result(record: &AttentionRecord, rows: Vec<HeatmapRow>) -> Heatmap {
         subtitle: format!("step {}, {result}", ticks::number(record.step as f64, 0)),
         columns: record.source.clone(),
         rows,
+        ..Heatmap::default()
     }
 }
 

@@ -74,7 +74,7 @@ impl Heatmap {
         for (row, token) in self.rows.iter().zip(&rows) {
             let mark = if row.is_wrong { '*' } else { ' ' };
             let token = pad_left(token, side);
-            let cells = cells(row, cell, ink);
+            let cells = cells(row, self.range, cell, ink);
             lines.push(match (ink, row.is_wrong) {
                 (Ink::Indexed | Ink::Color, true) => {
                     let start = code(38, WARNING, ink);
@@ -94,7 +94,7 @@ impl Heatmap {
     }
 }
 
-fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
+fn cells(row: &HeatmapRow, range: (f32, f32), width: usize, ink: Ink) -> String {
     // Wide cells are separated by a blank column, as their tokens are.
     let (space, width) = if width > 2 {
         (1, width - 1)
@@ -115,7 +115,8 @@ fn cells(row: &HeatmapRow, width: usize, ink: Ink) -> String {
     };
     row.weights
         .iter()
-        .map(|weight| format!("{:space$}{}", "", cell(weight)))
+        .map(|value| value.map(|value| Heatmap::share(value, range)))
+        .map(|share| format!("{:space$}{}", "", cell(&share)))
         .collect()
 }
 

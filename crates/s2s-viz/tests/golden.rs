@@ -19,6 +19,7 @@ fn heatmap() -> Heatmap {
             row("14", false, [Some(0.1), Some(0.9), None]),
             row("15", true, [Some(1.0), Some(0.0), None]),
         ],
+        ..Heatmap::default()
     }
 }
 

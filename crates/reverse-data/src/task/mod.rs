@@ -20,8 +20,35 @@ use serde::{Deserialize, Serialize};
 use crate::Token;
 
 /// A function from source to target, on symbols without BOS, EOS or padding.
+///
+/// ```
+/// use reverse_data::{BatchSource, DataConfig, Split, Synthetic, Task, Token};
+///
+/// /// Rotates a sequence to the left.
+/// #[derive(Debug)]
+/// struct Rotate(usize);
+///
+/// impl Task for Rotate {
+///     fn target(&self, source: &[Token]) -> Vec<Token> {
+///         let mut target = source.to_vec();
+///         target.rotate_left(self.0 % source.len());
+///         target
+///     }
+///
+///     fn origin(&self, len: usize, step: usize) -> Option<usize> {
+///         Some((step + self.0) % len)
+///     }
+/// }
+///
+/// assert_eq!(Rotate(2).target(&[3, 1, 4]), [4, 3, 1]);
+/// let batch_size = 64.try_into()?;
+/// let data = Synthetic::with_task(&DataConfig::default(), Rotate(2), 0, batch_size)?;
+/// assert_eq!(data.batch(Split::Train, 0).n_rows(), 64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Task: Debug + Send + Sync {
-    /// The target of `source`.
+    /// The target of `source`, which has at least one symbol. It must consist of symbols of the vocabulary;
+    /// [`check_samples`](crate::check_samples) checks that, before training.
     fn target(&self, source: &[Token]) -> Vec<Token>;
 
     /// Target length divided by source length; 1 by default.

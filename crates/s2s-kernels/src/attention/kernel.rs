@@ -102,6 +102,69 @@ pub struct StepGrads<'a, T> {
 ///
 /// A call gets a range of a batch's rows; other threads may have the other rows. A row must not depend on
 /// another. [`gradients`](Self::gradients) takes the sums over rows.
+///
+/// ```
+/// use s2s_kernels::slices::{Matrix, Scorer, Step, StepGrads, Team};
+///
+/// /// score[b,s] = state[b] · key[b,s], without parameters.
+/// #[derive(Clone, Debug)]
+/// struct Product;
+///
+/// impl Scorer<f32> for Product {
+///     fn pack(&mut self, _params: &[&[f32]]) {}
+///
+///     fn saved_len(&self, _source_len: usize) -> usize {
+///         0
+///     }
+///
+///     fn summed_len(&self) -> usize {
+///         0
+///     }
+///
+///     fn scores(&self, step: Step<'_, f32>, _saved: &mut [f32], scores: &mut [f32]) {
+///         let (state, memory) = (step.state, step.memory);
+///         for (index, &row) in step.rows.iter().enumerate() {
+///             let query = &state.data[index * state.stride..][..state.cols];
+///             for s in 0..memory.lengths[row] {
+///                 let products = query.iter().zip(memory.key(s, row)).map(|(q, k)| q * k);
+///                 scores[index * memory.len + s] = products.sum();
+///             }
+///         }
+///     }
+///
+///     fn backward(
+///         &self,
+///         step: Step<'_, f32>,
+///         _saved: &mut [f32],
+///         d_scores: &mut [f32],
+///         grads: StepGrads<'_, f32>,
+///     ) {
+///         let (state, memory) = (step.state, step.memory);
+///         for (index, &row) in step.rows.iter().enumerate() {
+///             for s in 0..memory.lengths[row] {
+///                 let at = index * memory.len + s;
+///                 for (k, &key) in memory.key(s, row).iter().enumerate() {
+///                     grads.state[index * state.cols + k] += d_scores[at] * key;
+///                     let query = state.data[index * state.stride + k];
+///                     grads.keys[at * state.cols + k] += d_scores[at] * query;
+///                 }
+///             }
+///         }
+///     }
+///
+///     fn gradients(
+///         &self,
+///         _saved: Matrix<'_, f32>,
+///         _states: Matrix<'_, f32>,
+///         _summed: Matrix<'_, f32>,
+///         _grads: &mut [&mut [f32]],
+///         _team: &mut Team<f32>,
+///     ) {
+///     }
+/// }
+/// ```
+///
+/// `s2s_model::AttentionKernel` takes a scorer into a model.
 pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
     /// Packs the mechanism's parameters, each row by row, in the order of its parameter struct. Call it
     /// again after the parameters change.

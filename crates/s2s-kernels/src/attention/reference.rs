@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-/// The definition of [`additive_scores`](crate::additive_scores()).
+/// The definition of [`additive_scores`](crate::additive_scores()): `[B, S]`, of `query` `[B, A]`, `keys`
+/// `[B, S, A]` and `energy` `[A]`.
 ///
 /// # Errors
 /// If the shapes disagree.

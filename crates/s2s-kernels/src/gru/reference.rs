@@ -8,7 +8,7 @@ use crate::recurrent::reference::{Projection, scan};
 use crate::recurrent::{Cell, check_state};
 use crate::{Direction, Ragged, RecurrentWeights};
 
-/// The definition of [`gru`](crate::gru()).
+/// The definition of [`gru`](crate::gru()), with the same shapes: `input` is `[B, S, I]`, `initial` `[B, H]`.
 ///
 /// # Errors
 /// If the shapes disagree.

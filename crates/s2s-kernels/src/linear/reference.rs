@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::check;
 
-/// The definition of [`linear`](crate::linear()).
+/// The definition of [`linear`](crate::linear()): `x` is `[.., K]`, `weight` `[N, K]`, `bias` `[N]`.
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -6,7 +6,7 @@ use candle_nn::ops::log_softmax;
 use super::TokenLoss;
 use crate::Ragged;
 
-/// The definition of [`token_loss`](crate::token_loss()).
+/// The definition of [`token_loss`](crate::token_loss()): `logits` is `[B, T, V]`, `targets` `[B, T]` (u32).
 ///
 /// # Errors
 /// If the shapes disagree, or if no token is real.
@@ -25,7 +25,7 @@ pub fn token_loss(logits: &Tensor, targets: &Tensor, rows: &Ragged) -> Result<To
 }
 
 /// The cross-entropy of the uniform distribution at the real positions, which label smoothing mixes with
-/// [`token_loss`]: `(1 - ε) token_loss + ε uniform_loss`.
+/// [`token_loss`]: `(1 - ε) token_loss + ε uniform_loss`. `logits` is `[B, T, V]`; the sum is in nats.
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -8,7 +8,7 @@ use crate::recurrent::reference::{Projection, scan};
 use crate::recurrent::{Cell, check_state};
 use crate::{Direction, Ragged, RecurrentWeights, State};
 
-/// The definition of [`lstm`](crate::lstm()).
+/// The definition of [`lstm`](crate::lstm()), with the same shapes: `input` is `[B, S, I]`, `initial` twice `[B, H]`.
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -45,6 +45,43 @@ use none::Blind;
 /// An implementation holds its parameters, as tensors that it took from a [`Scope`]. Only
 /// [`prepare`](Self::prepare) and [`attend`](Self::attend) are required: the mechanism then trains
 /// through autograd. With a [`kernel`](Self::kernel) it runs on the fast path as well.
+///
+/// ```
+/// use candle_core::{D, Device, Result, Tensor};
+/// use s2s_model::{Attended, Attention, Linear, Memory, ModelConfig, Scope, Seq2Seq, Tokens};
+///
+/// /// score[b,s] = (W query[b]) · value[b,s]
+/// #[derive(Debug)]
+/// struct Bilinear {
+///     query: Linear, // D -> H
+/// }
+///
+/// impl Bilinear {
+///     fn new(scope: &mut Scope<'_>, values: usize, state: usize) -> Result<Self> {
+///         let query = Linear::without_bias(&mut scope.pp("query"), state, values)?;
+///         Ok(Self { query })
+///     }
+/// }
+///
+/// impl Attention for Bilinear {
+///     fn prepare(&self, values: &Tensor, mask: &Tensor) -> Result<Memory> {
+///         Memory::new(values, values, mask) // the keys are the values
+///     }
+///
+///     fn attend(&self, query: &Tensor, memory: &Memory, _previous: &Tensor) -> Result<Attended> {
+///         let query = self.query.forward(query)?.unsqueeze(1)?; // [B, 1, H]
+///         let scores = memory.keys().broadcast_mul(&query)?.sum(D::Minus1)?; // [B, S]
+///         memory.weigh(&scores)
+///     }
+/// }
+///
+/// let tokens = Tokens { size: 12, bos: 10, eos: 11 };
+/// let model = Seq2Seq::builder(&ModelConfig::default(), tokens)
+///     .attention(Bilinear::new)
+///     .build(&Device::Cpu)?;
+/// assert!(model.params().get("attention.query.weight").is_some());
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 pub trait Attention: Debug + Send + Sync {
     /// What can be computed once per sequence, from `values` `[B, S, H]` and `mask` `[B, S]`.
     ///

@@ -2,21 +2,25 @@
 
 mod guarded;
 mod log;
+mod picture;
 mod relay;
 mod run_writer;
+#[cfg_attr(not(feature = "tensorboard"), path = "no_tensorboard.rs")]
 mod tensorboard;
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use s2s_runlog::{AttentionRecord, EvalRecord, MetricsRecord, TimingRecord, WrongOutput};
 
-use crate::{Result, Snapshot, Tally};
+use crate::{Error, Result, Snapshot, Tally};
 
 pub(crate) use guarded::Guarded;
 pub(crate) use log::Log;
+pub use picture::{Picture, Render};
 pub(crate) use relay::train_in_background;
 pub use run_writer::RunWriter;
-pub use tensorboard::{Picture, Render};
 
 /// What the training loop does after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +36,34 @@ pub enum Flow {
 
 /// Callbacks for the events of a run, called on the training thread. The defaults do nothing.
 ///
-/// With several observers, the strongest answer counts: `Interrupt` over `Finish` over `Continue`.
+/// With several observers, the strongest answer counts: `Interrupt` over `Finish` over `Continue`. An error ends
+/// the run, and so does a panic, as [`Error::ObserverPanicked`].
+///
+/// ```
+/// # use candle_core::Device;
+/// use s2s_train::{EvalEvent, ExperimentConfig, Flow, Observer, Result, Trainer};
+///
+/// /// Ends a run when the validation loss has not fallen.
+/// struct StopWhenFlat(f64);
+///
+/// impl Observer for StopWhenFlat {
+///     fn on_eval(&mut self, event: &EvalEvent<'_>) -> Result<Flow> {
+///         let before = std::mem::replace(&mut self.0, event.metrics.val_loss);
+///         Ok(if self.0 < before { Flow::Continue } else { Flow::Finish })
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// # let mut config = ExperimentConfig::default();
+/// # (config.train.max_steps, config.train.eval_every) = (2, 1.into());
+/// # (config.data.val_samples, config.data.max_len) = (10, 3);
+/// let mut trainer = Trainer::new(config, 1, &Device::Cpu)?;
+/// trainer.run(&mut [&mut StopWhenFlat(f64::INFINITY)])?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`on_step`] and [`on_eval`] make observers of closures, and [`Collector`] keeps all records.
 pub trait Observer: Send {
     /// Before the first step of a run, after an evaluation of the validation split.
     ///
@@ -130,6 +161,28 @@ pub struct EvalEvent<'a> {
     pub wrong: &'a [WrongOutput],
 }
 
+/// Calls every observer and returns the strongest answer. A panic of an observer is an error.
+pub(crate) fn notify(
+    observers: &mut [&mut dyn Observer],
+    mut call: impl FnMut(&mut dyn Observer) -> Result<Flow>,
+) -> Result<Flow> {
+    let mut flow = Flow::Continue;
+    for observer in observers {
+        // The observer is not called again, and nothing else is borrowed.
+        let answer = catch_unwind(AssertUnwindSafe(|| call(*observer)));
+        flow = flow.max(answer.unwrap_or_else(|panic| Err(panicked(&*panic)))?);
+    }
+    Ok(flow)
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::ObserverPanicked {
+        message: text.unwrap_or("without a message").to_owned(),
+    }
+}
+
 /// An observer that calls a closure after each optimizer step.
 ///
 /// ```
@@ -157,7 +210,8 @@ pub fn on_step(call: impl FnMut(&StepRecord) -> Result<Flow> + Send) -> impl Obs
     OnStep(call)
 }
 
-/// An observer that calls a closure after each evaluation, like [`on_step`].
+/// An observer that calls a closure after each evaluation, like [`on_step`]; an error of the closure ends the
+/// run.
 pub fn on_eval(call: impl FnMut(&EvalEvent<'_>) -> Result<Flow> + Send) -> impl Observer {
     OnEval(call)
 }

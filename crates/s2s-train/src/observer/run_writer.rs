@@ -10,15 +10,16 @@ use s2s_runlog::{
 };
 
 use super::log::Log;
-use super::tensorboard::{Render, TensorBoard};
-use super::{EvalEvent, Flow, Observer, StartEvent, StepRecord};
+use super::tensorboard::TensorBoard;
+use super::{EvalEvent, Flow, Observer, Render, StartEvent, StepRecord};
 use crate::{Result, Snapshot};
 
 /// Writes the files of a run directory during training.
 ///
 /// `metrics.jsonl` and the checkpoints are required: if they cannot be written, the run stops.
 /// `timing.jsonl`, `steps.jsonl`, `attention.jsonl`, `wrong.jsonl`, `initial.json` and the TensorBoard file are optional
-/// logs: if they cannot be written, the run continues and `run.json` lists the logs that lost records.
+/// logs: if they cannot be written, the run continues and `run.json` lists the logs that lost records. Without
+/// the feature `tensorboard` there is no TensorBoard file.
 #[derive(Debug)]
 pub struct RunWriter {
     dir: RunDir,

@@ -5,25 +5,11 @@ use std::path::Path;
 use s2s_runlog::{AttentionRecord, EvalRecord, LogFailure, StepMetrics};
 
 use super::log::Log;
-use super::{EvalEvent, StartEvent};
+use super::{EvalEvent, Picture, Render, StartEvent};
 use crate::EventWriter;
 
 /// Name of the log, without the part that differs between processes.
 const NAME: &str = "events.out.tfevents";
-
-/// A PNG with its size.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// The file's bytes.
-    pub png: Vec<u8>,
-    /// Pixels.
-    pub width: u32,
-    /// Pixels.
-    pub height: u32,
-}
-
-/// Draws the attention of a sequence; `None` if it cannot be drawn.
-pub type Render = fn(&AttentionRecord) -> Option<Picture>;
 
 /// Writes scalars, the configuration as text and as hyperparameters, and the probe's attention as an
 /// image.

@@ -292,6 +292,42 @@ fn an_error_of_an_observer_passes_through_unchanged() -> Result<()> {
 }
 
 #[test]
+fn a_task_that_leaves_the_vocabulary_is_an_error_before_training() {
+    #[derive(Debug)]
+    struct Constant(u32);
+    impl reverse_data::Task for Constant {
+        fn target(&self, _source: &[u32]) -> Vec<u32> {
+            vec![self.0]
+        }
+    }
+    let config = tiny(&[]);
+    for token in [0, config.data.vocab, config.data.vocab + 1, 999] {
+        let data = Data::with_task(&config, Constant(token)).expect("the configuration is valid");
+        let error = Trainer::with_data(config.clone(), data, 1, &Device::Cpu).unwrap_err();
+        let max = config.data.vocab - 1;
+        let expected = format!("train sample 0: its target has token {token}, expected 1 to {max}");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_panic_of_an_observer_is_an_error_and_the_run_can_be_resumed() -> Result<()> {
+    let mut stop = on_step(|record| match record.step {
+        3 => panic!("at step {}", record.step),
+        _ => Ok(Flow::Continue),
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("run");
+    let mut run = Run::create(&path, tiny(&[]), "", &runtime())?;
+    let error = run.train(&mut [&mut stop], |_| None).unwrap_err();
+    assert_eq!(error.to_string(), "an observer panicked: at step 3");
+    drop(run);
+    let record = Run::resume(&path, &runtime())?.train(&mut [], |_| None)?;
+    assert_eq!(record.status, RunStatus::Finished);
+    Ok(())
+}
+
+#[test]
 fn each_optimizer_and_schedule_learns() -> Result<()> {
     for changes in [
         &["train.optimizer.kind=sgd", "train.learning_rate=0.3"][..],

@@ -8,6 +8,7 @@ mod examples;
 mod half;
 mod hostile;
 mod learning;
+#[cfg(feature = "tensorboard")]
 mod logging;
 mod predicting;
 mod resuming;
