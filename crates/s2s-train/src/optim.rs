@@ -81,7 +81,7 @@ impl Optimizer {
         })
     }
 
-    /// The [`global_norm`] of the gradients of all parameters that are not frozen.
+    /// The global norm of the gradients of all parameters that are not frozen: the square root of the sum of all squares.
     ///
     /// # Errors
     /// If the device fails.

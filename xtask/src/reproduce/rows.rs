@@ -343,16 +343,10 @@ pub(super) fn tasks(report: &Report, mut table: Table) -> Result<Table> {
 }
 
 pub(super) fn teacher_forcing(report: &Report, mut table: Table) -> Result<Table> {
-    table.header = [
-        "teacher forcing",
-        "exact match",
-        "loss",
-        "exposure gap",
-        "training, s",
-    ]
-    .map(str::to_owned)
-    .into();
-    table.align = "lrrrr".to_owned();
+    table.header = ["teacher forcing", "exact match", "loss", "exposure gap"]
+        .map(str::to_owned)
+        .into();
+    table.align = "lrrr".to_owned();
     table.rows.clear();
     for cell in &report.plan.experiment.cells {
         let runs = runs(report, &cell.name)?;
@@ -366,7 +360,6 @@ pub(super) fn teacher_forcing(report: &Report, mut table: Table) -> Result<Table
             mean(&of(Metric::ExactMatch)).map_or(String::new(), percent),
             number(Metric::Loss),
             number(Metric::ExposureGap),
-            secs(&runs),
         ]);
     }
     Ok(table)
