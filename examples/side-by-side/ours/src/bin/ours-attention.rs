@@ -39,14 +39,18 @@ impl Attention for MultiHead {
         let sums = memory.keys().broadcast_add(&query)?.tanh()?;
         let scores = sums
             .reshape((batch, len, HEADS, UNITS / HEADS))?
-            .broadcast_mul(&self.energy)?;
-        let weights = memory.softmax(&scores.sum(D::Minus1)?)?.unsqueeze(3)?; // [B, S, n, 1]
+            .broadcast_mul(&self.energy)?
+            .sum(D::Minus1)?;
+        let weights = |head| memory.softmax(&scores.get_on_dim(2, head)?);
+        let weights = (0..HEADS).map(weights).collect::<Result<Vec<_>>>()?;
+        let weights = Tensor::stack(&weights, 2)?; // [B, S, n]
         let parts = memory
             .values()
-            .reshape((batch, len, HEADS, width / HEADS))?;
+            .reshape((batch, len, HEADS, width / HEADS))?
+            .broadcast_mul(&weights.unsqueeze(3)?)?;
         Ok(Attended {
-            context: parts.broadcast_mul(&weights)?.sum(1)?.flatten_from(1)?,
-            weights: weights.mean((2, 3))?,
+            context: parts.sum(1)?.flatten_from(1)?,
+            weights: weights.mean(2)?,
             controls: Vec::new(),
         })
     }
