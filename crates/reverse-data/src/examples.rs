@@ -67,19 +67,15 @@ impl Examples {
     }
 }
 
-/// Checks that there are samples to train and to validate with, and that the first hundred of each split have a
-/// source, and symbols of the vocabulary only: what a [`Task`](crate::Task) or a [`BatchSource`] of your own may
-/// get wrong.
+/// Checks that the first hundred samples of each split have a source, and symbols of the vocabulary only: what a
+/// [`Task`](crate::Task) or a [`BatchSource`] of your own may get wrong.
 ///
 /// # Errors
-/// [`Error::NoSamples`] and [`Error::Sample`].
+/// [`Error::Sample`].
 pub fn check_samples(source: &dyn BatchSource) -> Result<(), Error> {
     const N_CHECKED: u64 = 100;
     for split in Split::ALL {
         let n_samples = source.n_samples(split);
-        if n_samples == Some(0) && split != Split::Test {
-            return Err(Error::NoSamples { split });
-        }
         for index in 0..n_samples.unwrap_or(N_CHECKED).min(N_CHECKED) {
             if let Some(problem) = problem(&source.example(split, index), source.vocabulary()) {
                 return Err(Error::Sample {

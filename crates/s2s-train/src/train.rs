@@ -213,6 +213,12 @@ impl<M: Model> Trainer<M> {
     /// If the loss, a gradient or a parameter is not finite, an observer fails, or the device
     /// fails.
     pub fn run(&mut self, observers: &mut [&mut dyn Observer]) -> Result<StopReason> {
+        // A model with imported weights may have data without samples, as long as it is not trained.
+        for split in [Split::Train, Split::Val] {
+            if self.data.source.n_samples(split) == Some(0) {
+                return Err(reverse_data::Error::NoSamples { split }.into());
+            }
+        }
         let mut clock = Clock::start();
         if self.state.step == 0 && self.observed_start(&clock, observers)? == Flow::Interrupt {
             return Ok(StopReason::Interrupted); // there is nothing to save
