@@ -144,7 +144,7 @@ fn plot(report: &Report, value: fn(&Cost<'_>) -> Option<f64>) -> LinePlot {
         subtitle: "decoding until EOS; line: mean over seeds; band: minimum to maximum".to_owned(),
         x_label: "symbols in the source".to_owned(),
         x_axis: XAxis::Log,
-        y_axis: YAxis::Log,
+        y_axis: YAxis::Loss, // logarithmic, unless a time rounds to zero
         series: series.collect(),
         ..LinePlot::default()
     }
