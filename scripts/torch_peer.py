@@ -8,6 +8,7 @@
     .venv/bin/python scripts/torch_peer.py step --device cuda --graph    # the same on a GPU, as one CUDA graph
     .venv/bin/python scripts/torch_peer.py decode --batch 256        # sequences a second, greedy
     .venv/bin/python scripts/torch_peer.py beam --batch 64           # the same with a beam of 5
+    .venv/bin/python scripts/torch_peer.py sample --batch 64         # the same with random tokens
     .venv/bin/python scripts/torch_peer.py train --epochs 3          # loss and accuracy of each epoch
     .venv/bin/python scripts/torch_peer.py forward --weights W.safetensors --source "3 1 4" --config '{...}'
 
@@ -387,6 +388,16 @@ class Seq2Seq(nn.Module):
             state = state, values.new_zeros(len(values), 1, self.decoder["rnn"].hidden_size)
         return values, state
 
+    def begin(self, source, lengths):
+        """The decoder's first states and weights, and the values, keys and mask of attention."""
+        values, state = self.encode(source, lengths)
+        if lengths is None:
+            mask = torch.ones_like(source, dtype=torch.bool)
+        else:
+            mask = (torch.arange(source.shape[1]) < lengths.unsqueeze(1)).to(source.device)
+        weights = self.attention.first_weights(mask).to(values.dtype)
+        return state, weights, values, self.attention.prepare(values), mask
+
     def step(self, token, state, weights, values, keys, mask):
         """Logits [B,V], the next states and the weights [B,S]. With input feeding, the last of the states is the vector."""
         embedded = self.decoder["embedding"](token).unsqueeze(1)
@@ -409,13 +420,7 @@ class Seq2Seq(nn.Module):
 
     def forward(self, source, lengths, target_in, forced):
         """Logits [B,T,V]; at step t > 0 a row is fed the true token where forced[b,t], else its own."""
-        values, state = self.encode(source, lengths)
-        keys = self.attention.prepare(values)
-        if lengths is None:
-            mask = torch.ones_like(source, dtype=torch.bool)
-        else:
-            mask = (torch.arange(source.shape[1]) < lengths.unsqueeze(1)).to(source.device)
-        weights = self.attention.first_weights(mask).to(values.dtype)
+        state, weights, values, keys, mask = self.begin(source, lengths)
         token, logits = target_in[:, 0], []
         for t in range(target_in.shape[1]):
             if t > 0:
@@ -562,10 +567,7 @@ def beam(model, batch, width):
     """
     source, lengths, target_in, _ = batch
     n, steps = target_in.shape
-    values, state = model.encode(source, lengths)
-    keys = model.attention.prepare(values)
-    mask = (torch.arange(source.shape[1]) < lengths.unsqueeze(1)).to(source.device)
-    weights = model.attention.first_weights(mask).to(values.dtype)
+    state, weights, values, keys, mask = model.begin(source, lengths)
     token, totals, said = target_in[:, 0], torch.zeros(n, 1), torch.zeros(n, 1, 0, dtype=torch.long)
     for t in range(steps):
         logits, state, weights = model.step(token, state, weights, values, keys, mask)
@@ -582,6 +584,24 @@ def beam(model, batch, width):
             sources = torch.arange(n).repeat_interleave(width)
             values, keys, mask = values[sources], keys[sources], mask[sources]
     return said, totals
+
+
+@torch.no_grad()
+def sample(model, batch):
+    """Random outputs [B,T] of fixed length, without EOS, and their log-probabilities."""
+    source, lengths, target_in, _ = batch
+    state, weights, values, keys, mask = model.begin(source, lengths)
+    token, said, log_probs = target_in[:, 0], [], []
+    for _ in range(target_in.shape[1]):
+        logits, state, weights = model.step(token, state, weights, values, keys, mask)
+        all_log_probs = F.log_softmax(logits, -1)
+        chances = all_log_probs.exp()
+        chances[:, model.eos] = 0
+        chosen = chances.multinomial(1)
+        token = chosen.squeeze(1)
+        said.append(token)
+        log_probs.append(all_log_probs.gather(1, chosen))
+    return torch.stack(said, 1), torch.cat(log_probs, 1).sum(1)
 
 
 def golden(name, case, folder):
@@ -664,7 +684,7 @@ def forward(c, model, source):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("command", choices=["golden", "step", "decode", "beam", "train", "forward"])
+    p.add_argument("command", choices=["golden", "step", "decode", "beam", "sample", "train", "forward"])
     p.add_argument("--variant", choices=["literal", "tuned"], default="tuned")
     p.add_argument("--compile", action="store_true")
     p.add_argument("--device", default="cpu", help="cpu or cuda, for step and decode")
@@ -704,6 +724,10 @@ def main():
             model.eval()
             said |= timed(lambda: beam(model, batch_of(c, a.batch, data), a.width), a.n)
             said |= dict(width=a.width, sequences_per_s=1e3 * a.batch / said["median_ms"])
+        case "sample":
+            model.eval()
+            said |= timed(lambda: sample(model, batch_of(c, a.batch, data)), a.n)
+            said["sequences_per_s"] = 1e3 * a.batch / said["median_ms"]
         case "train":
             said["epochs"] = []
             for epoch in train(c, model, step, a.batch, a.epochs, data):

@@ -186,7 +186,11 @@ const ALL: [Measurement; 16] = [
         name: "million",
         what: "time and memory up to a million symbols, on one core",
         takes: "15 min",
-        run: |lab| lab.whole(&lab.experiment("million")?, "long", rows::long),
+        run: |lab| {
+            let report = lab.experiment("million")?;
+            lab.whole(&report, "long", rows::long)?;
+            lab.part_of(&report, "by-length", 8, rows::million_by_length)
+        },
     },
     Measurement {
         name: "scale",

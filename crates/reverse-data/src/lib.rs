@@ -53,5 +53,8 @@ pub use splits::Split;
 pub use symbols::SymbolsConfig;
 pub use synthetic::Synthetic;
 pub use task::{Example, Task, TaskConfig};
-pub use text::{Corpus, MAX_LINES, Pairs, TextFile, Tokenization, corpus_paths, strip_line_end};
+pub use text::{
+    Corpus, MAX_LINES, Pairs, TextFile, Tokenization, corpus_paths, strip_byte_order_mark,
+    strip_line_end,
+};
 pub use vocab::{MAX_VOCAB, PAD, Token, Vocabulary};

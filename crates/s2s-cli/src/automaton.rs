@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reverse_data::{Split, Token, Vocabulary};
 use s2s_model::{
-    Automaton, AutomatonStep, Generator, MAX_REFERENCE_LEN, Reading, Rule, Source, View,
+    Automaton, AutomatonStep, Condition, Generator, MAX_REFERENCE_LEN, Reading, Rule, Source,
     automaton_steps, mixture_name,
 };
 use s2s_train::{Codec, OpenSplit, Predictor, open_split};
@@ -164,7 +164,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let vocabulary = &codec.vocabulary;
     if args.json {
         let names = automaton.state_names();
-        let rule_record = |view: View, reads, rule: Rule| RuleRecord {
+        let rule_record = |view: Condition, reads, rule: Rule| RuleRecord {
             state: names[view.state].clone(),
             from_first: view.from_first,
             to_last: view.to_last,
@@ -259,7 +259,7 @@ fn heatmap(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Heatmap 
 /// The rules, with the places of the head where the same is done on one line.
 fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
     let mut lines: Vec<(usize, Rule, Vec<String>)> = Vec::new();
-    let mut by_state: BTreeMap<usize, BTreeMap<View, Rule>> = BTreeMap::new();
+    let mut by_state: BTreeMap<usize, BTreeMap<Condition, Rule>> = BTreeMap::new();
     for (view, rule) in automaton.rules() {
         by_state.entry(view.state).or_default().insert(view, rule);
     }
@@ -307,8 +307,8 @@ fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
 
 /// Names of the places of one state with their rules. Where the distance to the last position decides alone,
 /// or that from the first, the other is left out.
-fn places_of(rules: &BTreeMap<View, Rule>) -> Vec<(String, Rule)> {
-    let of = |same: &dyn Fn(&View) -> bool| -> BTreeSet<Rule> {
+fn places_of(rules: &BTreeMap<Condition, Rule>) -> Vec<(String, Rule)> {
+    let of = |same: &dyn Fn(&Condition) -> bool| -> BTreeSet<Rule> {
         let rules = rules.iter().filter(|(view, _)| same(view));
         rules.map(|(_, rule)| *rule).collect()
     };
@@ -334,7 +334,7 @@ fn places_of(rules: &BTreeMap<View, Rule>) -> Vec<(String, Rule)> {
 }
 
 /// The name of one place.
-fn name(view: View) -> String {
+fn name(view: Condition) -> String {
     let first = view.from_first.map(|n| place("first", '+', n));
     let last = view.to_last.map(|n| place("last", '-', n));
     match (first, last) {

@@ -16,7 +16,7 @@ use crate::checkpoint::check_alike;
 use crate::failure::{Hinted, Usage};
 use crate::machine::MachineArgs;
 use crate::shell::{command_line, quote};
-use crate::train::{Source, start_from};
+use crate::train::{ParentRun, start_from};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -52,11 +52,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if args.runs.len() < 2 {
         return Err(Usage("an average needs at least two runs or checkpoints".to_owned()).into());
     }
-    let sources = args.runs.iter().map(|path| Source::open(path));
-    let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+    let sources = args.runs.iter().map(|path| ParentRun::open(path));
+    let sources: Vec<ParentRun> = sources.collect::<Result<_, _>>()?;
     let config = || Ok(load_config(Some(&sources[0].dir.resolved_config()), &[])?);
     let runtime = args.machine.runtime(Work::Decode, config, ui)?;
-    let load = |source: &Source| {
+    let load = |source: &ParentRun| {
         let (threads, device) = (runtime.threads, &runtime.device);
         load_model(
             &source.dir,

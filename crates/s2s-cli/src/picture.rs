@@ -16,7 +16,6 @@ use s2s_viz::{
 use serde::de::DeserializeOwned;
 
 use crate::failure::Hinted;
-use crate::report::{symbols, tokenization_of};
 use crate::shell::{program, quote};
 
 /// Longer sequences are not drawn: their cells would be too small.
@@ -54,13 +53,13 @@ pub(crate) fn draw(dir: &RunDir) -> anyhow::Result<()> {
     let samples = drawable(records(dir.samples())?);
     if !samples.is_empty() {
         let config = load_config(Some(&dir.resolved_config()), &[])?;
-        let sheet = sample_sheet(&samples, tokenization_of(&config))?;
+        let sheet = sample_sheet(&samples, config.data.tokenization())?;
         figures.push(("attention", sheet.draw()?));
     }
     let probes = of_first_source(drawable(records(dir.attention())?));
     if !probes.is_empty() {
         let config = load_config(Some(&dir.resolved_config()), &[])?;
-        let source = tokenization_of(&config).join(symbols(&probes[0].source));
+        let source = config.data.tokenization().join(probes[0].symbols());
         let sheet = HeatmapGrid {
             title: format!("Attention over training: {source}"),
             ..HeatmapGrid::over_training(&probes, N_EVALUATIONS)?
@@ -152,7 +151,7 @@ fn sample_sheet(
             .split_once(", ")
             .map_or("", |(_, verdict)| verdict);
         Ok(Heatmap {
-            title: tokenization.join(symbols(&record.source)),
+            title: tokenization.join(record.symbols()),
             subtitle: verdict.to_owned(),
             ..map
         })

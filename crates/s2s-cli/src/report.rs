@@ -5,11 +5,9 @@ use std::path::Path;
 use console::style;
 use reverse_data::Tokenization;
 use s2s_runlog::{
-    AttentionRecord, EvalRecord, MetricsRecord, RunDir, RunRecord, RunStatus, read_json,
+    AttentionRecord, EOS, EvalRecord, MetricsRecord, RunDir, RunRecord, RunStatus, read_json,
 };
-use s2s_train::{
-    Auto, ExperimentConfig, ForcingSchedule, ScheduleConfig, TrainConfig, load_config,
-};
+use s2s_train::{Auto, ForcingSchedule, ScheduleConfig, TrainConfig, load_config};
 use s2s_viz::clean;
 use unicode_width::UnicodeWidthStr;
 
@@ -17,20 +15,14 @@ use crate::eval;
 use crate::picture::{drawn, records};
 use crate::shell::{program, quote};
 
-/// The end token in records.
-const END: &str = "</s>";
-
 /// Maximum number of tokens shown of a sequence.
 const MAX_SHOWN: usize = 40;
-
-/// The start marker of a source in records.
-const START: &str = "<s>";
 
 /// How the run ended, its test metrics, predictions, plots and next commands.
 pub(crate) fn of(dir: &RunDir, record: &RunRecord) -> anyhow::Result<String> {
     let samples: Vec<AttentionRecord> = records(dir.samples())?;
     let config = load_config(Some(&dir.resolved_config()), &[])?;
-    let tokenization = tokenization_of(&config);
+    let tokenization = config.data.tokenization();
     let shown: Vec<AttentionRecord> = samples.iter().map(cleaned).collect();
     let ending = match record.status {
         RunStatus::TargetReached => "reached its target",
@@ -116,20 +108,6 @@ fn cleaned(sample: &AttentionRecord) -> AttentionRecord {
     }
 }
 
-/// How the texts of a run are split into tokens; symbols of synthetic data are words.
-pub(crate) fn tokenization_of(config: &ExperimentConfig) -> Tokenization {
-    match config.data.is_text() {
-        true => config.data.tokens,
-        false => Tokenization::Words,
-    }
-}
-
-/// The tokens of a recorded source without its markers.
-pub(crate) fn symbols(source: &[String]) -> impl Iterator<Item = &str> {
-    let tokens = source.iter().map(String::as_str);
-    tokens.filter(|token| ![START, END].contains(token))
-}
-
 fn duration(secs: f64) -> String {
     match secs as u64 {
         0..60 => format!("{secs:.1} s"),
@@ -170,16 +148,16 @@ fn predictions(samples: &[AttentionRecord], tokenization: Tokenization) -> Strin
 /// The predicted tokens, with those that differ from the reference in brackets. A correct end token
 /// is omitted; `[...]` marks a missing one.
 fn marked(sample: &AttentionRecord, tokenization: Tokenization) -> String {
-    let mut expected = sample.target.iter().map(String::as_str).chain([END]);
+    let mut expected = sample.reference();
     let mut words = Vec::new();
     for token in &sample.prediction {
         match expected.next() {
-            Some(END) if token == END => {}
+            Some(EOS) if token == EOS => {}
             Some(right) if token == right => words.push(token.clone()),
             _ => words.push(style(format!("[{token}]")).red().to_string()),
         }
     }
-    if sample.prediction.last().is_none_or(|last| last != END) {
+    if sample.prediction.last().is_none_or(|last| last != EOS) {
         words.push(style("[...]").red().to_string());
     }
     shortened(&words, tokenization)
@@ -201,8 +179,8 @@ fn example(samples: &[AttentionRecord], tokenization: Tokenization) -> String {
     let longest = samples
         .iter()
         .max_by_key(|sample| (sample.is_exact, sample.target.len()));
-    let source = longest.map_or(&[][..], |sample| &sample.source);
-    let symbols = symbols(source).take(MAX_SHOWN);
+    let symbols = longest.into_iter().flat_map(AttentionRecord::symbols);
+    let symbols = symbols.take(MAX_SHOWN);
     let words: Vec<String> = match tokenization {
         Tokenization::Words => symbols.map(|token| quote(Path::new(token))).collect(),
         Tokenization::Chars | Tokenization::Bytes => {

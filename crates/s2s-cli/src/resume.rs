@@ -6,9 +6,9 @@ use s2s_runlog::{RunDir, RunRecord, read_json};
 use s2s_train::{Change, Run, Work, check_unchanged, load_config};
 
 use crate::machine::MachineArgs;
-use crate::train::LogArgs;
+use crate::session::{self, LogArgs};
 use crate::ui::Ui;
-use crate::{page, picture, session};
+use crate::{page, picture};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -10,7 +10,9 @@ use s2s_train::Predictor;
 use serde::Serialize;
 
 use crate::checkpoint::CheckpointArgs;
-use crate::stream::{Input, Line, Memory, Outputs, StreamArgs, Topic, parse, unknown_warning};
+use crate::stream::{
+    Input, Line, MemoryGrowth, Outputs, StreamArgs, Topic, parse, unknown_warning,
+};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -81,7 +83,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let threads = loaded.runtime.threads;
     let done = args
         .stream
-        .run(input, Memory::Linear, threads, ui, |lines| {
+        .run(input, MemoryGrowth::Linear, threads, ui, |lines| {
             scorer.score(lines)
         })?;
     if let Some(summary) = done.totals.summary() {

@@ -1,5 +1,6 @@
 //! Training from an open run to its report, shared by `train` and `resume`.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use reverse_data::{SplitReport, Vocabulary};
@@ -12,9 +13,22 @@ use crate::failure::memory;
 use crate::progress::Progress;
 use crate::shell::{program, quote};
 use crate::signals::Signals;
-use crate::train::LogArgs;
 use crate::ui::Ui;
 use crate::{eval, page, picture, report};
+
+/// How training is recorded and displayed.
+#[derive(clap::Args)]
+pub(crate) struct LogArgs {
+    /// Steps between two lines of steps.jsonl; does not affect results
+    #[arg(long, value_name = "N", default_value = "10")]
+    log_every: NonZeroU64,
+    /// Print a line per evaluation instead of showing a dashboard
+    #[arg(long)]
+    plain: bool,
+    /// Print the outcome as one line of JSON instead of a report: run_dir and the content of run.json
+    #[arg(long)]
+    json: bool,
+}
 
 /// Trains to the end or until a signal, and reports the outcome. `location` is where the text is if it has
 /// moved. Returns the exit code.

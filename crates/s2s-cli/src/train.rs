@@ -1,6 +1,5 @@
 //! `s2s train`.
 
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use s2s_model::NonFinite;
@@ -15,9 +14,10 @@ use s2s_train::{
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
+use crate::resume;
+use crate::session::{self, LogArgs};
 use crate::shell::{program, quote};
 use crate::ui::Ui;
-use crate::{resume, session};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,7 +67,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
-    let from = args.from.as_deref().map(Source::open).transpose()?;
+    let from = args.from.as_deref().map(ParentRun::open).transpose()?;
     let (config, given) = match &from {
         Some(source) if args.config.config.is_none() => args.config.load_over(&source.dir)?,
         _ => args.config.load_with_text()?,
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let runtime = args
         .machine
         .runtime(Work::Train, || Ok(config.clone()), ui)?;
-    let mut start = Start {
+    let mut start = NewRun {
         config,
         given,
         from,
@@ -216,27 +216,13 @@ fn folder_name(name: &str) -> Result<String, String> {
     }
 }
 
-/// How training is recorded and displayed.
-#[derive(clap::Args)]
-pub(crate) struct LogArgs {
-    /// Steps between two lines of steps.jsonl; does not affect results
-    #[arg(long, value_name = "N", default_value = "10")]
-    pub(crate) log_every: NonZeroU64,
-    /// Print a line per evaluation instead of showing a dashboard
-    #[arg(long)]
-    pub(crate) plain: bool,
-    /// Print the outcome as one line of JSON instead of a report: run_dir and the content of run.json
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// A run whose weights another run starts from.
-pub(crate) struct Source {
+pub(crate) struct ParentRun {
     pub(crate) dir: RunDir,
     pub(crate) checkpoint: CheckpointName,
 }
 
-impl Source {
+impl ParentRun {
     /// Opens `RUN`, `RUN@best` or `RUN@last`.
     pub(crate) fn open(text: &Path) -> s2s_train::Result<Self> {
         let (dir, named) = open_checkpoint(text)?;
@@ -246,16 +232,16 @@ impl Source {
 }
 
 /// What a new run starts with.
-struct Start {
+struct NewRun {
     config: ExperimentConfig,
     given: String,
-    from: Option<Source>,
+    from: Option<ParentRun>,
     runtime: Runtime,
     name: Option<String>,
     tags: Vec<String>,
 }
 
-impl Start {
+impl NewRun {
     fn create(&mut self, folder: &Path, ui: &Ui) -> s2s_train::Result<Run> {
         let (threads, device) = (self.runtime.threads, &self.runtime.device);
         let mut trainer = Trainer::new(self.config.clone(), threads, device)?;
@@ -296,7 +282,7 @@ impl Start {
 /// Copies the weights of a run, and reports the tokens that do not match.
 pub(crate) fn start_from(
     trainer: &mut Trainer<s2s_model::Seq2Seq>,
-    source: &Source,
+    source: &ParentRun,
     trained: &Trained,
     ui: &Ui,
 ) -> s2s_train::Result<Parent> {

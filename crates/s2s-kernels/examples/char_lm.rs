@@ -88,6 +88,13 @@ fn seed(variables: &VarMap) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    let (_, written) = train()?;
+    println!("{written}");
+    Ok(())
+}
+
+/// Trains a language model. Returns its loss in the last epoch, in nats per character, and what it writes.
+fn train() -> Result<(f32, String)> {
     let mut alphabet: Vec<char> = TEXT.chars().collect();
     alphabet.sort_unstable();
     alphabet.dedup();
@@ -116,6 +123,7 @@ fn main() -> Result<()> {
     };
     let (inputs, targets) = (side_by_side(0)?, side_by_side(1)?);
     let rows = Ragged::full(ROWS, LEN, DType::F32, &Device::Cpu)?;
+    let mut loss_per_character = f32::NAN;
     for epoch in 1..=10 {
         let (mut state, mut sum, mut pieces) = (zero_state(ROWS)?, 0.0, 0.0);
         for at in (0..stretch - LEN + 1).step_by(LEN) {
@@ -129,11 +137,18 @@ fn main() -> Result<()> {
             sum += loss.to_scalar::<f32>()?;
             pieces += 1.0;
         }
-        println!("epoch {epoch}: {:.3} nats per character", sum / pieces);
+        loss_per_character = sum / pieces;
+        println!("epoch {epoch}: {loss_per_character:.3} nats per character");
     }
 
     let written = model.write(&ids("You may "), 60)?;
     let written: String = written.iter().map(|&id| alphabet[id as usize]).collect();
-    println!("{written}");
-    Ok(())
+    Ok((loss_per_character, written))
+}
+
+#[test]
+fn it_learns() {
+    let (loss, written) = train().unwrap();
+    assert!(loss < 2.0, "{loss} nats per character");
+    assert!(written.starts_with("You may "), "{written}");
 }

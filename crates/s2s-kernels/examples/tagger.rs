@@ -77,6 +77,13 @@ fn seed(variables: &VarMap, rng: &mut ChaCha8Rng) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    let (correct, n_tags) = train()?;
+    println!("{correct} of {n_tags} tags of new sequences are correct");
+    Ok(())
+}
+
+/// Trains a tagger. Returns how many tags of new sequences are correct, and how many there are.
+fn train() -> Result<(f32, usize)> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let variables = VarMap::new();
     let model = Tagger::new(VarBuilder::from_varmap(
@@ -105,9 +112,11 @@ fn main() -> Result<()> {
     let predicted = model.forward(&symbols, &rows)?.argmax(2)?;
     let equal = predicted.eq(&tags)?.to_dtype(DType::F32)?;
     let correct = (equal * rows.mask())?.sum_all()?.to_scalar::<f32>()?;
-    println!(
-        "{correct} of {} tags of new sequences are correct",
-        rows.n_tokens()
-    );
-    Ok(())
+    Ok((correct, rows.n_tokens()))
+}
+
+#[test]
+fn it_learns() {
+    let (correct, n_tags) = train().unwrap();
+    assert!(correct > 0.98 * n_tags as f32, "{correct} of {n_tags}");
 }

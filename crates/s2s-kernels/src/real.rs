@@ -7,12 +7,22 @@ use crate::activation;
 use crate::gemm;
 use crate::matrix::{Epilogue, Matrix};
 
+mod sealed {
+    /// Keeps [`Real`](super::Real) from being implemented elsewhere.
+    pub trait Sealed {}
+
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
 /// A floating-point type with its activation functions and matrix products.
 ///
 /// `f32` uses vectorized kernels. `f64` uses naive loops and the standard library, so that the
-/// derivatives of a kernel can be compared with central differences.
+/// derivatives of a kernel can be compared with central differences. The trait is sealed: the kernels are
+/// written for these two types.
 pub trait Real:
-    Copy
+    sealed::Sealed
+    + Copy
     + Debug
     + Default
     + PartialOrd

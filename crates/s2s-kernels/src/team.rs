@@ -55,7 +55,7 @@ impl<T: Real> Team<T> {
     }
 
     /// Runs two independent closures, in parallel if the team has several threads.
-    pub fn both<A: Send, B: Send>(
+    pub fn join<A: Send, B: Send>(
         &self,
         one: impl FnOnce() -> A + Send,
         other: impl FnOnce() -> B + Send,

@@ -7,10 +7,10 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Number of runs.
+    /// Number of runs; no limit if absent.
     pub runs: Option<usize>,
-    /// Wall time of training, validation and evaluation by length, summed over all runs of the experiment,
-    /// such as `30min` or `2h`.
+    /// Wall time of training, validation and evaluation by length, summed over all runs of the experiment: a
+    /// number with `s`, `min` or `h`, such as `30min`. No limit if absent.
     pub time: Option<String>,
 }
 

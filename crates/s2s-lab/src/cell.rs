@@ -12,28 +12,33 @@ use crate::settings::Settings;
 pub struct Cell {
     /// Its name in plots, tables and folders.
     pub name: String,
-    /// Its own configuration, instead of the common one; the common changes apply to it, too.
+    /// Its own configuration file, instead of the common one; the common changes apply to it, too. `None`
+    /// for the common one.
     #[serde(default)]
     pub config: Option<PathBuf>,
-    /// Changes, as `key=value` for `s2s train --set`.
+    /// Its changes, as `key=value` for `s2s train --set`.
     #[serde(default)]
     pub set: Vec<String>,
-    /// A hash of its resolved configuration and of the text that it reads, without the seed.
+    /// A hash of its resolved configuration and of the text that it reads, without the seed: eight
+    /// hexadecimal digits. It is part of the names of run folders.
     #[serde(skip)]
     pub identity: String,
-    /// Its resolved configuration, with the first seed.
+    /// Its resolved configuration: all keys, with the first seed of the experiment.
     #[serde(skip)]
     pub settings: Settings,
+    /// The names of its values, one for each axis of `[matrix]`; empty if it is not of the matrix.
+    #[serde(skip)]
+    pub values: Vec<String>,
 }
 
-/// One run: a cell with a seed.
+/// One run of an experiment: a cell with a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// The name of the cell.
     pub cell: String,
     /// The seed.
     pub seed: u64,
-    /// The run folder.
+    /// The run folder, `CELL-seedSEED-IDENTITY` in the experiment's folder. It may not exist yet.
     pub folder: PathBuf,
     /// The position of the cell.
     pub(crate) index: usize,
@@ -43,13 +48,13 @@ pub struct Job {
 
 impl Cell {
     pub(crate) fn new(name: String, config: Option<PathBuf>, set: Vec<String>) -> Self {
-        let (identity, settings) = (String::new(), Settings::new());
         Self {
             name,
             config,
             set,
-            identity,
-            settings,
+            identity: String::new(),
+            settings: Settings::new(),
+            values: Vec::new(),
         }
     }
 

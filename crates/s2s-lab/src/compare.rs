@@ -10,31 +10,32 @@ use crate::statistics::{
     Interval, PairedTest, holm, mean, mean_interval, paired_effect, paired_test, smallest_p,
 };
 
-/// The difference of a cell from the baseline, over the seeds that both have a result for.
+/// The difference of a metric between a cell and the baseline, over the seeds for which both have a result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// The cell.
+    /// The name of the cell.
     pub cell: String,
-    /// Shared seeds.
+    /// Number of shared seeds.
     pub n_pairs: usize,
-    /// Mean of cell minus baseline; absent without a shared seed.
+    /// Mean of cell minus baseline, in the unit of the metric; `None` without a shared seed.
     pub mean: Option<f64>,
-    /// Its 95 % interval.
+    /// The 95 % confidence interval of the mean; see [`mean_interval`] for when it is `None`.
     pub interval: Option<Interval>,
-    /// Seeds on which the cell is higher.
+    /// Number of seeds on which the cell is higher.
     pub n_higher: usize,
-    /// Seeds on which the cell is lower.
+    /// Number of seeds on which the cell is lower.
     pub n_lower: usize,
-    /// Cohen's d of the differences.
+    /// Cohen's d of the differences; see [`paired_effect`] for when it is `None`.
     pub effect: Option<f64>,
-    /// The permutation test.
+    /// The permutation test; `None` without a shared seed.
     pub test: Option<PairedTest>,
-    /// The p-value after Holm's correction over the comparisons of the table.
+    /// The p-value after Holm's correction over all differences of the [`Compare`] table; `None` without a
+    /// test.
     pub adjusted_p: Option<f64>,
 }
 
 impl Compare {
-    /// A difference for each cell that is compared.
+    /// A difference for each compared cell, in the order of the cells. Empty if the baseline is not a cell.
     pub fn differences(&self, report: &Report) -> Vec<Difference> {
         let experiment = &report.plan.experiment;
         let Some(baseline) = experiment.cells.iter().find(|c| c.name == self.baseline) else {

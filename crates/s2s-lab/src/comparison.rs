@@ -13,7 +13,7 @@ pub struct Compare {
     pub metric: Metric,
     /// The name of the cell that the others are compared with.
     pub baseline: String,
-    /// The cells to compare, by name or pattern; all by default.
+    /// The cells to compare, by name or pattern (`*` stands for any characters); all if absent.
     pub cells: Option<Vec<String>>,
 }
 

@@ -6,18 +6,20 @@ use crate::plan::Plan;
 use crate::process::shell_words;
 use crate::{Result, started};
 
-/// How an engine starts runs.
+/// How another program, such as a cluster's queue, starts the runs of a plan: for [`commands`],
+/// [`Slurm`](crate::Slurm) and [`HyperQueue`](crate::HyperQueue).
 #[derive(Clone, Copy, Debug)]
-pub struct Tasks<'a> {
-    /// The program that trains.
+pub struct RunCommand<'a> {
+    /// The program `s2s`.
     pub s2s: &'a Path,
     /// Whether the experiment file may differ from the one that was started.
     pub accepts_changes: bool,
-    /// Whether a finished run keeps only what its report needs.
+    /// Whether a finished run keeps only what its report needs; see
+    /// [`Options::is_lean`](crate::Options::is_lean).
     pub is_lean: bool,
 }
 
-impl Tasks<'_> {
+impl RunCommand<'_> {
     /// Checks that the runs can be tasks of an engine, without recording anything.
     pub(crate) fn check(&self, plan: &Plan) -> Result<()> {
         plan.check_independent()?;
@@ -40,15 +42,20 @@ impl Tasks<'_> {
     }
 }
 
-/// A shell command for each run, in the order of the runs. Each can be repeated: it starts the run,
+/// A shell command for each run, in the order of [`Plan::jobs`]. Each can be repeated: it starts the run,
 /// resumes it, or does nothing if it is finished. Run them in the working directory of this process.
 ///
+/// The experiment counts as started: its file and the numbers of its runs are recorded in its folder.
+///
 /// # Errors
-/// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started.
-pub fn commands(plan: &Plan, tasks: &Tasks<'_>) -> Result<Vec<String>> {
+/// [`Error::Plan`](crate::Error::Plan) for a plan with halving or a budget, whose runs depend on each other;
+/// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started;
+/// [`Error::Damaged`](crate::Error::Damaged) if its record cannot be read;
+/// [`Error::RunLog`](crate::Error::RunLog) if it cannot be written.
+pub fn commands(plan: &Plan, command: &RunCommand<'_>) -> Result<Vec<String>> {
     plan.check_independent()?;
-    started::check(plan, tasks.accepts_changes)?;
+    started::check(plan, command.accepts_changes)?;
     let numbers = started::numbers(plan)?.into_iter();
-    let start = shell_words(tasks.words(plan));
+    let start = shell_words(command.words(plan));
     Ok(numbers.map(|number| format!("{start} {number}")).collect())
 }

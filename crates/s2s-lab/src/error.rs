@@ -33,14 +33,14 @@ pub enum Error {
         /// The difference.
         reason: String,
     },
-    /// The experiment was started with other runs.
+    /// The experiment was started with other runs, another `[halving]` or other `[[lengths]]`.
     #[error("{} is not the experiment that was started in {}; what changed:\n{differences}", path.display(), folder.display())]
     Changed {
         /// The experiment file.
         path: PathBuf,
         /// The folder of its runs.
         folder: PathBuf,
-        /// The lines that differ.
+        /// What differs, one item per line.
         differences: String,
     },
     /// No run has a number or a name that was asked for.
@@ -89,7 +89,7 @@ pub enum Error {
         /// What is wrong with it.
         source: s2s_runlog::Error,
     },
-    /// An engine accepted some of the jobs, and rejected another.
+    /// A cluster's queue accepted some of the jobs, and rejected another.
     #[error("{rejected}\naccepted before that: {}", accepted.join(", "))]
     Submission {
         /// The numbers of the accepted jobs.
@@ -127,7 +127,7 @@ pub enum Error {
     /// A plot could not be drawn.
     #[error("cannot draw {name}")]
     Plot {
-        /// The plot's name.
+        /// The plot's name, without a file extension.
         name: String,
         /// The reason.
         source: s2s_viz::Error,
@@ -143,7 +143,7 @@ impl Error {
         )
     }
 
-    /// What the user can do about it.
+    /// What the user can do about it, for a command line. `None` if the message says it all.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Conflict { .. } | Self::Conflicts(_) => {
@@ -179,7 +179,7 @@ impl Error {
     }
 }
 
-/// An error with its causes, as one line.
+/// An error with its causes, separated by colons.
 pub fn chain(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// What happens while an experiment runs. Its `Display` is one line for a person.
+/// What happens during [`run_experiment`](crate::run_experiment). Its `Display` is one line for a person.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The state of all runs is known; the first is about to start.
+    /// The state of all selected runs is known; the first is about to start. With halving, this comes after
+    /// each [`Event::Rung`], for the runs of its cells.
     Planned {
-        /// Runs in the experiment.
+        /// Number of selected runs.
         n_runs: usize,
-        /// Runs that need no more work.
+        /// Number of these that need no more work.
         n_finished: usize,
     },
     /// With halving: these cells train up to this number of steps.
@@ -21,41 +22,44 @@ pub enum Event {
         /// The number of cells.
         n_cells: usize,
     },
-    /// A run finished before the binary was built.
+    /// A run finished before the program `s2s` was last built, so that a new run might give other results.
+    /// It is kept.
     Outdated {
-        /// The run.
+        /// The name of the run.
         run: String,
         /// Its folder.
         folder: PathBuf,
     },
     /// The training of a run starts.
-    Training(Task),
+    Training(RunPosition),
     /// The training of a run resumes.
-    Resuming(Task),
+    Resuming(RunPosition),
     /// The evaluation of a run by length starts.
     Evaluating {
         /// The run.
-        task: Task,
-        /// The group of lengths.
+        task: RunPosition,
+        /// The name of the group of lengths.
         group: String,
     },
     /// The training of a run ended.
     Trained {
         /// The run.
-        task: Task,
-        /// How it ended.
+        task: RunPosition,
+        /// How it ended, as text: the exact match on the test split and the wall time, or that it diverged.
         ending: String,
-        /// Estimated seconds until all runs are done; absent for the last one.
+        /// Estimated seconds until all runs are done; `None` for the last one.
         left_secs: Option<f64>,
     },
-    /// Another process is working on a run, which is left to it.
-    Elsewhere(Task),
-    /// A line of the messages of the only run.
+    /// Another process is working on a run. The run is left to it; with
+    /// [`Select::Index`](crate::Select::Index), this process waits for its end.
+    Elsewhere(RunPosition),
+    /// A line that a run wrote to standard error. Only if one run is trained at a time.
     Message(String),
-    /// A run failed, and others continue.
+    /// A run failed, and others continue. Only with
+    /// [`Options::keeps_going`](crate::Options::keeps_going).
     Failed {
         /// The run.
-        task: Task,
+        task: RunPosition,
         /// Why.
         reason: String,
     },
@@ -66,10 +70,10 @@ pub enum Event {
     },
 }
 
-/// A run with work to do.
+/// A run with work to do, as events name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// The run.
+pub struct RunPosition {
+    /// The name of the run, such as `additive-seed0`.
     pub run: String,
     /// Its position among the runs with work to do, from 1.
     pub number: usize,
@@ -123,13 +127,13 @@ impl fmt::Display for Event {
     }
 }
 
-impl fmt::Display for Task {
+impl fmt::Display for RunPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}/{}] {}", self.number, self.total, self.run)
     }
 }
 
-/// A number of things: `1 run`, `2 runs`.
+/// A number of things, as text: `1 run`, `2 runs`. The plural is the noun with an `s`.
 pub fn count(n: usize, noun: &str) -> String {
     match n {
         1 => format!("1 {noun}"),

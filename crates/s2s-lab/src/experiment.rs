@@ -21,9 +21,11 @@ use crate::{Error, Result, parallel, started};
 /// is working on is left to that process. `on_event` is called from several threads.
 ///
 /// # Errors
-/// Before any run starts, if the experiment is not the one that was started or a folder does not belong
-/// to it. Later, [`Error::Runs`] if a run fails, and [`Error::Interrupted`] after a signal; the next call
-/// resumes.
+/// Before any run starts: [`Error::Changed`] if the experiment is not the one that was started,
+/// [`Error::Conflicts`] if folders do not belong to it, [`Error::NoSuchRun`] if no run is selected,
+/// [`Error::Plan`] if a single run is selected by number from a plan with a budget, and [`Error::Damaged`] if
+/// the record of the experiment cannot be read. Later: [`Error::Runs`] if a run fails, and
+/// [`Error::Interrupted`] after a signal; the next call resumes.
 pub fn run_experiment(
     plan: &Plan,
     options: &Options<'_>,
@@ -103,8 +105,8 @@ fn spent(plan: &Plan, work: &[Work]) -> Spent {
     }
 }
 
-/// The results of the runs that are finished, whoever ran them. A run with a record that cannot be read is
-/// left out, see [`Report::damaged`].
+/// The results of the runs of a plan that are finished, whoever ran them. The others are in
+/// [`Report::pending`], and those with a record that cannot be read in [`Report::damaged`].
 ///
 /// # Errors
 /// [`Error::NoResults`] if no run is finished.

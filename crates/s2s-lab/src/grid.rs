@@ -41,6 +41,8 @@ const CONFIG: &str = "config";
 struct Point {
     name: String,
     settings: Settings,
+    /// The names of the values that were combined, one for each axis.
+    values: Vec<String>,
 }
 
 /// The cells of these tables: the matrix without what is excluded, then what is included, then what is
@@ -111,10 +113,10 @@ fn axis(key: &str, value: Value) -> Result<Vec<Point>, String> {
         .into_iter()
         .map(|value| match value {
             Value::Table(table) => point(&table),
-            value => Point {
-                name: slug(key, &value),
-                settings: Settings::from([(key.to_owned(), value)]),
-            },
+            value => {
+                let name = slug(key, &value);
+                Point::new(Some(name), Settings::from([(key.to_owned(), value)]))
+            }
         })
         .collect();
     let twice = points.iter().enumerate().find(|(index, point)| {
@@ -147,7 +149,11 @@ impl Point {
     fn new(name: Option<String>, settings: Settings) -> Self {
         let slugs = settings.iter().map(|(key, value)| slug(key, value));
         let name = name.unwrap_or_else(|| slugs.collect::<Vec<_>>().join("-"));
-        Self { name, settings }
+        Self {
+            name,
+            settings,
+            values: Vec::new(),
+        }
     }
 }
 
@@ -164,6 +170,7 @@ fn product(axes: &[Vec<Point>]) -> Result<Vec<Point>, String> {
     let mut all = vec![Point {
         name: String::new(),
         settings: Settings::new(),
+        values: Vec::new(),
     }];
     for axis in axes {
         let combined = all
@@ -182,9 +189,12 @@ fn combine(a: &Point, b: &Point) -> Result<Point, String> {
     settings.extend(b.settings.clone());
     let names = [a.name.as_str(), b.name.as_str()];
     let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let mut values = a.values.clone();
+    values.push(b.name.clone());
     Ok(Point {
         name: names.join("-"),
         settings,
+        values,
     })
 }
 
@@ -229,7 +239,10 @@ fn cell(mut point: Point) -> Cell {
         .map(|(key, value)| format!("{key}={}", written(value)));
     let set = set.collect();
     let name: String = point.name.chars().take(MAX_NAME).collect();
-    Cell::new(name, config, set)
+    Cell {
+        values: point.values,
+        ..Cell::new(name, config, set)
+    }
 }
 
 /// A value for `--set`: text without quotes where it cannot be mistaken for another value.

@@ -22,12 +22,13 @@ pub(crate) const CHANGED_KEYS: [&str; 3] = [
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Halving {
-    /// Numbers of steps, rising.
+    /// Numbers of optimizer steps, at least two, rising.
     pub steps: Vec<u64>,
-    /// One in so many cells is kept, rounded up.
+    /// One in so many cells is kept, rounded up; 3 by default, at least 2.
     #[serde(default = "default_keep")]
     pub keep: usize,
-    /// What decides: the best value that each run has reached, as the mean over the seeds of a cell.
+    /// What decides: the best value that each run has reached (the lowest loss or the highest share), as the
+    /// mean over the seeds of a cell. The validation loss by default.
     #[serde(default = "default_curve")]
     pub curve: Curve,
 }

@@ -7,15 +7,16 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use crate::emit::Tasks;
+use crate::emit::RunCommand;
 use crate::plan::Plan;
 use crate::submitted::{self, Accepted};
-use crate::{Result, process, started, state};
+use crate::{Result, process, started};
 
 /// The name of the engine in the record of submitted jobs.
 const ENGINE: &str = "hq";
 
-/// What to ask of HyperQueue.
+/// The runs of an experiment as tasks of [HyperQueue](https://it4innovations.github.io/hyperqueue/stable/),
+/// and what to ask of it for each run.
 #[derive(Clone, Debug, Default)]
 pub struct HyperQueue {
     /// CPUs of a run; 1 if absent.
@@ -25,20 +26,26 @@ pub struct HyperQueue {
 }
 
 impl HyperQueue {
-    /// The job file, and the command that submits it; `None` if every run is done or in the queue. Writes
-    /// nothing.
+    /// The text of the job file in TOML, and the words of the command that submits it; `None` if every run is
+    /// done or in the queue. Writes nothing.
     ///
     /// # Errors
-    /// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started.
-    pub fn plan(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<Option<(String, Vec<String>)>> {
-        tasks.check(plan)?;
-        let numbers = open(plan)?;
+    /// [`Error::Plan`](crate::Error::Plan) for a plan with halving or a budget;
+    /// [`Error::Changed`](crate::Error::Changed) if the experiment is not the one that was started;
+    /// [`Error::Damaged`](crate::Error::Damaged) if its record cannot be read.
+    pub fn plan(
+        &self,
+        plan: &Plan,
+        command: &RunCommand<'_>,
+    ) -> Result<Option<(String, Vec<String>)>> {
+        command.check(plan)?;
+        let numbers = submitted::open_runs(plan, ENGINE, in_queue)?;
         if numbers.is_empty() {
             return Ok(None);
         }
         let tasks = numbers
             .into_iter()
-            .map(|number| self.task(plan, tasks, number));
+            .map(|number| self.task(plan, command, number));
         let tasks: Vec<Value> = tasks.map(Value::Table).collect();
         let name = plan.folder.file_name().unwrap_or_default();
         let mut file = Table::new();
@@ -54,30 +61,30 @@ impl HyperQueue {
         Ok(Some((file.to_string(), submit)))
     }
 
-    /// Writes the job file and submits it. Returns the number of the job; `None` if every run is done or
-    /// in the queue.
+    /// Writes `hq.toml`, the job file, into the experiment's folder and submits it. Returns the number of the
+    /// job as HyperQueue prints it; `None` if every run is done or in the queue.
     ///
     /// # Errors
     /// Those of [`HyperQueue::plan`]; [`Error::Start`](crate::Error::Start) without `hq`;
     /// [`Error::Exit`](crate::Error::Exit) with HyperQueue's message if it rejects the job.
-    pub fn submit(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<Option<String>> {
-        tasks.check(plan)?;
-        started::check(plan, tasks.accepts_changes)?;
-        let runs = open(plan)?;
-        let Some((file, command)) = self.plan(plan, tasks)? else {
+    pub fn submit(&self, plan: &Plan, command: &RunCommand<'_>) -> Result<Option<String>> {
+        command.check(plan)?;
+        started::check(plan, command.accepts_changes)?;
+        let runs = submitted::open_runs(plan, ENGINE, in_queue)?;
+        let Some((file, submit)) = self.plan(plan, command)? else {
             return Ok(None);
         };
         s2s_runlog::create_folder(plan.folder.join("logs"))?;
         s2s_runlog::write_file(path(plan), file.as_bytes())?;
-        let job = process::stdout(process::command(&command[0]).args(&command[1..]))?;
+        let job = process::stdout(process::command(&submit[0]).args(&submit[1..]))?;
         submitted::add(plan, ENGINE, &job, runs)?;
         Ok(Some(job))
     }
 
-    fn task(&self, plan: &Plan, tasks: &Tasks<'_>, number: usize) -> Table {
+    fn task(&self, plan: &Plan, command: &RunCommand<'_>, number: usize) -> Table {
         let log = plan.folder.join("logs").join(format!("hq-{number}.log"));
         let cpus = self.cpus.unwrap_or(1);
-        let mut words = tasks.words(plan);
+        let mut words = command.words(plan);
         words.extend([number.to_string(), "--threads".to_owned(), cpus.to_string()]);
         let mut resources = Table::new();
         resources.insert("cpus".to_owned(), Value::Integer(cpus as i64));
@@ -95,14 +102,6 @@ impl HyperQueue {
         add("request", Value::Array(vec![request.into()]));
         task
     }
-}
-
-/// The numbers of the runs that are neither done nor in the queue.
-fn open(plan: &Plan) -> Result<Vec<usize>> {
-    let queued = submitted::queued(plan, ENGINE, in_queue);
-    let open = plan.jobs().into_iter().zip(started::numbers(plan)?);
-    let open = open.filter(|(job, number)| !queued.contains(number) && !state::is_done(plan, job));
-    Ok(open.map(|(_, number)| number).collect())
 }
 
 /// The runs of a job that wait or run; `None` if HyperQueue does not know the job any more, or cannot be

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use s2s_runlog::{LATER_KEYS, exists, list_folder, read_input};
+use s2s_runlog::{LATER_KEYS, exists, hex, list_folder, read_input};
 use sha2::{Digest, Sha256};
 use toml::Value;
 
@@ -74,10 +74,6 @@ fn content(path: &Path) -> String {
         hasher.update(bytes);
     }
     hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use toml::Table;
 
 use crate::cell::Job;
 use crate::cost::run_secs;
-use crate::event::{Event, Task};
+use crate::event::{Event, RunPosition};
 use crate::lengths::LengthGroup;
 use crate::options::Options;
 use crate::plan::Plan;
@@ -45,8 +45,8 @@ pub(crate) struct Spent {
     pub(crate) secs: f64,
 }
 
-/// Resolves configurations with the command `s2s config`: a file, if any, and the settings over it. The
-/// function that it returns fails with what the command prints.
+/// A [`Resolve`](crate::Resolve) function that calls `s2s config` for each configuration. `s2s` is the path
+/// of the program. The function fails with what the command prints to standard error.
 pub fn resolve_with(s2s: &Path) -> impl Fn(Option<&Path>, &[String]) -> Result<Table, String> {
     let s2s = s2s.to_owned();
     move |config, sets| {
@@ -83,8 +83,9 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 /// The time between two looks at a process and at the signals of this one.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// A run with this variable in its environment gets the signals of the process that started it, perhaps
-/// more than once: a repeated signal must not end it before it is saved.
+/// The environment variable that [`run_experiment`](crate::run_experiment) sets to `1` for each run. Such a
+/// run gets the signals of the process that started it, perhaps more than once: a repeated signal must not
+/// end it before it is saved.
 pub const FORWARDED_SIGNALS: &str = "S2S_FORWARDED_SIGNALS";
 
 /// Does all work, several runs at a time. After a failure no further run starts, unless the others are
@@ -144,7 +145,7 @@ pub(crate) fn run_all(
     };
     let run_next = || {
         while let Some((number, work)) = take() {
-            let task = Task {
+            let task = RunPosition {
                 run: work.job.name(),
                 number,
                 total: all.len(),
@@ -229,7 +230,12 @@ impl Launcher<'_> {
     }
 
     /// Trains and evaluates a run as far as necessary.
-    fn run(&self, work: &Work, task: &Task, left_secs: &dyn Fn() -> Option<f64>) -> Result<()> {
+    fn run(
+        &self,
+        work: &Work,
+        task: &RunPosition,
+        left_secs: &dyn Fn() -> Option<f64>,
+    ) -> Result<()> {
         let job = &work.job;
         if work.trains {
             let Some(ended) = self.train(work, task)? else {
@@ -269,7 +275,7 @@ impl Launcher<'_> {
     }
 
     /// Trains a run to its end; `None` if it is left to another process.
-    fn train(&self, work: &Work, task: &Task) -> Result<Option<Ended>> {
+    fn train(&self, work: &Work, task: &RunPosition) -> Result<Option<Ended>> {
         let args = match work.extends_to {
             Some(steps) => work.job.extend_args(steps),
             None => work.job.train_args(),

@@ -13,24 +13,24 @@ use crate::pattern;
 pub struct LengthGroup {
     /// Its name in tables and files.
     pub name: String,
-    /// A protocol that defines the lengths. Either this or `lengths`.
+    /// A published protocol that defines the lengths. Either this or `lengths`.
     pub protocol: Option<Protocol>,
-    /// The lengths, such as `40,80,100..500`.
+    /// The source lengths in symbols, in the format of [`Lengths::parse`], such as `40,80,100..500`.
     pub lengths: Option<String>,
-    /// The distance between the lengths of a range; 1 by default.
+    /// The distance between the lengths of a range; 1 if absent. Only with `lengths`.
     pub step: Option<usize>,
-    /// Sequences per length.
+    /// Number of sequences per length.
     pub samples: u64,
     /// Decoding modes.
-    pub mode: Mode,
-    /// The cells whose runs are evaluated, by name or pattern; all by default.
+    pub mode: DecodingModes,
+    /// The cells whose runs are evaluated, by name or pattern (`*` stands for any characters); all if absent.
     pub cells: Option<Vec<String>>,
 }
 
 /// Decoding modes, as `s2s eval --mode` takes them.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub enum DecodingModes {
     /// Until EOS.
     Eos,
     /// Up to the length of the reference.
@@ -43,22 +43,26 @@ pub enum Mode {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// What was measured.
+    /// What was measured, such as the name of a model.
     pub name: String,
-    /// Where it is published.
+    /// Where it is published, for example a citation.
     pub source: String,
-    /// The name of the group of lengths.
+    /// The name of the [`LengthGroup`] whose results it is compared with.
     pub group: String,
-    /// Share of sequences predicted correctly.
+    /// Share of sequences predicted correctly, in `[0, 1]`; absent if it is not published.
     pub exact_match: Option<f64>,
-    /// Share of tokens predicted correctly.
+    /// Share of tokens predicted correctly, in `[0, 1]`; absent if it is not published.
     pub token_accuracy: Option<f64>,
-    /// Share of tokens before the first error.
+    /// Share of tokens before the first error, in `[0, 1]`; absent if it is not published.
     pub fine_accuracy: Option<f64>,
 }
 
 impl LengthGroup {
-    /// The request that `s2s eval` records, or why the group is not valid.
+    /// The request that `s2s eval` records for this group.
+    ///
+    /// # Errors
+    /// With a message for a person, if the group has neither or both of `protocol` and `lengths`, or its
+    /// lengths are not valid.
     pub fn request(&self) -> Result<LengthsRequest, String> {
         let lengths = match (self.protocol, &self.lengths) {
             (Some(protocol), None) if self.step.is_none() => protocol.lengths(),
@@ -77,9 +81,9 @@ impl LengthGroup {
             lengths,
             samples: self.samples,
             modes: match self.mode {
-                Mode::Eos => vec![DecodingMode::Eos],
-                Mode::Oracle => vec![DecodingMode::Oracle],
-                Mode::Both => vec![DecodingMode::Eos, DecodingMode::Oracle],
+                DecodingModes::Eos => vec![DecodingMode::Eos],
+                DecodingModes::Oracle => vec![DecodingMode::Oracle],
+                DecodingModes::Both => vec![DecodingMode::Eos, DecodingMode::Oracle],
             },
             split: "test".to_owned(),
             checkpoint: "best".to_owned(),
@@ -101,9 +105,9 @@ impl LengthGroup {
         }
         add("--samples", self.samples.to_string());
         let mode = match self.mode {
-            Mode::Eos => "eos",
-            Mode::Oracle => "oracle",
-            Mode::Both => "both",
+            DecodingModes::Eos => "eos",
+            DecodingModes::Oracle => "oracle",
+            DecodingModes::Both => "both",
         };
         add("--mode", mode.to_owned());
         add("--name", self.name.clone());

@@ -5,7 +5,10 @@
 //! FILE.toml ─> Plan ─> Job (one per cell and seed) ─> s2s (one process per job) ─> Outcome ─> Report
 //! ```
 //!
-//! `s2s experiment FILE` and `cargo xtask experiment NAME` are thin wrappers around [`run_experiment`]:
+//! An experiment file ([`Experiment`]) lists *cells*, the configurations to compare, and seeds. A [`Job`] is
+//! one cell with one seed: one process of `s2s` trains it in a run folder of its own. A [`Plan`] is the file
+//! with the folder for its runs. [`run_experiment`] does what is left to do, [`collect`] reads the results,
+//! and [`write_report`] writes tables and plots:
 //!
 //! ```no_run
 //! use std::num::NonZeroUsize;
@@ -33,7 +36,10 @@
 //! ```
 //!
 //! Finished runs are skipped and interrupted runs are resumed, so the same call continues an
-//! experiment after a failure. Nothing is deleted, unless finished runs are to be lean.
+//! experiment after a failure. Nothing is deleted, unless [`Options::is_lean`] is set.
+//!
+//! [`Slurm`], [`HyperQueue`] and [`commands`] give the runs to another program that starts them; [`status()`]
+//! shows how far they are. [`find_runs`] and [`SideBySide`] are for runs of any origin.
 //!
 //! This crate starts `s2s` as a process and reads the run directories that it writes. It does not link
 //! the model or the trainer, it does not print, and it does not interpret a configuration: `s2s config`
@@ -85,14 +91,14 @@ pub use cell::{Cell, Job};
 pub use compare::Difference;
 pub use comparison::Compare;
 pub use date::utc_date;
-pub use emit::{Tasks, commands};
+pub use emit::{RunCommand, commands};
 pub use error::{Error, Result, chain};
-pub use event::{Event, Task, count, duration};
+pub use event::{Event, RunPosition, count, duration};
 pub use experiment::{collect, run_experiment};
 pub use halving::Halving;
 pub use hq::HyperQueue;
 pub use launch::{FORWARDED_SIGNALS, resolve_with};
-pub use lengths::{LengthGroup, Published};
+pub use lengths::{DecodingModes, LengthGroup, Published};
 pub use measure::{Curve, Metric};
 pub use options::Options;
 pub use outcome::{LengthOutcome, Outcome};

@@ -3,11 +3,11 @@
 use s2s_runlog::{EvalRecord, MetricsRecord};
 use serde::{Deserialize, Serialize};
 
-/// A value that changes during training.
+/// A value that is recorded at each evaluation during training. Losses are in nats per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Curve {
-    /// Training loss, with dropout.
+    /// Training loss, in training mode (with dropout, for example).
     TrainLoss,
     /// Validation loss, free-running.
     ValLoss,
@@ -51,7 +51,7 @@ impl Curve {
         }
     }
 
-    /// Whether it is a share in [0, 1], not a loss.
+    /// Whether it is a share in `[0, 1]`, not a loss.
     pub fn is_share(self) -> bool {
         matches!(self, Self::ValTokenAccuracy | Self::ValExactMatch)
     }
@@ -82,7 +82,7 @@ pub enum Metric {
     ForcedLoss,
     /// Free-running loss minus teacher-forced loss, in nats per token.
     ExposureGap,
-    /// Seconds of training and validation.
+    /// Wall time of training and validation, in seconds.
     TrainSecs,
 }
 
@@ -109,7 +109,7 @@ impl Metric {
         }
     }
 
-    /// Whether it is a share in [0, 1].
+    /// Whether it is a share in `[0, 1]`.
     pub fn is_share(self) -> bool {
         matches!(self, Self::ExactMatch | Self::TokenAccuracy)
     }
@@ -136,7 +136,7 @@ impl Metric {
         }
     }
 
-    /// Its value for a run with this evaluation on the test split and this training time.
+    /// Its value for a run with this evaluation on the test split and this training time in seconds.
     pub fn value(self, test: &EvalRecord, train_secs: f64) -> f64 {
         match self {
             Self::ExactMatch => test.exact_match,
@@ -148,7 +148,7 @@ impl Metric {
         }
     }
 
-    /// The number of decimals to show for values of about this size.
+    /// The number of decimals to show in a table, for values of about this size.
     pub fn decimals(self, size: f64) -> usize {
         match self {
             // Shows one wrong token in 10,000.

@@ -6,25 +6,27 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::select::Select;
 
-/// How to run an experiment.
+/// How [`run_experiment`](crate::run_experiment) trains the runs of a plan.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// The program that trains.
+    /// The program `s2s`.
     pub s2s: &'a Path,
-    /// Runs at a time. A single run gets all cores; parallel runs get one thread each.
+    /// Number of runs at a time.
     pub parallel: NonZeroUsize,
-    /// Threads of each run, instead of that.
+    /// Threads of each run. If absent, a single run at a time chooses its own number, and parallel runs have
+    /// one thread each.
     pub threads: Option<NonZeroUsize>,
-    /// Which runs.
+    /// Which runs are trained.
     pub select: Select,
-    /// Whether the other runs continue after one has failed.
+    /// Whether further runs start after one has failed.
     pub keeps_going: bool,
-    /// Whether the experiment file may differ from the one that was started.
+    /// Whether the experiment file may differ from the one that was started. Otherwise that is an
+    /// [`Error::Changed`](crate::Error::Changed).
     pub accepts_changes: bool,
-    /// Whether a finished run keeps only what its report needs: no plots, page, events or last
-    /// checkpoint.
+    /// Whether a finished run keeps only what its report needs. Its plots, its page, its TensorBoard events
+    /// and its last checkpoint are deleted.
     pub is_lean: bool,
-    /// Where the caller records the last signal it got, 0 before the first. The first one is sent on to
-    /// the runs, and no further run starts.
+    /// Where the caller stores the number of the last signal it got; 0 before the first. The first signal is
+    /// sent on to the runs, and no further run starts. Without it, signals are not handled.
     pub signal: Option<&'a AtomicUsize>,
 }

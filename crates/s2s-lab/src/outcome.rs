@@ -18,21 +18,21 @@ use crate::{Error, Result};
 pub struct Outcome {
     /// The run.
     pub job: Job,
-    /// Its configuration.
+    /// Its resolved configuration.
     pub settings: Settings,
-    /// How it ended.
+    /// How it ended, with its metrics on the test split.
     pub record: RunRecord,
     /// Its evaluations during training.
     pub metrics: Vec<MetricsRecord>,
-    /// Wall time of training and validation, over all processes of the run.
+    /// Wall time of training and validation in seconds, over all processes of the run.
     pub train_secs: f64,
-    /// Where it ran; absent if the first process was killed before it wrote this.
+    /// Machine and program; `None` if the file cannot be read.
     pub environment: Option<Environment>,
     /// Other CPUs on which it was resumed.
     pub processors: Vec<Processor>,
-    /// Its evaluations by length; none if it diverged.
+    /// Its evaluations by length; empty if it diverged.
     pub lengths: Vec<LengthOutcome>,
-    /// The UTC date on which it ended.
+    /// The UTC date on which it ended, such as `2026-11-25`; `None` if the system does not say.
     pub date: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct LengthOutcome {
     pub group: String,
     /// Its result.
     pub record: LengthsRecord,
-    /// Its times; empty if they were not recorded.
+    /// The wall time of each row of the record; empty if the times were not recorded.
     pub timing: Vec<LengthTiming>,
 }
 
@@ -80,7 +80,7 @@ impl Outcome {
         })
     }
 
-    /// A metric of the run; absent if it diverged.
+    /// A metric of the run; `None` if it diverged.
     pub fn metric(&self, metric: Metric) -> Option<f64> {
         let test = self.record.test.as_ref()?;
         Some(metric.value(test, self.train_secs))

@@ -27,11 +27,14 @@ const MAX_BYTES: u64 = 1 << 20;
 /// More runs are most likely a mistake, and planning them would take minutes.
 const MAX_RUNS: usize = 100_000;
 
-/// Resolves and validates a configuration, as `s2s config` does: a file, and changes to it. The error
-/// is a message for a person. It is called from several threads.
+/// A function that resolves and validates a configuration: [`resolve_with`](crate::resolve_with) makes one.
+///
+/// It gets a configuration file (`None` for the built-in default) and changes as `key=value`, and returns the
+/// configuration with all keys. Its error is a message for a person. It is called from several threads.
 pub type Resolve<'a> = dyn Fn(Option<&Path>, &[String]) -> Result<Table, String> + Sync + 'a;
 
-/// An experiment file, and the folder for its runs and its report. Every cell is resolved and valid.
+/// A valid experiment file, and the folder for its runs and its report. The configuration of every cell is
+/// resolved.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The experiment file.
@@ -47,6 +50,46 @@ pub struct Plan {
 }
 
 /// An experiment file: a grid of runs, and what to report about them.
+///
+/// ```toml
+/// title = "Widths"
+/// question = "Does a wider encoder help?"
+/// config = "configs/tiny.toml"
+/// seeds = 5                                   # or a list
+/// plots = ["val_loss", "val_exact_match"]
+/// table = ["exact_match", "loss", "train_secs"]
+///
+/// [matrix]                                    # every combination of values is a cell
+/// model.hidden = [32, 64]
+/// attention = [                               # several keys that change together
+///     { name = "dot", model.attention.kind = "dot", model.decoder = 64 },
+///     { name = "additive", model.attention.kind = "additive" },
+/// ]
+///
+/// [[exclude]]                                 # removes the cells with all these values
+/// model.hidden = 64
+/// model.attention.kind = "dot"
+///
+/// [[include]]                                 # adds a cell
+/// name = "small"
+/// model.hidden = 8
+///
+/// [[cell]]                                    # adds a cell, with changes as for `s2s train --set`
+/// name = "no-attention"
+/// set = ["model.attention.kind=none"]
+///
+/// [search]                                    # adds cells that are drawn at random
+/// samples = 20
+/// [search.space]
+/// train.learning_rate = { log_uniform = [1e-4, 1e-2] }   # or uniform, or choice
+///
+/// [[compare]]
+/// metric = "exact_match"
+/// baseline = "no-attention"
+/// ```
+///
+/// Use [`Plan::read`] to read a file: it also checks the file, and adds the cells of all these tables to
+/// [`Experiment::cells`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
@@ -54,7 +97,7 @@ pub struct Experiment {
     pub title: String,
     /// The question that the experiment answers, in one sentence.
     pub question: String,
-    /// The configuration that all cells start from, relative to the working directory; the built-in
+    /// The configuration file that all cells start from, relative to the working directory; the built-in
     /// default if absent.
     #[serde(alias = "base")]
     pub config: Option<PathBuf>,
@@ -64,13 +107,14 @@ pub struct Experiment {
     /// Each cell is trained once with each seed. In the file a list, or a count: 3 for `[0, 1, 2]`.
     #[serde(deserialize_with = "seeds")]
     pub seeds: Vec<u64>,
-    /// Curves to plot.
+    /// Curves to plot; by default validation loss and validation exact match.
     #[serde(default = "default_plots")]
     pub plots: Vec<Curve>,
-    /// Metrics to tabulate.
+    /// Metrics to tabulate; by default exact match, token accuracy, loss and training time.
     #[serde(default = "default_table")]
     pub table: Vec<Metric>,
-    /// The configurations to compare: those of `[[cell]]`, then those of the matrix.
+    /// The configurations to compare: those of `[[cell]]`, then those of `[matrix]`, `[[include]]` and
+    /// `[search]`. Names are unique.
     #[serde(rename = "cell", default)]
     pub cells: Vec<Cell>,
     #[serde(default)]
@@ -80,9 +124,9 @@ pub struct Experiment {
     #[serde(default)]
     exclude: Vec<Table>,
     search: Option<Search>,
-    /// Successive halving of the cells.
+    /// Successive halving of the cells; without it, all cells train to the end.
     pub halving: Option<Halving>,
-    /// When to stop starting runs.
+    /// When to stop starting runs; never by default.
     #[serde(default)]
     pub budget: Budget,
     /// Comparisons of cells, paired by seed.
@@ -91,17 +135,18 @@ pub struct Experiment {
     /// Evaluations by length of each run.
     #[serde(default)]
     pub lengths: Vec<LengthGroup>,
-    /// Published results, for comparison with the evaluations by length.
+    /// Published results to show beside the evaluations by length.
     #[serde(default)]
     pub published: Vec<Published>,
 }
 
 impl Plan {
-    /// Reads an experiment file. Its runs and its report go to `folder`.
+    /// Reads an experiment file and resolves all of its cells. Its runs and its report go to `folder`, which
+    /// need not exist.
     ///
     /// # Errors
     /// [`Error::Plan`] if the file cannot be read or is not a valid experiment; [`Error::Config`] if
-    /// `resolve` rejects the configuration of a cell.
+    /// `resolve` rejects the configuration of a cell, or the text that it names does not exist.
     pub fn read(
         path: impl Into<PathBuf>,
         folder: impl Into<PathBuf>,
@@ -115,7 +160,7 @@ impl Plan {
         Self::parse(path, text, folder, resolve)
     }
 
-    /// An experiment file with this text, which need not exist yet.
+    /// The plan of an experiment file with this text. The file at `path` is not read and need not exist yet.
     ///
     /// # Errors
     /// Those of [`Plan::read`].
@@ -144,8 +189,9 @@ impl Plan {
         })
     }
 
-    /// Reads an experiment file for the run with this number alone. If the experiment was started with
-    /// the same file, no other cell is resolved, so that every task of a large array starts fast.
+    /// Reads an experiment file for the run with this number. If the experiment was started with the same
+    /// file, the plan has only this run: no other cell is resolved, so that every task of a large job array
+    /// starts fast. Otherwise the plan has all runs, as from [`Plan::read`].
     ///
     /// # Errors
     /// Those of [`Plan::read`].
@@ -233,8 +279,8 @@ impl Plan {
         }
     }
 
-    /// The default folder of an experiment file: `runs/experiments/` and the file's stem. A file
-    /// `experiment.toml` in an experiment's folder, as it is kept there, belongs to this folder.
+    /// The default folder of an experiment file: `runs/experiments/` and the file's name without extension.
+    /// For the copy `experiment.toml` that is kept in an experiment's folder, it is that folder.
     pub fn default_folder(path: &Path) -> PathBuf {
         if let (true, Some(folder)) = (path.ends_with(COPY), path.parent())
             && s2s_runlog::exists(folder.join(RUNS)).unwrap_or(false)
@@ -256,7 +302,7 @@ impl Plan {
         &self.experiment.cells[job.index]
     }
 
-    /// Each cell with each seed, cell by cell.
+    /// The runs: each cell with each seed, cell by cell.
     pub fn jobs(&self) -> Vec<Job> {
         let experiment = &self.experiment;
         let job = |index: usize, seed: u64| {

@@ -1,5 +1,4 @@
-//! The one way to start a process: with an empty standard input, and an error that names the whole
-//! command line.
+//! Processes with an empty standard input, and errors that name the whole command line.
 //!
 //! ```
 //! use s2s_lab::process::{command, stdout};
@@ -20,10 +19,11 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Starts a process. Its streams go where the command says, by default to those of this process.
+/// Starts a process and returns at once. Its streams go where the command says, by default to those of this
+/// process.
 ///
 /// # Errors
-/// [`Error::Start`].
+/// [`Error::Start`] if it cannot be started, for example because there is no such program.
 pub fn spawn(command: &mut Command) -> Result<Child> {
     let result = command.spawn();
     result.map_err(|source| start(command, source))
@@ -33,7 +33,7 @@ pub fn spawn(command: &mut Command) -> Result<Child> {
 /// process.
 ///
 /// # Errors
-/// [`Error::Start`].
+/// [`Error::Start`] if it cannot be started, for example because there is no such program.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
     let result = command.status();
     result.map_err(|source| start(command, source))
@@ -42,7 +42,7 @@ pub fn status(command: &mut Command) -> Result<ExitStatus> {
 /// Runs a process to its end and captures both streams, except those that the command redirects.
 ///
 /// # Errors
-/// [`Error::Start`].
+/// [`Error::Start`] if it cannot be started, for example because there is no such program.
 pub fn output(command: &mut Command) -> Result<Output> {
     let result = command.output();
     result.map_err(|source| start(command, source))
@@ -51,7 +51,8 @@ pub fn output(command: &mut Command) -> Result<Output> {
 /// What a successful process prints, without trailing white space.
 ///
 /// # Errors
-/// [`Error::Start`]; [`Error::Exit`] if the exit code is not 0; [`Error::NotText`].
+/// [`Error::Start`] if it cannot be started; [`Error::Exit`] if the exit code is not 0; [`Error::NotText`] if
+/// it prints bytes that are not UTF-8.
 pub fn stdout(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if !output.status.success() {
@@ -69,7 +70,7 @@ pub fn stdout(command: &mut Command) -> Result<String> {
     }
 }
 
-/// A command as it would be typed in a shell, without its environment.
+/// A command as it would be typed in a shell, without environment variables.
 pub fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     shell_words(words.map(|word| word.to_string_lossy()))

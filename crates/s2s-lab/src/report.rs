@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::statistics::Summary;
 
-/// An experiment and the results of all its runs.
+/// An experiment and the results of its runs; [`collect`](crate::collect) reads it from the run folders.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The experiment.
@@ -24,7 +24,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Collects the results of all jobs.
+    /// A report of these results, which must be in the order of [`Plan::jobs`], without pending or damaged
+    /// jobs.
+    ///
+    /// If an evaluation of any run has no epoch, the epochs of all are removed, so that all curves share an
+    /// axis.
     pub fn new(plan: Plan, mut outcomes: Vec<Outcome>) -> Self {
         // All curves share an axis: epochs if every run counts them, steps otherwise.
         let mut records = outcomes.iter().flat_map(|outcome| &outcome.metrics);
@@ -44,7 +48,7 @@ impl Report {
         }
     }
 
-    /// The runs of a cell.
+    /// The results of the runs of a cell, in the order of the seeds.
     pub fn outcomes_of(&self, cell: &Cell) -> impl Iterator<Item = &Outcome> {
         let index = self.index_of.get(&cell.name).copied();
         let index = index.unwrap_or(usize::MAX);
@@ -54,7 +58,7 @@ impl Report {
         rest.take_while(move |outcome| outcome.job.index == index)
     }
 
-    /// A metric over the runs of a cell that did not diverge.
+    /// A metric over the runs of a cell that did not diverge; `None` without such a run.
     pub fn metric(&self, cell: &Cell, metric: Metric) -> Option<Summary> {
         let runs = self.outcomes_of(cell);
         let values: Vec<f64> = runs.filter_map(|run| run.metric(metric)).collect();

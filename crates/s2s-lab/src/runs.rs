@@ -12,13 +12,13 @@ use toml::Value;
 
 use crate::date::utc_date;
 use crate::measure::Metric;
-use crate::settings::Settings;
+use crate::settings::{Settings, number};
 use crate::state::read_settings;
 
 /// Folders are searched to this depth.
 const MAX_DEPTH: usize = 6;
 
-/// A run in a list.
+/// A run in a list of runs, with what a table of runs shows.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedRun {
     /// Its folder.
@@ -27,25 +27,27 @@ pub struct ListedRun {
     pub name: Option<String>,
     /// The labels that the user gave.
     pub tags: Vec<String>,
-    /// Its status, as in `run.json`; `started` or `damaged` if there is no such record.
+    /// Its status, as in `run.json`; `started` without this file, `damaged` if it cannot be read.
     pub status: String,
-    /// Steps taken.
+    /// Optimizer steps taken.
     pub step: u64,
-    /// Number of trainable parameters.
+    /// Number of trainable parameters; `None` without `run.json`.
     pub parameters: Option<u64>,
-    /// The lowest validation loss.
+    /// The lowest validation loss in nats per token; `None` before the first evaluation.
     pub val_loss: Option<f64>,
-    /// Metrics of the test split.
+    /// Metrics of the test split; `None` until the run has ended, and if it diverged.
     pub test: Option<EvalRecord>,
-    /// Wall time of training and validation, over all processes.
+    /// Wall time of training and validation in seconds, over all processes; `None` without `run.json`.
     pub elapsed_secs: Option<f64>,
-    /// The UTC date of the last change.
+    /// The UTC date on which the run ended, or was started if there is no `run.json`, such as `2026-11-25`;
+    /// `None` if the system does not say.
     pub date: Option<String>,
-    /// The settings that were asked for.
+    /// Those settings of its configuration that [`ListedRun::read`] was asked for.
     pub settings: Settings,
 }
 
-/// The folders of all runs below a folder, or the folder itself; sorted by path.
+/// The folders of all runs below a folder, to a depth of six, sorted by path; the folder alone if it is a run
+/// itself. What cannot be read is skipped.
 pub fn find_runs(folder: &Path) -> Vec<RunDir> {
     let mut found = Vec::new();
     collect(folder, 0, &mut found);
@@ -67,7 +69,8 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<RunDir>) {
 }
 
 impl ListedRun {
-    /// Reads a run, with these of its settings. What cannot be read is absent.
+    /// Reads a run, with those of its settings that `keys` name, such as `model.hidden`. What cannot be read
+    /// is absent.
     pub fn read(run: &RunDir, keys: &BTreeSet<&str>) -> Self {
         let identity: Option<Identity> = read_json(run.identity()).ok();
         let (name, tags) = identity.map_or((None, Vec::new()), |i| (Some(i.name), i.tags));
@@ -116,7 +119,8 @@ impl ListedRun {
         listed
     }
 
-    /// The value of a key: a column of the list, a metric, or a setting.
+    /// The value of a key: a [metric](Metric::key), a column (`path`, `name`, `status`, `step`, `parameters`,
+    /// `val_loss`, `date`, `tag`), or a setting that was read. `None` if the run has no such value.
     pub fn value(&self, key: &str) -> Option<Value> {
         let metric = Metric::ALL.into_iter().find(|metric| metric.key() == key);
         if let Some(metric) = metric {
@@ -153,16 +157,18 @@ const COLUMNS: [&str; 8] = [
     "tag",
 ];
 
-/// Whether a key is a setting, for which the configuration must be read.
+/// Whether a key of [`ListedRun::value`] is a setting, so that [`ListedRun::read`] must be asked for it. Any
+/// key that is neither a column nor a metric counts as a setting.
 pub fn is_setting(key: &str) -> bool {
     let is_metric = Metric::ALL.iter().any(|metric| metric.key() == key);
     !is_metric && !COLUMNS.contains(&key)
 }
 
-/// A condition on runs, such as `model.hidden=32`, `exact_match>0.9` or `tag=best`.
+/// A condition on runs, parsed from text such as `model.hidden=32`, `status!=finished`, `exact_match>0.9` or
+/// `tag=best`. The error of parsing is a message for a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
-    /// The key.
+    /// The key, as in [`ListedRun::value`].
     pub key: String,
     operator: Operator,
     wanted: String,
@@ -208,7 +214,8 @@ impl std::str::FromStr for Filter {
 }
 
 impl Filter {
-    /// Whether a run meets the condition. A run without the key meets only `!=`.
+    /// Whether a run meets the condition. Numbers are compared as numbers, other values as text; `tag=best`
+    /// holds if one of the labels is `best`. A run without the key meets only `!=`.
     pub fn accepts(&self, run: &ListedRun) -> bool {
         if self.key == "tag" {
             let has = run.tags.contains(&self.wanted);
@@ -240,7 +247,7 @@ impl Filter {
     }
 }
 
-/// Sorts by a key: numbers by size, text by letters, runs without it last.
+/// Sorts runs by a key of [`ListedRun::value`]: numbers by size, text by letters, runs without the key last.
 pub fn sort_runs(runs: &mut [ListedRun], key: &str, is_descending: bool) {
     runs.sort_by(|a, b| {
         let (a, b) = (a.value(key), b.value(key));
@@ -261,19 +268,11 @@ pub fn sort_runs(runs: &mut [ListedRun], key: &str, is_descending: bool) {
     });
 }
 
-/// A value without quotes.
+/// A TOML value as text for a table: strings without quotes.
 pub fn written(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         value => value.to_string(),
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(n) => Some(*n as f64),
-        Value::Float(x) => Some(*x),
-        _ => None,
     }
 }
 

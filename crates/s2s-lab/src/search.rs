@@ -16,7 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use crate::settings::{Settings, flatten};
+use crate::settings::{Settings, flatten, number};
 
 /// Draws for each sample before the space counts as too small.
 const MAX_DRAWS: usize = 100;
@@ -160,14 +160,6 @@ impl Range {
 
 fn ends(low: &Value, high: &Value) -> (f64, f64) {
     (number(low).unwrap_or(0.0), number(high).unwrap_or(0.0))
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(n) => Some(*n as f64),
-        Value::Float(x) => Some(*x),
-        _ => None,
-    }
 }
 
 /// Three significant digits, so that names are short.

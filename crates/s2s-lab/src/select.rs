@@ -7,12 +7,13 @@ use crate::{Error, Result, pattern, started};
 /// Which runs of an experiment are trained or listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Select {
-    /// All.
+    /// All runs.
     All,
     /// Those whose names match a pattern with `*` for any characters; a pattern without `*` may match
     /// any part of a name.
     Only(String),
-    /// The one with this number. If another process is working on it, its end is waited for.
+    /// The one with this number, as in [`Status::table`](crate::Status::table). If another process is working
+    /// on it, [`run_experiment`](crate::run_experiment) waits for that process.
     Index(usize),
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-/// A configuration as a map from dotted keys to values.
+/// A configuration as a map from dotted keys, such as `model.hidden`, to TOML values.
 pub type Settings = BTreeMap<String, Value>;
 
 /// The values of a table and of the tables in it.
@@ -36,6 +36,15 @@ pub(crate) fn differing(all: &[&Settings]) -> Vec<String> {
         .filter(differs)
         .map(|key| (*key).clone())
         .collect()
+}
+
+/// The number, if the value is one.
+pub(crate) fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(n) => Some(*n as f64),
+        Value::Float(x) => Some(*x),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

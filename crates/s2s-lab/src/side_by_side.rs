@@ -15,12 +15,12 @@ use crate::render::page::{self, json_of, own_page};
 use crate::settings::{Settings, differing};
 use crate::state::read_settings;
 
-/// Some runs and their differences.
+/// Runs side by side: what their configurations differ in, their results and their times.
 #[derive(Clone, Debug, Serialize)]
 pub struct SideBySide {
-    /// The folders of the runs.
+    /// The folders of the runs, which name the columns.
     pub runs: Vec<String>,
-    /// What differs between their configurations, then their results and times.
+    /// The settings that differ between their configurations, then their results and times.
     pub rows: Vec<SideBySideRow>,
     /// The evaluations of each run during training.
     #[serde(skip)]
@@ -30,9 +30,9 @@ pub struct SideBySide {
 /// A key and its value in each run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SideBySideRow {
-    /// `configuration`, `result` or `time`.
+    /// What the row is about: `configuration`, `result` or `time`.
     pub part: &'static str,
-    /// A setting, or the name of a value in the records.
+    /// A dotted configuration key, or the name of a value in the records, such as `exact_match`.
     pub key: String,
     /// A value for each run; null where a run has none.
     pub values: Vec<Value>,
@@ -49,7 +49,7 @@ impl SideBySide {
     /// Reads runs.
     ///
     /// # Errors
-    /// If a configuration cannot be read, with the reason. Other files may be absent.
+    /// With the reason, if a configuration cannot be read. Other files may be absent.
     pub fn read(dirs: &[RunDir]) -> Result<Self, String> {
         let read = |dir: &RunDir| {
             Ok::<_, String>(Run {
@@ -125,7 +125,7 @@ impl SideBySide {
         })
     }
 
-    /// A table for each part, with a column for each run.
+    /// A table of plain text for each part, with a column for each run.
     pub fn text(&self) -> String {
         let parts = self.rows.chunk_by(|a, b| a.part == b.part);
         let mut tables: Vec<String> = parts
@@ -149,7 +149,8 @@ impl SideBySide {
         tables.join("\n")
     }
 
-    /// A page on which the runs are sorted, filtered and drawn, for a file in `folder`.
+    /// A page on which the runs are sorted, filtered and drawn. `folder` is that of the page's file: the page
+    /// links to the pages of runs below it by relative paths, to others by absolute ones.
     pub fn page(&self, folder: &Path) -> ExperimentPage {
         let axes = self.rows.iter().filter(|row| row.part == "configuration");
         let metrics = Metric::ALL.into_iter();

@@ -6,22 +6,23 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::emit::Tasks;
+use crate::emit::RunCommand;
 use crate::plan::Plan;
 use crate::process::{self, shell_words};
 use crate::submitted::{self, Accepted};
-use crate::{Error, Result, started, state};
+use crate::{Error, Result, started};
 
-/// What to ask of SLURM.
+/// The runs of an experiment as job arrays of SLURM, and what to ask of it for each run.
 #[derive(Clone, Debug, Default)]
 pub struct Slurm {
     /// Partition; SLURM's default if absent.
     pub partition: Option<String>,
-    /// Time limit of a run, such as `2:00:00`. The run is saved and requeued a minute before.
+    /// Time limit of a run, such as `2:00:00`; SLURM's default if absent. The run is saved and requeued a
+    /// minute before.
     pub time: Option<String>,
-    /// Tasks at a time; no limit if absent.
+    /// Number of tasks of an array at a time; no limit if absent.
     pub max_parallel: Option<NonZeroUsize>,
-    /// Further options of `sbatch`.
+    /// Further options of `sbatch`, such as `--mem=2G`.
     pub options: Vec<String>,
 }
 
@@ -39,28 +40,34 @@ struct Array {
 }
 
 impl Slurm {
-    /// The script of all arrays and, for each array, the command that submits it. Runs that are done, or
-    /// in the queue, are not submitted. Writes nothing.
+    /// The script of all arrays and, for each array, the words of the command that submits it. Runs that are
+    /// done, or in the queue, are not submitted; without other runs there is no command. Writes nothing.
     ///
     /// # Errors
-    /// [`Error::Changed`] if the experiment is not the one that was started.
-    pub fn plan(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<(String, Vec<Vec<String>>)> {
-        tasks.check(plan)?;
+    /// [`Error::Plan`] for a plan with halving or a budget; [`Error::Changed`] if the experiment is not the
+    /// one that was started; [`Error::Damaged`] if its record cannot be read.
+    pub fn plan(
+        &self,
+        plan: &Plan,
+        command: &RunCommand<'_>,
+    ) -> Result<(String, Vec<Vec<String>>)> {
+        command.check(plan)?;
         let arrays = open_arrays(plan)?;
         let commands = arrays.iter().map(|array| self.command(plan, array));
-        Ok((self.script(plan, tasks), commands.collect()))
+        Ok((self.script(plan, command), commands.collect()))
     }
 
-    /// Writes the script and submits the arrays. Returns the numbers of the jobs.
+    /// Writes the script `slurm.sh` into the experiment's folder and submits the arrays. Returns the numbers
+    /// of the jobs; none if every run is done or in the queue.
     ///
     /// # Errors
     /// Those of [`Slurm::plan`]; [`Error::Start`] without `sbatch`; [`Error::Exit`] with SLURM's message
     /// if it rejects the first array, [`Error::Submission`] if it rejects a later one.
-    pub fn submit(&self, plan: &Plan, tasks: &Tasks<'_>) -> Result<Vec<String>> {
-        tasks.check(plan)?;
-        started::check(plan, tasks.accepts_changes)?;
+    pub fn submit(&self, plan: &Plan, command: &RunCommand<'_>) -> Result<Vec<String>> {
+        command.check(plan)?;
+        started::check(plan, command.accepts_changes)?;
         s2s_runlog::create_folder(plan.folder.join("logs"))?;
-        s2s_runlog::write_file(script_path(plan), self.script(plan, tasks).as_bytes())?;
+        s2s_runlog::write_file(script_path(plan), self.script(plan, command).as_bytes())?;
         let mut accepted = Vec::new();
         for array in open_arrays(plan)? {
             let words = self.command(plan, &array);
@@ -92,7 +99,7 @@ impl Slurm {
         words
     }
 
-    fn script(&self, plan: &Plan, tasks: &Tasks<'_>) -> String {
+    fn script(&self, plan: &Plan, command: &RunCommand<'_>) -> String {
         let name = plan
             .folder
             .file_name()
@@ -131,17 +138,14 @@ impl Slurm {
              {} $((SLURM_ARRAY_TASK_ID + S2S_OFFSET)) --threads \"${{SLURM_CPUS_PER_TASK:-1}}\" &\n\
              command=$!\n\
              wait \"$command\"\n",
-            shell_words(tasks.words(plan))
+            shell_words(command.words(plan))
         )
     }
 }
 
 /// The arrays of the runs that are neither done nor in the queue.
 fn open_arrays(plan: &Plan) -> Result<Vec<Array>> {
-    let queued = submitted::queued(plan, ENGINE, in_queue);
-    let open = plan.jobs().into_iter().zip(started::numbers(plan)?);
-    let open = open.filter(|(job, number)| !queued.contains(number) && !state::is_done(plan, job));
-    let numbers: Vec<usize> = open.map(|(_, number)| number).collect();
+    let numbers = submitted::open_runs(plan, ENGINE, in_queue)?;
     Ok(arrays(&numbers, array_size()))
 }
 

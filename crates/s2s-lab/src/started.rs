@@ -25,10 +25,10 @@ struct Decisive {
     lengths: Vec<LengthGroup>,
 }
 
-/// Checks that the plan is the one that was started, if one was. Changes nothing.
+/// Checks that the plan is the one that was started in its folder, if one was. Changes nothing.
 ///
 /// # Errors
-/// [`Error::Changed`] if other runs were started, or with another `[halving]` or `[[lengths]]`;
+/// [`Error::Changed`] if it was started with other runs, another `[halving]` or other `[[lengths]]`;
 /// [`Error::Damaged`] if the record of the runs cannot be read.
 pub fn check_unchanged(plan: &Plan) -> Result<()> {
     if plan.is_started {

@@ -13,41 +13,45 @@ use crate::select::Select;
 use crate::state::{self, State};
 use crate::{Result, failure, parallel, started};
 
-/// How far the runs of a plan are.
+/// How far the selected runs of a plan are.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// A line for each run: its number, name, state, changes and time.
+    /// A line for each run: its number, name, state, time and changes.
     pub table: Table,
-    /// The number of runs in each state, and an estimate of the time that is left, from the runs that are
-    /// finished.
+    /// One line: the number of runs in each state, and an estimate of the time that is left, from the runs
+    /// that are finished.
     pub summary: String,
-    /// The name and the state of each run.
+    /// The name and the state of each run. States are `pending` (not started), `unfinished` (interrupted),
+    /// `running`, `trained` (evaluations by length are missing), `done`, `diverged`, `conflict` (its folder
+    /// does not belong to the experiment), and, with a reason after a colon, `failed` and `damaged`.
     pub states: Vec<(String, String)>,
     /// A line for each cell.
     pub cells: Vec<CellStatus>,
-    /// Whether no run can get any further without a command: each is done, diverged, failed, damaged or in
-    /// conflict.
+    /// Whether no state will change before a command is run: each run is done, diverged, failed, damaged or
+    /// in conflict.
     pub is_settled: bool,
 }
 
-/// How far the runs of a cell are.
+/// How far the selected runs of a cell are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellStatus {
     /// The name of the cell.
     pub name: String,
-    /// Runs that are done or diverged.
+    /// Number of runs that are done or diverged.
     pub n_done: usize,
-    /// Runs that a process is working on.
+    /// Number of runs that a process is working on.
     pub n_running: usize,
-    /// Runs that failed, are damaged or in conflict.
+    /// Number of runs that failed, are damaged or in conflict.
     pub n_failed: usize,
-    /// All runs.
+    /// Number of runs.
     pub n_runs: usize,
-    /// Estimated seconds of work that is left; absent if no run has been measured yet.
+    /// Estimated seconds of work that is left, summed over the runs; `None` if there is work left but no run
+    /// has been measured yet.
     pub left_secs: Option<f64>,
 }
 
-/// Looks at the folders of the selected runs. The estimate is for `parallel` runs at a time.
+/// Reads from the run folders how far the selected runs are; starts no run. The estimate in
+/// [`Status::summary`] is for `parallel` runs at a time.
 ///
 /// # Errors
 /// [`Error::NoSuchRun`](crate::Error::NoSuchRun) if no run is selected;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use s2s_runlog::{create_folder, read_json, write_json};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::plan::Plan;
+use crate::{Result, started, state};
 
 /// The file with the accepted jobs, in the folder of the experiment.
 const FILE: &str = "submitted.json";
@@ -43,8 +43,20 @@ pub(crate) fn add(plan: &Plan, engine: &str, job: &str, runs: Vec<usize>) -> Res
     Ok(())
 }
 
-/// The runs that are in the queue of an engine. `left` asks the engine which runs of a job wait or run;
-/// `None` if it does not know the job any more.
+/// The numbers of the runs that are neither done nor in the queue of an engine. `left` asks the engine which
+/// runs of a job wait or run; `None` if it does not know the job any more.
+pub(crate) fn open_runs(
+    plan: &Plan,
+    engine: &str,
+    left: impl Fn(&Accepted) -> Option<Vec<usize>>,
+) -> Result<Vec<usize>> {
+    let queued = queued(plan, engine, left);
+    let open = plan.jobs().into_iter().zip(started::numbers(plan)?);
+    let open = open.filter(|(job, number)| !queued.contains(number) && !state::is_done(plan, job));
+    Ok(open.map(|(_, number)| number).collect())
+}
+
+/// The runs that are in the queue of an engine.
 pub(crate) fn queued(
     plan: &Plan,
     engine: &str,

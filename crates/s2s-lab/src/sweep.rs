@@ -4,24 +4,24 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-/// What `s2s sweep` varies.
+/// A small experiment without a file of its own, as `s2s sweep` gets it on the command line.
 #[derive(Clone, Debug)]
 pub struct Sweep {
-    /// The configuration that all cells start from; the built-in default if absent.
+    /// The configuration file that all cells start from; the built-in default if absent.
     pub config: Option<PathBuf>,
     /// Changes that all cells have, as `key=value`.
     pub set: Vec<String>,
-    /// Keys and their values, as `key=a,b`.
+    /// Keys and their values, as `key=a,b`. Every combination of values is a cell.
     pub vary: Vec<String>,
     /// Number of seeds.
     pub n_seeds: u64,
 }
 
 impl Sweep {
-    /// The equivalent experiment file.
+    /// The text of the equivalent experiment file, for [`Plan::parse`](crate::Plan::parse).
     ///
     /// # Errors
-    /// With the reason, if `vary` is not of the form `key=a,b`.
+    /// With a message for a person, if `vary` is not of the form `key=a,b` or has a key twice.
     pub fn experiment_file(&self) -> Result<String, String> {
         let axes = self.axes()?;
         let keys: Vec<String> = axes.iter().map(|(key, _)| key.clone()).collect();
@@ -45,7 +45,8 @@ impl Sweep {
         Ok(format!("{file}\n[matrix]\n{}", dotted(&matrix)))
     }
 
-    /// A name for the experiment: the configuration's and the last parts of the keys.
+    /// A name for the experiment, such as `tiny-attention-hidden`: that of the configuration file, and the
+    /// last parts of the keys.
     ///
     /// # Errors
     /// As [`Sweep::experiment_file`].

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use s2s_lab::{
-    Error, Event, Options, Plan, Report, Select, Slurm, Tasks, check_unchanged, collect, commands,
-    publish_report, resolve_with, run_experiment, status, summary, write_report,
+    Error, Event, Options, Plan, Report, RunCommand, Select, Slurm, check_unchanged, collect,
+    commands, publish_report, resolve_with, run_experiment, status, summary, write_report,
 };
 use tempfile::TempDir;
 
@@ -128,8 +128,8 @@ impl Lab {
     }
 }
 
-fn tasks(accepts_changes: bool) -> Tasks<'static> {
-    Tasks {
+fn tasks(accepts_changes: bool) -> RunCommand<'static> {
+    RunCommand {
         s2s: Path::new("s2s"),
         accepts_changes,
         is_lean: false,
@@ -441,7 +441,7 @@ fn nothing_is_written_to_show_what_would_be_submitted() {
         "{script}"
     );
     assert_eq!(commands.len(), 1);
-    let lean = Tasks {
+    let lean = RunCommand {
         is_lean: true,
         ..tasks(false)
     };

@@ -19,9 +19,9 @@ pub struct Automaton {
     reach: usize,
     eos: u32,
     states: States,
-    rules: BTreeMap<View, Rule>,
+    rules: BTreeMap<Condition, Rule>,
     /// Where the token under the head matters, too.
-    exceptions: BTreeMap<(View, u32), Rule>,
+    exceptions: BTreeMap<(Condition, u32), Rule>,
     /// The token that each state outputs at each reading.
     outputs: BTreeMap<(usize, Reading), u32>,
 }
@@ -79,7 +79,7 @@ pub fn mixture_name(modes: &[f32]) -> String {
 
 /// What a choice depends on: the state, and where the head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct View {
+pub struct Condition {
     /// The state.
     pub state: usize,
     /// Positions from the first one to the head; `None` beyond the reach.
@@ -88,7 +88,7 @@ pub struct View {
     pub to_last: Option<usize>,
 }
 
-/// What an automaton does at a [`View`].
+/// What an automaton does at a [`Condition`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     /// The next state.
@@ -101,14 +101,14 @@ pub struct Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeadMove {
     /// From where.
-    pub place: Place,
+    pub place: MoveOrigin,
     /// How far, towards the end.
     pub distance: isize,
 }
 
 /// Where a move starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum MoveOrigin {
     /// The position of the head.
     Head,
     /// The first position.
@@ -122,7 +122,7 @@ impl HeadMove {
     fn of_index(index: usize, reach: usize) -> Self {
         let distances = 2 * reach + 1;
         Self {
-            place: [Place::Head, Place::First, Place::Last][index / distances],
+            place: [MoveOrigin::Head, MoveOrigin::First, MoveOrigin::Last][index / distances],
             distance: (index % distances) as isize - reach as isize,
         }
     }
@@ -130,9 +130,9 @@ impl HeadMove {
     /// The move from `position` to `other` on a source of `length` positions; from an end, if that is near.
     fn between(position: usize, other: usize, length: usize, reach: usize) -> Option<Self> {
         let starts = [
-            (Place::Last, length - 1),
-            (Place::First, 0),
-            (Place::Head, position),
+            (MoveOrigin::Last, length - 1),
+            (MoveOrigin::First, 0),
+            (MoveOrigin::Head, position),
         ];
         let mut moves = starts.into_iter().map(|(place, start)| Self {
             place,
@@ -144,9 +144,9 @@ impl HeadMove {
     /// Where the head goes from `position` on a source of `length` positions, at least 1.
     pub fn apply(self, position: usize, length: usize) -> usize {
         let start = match self.place {
-            Place::Head => position,
-            Place::First => 0,
-            Place::Last => length - 1,
+            MoveOrigin::Head => position,
+            MoveOrigin::First => 0,
+            MoveOrigin::Last => length - 1,
         };
         start.saturating_add_signed(self.distance).min(length - 1)
     }
@@ -156,10 +156,10 @@ impl fmt::Display for HeadMove {
     /// `+1`, `first+2`, `last-1`, `stay`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match self.place {
-            Place::Head if self.distance == 0 => return f.write_str("stay"),
-            Place::Head => "",
-            Place::First => "first",
-            Place::Last => "last",
+            MoveOrigin::Head if self.distance == 0 => return f.write_str("stay"),
+            MoveOrigin::Head => "",
+            MoveOrigin::First => "first",
+            MoveOrigin::Last => "last",
         };
         match self.distance {
             0 => f.write_str(place),
@@ -254,7 +254,7 @@ impl Automaton {
                         .collect();
                     states.of(&first, None)
                 });
-                let view = View::new(before, position, source.len(), reach);
+                let view = Condition::new(before, position, source.len(), reach);
                 let second = step.second.and_then(|second| {
                     HeadMove::between(step.position, second, source.len(), reach)
                 });
@@ -302,12 +302,12 @@ impl Automaton {
     }
 
     /// What it does at each view that occurred, by state and then from the first position to the last.
-    pub fn rules(&self) -> impl Iterator<Item = (View, Rule)> {
+    pub fn rules(&self) -> impl Iterator<Item = (Condition, Rule)> {
         self.rules.iter().map(|(view, rule)| (*view, *rule))
     }
 
     /// What it does instead at tokens that matter, in the same order.
-    pub fn exceptions(&self) -> impl Iterator<Item = ((View, u32), Rule)> {
+    pub fn exceptions(&self) -> impl Iterator<Item = ((Condition, u32), Rule)> {
         self.exceptions.iter().map(|(at, rule)| (*at, *rule))
     }
 
@@ -321,7 +321,7 @@ impl Automaton {
     pub fn run(&self, source: &[u32], limit: usize) -> Option<Vec<u32>> {
         let (mut state, mut position, mut said) = (0, 0, Vec::new());
         for _ in 0..limit {
-            let view = View::new(state, position, source.len(), self.reach);
+            let view = Condition::new(state, position, source.len(), self.reach);
             let exception = self.exceptions.get(&(view, *source.get(position)?));
             let rule = exception.or(self.rules.get(&view))?;
             state = rule.state;
@@ -350,7 +350,7 @@ impl State {
     }
 }
 
-impl View {
+impl Condition {
     fn new(state: usize, position: usize, length: usize, reach: usize) -> Self {
         let near = |distance: usize| (distance <= reach).then_some(distance);
         Self {
@@ -399,12 +399,12 @@ mod tests {
         for length in 2..8 {
             for position in 0..length {
                 for state in 0..3 {
-                    let view = View::new(state, position, length, 1);
+                    let view = Condition::new(state, position, length, 1);
                     let rule = match (state, view.to_last) {
-                        (0, Some(1)) => rule(2, Place::Head, 1),
-                        (0, _) => rule(1, Place::Head, 1),
-                        (1, Some(1)) => rule(2, Place::First, 1),
-                        (state, _) => rule(state, Place::Head, 1),
+                        (0, Some(1)) => rule(2, MoveOrigin::Head, 1),
+                        (0, _) => rule(1, MoveOrigin::Head, 1),
+                        (1, Some(1)) => rule(2, MoveOrigin::First, 1),
+                        (state, _) => rule(state, MoveOrigin::Head, 1),
                     };
                     rules.insert(view, rule);
                 }

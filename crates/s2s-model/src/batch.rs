@@ -18,10 +18,26 @@ pub struct Tokens {
     pub eos: u32,
 }
 
+impl Tokens {
+    /// Checks that BOS and EOS are tokens of the vocabulary.
+    pub(crate) fn check(self) -> Result<()> {
+        for (name, token) in [("BOS", self.bos), ("EOS", self.eos)] {
+            if token as usize >= self.size {
+                bail!(
+                    "{name} is token {token}, which lies outside the vocabulary of {}",
+                    self.size
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Padded sources with their lengths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    rows: Rows,
+    rows: PaddedRows,
+    tokens: Tokens,
 }
 
 impl Source {
@@ -30,9 +46,9 @@ impl Source {
     /// # Errors
     /// If there is no sequence, one is empty, or a token lies outside the vocabulary.
     pub fn new(sequences: &[Vec<u32>], tokens: Tokens) -> Result<Self> {
-        let rows = Rows::pad(sequences.iter().map(|sequence| (&sequence[..], None)));
+        let rows = PaddedRows::pad(sequences.iter().map(|sequence| (&sequence[..], None)));
         rows.check("source", tokens)?;
-        Ok(Self { rows })
+        Ok(Self { rows, tokens })
     }
 
     /// Sources that are padded already: `padded` is `[B, S]`, row by row.
@@ -40,12 +56,12 @@ impl Source {
     /// # Errors
     /// If the shapes disagree, a row is empty, or a token lies outside the vocabulary.
     pub fn from_padded(padded: Vec<u32>, lengths: Vec<usize>, tokens: Tokens) -> Result<Self> {
-        let rows = Rows {
+        let rows = PaddedRows {
             ids: padded,
             lengths,
         };
         rows.check("source", tokens)?;
-        Ok(Self { rows })
+        Ok(Self { rows, tokens })
     }
 
     /// Token ids `[B, S]`, row by row, 0 where padded.
@@ -58,7 +74,7 @@ impl Source {
         &self.rows.lengths
     }
 
-    /// Rows, `B`.
+    /// PaddedRows, `B`.
     pub fn n_rows(&self) -> usize {
         self.rows.lengths.len()
     }
@@ -66,6 +82,17 @@ impl Source {
     /// Padded length, `S`.
     pub fn max_len(&self) -> usize {
         self.rows.width()
+    }
+
+    /// Checks that these sources, and the targets of their batch, are made of a model's tokens.
+    pub(crate) fn check(&self, of_model: Tokens) -> Result<()> {
+        if self.tokens != of_model {
+            bail!(
+                "a batch made with {:?} cannot be read by a model with {of_model:?}",
+                self.tokens
+            );
+        }
+        Ok(())
     }
 
     /// The ids as a tensor `[B, S]` (u32).
@@ -84,7 +111,7 @@ impl Source {
 pub struct Batch {
     source: Source,
     target_in: Vec<u32>,
-    target_out: Rows,
+    target_out: PaddedRows,
     label_smoothing: Probability,
 }
 
@@ -92,10 +119,11 @@ impl Batch {
     /// Pads plain sources and targets, and adds BOS and EOS to the targets.
     ///
     /// # Errors
-    /// If the counts differ, a source is empty, or a token lies outside the vocabulary.
+    /// If the counts differ, a source is empty, or a token, BOS and EOS included, lies outside the
+    /// vocabulary.
     pub fn new(sources: &[Vec<u32>], targets: &[Vec<u32>], tokens: Tokens) -> Result<Self> {
         let source = Source::new(sources, tokens)?;
-        let target_out = Rows::pad(targets.iter().map(|row| (&row[..], Some(tokens.eos))));
+        let target_out = PaddedRows::pad(targets.iter().map(|row| (&row[..], Some(tokens.eos))));
         Self::with_rows(source, target_out, tokens)
     }
 
@@ -103,25 +131,28 @@ impl Batch {
     /// EOS, which its length includes.
     ///
     /// # Errors
-    /// If the shapes disagree, a row is empty, or a token lies outside the vocabulary.
+    /// If the shapes disagree, a row is empty, a token, BOS and EOS included, lies outside the vocabulary, or
+    /// the sources were made with other `tokens`.
     pub fn with_target(
         source: Source,
         target_out: Vec<u32>,
         lengths: Vec<usize>,
         tokens: Tokens,
     ) -> Result<Self> {
-        let rows = Rows {
+        let rows = PaddedRows {
             ids: target_out,
             lengths,
         };
         Self::with_rows(source, rows, tokens)
     }
 
-    fn with_rows(source: Source, target_out: Rows, tokens: Tokens) -> Result<Self> {
+    fn with_rows(source: Source, target_out: PaddedRows, tokens: Tokens) -> Result<Self> {
         let (n_sources, n_targets) = (source.n_rows(), target_out.lengths.len());
         if n_sources != n_targets {
             bail!("{n_sources} sources have {n_targets} targets");
         }
+        tokens.check()?;
+        source.check(tokens)?;
         target_out.check("target", tokens)?;
         let width = target_out.width();
         let mut target_in = vec![0; target_out.ids.len()];
@@ -175,7 +206,7 @@ impl Batch {
         &self.target_out.lengths
     }
 
-    /// Rows, `B`.
+    /// PaddedRows, `B`.
     pub fn n_rows(&self) -> usize {
         self.source.n_rows()
     }
@@ -208,12 +239,12 @@ impl Batch {
 
 /// Padded rows of ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Rows {
+struct PaddedRows {
     ids: Vec<u32>,       // [B, width]
     lengths: Vec<usize>, // [B]
 }
 
-impl Rows {
+impl PaddedRows {
     /// Pads rows to the longest, each with its last token if it has one.
     fn pad<'a>(rows: impl ExactSizeIterator<Item = (&'a [u32], Option<u32>)> + Clone) -> Self {
         let length = |(row, last): (&[u32], Option<u32>)| row.len() + usize::from(last.is_some());

@@ -77,7 +77,7 @@ impl Noise {
     pub(crate) fn fill_dropout_mask(&self, place: &str, mask: &mut [f32], drop: Probability) {
         /// Factors drawn at a time: a whole number of the generator's blocks that fits the L1 cache.
         const DRAWS: usize = 2048;
-        let Draw {
+        let DropoutDraw {
             key,
             threshold,
             keep,
@@ -95,10 +95,10 @@ impl Noise {
     }
 
     /// How the factors of a place are drawn.
-    pub(crate) fn dropout_draw(&self, place: &str, drop: Probability) -> Draw {
+    pub(crate) fn dropout_draw(&self, place: &str, drop: Probability) -> DropoutDraw {
         const LEVELS: f64 = 65_536.0;
         let threshold = (drop.get() * LEVELS).round().min(LEVELS - 1.0);
-        Draw {
+        DropoutDraw {
             key: self.key(&format!("dropout/{place}")),
             threshold: threshold as u16,
             keep: (1.0 / (1.0 - threshold / LEVELS)) as f32,
@@ -123,7 +123,7 @@ impl Noise {
 }
 
 /// Dropout factors: 0 where 16 bits of the stream with this key are below the threshold, else `keep`.
-pub(crate) struct Draw {
+pub(crate) struct DropoutDraw {
     pub(crate) key: [u8; 32],
     pub(crate) threshold: u16,
     pub(crate) keep: f32,

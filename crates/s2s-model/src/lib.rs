@@ -58,7 +58,8 @@ pub use attention::{
     Memory, NoAttention, NtmAttention, NtmConfig,
 };
 pub use automaton::{
-    Automaton, AutomatonStep, HeadMove, Place, Reading, Rule, View, automaton_steps, mixture_name,
+    Automaton, AutomatonStep, Condition, HeadMove, MoveOrigin, Reading, Rule, automaton_steps,
+    mixture_name,
 };
 pub use batch::{Batch, Source, Tokens};
 pub use bridge::{Bridge, BridgeKind};
@@ -83,6 +84,6 @@ pub use seq2seq::{
     Builder, ForwardOutput, MAX_REFERENCE_LEN, REFERENCE_STACK_BYTES, Seq2Seq, TOKEN_PARAMETERS,
 };
 pub use weights::{
-    LoadOptions, Loaded, Misfit, NonFinite, Renames, Reshaped, Retyped, WeightsError, WeightsFile,
-    load_tensors, load_weights, save_tensors, save_weights,
+    DtypeMismatch, LoadOptions, Loaded, NonFinite, Renames, ShapeMismatch, WeightsError,
+    WeightsFile, WeightsMismatch, load_tensors, load_weights, save_tensors, save_weights,
 };

@@ -18,12 +18,12 @@ pub struct Params {
     dtype: DType,
     device: Device,
     named: Vec<(String, Var)>,
-    starts: Vec<Start>,
+    starts: Vec<InitialValue>,
 }
 
 /// Where the first values of a parameter come from.
 #[derive(Clone, Debug)]
-enum Start {
+enum InitialValue {
     Drawn(Init),
     Given(Tensor),
 }
@@ -92,14 +92,16 @@ impl Params {
     pub fn draw_again(&self, index: u64) -> Result<()> {
         for ((name, var), start) in self.named.iter().zip(&self.starts) {
             match start {
-                Start::Drawn(init) => var.set(&self.draw(name, var.shape(), *init, index)?)?,
-                Start::Given(values) => var.set(values)?,
+                InitialValue::Drawn(init) => {
+                    var.set(&self.draw(name, var.shape(), *init, index)?)?
+                }
+                InitialValue::Given(values) => var.set(values)?,
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, name: String, values: &Tensor, start: Start) -> Result<Tensor> {
+    fn push(&mut self, name: String, values: &Tensor, start: InitialValue) -> Result<Tensor> {
         if self.get(&name).is_some() {
             bail!("two parameters are called {name}");
         }
@@ -192,7 +194,7 @@ impl Scope<'_> {
     pub fn get(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let name = format!("{}{name}", self.path);
         let drawn = self.params.draw(&name, &shape.into(), init, 0)?;
-        self.params.push(name, &drawn, Start::Drawn(init))
+        self.params.push(name, &drawn, InitialValue::Drawn(init))
     }
 
     /// A parameter of this place with these first values; see [`Params::insert`].
@@ -206,7 +208,7 @@ impl Scope<'_> {
             .to_device(&self.params.device)?
             .copy()?
             .detach();
-        let start = Start::Given(values.clone());
+        let start = InitialValue::Given(values.clone());
         self.params.push(name, &values, start)
     }
 }

@@ -169,7 +169,8 @@ impl<'a> Builder<'a> {
     /// The model.
     ///
     /// # Errors
-    /// If the configuration has [problems](ModelConfig::problems), or the device fails.
+    /// If the configuration has [problems](ModelConfig::problems), BOS or EOS lies outside the vocabulary, or
+    /// the device fails.
     pub fn build(self, device: &Device) -> Result<Seq2Seq> {
         let config = self.config;
         let problems = match &self.attention {
@@ -179,6 +180,7 @@ impl<'a> Builder<'a> {
         if let Some(problem) = problems.first() {
             bail!("{}", problem.message);
         }
+        self.tokens.check()?;
         let has_attention = self.attention.is_some() || config.attention.has_weights();
         let mut params = Params::new(self.seed, self.dtype, device);
         let mut root = params.root();
@@ -238,7 +240,8 @@ impl Seq2Seq {
     /// A model whose parameters are drawn from `seed`.
     ///
     /// # Errors
-    /// If the configuration has [problems](ModelConfig::problems), or the device fails.
+    /// If the configuration has [problems](ModelConfig::problems), BOS or EOS lies outside the vocabulary, or
+    /// the device fails.
     pub fn new(
         config: &ModelConfig,
         tokens: Tokens,
@@ -337,8 +340,10 @@ impl Seq2Seq {
     /// reads.
     ///
     /// # Errors
-    /// If a source is longer than [`MAX_REFERENCE_LEN`], or the device fails.
+    /// If the source was made with other tokens, one is longer than [`MAX_REFERENCE_LEN`], or the device
+    /// fails.
     pub fn encode(&self, source: &Source, mode: Mode<'_>) -> Result<(DecoderState, Memory)> {
+        source.check(self.tokens)?;
         check_len("sources", source.max_len())?;
         let (device, dtype) = (self.params.device(), self.params.dtype());
         let rows = source.ragged(dtype, device)?;
@@ -355,7 +360,7 @@ impl Seq2Seq {
     /// ones where `forcing` forces them, predicted ones elsewhere.
     ///
     /// # Errors
-    /// If the shapes disagree, or a sequence is longer than [`MAX_REFERENCE_LEN`].
+    /// If the shapes or tokens disagree, or a sequence is longer than [`MAX_REFERENCE_LEN`].
     pub fn forward(
         &self,
         batch: &Batch,
@@ -372,8 +377,9 @@ impl Seq2Seq {
     /// the model has one. They have no graph there.
     ///
     /// # Errors
-    /// If the shapes disagree.
+    /// If the shapes or tokens disagree.
     pub fn logits(&mut self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Tensor> {
+        batch.source().check(self.tokens)?;
         match &mut self.fused {
             Some(fused) => fused.logits(&self.params, batch, forcing, mode),
             None => Ok(self.forward(batch, forcing, mode)?.logits),
@@ -383,8 +389,9 @@ impl Seq2Seq {
     /// Loss and predictions, without dropout.
     ///
     /// # Errors
-    /// If the shapes disagree.
+    /// If the shapes or tokens disagree.
     pub fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
+        batch.source().check(self.tokens)?;
         match &mut self.fused {
             Some(fused) => fused.loss(&self.params, batch, forcing),
             None => {
@@ -398,7 +405,7 @@ impl Seq2Seq {
     /// each parameter, in their order. The next call on the fast path overwrites these gradients.
     ///
     /// # Errors
-    /// If the shapes disagree.
+    /// If the shapes or tokens disagree.
     pub fn gradients(
         &mut self,
         batch: &Batch,
@@ -412,13 +419,14 @@ impl Seq2Seq {
     /// As [`gradients`](Self::gradients), but on the fast path on CUDA, it does not wait for the device.
     ///
     /// # Errors
-    /// If the shapes disagree.
+    /// If the shapes or tokens disagree.
     pub fn submit_gradients(
         &mut self,
         batch: &Batch,
         forcing: &Forcing,
         noise: &Noise,
     ) -> Result<(PendingLoss, Vec<Tensor>)> {
+        batch.source().check(self.tokens)?;
         match &mut self.fused {
             Some(fused) => fused.gradients(&self.params, batch, forcing, noise),
             None => {

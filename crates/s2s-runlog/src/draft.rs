@@ -7,7 +7,8 @@ use crate::{Result, fs};
 /// Bytes buffered before they are written.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// A file written in pieces that appears under its name only when it is complete.
+/// A file written in pieces that appears under its name only when it is complete. For content that is in
+/// memory as a whole, use [`write_file`](crate::write_file).
 ///
 /// Only one process at a time may write a file. A draft that is dropped before
 /// [`Draft::publish`] leaves no file.
@@ -43,7 +44,7 @@ impl Draft {
         })
     }
 
-    /// Appends bytes.
+    /// Appends bytes. They may stay in memory until [`Draft::publish`].
     ///
     /// # Errors
     /// [`Error::Write`](crate::Error::Write).

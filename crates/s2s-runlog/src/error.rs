@@ -1,6 +1,8 @@
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::fs;
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,12 +71,12 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// The path of a file is something else.
+    /// The path of a file leads to something else.
     #[error("{} is a {kind}, not a regular file", path.display())]
     NotRegular {
         /// The path.
         path: PathBuf,
-        /// What it is: a folder, a symbolic link, a FIFO, ...
+        /// What it is: `folder`, `symbolic link`, `FIFO`, ...
         kind: &'static str,
     },
     /// A file is too large to read.
@@ -82,7 +84,7 @@ pub enum Error {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size in bytes, as far as it was read.
+        /// Its size in bytes; a lower bound for a pipe or a device, which is not read further.
         size: u64,
         /// The limit in bytes.
         max: u64,
@@ -121,7 +123,8 @@ pub enum Error {
         /// The reason.
         source: csv::Error,
     },
-    /// A record contains NaN or an infinity, which JSON cannot represent.
+    /// A record would not be the same after it is written and read again, because it contains NaN or an
+    /// infinity, which JSON cannot represent.
     #[error("cannot write a record to {}: it contains a number that is not finite", path.display())]
     NotFinite {
         /// The file.
@@ -141,7 +144,8 @@ pub enum Error {
         /// What is damaged.
         damage: Damage,
     },
-    /// The name of a checkpoint's file is not a plain file name, or occurs twice.
+    /// The name of a checkpoint's file occurs twice, is reserved (`manifest.json`), or is not a plain file
+    /// name: at most 100 ASCII letters, digits, `.`, `_` and `-`, starting with a letter or a digit.
     #[error("invalid file name {name:?} in checkpoint {}", path.display())]
     FileName {
         /// The checkpoint's folder.
@@ -156,11 +160,12 @@ pub enum Error {
 pub enum Whereabouts {
     /// It, or its lock file, was deleted.
     Deleted,
-    /// It was moved.
+    /// It was moved to this path.
     MovedTo(PathBuf),
     /// It was moved, and the system does not say where to.
     Unknown,
-    /// Another process, perhaps on another machine, claimed it although it was locked.
+    /// Another process, perhaps on another machine, claimed it although it was locked. The text names that
+    /// process, and its machine if known.
     Claimed(String),
 }
 
@@ -175,36 +180,36 @@ impl fmt::Display for Whereabouts {
     }
 }
 
-/// What is wrong with a checkpoint.
+/// What is wrong with a checkpoint. Files are named relative to its folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
     /// Its path is a file, a link or a device.
     #[error("it is a {kind}, not a folder")]
     NotAFolder {
-        /// What it is.
+        /// What it is: `regular file`, `symbolic link`, `FIFO`, ...
         kind: &'static str,
     },
-    /// A listed file does not exist.
+    /// A file that the manifest lists, or the manifest itself, does not exist.
     #[error("{file} is missing")]
     Missing {
         /// The file.
         file: String,
     },
-    /// A file cannot be read.
+    /// A file, or the folder, cannot be read.
     #[error("{file} cannot be read: {source}")]
     Unreadable {
-        /// The file.
+        /// The file, or `the folder`.
         file: String,
         /// The reason.
         source: io::Error,
     },
-    /// The path of a file is something else.
+    /// The path of a file leads to something else.
     #[error("{file} is a {kind}, not a regular file")]
     NotRegular {
         /// The file.
         file: String,
-        /// What it is.
+        /// What it is: `folder`, `symbolic link`, `FIFO`, ...
         kind: &'static str,
     },
     /// The manifest cannot be parsed.
@@ -233,7 +238,7 @@ pub enum Damage {
     /// A file, or all files together, are too large to read.
     #[error("{file} has {size} bytes; the limit is {max}")]
     TooLarge {
-        /// The file, or the checkpoint as a whole.
+        /// The file, or `the checkpoint` for all files together.
         file: String,
         /// Its size in bytes.
         size: u64,
@@ -269,4 +274,22 @@ fn holder(pid: Option<u32>) -> String {
         || "another process".to_owned(),
         |pid| format!("process {pid}"),
     )
+}
+
+/// Converts an I/O error at `path` to an [`Error::Read`].
+pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Converts a [`fs::Refusal`] at `path` to an [`Error`].
+pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
+    let path = path.to_owned();
+    match refusal {
+        fs::Refusal::Io(source) => Error::Read { path, source },
+        fs::Refusal::NotRegular(kind) => Error::NotRegular { path, kind },
+        fs::Refusal::TooLarge { size, max } => Error::TooLarge { path, size, max },
+    }
 }

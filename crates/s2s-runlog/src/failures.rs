@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 pub struct FailuresRecord {
     /// Optimizer steps of the evaluated parameters.
     pub step: u64,
-    /// One entry per length of the source that occurs, shortest first.
+    /// One entry per source length that occurs, shortest first.
     pub by_length: Vec<LengthCounts>,
     /// One entry per position of the target, EOS included, from the first.
     pub by_position: Vec<PositionCounts>,
-    /// Different wrong tokens in the place of a token, most frequent first; rare ones are left out.
+    /// Pairs of an expected and a wrong token, most frequent first; the rarest are left out. Positions after
+    /// an early EOS have no predicted token and do not count.
     pub confusions: Vec<Confusion>,
-    /// The first sequences that were not correct.
+    /// The first sequences that were not correct, in the order of the split; very long ones are left out.
     pub wrong: Vec<WrongOutput>,
 }
 
@@ -23,7 +24,7 @@ pub struct FailuresRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthCounts {
-    /// Number of source tokens.
+    /// Number of source tokens, without BOS and EOS.
     pub length: u64,
     /// Number of sequences.
     pub n_sequences: u64,
@@ -31,7 +32,7 @@ pub struct LengthCounts {
     pub n_exact: u64,
 }
 
-/// One position of the targets.
+/// One position of the targets. Tokens after an early EOS count as wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PositionCounts {
@@ -49,18 +50,18 @@ pub struct Confusion {
     pub expected: String,
     /// The model's token.
     pub predicted: String,
-    /// How often.
+    /// Number of occurrences.
     pub count: u64,
 }
 
-/// A line of `wrong.jsonl`, written at each evaluation: the first validation sequences that were not
-/// correct, free-running.
+/// A line of `wrong.jsonl`, written before the first step and at each evaluation: the first validation
+/// sequences that were not correct, free-running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrongRecord {
     /// Optimizer steps so far.
     pub step: u64,
-    /// The sequences, without very long ones.
+    /// The sequences, in the order of the split; very long ones are left out.
     pub outputs: Vec<WrongOutput>,
 }
 
@@ -68,7 +69,7 @@ pub struct WrongRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrongOutput {
-    /// Source tokens, without markers.
+    /// Source tokens, without BOS and EOS.
     pub source: Vec<String>,
     /// Reference tokens, without EOS.
     pub target: Vec<String>,

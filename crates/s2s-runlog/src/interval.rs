@@ -14,6 +14,9 @@ const Z: f64 = 1.959_963_984_540_054;
 /// the American Statistical Association 22(158). The interval assumes samples that are
 /// either 0 or 1. For samples in `[0, 1]`, such as the token accuracy of a sequence, it is
 /// conservative: their variance is at most p (1-p).
+///
+/// # Panics
+/// If `n > 0` and `share` is NaN or outside `[0, 1]`.
 pub fn wilson(share: f64, n: u64) -> (f64, f64) {
     if n == 0 {
         return (0.0, 1.0);

@@ -1,10 +1,10 @@
 //! The names of a run's files.
 
 use crate::atomic::{create_dirs, replace_file};
+use crate::error::reading;
 use crate::write::encode_pretty;
 use crate::{CorpusRecord, Environment, Error, Identity, Result, fs};
 use std::ffi::OsStr;
-use std::io;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.toml";
@@ -13,8 +13,10 @@ const ENVIRONMENT: &str = "environment.json";
 const IDENTITY: &str = "identity.json";
 const RESOLVED_CONFIG: &str = "config.resolved.toml";
 
-/// Keys of `config.resolved.toml` that runs of earlier versions do not have, and, as TOML, the values that
-/// were in effect there. At these values, they change no result.
+/// Keys of `config.resolved.toml` that runs of earlier versions lack, each with the value, as TOML, that was
+/// in effect in those runs.
+///
+/// A hash of a configuration skips a key that has this value. Then the hashes of older runs stay valid.
 pub const LATER_KEYS: [(&str, &str); 10] = [
     ("model.input_feeding", "false"),
     ("model.layer_norm", "false"),
@@ -68,13 +70,13 @@ const START: &str = "start";
 ///   run.lock               process number of the writer
 /// ```
 ///
-/// Only [`RunDir::create`], [`RunDir::write_start`] and the locks write to the disk.
+/// Methods that return a path do not access the disk: the file may be absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
 }
 
-/// What a run writes before its first step.
+/// What a run writes before its first step, for [`RunDir::write_start`].
 #[derive(Clone, Copy, Debug)]
 pub struct RunStart<'a> {
     /// The configuration as given, for `config.toml`.
@@ -119,8 +121,9 @@ impl RunDir {
     /// folder can be used again.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the folder contains other files, which are left unchanged;
-    /// [`Error::Busy`] if another process is writing to the folder.
+    /// [`Error::Exists`] if the folder contains other files, which are left unchanged, or if the path is
+    /// not a folder; [`Error::Busy`] if another process is writing to the folder; [`Error::Read`] or
+    /// [`Error::Write`] if the folder cannot be read or created.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match fs::kind_at(&path).map_err(reading(&path))? {
@@ -148,7 +151,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::NoRun`] if the folder does not exist; [`Error::NotARun`] if it has no
-    /// `config.resolved.toml`.
+    /// `config.resolved.toml`; [`Error::Read`] if the system does not say which files exist.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let run = Self { path: path.into() };
         if fs::kind_at(&run.path)
@@ -279,13 +282,13 @@ impl RunDir {
         self.path.join("failures.json")
     }
 
-    /// `report.html`: the page of the run.
+    /// `report.html`: the run as an HTML page.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
     }
 
-    /// `lengths.json`, or `lengths-NAME.json`: a [`LengthsRecord`](crate::LengthsRecord). The same
-    /// table as CSV has the extension `csv`.
+    /// `lengths.json`, or `lengths-NAME.json` with a name: a [`LengthsRecord`](crate::LengthsRecord). Its
+    /// rows are also a CSV file, with the extension `csv`.
     pub fn lengths(&self, name: Option<&str>) -> PathBuf {
         self.path.join(match name {
             Some(name) => format!("lengths-{name}.json"),
@@ -326,12 +329,12 @@ impl RunDir {
         self.path.join("run.json")
     }
 
-    /// `checkpoints/`.
+    /// `checkpoints/`: the folder of the checkpoints `best` and `last`.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// `checkpoints/best/`, `checkpoints/last/` or `start/`.
+    /// `checkpoints/best/`, `checkpoints/last/` or `start/`, for [`read_checkpoint`](crate::read_checkpoint).
     pub fn checkpoint(&self, name: CheckpointName) -> PathBuf {
         match name {
             CheckpointName::Best | CheckpointName::Last => self.checkpoints().join(name.name()),
@@ -339,27 +342,9 @@ impl RunDir {
         }
     }
 
-    /// `plots/`.
+    /// `plots/`: the folder of the plots, as SVG and PNG.
     pub fn plots(&self) -> PathBuf {
         self.path.join("plots")
-    }
-}
-
-/// Converts an I/O error at `path` to an [`Error::Read`].
-pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// Converts a [`fs::Refusal`] at `path` to an [`Error`].
-pub(crate) fn refused(path: &Path, refusal: fs::Refusal) -> Error {
-    let path = path.to_owned();
-    match refusal {
-        fs::Refusal::Io(source) => Error::Read { path, source },
-        fs::Refusal::NotRegular(kind) => Error::NotRegular { path, kind },
-        fs::Refusal::TooLarge { size, max } => Error::TooLarge { path, size, max },
     }
 }
 

@@ -1,7 +1,26 @@
 //! The run directory: its files, their formats, and safe reading and writing.
 //!
+//! A run is one training of a model. All its files are in one folder; [`RunDir`] describes them and returns
+//! their paths. Most are JSON: one record per file ([`read_json`]) or one record per line ([`read_lines`]).
+//!
+//! ```no_run
+//! use s2s_runlog::{MetricsRecord, RunDir, RunRecord, read_json, read_lines};
+//!
+//! # fn main() -> s2s_runlog::Result<()> {
+//! let run = RunDir::open("runs/default-seed0")?;
+//! let result: RunRecord = read_json(run.run())?;
+//! let metrics: Vec<MetricsRecord> = read_lines(run.metrics())?;
+//! println!("{} at step {}, {} evaluations", result.status.name(), result.step, metrics.len());
+//! # Ok(())
+//! # }
 //! ```
-//! use s2s_runlog::{CheckpointName, JsonLines, RunDir, TimingRecord, read_checkpoint, read_lines, write_checkpoint};
+//!
+//! A process that writes to a run holds its lock:
+//!
+//! ```
+//! use s2s_runlog::{
+//!     CheckpointName, JsonLines, RunDir, TimingRecord, read_checkpoint, read_lines, write_checkpoint,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -9,7 +28,13 @@
 //! let _lock = run.lock()?; // a second process gets an error that names this one
 //!
 //! let mut timing = JsonLines::create(run.timing())?;
-//! let record = TimingRecord { step: 1, elapsed_secs: 0.5, train_secs: 0.4, eval_secs: 0.1, tokens_per_second: 9e4 };
+//! let record = TimingRecord {
+//!     step: 1,
+//!     elapsed_secs: 0.5,
+//!     train_secs: 0.4,
+//!     eval_secs: 0.1,
+//!     tokens_per_second: 9e4,
+//! };
 //! timing.append(&record)?;
 //! timing.sync()?; // before the checkpoint of the same step
 //!
@@ -21,6 +46,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! In all records, losses are in nats per token, accuracies and other shares are in `[0, 1]`, and times are
+//! wall times in seconds. Numbers are finite and keep every bit when they are written and read again. Wall
+//! times, throughputs, [`Environment`] and [`Identity`] differ between two runs of the same configuration and
+//! seed.
 //!
 //! A file under its final name is always complete: files and checkpoints are written under a
 //! temporary name, made durable, and then renamed. SHA-256 hashes cover every byte of a checkpoint.
@@ -60,13 +90,14 @@ pub use lengths::{
     LengthsMean, LengthsRecord, LengthsRequest, MAX_LENGTH, Protocol,
 };
 pub use lock::RunLock;
+pub use manifest::hex;
 pub use parts::Part;
 pub use read::{
     Checkpoint, exists, is_folder, list_folder, modified, open_stream, read_checkpoint, read_file,
     read_input, read_json, read_lines, system_file,
 };
 pub use record::{
-    AttemptRecord, AttentionRecord, ConfigChange, CorpusFile, CorpusRecord, Environment,
+    AttemptRecord, AttentionRecord, BOS, ConfigChange, CorpusFile, CorpusRecord, EOS, Environment,
     EvalRecord, Identity, LogFailure, MetricsRecord, NBest, Parent, Processor, RunRecord,
     RunStatus, StepMetrics, TextScores, TimingRecord,
 };

@@ -11,8 +11,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::atomic::{create_dir, writing};
+use crate::error::refused;
 use crate::fs::File;
-use crate::layout::{LOCK, refused};
+use crate::layout::LOCK;
 use crate::{Error, Result, RunDir, Whereabouts, fs, system_file};
 
 /// If a lock is taken but its holder's process number is not readable yet, try again this often.
@@ -22,8 +23,8 @@ const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 /// A lock file has at most so many bytes.
 const MAX_BYTES: usize = 256;
 
-/// Exclusive right to write to a run folder, or to its plots. It ends when it is dropped or when its
-/// process ends, whichever comes first.
+/// Exclusive right to write to a run folder ([`RunDir::lock`]), or to its plots ([`RunDir::lock_plots`]). It
+/// ends when it is dropped or when its process ends, whichever comes first.
 #[derive(Debug)]
 pub struct RunLock {
     folder: PathBuf,
@@ -79,7 +80,8 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Busy`], with the holder's process number, if another process holds the lock;
-    /// [`Error::Lost`] if the folder is removed meanwhile.
+    /// [`Error::Lost`] if the folder is removed meanwhile; [`Error::Lock`] if the system cannot lock the
+    /// file; [`Error::Write`].
     pub fn lock(&self) -> Result<RunLock> {
         let file = self.claim()?;
         // Durable before any other file: it marks the files of this folder as a run's.
@@ -98,10 +100,11 @@ impl RunDir {
         Ok(lock)
     }
 
-    /// Whether a process is writing to the folder.
+    /// Whether a process holds the [lock](RunDir::lock), so that it may be writing to the folder. False if
+    /// the lock file does not exist.
     ///
     /// # Errors
-    /// If the lock file cannot be read.
+    /// [`Error::Read`] or [`Error::NotRegular`] if the lock file cannot be opened.
     pub fn is_locked(&self) -> Result<bool> {
         let path = self.path().join(LOCK);
         fs::is_locked(&path).map_err(|refusal| refused(&path, refusal))
@@ -109,11 +112,12 @@ impl RunDir {
 
     /// Claims `plots/`; waits while another process holds it.
     ///
-    /// A run may be plotted while another process trains it. A process that reads the records after
-    /// it has the lock never overwrites newer plots with older ones.
+    /// A run may be plotted while another process trains it. Read the records after you have this lock:
+    /// then newer plots are never overwritten with older ones.
     ///
     /// # Errors
-    /// If the folder cannot be written.
+    /// [`Error::Write`] if the folder cannot be created; [`Error::Lock`] if the lock file cannot be created
+    /// or locked; [`Error::NotRegular`] if the lock file is not a regular file.
     pub fn lock_plots(&self) -> Result<RunLock> {
         create_dir(&self.plots())?;
         let (folder, path) = (self.path().to_owned(), self.plots().join(".lock"));

@@ -142,11 +142,10 @@ pub(crate) fn bad_name<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Opti
 }
 
 fn hash(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("writing to a string does not fail");
-            hex
-        })
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lowercase hexadecimal digits: the form of hashes in records.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::atomic::writing;
-use crate::layout::reading;
+use crate::error::reading;
 use crate::{CheckpointName, Result, RunDir, RunLock, fs};
 
-/// Files of a run that can be removed.
+/// Files of a run that can be removed to free disk space; see [`RunDir::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// `plots/`; `s2s plot` draws them again.
     Plots,
     /// `report.html`; `s2s report` writes it again.
     Page,
-    /// TensorBoard events. Lost.
+    /// TensorBoard events, `events.out.*`: they cannot be written again.
     Events,
     /// `checkpoints/last/`: without it the run cannot be resumed or extended.
     Last,
@@ -42,7 +42,7 @@ impl Part {
         }
     }
 
-    /// What is lost without it.
+    /// What is lost without it, as text for a user.
     pub fn loss(self) -> &'static str {
         match self {
             Self::Plots => "nothing: `s2s plot` draws them again",
@@ -74,12 +74,11 @@ impl Part {
 }
 
 impl RunDir {
-    /// Renames the files of an evaluation by length, so that another one of this name can be made. They
-    /// get the ending `.old-1`, or the next number that no file has.
+    /// Renames the files of the evaluation by length called `name`, so that another one of this name can
+    /// be made. They get the ending `.old-1`, or the next number that no file has.
     ///
     /// # Errors
-    /// [`Error::Write`](crate::Error::Write); [`Error::Lost`](crate::Error::Lost) if the folder is not the
-    /// one that was locked.
+    /// [`Error::Write`](crate::Error::Write), and those of [`RunLock::check`].
     pub fn set_lengths_aside(&self, name: &str, lock: &RunLock) -> Result<()> {
         lock.check()?;
         let record = self.lengths(Some(name));
@@ -102,7 +101,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Bytes of a part.
+    /// Size of a part in bytes; 0 if it does not exist.
     ///
     /// # Errors
     /// [`Error::Read`](crate::Error::Read).
@@ -111,7 +110,7 @@ impl RunDir {
         sizes.sum()
     }
 
-    /// Bytes of the whole folder.
+    /// Size of all files of the folder in bytes.
     ///
     /// # Errors
     /// [`Error::Read`](crate::Error::Read).
@@ -119,10 +118,11 @@ impl RunDir {
         size(self.path())
     }
 
-    /// Removes a part. Hold the [lock](RunDir::lock), so that no other process is writing it.
+    /// Removes a part, if it exists. The [lock](RunDir::lock) ensures that no other process is writing it.
     ///
     /// # Errors
-    /// [`Error::Write`](crate::Error::Write).
+    /// [`Error::Write`](crate::Error::Write), [`Error::Read`](crate::Error::Read), and those of
+    /// [`RunLock::check`].
     pub fn remove(&self, part: Part, lock: &RunLock) -> Result<()> {
         lock.check()?;
         for path in part.paths(self)? {

@@ -1,5 +1,5 @@
+use crate::error::{reading, refused};
 use crate::fs::File;
-use crate::layout::{reading, refused};
 use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use crate::{Damage, Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 /// How often to read a checkpoint again that was replaced during the read.
 const ATTEMPTS: usize = 20;
 
-/// A checkpoint read from disk; every byte matches the manifest.
+/// A checkpoint read from disk by [`read_checkpoint`]: named files, whose bytes all match the manifest.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -26,7 +26,8 @@ impl Checkpoint {
         &self.path
     }
 
-    /// Why the requested folder was not read, to show to the user; empty if it was.
+    /// Why the requested folder, and other candidates before [`Checkpoint::path`], were not read, to show to
+    /// the user. Empty if the requested folder was read.
     pub fn rejected(&self) -> &[Error] {
         &self.rejected
     }
@@ -62,8 +63,8 @@ impl Checkpoint {
 /// in total.
 ///
 /// # Errors
-/// [`Error::NoCheckpoint`] if there is no such checkpoint; otherwise [`Error::Damaged`] for the folder
-/// at `path`.
+/// If neither the folder at `path` nor a leftover is valid: [`Error::NoCheckpoint`] if there is nothing at
+/// `path`, otherwise [`Error::Damaged`] with the damage of the folder at `path`.
 pub fn read_checkpoint(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
     let mut rejected = Vec::new();
@@ -98,7 +99,7 @@ pub(crate) fn is_valid(path: &Path) -> bool {
 ///
 /// # Errors
 /// [`Error::NotRegular`] for a FIFO, a folder or a symbolic link, without blocking;
-/// [`Error::TooLarge`]; [`Error::Read`].
+/// [`Error::TooLarge`] beyond `max` bytes; [`Error::Read`], also if the file does not exist.
 pub fn read_file(path: impl AsRef<Path>, max: u64) -> Result<Vec<u8>> {
     let path = path.as_ref();
     fs::read(path, max).map_err(|refusal| refused(path, refusal))
@@ -124,12 +125,13 @@ pub fn open_stream(path: impl AsRef<Path>) -> Result<File> {
     fs::open(path).map_err(reading(path))
 }
 
-/// The content of a file such as `/proc/cpuinfo`; `None` if it cannot be read.
+/// The content of a file of the system such as `/proc/cpuinfo`; `None` if it does not exist, cannot be read
+/// or is not UTF-8. Such files report a size of 0, so [`read_file`] would return nothing.
 pub fn system_file(path: impl AsRef<Path>) -> Option<String> {
     fs::read_proc(path.as_ref()).ok()
 }
 
-/// When a file was last written; `None` if it does not exist, or the system does not say.
+/// When a file was last written, following links; `None` if it does not exist, or the system does not say.
 pub fn modified(path: impl AsRef<Path>) -> Option<SystemTime> {
     fs::modified(path.as_ref()).ok()
 }
@@ -144,7 +146,7 @@ pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     Ok(kind.is_some())
 }
 
-/// Whether `path` is a folder, or a link to one.
+/// Whether `path` is a folder, or a link to one. False if the system does not say.
 pub fn is_folder(path: impl AsRef<Path>) -> bool {
     fs::is_dir(path.as_ref())
 }
@@ -183,7 +185,8 @@ pub fn read_json<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
 /// A last line without a line end was interrupted while it was written, so it is ignored.
 ///
 /// # Errors
-/// [`Error::Line`] with the number of the first invalid line, and those of [`read_file`].
+/// [`Error::Line`] with the number of the first invalid line, and those of [`read_file`]: a file that does
+/// not exist is an [`Error::Read`].
 pub fn read_lines<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
     let path = path.as_ref();
     let bytes = read_file(path, MAX_RECORDS_BYTES)?;

@@ -2,7 +2,8 @@
 //!
 //! Losses are in nats per token, accuracies are shares in `[0, 1]`, times are in seconds. Everything
 //! is a function of configuration and seed, except [`TimingRecord`], [`Environment`], [`Identity`],
-//! [`StepMetrics::tokens_per_second`] and [`RunRecord::elapsed_secs`]. Every number is finite and round-trips bit for bit.
+//! [`StepMetrics::tokens_per_second`] and [`RunRecord::elapsed_secs`]. Every number is finite and round-trips
+//! bit for bit.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ pub struct MetricsRecord {
     pub step: u64,
     /// Epochs so far; `None` if the training samples never repeat.
     pub epoch: Option<f64>,
-    /// Mean negative log-likelihood of the target tokens, in nats.
+    /// Mean negative log-likelihood of the target tokens, in nats, without label smoothing.
     pub train_loss: f64,
     /// Share of target tokens (EOS included) predicted correctly.
     pub train_token_accuracy: f64,
@@ -25,9 +26,9 @@ pub struct MetricsRecord {
     pub train_exact_match: f64,
     /// Mean negative log-likelihood on the validation split in nats per token, free-running.
     pub val_loss: f64,
-    /// Validation loss, teacher-forced.
+    /// Mean negative log-likelihood on the validation split in nats per token, teacher-forced.
     pub val_forced_loss: f64,
-    /// `val_loss - val_forced_loss`: the loss due to exposure bias.
+    /// `val_loss - val_forced_loss`, in nats per token: the loss due to exposure bias.
     pub exposure_gap: f64,
     /// Share of reference tokens (EOS included) predicted correctly; tokens after an early EOS count as
     /// wrong.
@@ -36,13 +37,13 @@ pub struct MetricsRecord {
     pub val_exact_match: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
-    /// Mean global gradient norm before clipping.
+    /// Mean global gradient norm before clipping, over the steps since the previous record.
     pub grad_norm: f64,
     /// Probability of teacher forcing at the last step.
     pub teacher_forcing_ratio: f64,
     /// Whether this evaluation has the lowest `val_loss` so far.
     pub is_best: bool,
-    /// The attempt, of a run with a curriculum or restarts.
+    /// The attempt; `None` for a run without a curriculum and without restarts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptRecord>,
 }
@@ -51,11 +52,11 @@ pub struct MetricsRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttemptRecord {
-    /// Attempts before this one.
+    /// Number of attempts before this one.
     pub index: u64,
-    /// Running mean of the training loss, in nats per token.
+    /// Exponential running mean of the training loss, in nats per token.
     pub running_loss: f64,
-    /// Maximum source length of the training samples.
+    /// Maximum source length of the training samples in this state of the curriculum.
     pub max_len: u64,
 }
 
@@ -78,7 +79,8 @@ pub struct StepMetrics {
     pub tokens_per_second: f64,
 }
 
-/// A line of `timing.jsonl`, written with each [`MetricsRecord`].
+/// A line of `timing.jsonl`, written before the first step and with each [`MetricsRecord`]. Times are in
+/// seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimingRecord {
@@ -94,12 +96,14 @@ pub struct TimingRecord {
     pub tokens_per_second: f64,
 }
 
-/// The attention of one sequence: a line of `attention.jsonl` (the same sequences at each evaluation)
-/// or of `samples.jsonl` (sequences of the test split, at the end).
+/// A decoded sequence and its attention: a line of `attention.jsonl` (the same few sequences at several
+/// steps) or of `samples.jsonl` (sequences of the test split, at the end).
+///
+/// Shapes: `S` source tokens, `T` predicted tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionRecord {
-    /// Optimizer steps so far.
+    /// Optimizer steps of the parameters that decoded it.
     pub step: u64,
     /// `[S]`: source tokens as text, including BOS and EOS if the model sees them.
     pub source: Vec<String>,
@@ -107,17 +111,38 @@ pub struct AttentionRecord {
     pub target: Vec<String>,
     /// `[T]`: predicted tokens as text; the last one is `</s>` if the model predicted EOS.
     pub prediction: Vec<String>,
-    /// `[T, S]`: attention weights, one row per predicted token. Empty without attention.
+    /// `[T, S]`: attention weights, one row per predicted token. Empty if the model has no attention or the
+    /// source is too long to record them.
     pub weights: Vec<Vec<f32>>,
     /// Whether the prediction equals the reference, EOS included.
     pub is_exact: bool,
 }
 
-/// The metrics of one split.
+/// The text of the begin-of-sequence token in records.
+pub const BOS: &str = "<s>";
+
+/// The text of the end-of-sequence token in records.
+pub const EOS: &str = "</s>";
+
+impl AttentionRecord {
+    /// The tokens of the source without BOS and EOS.
+    pub fn symbols(&self) -> impl Iterator<Item = &str> {
+        let tokens = self.source.iter().map(String::as_str);
+        tokens.filter(|token| ![BOS, EOS].contains(token))
+    }
+
+    /// The tokens of the reference, followed by EOS.
+    pub fn reference(&self) -> impl Iterator<Item = &str> {
+        self.target.iter().map(String::as_str).chain([EOS])
+    }
+}
+
+/// The metrics of one split. Part of `run.json` for the test split, and `initial.json` for the validation
+/// split before the first step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalRecord {
-    /// Name of the split.
+    /// Name of the split: `train`, `val` or `test`.
     pub split: String,
     /// Optimizer steps of the evaluated parameters.
     pub step: u64,
@@ -151,13 +176,13 @@ pub struct TextScores {
     /// Number of sources; fewer than pairs if pairs with the same source count as several references.
     pub n_sources: u64,
     /// Edit distance of tokens between output and closest reference, divided by the number of tokens of
-    /// the references.
+    /// these references; above 1 if outputs are much too long.
     pub token_error_rate: f64,
     /// The same for characters.
     pub char_error_rate: f64,
-    /// BLEU as sacreBLEU computes it by default, in [0, 100].
+    /// BLEU as sacreBLEU computes it by default, in `[0, 100]`.
     pub bleu: f64,
-    /// chrF2 as sacreBLEU computes it by default, in [0, 100].
+    /// chrF2 as sacreBLEU computes it by default, in `[0, 100]`.
     pub chrf: f64,
     /// How often one of several outputs is correct; `None` with one output per source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,13 +207,13 @@ pub struct Environment {
     pub version: String,
     /// Operating system and architecture.
     pub platform: String,
-    /// Name of the CPU as reported by the system.
+    /// Name of the CPU as reported by the system; `unknown` if it does not report one.
     pub cpu: String,
     /// Logical cores available to the process.
     pub cores: usize,
     /// Number of threads of the run.
     pub threads: usize,
-    /// Device of the tensors: `cpu`, `cuda:0`, `metal`.
+    /// Device of the tensors, such as `cpu`, `cuda:0` or `metal`.
     pub device: String,
     /// Why `--device auto` chose it; empty if the user named it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -196,7 +221,8 @@ pub struct Environment {
     /// Name of a GPU; empty on the CPU.
     #[serde(default)]
     pub card: String,
-    /// Version of the GPU's driver, such as 580.159.04; empty on the CPU, and if the system does not report it.
+    /// Version of the GPU's driver, such as 580.159.04; empty on the CPU, and if the system does not
+    /// report it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub driver_version: String,
     /// The latest version of CUDA that this driver supports, such as 13.0; empty on the CPU.
@@ -204,10 +230,12 @@ pub struct Environment {
     pub driver_cuda_version: String,
     /// Kernels: `fused` or `reference`.
     pub kernels: String,
-    /// Instruction set of the CPU kernels; it decides the last bits of their results.
+    /// Instruction set of the CPU kernels; it decides the last bits of their results. Empty in runs of
+    /// earlier versions.
     #[serde(default)]
     pub instruction_set: String,
-    /// Precision of the gradients; parameters and decoding are in f32.
+    /// Precision in which gradients are computed, such as `f32` or `bf16`; parameters and decoding are in
+    /// f32. Empty in runs of earlier versions.
     #[serde(default)]
     pub precision: String,
     /// Command line as given.
@@ -225,7 +253,7 @@ pub struct Identity {
     /// Labels that the user gave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The run whose weights this run started from.
+    /// Where the first weights of this run come from; `None` if they were initialized at random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
 }
@@ -240,7 +268,7 @@ pub struct Parent {
     pub id: Option<String>,
     /// `best` or `last`; `import` for a file.
     pub checkpoint: String,
-    /// Optimizer steps of the checkpoint.
+    /// Optimizer steps of the checkpoint; 0 for a file.
     pub step: u64,
     /// Tokens of the vocabulary that the parent has too.
     pub n_matched: u64,
@@ -258,9 +286,10 @@ pub struct ConfigChange {
     pub step: u64,
     /// The changed keys, as `key=value`.
     pub set: Vec<String>,
-    /// SHA-256 of the configuration and corpus record before, as in checkpoints.
+    /// SHA-256 of the configuration and the corpus record before the change, in hexadecimal. Checkpoints
+    /// contain the same hash.
     pub before: String,
-    /// The same after the change.
+    /// The hash after the change.
     pub after: String,
 }
 
@@ -279,13 +308,13 @@ pub struct Processor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusRecord {
-    /// The files of the corpus.
+    /// The files of the corpus; empty for imported weights whose text is not there.
     pub files: Vec<CorpusFile>,
     /// The words, characters or bytes of the vocabulary, in the order of their token IDs, without
-    /// `<unk>`.
+    /// `<unk>` and the special tokens.
     pub vocabulary: Vec<String>,
-    /// Number of tokens of the longest source and of the longest target in training, which limit the
-    /// length of an output.
+    /// Number of tokens of the longest source and of the longest target in training, in this order. They
+    /// limit the length of an output.
     pub longest: [usize; 2],
 }
 
@@ -305,20 +334,20 @@ pub struct CorpusFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
-    /// The status.
+    /// Whether the run has ended, and why.
     pub status: RunStatus,
     /// Steps taken.
     pub step: u64,
-    /// Step of the best checkpoint, if there is one.
+    /// Step of the best checkpoint; `None` before the first evaluation.
     pub best_step: Option<u64>,
-    /// Validation loss of the best checkpoint.
+    /// Validation loss of the best checkpoint, in nats per token; `None` before the first evaluation.
     pub best_val_loss: Option<f64>,
     /// Number of trainable parameters.
     pub n_parameters: u64,
     /// Wall time of training and evaluation, over all processes of the run. Work that a killed process
     /// lost does not count.
     pub elapsed_secs: f64,
-    /// Metrics of the best checkpoint on the test split; `None` until the run is finished.
+    /// Metrics of the best checkpoint on the test split; `None` until the run has ended, and if it diverged.
     pub test: Option<EvalRecord>,
     /// Logs with lost records. The run itself is not affected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -343,15 +372,15 @@ pub struct LogFailure {
 pub enum RunStatus {
     /// Running, or killed; it can be resumed.
     Running,
-    /// All steps are done.
+    /// Ended: all steps are done.
     Finished,
-    /// The validation loss stopped improving.
+    /// Ended: the validation loss stopped improving.
     StoppedEarly,
-    /// The configured target was reached.
+    /// Ended: the validation exact match reached the configured target.
     TargetReached,
     /// Interrupted by a signal; it can be resumed.
     Interrupted,
-    /// The loss or a gradient became NaN or infinite.
+    /// Ended without a result: a loss, a gradient or a parameter became NaN or infinite.
     Diverged,
 }
 

@@ -1,6 +1,6 @@
 use crate::atomic::{parent, replace_dir, replace_file, writing};
+use crate::error::refused;
 use crate::fs::File;
-use crate::layout::refused;
 use crate::manifest::{MANIFEST, Manifest, bad_name};
 use crate::read::{is_valid, lines, read_file};
 use crate::{Error, MAX_RECORDS_BYTES, Result, atomic, fs};
@@ -28,10 +28,11 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     replace_file(path.as_ref(), bytes)
 }
 
-/// Writes a record as a JSON file, as [`write_file`] does.
+/// Writes a record as an indented JSON file, as [`write_file`] does.
 ///
 /// # Errors
-/// [`Error::NotFinite`] if reading the file would not return the same record; [`Error::Write`].
+/// [`Error::NotFinite`] if reading the file would not return the same record; [`Error::Encode`] if the
+/// record has no JSON form; [`Error::Write`].
 pub fn write_json<T>(path: impl AsRef<Path>, record: &T) -> Result<()>
 where
     T: Serialize + DeserializeOwned + PartialEq,
@@ -41,7 +42,7 @@ where
 }
 
 /// Writes flat records as a CSV file with a header line, as [`write_file`] does. `None` becomes an
-/// empty cell.
+/// empty cell; without records the file is empty.
 ///
 /// # Errors
 /// [`Error::Csv`] for a record that is not flat; [`Error::Write`].
@@ -90,8 +91,9 @@ pub fn write_checkpoint(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> Resu
     replace_dir(path, &all, is_valid)
 }
 
-/// Cleans up after an interrupted [`write_checkpoint`], as the next call of it would: for a run that
-/// may not save again. Keeps the checkpoint that [`read_checkpoint`](crate::read_checkpoint) finds.
+/// Cleans up after an interrupted [`write_checkpoint`]: moves the checkpoint that
+/// [`read_checkpoint`](crate::read_checkpoint) finds to `path`, and removes the leftovers. The next
+/// [`write_checkpoint`] would do the same; call this for a run that may not save again.
 ///
 /// # Errors
 /// [`Error::Write`].
@@ -111,7 +113,7 @@ pub fn open_log(path: impl AsRef<Path>) -> Result<fs::File> {
     fs::open_log(path).map_err(writing(path))
 }
 
-/// A file to which a running process appends records.
+/// A file to which a running process appends records of any format. For JSON records, use [`JsonLines`].
 #[derive(Debug)]
 pub struct GrowingFile {
     path: PathBuf,
@@ -122,7 +124,7 @@ pub struct GrowingFile {
 }
 
 impl GrowingFile {
-    /// Creates the file.
+    /// Creates the file. Its folder must exist.
     ///
     /// # Errors
     /// [`Error::Write`], also if the file exists; an existing file is unchanged.
@@ -139,8 +141,8 @@ impl GrowingFile {
         })
     }
 
-    /// Opens a file of lines for further appending. Removes a partial line at its end, which a killed
-    /// process may have left. Returns the number of complete lines as well.
+    /// Opens an existing file of lines for further appending. Removes a partial line at its end, which a
+    /// killed process may have left. Returns the file and its number of complete lines.
     ///
     /// # Errors
     /// [`Error::NotRegular`], [`Error::Read`], [`Error::Write`].
@@ -160,7 +162,7 @@ impl GrowingFile {
     }
 
     /// Appends a record in a single write, so that readers never see part of it. The record survives
-    /// the end of the process.
+    /// the end of the process, but a power loss only after [`GrowingFile::sync`].
     ///
     /// # Errors
     /// [`Error::Write`]. Earlier records stay intact, and later ones can be appended.
@@ -211,7 +213,7 @@ pub struct JsonLines<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
-    /// Creates the file.
+    /// Creates the file. Its folder must exist.
     ///
     /// # Errors
     /// [`Error::Write`], also if the file exists; an existing file is unchanged.
@@ -265,8 +267,9 @@ impl<T: Serialize + DeserializeOwned + PartialEq> JsonLines<T> {
     /// Appends a record as one line.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if reading the line would not return the same record; [`Error::Write`].
-    /// Earlier lines stay readable, and later records can be appended.
+    /// [`Error::NotFinite`] if reading the line would not return the same record; [`Error::Encode`] if the
+    /// record has no JSON form; [`Error::Write`]. Earlier lines stay readable, and later records can be
+    /// appended.
     pub fn append(&mut self, record: &T) -> Result<()> {
         let mut line = encode(self.path(), record, serde_json::to_vec)?;
         line.push(b'\n');

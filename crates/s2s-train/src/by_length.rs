@@ -170,11 +170,16 @@ impl<'a> ByLength<'a> {
 
         let mut steps = vec![0; batch.len()];
         let mut sums = vec![LengthSums::default(); batch.len()];
-        let outputs = generator.watch(&source, stop, &mut |row, weights, reach| {
+        let outputs = generator.watch(&source, stop, &mut |row, weights, support| {
             if self.model.has_attention() {
                 let origin = self.task.origin(batch[row].source.len(), steps[row]);
                 if let Some(origin) = origin.filter(|_| steps[row] < batch[row].target.len()) {
-                    add_attention(&mut sums[row], weights, reach, origin + self.n_markers / 2);
+                    add_attention(
+                        &mut sums[row],
+                        weights,
+                        support,
+                        origin + self.n_markers / 2,
+                    );
                 }
             }
             steps[row] += 1;
@@ -221,10 +226,10 @@ fn score(decoded: &Decoded, reference: &[u32], eos: u32) -> LengthSums {
 }
 
 /// Adds the attention of one step, whose correct source position is `origin`. The weights are 0
-/// outside of `reach`.
-fn add_attention(sums: &mut LengthSums, weights: &[f32], reach: &[Range<usize>], origin: usize) {
+/// outside of `support`.
+fn add_attention(sums: &mut LengthSums, weights: &[f32], support: &[Range<usize>], origin: usize) {
     let mut greatest = 0;
-    for position in reach.iter().cloned().flatten() {
+    for position in support.iter().cloned().flatten() {
         let weight = weights[position];
         if weight > weights[greatest] {
             greatest = position;

@@ -10,8 +10,8 @@ use s2s_runlog::{
 };
 use toml::{Table, Value};
 
+use crate::checkpoint::history;
 use crate::config::{ForcingSchedule, ScheduleConfig};
-use crate::run::history;
 use crate::{
     Auto, Error, ExperimentConfig, Result, Run, Runtime, Trainer, check_unchanged, checkpoint,
     load_config, reopen_data,

@@ -13,11 +13,13 @@ use s2s_kernels::Moments;
 use s2s_model::{
     LoadOptions, NonFinite, Params, WeightsError, load_tensors, load_weights, save_tensors,
 };
-use s2s_runlog::{Checkpoint, CheckpointName, ConfigChange, CorpusRecord, LATER_KEYS};
+use s2s_runlog::{
+    Checkpoint, CheckpointName, ConfigChange, CorpusRecord, LATER_KEYS, RunDir, exists, hex,
+    read_lines,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::data::hex;
 use crate::{Attempt, Error, ExperimentConfig, LossScale, Optimizer, Plateau, Result, Tally};
 
 const PARAMS: &str = "params.safetensors";
@@ -51,6 +53,13 @@ impl fmt::Debug for Snapshot {
     }
 }
 
+/// Whether a checkpoint belongs to the best evaluation so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IsBest {
+    Yes,
+    No,
+}
+
 impl Snapshot {
     /// The names and contents of the files of checkpoint `name`.
     pub fn files(&self, name: CheckpointName) -> Vec<(&'static str, &[u8])> {
@@ -66,12 +75,12 @@ impl Snapshot {
     /// Replaces the snapshot by the given state and reuses its buffers.
     pub(crate) fn update(
         &mut self,
-        is_best: bool,
+        is_best: IsBest,
         params: &Params,
         optimizer: &Optimizer,
         state: &TrainState,
     ) -> Result<()> {
-        (self.step, self.is_best) = (state.step, is_best);
+        (self.step, self.is_best) = (state.step, is_best == IsBest::Yes);
         let named = params.iter().map(|(name, var)| (name, var.as_tensor()));
         save_tensors(named, &mut self.params)?;
         let moments = params.iter().zip(optimizer.moments());
@@ -206,6 +215,16 @@ pub(crate) struct Fingerprints {
 }
 
 impl Fingerprints {
+    /// Those that the checkpoints of a run may have.
+    pub(crate) fn of_run(
+        dir: &RunDir,
+        config: &ExperimentConfig,
+        corpus: Option<&CorpusRecord>,
+    ) -> Result<Self> {
+        let current = fingerprint(config, corpus)?;
+        Ok(Self::with_history(current, &history(dir)?))
+    }
+
     /// Only the present configuration.
     pub(crate) fn only(current: String) -> Self {
         Self {
@@ -227,6 +246,14 @@ impl Fingerprints {
 
     fn contains(&self, fingerprint: &String) -> bool {
         self.current == *fingerprint || self.earlier.contains(fingerprint)
+    }
+}
+
+/// The changes of a run's configuration, oldest first.
+pub(crate) fn history(dir: &RunDir) -> Result<Vec<ConfigChange>> {
+    match exists(dir.history())? {
+        true => Ok(read_lines(dir.history())?),
+        false => Ok(Vec::new()),
     }
 }
 
@@ -327,7 +354,7 @@ fn load_moments(params: &Params, checkpoint: &Checkpoint) -> Result<Vec<Moments>
 
 fn file_mismatch(checkpoint: &Checkpoint, file: &str, error: &WeightsError) -> Error {
     let reason = match error {
-        WeightsError::Misfit(misfit) => misfit.to_string(),
+        WeightsError::WeightsMismatch(mismatch) => mismatch.to_string(),
         other => other.to_string(),
     };
     mismatch(checkpoint, format!("{file}: {reason}"))

@@ -61,7 +61,7 @@ impl Codec {
     }
 
     /// The texts of what the model reads for a source with these texts.
-    pub fn input_texts(&self, source: &[String]) -> Vec<String> {
+    pub(crate) fn input_texts(&self, source: &[String]) -> Vec<String> {
         let [bos, eos] =
             [self.vocabulary.bos(), self.vocabulary.eos()].map(|t| self.vocabulary.text(t));
         match self.source_markers {

@@ -9,7 +9,7 @@ use reverse_data::{
     BatchSource, Corpus, DataConfig, Example, Examples, Pairs, Split, Synthetic, Task, TextFile,
     Tokenization, Vocabulary, corpus_paths,
 };
-use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, is_folder, read_input, read_json};
+use s2s_runlog::{CorpusFile, CorpusRecord, RunDir, hex, is_folder, read_input, read_json};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, ExperimentConfig, Result};
@@ -541,9 +541,4 @@ fn decompress(bytes: &[u8]) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(message));
     }
     Ok(text)
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

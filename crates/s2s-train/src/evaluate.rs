@@ -9,7 +9,7 @@ use s2s_model::{Batch, BatchLoss, Beam, Decoded, Forcing, Generator, Seq2Seq, So
 use s2s_runlog::{AttentionRecord, EvalRecord, TextScores};
 
 use crate::observer::notify;
-use crate::text::{Scored, TextTally};
+use crate::text::{OutputsWithReferences, TextTally};
 use crate::{Codec, Failures, Flow, Model, Observer, Result, Scoring, Tally, to_batch, tokens_of};
 
 /// Maximum number of samples in [`Evaluation::wrong`].
@@ -252,7 +252,7 @@ fn score_outputs(
             .map(|group| codec.model_input(&group.source))
             .collect();
         for (group, outputs) in batch.iter().zip(decode(&inputs)?) {
-            let scored = Scored {
+            let scored = OutputsWithReferences {
                 outputs: &outputs,
                 line: &vocabulary.line(&outputs[0].tokens),
                 references: &group.references,

@@ -60,7 +60,7 @@ impl<M: Model> Half<M> {
                 .map(|gradient| gradient.to_dtype(DType::F32)? / scale.factor)
                 .collect::<Result<Vec<_>>>()?;
             let is_finite = loss.loss_sum.is_finite() && norm(&gradients)?.is_finite();
-            if !scale.is_lowered(is_finite) {
+            if !scale.update(is_finite) {
                 return Ok((loss, gradients));
             }
         }
@@ -99,7 +99,7 @@ impl LossScale {
 
     /// Updates the scale after the gradients of a step. Returns whether it was lowered, so that the step
     /// must be repeated. Without scaling, an overflow is an error of the run.
-    fn is_lowered(&mut self, is_finite: bool) -> bool {
+    fn update(&mut self, is_finite: bool) -> bool {
         if !is_finite && self.factor > 1.0 {
             *self = Self {
                 factor: self.factor / 2.0,
@@ -125,14 +125,14 @@ mod tests {
     #[test]
     fn the_scale_is_halved_at_an_overflow_and_doubled_after_many_steps() {
         let mut scale = LossScale::start(Precision::F16);
-        assert!(scale.is_lowered(false) && scale.is_lowered(false));
+        assert!(scale.update(false) && scale.update(false));
         assert_eq!(scale.factor, 16_384.0);
         for _ in 1..LossScale::PATIENCE {
-            assert!(!scale.is_lowered(true));
+            assert!(!scale.update(true));
             assert!(scale.is_plausible());
         }
         assert_eq!(scale.factor, 16_384.0);
-        assert!(!scale.is_lowered(true));
+        assert!(!scale.update(true));
         assert_eq!(
             scale,
             LossScale {
@@ -148,8 +148,8 @@ mod tests {
             factor: 2.0,
             n_steps: 7,
         };
-        assert!(scale.is_lowered(false));
-        assert!(!scale.is_lowered(false));
+        assert!(scale.update(false));
+        assert!(!scale.update(false));
         assert_eq!(scale.factor, 1.0);
     }
 }

@@ -93,7 +93,11 @@ impl Optimizer {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn submit_norm(&self, gradients: &[Tensor], threads: NonZeroUsize) -> Result<GradNorm> {
+    pub(crate) fn submit_norm(
+        &self,
+        gradients: &[Tensor],
+        threads: NonZeroUsize,
+    ) -> Result<GradNorm> {
         #[cfg(feature = "cuda")]
         if matches!(self.rule, OptimizerConfig::Adam {})
             && let Some(norm) = SquaredNorm::of(&self.trained(gradients))?
@@ -123,7 +127,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// If their number or a shape differs from the parameters'.
-    pub fn set_moments(&mut self, moments: Vec<Moments>) -> Result<()> {
+    pub(crate) fn set_moments(&mut self, moments: Vec<Moments>) -> Result<()> {
         let shapes = |moments: &[Moments]| -> Vec<_> {
             moments
                 .iter()

@@ -9,15 +9,15 @@ use reverse_data::{Split, scattered};
 use s2s_kernels::instruction_set;
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{
-    Checkpoint, CheckpointName, ConfigChange, CorpusRecord, Environment, Error as RunLogError,
-    EvalRecord, Identity, JsonLines, LogFailure, Parent, Processor, RunDir, RunLock, RunRecord,
-    RunStart, RunStatus, TimingRecord, exists, read_checkpoint, read_json, read_lines,
+    Checkpoint, CheckpointName, ConfigChange, Environment, Error as RunLogError, EvalRecord,
+    Identity, JsonLines, LogFailure, Parent, Processor, RunDir, RunLock, RunRecord, RunStart,
+    RunStatus, TimingRecord, exists, hex, read_checkpoint, read_json, read_lines,
     settle_checkpoint, system_file, write_checkpoint, write_file, write_json,
 };
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Fingerprints;
-use crate::data::{hex, recorded_vocabulary};
+use crate::checkpoint::{Fingerprints, history};
+use crate::data::recorded_vocabulary;
 use crate::device::card;
 use crate::evaluate::score_text_observed;
 use crate::observer::{Guarded, Log, train_in_background};
@@ -540,7 +540,7 @@ impl<M: Model + Send> Run<M> {
 pub fn check_unchanged(dir: &RunDir) -> Result<()> {
     let config = load_config(Some(&dir.resolved_config()), &[])?;
     let (_, corpus) = recorded_vocabulary(dir, &config.data)?;
-    let fingerprints = fingerprints(dir, &config, corpus.as_ref())?;
+    let fingerprints = Fingerprints::of_run(dir, &config, corpus.as_ref())?;
     for name in [CheckpointName::Best, CheckpointName::Last] {
         let found = match read_checkpoint(dir.checkpoint(name)) {
             Err(RunLogError::NoCheckpoint { .. } | RunLogError::Damaged { .. }) => continue,
@@ -549,24 +549,6 @@ pub fn check_unchanged(dir: &RunDir) -> Result<()> {
         checkpoint::check_config(&found, &checkpoint::load_state(&found)?, &fingerprints)?;
     }
     Ok(())
-}
-
-/// The fingerprints that the checkpoints of a run may have.
-pub(crate) fn fingerprints(
-    dir: &RunDir,
-    config: &ExperimentConfig,
-    corpus: Option<&CorpusRecord>,
-) -> Result<Fingerprints> {
-    let current = checkpoint::fingerprint(config, corpus)?;
-    Ok(Fingerprints::with_history(current, &history(dir)?))
-}
-
-/// The changes of a run's configuration, oldest first.
-pub(crate) fn history(dir: &RunDir) -> Result<Vec<ConfigChange>> {
-    match exists(dir.history())? {
-        true => Ok(read_lines(dir.history())?),
-        false => Ok(Vec::new()),
-    }
 }
 
 /// The run whose weights a run started from. Runs of older versions have no identity.

@@ -80,7 +80,7 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// Whether a folder contains an event file.
-    pub fn exists_in(dir: &Path) -> bool {
+    pub(crate) fn exists_in(dir: &Path) -> bool {
         list_folder(dir).is_ok_and(|names| names.iter().any(|name| seconds_of(name).is_some()))
     }
 

@@ -12,7 +12,7 @@ use s2s_runlog::{AttentionRecord, Checkpoint, MetricsRecord, TimingRecord};
 
 use self::pending::PendingStep;
 use crate::accumulate::{add_share, batches_of_step};
-use crate::checkpoint::Fingerprints;
+use crate::checkpoint::{Fingerprints, IsBest};
 use crate::device::check_precision;
 use crate::failures::wrong_outputs;
 use crate::finite::{self, NotFinite};
@@ -194,7 +194,12 @@ impl<M: Model> Trainer<M> {
     /// The state as files of a checkpoint.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
-        snapshot.update(false, self.model.params(), &self.optimizer, &self.state)?;
+        snapshot.update(
+            IsBest::No,
+            self.model.params(),
+            &self.optimizer,
+            &self.state,
+        )?;
         Ok(snapshot)
     }
 
@@ -622,7 +627,7 @@ impl<M: Model> Trainer<M> {
             self.snapshot = Arc::default(); // an observer still holds it
         }
         let snapshot = Arc::get_mut(&mut self.snapshot).expect("this is the only reference");
-        snapshot.update(is_best == IsBest::Yes, params, &self.optimizer, &self.state)?;
+        snapshot.update(is_best, params, &self.optimizer, &self.state)?;
         notify(observers, |observer| observer.on_checkpoint(&self.snapshot))
     }
 
@@ -671,11 +676,4 @@ impl Clock {
             tokens_per_second: self.n_tokens as f64 / self.train_secs.max(f64::MIN_POSITIVE),
         }
     }
-}
-
-/// Whether a checkpoint belongs to the best evaluation so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IsBest {
-    Yes,
-    No,
 }

@@ -6,8 +6,8 @@ use candle_core::{DType, Device};
 use s2s_model::{Beam, Constraints, NonFinite, Params, Sampling, Seq2Seq, Tokens};
 use s2s_runlog::{CheckpointName, CorpusRecord, RunDir, read_checkpoint};
 
+use crate::checkpoint::Fingerprints;
 use crate::data::recorded_vocabulary;
-use crate::run::fingerprints;
 use crate::{
     Answer, Codec, Error, ExperimentConfig, Model, Predictor, Result, checkpoint, load_config,
     tokens_of,
@@ -223,6 +223,6 @@ pub(crate) fn load_into(
     // Shapes before fingerprints: an error that names a parameter is more specific.
     checkpoint::load_params(params, &found, non_finite)?;
     let state = checkpoint::load_state(&found)?;
-    checkpoint::check_config(&found, &state, &fingerprints(dir, config, corpus)?)?;
+    checkpoint::check_config(&found, &state, &Fingerprints::of_run(dir, config, corpus)?)?;
     Ok(state.step)
 }

@@ -37,12 +37,12 @@ impl Trainer<Seq2Seq> {
         let own = self.data().source.vocabulary().clone();
         let rows = matched_rows(&own, &parent.codec.vocabulary);
         let (params, others) = (self.model().params(), parent.model.params());
-        let misfit = |name: &str| -> Result<Error> {
-            let (run, reason) = (run.to_owned(), self.misfit(name, parent)?);
+        let mismatch = |name: &str| -> Result<Error> {
+            let (run, reason) = (run.to_owned(), self.mismatch(name, parent)?);
             Ok(Error::Start { run, reason })
         };
         if let Some((name, _)) = others.iter().find(|(name, _)| params.get(name).is_none()) {
-            return Err(misfit(name)?);
+            return Err(mismatch(name)?);
         }
         let mut values = Vec::new();
         for (name, var) in params.iter() {
@@ -52,7 +52,7 @@ impl Trainer<Seq2Seq> {
                 false => Ok((var.dims() == found.dims()).then(|| found.as_tensor().clone())),
             });
             let Some(value) = value.transpose()?.flatten() else {
-                return Err(misfit(name)?);
+                return Err(mismatch(name)?);
             };
             values.push(value);
         }
@@ -76,7 +76,7 @@ impl Trainer<Seq2Seq> {
     }
 
     /// Why a parameter does not fit: the keys of `[model]` that differ.
-    fn misfit(&self, name: &str, parent: &Trained) -> Result<String> {
+    fn mismatch(&self, name: &str, parent: &Trained) -> Result<String> {
         let differences = Difference::between(self.config(), &parent.config)?;
         let keys: Vec<String> = differences
             .iter()

@@ -14,10 +14,11 @@ const LAST_DELAY: u16 = 300;
 const COLORS: usize = 256;
 
 impl Heatmap {
-    /// The heatmap as an animation: one output token after the other. Equal data give equal bytes.
+    /// The heatmap as an animated GIF: one row after the other, half a second each, repeated forever. Returns
+    /// the bytes of the file. Equal data give equal bytes.
     ///
     /// # Errors
-    /// As [`Heatmap::draw`]; also if a side of the picture has more than 65,535 pixels.
+    /// As [`Heatmap::draw`]; [`Error::TooLarge`] if a side of the picture has more than 65,535 pixels.
     pub fn gif(&self) -> Result<Vec<u8>, Error> {
         let n = self.rows.len();
         let first = self.draw_rows(0)?.pixels(1);

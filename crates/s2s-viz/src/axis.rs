@@ -2,24 +2,25 @@
 
 use crate::ticks::{self, Tick};
 
-/// The vertical axis of a plot.
+/// The scale of the axis of values: the vertical axis of a [`LinePlot`](crate::LinePlot), the horizontal axis
+/// of a [`DotPlot`](crate::DotPlot).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum YAxis {
-    /// Linear, includes zero: times.
+    /// Linear, includes 0: for example for times.
     #[default]
     FromZero,
-    /// Linear, includes 0 and 1: accuracies.
+    /// Linear, includes 0 and 1: for accuracies and other shares. End labels have four decimals.
     Share,
     /// Linear, from about the minimum to about the maximum.
     Fit,
     /// Logarithmic; all values must be positive.
     Log,
-    /// Logarithmic if all values are positive, otherwise [`YAxis::FromZero`]: losses, which may round
-    /// to zero.
+    /// Logarithmic if all values are positive, otherwise [`YAxis::FromZero`]: for losses, which may round
+    /// to 0.
     Loss,
 }
 
-/// The horizontal axis of a plot.
+/// The scale of the horizontal axis of a [`LinePlot`](crate::LinePlot).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XAxis {
     /// Linear.

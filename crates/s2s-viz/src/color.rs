@@ -1,6 +1,6 @@
 //! The colors of all pictures. They are distinguishable for color-blind readers and in grayscale.
 
-/// Red, green and blue.
+/// A color: red, green and blue, from 0 to 255 each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rgb(pub u8, pub u8, pub u8);
 
@@ -16,13 +16,14 @@ pub(crate) const GRID: Rgb = Rgb(0xE6, 0xE8, 0xEB);
 pub(crate) const SHADE: Rgb = Rgb(0xF1, 0xF2, 0xF4);
 /// Masked cells.
 pub(crate) const MASKED: Rgb = Rgb(0xCF, 0xD2, 0xD6);
-/// Wrong tokens.
+/// The color of wrong tokens: dark orange.
 pub const WARNING: Rgb = Rgb(0xC9, 0x3C, 0x00);
 /// Background.
 pub(crate) const WHITE: Rgb = Rgb(0xFF, 0xFF, 0xFF);
 
 impl Rgb {
-    /// The closest color of the 6 × 6 × 6 cube and the grays that terminals with 256 colors have.
+    /// The number of the closest color on a terminal with 256 colors: 16 to 231 in the cube of 6 × 6 × 6
+    /// colors, 232 to 255 for grays.
     pub fn indexed(self) -> u8 {
         const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
         let Rgb(red, green, blue) = self;
@@ -65,10 +66,10 @@ impl Rgb {
 /// thin lines on white.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hue {
-    /// Training.
+    /// First series; training in the plots of a run.
     #[default]
     Blue,
-    /// Validation.
+    /// Second series; validation in the plots of a run.
     Vermilion,
     /// Third series.
     Green,
@@ -78,7 +79,8 @@ pub enum Hue {
     Orange,
     /// Sixth series.
     Sky,
-    /// Only for what the other series are compared with.
+    /// For a reference that the other series are compared with. [`Look::nth`](crate::Look::nth) does not use
+    /// it.
     Gray,
 }
 
@@ -117,7 +119,8 @@ impl Hue {
     }
 }
 
-/// The viridis color of a weight in `[0, 1]`, interpolated between eleven colors of matplotlib.
+/// The viridis color of a weight in `[0, 1]`, from dark violet to yellow, interpolated between eleven colors
+/// of matplotlib. A weight outside the range has the color of the nearest bound.
 pub fn viridis(weight: f64) -> Rgb {
     const STOPS: [Rgb; 11] = [
         Rgb(68, 1, 84),

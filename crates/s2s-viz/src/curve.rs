@@ -49,7 +49,7 @@ const OVERLAP: f64 = 0.25;
 /// Plots with more lines have no bands, which would hide the lines.
 const MAX_BANDS: usize = 7;
 
-/// Lines with common axes, labeled at their ends.
+/// Lines with common axes. Each line has its label and its last value at its right end.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinePlot {
     /// Title of the picture.
@@ -60,7 +60,7 @@ pub struct LinePlot {
     pub x_label: String,
     /// Scale of the horizontal axis.
     pub x_axis: XAxis,
-    /// A highlighted range of the horizontal axis.
+    /// A highlighted range of the horizontal axis, if any.
     pub shade: Option<Shade>,
     /// Label of the vertical axis, written above it.
     pub y_label: String,
@@ -76,9 +76,9 @@ pub struct LinePlot {
 pub struct Shade {
     /// Label of the range.
     pub label: String,
-    /// Start of the range.
+    /// Start of the range, as a value of x.
     pub from: f64,
-    /// End of the range.
+    /// End of the range, as a value of x.
     pub to: f64,
 }
 
@@ -86,8 +86,9 @@ impl LinePlot {
     /// Draws the plot. Long titles are wrapped.
     ///
     /// # Errors
-    /// If there are no series, a series has no points, a value is not finite, or a value on a
-    /// logarithmic axis is not positive.
+    /// [`Error::NoSeries`] without series; [`Error::NoPoints`] if a series has no points;
+    /// [`Error::NotFinite`] if a value is not finite; [`Error::NotPositive`] if a value on a logarithmic axis
+    /// is not positive.
     pub fn draw(&self) -> Result<Figure, Error> {
         let header = Header::wrap(&self.title, &self.subtitle, WIDTH - 2.0 * MARGIN);
         self.draw_sized(&header, WIDTH, PLOT_HEIGHT)
@@ -221,7 +222,7 @@ impl LinePlot {
             _ => ticks::brief(last),
         };
         let width = LABEL_WIDTH - LABEL.width(&value) - 10.0;
-        let name = LABEL.face.ellipsize(&series.label, LABEL.size, width);
+        let name = LABEL.face.abbreviate(&series.label, LABEL.size, width);
         format!("{name}\u{a0} {value}") // SVG makes one space of two
     }
 

@@ -26,7 +26,7 @@ const LABEL_WIDTH: f64 = 220.0;
 /// Half the height in which the dots of a row are spread, so that equal values stay visible.
 const SPREAD: f64 = 7.0;
 
-/// Rows of dots over a common axis.
+/// Rows of dots over a common horizontal axis, such as the result of each seed, one row per configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DotPlot {
     /// Title of the picture.
@@ -48,11 +48,11 @@ pub struct DotRow {
     pub label: String,
     /// Color of the row.
     pub hue: Hue,
-    /// A dot for each.
+    /// The values; each is a dot.
     pub values: Vec<f64>,
-    /// A vertical mark.
+    /// Drawn as a vertical mark, if given.
     pub mean: Option<f64>,
-    /// A horizontal line from the first to the second.
+    /// Drawn as a horizontal line from the first to the second, if given.
     pub interval: Option<(f64, f64)>,
 }
 
@@ -60,7 +60,8 @@ impl DotPlot {
     /// Draws the plot.
     ///
     /// # Errors
-    /// If no row has a value, or a value is not finite, or not positive on a logarithmic axis.
+    /// [`Error::NoSeries`] if there is no value in any row; [`Error::NotFinite`] if a number is not finite;
+    /// [`Error::NotPositive`] if a number on a logarithmic axis is not positive.
     pub fn draw(&self) -> Result<Figure, Error> {
         let all: Vec<f64> = self.rows.iter().flat_map(DotRow::numbers).collect();
         if all.is_empty() {
@@ -83,7 +84,7 @@ impl DotPlot {
         let labels: Vec<String> = self
             .rows
             .iter()
-            .map(|row| name.face.ellipsize(&row.label, name.size, LABEL_WIDTH))
+            .map(|row| name.face.abbreviate(&row.label, name.size, LABEL_WIDTH))
             .collect();
         let widest = labels
             .iter()

@@ -2,7 +2,7 @@
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A plot without series.
+    /// A line plot without series, or a dot plot without values.
     #[error("the plot has no series")]
     NoSeries,
     /// A series without points.
@@ -14,67 +14,67 @@ pub enum Error {
     /// A coordinate or a limit of a band is NaN or infinite.
     #[error("series `{label}` has a value that is not finite: y = {y} at x = {x}")]
     NotFinite {
-        /// Label of the series or the shaded range.
+        /// Label of the series, the shaded range, or the row of a dot plot.
         label: String,
-        /// Its x.
+        /// The x of the point; in a dot plot, the position of the number in its row, from 1.
         x: f64,
-        /// Its y.
+        /// The y of the point; in a dot plot, the number.
         y: f64,
     },
     /// A value on a logarithmic axis that is not positive.
     #[error("a logarithmic axis needs positive values, got y = {y} at x = {x} in series `{label}`")]
     NotPositive {
-        /// Label of the series or the shaded range.
+        /// Label of the series, the shaded range, or the row of a dot plot.
         label: String,
-        /// Its x.
+        /// The x of the point; in a dot plot, the position of the number in its row, from 1.
         x: f64,
-        /// Its y.
+        /// The y of the point; in a dot plot, the number.
         y: f64,
     },
-    /// A heatmap without cells: the model has no attention, or its output is empty.
+    /// A heatmap without cells: for example, the model has no attention, or its output is empty.
     #[error("no attention weights to draw: {rows} rows of {columns} columns")]
     NoWeights {
-        /// Output tokens.
+        /// Number of rows.
         rows: usize,
-        /// Source tokens.
+        /// Number of columns.
         columns: usize,
     },
     /// The number of rows of weights differs from the number of predicted tokens, or of names.
     #[error("{weights} rows of weights for {tokens} rows of tokens")]
     RowCount {
-        /// Rows of weights.
+        /// Number of rows of weights.
         weights: usize,
-        /// Predicted tokens, or names of rows.
+        /// Number of predicted tokens, or of names of rows.
         tokens: usize,
     },
-    /// The length of a row differs from the length of the source.
+    /// The length of a row differs from the number of columns.
     #[error("row {row} has {cells} weights for {columns} source tokens")]
     RowLength {
-        /// Index of the row.
+        /// Index of the row, from 0.
         row: usize,
         /// Number of weights in the row.
         cells: usize,
-        /// Source tokens.
+        /// Number of columns.
         columns: usize,
     },
     /// A value outside the range of the heatmap, NaN or infinite.
     #[error("a value must lie in [{}, {}], got {value} in row {row}, column {column}", range.0, range.1)]
     OutOfRange {
-        /// Index of the row.
+        /// Index of the row, from 0.
         row: usize,
-        /// Index of the column.
+        /// Index of the column, from 0.
         column: usize,
         /// The value.
         value: f32,
-        /// The range.
+        /// The range of the heatmap: minimum and maximum.
         range: (f32, f32),
     },
     /// A picture with a side of more than 65,535 pixels, which a GIF cannot have.
     #[error("a GIF has at most 65535 pixels per side, got {width} × {height}")]
     TooLarge {
-        /// Pixels per line.
+        /// Width in pixels.
         width: u32,
-        /// Lines.
+        /// Height in pixels.
         height: u32,
     },
     /// A grid without panels.

@@ -15,7 +15,7 @@ const PNG_DENSITY: u32 = 2;
 /// The same in pictures for lists, which are small in the layout.
 const LIST_DENSITY: u32 = 3;
 
-/// A picture that can be written as SVG or PNG.
+/// A drawn picture, which can be written as SVG or PNG.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     width: u32,
@@ -38,7 +38,7 @@ pub struct Png {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Content of the file.
+    /// The PNG file.
     pub bytes: Vec<u8>,
 }
 
@@ -100,7 +100,7 @@ impl Figure {
         self.marks.extend(marks.map(|mark| mark.shifted(left, top)));
     }
 
-    /// Width and height in pixels of the layout. The SVG has this size, a PNG twice this size.
+    /// Width and height in pixels of the layout. The SVG has this size, [`Figure::png`] twice this size.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
@@ -139,9 +139,9 @@ impl Figure {
         self.png_at(PNG_DENSITY)
     }
 
-    /// The picture as a PNG of three times the layout size, for lists of pictures that are small in the
-    /// layout.
-    pub fn list_png(&self) -> Png {
+    /// The picture as a PNG of three times the layout size, for small pictures such as those of
+    /// [`Heatmap::draw_small`](crate::Heatmap::draw_small).
+    pub(crate) fn list_png(&self) -> Png {
         self.png_at(LIST_DENSITY)
     }
 

@@ -18,7 +18,7 @@ pub struct LineGrid {
     pub subtitle: String,
     /// The plots, row by row.
     pub panels: Vec<LinePlot>,
-    /// Number of plots per row.
+    /// Number of plots per row; 0 counts as 1.
     pub panels_per_row: usize,
 }
 

@@ -5,10 +5,8 @@ use crate::Error;
 /// Tolerance for values outside the range, as a share of it: 32-bit weights do not sum to exactly 1.
 const ROUNDING: f32 = 1e-3;
 
-/// A matrix as colors. By default, attention weights: source tokens along the top, output tokens down the
-/// side.
-///
-/// [`Heatmap::new`] makes one of any numbers.
+/// A matrix as colors: by default attention weights, with source tokens along the top and output tokens down
+/// the side. [`Heatmap::new`] makes a heatmap of any numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
     /// Title of the picture.
@@ -21,11 +19,11 @@ pub struct Heatmap {
     pub y_label: String,
     /// What the values are, above the color bar: `weight` by default.
     pub value_label: String,
-    /// The values of the first and of the last color: 0 and 1 by default.
+    /// Minimum and maximum of the values, which have the first and the last color: 0 and 1 by default.
     pub range: (f32, f32),
-    /// The source tokens.
+    /// The names of the columns, from left to right: source tokens.
     pub columns: Vec<String>,
-    /// The output tokens from first to last.
+    /// The rows, from top to bottom: output tokens with their weights.
     pub rows: Vec<HeatmapRow>,
 }
 
@@ -45,18 +43,19 @@ impl Default for Heatmap {
     }
 }
 
-/// An output token and its attention weights.
+/// A row of a heatmap: an output token and its attention weights, or any name and its values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeatmapRow {
-    /// The token.
+    /// The token, or the name of the row.
     pub token: String,
     /// Whether the token differs from the reference; wrong tokens are marked.
     pub is_wrong: bool,
-    /// `[S]`: a value in the range of the heatmap per column; `None` is drawn as masked.
+    /// A value in the range of the heatmap for each column; `None` is drawn as masked, in gray.
     pub weights: Vec<Option<f32>>,
 }
 
-/// Several heatmaps in one picture, with a common color bar.
+/// Several heatmaps in one picture, with a common color bar. The colors span the ranges of all panels. The
+/// bar has the value label of the first panel; axis labels are not drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeatmapGrid {
     /// Title of the picture.
@@ -65,7 +64,7 @@ pub struct HeatmapGrid {
     pub subtitle: String,
     /// The heatmaps, row by row.
     pub panels: Vec<Heatmap>,
-    /// Number of panels per row.
+    /// Number of panels per row; 0 counts as 1.
     pub panels_per_row: usize,
 }
 
@@ -90,7 +89,8 @@ impl Heatmap {
     /// ```
     ///
     /// # Errors
-    /// If the matrix is empty, its shape is not that of the names, or a number is not finite.
+    /// [`Error::NoWeights`] if the matrix is empty; [`Error::RowCount`] or [`Error::RowLength`] if its shape
+    /// is not that of the names; [`Error::OutOfRange`] if a number is not finite.
     pub fn new(
         columns: &[impl ToString],
         rows: &[impl ToString],

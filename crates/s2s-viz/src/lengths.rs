@@ -15,8 +15,9 @@ type Bounded = fn(&LengthRecord) -> (f64, f64, f64);
 /// A metric that may be absent.
 type Optional = fn(&LengthRecord) -> Option<f64>;
 
-/// The plots of an evaluation by length, with their names: exact match (the empty name), token accuracy
-/// (`tokens`) and, if the record has them, the attention metrics (`attention`).
+/// The plots of an evaluation by length: exact match, token accuracy and, if the record has them, the
+/// attention metrics. Each comes with a name to append to that of a file: the empty name, `tokens` and
+/// `attention`. A record without rows has no plots.
 pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
     let exact: Bounded = |row| (row.exact_match, row.exact_match_low, row.exact_match_high);
     let tokens: Bounded = |row| {
@@ -63,7 +64,8 @@ pub fn lengths_plots(record: &LengthsRecord) -> Vec<(&'static str, LinePlot)> {
     plots.into_iter().filter(is_drawable).collect()
 }
 
-/// A logarithmic axis if most of the lengths would be too close together on a linear one.
+/// The horizontal axis for these source lengths: logarithmic if most of them would be too close together on a
+/// linear one.
 pub fn lengths_axis(lengths: &[usize]) -> XAxis {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! Turns the records of a run into line plots, attention heatmaps and tables.
+//! Line plots, dot plots, heatmaps and tables: of any data, and of the records of a run.
 //!
 //! ```
 //! use s2s_viz::{Hue, LinePlot, Series, YAxis};
@@ -19,9 +19,10 @@
 //! # Ok::<(), s2s_viz::Error>(())
 //! ```
 //!
-//! [`Heatmap::new`] draws any matrix, with its own axis names, as SVG, PNG or text for a terminal; [`DotPlot`]
-//! and [`LineGrid`] are the other plots. Plots are plain structs, so titles and labels can be changed before
-//! drawing. Equal data give equal bytes.
+//! A plot is a plain struct: a [`LinePlot`], a [`LineGrid`] of them, a [`DotPlot`], a [`Heatmap`] or a
+//! [`HeatmapGrid`]. Its method `draw` returns a [`Figure`], which becomes SVG or PNG. [`Heatmap::new`] takes
+//! any matrix; a heatmap can also become an animated GIF or text for a terminal. A [`Table`] becomes plain
+//! text or Markdown. Equal data give equal bytes.
 //!
 //! # Features
 //!

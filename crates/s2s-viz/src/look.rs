@@ -3,7 +3,8 @@
 use crate::color::{Hue, Rgb};
 use crate::figure::Figure;
 
-/// Hue and stroke of a line. Numbered lines differ in at least one of them.
+/// Hue and stroke of a line. Use [`Look::nth`] for lines that must differ from each other, or a [`Hue`] for a
+/// solid line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
     /// The color.
@@ -27,8 +28,8 @@ pub enum Stroke {
 }
 
 impl Look {
-    /// The look of series number `index`: each hue with a solid line, then each with dashes, and so on.
-    /// Repeats after 24.
+    /// The look of series number `index`, from 0: each of six hues with a solid line, then each with dashes,
+    /// and so on. Repeats after 24.
     pub fn nth(index: usize) -> Look {
         let hues = Hue::NUMBERED;
         Look {

@@ -20,7 +20,7 @@ use crate::text;
 use crate::ticks::{self, Tick};
 
 const MARGIN: f64 = 20.0;
-/// Maximum width of a token; longer ones end in an ellipsis.
+/// Maximum width of a token; longer ones are abbreviated.
 const TOKEN_WIDTH: f64 = 84.0;
 /// Distance from tokens to cells.
 const TOKEN_GAP: f64 = 9.0;
@@ -82,8 +82,9 @@ impl Heatmap {
     /// side are all written; of more, every second, third, ... where they would overlap.
     ///
     /// # Errors
-    /// If there are no weights, the length of a row differs from the source, or a weight is outside
-    /// `[0, 1]`.
+    /// [`Error::NoWeights`] without rows or columns; [`Error::RowLength`] if a row does not have one value
+    /// per column; [`Error::OutOfRange`] if a value is not finite, or outside [`Heatmap::range`] by more than
+    /// rounding.
     pub fn draw(&self) -> Result<Figure, Error> {
         self.draw_rows(self.rows.len())
     }
@@ -259,7 +260,7 @@ impl Panel<'_> {
         let written = |token: &String, style: TextStyle| {
             style
                 .face
-                .ellipsize(&text::visible(token), size, TOKEN_WIDTH)
+                .abbreviate(&text::visible(token), size, TOKEN_WIDTH)
         };
         let columns: Vec<String> = map.columns.iter().map(|c| written(c, style)).collect();
         let row = |row: &HeatmapRow| match row.is_wrong {

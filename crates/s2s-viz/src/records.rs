@@ -12,9 +12,6 @@ use crate::series::Series;
 use crate::terminal::Ink;
 use crate::ticks;
 
-/// The end-of-sequence token in records.
-const EOS: &str = "</s>";
-
 /// A metric over training, one point per evaluation. x is the epoch if every record has one, otherwise
 /// the step.
 pub fn points(records: &[MetricsRecord], y: impl Fn(&MetricsRecord) -> f64) -> Vec<(f64, f64)> {
@@ -29,7 +26,7 @@ pub fn points(records: &[MetricsRecord], y: impl Fn(&MetricsRecord) -> f64) -> V
         .collect()
 }
 
-/// The label of the x axis of [`points`]: `epoch` or `step`.
+/// What x is in [`points`] of these records, as an axis label: `epoch` or `step`.
 pub fn x_label(records: &[MetricsRecord]) -> &'static str {
     if has_epochs(records) { "epoch" } else { "step" }
 }
@@ -78,8 +75,8 @@ pub fn exact_match_plot(records: &[MetricsRecord]) -> LinePlot {
     }
 }
 
-/// The attention of one sequence as a PNG for lists of many pictures, such as those of all evaluations:
-/// as [`Heatmap::of_target`], so that the pictures of a sequence have one size.
+/// The attention of one sequence as a small PNG, for a list of many pictures such as TensorBoard's. The rows
+/// are those of [`Heatmap::of_target`], so that all pictures of a sequence have the same size.
 ///
 /// # Errors
 /// As [`Heatmap::from_record`] and [`Heatmap::draw`].
@@ -87,7 +84,7 @@ pub fn heatmap_png(record: &AttentionRecord) -> Result<Png, Error> {
     Ok(Heatmap::of_target(record)?.draw_small()?.list_png())
 }
 
-/// The attention of one sequence as text; see [`Heatmap::terminal`].
+/// The attention of one sequence as text of at most `width` terminal columns; see [`Heatmap::terminal`].
 ///
 /// # Errors
 /// As [`Heatmap::from_record`] and [`Heatmap::terminal`].
@@ -102,7 +99,7 @@ impl Heatmap {
     /// # Errors
     /// [`Error::RowCount`] if the number of rows of weights differs from the number of predicted tokens.
     pub fn from_record(record: &AttentionRecord) -> Result<Heatmap, Error> {
-        let mut reference = reference(record);
+        let mut reference = record.reference();
         let row = |(token, weights): (&String, &Vec<f32>)| HeatmapRow {
             token: token.clone(),
             is_wrong: reference.next() != Some(token.as_str()),
@@ -134,14 +131,14 @@ impl Heatmap {
                 },
             }
         };
-        Ok(with_result(record, reference(record).map(row).collect()))
+        Ok(with_result(record, record.reference().map(row).collect()))
     }
 }
 
 impl HeatmapGrid {
-    /// The same sequence over training: at most `count` of the records, including the first and the
-    /// last, with about equal ratios between their steps. The panels are as [`Heatmap::of_target`], each
-    /// titled by its step.
+    /// One sequence over training. `records` are those of the sequence, in ascending order of their steps. At
+    /// most `count` of them are shown, including the first and the last, with about equal ratios between
+    /// their steps. The panels are as [`Heatmap::of_target`], each titled by its step.
     ///
     /// # Errors
     /// As [`Heatmap::from_record`].
@@ -184,11 +181,6 @@ fn with_result(record: &AttentionRecord, rows: Vec<HeatmapRow>) -> Heatmap {
         rows,
         ..Heatmap::default()
     }
-}
-
-/// The tokens of the reference with the end token.
-fn reference(record: &AttentionRecord) -> impl Iterator<Item = &str> {
-    record.target.iter().map(String::as_str).chain([EOS])
 }
 
 /// The predicted tokens with their weights.
@@ -251,6 +243,8 @@ fn train_and_validation(
 
 #[cfg(test)]
 mod tests {
+    use s2s_runlog::EOS;
+
     use super::*;
 
     fn metrics(step: u64, epoch: Option<f64>) -> MetricsRecord {

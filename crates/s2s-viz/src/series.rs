@@ -25,7 +25,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// A line without traces or band.
+    /// A line without traces or band. `look` is a [`Look`] or a [`Hue`](crate::Hue).
     pub fn new(label: impl Into<String>, look: impl Into<Look>, points: Vec<(f64, f64)>) -> Series {
         Series {
             label: label.into(),
@@ -35,7 +35,7 @@ impl Series {
         }
     }
 
-    /// The mean of several runs, with their spread behind it.
+    /// The mean of several runs, with their spread behind it. `runs` has the points (x, y) of each run.
     ///
     /// Mean and band include only values of x at which every run has a point; otherwise the mean would
     /// jump where a run ends.

@@ -4,7 +4,8 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, TableStyle, pres
 
 use crate::text;
 
-/// A table with named columns. Numeric columns are right-aligned.
+/// A table with named columns, as plain text or Markdown. Columns of numbers are right-aligned. Characters
+/// that are invisible or control a terminal become their code points; see [`clean`](crate::clean).
 ///
 /// ```
 /// let table = s2s_viz::Table::new()
@@ -49,7 +50,7 @@ impl Table {
         self
     }
 
-    /// The first rows of the table.
+    /// The table with at most its first `n_rows` rows.
     #[must_use]
     pub fn head(&self, n_rows: usize) -> Table {
         let mut table = self.clone();
@@ -59,7 +60,7 @@ impl Table {
         table
     }
 
-    /// The table as plain text, with a line below the header.
+    /// The table as plain text, with a line below the header and a line end after each row.
     pub fn text(&self) -> String {
         let rule = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
         let lines = self.render(rule, |cell| cell.to_owned());
@@ -69,7 +70,7 @@ impl Table {
             .collect()
     }
 
-    /// The table in Markdown.
+    /// The table in Markdown. `|` in cells is escaped.
     pub fn markdown(&self) -> String {
         let mut lines = self.render(presets::ASCII_MARKDOWN, |cell| cell.replace('|', "\\|"));
         if let Some(rule) = lines.get_mut(1) {

@@ -37,7 +37,7 @@ impl Heatmap {
     /// If the source tokens are too wide, they are written downward and cells become narrower.
     ///
     /// # Errors
-    /// Those of [`Heatmap::draw`], and [`Error::TooNarrow`].
+    /// Those of [`Heatmap::draw`], and [`Error::TooNarrow`] if not even the narrowest cells fit.
     pub fn terminal(&self, width: usize, ink: Ink) -> Result<String, Error> {
         self.check()?;
         let columns: Vec<String> = self
@@ -120,7 +120,8 @@ fn cells(row: &HeatmapRow, range: (f32, f32), width: usize, ink: Ink) -> String 
         .collect()
 }
 
-/// The character of a weight without colors; `None` if it is below the lowest threshold.
+/// The character that stands for a weight in `[0, 1]` without colors; `None` below 0.05, for which
+/// [`Heatmap::terminal`] draws a dot. [`Ink::Ascii`] gives an ASCII character, any other ink a shaded block.
 pub fn shade(weight: f32, ink: Ink) -> Option<char> {
     let shades = match ink {
         Ink::Ascii => ASCII_SHADES,

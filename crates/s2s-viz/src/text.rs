@@ -127,6 +127,25 @@ impl Face {
         }
     }
 
+    /// `name`, truncated to at most `width` pixels with an ellipsis in its middle, because names often differ at
+    /// their end.
+    pub(crate) fn abbreviate(self, name: &str, size: f64, width: f64) -> String {
+        let chars: Vec<char> = name.chars().collect();
+        let short = |n_kept: usize| -> String {
+            let n_last = n_kept / 2;
+            let (first, last) = (n_kept - n_last, chars.len() - n_last);
+            let kept = chars[..first].iter().chain(&['\u{2026}']);
+            kept.chain(&chars[last..]).collect()
+        };
+        if self.width(name, size) <= width {
+            return name.to_owned();
+        }
+        let lengths = (0..chars.len()).rev();
+        let mut shorter = lengths.map(short);
+        let fits = |short: &String| self.width(short, size) <= width;
+        shorter.find(fits).unwrap_or_else(|| short(0))
+    }
+
     /// `text` wrapped into lines of at most `width` pixels; a wider word is truncated. Empty text has no
     /// lines.
     pub(crate) fn wrap(self, text: &str, size: f64, width: f64) -> Vec<String> {
@@ -246,6 +265,19 @@ mod tests {
             "{cut}"
         );
         assert!(Face::Regular.width(&cut, 12.0) <= 60.0);
+    }
+
+    #[test]
+    fn an_abbreviated_name_keeps_both_ends() {
+        let short = |name, width| Face::Regular.abbreviate(name, 12.0, width);
+        assert_eq!(short("short", 100.0), "short");
+        let [first, last] = ["location-relative-first", "location-relative-last"];
+        assert_eq!(short(first, 84.0), "locatio\u{2026}e-first");
+        assert_ne!(short(first, 84.0), short(last, 84.0));
+        for width in [0.0, 5.0, 20.0, 84.0] {
+            let cut = short(first, width);
+            assert!(cut == "\u{2026}" || Face::Regular.width(&cut, 12.0) <= width);
+        }
     }
 
     #[test]

@@ -9,10 +9,10 @@ use s2s_train::Trained;
 
 use crate::Format;
 
-/// What a model card tells about a model beside its configuration.
+/// What the model card of an export contains beside the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// Name of the run.
+    /// Name of the model, such as that of its run: the headline of the card.
     pub name: String,
     /// Metrics on the test split; `None` if it was not evaluated.
     pub test: Option<EvalRecord>,

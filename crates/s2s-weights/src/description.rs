@@ -8,18 +8,20 @@ use serde::{Deserialize, Serialize};
 /// The version of this format.
 const VERSION: u32 = 1;
 
-/// What a program must know to use the weights of a model.
+/// What a program must know to use the weights of a model: the content of `config.json` of an export.
+/// `model.safetensors` contains it, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// Version of this format.
+    /// Version of this format. [`Found::description`](crate::Found::description) returns only the one that
+    /// this version of the crate writes.
     pub format: u32,
-    /// The steps that the model was trained for.
+    /// Optimizer steps of the exported weights.
     pub step: u64,
     /// The tokens.
     pub tokens: TokenDescription,
     /// Whether a source has BOS in front and EOS at the end.
     pub source_markers: bool,
-    /// Maximum length of an output.
+    /// Maximum length of an output, in tokens, as a function of the source's length.
     pub output_limit: OutputLimit,
     /// The configuration of the run, which describes the architecture in `model`.
     pub experiment: ExperimentConfig,
@@ -30,13 +32,13 @@ pub struct Description {
 pub struct TokenDescription {
     /// How a line is divided into tokens.
     pub kind: TokenKind,
-    /// Padding.
+    /// The ID of padding.
     pub pad: Token,
-    /// The first input of the decoder.
+    /// The ID of BOS, the first input of the decoder.
     pub bos: Token,
-    /// The end of an output.
+    /// The ID of EOS, the end of an output.
     pub eos: Token,
-    /// What stands for tokens outside the vocabulary of text.
+    /// The ID that replaces tokens outside the vocabulary; `None` for synthetic data.
     pub unknown: Option<Token>,
 }
 
@@ -44,13 +46,13 @@ pub struct TokenDescription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenKind {
-    /// Numbers, separated by white space or commas.
+    /// Synthetic data: numbers, separated by white space or commas.
     Numbers,
-    /// At white space.
+    /// Text, divided at white space.
     Words,
-    /// Into extended grapheme clusters.
+    /// Text, divided into extended grapheme clusters.
     Chars,
-    /// Into the bytes of UTF-8.
+    /// Text, divided into the bytes of UTF-8.
     Bytes,
 }
 
@@ -80,8 +82,8 @@ impl Description {
         }
     }
 
-    /// Whether this program knows the format.
-    pub fn is_supported(&self) -> bool {
+    /// Whether this version of the crate knows the format.
+    pub(crate) fn is_supported(&self) -> bool {
         self.format == VERSION
     }
 }

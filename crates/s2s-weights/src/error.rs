@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use s2s_model::{Misfit, tensor_message};
+use s2s_model::{WeightsMismatch, tensor_message};
 
 /// Why an export or an import failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The folder for an export has files.
+    /// The folder for an export has files, or is a file itself.
     #[error("{} already exists and is not empty; nothing was changed", path.display())]
     NotEmpty {
         /// The folder.
@@ -19,10 +19,11 @@ pub enum Error {
     NotAnExport {
         /// The folder.
         path: PathBuf,
-        /// A file in it.
+        /// The name of such a file.
         name: String,
     },
-    /// A model that the format cannot express.
+    /// A model that cannot be exported, because the format cannot express it or its configuration does not
+    /// describe it.
     #[error("this model cannot be exported: {reason}")]
     Inexpressible {
         /// Why.
@@ -36,23 +37,23 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A pickle that needs code to be run.
+    /// A file whose pickle needs code to be run; no code was run.
     #[error("{} contains code, {name}; it was not run", path.display())]
     Code {
         /// The file.
         path: PathBuf,
-        /// The class or function.
+        /// The name of the class or function.
         name: String,
     },
     /// Weights that do not fit the model.
-    #[error("the weights in {} do not fit the model: {misfit}", path.display())]
-    Misfit {
+    #[error("the weights in {} do not fit the model: {mismatch}", path.display())]
+    WeightsMismatch {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
-        misfit: Box<Misfit>,
+        /// Everything that does not fit, such as names and shapes.
+        mismatch: Box<WeightsMismatch>,
     },
-    /// A file of names that cannot be used.
+    /// A file for [`read_renames`](crate::read_renames) that is not valid.
     #[error("{}: {reason}", path.display())]
     Renames {
         /// The file.
@@ -63,10 +64,10 @@ pub enum Error {
     /// A tensor operation failed.
     #[error("{}", tensor_message(.0))]
     Tensor(#[from] candle_core::Error),
-    /// A failure to read or write a file.
+    /// A file could not be read or written.
     #[error(transparent)]
     RunLog(#[from] s2s_runlog::Error),
-    /// A run that cannot be loaded or created.
+    /// A run could not be loaded or created, or a vocabulary has too many words.
     #[error(transparent)]
     Train(#[from] s2s_train::Error),
 }

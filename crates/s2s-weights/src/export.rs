@@ -15,7 +15,7 @@ use crate::header::with_metadata;
 use crate::onnx::onnx;
 use crate::{Error, Result};
 
-/// The files of an export.
+/// The library that an export is for. Every export also has `config.json`, `vocab.json` and `README.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `model.safetensors` and `model.py`, for PyTorch.
@@ -24,16 +24,16 @@ pub enum Format {
     Onnx,
 }
 
-/// What to do with a folder that has an export.
+/// What [`write_export`] does with a folder that already has an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it as it is.
+    /// Leave it as it is and fail.
     Keep,
-    /// Replace the files of the export.
+    /// Replace the files of the same names. Files of an export in the other [`Format`] stay.
     Replace,
 }
 
-/// Names and contents of files.
+/// Names and contents of the files of an export, in the order in which they are written.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// Every file that an export may have; and what Python writes beside them.
@@ -55,10 +55,11 @@ const TOKENS: &str = include_str!("../python/tokens.py");
 const MODEL: &str = include_str!("../python/model.py");
 const GENERATE: &str = include_str!("../python/generate.py");
 
-/// The files of an export: the same bytes for the same model.
+/// The files of an export, in memory; [`write_export`] writes them. Equal models give equal bytes.
 ///
 /// # Errors
-/// [`Error::Inexpressible`] for a model that its configuration does not describe.
+/// [`Error::Inexpressible`] for a transducer, and for a model whose parameters are not those that its
+/// configuration describes; [`Error::Tensor`].
 pub fn export(trained: &Trained, about: &About, format: Format) -> Result<Files> {
     check_described(trained)?;
     let description = Description::of(trained);
@@ -98,8 +99,9 @@ pub fn export(trained: &Trained, about: &About, format: Format) -> Result<Files>
 /// Writes the files of an export into a folder, which is created if it does not exist.
 ///
 /// # Errors
-/// [`Error::NotEmpty`] if the folder has files; with [`Existing::Replace`], [`Error::NotAnExport`] if
-/// one of them is not of an export. Nothing is changed then.
+/// [`Error::NotEmpty`] if the folder has files or is not a folder; with [`Existing::Replace`],
+/// [`Error::NotAnExport`] instead if one of its files is not of an export. Nothing is changed then.
+/// [`Error::RunLog`] if a file cannot be written.
 pub fn write_export(folder: &Path, files: &Files, existing: Existing) -> Result<()> {
     let path = folder.to_owned();
     if exists(folder)? {

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 4 << 30;
 /// Maximum size of a file of names.
 const MAX_NAMES_BYTES: u64 = 1 << 20;
 
-/// The weights in a file.
+/// The weights in a file, read but not yet in a model.
 #[derive(Clone, Debug)]
 pub struct Found {
     path: PathBuf,
@@ -28,22 +28,22 @@ pub struct Found {
 }
 
 impl Found {
-    /// Reads safetensors, or a state dict that `torch.save` wrote.
+    /// Reads safetensors, or a state dict that `torch.save` wrote, of at most 4 GiB.
     ///
     /// # Errors
     /// [`Error::Malformed`] for another file; [`Error::Code`] for a pickle that refers to code;
-    /// [`Error::RunLog`] if it cannot be read.
+    /// [`Error::RunLog`] if it cannot be read or is too large.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse(path, read_input(path, MAX_BYTES)?)
     }
 
-    /// The weights in the bytes of a file.
+    /// The weights in the bytes of a file. `path` names the file in messages; it is not read.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read).
+    /// [`Error::Malformed`] and [`Error::Code`], as [`read`](Self::read).
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let file = WeightsFile::parse(&bytes).map_err(|error| with_path(error, path))?;
-        let note = |key: &str| file.notes().get(key);
+        let note = |key: &str| file.header_metadata().get(key);
         let noted = note("config").and_then(|config| {
             let description: Description = serde_json::from_str(config).ok()?;
             let texts = serde_json::from_str(note("vocab")?).ok()?;
@@ -56,20 +56,22 @@ impl Found {
         })
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The configuration and output limit that an export noted in the file.
+    /// The description that an [`export`](crate::export()) noted in the file. `None` for a file of another
+    /// program, a state dict, or an export in an unknown format.
     pub fn description(&self) -> Option<&Description> {
         self.noted.as_ref().map(|(description, _)| description)
     }
 
-    /// The vocabulary of text that an export noted in the file.
+    /// The vocabulary of text that an export noted in the file. `None` for a model of synthetic data, and if
+    /// there is no [`description`](Self::description).
     ///
     /// # Errors
-    /// If it has too many words.
+    /// [`Error::Train`] if it has too many words.
     pub fn vocabulary(&self) -> Result<Option<Vocabulary>> {
         let Some((description, texts)) = &self.noted else {
             return Ok(None);
@@ -89,10 +91,11 @@ impl Found {
         Ok(Some(vocabulary.with_tokenization(tokenization)))
     }
 
-    /// Sets the parameters of a model, or none of them; see [`load_weights`].
+    /// Sets the parameters of a model, or none of them if there is an error; see [`load_weights`].
     ///
     /// # Errors
-    /// [`Error::Misfit`] with everything that does not fit.
+    /// [`Error::WeightsMismatch`] with all names, shapes and types that do not fit, and all tensors that are
+    /// not finite unless `options` allow them; [`Error::Tensor`].
     pub fn load_into(&self, params: &Params, options: &LoadOptions) -> Result<Loaded> {
         load_weights(params, &self.bytes, options).map_err(|error| with_path(error, &self.path))
     }
@@ -103,7 +106,7 @@ fn with_path(error: WeightsError, path: &Path) -> Error {
     match error {
         WeightsError::Malformed(reason) => Error::Malformed { path, reason },
         WeightsError::Code(name) => Error::Code { path, name },
-        WeightsError::Misfit(misfit) => Error::Misfit { path, misfit },
+        WeightsError::WeightsMismatch(mismatch) => Error::WeightsMismatch { path, mismatch },
         WeightsError::Tensor(error) => Error::Tensor(error),
         other => Error::Malformed {
             path,
@@ -112,10 +115,12 @@ fn with_path(error: WeightsError, path: &Path) -> Error {
     }
 }
 
-/// Reads a file of names that differ, in TOML.
+/// Reads a TOML file with the names that differ between a file of weights and a model; [`Renames`] shows the
+/// format.
 ///
 /// # Errors
-/// [`Error::Renames`] for invalid TOML; [`Error::RunLog`] if it cannot be read.
+/// [`Error::Renames`] for invalid TOML or unknown keys; [`Error::RunLog`] if the file cannot be read or has
+/// more than 1 MiB.
 pub fn read_renames(path: &Path) -> Result<Renames> {
     let bytes = read_input(path, MAX_NAMES_BYTES)?;
     let refuse = |reason: String| Error::Renames {

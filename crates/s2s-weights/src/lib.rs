@@ -1,8 +1,8 @@
 //! Weights in and out: a trained model for PyTorch and onnxruntime, and weights of other programs as a
 //! run.
 //!
-//! [`export`] makes the files of a folder that answers without this program: weights with PyTorch's
-//! names or ONNX graphs, one readable Python file, configuration, vocabulary and a model card.
+//! [`export`] makes the files of a folder with which Python runs the model, without this program: weights
+//! with PyTorch's names or ONNX graphs, one readable Python file, configuration, vocabulary and a model card.
 //! [`Found`] reads safetensors and PyTorch's state dicts, and [`create_run`] makes a run of them, which can
 //! be evaluated, queried and trained.
 //!
@@ -20,6 +20,22 @@
 //! let about = About { name: "reverser".to_owned(), test: None };
 //! let files = export(&trained, &about, Format::PyTorch)?;
 //! write_export(Path::new("reverser"), &files, Existing::Keep)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An exported file of safetensors describes itself; other files contain only names and numbers:
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use s2s_weights::Found;
+//!
+//! # fn main() -> s2s_weights::Result<()> {
+//! let found = Found::read(Path::new("reverser/model.safetensors"))?;
+//! match found.description() {
+//!     Some(description) => println!("exported after {} steps", description.step),
+//!     None => println!("not an export of s2s: needs a configuration"),
+//! }
 //! # Ok(())
 //! # }
 //! ```

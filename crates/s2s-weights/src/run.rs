@@ -8,11 +8,16 @@ use s2s_train::{Run, Runtime, Trainer, new_identity};
 
 use crate::Result;
 
-/// Creates a run whose weights are those of `trainer`, which come from `file`. It can be evaluated and
-/// queried at once; training continues from these weights. `given` is the text of its configuration.
+/// Creates a run whose first and best weights are those of `trainer`. It can be evaluated and queried at
+/// once; training continues from these weights.
+///
+/// Before the call, load the weights into the model of `trainer` with
+/// [`Found::load_into`](crate::Found::load_into). `given` is the text of the configuration, which is stored
+/// in `config.toml` as it is. `file` is recorded as the origin of the weights; it is not read.
 ///
 /// # Errors
-/// If the folder is not empty (nothing in it is changed) or cannot be written.
+/// [`Error::Train`](crate::Error::Train) if the folder is not empty (nothing in it is changed) or cannot be
+/// written.
 pub fn create_run(
     folder: &Path,
     trainer: Trainer<Seq2Seq>,

@@ -21,7 +21,7 @@ fn weights_that_do_not_fit_are_reported_with_their_file() {
     let found = Found::parse(Path::new("weights.file"), bytes).unwrap();
     let error = found.load_into(&params("b"), &LoadOptions::default());
     let error = error.unwrap_err();
-    assert!(matches!(error, Error::Misfit { .. }));
+    assert!(matches!(error, Error::WeightsMismatch { .. }));
     assert_eq!(
         error.to_string(),
         "the weights in weights.file do not fit the model: it lacks b; the model does not have a"

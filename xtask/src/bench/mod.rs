@@ -28,8 +28,8 @@ use crate::release;
 
 /// Compare training steps and decoding with other implementations and with the cost model
 ///
-/// The others are the reference path on candle's operators and, with --torch, PyTorch with the same
-/// model. They run on one pinned thread; the table has the median processor time of all rounds. Two
+/// The others are the reference path on candle's operators and, with --torch and --jax, PyTorch and JAX
+/// with the same model. They run on one pinned thread; the table has the median processor time of all rounds. Two
 /// threads are compared with one by wall time, which needs an idle machine. `scaling` compares the
 /// time of a step with the cost model while one size grows; `overhead` measures the time that a run
 /// spends outside the model. Both exit with 1 if their bound is exceeded.
@@ -38,6 +38,7 @@ use crate::release;
 Examples:
   cargo xtask bench
   cargo xtask bench --torch .venv/bin/python      # scripts/torch_peer.py lists its requirements
+  cargo xtask bench --torch .venv/bin/python --jax .venv/bin/python --only notebook-beam
   cargo xtask bench --only notebook-step --n 3
   cargo xtask bench --only scaling --only overhead
 
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     /// A Python with PyTorch, to compare with
     #[arg(long, value_name = "PYTHON")]
     torch: Option<PathBuf>,
+
+    /// A Python with JAX, to compare with
+    #[arg(long, value_name = "PYTHON")]
+    jax: Option<PathBuf>,
 
     /// Measure only this; may be repeated
     #[arg(long, value_name = "NAME", value_parser = names())]
@@ -71,7 +76,7 @@ fn names() -> Vec<&'static str> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let programs = Programs::find(release::build()?, args.torch.clone());
+    let programs = Programs::find(release::build()?, args.torch.clone(), args.jax.clone());
     fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
     let mut is_good = true;
     race(args, &programs)?;
@@ -112,7 +117,7 @@ fn race(args: &Args, programs: &Programs) -> Result<()> {
         )?);
     }
     if outcomes.is_empty() {
-        bail!("these contests are against PyTorch; add --torch PYTHON");
+        bail!("these contests are against PyTorch and JAX; add --torch PYTHON or --jax PYTHON");
     }
     let setting = setting::line(programs, &before)?;
     write("speed", &race::page(&outcomes, &setting), &outcomes)

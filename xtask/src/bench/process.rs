@@ -1,6 +1,6 @@
 //! The programs to measure, one process each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::contest::{Clock, Contestant, Program};
 
-/// Without these, PyTorch returns memory to the system after each step and allocates it again in the
-/// next, which makes it 8 to 15 % slower.
+/// For the peers. Without these, PyTorch returns memory to the system after each step and allocates it
+/// again in the next, which makes it 8 to 15 % slower.
 const MALLOC: [(&str, &str); 2] = [
     ("MALLOC_MMAP_THRESHOLD_", "2000000000"),
     ("MALLOC_TRIM_THRESHOLD_", "2000000000"),
@@ -25,10 +25,11 @@ const CANDLE_THREADS: (&str, &str) = ("RAYON_NUM_THREADS", "1");
 pub(super) struct Programs {
     pub(super) s2s: PathBuf,
     pub(super) torch: Option<PathBuf>,
+    pub(super) jax: Option<PathBuf>,
     pub(super) can_pin: bool,
 }
 
-/// The last line of a program's output. Both programs use the same names.
+/// The last line of a program's output. All programs use the same names.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Line {
     pub(super) median_ms: f64,
@@ -40,17 +41,28 @@ pub(super) struct Line {
 }
 
 impl Programs {
-    pub(super) fn find(s2s: PathBuf, torch: Option<PathBuf>) -> Self {
+    pub(super) fn find(s2s: PathBuf, torch: Option<PathBuf>, jax: Option<PathBuf>) -> Self {
         let can_pin = stdout(command("taskset").arg("--version")).is_ok();
         Self {
             s2s,
             torch,
+            jax,
             can_pin,
         }
     }
 
     pub(super) fn has(&self, contestant: &Contestant) -> bool {
-        contestant.program == Program::S2s || self.torch.is_some()
+        contestant.program == Program::S2s || self.peer(contestant.program).is_some()
+    }
+
+    /// The Python of a peer, if there is one, and its script.
+    fn peer(&self, program: Program) -> Option<(&Path, &'static str)> {
+        let (python, script) = match program {
+            Program::S2s => return None,
+            Program::Torch => (&self.torch, "scripts/torch_peer.py"),
+            Program::Jax => (&self.jax, "scripts/jax_peer.py"),
+        };
+        python.as_deref().map(|python| (python, script))
     }
 
     /// Measures `n` iterations of a contestant.
@@ -58,7 +70,7 @@ impl Programs {
         let args = [contestant.args, contestant.sizes].concat();
         match contestant.program {
             Program::S2s => self.bench(&args, clock, n),
-            Program::Torch => line_of(self.torch(&args, clock, n)?),
+            peer => line_of(self.script(peer, &args, clock, n)?),
         }
     }
 
@@ -74,18 +86,15 @@ impl Programs {
         command
     }
 
-    fn torch(&self, args: &[&str], clock: Clock, n: usize) -> Result<Command> {
-        let python = self
-            .torch
-            .as_ref()
-            .context("no Python with PyTorch was given")?;
+    fn script(&self, peer: Program, args: &[&str], clock: Clock, n: usize) -> Result<Command> {
+        let (python, script) = self.peer(peer).context("no Python was given for it")?;
         let mut command = self.start(python, clock);
-        command.arg("scripts/torch_peer.py").envs(MALLOC).args(args);
+        command.arg(script).envs(MALLOC).args(args);
         command.arg(format!("--n={n}"));
         Ok(command)
     }
 
-    fn start(&self, program: &PathBuf, clock: Clock) -> Command {
+    fn start(&self, program: &Path, clock: Clock) -> Command {
         match self.can_pin && clock == Clock::Cpu {
             true => {
                 let mut pinned = command("taskset");
@@ -128,7 +137,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn lines_of_both_programs_are_parsed() {
+    fn lines_of_all_programs_are_parsed() {
         let ours =
             r#"{"work":"step","median_ms":2.0,"cpu_ms":1.0,"peak_mib":1.0,"share_of_peak":null}"#;
         let theirs = r#"{"command": "step", "median_ms": 2.0, "cpu_ms": 1.0, "peak_mib": 1}"#;
@@ -142,10 +151,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_thread_is_pinned_and_pytorch_reuses_its_memory() {
+    fn one_thread_is_pinned_and_peers_reuse_their_memory() {
         let programs = Programs {
             s2s: "s2s".into(),
             torch: Some("python".into()),
+            jax: None,
             can_pin: true,
         };
         let words = |command: &Command| {
@@ -158,13 +168,16 @@ pub(super) mod tests {
             words(&ours),
             "-c 0 s2s bench step --config=configs/notebook.toml --threads=1 --n=3 --json"
         );
-        let literal = contest.rivals[1].args;
-        let theirs = programs.torch(literal, contest.clock, 3).unwrap();
+        let literal = contest.rivals[1];
+        let theirs = programs
+            .script(literal.program, literal.args, contest.clock, 3)
+            .unwrap();
         assert_eq!(
             words(&theirs),
             "-c 0 python scripts/torch_peer.py step --variant=literal --n=3"
         );
         assert_eq!(theirs.get_envs().count(), MALLOC.len() + 1);
+        assert!(programs.has(&literal) && !programs.has(&contest.rivals[3]));
         assert_eq!(ours.get_envs().count(), 1);
         let on_all_cores = programs.s2s(contest.ours.args, Clock::Wall, 3);
         assert!(words(&on_all_cores).starts_with("bench step"));

@@ -17,10 +17,15 @@ pub(super) fn line(programs: &Programs, load_before: &str) -> Result<String> {
         stdout(command(&programs.s2s).arg("--version"))?,
         version(&stdout(command("rustc").arg("--version"))?),
     ];
-    if let Some(python) = &programs.torch {
-        let script = "import torch; print(torch.__version__)";
-        let number = stdout(command(python).args(["-c", script]))?;
-        parts.push(format!("PyTorch {number}"));
+    for (name, module, python) in [
+        ("PyTorch", "torch", &programs.torch),
+        ("JAX", "jax", &programs.jax),
+    ] {
+        if let Some(python) = python {
+            let script = format!("import {module}; print({module}.__version__)");
+            let number = stdout(command(python).args(["-c", &script]))?;
+            parts.push(format!("{name} {number}"));
+        }
     }
     if !programs.can_pin {
         parts.push("not pinned to a core".to_owned());

@@ -413,6 +413,28 @@ pub(super) fn transducer_by_length(report: &Report, table: &Table) -> Result<Vec
     Ok(vec![titled(table, 6, rest)?])
 }
 
+/// The longest sequence of location-relative attention, for the table of results by length.
+pub(super) fn million_by_length(report: &Report, table: &Table) -> Result<Vec<Row>> {
+    let runs = runs(report, "location-relative")?;
+    let longest = of_longest(&runs, "million");
+    let rest = [
+        share(&longest),
+        exact_runs(&longest),
+        secs(&runs),
+        String::new(),
+    ];
+    Ok(vec![titled(table, 7, rest)?])
+}
+
+/// Exact match of each run at the longest length of a group.
+fn of_longest(runs: &[&Outcome], group: &str) -> Vec<f64> {
+    let of_run = |run: &&Outcome| {
+        let rows = evaluated(run, group).into_iter();
+        rows.max_by_key(|row| row.length).map(exact)
+    };
+    runs.iter().filter_map(of_run).collect()
+}
+
 /// One row for each task, three columns for each number of symbols.
 pub(super) fn symbols(report: &Report, mut table: Table) -> Result<Table> {
     table.header = vec!["task".to_owned()];

@@ -144,7 +144,7 @@ impl fmt::Display for Problem {
 
 impl DataConfig {
     /// The keys that apply to synthetic data only.
-    pub const SYNTHETIC_KEYS: [&str; 10] = [
+    pub(crate) const SYNTHETIC_KEYS: [&str; 10] = [
         "task",
         "block",
         "vocab",
@@ -175,6 +175,14 @@ impl DataConfig {
     /// Whether the data are text.
     pub fn is_text(&self) -> bool {
         !self.text_path().as_os_str().is_empty()
+    }
+
+    /// How a line is divided into tokens; symbols of synthetic data are words.
+    pub fn tokenization(&self) -> Tokenization {
+        match self.is_text() {
+            true => self.tokens,
+            false => Tokenization::Words,
+        }
     }
 
     /// Whether the resolved configuration has a key: not if it applies to the other kind of data only.

@@ -30,13 +30,14 @@ pub struct TextFile {
     pub(super) bytes: Arc<Vec<u8>>,
 }
 
-/// A line without its CR, and without the byte order mark if it is the first.
-pub fn strip_line_end(line: &[u8], is_first: bool) -> &[u8] {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match line.strip_prefix(BYTE_ORDER_MARK) {
-        Some(rest) if is_first => rest,
-        _ => line,
-    }
+/// A line without its CR.
+pub fn strip_line_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The content of a file, or its first line, without the byte order mark.
+pub fn strip_byte_order_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
 }
 
 impl TextFile {
@@ -55,8 +56,7 @@ impl TextFile {
 
     /// The content without the byte order mark.
     pub(super) fn content(&self) -> &[u8] {
-        let bytes = &self.bytes[..];
-        bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+        strip_byte_order_mark(&self.bytes)
     }
 
     /// The number of every line, its position in the file, and its text.
@@ -75,7 +75,7 @@ impl TextFile {
             Some((std::mem::replace(&mut start, next), line))
         });
         Ok((1..).zip(lines).map(|(number, (start, line))| {
-            let line = strip_line_end(line, false);
+            let line = strip_line_end(line);
             Ok((number, start, self.utf8(number, line)?))
         }))
     }
@@ -169,10 +169,7 @@ mod tests {
         let file = TextFile::new("f", "\u{feff}a b\r\n\r\n\u{feff}c\n");
         let lines: Vec<_> = file.lines().unwrap().map(Result::unwrap).collect();
         assert_eq!(lines, [(1, 3, "a b"), (2, 8, ""), (3, 10, "\u{feff}c")]);
-        assert_eq!(strip_line_end("\u{feff}a\r".as_bytes(), true), b"a");
-        assert_eq!(
-            strip_line_end("\u{feff}a".as_bytes(), false),
-            "\u{feff}a".as_bytes()
-        );
+        assert_eq!(strip_line_end(b"a\r"), b"a");
+        assert_eq!(strip_byte_order_mark("\u{feff}a".as_bytes()), b"a");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::span::Span;
+use super::span::{Span, word};
 use super::tokenization::BytewiseTokens;
 use crate::random::mix;
 
@@ -65,13 +65,6 @@ pub(super) fn hash_bytewise(lines: &[&[u8]], tokens: &BytewiseTokens, seed: u64)
 
 fn start(seed: u64) -> u64 {
     mix(seed ^ 0x9e37_79b9_7f4a_7c15)
-}
-
-/// Up to eight bytes as a little-endian number.
-pub(super) fn word(bytes: &[u8]) -> u64 {
-    let mut padded = [0; 8];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(padded)
 }
 
 #[cfg(test)]

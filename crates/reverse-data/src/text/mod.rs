@@ -25,6 +25,6 @@ mod table;
 mod tokenization;
 
 pub use corpus::Corpus;
-pub use file::{MAX_LINES, TextFile, corpus_paths, strip_line_end};
+pub use file::{MAX_LINES, TextFile, corpus_paths, strip_byte_order_mark, strip_line_end};
 pub use pairs::Pairs;
 pub use tokenization::Tokenization;

@@ -45,6 +45,13 @@ impl Span {
     }
 }
 
+/// Up to eight bytes as a little-endian number.
+pub(super) fn word(bytes: &[u8]) -> u64 {
+    let mut padded = [0; 8];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(padded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

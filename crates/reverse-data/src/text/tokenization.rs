@@ -8,8 +8,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::{Graphemes, UnicodeSegmentation};
 
-use super::hash::word;
-use super::span::Span;
+use super::span::{Span, word};
 
 /// How a line of text is divided into tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

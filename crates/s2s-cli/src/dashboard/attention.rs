@@ -7,7 +7,7 @@ use s2s_runlog::AttentionRecord;
 use s2s_viz::{Ink, clean, shade, viridis};
 use unicode_width::UnicodeWidthStr;
 
-use super::draw::{color, wrong_style};
+use super::style::{color, wrong_style};
 
 /// Columns of a token beside its row at most.
 const MAX_TOKEN: usize = 8;
@@ -81,9 +81,8 @@ fn has_colors(ink: Ink) -> bool {
 
 /// Whether a predicted token is that of the reference.
 fn is_right(record: &AttentionRecord, row: usize) -> bool {
-    let end = "</s>".to_owned();
-    let expected = record.target.iter().chain([&end]).nth(row);
-    expected == record.prediction.get(row)
+    let predicted = record.prediction.get(row).map(String::as_str);
+    record.reference().nth(row) == predicted
 }
 
 fn places(n_lines: usize, n_columns: usize) -> impl Iterator<Item = (usize, usize)> {

@@ -2,16 +2,17 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Borders, Chart, Clear, Dataset, GraphType, Paragraph, Widget};
 use s2s_lab::statistics::percent;
-use s2s_runlog::WrongOutput;
-use s2s_viz::{Hue, Ink, Rgb, WARNING, clean};
+use s2s_runlog::{EOS, WrongOutput};
+use s2s_viz::{Hue, Ink, clean};
 
 use super::attention;
 use super::shown::{Curve, Shown};
+use super::style::{foreground, wrong_style};
 
 /// What the user has chosen.
 #[derive(Clone, Debug)]
@@ -316,12 +317,11 @@ fn wrong_line(wrong: &WrongOutput, ink: Ink) -> Line<'static> {
 
 /// Output tokens, each after a space; those that differ from the reference are marked.
 fn marked(prediction: &[String], target: &[String], ink: Ink) -> Vec<Span<'static>> {
-    let end = ["</s>".to_owned()];
-    let mut expected = target.iter().chain(&end);
+    let mut expected = target.iter().map(String::as_str).chain([EOS]);
     let mut spans = Vec::new();
     for token in prediction {
         spans.push(Span::raw(" "));
-        spans.push(match expected.next() == Some(token) {
+        spans.push(match expected.next() == Some(token.as_str()) {
             true => Span::raw(clean(token)),
             false => Span::styled(clean(token), wrong_style(ink)),
         });
@@ -384,26 +384,6 @@ fn draw_help(view: &View, area: Rect, buffer: &mut Buffer) {
 fn titled(mut title: Line<'_>) -> Block<'_> {
     title.push_span(" ");
     Block::new().borders(Borders::TOP).title(title)
-}
-
-/// A wrong token. It is underlined, since colors may be off.
-pub(super) fn wrong_style(ink: Ink) -> Style {
-    foreground(WARNING, ink).add_modifier(Modifier::UNDERLINED)
-}
-
-fn foreground(rgb: Rgb, ink: Ink) -> Style {
-    match ink {
-        Ink::Ascii | Ink::Plain => Style::new(),
-        Ink::Indexed | Ink::Color => Style::new().fg(color(rgb, ink)),
-    }
-}
-
-pub(super) fn color(rgb: Rgb, ink: Ink) -> Color {
-    let Rgb(red, green, blue) = rgb;
-    match ink {
-        Ink::Color => Color::Rgb(red, green, blue),
-        _ => Color::Indexed(rgb.indexed()),
-    }
 }
 
 /// A number with few digits, for an axis.

@@ -12,6 +12,7 @@ mod draw;
 mod lines;
 mod screen;
 mod shown;
+mod style;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -25,7 +26,7 @@ use s2s_runlog::{AttentionRecord, MetricsRecord, WrongOutput, WrongRecord};
 use s2s_train::{EvalEvent, Flow, Observer, Result, StartEvent, StepRecord};
 
 use self::draw::{View, draw, draw_last};
-use self::screen::{Screen, Waited, is_foreground, leave, wait};
+use self::screen::{Screen, Waited, is_foreground, leave, wait_for_end, wait_for_keys};
 pub(crate) use self::shown::Shown;
 use crate::signals;
 use crate::ui::Ui;
@@ -83,7 +84,7 @@ impl Dashboard {
         let (events, receiver) = channel();
         let (end, is_ended) = UnixStream::pair()?;
         let screen = Some(Screen::enter(ui)?);
-        let show = Show {
+        let show = DashboardThread {
             ui: ui.clone(),
             view: view(ui, quit),
             shown,
@@ -192,7 +193,7 @@ fn view(ui: &Ui, quit: Quit) -> View {
 }
 
 /// The thread of a dashboard.
-struct Show {
+struct DashboardThread {
     ui: Ui,
     view: View,
     shown: Shown,
@@ -205,7 +206,7 @@ struct Show {
     rate: (f64, f64),                // tokens and seconds of the last steps
 }
 
-impl Show {
+impl DashboardThread {
     fn run(mut self) {
         // The terminal may be gone, which ends the display but not the run.
         let _ = self.show();
@@ -227,7 +228,7 @@ impl Show {
                 if is_foreground() {
                     self.screen = Some(Screen::enter(&self.ui)?);
                     (is_changed, drawn) = (true, None);
-                } else if let Waited::Ended = wait(&self.is_ended, false, TICK)? {
+                } else if wait_for_end(&self.is_ended, TICK)? {
                     return Ok(());
                 }
                 continue;
@@ -239,7 +240,7 @@ impl Show {
                 screen.draw(|area, buffer| draw(shown, &self.view, area, buffer))?;
                 (is_changed, drawn) = (false, Some(Instant::now()));
             }
-            let keys = match wait(&self.is_ended, true, TICK)? {
+            let keys = match wait_for_keys(&self.is_ended, TICK)? {
                 Waited::Ended => return Ok(()),
                 Waited::Keys(keys) => keys,
             };

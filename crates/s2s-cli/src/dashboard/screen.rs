@@ -153,28 +153,29 @@ pub(super) enum Waited {
     Ended,
 }
 
-/// Waits for keys if `has_keys`, until the other end of `end` is closed, or for `timeout`.
+/// Waits until the other end of `end` is closed, or for `timeout`. Returns whether it is closed.
+pub(super) fn wait_for_end(end: &UnixStream, timeout: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(end, PollFlags::IN)];
+    wait(&mut fds, timeout)?;
+    Ok(!fds[0].revents().is_empty())
+}
+
+/// Waits for keys, until the other end of `end` is closed, or for `timeout`.
 ///
 /// # Errors
 /// If the terminal is gone.
-pub(super) fn wait(end: &UnixStream, has_keys: bool, timeout: Duration) -> io::Result<Waited> {
+pub(super) fn wait_for_keys(end: &UnixStream, timeout: Duration) -> io::Result<Waited> {
     let stdin = io::stdin();
-    let mut fds = vec![PollFd::new(end, PollFlags::IN)];
-    if has_keys {
-        fds.push(PollFd::new(&stdin, PollFlags::IN));
-    }
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    match poll(&mut fds, Some(&timeout)) {
-        Err(Errno::INTR) => return Ok(Waited::Keys(Vec::new())),
-        result => result?,
-    };
-    if !fds[0].revents().is_empty() {
+    let mut fds = [
+        PollFd::new(end, PollFlags::IN),
+        PollFd::new(&stdin, PollFlags::IN),
+    ];
+    wait(&mut fds, timeout)?;
+    let [has_ended, has_keys] = fds.map(|fd| !fd.revents().is_empty());
+    if has_ended {
         return Ok(Waited::Ended);
     }
-    if fds.get(1).is_none_or(|fd| fd.revents().is_empty()) {
+    if !has_keys {
         return Ok(Waited::Keys(Vec::new()));
     }
     let mut keys = [0; 16];
@@ -184,6 +185,18 @@ pub(super) fn wait(end: &UnixStream, has_keys: bool, timeout: Duration) -> io::R
         n => n?,
     };
     Ok(Waited::Keys(without_sequences(&keys[..n])))
+}
+
+/// Waits until one of the files can be read, for `timeout` or until a signal.
+fn wait(fds: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    match poll(fds, Some(&timeout)) {
+        Err(Errno::INTR) => Ok(()),
+        result => Ok(result.map(drop)?),
+    }
 }
 
 /// Removes escape sequences, such as those of arrow keys: ESC `[`, then bytes up to a letter or `~`; or

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use s2s_lab::{HyperQueue, Plan, Slurm, Tasks};
+use s2s_lab::{HyperQueue, Plan, RunCommand, Slurm};
 
 use super::{Args, executable, explain};
 use crate::failure::Usage;
@@ -49,10 +49,10 @@ pub(super) enum Engine {
 /// Submits the runs, or prints what would be submitted.
 pub(super) fn submit(plan: &Plan, engine: Engine, args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let s2s = executable()?;
-    let tasks = args.tasks(&s2s);
+    let command = args.run_command(&s2s);
     let submitted = match engine {
-        Engine::Slurm => to_slurm(plan, &tasks, args, ui)?,
-        Engine::Hq => to_hq(plan, &tasks, args, ui)?,
+        Engine::Slurm => to_slurm(plan, &command, args, ui)?,
+        Engine::Hq => to_hq(plan, &command, args, ui)?,
     };
     let Some(jobs) = submitted else {
         return Ok(0);
@@ -76,7 +76,7 @@ pub(super) fn submit(plan: &Plan, engine: Engine, args: &Args, ui: &Ui) -> anyho
 /// The numbers of the jobs; `None` if they were only printed.
 fn to_slurm(
     plan: &Plan,
-    tasks: &Tasks<'_>,
+    command: &RunCommand<'_>,
     args: &Args,
     ui: &Ui,
 ) -> anyhow::Result<Option<Vec<String>>> {
@@ -92,10 +92,10 @@ fn to_slurm(
         options: launcher.sbatch.clone(),
     };
     if !args.how.dry_run {
-        let jobs = slurm.submit(plan, tasks).map_err(explain)?;
+        let jobs = slurm.submit(plan, command).map_err(explain)?;
         return Ok(Some(jobs));
     }
-    let (script, commands) = slurm.plan(plan, tasks).map_err(explain)?;
+    let (script, commands) = slurm.plan(plan, command).map_err(explain)?;
     let commands = commands.iter().map(|words| line(words));
     ui.data(&format!("{script}\n{}", commands.collect::<String>()))?;
     Ok(None)
@@ -104,7 +104,7 @@ fn to_slurm(
 /// As [`to_slurm`].
 fn to_hq(
     plan: &Plan,
-    tasks: &Tasks<'_>,
+    command: &RunCommand<'_>,
     args: &Args,
     ui: &Ui,
 ) -> anyhow::Result<Option<Vec<String>>> {
@@ -122,10 +122,10 @@ fn to_hq(
         time: launcher.time.clone(),
     };
     if !args.how.dry_run {
-        let job = hq.submit(plan, tasks).map_err(explain)?;
+        let job = hq.submit(plan, command).map_err(explain)?;
         return Ok(Some(job.into_iter().collect()));
     }
-    if let Some((file, command)) = hq.plan(plan, tasks).map_err(explain)? {
+    if let Some((file, command)) = hq.plan(plan, command).map_err(explain)? {
         ui.data(&format!("{file}\n{}", line(&command)))?;
     }
     Ok(None)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use s2s_lab::{
-    Error, Options, Plan, Select, Tasks, chain, check_unchanged, collect, commands, count,
+    Error, Options, Plan, RunCommand, Select, chain, check_unchanged, collect, commands, count,
     run_experiment, status, summary, write_report,
 };
 use s2s_runlog::write_file;
@@ -158,7 +158,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     }
     if let Some(file) = &args.emit {
         let s2s = executable()?;
-        let lines = commands(&plan, &args.tasks(&s2s)).map_err(explain)?;
+        let lines = commands(&plan, &args.run_command(&s2s)).map_err(explain)?;
         write_file(file, (lines.join("\n") + "\n").as_bytes())?;
         let n_commands = count(lines.len(), "command");
         ui.message(format!("{n_commands} in {}", file.display()));
@@ -176,8 +176,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
 
 impl Args {
     /// How an engine starts the runs.
-    fn tasks<'a>(&self, s2s: &'a Path) -> Tasks<'a> {
-        Tasks {
+    fn run_command<'a>(&self, s2s: &'a Path) -> RunCommand<'a> {
+        RunCommand {
             s2s,
             accepts_changes: self.how.accept_changes,
             is_lean: self.how.lean,

@@ -1,6 +1,6 @@
 //! Hints for weights that cannot be exported or imported.
 
-use s2s_model::Misfit;
+use s2s_model::WeightsMismatch;
 use s2s_weights::Error;
 
 use super::{OTHER, USAGE};
@@ -33,15 +33,15 @@ pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
             );
             (OTHER, hint)
         }
-        Error::Misfit { misfit, .. } => (USAGE, misfit_hint(misfit)),
+        Error::WeightsMismatch { mismatch, .. } => (USAGE, misfit_hint(mismatch)),
         Error::Renames { .. } => (USAGE, "`s2s import --help` shows such a file".to_owned()),
         _ => return None,
     };
     Some((code, Some(hint)))
 }
 
-fn misfit_hint(misfit: &Misfit) -> String {
-    let shapes = &misfit.reshaped;
+fn misfit_hint(mismatch: &WeightsMismatch) -> String {
+    let shapes = &mismatch.reshaped;
     if shapes
         .iter()
         .any(|tensor| tensor.name.contains("embedding"))
@@ -49,18 +49,18 @@ fn misfit_hint(misfit: &Misfit) -> String {
         "a --config with data.vocab, or --vocab, of these weights: an embedding has a row for each token, \
          and for PAD, BOS and EOS"
             .to_owned()
-    } else if let Some([cell, _]) = misfit.cells {
+    } else if let Some([cell, _]) = mismatch.cells {
         format!("--set model.cell={cell}")
     } else if !shapes.is_empty() {
         "a --config with the sizes of these weights in [model]".to_owned()
-    } else if !misfit.not_finite.is_empty() {
+    } else if !mismatch.not_finite.is_empty() {
         "weights from before the training diverged".to_owned()
-    } else if misfit.retyped.iter().any(|tensor| !tensor.is_castable) {
+    } else if mismatch.retyped.iter().any(|tensor| !tensor.is_castable) {
         "weights that are floating-point numbers".to_owned()
-    } else if misfit.missing.is_empty() && misfit.unexpected.is_empty() {
+    } else if mismatch.missing.is_empty() && mismatch.unexpected.is_empty() {
         format!("`{} --cast` converts the numbers", command_line())
     } else {
-        let cast = match misfit.retyped.is_empty() {
+        let cast = match mismatch.retyped.is_empty() {
             true => "",
             false => "; --cast converts the numbers",
         };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use s2s_lab::process;
-use s2s_runlog::{RunDir, list_folder};
+use s2s_runlog::{RunDir, hex, list_folder};
 use s2s_train::{ExperimentConfig, Runtime, Work, load_config};
 use s2s_viz::{Page, PageSource};
 use serde_json::Value;
@@ -193,7 +193,7 @@ impl Playground {
 
     /// Reads and checks a request.
     fn asked(&self, request: &mut Request) -> Result<Asked, Refusal> {
-        if !self.is_within_rate() {
+        if !self.take_from_budget() {
             return Err(Refusal::new(
                 429,
                 "too many requests; try again in a second",
@@ -225,7 +225,7 @@ impl Playground {
     }
 
     /// Takes a request from the budget, which refills with time.
-    fn is_within_rate(&self) -> bool {
+    fn take_from_budget(&self) -> bool {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, since) = *budget;
         let left = (left + RATE * since.elapsed().as_secs_f64()).min(BURST);
@@ -305,7 +305,7 @@ fn token() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 fn open(url: &str, ui: &Ui) {

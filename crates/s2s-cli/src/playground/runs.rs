@@ -21,12 +21,12 @@ const N_TOP: usize = 8;
 /// A run, its records as they were last read, and its model as it was last used.
 pub(super) struct WatchedRun {
     dir: RunDir,
-    shown: Mutex<Shown>,
+    shown: Mutex<PageState>,
     model: Mutex<Option<LoadedModel>>,
 }
 
 /// What the page shows.
-struct Shown {
+struct PageState {
     version: u64,
     files: Vec<Option<SystemTime>>,
     run: PageRun,
@@ -48,7 +48,7 @@ impl WatchedRun {
     pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
         let dir = RunDir::open(path)?;
         check_unchanged(&dir)?;
-        let shown = Shown {
+        let shown = PageState {
             version: 0,
             files: times(&dir),
             run: page::read(&dir)?,

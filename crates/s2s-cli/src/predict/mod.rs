@@ -13,7 +13,7 @@ use self::answer::Answers;
 use crate::checkpoint::CheckpointArgs;
 use crate::decoding::DecodingArgs;
 use crate::failure::Usage;
-use crate::stream::{Input, Memory, StreamArgs};
+use crate::stream::{Input, MemoryGrowth, StreamArgs};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -120,8 +120,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         false => Input::of_words(&args.tokens),
     };
     let memory = match args.with_weights() {
-        true => Memory::Quadratic(args.decoding.n_rows()),
-        false => Memory::Linear,
+        true => MemoryGrowth::Quadratic(args.decoding.n_rows()),
+        false => MemoryGrowth::Linear,
     };
     let threads = loaded.runtime.threads;
     let done = args

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use reverse_data::{Sequence, SequenceError, strip_line_end};
+use reverse_data::{Sequence, SequenceError, strip_byte_order_mark, strip_line_end};
 
 /// Size of the read buffer: thousands of short lines.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -88,8 +88,11 @@ impl<R: Read> Lines<R> {
             let n_skipped = self.input.skip_until(b'\n')? as u64;
             return Ok(Some((self.number, Err(limit + n_skipped))));
         }
-        let line = strip_line_end(&line, self.number == 1).to_vec();
-        Ok(Some((self.number, Ok(line))))
+        let line = match self.number {
+            1 => strip_byte_order_mark(&line),
+            _ => &line,
+        };
+        Ok(Some((self.number, Ok(strip_line_end(line).to_vec()))))
     }
 }
 

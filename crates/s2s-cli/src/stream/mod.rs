@@ -66,7 +66,7 @@ pub(crate) struct StreamArgs {
 
 /// How many lines are in memory.
 #[derive(Clone, Copy)]
-pub(crate) enum Memory {
+pub(crate) enum MemoryGrowth {
     /// What decoding needs grows with the length of a line.
     Linear,
     /// It grows with the square of the length, for so many outputs per line.
@@ -78,7 +78,7 @@ impl StreamArgs {
     pub(crate) fn run(
         &self,
         input: Input,
-        memory: Memory,
+        memory: MemoryGrowth,
         threads: usize,
         ui: &Ui,
         work: impl Fn(Vec<Line>) -> anyhow::Result<Outputs> + Sync,
@@ -87,8 +87,8 @@ impl StreamArgs {
         let (file, n_done) = self.open_output()?;
         let ahead = AHEAD * threads;
         let (max_lines, max_bytes) = match memory {
-            Memory::Linear => (WINDOW * self.batch_size.get(), WINDOW * MAX_BATCH_BYTES),
-            Memory::Quadratic(n_outputs) => {
+            MemoryGrowth::Linear => (WINDOW * self.batch_size.get(), WINDOW * MAX_BATCH_BYTES),
+            MemoryGrowth::Quadratic(n_outputs) => {
                 let max_bytes = MAX_BATCH_BYTES / 8;
                 (self.batch_size.get(), max_bytes / n_outputs.get() + 1)
             }

@@ -362,7 +362,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
     }
 
     /// For each row, the positions from the first weight above 0 to the last.
-    pub fn reach(&self) -> &[Range<usize>] {
+    pub fn support(&self) -> &[Range<usize>] {
         &self.reach.after
     }
 }

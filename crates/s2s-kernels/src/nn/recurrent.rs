@@ -218,7 +218,7 @@ struct Stack {
 }
 
 /// One layer and direction on its input.
-struct Run<'a> {
+struct LayerInput<'a> {
     input: &'a Tensor,
     weights: &'a RecurrentWeights,
     direction: Direction,
@@ -273,7 +273,7 @@ impl Stack {
         &self,
         input: &Tensor,
         initial: Option<[&Tensor; N]>,
-        run: impl Fn(Run<'_>, Option<[Tensor; N]>) -> Result<(Tensor, [Tensor; N])>,
+        run: impl Fn(LayerInput<'_>, Option<[Tensor; N]>) -> Result<(Tensor, [Tensor; N])>,
     ) -> Result<(Tensor, [Tensor; N])> {
         if let Some(initial) = initial {
             let n: usize = self.layers.iter().map(Vec::len).sum();
@@ -290,7 +290,7 @@ impl Stack {
             {
                 let of_run = |vector: &Tensor| vector.get(index);
                 let initial = initial.map(|it| try_each(it, of_run)).transpose()?;
-                let one = Run {
+                let one = LayerInput {
                     input: &states,
                     weights,
                     direction,

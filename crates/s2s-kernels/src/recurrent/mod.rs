@@ -28,7 +28,7 @@ use candle_core::{D, Result, Tensor, bail};
 use crate::matrix::{Matrix, padded_stride};
 use crate::real::Real;
 
-/// A recurrent cell: its elementwise equations and their derivatives.
+/// A recurrent cell: its elementwise equations and their derivatives. `examples/own_cell.rs` adds one.
 ///
 /// A step processes some rows of a batch, of which the `active` ones are real at this position. For
 /// the other rows, the gradient of the state passes through unchanged and the gradients of the gates

@@ -14,7 +14,7 @@ use crate::table::swap_axes;
 use crate::team::Team;
 
 /// The output of a layer for a batch of rows.
-pub(crate) struct Run {
+pub(crate) struct LayerOutput {
     /// `[B, S, H]`; 0 where padded.
     pub(crate) states: Tensor,
     /// After the last position read, `[B, H]`.
@@ -27,11 +27,11 @@ pub(crate) fn sequence<C: Cell>(
     rows: &Ragged,
     direction: Direction,
     initial: Option<State<&Tensor>>,
-) -> Result<Run> {
+) -> Result<LayerOutput> {
     if direction == Direction::Backward && initial.is_some() {
         let input = rows.reverse(input)?;
         let run = sequence::<C>(&input, weights, rows, Direction::Forward, initial)?;
-        return Ok(Run {
+        return Ok(LayerOutput {
             states: rows.reverse(&run.states)?,
             last: run.last,
         });
@@ -58,7 +58,7 @@ pub(crate) fn sequence<C: Cell>(
     let all = input
         .contiguous()?
         .apply_op2(&Tensor::cat(&flat, 0)?, operator)?;
-    Ok(Run {
+    Ok(LayerOutput {
         states: all.narrow(1, 0, len)?,
         last: State {
             hidden: all.narrow(1, len, 1)?.squeeze(1)?,

@@ -64,7 +64,7 @@ fn normalize_backward<T: Real>(row: &mut [T], factor: T, d: &[T]) {
 }
 
 #[inline(always)]
-fn power<T: Real>(progress: T) -> T {
+fn mode_exponent<T: Real>(progress: T) -> T {
     T::ONE + T::from_f64(MODE_SHARPENING) * progress
 }
 
@@ -79,13 +79,13 @@ pub(super) fn next_mode<T: Real>(
     mixed: &mut [T],
     mode: &mut [T],
 ) {
-    let (floor, power) = (T::from_f64(MODE_FLOOR), power(progress));
+    let (floor, exponent) = (T::from_f64(MODE_FLOOR), mode_exponent(progress));
     mixed.fill(T::ZERO);
     for (&from, transitions) in before.iter().zip(choices.chunks_exact(sizes.modes)) {
         add_scaled(mixed, from, transitions);
     }
     for (mode, &mixed) in mode.iter_mut().zip(&*mixed) {
-        *mode = power * (mixed + floor).ln();
+        *mode = exponent * (mixed + floor).ln();
     }
     below_maximum(mode);
     for x in mode.iter_mut() {
@@ -106,11 +106,11 @@ pub(super) fn next_mode_backward<T: Real>(
     mode: &[T],
     d_mode: &mut [T],
 ) {
-    // forward: mode = softmax(power · ln(mixed + floor))
-    let (floor, power) = (T::from_f64(MODE_FLOOR), power(progress));
+    // forward: mode = softmax(exponent · ln(mixed + floor))
+    let (floor, exponent) = (T::from_f64(MODE_FLOOR), mode_exponent(progress));
     let mean = dot(mode, d_mode);
     for ((mixed, &mode), &d) in mixed.iter_mut().zip(mode).zip(&*d_mode) {
-        *mixed = mode * (d - mean) * power / (*mixed + floor);
+        *mixed = mode * (d - mean) * exponent / (*mixed + floor);
     }
     // forward: mixed = Σ_i before[i] transitions[i]
     let d_mixed = &*mixed;
@@ -123,36 +123,41 @@ pub(super) fn next_mode_backward<T: Real>(
 
 /// The probability of each move, `[N]`, from the mode and the [normalized](normalize) choices.
 #[inline(always)]
-pub(super) fn kernel<T: Real>(sizes: TransducerSizes, choices: &[T], mode: &[T], kernel: &mut [T]) {
-    kernel.fill(T::ZERO);
+pub(super) fn move_probabilities<T: Real>(
+    sizes: TransducerSizes,
+    choices: &[T],
+    mode: &[T],
+    probabilities: &mut [T],
+) {
+    probabilities.fill(T::ZERO);
     let moves = choices[sizes.modes * sizes.modes..].chunks_exact(sizes.moves());
     for (&mode, moves) in mode.iter().zip(moves) {
-        add_scaled(kernel, mode, moves);
+        add_scaled(probabilities, mode, moves);
     }
 }
 
 /// Adds to the gradient of the mode, and replaces the moves among the choices by the gradients of the numbers
 /// that the head read.
 #[inline(always)]
-pub(super) fn kernel_backward<T: Real>(
+pub(super) fn move_probabilities_backward<T: Real>(
     sizes: TransducerSizes,
     choices: &mut [T],
     mode: &[T],
-    d_kernel: &[T],
+    d_probabilities: &[T],
     d_mode: &mut [T],
 ) {
     let moves = choices[sizes.modes * sizes.modes..sizes.choices()].chunks_exact_mut(sizes.moves());
     for ((&mode, moves), d) in mode.iter().zip(moves).zip(d_mode) {
-        *d += dot(moves, d_kernel);
-        normalize_backward(moves, mode, d_kernel);
+        *d += dot(moves, d_probabilities);
+        normalize_backward(moves, mode, d_probabilities);
     }
 }
 
 /// Adds the gradient of `-factor` times the entropy of the moves.
 #[inline(always)]
-pub(super) fn entropy_backward<T: Real>(kernel: &[T], factor: T, d_kernel: &mut [T]) {
+pub(super) fn entropy_backward<T: Real>(probabilities: &[T], factor: T, d_probabilities: &mut [T]) {
     let floor = T::from_f64(MOVE_FLOOR);
-    for (d, &move_) in d_kernel.iter_mut().zip(kernel) {
+    for (d, &move_) in d_probabilities.iter_mut().zip(probabilities) {
         let floored = move_ + floor;
         *d += factor * (floored.ln() + move_ / floored);
     }

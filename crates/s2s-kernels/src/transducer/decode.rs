@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::choose::{kernel, next_mode, normalize};
-use super::head::{power, scores, shift};
+use super::choose::{move_probabilities, next_mode, normalize};
+use super::head::{head_exponent, scores, shift, shift_uniform};
 use super::kernel::{Transducer, Weights, read};
+use crate::attention::kernel::add_scaled;
 use crate::attention::location_relative::nothing;
 use crate::attention::shift::prior;
 use crate::real::Real;
@@ -13,17 +14,19 @@ use crate::team::Team;
 
 /// The rows that are being decoded, with their states. Several decodings can share one [`Transducer`].
 ///
-/// A step reads only the positions that the head can reach from those where it has a probability. Probabilities
-/// whose sum is less than half the rounding error of the greatest count as 0. As long as the head
-/// is concentrated on few positions, the time of a step does not depend on the length of the source. The
-/// logits of a row do not depend on other rows, to the last bit.
+/// A step reads only the positions that the head can reach from those where it is concentrated. All others
+/// have one probability in common, the [background](Self::background), which is 0 if their sum is
+/// less than half the rounding error of the greatest. So the time of a step does not depend on the length of the
+/// source. The logits of a row do not depend on other rows, to the last bit.
 #[derive(Clone, Debug, Default)]
 pub struct TransducerDecoding<T> {
     source_len: usize,
     lengths: Vec<usize>,
     projected: Vec<T>, // [sources, S, K·K + K·N + V]
+    /// The sums of `projected` over the positions, `[sources, K·K + K·N + V]`.
+    totals: Vec<T>,
     rows: Vec<Row<T>>,
-    /// `[rows, S]`.
+    /// `[rows, S]`, 0 outside of the supports.
     heads: Vec<T>,
     /// `[rows, V]`.
     logits: Vec<T>,
@@ -33,8 +36,9 @@ pub struct TransducerDecoding<T> {
 #[derive(Clone, Debug, Default)]
 struct Row<T> {
     source: usize,
-    /// Ascending ranges; the head is 0 outside of them.
+    /// Ascending ranges; the head is `background` outside of them.
     support: Vec<Range<usize>>,
+    background: T,
     mode: Vec<T>, // [K]
     read: Vec<T>, // [K·K + K·N + V]
     moves: Vec<T>,
@@ -60,6 +64,12 @@ impl<T: Real> TransducerDecoding<T> {
         self.source_len = values.len() / sizes.values / lengths.len().max(1);
         self.lengths = lengths.to_vec();
         transducer.project(values, &mut self.projected, team);
+        self.totals.clear();
+        for (source, &length) in lengths.iter().enumerate() {
+            let projected = projections(&self.projected, source, self.source_len, sizes.read());
+            self.totals
+                .extend(total(&projected[..length * sizes.read()], sizes.read()));
+        }
         self.heads.clear();
         self.heads.resize(lengths.len() * self.source_len, T::ZERO);
         self.rows.clear();
@@ -72,6 +82,7 @@ impl<T: Real> TransducerDecoding<T> {
             let mut row = Row {
                 source,
                 support: vec![start.clone()],
+                background: T::ZERO,
                 mode,
                 read: vec![T::ZERO; sizes.read()],
                 moves: vec![T::ZERO; sizes.moves()],
@@ -91,8 +102,12 @@ impl<T: Real> TransducerDecoding<T> {
         let logits = self.logits.chunks_exact_mut(sizes.vocab);
         for ((row, head), logits) in self.rows.iter_mut().zip(heads).zip(logits) {
             let projected = projections(&self.projected, row.source, self.source_len, sizes.read());
-            let length = self.lengths[row.source];
-            step_row(&transducer.weights, projected, length, &mut *row, head);
+            let source = RowSource {
+                length: self.lengths[row.source],
+                projected,
+                total: &self.totals[row.source * sizes.read()..][..sizes.read()],
+            };
+            step_row(&transducer.weights, source, &mut *row, head);
             logits.copy_from_slice(&row.read[sizes.choices()..]);
         }
     }
@@ -116,9 +131,34 @@ impl<T: Real> TransducerDecoding<T> {
         &self.logits
     }
 
-    /// The positions of the heads, `[rows, S]`.
+    /// The positions of the heads, `[rows, S]`, without their [background](Self::background): 0 outside of the
+    /// [support](Self::support).
     pub fn heads(&self) -> &[T] {
         &self.heads
+    }
+
+    /// The sum of a row's probabilities outside of its [support](Self::support), where they are equal.
+    pub fn background(&self, row: usize) -> T {
+        let row = &self.rows[row];
+        let n_near: usize = row.support.iter().map(Range::len).sum();
+        row.background * T::from_f64((self.lengths[row.source] - n_near) as f64)
+    }
+
+    /// Writes the probabilities of a row's [background](Self::background) to `heads [rows, S]`.
+    pub fn fill_background(&self, row: usize, heads: &mut [T]) {
+        let head = &mut heads[row * self.source_len..][..self.source_len];
+        let row = &self.rows[row];
+        let length = self.lengths[row.source];
+        let mut start = 0;
+        for near in row.support.iter().chain([&(length..length)]) {
+            head[start..near.start].fill(row.background);
+            start = near.end;
+        }
+    }
+
+    /// Rows that are being decoded.
+    pub fn n_rows(&self) -> usize {
+        self.rows.len()
     }
 
     /// The modes of a row, `[K]`.
@@ -134,16 +174,41 @@ impl<T: Real> TransducerDecoding<T> {
     /// Makes the next step read all positions.
     #[cfg(test)]
     pub(super) fn look_everywhere(&mut self) {
-        for row in &mut self.rows {
+        let mut heads = std::mem::take(&mut self.heads);
+        for row in 0..self.rows.len() {
+            self.fill_background(row, &mut heads);
+            let row = &mut self.rows[row];
             let all = 0..self.lengths[row.source];
-            row.support = vec![all];
+            (row.support, row.background) = (vec![all], T::ZERO);
         }
+        self.heads = heads;
     }
 
-    /// Ascending ranges of positions outside of which a row's head is 0.
-    pub fn reach(&self, row: usize) -> &[Range<usize>] {
+    /// Ascending ranges of positions outside of which all probabilities of a row are equal.
+    pub fn support(&self, row: usize) -> &[Range<usize>] {
         &self.rows[row].support
     }
+}
+
+/// What a step reads of its source.
+#[derive(Clone, Copy)]
+struct RowSource<'a, T> {
+    length: usize,
+    /// `[S, K·K + K·N + V]`.
+    projected: &'a [T],
+    /// The sum of `projected` over the positions of the source.
+    total: &'a [T],
+}
+
+/// The sum of rows of this width.
+fn total<T: Real>(rows: &[T], width: usize) -> impl Iterator<Item = T> {
+    let mut sums = vec![0.0; width];
+    for row in rows.chunks_exact(width) {
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *sum += x.to_f64();
+        }
+    }
+    sums.into_iter().map(T::from_f64)
 }
 
 fn projections<T>(all: &[T], source: usize, len: usize, width: usize) -> &[T] {
@@ -174,68 +239,75 @@ multiversion! {
     /// One step of a row.
     fn step_row<T>(
         weights: &Weights<T>,
-        projected: &[T],
-        length: usize,
+        source: RowSource<'_, T>,
         row: &mut Row<T>,
         head: &mut [T],
     ) {
         let (sizes, one) = (weights.sizes, T::ONE);
-        let Row { support, mode, read: seen, moves, moved, .. } = row;
+        let RowSource { length, projected, total } = source;
+        let Row { support, background, mode, read: seen, moves, moved, .. } = row;
         normalize(sizes, seen);
         let (before, mut mixed) = (mode.clone(), vec![T::ZERO; sizes.modes]);
         next_mode(sizes, seen, one, &before, &mut mixed, mode);
-        kernel(sizes, seen, mode, moves);
+        move_probabilities(sizes, seen, mode, moves);
 
-        let mut near = reachable(support, sizes.reach, length);
+        let near = reachable(support, sizes.reach, length);
+        let n_far = length - near.iter().map(Range::len).sum::<usize>();
         let (head, moved) = (&mut head[..length], &mut moved[..length]);
+        // The sum of the background, at all positions, and of the rest, on the support.
+        for position in support.iter().flat_map(Range::clone) {
+            head[position] = head[position] - *background;
+        }
         shift(sizes, moves, head, support, moved);
+        let moved_far = shift_uniform(sizes, moves, *background, &near, moved);
         for range in &*support {
             head[range.clone()].fill(T::ZERO);
         }
-        let power = power(mode, &weights.sharpness, one);
-        let mut max = T::NEG_INFINITY;
+        let exponent = head_exponent(mode, &weights.sharpness, one);
+        let far = prior(exponent, moved_far);
+        let mut max = if n_far > 0 { far } else { T::NEG_INFINITY };
         for range in &near {
-            scores(power, &moved[range.clone()], &mut head[range.clone()]);
+            scores(exponent, &moved[range.clone()], &mut head[range.clone()]);
+            moved[range.clone()].fill(T::ZERO);
             for &score in &head[range.clone()] {
                 max = if score > max { score } else { max };
             }
         }
-        let least = max + nothing::<T>(length);
-        if prior(power, T::ZERO) >= least {
-            // Positions without incoming probability have a weight, too.
-            let all = 0..length;
-            near = vec![all];
-            scores(power, moved, head);
-        }
-        let mut sum = 0.0;
-        for score in near.iter().flat_map(|range| range.clone()) {
-            let score = &mut head[score];
-            *score = match *score < least {
-                true => T::ZERO,
-                false => (*score - max).exp(),
-            };
-            sum += score.to_f64();
+        let nothing = nothing::<T>(length);
+        let weight = |score: T| match score < max + nothing {
+            true => T::ZERO,
+            false => (score - max).exp(),
+        };
+        let far = if n_far > 0 { weight(far) } else { T::ZERO };
+        let mut sum = n_far as f64 * far.to_f64();
+        for position in near.iter().flat_map(Range::clone) {
+            head[position] = weight(head[position]);
+            sum += head[position].to_f64();
         }
         let scale = T::from_f64(1.0 / sum);
-        for range in &near {
-            moved[range.clone()].fill(T::ZERO);
-            for weight in &mut head[range.clone()] {
-                *weight *= scale;
-            }
-        }
+        let least = nothing.exp();
+        let is_far = |weight: T| {
+            weight == far || far > T::ZERO && weight - far < least && far - weight < least
+        };
         support.clear();
         for position in near.into_iter().flatten() {
-            if head[position] == T::ZERO {
+            if is_far(head[position]) {
+                head[position] = T::ZERO;
                 continue;
             }
+            head[position] *= scale;
             match support.last_mut() {
                 Some(before) if before.end == position => before.end += 1,
                 _ => support.push(position..position + 1),
             }
         }
-        let positions = support.iter().flat_map(|range| range.clone());
-        let head = positions.map(|position| (position, head[position]));
+        *background = far * scale;
+        let positions = support.iter().flat_map(Range::clone);
+        let head = positions.map(|position| (position, head[position] - *background));
         read(weights, projected, head, Some(mode), seen);
+        if *background > T::ZERO {
+            add_scaled(seen, *background, total);
+        }
     }
 }
 

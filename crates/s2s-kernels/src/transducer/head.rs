@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::TransducerSizes;
 use crate::attention::shift::{FLOOR, prior, softplus};
-use crate::lanes::{dot, sum_of};
+use crate::lanes::{dot, sum, sum_of};
 use crate::real::Real;
 
 /// A move of the positions `from` by one distance. Positions that would leave the row stop at its end.
@@ -94,6 +94,38 @@ pub(super) fn shift<T: Real>(
     }
 }
 
+/// Adds what [`shift`] would move to the positions `to` if the head had this probability at every position, its
+/// jumps excepted. Returns the same for a position further from both ends than the reach.
+#[inline(always)]
+pub(super) fn shift_uniform<T: Real>(
+    sizes: TransducerSizes,
+    kernel: &[T],
+    probability: T,
+    to: &[Range<usize>],
+    moved: &mut [T],
+) -> T {
+    if probability == T::ZERO {
+        return T::ZERO;
+    }
+    let (reach, len) = (sizes.reach, moved.len());
+    let walk = &kernel[..sizes.distances()];
+    let far = probability * sum(walk);
+    for to in to.iter().flat_map(Range::clone) {
+        if (reach..len.saturating_sub(reach)).contains(&to) {
+            moved[to] += far;
+            continue;
+        }
+        for from in to.saturating_sub(reach)..(to + reach + 1).min(len) {
+            for (distance, &factor) in walk.iter().enumerate() {
+                if arrival(from, distance, reach, len) == to {
+                    moved[to] += factor * probability;
+                }
+            }
+        }
+    }
+    far
+}
+
 /// Computes the gradients of the moves `[N]` and of the head before the move, given that of the head after it.
 #[inline(always)]
 pub(super) fn shift_backward<T: Real>(
@@ -136,15 +168,15 @@ pub(super) fn shift_backward<T: Real>(
 
 /// `1 + progress · softplus(m·γ)`.
 #[inline(always)]
-pub(super) fn power<T: Real>(mode: &[T], sharpness: &[T], progress: T) -> T {
+pub(super) fn head_exponent<T: Real>(mode: &[T], sharpness: &[T], progress: T) -> T {
     T::ONE + progress * softplus(dot(mode, sharpness))
 }
 
 /// Computes the scores of the positions `[len]`; their softmax is the sharpened head.
 #[inline(always)]
-pub(super) fn scores<T: Real>(power: T, moved: &[T], scores: &mut [T]) {
+pub(super) fn scores<T: Real>(exponent: T, moved: &[T], scores: &mut [T]) {
     for (score, &moved) in scores.iter_mut().zip(moved) {
-        *score = prior(power, moved);
+        *score = prior(exponent, moved);
     }
 }
 
@@ -159,10 +191,10 @@ pub(super) fn scores_backward<T: Real>(
     d_mode: &mut [T],
     d_sharpness: &mut [T],
 ) {
-    // forward: score = power · ln(moved + floor), power = 1 + progress · softplus(mode·sharpness)
+    // forward: score = exponent · ln(moved + floor), exponent = 1 + progress · softplus(mode·sharpness)
     let floor = T::from_f64(FLOOR);
     let logit = dot(mode, sharpness);
-    let power = T::ONE + progress * softplus(logit);
+    let exponent = T::ONE + progress * softplus(logit);
     let d_power = sum_of(d_scores, moved, |d, moved| d * (moved + floor).ln());
     let d_logit = d_power * progress * logit.sigmoid();
     for (d, &mode) in d_sharpness.iter_mut().zip(mode) {
@@ -172,7 +204,7 @@ pub(super) fn scores_backward<T: Real>(
         *d += d_logit * sharpness;
     }
     for (d, &moved) in d_scores.iter_mut().zip(moved) {
-        *d = *d * power / (moved + floor);
+        *d = *d * exponent / (moved + floor);
     }
 }
 
@@ -211,6 +243,14 @@ mod tests {
                         let mut within = vec![0.0; len];
                         shift(sizes, &kernel, &head, &[at..at + 1], &mut within);
                         assert_eq!(within, right, "{len} {reach} {tap} {at}");
+                    }
+                    if tap < sizes.distances() {
+                        let mut kernel = vec![0.0; sizes.moves()];
+                        kernel[tap] = 1.0;
+                        let [mut moved, mut uniform] = [vec![0.0; len], vec![0.0; len]];
+                        shift(sizes, &kernel, &vec![0.5; len], &[0..len], &mut moved);
+                        let far = shift_uniform(sizes, &kernel, 0.5, &[0..len], &mut uniform);
+                        assert_eq!((uniform, far), (moved, 0.5), "{len} {reach} {tap}");
                     }
                 }
             }

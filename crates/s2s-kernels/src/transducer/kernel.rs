@@ -3,9 +3,10 @@
 use std::slice::from_ref;
 
 use super::choose::{
-    entropy_backward, kernel, kernel_backward, next_mode, next_mode_backward, normalize,
+    entropy_backward, move_probabilities, move_probabilities_backward, next_mode,
+    next_mode_backward, normalize,
 };
-use super::head::{power, scores, scores_backward, shift, shift_backward};
+use super::head::{head_exponent, scores, scores_backward, shift, shift_backward};
 use super::{EntropyBonus, TransducerInputs, TransducerParams, TransducerSizes};
 use crate::attention::kernel::{add_scaled, softmax, softmax_backward};
 use crate::lanes::dot;
@@ -392,7 +393,7 @@ multiversion! {
             let mixed = &mut rows.mixed[step * n_modes..][..n_modes];
             next_mode(sizes, choices, progress, before, mixed, mode);
             let moves = &mut rows.kernels[step * n_moves..][..n_moves];
-            kernel(sizes, choices, mode, moves);
+            move_probabilities(sizes, choices, mode, moves);
 
             let (before, head) = rows.heads[step * len..][..2 * len].split_at_mut(len);
             let moved = &mut rows.moved[step * len..][..length];
@@ -400,7 +401,7 @@ multiversion! {
             shift(sizes, moves, &before[..length], from_ref(&whole), moved);
             let (real, padded) = head.split_at_mut(length);
             padded.fill(T::ZERO);
-            scores(power(mode, &weights.sharpness, progress), moved, real);
+            scores(head_exponent(mode, &weights.sharpness, progress), moved, real);
             softmax(real);
             let head = real.iter().copied().enumerate();
             read(weights, source.projected, head, Some(mode), next);
@@ -425,7 +426,7 @@ multiversion! {
         let mut d_head = vec![T::ZERO; length];
         let mut d_before = vec![T::ZERO; length];
         let mut d_mode = vec![T::ZERO; n_modes];
-        let mut d_kernel = vec![T::ZERO; n_moves];
+        let mut d_moves = vec![T::ZERO; n_moves];
         // After the last step of a row, only its logits are used.
         for step in real_steps..=steps {
             let n = if step == real_steps { sizes.choices() } else { n_read };
@@ -457,13 +458,13 @@ multiversion! {
             softmax_backward(head, &mut d_head);
             let sharpness = (&*mode, &*weights.sharpness);
             scores_backward(sharpness, progress, moved, &mut d_head, &mut d_mode, rows.d_sharpness);
-            shift_backward(sizes, moves, head_before, &d_head, &mut d_kernel, &mut d_before);
+            shift_backward(sizes, moves, head_before, &d_head, &mut d_moves, &mut d_before);
             std::mem::swap(&mut d_head, &mut d_before);
 
             if factor > T::ZERO {
-                entropy_backward(moves, factor, &mut d_kernel);
+                entropy_backward(moves, factor, &mut d_moves);
             }
-            kernel_backward(sizes, choices, mode, &d_kernel, &mut d_mode);
+            move_probabilities_backward(sizes, choices, mode, &d_moves, &mut d_mode);
             let mixed = &mut rows.mixed[step * n_modes..][..n_modes];
             next_mode_backward(sizes, choices, progress, mode_before, mixed, mode, &mut d_mode);
         }

@@ -182,16 +182,14 @@ fn rows_are_kept_in_any_order_and_number() {
     assert!(kept.logits().is_empty());
 }
 
-#[test]
-fn a_step_near_the_head_has_the_bits_of_one_over_all_positions() {
-    const LONG: usize = 3000;
-    let single =
-        |all: &[f64], scale: f64| -> Vec<f32> { all.iter().map(|x| (x * scale) as f32).collect() };
-    // The head walks away from the first position, and is there, too, with a small probability.
+/// A transducer whose head walks away from the first position, and is there, too, with a small probability. Its
+/// sharpening grows with `sharpness`.
+fn walking(sharpness: f32) -> Transducer<f32> {
+    let single = |all: &[f64]| -> Vec<f32> { all.iter().map(|x| *x as f32).collect() };
     let all: Vec<Vec<f32>> = parameters()
         .into_iter()
         .map(|(name, p)| match name {
-            "sharpness" => vec![0.0; p.len()],
+            "sharpness" => vec![sharpness; p.len()],
             "kernel_bias" => {
                 let bias = |tap| match tap % SIZES.moves() {
                     3 => 25.0,
@@ -200,39 +198,108 @@ fn a_step_near_the_head_has_the_bits_of_one_over_all_positions() {
                 };
                 (0..p.len()).map(bias).collect()
             }
-            _ => single(&p, 1.0),
+            _ => single(&p),
         })
         .collect();
-    let values = single(&numbers(10, LONG * SIZES.values), 1.0);
     let mut transducer = Transducer::new();
     transducer.pack(SIZES, params(all.iter().map(Vec::as_slice).collect()));
-    let mut team = Team::single();
-    let start = || {
-        let mut decoding = TransducerDecoding::new();
-        decoding.start(&transducer, &values, &[LONG], &mut Team::single());
-        decoding
-    };
-    let (mut near, mut whole) = (start(), start());
-    for _ in 0..200 {
-        near.step(&transducer);
-        whole.look_everywhere();
-        whole.step(&transducer);
-        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(near.logits()), bits(whole.logits()));
-        assert_eq!(bits(near.heads()), bits(whole.heads()));
+    transducer
+}
+
+/// Steps of a decoding near the head, and of one over all positions, of a long source.
+struct Pair {
+    transducer: Transducer<f32>,
+    values: Vec<f32>,
+    near: TransducerDecoding<f32>,
+    whole: TransducerDecoding<f32>,
+}
+
+const LONG: usize = 3000;
+
+impl Pair {
+    fn new(transducer: Transducer<f32>) -> Self {
+        let values = numbers(10, LONG * SIZES.values);
+        let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
+        let mut near = TransducerDecoding::new();
+        near.start(&transducer, &values, &[LONG], &mut Team::single());
+        Self {
+            transducer,
+            values,
+            whole: near.clone(),
+            near,
+        }
     }
-    assert_eq!(near.reach(0)[0].start, 0);
-    let n_read: usize = near.reach(0).iter().map(Range::len).sum();
-    assert!(n_read < 20, "{n_read} positions");
-    let inputs = TransducerInputs {
-        values: &values,
-        lengths: &[LONG],
-        len: LONG,
-        progress: 1.0,
-    };
-    transducer.forward(inputs, 200, &mut team);
-    let last = &transducer.logits()[199 * SIZES.vocab..];
-    for (got, expected) in near.logits().iter().zip(last) {
-        assert!((got - expected).abs() < 1e-4, "{got}, not {expected}");
+
+    fn step(&mut self) {
+        self.near.step(&self.transducer);
+        self.whole.look_everywhere();
+        self.whole.step(&self.transducer);
+    }
+
+    /// Compares the logits with those of the forward pass.
+    fn check_last(&mut self, n_steps: usize) {
+        let inputs = TransducerInputs {
+            values: &self.values,
+            lengths: &[LONG],
+            len: LONG,
+            progress: 1.0,
+        };
+        self.transducer
+            .forward(inputs, n_steps, &mut Team::single());
+        let last = &self.transducer.logits()[(n_steps - 1) * SIZES.vocab..];
+        for (got, expected) in self.near.logits().iter().zip(last) {
+            assert!((got - expected).abs() < 1e-4, "{got}, not {expected}");
+        }
+    }
+
+    /// The positions that the last step read one by one.
+    fn n_read(&self) -> usize {
+        self.near.support(0).iter().map(Range::len).sum()
+    }
+}
+
+#[test]
+fn a_step_near_the_head_has_the_bits_of_one_over_all_positions() {
+    let mut pair = Pair::new(walking(0.0));
+    for _ in 0..200 {
+        pair.step();
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(pair.near.logits()), bits(pair.whole.logits()));
+        assert_eq!(bits(pair.near.heads()), bits(pair.whole.heads()));
+    }
+    assert_eq!(pair.near.support(0)[0].start, 0);
+    assert!(pair.n_read() < 20, "{} positions", pair.n_read());
+    pair.check_last(200);
+}
+
+#[test]
+fn positions_that_the_head_cannot_reach_have_one_probability_in_common() {
+    // The greatest weight is 1; rounding of the logarithm is up to 20 times larger than that of its result.
+    const TOLERANCE: f32 = 1e-5;
+    // Without sharpening, a part of the head stays behind at all positions that it passes.
+    for (sharpness, max_read) in [(-2.0, 100), (-4.0, 100), (-20.0, 220)] {
+        let mut pair = Pair::new(walking(sharpness));
+        for _ in 0..200 {
+            pair.step();
+            let mut heads = pair.near.heads().to_vec();
+            pair.near.fill_background(0, &mut heads);
+            let mut expected = pair.whole.heads().to_vec();
+            pair.whole.fill_background(0, &mut expected);
+            for (got, expected) in heads.iter().zip(&expected) {
+                assert!((got - expected).abs() < TOLERANCE, "{got}, not {expected}");
+            }
+            for (got, expected) in pair.near.logits().iter().zip(pair.whole.logits()) {
+                assert!((got - expected).abs() < TOLERANCE, "{got}, not {expected}");
+            }
+            let sum: f64 = heads.iter().copied().map(f64::from).sum();
+            assert!((sum - 1.0).abs() < f64::from(TOLERANCE), "{sum}");
+        }
+        assert!(pair.near.background(0) > 0.0, "a background at {sharpness}");
+        assert!(
+            pair.n_read() < max_read,
+            "{} positions at {sharpness}",
+            pair.n_read()
+        );
+        pair.check_last(200);
     }
 }

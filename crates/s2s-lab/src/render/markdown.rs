@@ -3,8 +3,9 @@
 use std::iter;
 
 use s2s_runlog::{Environment, RunStatus};
-use s2s_viz::{LinePlot, Table};
+use s2s_viz::Table;
 
+use super::picture::Picture;
 use super::{ABSENT, MAX_SHOWN, comparisons, head, is_plotted, lengths, metrics, plots};
 use crate::cell::Job;
 use crate::event::count;
@@ -54,7 +55,7 @@ fn results(report: &Report) -> String {
 
 fn curves(report: &Report) -> String {
     match is_plotted(report) {
-        true => format!("## Curves\n\n{}", line_pictures(&plots::curves(report))),
+        true => format!("## Curves\n\n{}", titled_pictures(&plots::pictures(report))),
         false => String::new(),
     }
 }
@@ -123,7 +124,7 @@ fn estimators(report: &Report) -> &'static str {
 
 fn dots(report: &Report) -> String {
     let plots = plots::dots(report);
-    let titles = plots.iter().map(|(name, plot)| (name, &plot.title));
+    let titles = plots.iter().map(|(name, plot)| (name, plot.title.as_str()));
     pictures(titles)
 }
 
@@ -160,18 +161,18 @@ fn by_length(report: &Report) -> String {
     let sections = sections
         .iter()
         .map(|section| section.markdown().trim_end().to_owned());
-    let pictures = iter::once(line_pictures(&lengths::plots(report)));
+    let pictures = iter::once(titled_pictures(&lengths::plots(report)));
     let all: Vec<String> = parts.into_iter().chain(sections).chain(pictures).collect();
     all.join("\n\n")
 }
 
-fn pictures<'a>(plots: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+fn pictures<'a>(plots: impl Iterator<Item = (&'a String, &'a str)>) -> String {
     let pictures = plots.map(|(name, title)| format!("![{title}](plots/{name}.svg)"));
     pictures.collect::<Vec<_>>().join("\n\n")
 }
 
-fn line_pictures(plots: &[(String, LinePlot)]) -> String {
-    pictures(plots.iter().map(|(name, plot)| (name, &plot.title)))
+fn titled_pictures(all: &[(String, Picture)]) -> String {
+    pictures(all.iter().map(|(name, picture)| (name, picture.title())))
 }
 
 /// What is the same in all runs in one sentence, and the rest as a table.

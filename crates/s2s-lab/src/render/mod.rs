@@ -7,6 +7,7 @@ mod lengths;
 mod markdown;
 mod metrics;
 pub(crate) mod page;
+mod picture;
 mod plots;
 mod rows;
 
@@ -41,11 +42,12 @@ fn head(table: &Table, n_rows: usize, write: impl Fn(&Table) -> String, others: 
     }
 }
 
-/// Writes the plots (SVG and PNG), `cells.csv`, `runs.csv`, `lengths.csv`, `report.json`, `report.html`
-/// and, last, `report.md` into the experiment's folder. Returns the path of `report.md`.
+/// Writes the plots (SVG and PNG), `cells.csv`, `runs.csv`, `lengths.csv` (if there are evaluations by
+/// length), `report.json`, `report.html` and, last, `report.md` into the experiment's folder. Returns the
+/// path of `report.md`.
 ///
 /// # Errors
-/// [`Error::Plot`], [`Error::RunLog`].
+/// [`Error::Plot`] if a plot cannot be drawn; [`Error::RunLog`] if a file cannot be written.
 pub fn write_report(report: &Report) -> Result<PathBuf> {
     let folder = &report.plan.folder;
     create_folder(folder.join("plots"))?;
@@ -69,10 +71,11 @@ pub fn write_report(report: &Report) -> Result<PathBuf> {
     write_markdown(report, folder)
 }
 
-/// Writes `report.md` and its plots (SVG) into another folder. Returns the path of `report.md`.
+/// Writes only `report.md` and its plots (SVG) into another folder, for example to keep them under version
+/// control. Returns the path of `report.md`.
 ///
 /// # Errors
-/// [`Error::Plot`], [`Error::RunLog`].
+/// [`Error::Plot`] if a plot cannot be drawn; [`Error::RunLog`] if a file cannot be written.
 pub fn publish_report(report: &Report, folder: &Path) -> Result<PathBuf> {
     create_folder(folder.join("plots"))?;
     for (name, figure) in figures(report)? {
@@ -102,10 +105,10 @@ fn write_markdown(report: &Report, folder: &Path) -> Result<PathBuf> {
 }
 
 fn figures(report: &Report) -> Result<Vec<(String, Figure)>> {
-    let lines = plots::curves(report)
+    let lines = plots::pictures(report)
         .into_iter()
         .chain(lengths::plots(report));
-    let lines = lines.map(|(name, plot)| (name, plot.draw()));
+    let lines = lines.map(|(name, picture)| (name, picture.draw()));
     let dots = plots::dots(report).into_iter();
     let dots = dots.map(|(name, plot)| (name, plot.draw()));
     lines

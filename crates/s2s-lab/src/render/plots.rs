@@ -2,6 +2,7 @@
 
 use s2s_viz::{DotPlot, DotRow, LinePlot, Look, Series, YAxis, points, x_label};
 
+use super::picture::Picture;
 use super::{is_plotted, metrics};
 use crate::cell::Cell;
 use crate::measure::{Curve, Metric};
@@ -74,6 +75,14 @@ pub(super) fn curves(report: &Report) -> Vec<(String, LinePlot)> {
     wanted
         .map(|&curve| (curve.key().to_owned(), plot(report, curve)))
         .filter(|(_, plot)| !plot.series.is_empty())
+        .collect()
+}
+
+/// The [curves] as pictures, with their file names.
+pub(super) fn pictures(report: &Report) -> Vec<(String, Picture)> {
+    let curves = curves(report).into_iter();
+    curves
+        .map(|(name, plot)| (name, Picture::of_cells(report, plot)))
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use super::mean;
 
 /// The exponent `b` of the power law `y = a x^b` that fits best: the slope of the least-squares line through
-/// the points on logarithmic axes. `None` unless two values of x differ, or if a value is not positive.
+/// the points (x, y) on logarithmic axes. `None` if a value is not positive, or if no two values of x differ.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
     let is_positive = |&(x, y): &(f64, f64)| x > 0.0 && y > 0.0;
     if !points.iter().all(is_positive) {

@@ -1,7 +1,7 @@
 //! Holm's correction for several tests at once.
 
-/// Holm's adjusted p-values, in the order of `ps`: if those below 0.05 are called significant, the
-/// chance that any of them is a false alarm is at most 5 %.
+/// The p-values of several tests after Holm's correction, in the order of `ps`. If those below 0.05 are
+/// called significant, the chance that any of them is a false alarm is at most 5 %.
 ///
 /// Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of
 /// Statistics 6(2).

@@ -4,8 +4,19 @@
 //! runs, never over the sequences of several runs together. Results depend on the values alone, not on
 //! their order: samples are sorted before they are resampled, and the generators are seeded.
 //!
-//! The Wilson interval is [`s2s_runlog::wilson`]: the records of an evaluation by length contain it,
-//! and whoever writes these records cannot depend on this crate.
+//! ```
+//! use s2s_lab::statistics::{Summary, paired_test};
+//!
+//! let (wide, narrow) = ([0.98, 0.99, 0.97, 0.99, 0.98], [0.95, 0.97, 0.96, 0.96, 0.97]);
+//! let summary = Summary::new(&wide).expect("there are values");
+//! assert_eq!((summary.count, summary.median), (5, 0.98));
+//! let differences: Vec<f64> = wide.iter().zip(&narrow).map(|(a, b)| a - b).collect();
+//! let test = paired_test(&differences).expect("there are pairs");
+//! assert_eq!((test.p, test.is_exact), (0.0625, true)); // 2 of 32 assignments of signs
+//! ```
+//!
+//! The Wilson interval of a proportion is [`s2s_runlog::wilson`]: the records of an evaluation by length
+//! contain it, and whoever writes these records cannot depend on this crate.
 
 mod bootstrap;
 mod effect;
@@ -29,9 +40,9 @@ pub struct Summary {
     pub count: usize,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Sample standard deviation (denominator `count - 1`); absent for a single value.
+    /// Sample standard deviation (denominator `count - 1`); `None` for a single value.
     pub sd: Option<f64>,
-    /// 95 % confidence interval of the mean; absent if there is none, see [`mean_interval`].
+    /// 95 % confidence interval of the mean; see [`mean_interval`] for when it is `None`.
     pub interval: Option<Interval>,
     /// Median; of an even number of values, the midpoint of the middle two.
     pub median: f64,
@@ -103,12 +114,13 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// A share as a percentage with two decimals and the sign: `99.50 %`. See [`percentage`].
+/// A share in `[0, 1]` as a percentage with two decimals and the sign: `99.50 %`. See [`percentage`].
 pub fn percent(share: f64) -> String {
     format!("{} %", percentage(share, 2))
 }
 
-/// A share as a percentage without the sign. Rounding never turns a share below 1 into 100.
+/// A share in `[0, 1]` as a percentage without the sign: `99.5` for 0.995 and one decimal. Rounding never
+/// turns a share below 1 into 100.
 pub fn percentage(share: f64, decimals: usize) -> String {
     let percentage = 100.0 * share;
     let shown = match share < 1.0 {

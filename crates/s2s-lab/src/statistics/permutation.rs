@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::mean;
 
-/// Up to this number of pairs every assignment of signs is counted: 4,096.
+/// Up to this number of pairs, [`paired_test`] counts every assignment of signs: 2 to the power of it, 4,096.
 pub const EXACT_PAIRS: usize = 12;
 
 /// Random assignments of signs for more pairs.
@@ -22,7 +22,7 @@ pub struct PairedTest {
     pub n_pairs: usize,
     /// Two-sided p-value.
     pub p: f64,
-    /// Whether all assignments were counted, not a random part of them.
+    /// Whether all assignments of signs were counted, not a random part of them.
     pub is_exact: bool,
 }
 
@@ -30,7 +30,8 @@ pub struct PairedTest {
 /// `None` without any.
 ///
 /// If the configurations did not differ, each difference could as well have the other sign. The p-value
-/// is the share of the assignments of signs whose mean is as far from zero as the observed one.
+/// is the share of the assignments of signs whose mean is at least as far from zero as the observed one: of
+/// all assignments for up to [`EXACT_PAIRS`] pairs, of 100,000 random ones (with a fixed seed) for more.
 pub fn paired_test(differences: &[f64]) -> Option<PairedTest> {
     let n_pairs = differences.len();
     let observed = mean(differences)?.abs();
@@ -66,7 +67,7 @@ pub fn paired_test(differences: &[f64]) -> Option<PairedTest> {
 }
 
 /// The smallest p-value that [`paired_test`] can give for this number of pairs: when all differences
-/// have the same sign.
+/// have the same sign. 1 without pairs. With it, a report states how many seeds a test needs.
 pub fn smallest_p(n_pairs: usize) -> f64 {
     match n_pairs {
         0 => 1.0,

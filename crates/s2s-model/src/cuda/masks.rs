@@ -53,12 +53,12 @@ impl Masks {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
     factors: Buffer<f32>,
-    draw: Option<Draw>,
+    draw: Option<DropoutDraw>,
 }
 
 /// How a mask is drawn.
 #[derive(Clone, Copy, Debug)]
-struct Draw {
+struct DropoutDraw {
     key: usize, // where it begins
     threshold: u16,
     keep: f32,
@@ -80,7 +80,7 @@ impl Mask {
             return Ok(());
         };
         let draw = noise.dropout_draw(place, drop);
-        self.draw = Some(Draw {
+        self.draw = Some(DropoutDraw {
             key: keys.len(),
             threshold: draw.threshold,
             keep: draw.keep,

@@ -151,7 +151,7 @@ pub(crate) fn fused(
 }
 
 impl CudaModel {
-    fn both(&self) -> usize {
+    fn encoder_width(&self) -> usize {
         2 * self.config.hidden.get()
     }
 
@@ -193,7 +193,8 @@ impl CudaModel {
     /// Makes room for sources and so many steps of the decoder, with dropout if there is noise. Returns the keys
     /// of the dropout masks.
     fn resize(&mut self, source: &Source, steps: usize, noise: Option<&Noise>) -> Result<Vec<u32>> {
-        let (queue, both, units) = (&self.queue, self.both(), self.attention.units);
+        let (queue, encoder_width, units) =
+            (&self.queue, self.encoder_width(), self.attention.units);
         let (rows, len) = (source.n_rows(), source.max_len());
         let mut keys = Vec::new();
         self.encoder.resize(queue, (rows, len), noise, &mut keys)?;
@@ -202,7 +203,7 @@ impl CudaModel {
             .resize(queue, &self.config, rows * steps, noise, &mut keys)?;
         self.keys.resize(queue, rows * len * units)?;
         self.d_keys.resize(queue, rows * len * units)?;
-        self.d_values.resize(queue, rows * len * both)?;
+        self.d_values.resize(queue, rows * len * encoder_width)?;
         Ok(keys)
     }
 
@@ -215,7 +216,8 @@ impl CudaModel {
 
     /// Encodes the sources of the uploaded batch.
     fn encode(&self, params: &ParamViews<'_>) -> Result<()> {
-        let (queue, both, units) = (&self.queue, self.both(), self.attention.units);
+        let (queue, encoder_width, units) =
+            (&self.queue, self.encoder_width(), self.attention.units);
         let source = self.batch.source();
         let positions = source.ids.len();
         self.encoder
@@ -224,8 +226,8 @@ impl CudaModel {
         self.bridge
             .forward(queue, params, &self.encoder, &self.decoder, rows)?;
         queue.multiply(
-            Matrix::dense(self.encoder.values(), positions, both),
-            Matrix::dense(params.get(&self.attention.key)?, units, both).t(),
+            Matrix::dense(self.encoder.values(), positions, encoder_width),
+            Matrix::dense(params.get(&self.attention.key)?, units, encoder_width).t(),
             Matrix::dense(self.keys.all(), positions, units),
             Sum::Replace,
         )
@@ -276,7 +278,7 @@ impl CudaModel {
     }
 
     fn backward(&self, params: &ParamViews<'_>, grads: &ParamViews<'_>) -> Result<()> {
-        let (both, units) = (self.both(), self.attention.units);
+        let (encoder_width, units) = (self.encoder_width(), self.attention.units);
         let queue = &self.queue;
         let (views, d_views) = (self.decoder_views(params)?, self.decoder_views(grads)?);
         let d_memory = MemoryGrads {
@@ -289,18 +291,18 @@ impl CudaModel {
             .backward(queue, &views, inputs, d_memory, &d_views)?;
 
         // forward: keys = values W
-        let positions = inputs.memory.values.len() / both;
+        let positions = inputs.memory.values.len() / encoder_width;
         let d_keys = Matrix::dense(d_memory.keys, positions, units);
         queue.multiply(
             d_keys.t(),
-            Matrix::dense(inputs.memory.values, positions, both),
-            Matrix::dense(grads.get(&self.attention.key)?, units, both),
+            Matrix::dense(inputs.memory.values, positions, encoder_width),
+            Matrix::dense(grads.get(&self.attention.key)?, units, encoder_width),
             Sum::Replace,
         )?;
         queue.multiply(
             d_keys,
-            Matrix::dense(params.get(&self.attention.key)?, units, both),
-            Matrix::dense(d_memory.values, positions, both),
+            Matrix::dense(params.get(&self.attention.key)?, units, encoder_width),
+            Matrix::dense(d_memory.values, positions, encoder_width),
             Sum::Add,
         )?;
         let rows = inputs.memory.lengths.len();

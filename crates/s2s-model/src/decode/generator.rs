@@ -86,13 +86,14 @@ impl<'a> Generator<'a> {
     /// length.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the source was made with other tokens, or the device fails.
     pub fn greedy(
         &mut self,
         source: &Source,
         stop: Stop,
         with_weights: bool,
     ) -> Result<Vec<Decoded>> {
+        source.check(self.tokens)?;
         if !with_weights {
             return self.rows.greedy(self.tokens, source, stop, None);
         }
@@ -110,13 +111,14 @@ impl<'a> Generator<'a> {
     /// Like [`Generator::greedy`], with a callback that sees the attention weights and can end rows early.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the source was made with other tokens, or the device fails.
     pub fn watch(
         &mut self,
         source: &Source,
         stop: Stop,
         watch: &mut Watch<'_>,
     ) -> Result<Vec<Decoded>> {
+        source.check(self.tokens)?;
         self.rows.greedy(self.tokens, source, stop, Some(watch))
     }
 
@@ -124,13 +126,14 @@ impl<'a> Generator<'a> {
     /// best first.
     ///
     /// # Errors
-    /// If the constraints are invalid for a source, or the device fails.
+    /// If the source was made with other tokens, the constraints are invalid for it, or the device fails.
     pub fn beam(
         &mut self,
         source: &Source,
         beam: &Beam,
         with_weights: bool,
     ) -> Result<Vec<Vec<Decoded>>> {
+        source.check(self.tokens)?;
         beam.constraints.check(self.tokens, source)?;
         beam::search(&mut *self.rows, self.tokens, source, beam, with_weights)
     }
@@ -139,7 +142,7 @@ impl<'a> Generator<'a> {
     /// keys its random numbers: an output depends on the seed, this number and the draw.
     ///
     /// # Errors
-    /// If the constraints are invalid for a source, or the device fails.
+    /// If the source was made with other tokens, the constraints are invalid for it, or the device fails.
     pub fn sample(
         &mut self,
         source: &Source,
@@ -147,6 +150,7 @@ impl<'a> Generator<'a> {
         sampling: &Sampling,
         with_weights: bool,
     ) -> Result<Vec<Vec<Decoded>>> {
+        source.check(self.tokens)?;
         sampling.check()?;
         sampling.constraints.check(self.tokens, source)?;
         if lines.len() != source.n_rows() {
@@ -165,17 +169,19 @@ impl<'a> Generator<'a> {
     /// Forced decoding: how probable the model finds these targets, which do not contain EOS.
     ///
     /// # Errors
-    /// If the number of targets is not that of the sources, a token lies outside the vocabulary, or the
-    /// device fails.
+    /// If the source was made with other tokens, the number of targets is not that of the sources, a token
+    /// lies outside the vocabulary, or the device fails.
     pub fn score(&mut self, source: &Source, targets: &[Vec<u32>]) -> Result<Vec<Scored>> {
+        source.check(self.tokens)?;
         score::score(&mut *self.rows, self.tokens, source, targets)
     }
 
     /// Loss and predictions of a batch, without dropout: what [`Seq2Seq::loss`] computes for a single model.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the source was made with other tokens, or the device fails.
     pub fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> Result<BatchLoss> {
+        batch.source().check(self.tokens)?;
         score::loss(&mut *self.rows, self.tokens, batch, forcing)
     }
 }

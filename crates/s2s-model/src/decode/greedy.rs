@@ -45,8 +45,8 @@ pub(super) fn search(
             if let Some(watch) = &mut watch {
                 let weights = &attention[index * len..][..lengths[row]];
                 let all = 0..lengths[row];
-                let reach = rows.reach(index).unwrap_or(slice::from_ref(&all));
-                is_done |= watch(row, weights, reach).is_break();
+                let support = rows.support(index).unwrap_or(slice::from_ref(&all));
+                is_done |= watch(row, weights, support).is_break();
             }
             if !is_done {
                 active.push(index);

@@ -32,7 +32,7 @@ pub(crate) trait Rows: Debug + DynClone + Send + Sync {
     fn attention(&self) -> Result<Cow<'_, [f32]>>;
 
     /// Ascending ranges outside of which a row's attention weights are 0, if they are known.
-    fn reach(&self, _row: usize) -> Option<&[Range<usize>]> {
+    fn support(&self, _row: usize) -> Option<&[Range<usize>]> {
         None
     }
 

@@ -107,7 +107,7 @@ fn sorted(numbers: &[f32]) -> Vec<u32> {
 
 /// An output in progress.
 #[derive(Debug)]
-struct Draw {
+struct PartialOutput {
     source: usize,
     rng: ChaCha8Rng,
     output: Decoded,
@@ -125,9 +125,9 @@ pub(super) fn draw(
     let (lengths, len) = (source.lengths(), source.max_len());
     let constraints = &sampling.constraints;
     let limit = |source: usize| constraints.stop.limit(lengths[source]);
-    let mut draws: Vec<Draw> = Vec::new();
+    let mut draws: Vec<PartialOutput> = Vec::new();
     for (source, &line) in lines.iter().enumerate() {
-        draws.extend((0..sampling.draws.get()).map(|draw| Draw {
+        draws.extend((0..sampling.draws.get()).map(|draw| PartialOutput {
             source,
             rng: keyed_rng(sampling.seed, &format!("sample/{draw}"), line),
             output: Decoded::default(),
@@ -146,7 +146,7 @@ pub(super) fn draw(
         let mut kept = Vec::with_capacity(fed.len());
         fed.clear();
         for (row, &index) in active.iter().enumerate() {
-            let Draw {
+            let PartialOutput {
                 source,
                 rng,
                 output,

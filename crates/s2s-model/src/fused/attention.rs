@@ -12,9 +12,9 @@ pub(super) struct FusedAttention {
     source: KeySource,
     /// Names of the scorer's parameters, in its order.
     names: Vec<String>,
-    both: usize,      // 2H
-    keys: Vec<f32>,   // [B, S, K], if they are projected
-    d_keys: Vec<f32>, // [B, S, K]
+    encoder_width: usize, // 2H
+    keys: Vec<f32>,       // [B, S, K], if they are projected
+    d_keys: Vec<f32>,     // [B, S, K]
 }
 
 /// Where the keys come from.
@@ -61,7 +61,7 @@ impl FusedAttention {
                 Keys::None => KeySource::None,
             },
             names: kernel.parameters.into_iter().map(name).collect(),
-            both: 2 * config.hidden.get(),
+            encoder_width: 2 * config.hidden.get(),
             keys: Vec::new(),
             d_keys: Vec::new(),
         };
@@ -73,7 +73,7 @@ impl FusedAttention {
         Self {
             source: self.source.clone(),
             names: self.names.clone(),
-            both: self.both,
+            encoder_width: self.encoder_width,
             keys: Vec::new(),
             d_keys: Vec::new(),
         }
@@ -83,8 +83,8 @@ impl FusedAttention {
     pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
         if let KeySource::Projected(projection) = &mut self.source {
             let weight = params.get(&projection.weight)?;
-            projection.width = weight.len() / self.both;
-            let weight = Matrix::dense(weight, projection.width, self.both);
+            projection.width = weight.len() / self.encoder_width;
+            let weight = Matrix::dense(weight, projection.width, self.encoder_width);
             projection.linear.pack(weight);
         }
         Ok(())
@@ -98,9 +98,9 @@ impl FusedAttention {
     /// Projects the keys of `values` `[B, S, 2H]`.
     pub(super) fn forward(&mut self, values: &[f32], team: &mut Team<f32>) {
         if let KeySource::Projected(Projection { width, linear, .. }) = &self.source {
-            let positions = values.len() / self.both;
+            let positions = values.len() / self.encoder_width;
             self.keys.resize(positions * width, 0.0);
-            let values = Matrix::dense(values, positions, self.both);
+            let values = Matrix::dense(values, positions, self.encoder_width);
             linear.forward_on(values, &mut self.keys, Epilogue::Replace, team);
         }
     }
@@ -138,11 +138,18 @@ impl FusedAttention {
     ) -> Result<()> {
         match &self.source {
             KeySource::Projected(projection) => {
-                let positions = values.len() / self.both;
+                let positions = values.len() / self.encoder_width;
                 let d_keys = Matrix::dense(&self.d_keys, positions, projection.width);
-                let values = Matrix::dense(values, positions, self.both);
+                let values = Matrix::dense(values, positions, self.encoder_width);
                 let d_weight = grads.take(&projection.weight)?;
-                weight_gradient(d_weight, self.both, d_keys, values, Epilogue::Replace, team);
+                weight_gradient(
+                    d_weight,
+                    self.encoder_width,
+                    d_keys,
+                    values,
+                    Epilogue::Replace,
+                    team,
+                );
                 projection
                     .linear
                     .backward_on(d_keys, d_values, Epilogue::Add, team);

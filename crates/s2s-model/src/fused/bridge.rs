@@ -25,8 +25,8 @@ pub(super) struct FusedBridge {
 #[derive(Clone, Copy)]
 struct Shape {
     kind: BridgeKind,
-    both: usize,    // 2H
-    decoder: usize, // D
+    encoder_width: usize, // 2H
+    decoder: usize,       // D
 }
 
 impl FusedBridge {
@@ -42,7 +42,7 @@ impl FusedBridge {
         Self {
             shape: Shape {
                 kind: config.bridge,
-                both: 2 * config.hidden.get(),
+                encoder_width: 2 * config.hidden.get(),
                 decoder: config.decoder.width().get(),
             },
             maps: (0..layers).map(maps).collect(),
@@ -55,13 +55,14 @@ impl FusedBridge {
     pub(super) fn pack(&mut self, params: &ParamSlices<'_>) -> Result<()> {
         let Shape {
             kind,
-            both,
+            encoder_width,
             decoder,
         } = self.shape;
         if kind == BridgeKind::Tanh {
             for map in self.maps.iter_mut().flatten() {
                 let weight = params.get(&map.weight)?;
-                map.linear.pack(Matrix::dense(weight, decoder, both));
+                map.linear
+                    .pack(Matrix::dense(weight, decoder, encoder_width));
             }
         }
         Ok(())
@@ -134,20 +135,20 @@ impl Map {
         state: &mut Vec<f32>,
         team: &mut Team<f32>,
     ) -> Result<()> {
-        let batch = last.len() / shape.both;
+        let batch = last.len() / shape.encoder_width;
         state.clear();
         state.resize(batch * shape.decoder, 0.0);
         match shape.kind {
             BridgeKind::Tanh => {
                 let bias = Epilogue::Bias(params.get(&self.bias)?);
-                let last = Matrix::dense(last, batch, shape.both);
+                let last = Matrix::dense(last, batch, shape.encoder_width);
                 self.linear.forward_on(last, state, bias, team);
                 tanh_in_place(state);
             }
             BridgeKind::Concat => state.copy_from_slice(last),
             BridgeKind::Last => {
                 let rows = state.chunks_exact_mut(shape.decoder);
-                for (state, last) in rows.zip(last.chunks_exact(shape.both)) {
+                for (state, last) in rows.zip(last.chunks_exact(shape.encoder_width)) {
                     state.copy_from_slice(&last[..shape.decoder]);
                 }
             }
@@ -166,18 +167,25 @@ impl Map {
         grads: &mut GradSlices<'_>,
         team: &mut Team<f32>,
     ) -> Result<()> {
-        let batch = last.len() / shape.both;
+        let batch = last.len() / shape.encoder_width;
         d_last.clear();
-        d_last.resize(batch * shape.both, 0.0);
+        d_last.resize(batch * shape.encoder_width, 0.0);
         match shape.kind {
             BridgeKind::Tanh => {
                 for (d, y) in d_state.iter_mut().zip(state) {
                     *d *= 1.0 - y * y; // forward: y = tanh(x)
                 }
                 let d_state = Matrix::dense(d_state, batch, shape.decoder);
-                let last = Matrix::dense(last, batch, shape.both);
+                let last = Matrix::dense(last, batch, shape.encoder_width);
                 let d_weight = grads.take(&self.weight)?;
-                weight_gradient(d_weight, shape.both, d_state, last, Epilogue::Replace, team);
+                weight_gradient(
+                    d_weight,
+                    shape.encoder_width,
+                    d_state,
+                    last,
+                    Epilogue::Replace,
+                    team,
+                );
                 bias_gradient(grads.take(&self.bias)?, d_state, team);
                 self.linear
                     .backward_on(d_state, d_last, Epilogue::Replace, team);
@@ -185,7 +193,7 @@ impl Map {
             BridgeKind::Concat => d_last.copy_from_slice(d_state),
             BridgeKind::Last => {
                 let rows = d_state.chunks_exact(shape.decoder);
-                for (d_state, d_last) in rows.zip(d_last.chunks_exact_mut(shape.both)) {
+                for (d_state, d_last) in rows.zip(d_last.chunks_exact_mut(shape.encoder_width)) {
                     d_last[..shape.decoder].copy_from_slice(d_state);
                 }
             }

@@ -13,7 +13,7 @@ use crate::{ModelConfig, Noise, Probability, Source};
 #[derive(Clone)]
 pub(super) struct FusedEncoder<C: Cell> {
     width: usize,         // E
-    both: usize,          // 2H
+    encoder_width: usize, // 2H
     dropout: Probability, // between layers
     embedding_dropout: Probability,
     residual: bool,
@@ -91,7 +91,7 @@ impl<C: Cell> FusedEncoder<C> {
         };
         Self {
             width: config.embedding.get(),
-            both: 2 * config.hidden.get(),
+            encoder_width: 2 * config.hidden.get(),
             dropout: config.dropout,
             embedding_dropout: config.embedding_dropout,
             residual: config.residual,
@@ -143,8 +143,8 @@ impl<C: Cell> FusedEncoder<C> {
                 }
                 multiply_mask(&mut layer.input, &layer.mask, len, batch, team);
             }
-            layer.states.resize(n * self.both, 0.0);
-            let (width, last) = (batch * self.both, &mut layer.last);
+            layer.states.resize(n * self.encoder_width, 0.0);
+            let (width, last) = (batch * self.encoder_width, &mut layer.last);
             last.hidden.resize(width, 0.0);
             last.cell.resize(C::CELL_STATES * width, 0.0);
             let dropped = (!layer.mask.is_empty()).then_some(&*layer.input);
@@ -177,7 +177,14 @@ impl<C: Cell> FusedEncoder<C> {
             let d_input: &mut [f32] = if k == 0 && layer.mask.is_empty() {
                 &mut *d_embedding
             } else {
-                d_inputs[k].resize(n * if k == 0 { self.width } else { self.both }, 0.0);
+                d_inputs[k].resize(
+                    n * if k == 0 {
+                        self.width
+                    } else {
+                        self.encoder_width
+                    },
+                    0.0,
+                );
                 &mut d_inputs[k]
             };
             let d_output = &mut d_states[0];
@@ -250,7 +257,7 @@ impl<C: Cell> FusedEncoder<C> {
                     self.width,
                     self.embedding_dropout,
                 ),
-                _ => (format!("encoder.rnn.{k}"), self.both, self.dropout),
+                _ => (format!("encoder.rnn.{k}"), self.encoder_width, self.dropout),
             };
             draw_mask(&mut layer.mask, noise, &place, n * width, drop);
         }

@@ -100,7 +100,7 @@ impl<C: Cell> Fused<C> {
         NonZeroUsize::new(self.team.threads()).unwrap_or(NonZeroUsize::MIN)
     }
 
-    fn both(&self) -> usize {
+    fn encoder_width(&self) -> usize {
         2 * self.config.hidden.get()
     }
 
@@ -123,7 +123,7 @@ impl<C: Cell> Fused<C> {
         let (decoder, masks, config) = (&mut self.decoder, &mut self.masks, &self.config);
         let scorer_params = attention.scorer_params(params)?;
         // The decoder has about as many weights as everything else together.
-        let (rest, decoder) = self.team.both(
+        let (rest, decoder) = self.team.join(
             || {
                 encoder.draw(n_sources, noise);
                 masks.draw(noise, config, n_targets);
@@ -169,7 +169,7 @@ impl<C: Cell> Fused<C> {
 
     /// The encoder, the decoder's initial states and the keys.
     fn encode(&mut self, params: &ParamSlices<'_>, source: &Source, save: Save) -> Result<()> {
-        let both = self.both();
+        let encoder_width = self.encoder_width();
         let team = &mut self.team;
         self.encoder.forward(params, source, save, team)?;
         self.bridge.forward(params, self.encoder.last(), team)?;
@@ -178,7 +178,7 @@ impl<C: Cell> Fused<C> {
             // Both orders of a single row are the same, and a copy of a long one is large.
             std::mem::swap(&mut self.values, self.encoder.values_mut());
         } else {
-            self.values.resize(source.ids().len() * both, 0.0);
+            self.values.resize(source.ids().len() * encoder_width, 0.0);
             swap_axes(&mut self.values, self.encoder.values(), len, rows, team);
         }
         self.attention.forward(&self.values, team);
@@ -192,10 +192,11 @@ impl<C: Cell> Fused<C> {
         forced: &[bool],
         grads: &mut GradSlices<'_>,
     ) -> Result<()> {
-        let (both, source) = (self.both(), batch.source());
+        let (encoder_width, source) = (self.encoder_width(), batch.source());
         let (team, masks) = (&mut self.team, &self.masks);
 
-        self.d_values.resize(source.ids().len() * both, 0.0);
+        self.d_values
+            .resize(source.ids().len() * encoder_width, 0.0);
         let initial = bridge::slices(&self.bridge.states);
         let mut scorer = self.attention.take_gradients(grads)?;
         let (keys, d_keys) = self.attention.keys_and_gradient(&self.values);

@@ -58,7 +58,7 @@ impl<C: Cell> Rows for FusedRows<'_, C> {
         Ok(Cow::Borrowed(self.fused.decoding.attention()))
     }
 
-    fn reach(&self, row: usize) -> Option<&[Range<usize>]> {
-        Some(slice::from_ref(&self.fused.decoding.reach()[row]))
+    fn support(&self, row: usize) -> Option<&[Range<usize>]> {
+        Some(slice::from_ref(&self.fused.decoding.support()[row]))
     }
 }

@@ -63,7 +63,7 @@ impl<C: Cell> FusedTransducer<C> {
         NonZeroUsize::new(self.team.threads()).unwrap_or(NonZeroUsize::MIN)
     }
 
-    fn both(&self) -> usize {
+    fn encoder_width(&self) -> usize {
         2 * self.config.hidden.get()
     }
 
@@ -75,7 +75,7 @@ impl<C: Cell> FusedTransducer<C> {
             modes: self.transducer.modes.get(),
             reach: self.transducer.reach.get(),
             vocab: own.output_bias.len(),
-            values: self.both(),
+            values: self.encoder_width(),
         };
         self.decoder.pack(sizes, own);
         Ok(())
@@ -83,9 +83,9 @@ impl<C: Cell> FusedTransducer<C> {
 
     /// The encoder's states, batch first.
     fn encode(&mut self, params: &ParamSlices<'_>, source: &Source, save: Save) -> Result<()> {
-        let (rows, len, both) = (source.n_rows(), source.max_len(), self.both());
+        let (rows, len, encoder_width) = (source.n_rows(), source.max_len(), self.encoder_width());
         self.encoder.forward(params, source, save, &mut self.team)?;
-        self.values.resize(rows * len * both, 0.0);
+        self.values.resize(rows * len * encoder_width, 0.0);
         let states = self.encoder.values();
         swap_axes(&mut self.values, states, len, rows, &mut self.team);
         Ok(())
@@ -102,7 +102,7 @@ impl<C: Cell> FusedTransducer<C> {
         forcing.check(batch.n_rows(), batch.target_len())?;
         let n_sources = batch.source().ids().len();
         self.encoder.draw(n_sources, noise);
-        let (place, n) = ("decoder.values", n_sources * self.both());
+        let (place, n) = ("decoder.values", n_sources * self.encoder_width());
         draw_mask(&mut self.mask, noise, place, n, self.transducer.dropout);
         self.pack(params)?;
         self.encode(params, batch.source(), Save::Gates)?;
@@ -120,7 +120,7 @@ impl<C: Cell> FusedTransducer<C> {
         noise: &Noise,
         grads: &mut GradSlices<'_>,
     ) -> Result<()> {
-        let (source, both) = (batch.source(), self.both());
+        let (source, encoder_width) = (batch.source(), self.encoder_width());
         self.d_values.resize(self.values.len(), 0.0);
         let bonus = EntropyBonus {
             factor: self.transducer.bonus_at(noise.progress()) / batch.n_tokens() as f64,
@@ -143,7 +143,7 @@ impl<C: Cell> FusedTransducer<C> {
             &mut self.team,
         );
         // A transducer does not read the last states.
-        let zeros = vec![0.0; source.n_rows() * both];
+        let zeros = vec![0.0; source.n_rows() * encoder_width];
         let d_last = State {
             hidden: &*zeros,
             cell: &zeros[..C::CELL_STATES * zeros.len()],
@@ -251,6 +251,9 @@ impl<C: Cell> FusedModel for FusedTransducer<C> {
     }
 }
 
+/// Attention weights outside of the reach count as 0 if their sum is at most this. Logits do not depend on it.
+const MAX_BACKGROUND: f32 = 1e-6;
+
 /// The rows of a decoding, with packed weights and their own workspace.
 #[derive(Clone, Debug)]
 struct TransducerRows<'a, C: Cell> {
@@ -285,10 +288,17 @@ impl<C: Cell> Rows for TransducerRows<'_, C> {
     }
 
     fn attention(&self) -> Result<Cow<'_, [f32]>> {
-        Ok(Cow::Borrowed(self.decoding.heads()))
+        let mut heads = Cow::Borrowed(self.decoding.heads());
+        for row in 0..self.decoding.n_rows() {
+            if self.decoding.background(row) > MAX_BACKGROUND {
+                self.decoding.fill_background(row, heads.to_mut());
+            }
+        }
+        Ok(heads)
     }
 
-    fn reach(&self, row: usize) -> Option<&[Range<usize>]> {
-        Some(self.decoding.reach(row))
+    fn support(&self, row: usize) -> Option<&[Range<usize>]> {
+        let is_near = self.decoding.background(row) <= MAX_BACKGROUND;
+        is_near.then(|| self.decoding.support(row))
     }
 }

@@ -20,7 +20,7 @@ pub enum WeightsError {
     Code(String),
     /// Weights that do not fit the model.
     #[error("the weights do not fit the model: {0}\n  try: {help}", help = .0.help())]
-    Misfit(Box<Misfit>),
+    WeightsMismatch(Box<WeightsMismatch>),
     /// A tensor operation failed.
     #[error("{}", tensor_message(.0))]
     Tensor(#[from] candle_core::Error),
@@ -30,7 +30,7 @@ pub enum WeightsError {
 ///
 /// It displays the first of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Misfit {
+pub struct WeightsMismatch {
     /// The cell whose weights the file has, and the cell of the model, if they differ.
     pub cells: Option<[CellKind; 2]>,
     /// Parameters of the model without a tensor in the file.
@@ -38,16 +38,16 @@ pub struct Misfit {
     /// Tensors of the file without a parameter in the model.
     pub unexpected: Vec<String>,
     /// Tensors of another shape.
-    pub reshaped: Vec<Reshaped>,
+    pub reshaped: Vec<ShapeMismatch>,
     /// Tensors of another type.
-    pub retyped: Vec<Retyped>,
+    pub retyped: Vec<DtypeMismatch>,
     /// Tensors with NaN or infinities.
     pub not_finite: Vec<String>,
 }
 
 /// A tensor of another shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reshaped {
+pub struct ShapeMismatch {
     /// Its name in the model. Several, for a matrix whose columns belong to several parameters.
     pub name: String,
     /// Its shape in the file.
@@ -58,7 +58,7 @@ pub struct Reshaped {
 
 /// A tensor of another type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retyped {
+pub struct DtypeMismatch {
     /// Its name in the model.
     pub name: String,
     /// Its type in the file.
@@ -69,7 +69,7 @@ pub struct Retyped {
     pub is_castable: bool,
 }
 
-impl Misfit {
+impl WeightsMismatch {
     /// What to change in a call of [`load_weights`](crate::load_weights), or before it.
     fn help(&self) -> String {
         if self.cells.is_some() || !self.reshaped.is_empty() {
@@ -108,7 +108,7 @@ impl Misfit {
 /// What separates names of parameters that are the columns of one matrix.
 pub(super) const BESIDE: &str = " | ";
 
-impl fmt::Display for Misfit {
+impl fmt::Display for WeightsMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cells = self.cells.map(|[found, own]| {
             format!(

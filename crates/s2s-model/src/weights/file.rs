@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use super::stored::{Kind, Stored};
 use super::{WeightsError, archive};
 
-/// Maximum size of the header of a file of safetensors; it also has what a writer notes.
+/// Maximum size of the header of a file of safetensors; it also has what a writer metadata.
 const MAX_HEADER_BYTES: usize = 32 << 20;
 
 /// The entry of a header that is no tensor: strings that other programs note.
@@ -21,7 +21,7 @@ const METADATA: &str = "__metadata__";
 pub struct WeightsFile<'a> {
     bytes: &'a [u8],
     tensors: BTreeMap<String, Stored>,
-    notes: HashMap<String, String>,
+    metadata: HashMap<String, String>,
 }
 
 impl<'a> WeightsFile<'a> {
@@ -31,7 +31,7 @@ impl<'a> WeightsFile<'a> {
     /// [`WeightsError::Malformed`] for another or a damaged file, and [`WeightsError::Code`] for a pickle
     /// that refers to code.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, WeightsError> {
-        let (tensors, notes) = match bytes {
+        let (tensors, metadata) = match bytes {
             [b'P', b'K', ..] => (archive::tensors(bytes)?, HashMap::new()),
             // The header length that starts a safetensors file may have these bytes, too.
             [0x80, 2..=255, rest @ ..] if rest.get(6) != Some(&b'{') => {
@@ -42,13 +42,13 @@ impl<'a> WeightsFile<'a> {
         Ok(Self {
             bytes,
             tensors,
-            notes,
+            metadata,
         })
     }
 
     /// What the writer of a safetensors file noted in it; nothing for a state dict.
-    pub fn notes(&self) -> &HashMap<String, String> {
-        &self.notes
+    pub fn header_metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
     }
 
     pub(super) fn bytes(&self) -> &'a [u8] {
@@ -76,8 +76,10 @@ fn safetensors(
     };
     let (header, data) = split(bytes).map_err(|error| other(&error))?;
     let begin = bytes.len() - data.len();
-    let Header { mut infos, notes } =
-        serde_json::from_slice(header).map_err(|error| other(&error))?;
+    let Header {
+        mut infos,
+        metadata,
+    } = serde_json::from_slice(header).map_err(|error| other(&error))?;
     let mut tensors = BTreeMap::new();
     for (name, info) in &infos {
         let (start, end) = info.data_offsets;
@@ -98,7 +100,7 @@ fn safetensors(
             "it has {found} bytes of data, and its header declares {declared}"
         )));
     }
-    Ok((tensors, notes))
+    Ok((tensors, metadata))
 }
 
 /// The header of a file of safetensors, and the data behind it.
@@ -118,7 +120,7 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
 /// same name, and holds all of a header before it looks at the first entry.
 struct Header {
     infos: Vec<(String, TensorInfo)>,
-    notes: HashMap<String, String>,
+    metadata: HashMap<String, String>,
 }
 
 impl<'de> Deserialize<'de> for Header {
@@ -137,17 +139,17 @@ impl<'de> Deserialize<'de> for Header {
                 M: MapAccess<'de>,
             {
                 let mut infos = Vec::new();
-                let mut notes = None;
+                let mut metadata = None;
                 while let Some(name) = map.next_key::<String>()? {
                     if name != METADATA {
                         infos.push((name, map.next_value()?));
-                    } else if notes.replace(map.next_value()?).is_some() {
+                    } else if metadata.replace(map.next_value()?).is_some() {
                         return Err(M::Error::duplicate_field(METADATA));
                     }
                 }
                 Ok(Header {
                     infos,
-                    notes: notes.unwrap_or_default(),
+                    metadata: metadata.unwrap_or_default(),
                 })
             }
         }

@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-pub use error::{Misfit, Reshaped, Retyped, WeightsError};
+pub use error::{DtypeMismatch, ShapeMismatch, WeightsError, WeightsMismatch};
 pub use file::WeightsFile;
 pub use renames::Renames;
 pub use save::{save_tensors, save_weights};
 
-use self::renames::Place;
+use self::renames::Mapping;
 use self::stored::{Kind, Stored};
 use crate::{CellKind, Params};
 
@@ -90,7 +90,7 @@ pub struct Loaded {
 /// ```
 ///
 /// # Errors
-/// [`WeightsError::Misfit`] with all names, shapes and types that do not fit; [`WeightsError::Malformed`]
+/// [`WeightsError::WeightsMismatch`] with all names, shapes and types that do not fit; [`WeightsError::Malformed`]
 /// and [`WeightsError::Code`] for a file that cannot be read. No parameter is changed then.
 pub fn load_weights(
     params: &Params,
@@ -135,12 +135,12 @@ impl WeightsFile<'_> {
         like: &[(&str, &Tensor)],
         options: &LoadOptions,
     ) -> Result<(Vec<Option<Tensor>>, Loaded), WeightsError> {
-        let (placed, unused, mut misfit) = self.placed(like, &options.rename);
+        let (placed, unused, mut mismatch) = self.placed(like, &options.rename);
         let mut missing: Vec<String> = Vec::new();
         let mut tensors = Vec::with_capacity(like.len());
         for (name, like) in like {
             let Some(stored) = placed.get(*name) else {
-                if !misfit.has_reshaped(name) {
+                if !mismatch.has_reshaped(name) {
                     missing.push((*name).to_owned());
                 }
                 tensors.push(None);
@@ -149,10 +149,10 @@ impl WeightsFile<'_> {
             let own = cell_of(name, like.dims());
             let other = cell_of(name, &stored.shape);
             if let (Some(own), Some(other)) = (own, other.filter(|_| own != other)) {
-                misfit.cells = Some([other, own]);
+                mismatch.cells = Some([other, own]);
             }
             if stored.shape != like.dims() {
-                misfit.reshaped.push(Reshaped {
+                mismatch.reshaped.push(ShapeMismatch {
                     name: (*name).to_owned(),
                     found: stored.shape.clone(),
                     expected: like.dims().to_vec(),
@@ -163,7 +163,7 @@ impl WeightsFile<'_> {
             let fits = stored.kind == Kind::Float(like.dtype()) || options.cast && is_castable;
             let loaded = fits.then(|| self.load(stored, like)).transpose()?.flatten();
             let Some(tensor) = loaded else {
-                misfit.retyped.push(Retyped {
+                mismatch.retyped.push(DtypeMismatch {
                     name: (*name).to_owned(),
                     found: stored.kind.name(),
                     expected: like.dtype(),
@@ -172,18 +172,18 @@ impl WeightsFile<'_> {
                 continue;
             };
             if options.non_finite == NonFinite::Reject && !is_finite(&tensor)? {
-                misfit.not_finite.push((*name).to_owned());
+                mismatch.not_finite.push((*name).to_owned());
             }
             tensors.push(Some(tensor));
         }
         let n_loaded = tensors.iter().flatten().count();
         let is_complete = missing.is_empty() && unused.is_empty();
         let are_names_wrong = n_loaded == 0 || !(options.partial || is_complete);
-        if are_names_wrong || misfit != Misfit::default() {
-            if !options.partial || misfit == Misfit::default() {
-                (misfit.missing, misfit.unexpected) = (missing, unused);
+        if are_names_wrong || mismatch != WeightsMismatch::default() {
+            if !options.partial || mismatch == WeightsMismatch::default() {
+                (mismatch.missing, mismatch.unexpected) = (missing, unused);
             }
-            return Err(WeightsError::Misfit(Box::new(misfit)));
+            return Err(WeightsError::WeightsMismatch(Box::new(mismatch)));
         }
         let loaded = Loaded {
             n_loaded,
@@ -206,13 +206,13 @@ impl WeightsFile<'_> {
         &self,
         like: &[(&str, &Tensor)],
         renames: &Renames,
-    ) -> (BTreeMap<String, Stored>, Vec<String>, Misfit) {
+    ) -> (BTreeMap<String, Stored>, Vec<String>, WeightsMismatch) {
         let shapes: BTreeMap<&str, &[usize]> = like
             .iter()
             .map(|(name, like)| (*name, like.dims()))
             .collect();
         let (mut placed, mut unused) = (BTreeMap::new(), Vec::new());
-        let mut misfit = Misfit::default();
+        let mut mismatch = WeightsMismatch::default();
         for (name, stored) in self.tensors() {
             let mut put = |new: &str, stored: Stored| {
                 if shapes.contains_key(new) && !placed.contains_key(new) {
@@ -222,15 +222,15 @@ impl WeightsFile<'_> {
                 }
             };
             match renames.place(name) {
-                Place::Same(new) => put(&new, stored.clone()),
-                Place::Renamed(new) => {
+                Mapping::Same(new) => put(&new, stored.clone()),
+                Mapping::Renamed(new) => {
                     let squeezed = stored.squeezed();
                     let fits = shapes
                         .get(new)
                         .is_some_and(|shape| *shape == squeezed.shape);
                     put(new, if fits { squeezed } else { stored.clone() });
                 }
-                Place::Columns(names) => {
+                Mapping::Columns(names) => {
                     let width = |name: &String| shapes.get(name.as_str())?.get(1).copied();
                     let Some(widths) = names.iter().map(width).collect::<Option<Vec<_>>>() else {
                         put(&names.join(" | "), stored.clone()); // which the model does not have
@@ -241,7 +241,7 @@ impl WeightsFile<'_> {
                         && columns != total
                         && !names.is_empty()
                     {
-                        misfit.reshaped.push(Reshaped {
+                        mismatch.reshaped.push(ShapeMismatch {
                             name: names.join(" | "),
                             found: vec![rows, columns],
                             expected: vec![rows, total],
@@ -256,7 +256,7 @@ impl WeightsFile<'_> {
                 }
             }
         }
-        (placed, unused, misfit)
+        (placed, unused, mismatch)
     }
 }
 

@@ -44,7 +44,7 @@ enum Names {
 
 /// What a tensor is in the model.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place<'a> {
+pub(super) enum Mapping<'a> {
     /// The parameter of this name.
     Same(String),
     /// The parameter of this name, whose axes of size 1 may be missing.
@@ -80,17 +80,17 @@ impl Renames {
     }
 
     /// What the tensor `name` is in the model.
-    pub(super) fn place(&self, name: &str) -> Place<'_> {
+    pub(super) fn place(&self, name: &str) -> Mapping<'_> {
         match self.name.get(name) {
-            Some(Names::One(new)) => return Place::Renamed(new),
-            Some(Names::Columns(names)) => return Place::Columns(names),
+            Some(Names::One(new)) => return Mapping::Renamed(new),
+            Some(Names::Columns(names)) => return Mapping::Columns(names),
             None => {}
         }
         let fits = self
             .prefix
             .iter()
             .filter(|(prefix, _)| name.starts_with(*prefix));
-        Place::Same(match fits.max_by_key(|(prefix, _)| prefix.len()) {
+        Mapping::Same(match fits.max_by_key(|(prefix, _)| prefix.len()) {
             Some((prefix, new)) => format!("{new}{}", &name[prefix.len()..]),
             None => name.to_owned(),
         })

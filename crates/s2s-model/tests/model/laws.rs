@@ -8,7 +8,7 @@ use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, gru, lstm, reference};
 use s2s_model::{
-    Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, LoadOptions,
+    Batch, Beam, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, LoadOptions,
     MAX_REFERENCE_LEN, Mode, ModelConfig, Noise, Params, Probability, REFERENCE_STACK_BYTES,
     Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
     save_weights,
@@ -789,4 +789,54 @@ fn sequences_too_long_for_a_graph_are_refused_with_the_bound() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[test]
+fn a_batch_of_another_vocabulary_is_refused_on_both_paths() -> Result<()> {
+    let larger = Tokens {
+        size: TOKENS.size + 5,
+        ..TOKENS
+    };
+    let rows = [vec![larger.size as u32 - 1, 1]];
+    let batch = Batch::new(&rows, &rows, larger)?;
+    let source = batch.source();
+    let forcing = Forcing::Always;
+    let noise = Noise::new(0, 0);
+    for kernels in [Kernels::Fused, Kernels::Reference] {
+        let config = ModelConfig {
+            kernels,
+            ..ModelConfig::default()
+        };
+        let mut model = Seq2Seq::new(&config, TOKENS, 0, DType::F32, device())?;
+        let errors = [
+            model.logits(&batch, &forcing, Mode::Evaluate).err(),
+            model.loss(&batch, &forcing).err(),
+            model.gradients(&batch, &forcing, &noise).err(),
+            model.encode(source, Mode::Evaluate).err(),
+        ];
+        let mut generator = Generator::new(&model)?;
+        let of_generator = [
+            generator.greedy(source, Stop::default(), false).err(),
+            generator.greedy(source, Stop::default(), true).err(),
+            generator.score(source, &rows).err(),
+            generator.loss(&batch, &forcing).err(),
+            generator.beam(source, &Beam::new(2), false).err(),
+        ];
+        for error in errors.into_iter().chain(of_generator) {
+            let error = error.expect("the batch is refused").to_string();
+            assert!(error.contains("made with Tokens { size: 18"), "{error}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn bos_and_eos_outside_the_vocabulary_are_refused() {
+    for tokens in [Tokens { size: 0, ..TOKENS }, Tokens { bos: 99, ..TOKENS }] {
+        let config = ModelConfig::default();
+        let model = Seq2Seq::new(&config, tokens, 0, DType::F32, device());
+        let error = model.unwrap_err().to_string();
+        assert!(error.contains("outside the vocabulary"), "{error}");
+        assert!(Batch::new(&[vec![0]], &[vec![0]], tokens).is_err());
+    }
 }

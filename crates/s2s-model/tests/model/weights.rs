@@ -7,8 +7,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_model::{
-    Init, LoadOptions, Misfit, NonFinite, Params, Renames, Reshaped, Retyped, WeightsError,
-    WeightsFile, load_weights, save_tensors, save_weights,
+    DtypeMismatch, Init, LoadOptions, NonFinite, Params, Renames, ShapeMismatch, WeightsError,
+    WeightsFile, WeightsMismatch, load_weights, save_tensors, save_weights,
 };
 use safetensors::SafeTensors;
 
@@ -77,10 +77,10 @@ fn check_refused(model: &Params, bytes: &[u8], says: &str) {
 }
 
 #[track_caller]
-fn check_misfit(model: &Params, bytes: &[u8], options: &LoadOptions, expected: Misfit) {
+fn check_misfit(model: &Params, bytes: &[u8], options: &LoadOptions, expected: WeightsMismatch) {
     let before = values(model);
     match load_weights(model, bytes, options).unwrap_err() {
-        WeightsError::Misfit(misfit) => assert_eq!(*misfit, expected),
+        WeightsError::WeightsMismatch(misfit) => assert_eq!(*misfit, expected),
         error => panic!("{error}"),
     }
     assert_eq!(values(model), before);
@@ -287,35 +287,35 @@ fn everything_that_does_not_fit_is_named_and_nothing_changes() {
     let model = drawn(0, &[("a", &[2, 3]), ("b", &[4])]);
     let (a, b) = (numbers(&[2, 3]), numbers(&[4]));
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    let reshaped = |name: &str, found: &[usize], expected: &[usize]| Reshaped {
+    let reshaped = |name: &str, found: &[usize], expected: &[usize]| ShapeMismatch {
         name: name.to_owned(),
         found: found.to_vec(),
         expected: expected.to_vec(),
     };
     let fewer = file(&[("a", a.clone()), ("c", b.clone())]);
-    let lacking = Misfit {
+    let lacking = WeightsMismatch {
         missing: names(&["b"]),
         unexpected: names(&["c"]),
-        ..Misfit::default()
+        ..WeightsMismatch::default()
     };
     check_misfit(&model, &fewer, &strict(), lacking);
-    let nothing = Misfit {
+    let nothing = WeightsMismatch {
         missing: names(&["a", "b"]),
         unexpected: names(&["x"]),
-        ..Misfit::default()
+        ..WeightsMismatch::default()
     };
     check_misfit(&model, &file(&[("x", a.clone())]), &partial(), nothing);
-    let resized = Misfit {
+    let resized = WeightsMismatch {
         reshaped: vec![reshaped("a", &[3, 2], &[2, 3]), reshaped("b", &[5], &[4])],
-        ..Misfit::default()
+        ..WeightsMismatch::default()
     };
     let longer = file(&[("a", numbers(&[3, 2])), ("b", numbers(&[5]))]);
     check_misfit(&model, &longer, &partial(), resized.clone());
     check_misfit(&model, &longer, &strict(), resized);
     let infinite = file(&[("a", a.clone()), ("b", (&b / 0.0).unwrap())]);
-    let not_finite = Misfit {
+    let not_finite = WeightsMismatch {
         not_finite: names(&["b"]),
-        ..Misfit::default()
+        ..WeightsMismatch::default()
     };
     check_misfit(&model, &infinite, &strict(), not_finite);
     let loaded = load_weights(&model, &fewer, &partial()).unwrap();
@@ -353,14 +353,14 @@ fn numbers_of_another_type_are_converted_only_if_asked_for() {
         (DType::U32, false),
     ] {
         let other = file(&[("b", numbers(&[4]).to_dtype(dtype).unwrap())]);
-        let misfit = Misfit {
-            retyped: vec![Retyped {
+        let misfit = WeightsMismatch {
+            retyped: vec![DtypeMismatch {
                 name: "b".to_owned(),
                 found: format!("{dtype:?}"),
                 expected: DType::F32,
                 is_castable,
             }],
-            ..Misfit::default()
+            ..WeightsMismatch::default()
         };
         check_misfit(&model, &other, &strict(), misfit);
         let cast = LoadOptions {
@@ -414,13 +414,13 @@ fn names_are_mapped_by_prefix_by_name_and_by_columns() {
         &[0.0, 1.0, 2.0],
     ];
     assert_eq!(values(&model), expected);
-    let wider = Misfit {
-        reshaped: vec![Reshaped {
+    let wider = WeightsMismatch {
+        reshaped: vec![ShapeMismatch {
             name: "query | key".to_owned(),
             found: vec![2, 4],
             expected: vec![2, 3],
         }],
-        ..Misfit::default()
+        ..WeightsMismatch::default()
     };
     check_misfit(&model, &foreign(4), &options, wider);
 }

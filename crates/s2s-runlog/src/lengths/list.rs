@@ -11,7 +11,16 @@ pub const MAX_LENGTH: usize = 1_000_000;
 /// Maximum number of lengths in a list, including duplicates.
 const MAX_LISTED: usize = MAX_LENGTH;
 
-/// Lengths to evaluate, sorted and without duplicates.
+/// Source lengths to evaluate, in symbols: sorted, without duplicates, each from 1 to [`MAX_LENGTH`]. In
+/// records it is a string in the format of [`Lengths::parse`].
+///
+/// ```
+/// use s2s_runlog::Lengths;
+///
+/// let lengths = Lengths::parse("40,100..500", 200)?;
+/// assert_eq!(lengths.iter().collect::<Vec<_>>(), [40, 100, 300, 500]);
+/// # Ok::<(), s2s_runlog::LengthsError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Lengths(Vec<usize>);
@@ -46,10 +55,11 @@ pub enum LengthsError {
 
 impl Lengths {
     /// Parses a list of lengths and ranges, such as `40,80,100..500`. A range includes both ends; with a
-    /// `step` above 1, it includes its first length and every `step`-th after it.
+    /// `step` above 1, it includes its first length and every `step`-th after it. A step of 0 counts as 1.
     ///
     /// # Errors
-    /// If a part is not a length, a length is out of bounds, or a range is empty.
+    /// If a part is neither a length nor a range, a length is out of bounds, a range is empty, or there are
+    /// too many lengths.
     pub fn parse(text: &str, step: usize) -> Result<Self, LengthsError> {
         let mut lengths = Vec::new();
         for part in text.split(',').map(str::trim) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{DecodingMode, LengthsRequest};
 use crate::wilson;
 
-/// The content of `lengths.json`.
+/// The content of `lengths.json`: an evaluation at each of several source lengths, complete or interrupted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthsRecord {
@@ -16,11 +16,12 @@ pub struct LengthsRecord {
     pub request: LengthsRequest,
     /// Optimizer steps of the evaluated parameters.
     pub step: u64,
-    /// Minimum training length.
+    /// Minimum training length, in symbols.
     pub min_trained: usize,
-    /// Maximum training length.
+    /// Maximum training length, in symbols.
     pub max_trained: usize,
-    /// Differences between the training and the protocol; empty if there are none.
+    /// Differences between the training data and the protocol's, as text; empty if there are none or no
+    /// protocol was named.
     pub deviations: Vec<String>,
     /// Whether all lengths are evaluated; if not, the same request continues the evaluation.
     pub is_complete: bool,
@@ -28,24 +29,24 @@ pub struct LengthsRecord {
     pub means: Vec<LengthsMean>,
     /// Lengths without any sequence in the split.
     pub without_samples: Vec<usize>,
-    /// The metrics, ordered by length and then by mode.
+    /// The metrics so far, ordered by length and then by mode.
     pub rows: Vec<LengthRecord>,
 }
 
 /// Metrics of one length in one decoding mode: a line of `lengths.csv`.
 ///
 /// The reference tokens include EOS in `eos` mode, but not in `oracle` mode. The output ends at the
-/// first EOS; reference tokens after an early EOS count as wrong. `low` and `high` are the bounds of
-/// the 95 % confidence interval by [`wilson`], with the number of sequences as sample size, because the
-/// tokens of a sequence are not independent.
+/// first EOS; reference tokens after an early EOS count as wrong. Fields that end in `_low` and `_high` are
+/// the bounds of the 95 % confidence interval by [`wilson`], with the number of sequences as sample size,
+/// because the tokens of a sequence are not independent.
 ///
 /// A sequence that is not exact belongs to one of three classes: EOS came too early
 /// (`n_stopped_early`), EOS did not come in time (`n_ran_over`), or the length is right but a token is
 /// wrong (`n_wrong_token`). In `oracle` mode only the last class occurs.
 ///
 /// The attention metrics cover all steps that predict a symbol of the reference whose source position
-/// the task defines. They are absent if the task does not define positions or the model has no
-/// attention.
+/// the task defines, which is the aligned position. They are `None` if the task does not define positions or
+/// the model has no attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthRecord {
@@ -59,21 +60,21 @@ pub struct LengthRecord {
     pub n_tokens: u64,
     /// Share of sequences with every token correct (coarse accuracy).
     pub exact_match: f64,
-    /// Lower bound.
+    /// Lower bound of `exact_match`.
     pub exact_match_low: f64,
-    /// Upper bound.
+    /// Upper bound of `exact_match`.
     pub exact_match_high: f64,
     /// Share of reference tokens predicted correctly at their position.
     pub token_accuracy: f64,
-    /// Lower bound.
+    /// Lower bound of `token_accuracy`.
     pub token_accuracy_low: f64,
-    /// Upper bound.
+    /// Upper bound of `token_accuracy`.
     pub token_accuracy_high: f64,
-    /// Share of reference tokens before the first error.
+    /// Share of reference tokens before the first error of their sequence.
     pub fine_accuracy: f64,
-    /// Lower bound.
+    /// Lower bound of `fine_accuracy`.
     pub fine_accuracy_low: f64,
-    /// Upper bound.
+    /// Upper bound of `fine_accuracy`.
     pub fine_accuracy_high: f64,
     /// Number of sequences with every token correct.
     pub n_exact: u64,
@@ -83,7 +84,7 @@ pub struct LengthRecord {
     pub n_ran_over: u64,
     /// Number of sequences whose output has the right length and a wrong token.
     pub n_wrong_token: u64,
-    /// Number of steps in the attention metrics.
+    /// Number of decoding steps in the attention metrics.
     pub n_steps: u64,
     /// Mean weight on the aligned source position; for reversal, the mass on the anti-diagonal.
     pub alignment_mass: Option<f64>,
@@ -91,7 +92,7 @@ pub struct LengthRecord {
     pub alignment_accuracy: Option<f64>,
     /// Mean entropy of the weights, in nats.
     pub attention_entropy: Option<f64>,
-    /// Mean entropy divided by its maximum, the logarithm of the number of positions; absent for a
+    /// Mean entropy divided by its maximum, the logarithm of the number of positions; `None` also for a
     /// single position.
     pub normalized_entropy: Option<f64>,
 }
@@ -106,7 +107,7 @@ pub struct LengthTiming {
     pub length: usize,
     /// Wall time of all sequences, in seconds.
     pub secs: f64,
-    /// Number of threads.
+    /// Number of threads of the process.
     pub threads: usize,
     /// Peak memory of the process so far, in MiB, if the system reports it.
     pub peak_mib: Option<f64>,
@@ -119,7 +120,7 @@ impl LengthTiming {
     }
 }
 
-/// Means over lengths; every length has equal weight.
+/// Means over the lengths of one range, in one decoding mode; every length has equal weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthsMean {
@@ -127,7 +128,7 @@ pub struct LengthsMean {
     pub mode: DecodingMode,
     /// The range of lengths.
     pub range: LengthRange,
-    /// Number of lengths.
+    /// Number of lengths in the range that were evaluated.
     pub n_lengths: u64,
     /// Mean exact match.
     pub exact_match: f64,
@@ -164,7 +165,8 @@ impl fmt::Display for LengthRange {
 }
 
 impl LengthsRecord {
-    /// The lengths and modes that are not evaluated yet, in the order of the rows.
+    /// The lengths and modes that are not evaluated yet, in the order of the rows. Lengths without samples
+    /// are left out.
     pub fn missing(&self) -> Vec<(usize, DecodingMode)> {
         let modes = &self.request.modes;
         let wanted = self.request.lengths.iter();
@@ -175,7 +177,7 @@ impl LengthsRecord {
             .collect()
     }
 
-    /// Marks the record as complete and computes the means.
+    /// Marks the record as complete and computes the means. Ranges without a length have no mean.
     pub fn complete(&mut self) {
         self.is_complete = true;
         let modes = self.request.modes.iter();
@@ -214,7 +216,8 @@ impl LengthsRecord {
     }
 }
 
-/// Counts and sums over the sequences of one length.
+/// Counts and sums over the sequences of one length, from which [`LengthSums::record`] makes the metrics.
+/// `+=` adds the sums of other sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LengthSums {
     /// Number of sequences.
@@ -233,7 +236,7 @@ pub struct LengthSums {
     pub n_ran_over: u64,
     /// Number of sequences whose output has the right length and a wrong token.
     pub n_wrong_token: u64,
-    /// Number of steps in the attention metrics.
+    /// Number of decoding steps in the attention metrics.
     pub n_steps: u64,
     /// Weight on the aligned position, summed over the steps.
     pub mass: f64,
@@ -261,7 +264,8 @@ impl AddAssign for LengthSums {
 }
 
 impl LengthSums {
-    /// The metrics, for sources of `length` symbols that the model sees as `n_positions` positions.
+    /// The metrics, for sources of `length` symbols that the model sees as `n_positions` positions. Without
+    /// sequences, shares are 0; without steps, the attention metrics are `None`.
     pub fn record(&self, mode: DecodingMode, length: usize, n_positions: usize) -> LengthRecord {
         let per_token = |n: u64| n as f64 / self.n_tokens.max(1) as f64;
         let per_step = |sum: f64| (self.n_steps > 0).then(|| sum / self.n_steps as f64);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Lengths;
 
-/// How decoding ends.
+/// How decoding ends in an evaluation by length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecodingMode {
@@ -77,15 +77,15 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthsRequest {
-    /// The protocol, if one was named.
+    /// The published protocol that the request follows, if one was named.
     pub protocol: Option<Protocol>,
     /// Source lengths, without BOS and EOS.
     pub lengths: Lengths,
     /// Sequences per length; fewer if the split has fewer.
     pub samples: u64,
-    /// Decoding modes, in order.
+    /// Decoding modes, in the order in which each length is decoded.
     pub modes: Vec<DecodingMode>,
-    /// Name of the split.
+    /// Name of the split: `train`, `val` or `test`.
     pub split: String,
     /// The checkpoint: `best` or `last`.
     pub checkpoint: String,

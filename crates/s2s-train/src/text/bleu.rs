@@ -2,7 +2,7 @@
 //! translation", with the tokenization (13a) and smoothing (exp) that are the defaults of sacreBLEU:
 //! Post (2018), arXiv:1804.08771.
 
-use std::collections::HashMap;
+use super::ngrams;
 
 /// Longest n-grams that count.
 const MAX_ORDER: usize = 4;
@@ -60,14 +60,6 @@ impl Bleu {
         let brevity_penalty = (1.0 - reference / output).min(0.0).exp();
         100.0 * brevity_penalty * (log_sum / MAX_ORDER as f64).exp()
     }
-}
-
-fn ngrams(words: &[String], order: usize) -> HashMap<&[String], u64> {
-    let mut counts = HashMap::new();
-    for ngram in words.windows(order) {
-        *counts.entry(ngram).or_default() += 1;
-    }
-    counts
 }
 
 /// Tokenization 13a, that of mteval-v13a: punctuation is separated, except for periods and commas

@@ -1,7 +1,7 @@
 //! chrF2 of a corpus: Popović (2015), "chrF: character n-gram F-score for automatic MT evaluation", with
 //! the defaults of sacreBLEU: n-grams of up to 6 characters without white space, recall weighted twice.
 
-use std::collections::HashMap;
+use super::ngrams;
 
 /// Longest n-grams that count.
 const MAX_ORDER: usize = 6;
@@ -82,12 +82,4 @@ impl Chrf {
 
 fn characters(line: &str) -> Vec<char> {
     line.chars().filter(|c| !c.is_whitespace()).collect()
-}
-
-fn ngrams(chars: &[char], order: usize) -> HashMap<&[char], u64> {
-    let mut counts = HashMap::new();
-    for ngram in chars.windows(order) {
-        *counts.entry(ngram).or_default() += 1;
-    }
-    counts
 }

@@ -3,6 +3,8 @@
 mod bleu;
 mod chrf;
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 
 use s2s_model::Decoded;
@@ -12,8 +14,17 @@ use strsim::generic_levenshtein;
 use bleu::Bleu;
 use chrf::Chrf;
 
+/// How often each sequence of `order` tokens occurs.
+fn ngrams<T: Eq + Hash>(tokens: &[T], order: usize) -> HashMap<&[T], u64> {
+    let mut counts = HashMap::new();
+    for ngram in tokens.windows(order) {
+        *counts.entry(ngram).or_default() += 1;
+    }
+    counts
+}
+
 /// The outputs for a source and its references, as tokens and as lines.
-pub(crate) struct Scored<'a> {
+pub(crate) struct OutputsWithReferences<'a> {
     /// The outputs, best first, at least one.
     pub(crate) outputs: &'a [Decoded],
     /// The best output as a line.
@@ -76,7 +87,7 @@ impl TextTally {
     }
 
     /// Adds a source. Reference tokens that equal `unknown` are never correct.
-    pub(crate) fn add(&mut self, scored: &Scored<'_>, unknown: Option<u32>) {
+    pub(crate) fn add(&mut self, scored: &OutputsWithReferences<'_>, unknown: Option<u32>) {
         /// A reference token that no output token equals.
         const NEVER: u32 = u32::MAX;
         let is_unknown = |token: u32| unknown == Some(token);
@@ -151,7 +162,7 @@ mod tests {
                 .iter()
                 .map(|(tokens, line)| (tokens.to_vec(), (*line).to_owned()))
                 .unzip();
-            let scored = Scored {
+            let scored = OutputsWithReferences {
                 outputs: &[decoded(output, *stopped)],
                 line,
                 references: &tokens,
@@ -187,7 +198,7 @@ mod tests {
             (vec![decoded(&[2], true), decoded(&[3], false)], 3),
             (vec![decoded(&[2], true)], 4),
         ] {
-            let scored = Scored {
+            let scored = OutputsWithReferences {
                 outputs: &outputs,
                 line: "",
                 references: &[vec![5], vec![reference]],

@@ -18,13 +18,13 @@ pub struct ExperimentPage {
     pub question: String,
     /// Statements above the cells, such as what is missing.
     pub notes: Vec<String>,
-    /// The keys in which the cells differ.
+    /// The configuration keys in which the cells differ.
     pub axes: Vec<String>,
-    /// The metrics.
+    /// The metrics, in the order of the columns.
     pub metrics: Vec<PageMetric>,
-    /// The cells.
+    /// The cells: one for each configuration.
     pub cells: Vec<PageCell>,
-    /// Learning curves.
+    /// Learning curves, one plot for each.
     pub curves: Vec<PageCurve>,
 }
 
@@ -35,53 +35,53 @@ pub struct PageMetric {
     pub key: String,
     /// Its name in tables.
     pub title: String,
-    /// Its unit.
+    /// Its unit, as an axis label.
     pub unit: String,
-    /// Whether it is a share in [0, 1].
+    /// Whether it is a share in `[0, 1]`.
     pub is_share: bool,
 }
 
-/// A cell of an [`ExperimentPage`].
+/// A cell of an [`ExperimentPage`]: a configuration and the results of its runs.
 #[derive(Clone, Debug)]
 pub struct PageCell {
     /// Its name.
     pub name: String,
-    /// Its value of each axis; null where it has none.
+    /// Its value for each of [`ExperimentPage::axes`]; null where it has none.
     pub settings: Vec<Value>,
-    /// Its mean of each metric.
+    /// Its mean of each of [`ExperimentPage::metrics`]; `None` without a result.
     pub means: Vec<Option<f64>>,
-    /// The 95 % interval of each mean.
+    /// The 95 % confidence interval of each mean, `[low, high]`; `None` if there is none.
     pub intervals: Vec<Option<[f64; 2]>>,
-    /// Its runs.
+    /// The runs that have a result.
     pub runs: Vec<PageCellRun>,
 }
 
-/// A run of a cell.
+/// A run of a [`PageCell`].
 #[derive(Clone, Debug)]
 pub struct PageCellRun {
     /// Its name, such as its seed.
     pub name: String,
-    /// How it ended, as in `run.json`.
+    /// How it ended, as in `run.json`, such as `finished`.
     pub status: String,
-    /// Its own page, relative to this one or absolute.
+    /// Path of its own page to link to, relative to this one or absolute; `None` if it has none.
     pub page: Option<std::path::PathBuf>,
 }
 
-/// A curve of every cell of an [`ExperimentPage`].
+/// A plot of an [`ExperimentPage`]: one quantity over training, with a curve for each cell.
 #[derive(Clone, Debug)]
 pub struct PageCurve {
     /// Its title.
     pub title: String,
-    /// What x is.
+    /// What x is, such as `step`.
     pub x_label: String,
-    /// Whether y is a share in [0, 1], not a loss.
+    /// Whether y is a share in `[0, 1]`, not a loss.
     pub is_share: bool,
-    /// For cells by their name: x, y, lower and upper y.
+    /// The curve of each cell: its name, and points of x, y, lower y and upper y.
     pub of_cell: Vec<(String, Vec<[f64; 4]>)>,
 }
 
 impl ExperimentPage {
-    /// The page.
+    /// The page as an HTML document.
     pub fn html(&self) -> String {
         page(&self.title, &self.data(), bundle::EXPERIMENT, "'none'")
     }

@@ -23,14 +23,15 @@ const STYLE: &str = include_str!("../../viewer/style.css");
 /// Base64 characters of the weights of all runs of a page. A page with them stays below 3 MB.
 const MAX_WEIGHTS: usize = 2_000_000;
 
-/// Where the page gets its data from, and who computes the model.
+/// Where a [`Page`] gets its data from, and what runs the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageSource {
-    /// The page itself: it has the weights and runs the model.
+    /// The page itself: it contains the weights and runs the model in the browser. Weights that are too
+    /// large for a page are left out, or rounded to half precision.
     Embedded,
-    /// The server that sent the page, which knows the page by this token.
+    /// The server that sent the page. The page has no weights; it sends inputs to the server.
     Server {
-        /// The token.
+        /// The secret with which the page identifies itself to the server.
         token: String,
     },
 }
@@ -42,14 +43,14 @@ pub enum PageSource {
 /// become markup.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The runs, the first one shown first.
+    /// The runs; the page opens with the first one.
     pub runs: Vec<PageRun>,
-    /// The source of the data.
+    /// Where the page gets its data from.
     pub source: PageSource,
 }
 
 impl Page {
-    /// The page.
+    /// The page as an HTML document.
     pub fn html(&self) -> String {
         let connections = match self.source {
             PageSource::Embedded => "'none'",

@@ -20,28 +20,31 @@ const MAX_CELLS: usize = 100_000;
 /// Tokens of a sequence.
 const MAX_TOKENS: usize = 1024;
 
-/// A run, as far as its files could be read.
+/// A run on a [`Page`](crate::Page), as far as its files could be read. What could not be read is empty,
+/// `None` or null.
 #[derive(Clone, Debug, Default)]
 pub struct PageRun {
     /// Its name.
     pub name: String,
     /// The configuration with all defaults filled in, as in `config.resolved.toml`.
     pub config: Value,
-    /// The values of the same keys by default.
+    /// The default values of the same keys; the page marks those that differ.
     pub defaults: Value,
-    /// The words of symbols 1, 2, ... of text, `<unk>` first; empty if symbols are numbers.
+    /// For a model of text, the words of symbols 1, 2, ...: `<unk>` and then the vocabulary. Empty if symbols
+    /// are numbers.
     pub words: Vec<String>,
-    /// Status and results.
+    /// Status and results, from `run.json`.
     pub record: Option<RunRecord>,
-    /// Machine and program.
+    /// Machine and program, from `environment.json`.
     pub environment: Option<Environment>,
-    /// The files of text.
+    /// The files of the training text; empty for synthetic data.
     pub corpus: Vec<CorpusFile>,
-    /// Number of tokens of the longest source and of the longest target in training, for text.
+    /// Number of tokens of the longest source and of the longest target in training; `None` for synthetic
+    /// data.
     pub longest: Option<[usize; 2]>,
-    /// The maximum length of outputs, as in `config.json` of an export.
+    /// The maximum length of outputs, as JSON: `output_limit` in `config.json` of an export.
     pub output_limit: Value,
-    /// The evaluations.
+    /// The evaluations during training.
     pub metrics: Vec<MetricsRecord>,
     /// The attention of a few sequences over training.
     pub attention: Vec<AttentionRecord>,
@@ -51,11 +54,12 @@ pub struct PageRun {
     pub samples: Vec<AttentionRecord>,
     /// Errors on the test split.
     pub failures: Option<FailuresRecord>,
-    /// Evaluations by length, with their names.
+    /// Evaluations by length, with their names; the empty name for `lengths.json`.
     pub lengths: Vec<(String, LengthsRecord)>,
     /// Whether there is a checkpoint.
     pub has_model: bool,
-    /// The parameters, if the page runs the model.
+    /// The parameters, with which a page of [`PageSource::Embedded`](crate::PageSource::Embedded) runs the
+    /// model.
     pub weights: Option<PageWeights>,
     /// Commands to reproduce the run and the page.
     pub commands: Vec<PageCommand>,
@@ -63,17 +67,18 @@ pub struct PageRun {
     pub problems: Vec<String>,
 }
 
-/// A command line, and what it does.
+/// A command line for the reader of a page to copy, and what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageCommand {
     /// What it does.
     pub purpose: String,
-    /// The line.
+    /// The command line.
     pub line: String,
 }
 
 impl PageRun {
-    /// The run as the page reads it, without the weights.
+    /// The run as the page reads it, without the weights. Long lists of evaluations and heatmaps are thinned;
+    /// the `problems` state what was left out.
     pub fn to_json(&self) -> Value {
         let mut problems = self.problems.clone();
         let metrics = thinned(&self.metrics, MAX_EVALUATIONS);

@@ -18,14 +18,14 @@ pub struct SequencePage<'a> {
     pub subtitle: &'a str,
     /// The sequence.
     pub record: &'a AttentionRecord,
-    /// The probability of each output token.
+    /// `[T]`: the probability of each token of [`AttentionRecord::prediction`].
     pub probabilities: &'a [f32],
-    /// The heatmap.
+    /// The heatmap of the sequence.
     pub heatmap: &'a Figure,
 }
 
 impl SequencePage<'_> {
-    /// The page. No token can become markup.
+    /// The page as an HTML document. No token can become markup.
     pub fn html(&self) -> String {
         let record = self.record;
         let policy = format!(

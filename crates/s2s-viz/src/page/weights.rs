@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use half::f16;
 use serde_json::{Map, Value, json};
 
-/// The parameters of a checkpoint.
+/// The parameters of a checkpoint, for a [`Page`](crate::Page) that runs the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageWeights {
-    /// Optimizer steps so far.
+    /// Optimizer steps of the parameters.
     pub step: u64,
-    /// A safetensors file of f32.
+    /// The content of a safetensors file whose tensors are f32.
     pub safetensors: Vec<u8>,
 }
 

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! An LSTM also has `cell` beside `hidden`; with input feeding there is `vector` `[B, D]`; a mechanism that
-//! compares the state with projected values has `keys`. Recurrent layers are ONNX's GRU and LSTM, whose gates have another order; everything
-//! else has the layout and the names of PyTorch.
+//! compares the state with projected values has `keys`. Recurrent layers are ONNX's GRU and LSTM, whose gates
+//! have another order; everything else has the layout and the names of PyTorch.
 //!
 //! The outputs of a step are called `next_hidden`, `next_cell`, `next_vector` and `next_weights`: in ONNX,
 //! an output cannot have the name of an input.

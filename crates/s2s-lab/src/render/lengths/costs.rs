@@ -6,6 +6,7 @@ use s2s_viz::{LinePlot, Look, Series, Spread, Table, XAxis, YAxis};
 use super::part::{Part, parts};
 use crate::cell::Cell;
 use crate::outcome::{LengthOutcome, Outcome};
+use crate::render::picture::Picture;
 use crate::render::{ABSENT, rows};
 use crate::report::Report;
 use crate::statistics::{exponent, mean};
@@ -96,7 +97,7 @@ fn is_wide(points: &[(f64, f64)]) -> bool {
 
 /// Time and memory over length on logarithmic axes, with their file names, for the cells whose lengths
 /// lie far enough apart.
-pub(super) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
+pub(super) fn plots(report: &Report) -> Vec<(String, Picture)> {
     let time = LinePlot {
         title: "Time by length".to_owned(),
         y_label: "seconds per sequence".to_owned(),
@@ -112,7 +113,7 @@ pub(super) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
         .into_iter()
         .filter(|(_, plot)| !plot.series.is_empty());
     drawable
-        .map(|(name, plot)| (name.to_owned(), plot))
+        .map(|(name, plot)| (name.to_owned(), Picture::of_cells(report, plot)))
         .collect()
 }
 
@@ -189,7 +190,10 @@ mod tests {
         let plots = plots(&report(1.0));
         let names: Vec<&str> = plots.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["time-by-length", "memory-by-length"]);
-        let memory = &plots[1].1.series[0].points;
+        let Picture::Lines(memory) = &plots[1].1 else {
+            panic!("a single line is in one plot");
+        };
+        let memory = &memory.series[0].points;
         assert_eq!(memory[..], [(1e3, 21.0), (1e6, 1_020.0)]);
         for (_, plot) in &plots {
             plot.draw().unwrap();

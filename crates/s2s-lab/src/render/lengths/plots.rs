@@ -1,50 +1,133 @@
 //! Plots of the evaluations by length.
 
 use s2s_runlog::{DecodingMode, LengthsRecord};
-use s2s_viz::{LinePlot, Look, Series, Shade, Spread, XAxis, YAxis, lengths_axis};
+use s2s_viz::{
+    Heatmap, HeatmapGrid, HeatmapRow, LinePlot, Look, Series, Shade, Spread, XAxis, YAxis,
+    lengths_axis,
+};
 
 use super::costs;
+use crate::render::picture::{MAX_LINES, Picture, place};
 use crate::report::Report;
 
 const MODES: [DecodingMode; 2] = [DecodingMode::Eos, DecodingMode::Oracle];
 
-/// The plots, with their file names: exact match in each decoding mode, time and memory. A cell is a line.
-pub(in crate::render) fn plots(report: &Report) -> Vec<(String, LinePlot)> {
-    let plot = |mode: DecodingMode| {
-        let cells = report.plan.experiment.cells.iter().enumerate();
-        let series = cells.map(|(index, cell)| {
-            let runs: Vec<Vec<(f64, f64)>> = report
-                .outcomes_of(cell)
-                .map(|outcome| points(outcome.lengths.iter().map(|found| &found.record), mode))
-                .filter(|points| !points.is_empty())
-                .collect();
-            Series::over_runs(&cell.name, Look::nth(index), &runs, Spread::Range)
-        });
-        let series: Vec<Series> = series.filter(|series| !series.points.is_empty()).collect();
-        let lengths: Vec<usize> = series
-            .iter()
-            .flat_map(|series| series.points.iter().map(|(x, _)| *x as usize))
-            .collect();
-        let mode_text = match mode {
-            DecodingMode::Eos => "decoding until EOS",
-            DecodingMode::Oracle => "decoding up to the reference length, without EOS",
+/// Maps of one picture.
+const MAX_MAPS: usize = 6;
+
+/// The pictures, with their file names: exact match in each decoding mode, time and memory.
+pub(in crate::render) fn plots(report: &Report) -> Vec<(String, Picture)> {
+    let exact = MODES.into_iter().filter_map(|mode| {
+        let plot = lines(report, mode);
+        let picture = match plot.series.len() {
+            0 => return None,
+            1..=MAX_LINES => Picture::Lines(plot),
+            _ => maps(report, &plot).map_or_else(|| Picture::of_cells(report, plot), Picture::Maps),
         };
-        let trained = trained(report);
-        let plot = LinePlot {
-            title: "Exact match by length".to_owned(),
-            subtitle: format!("{mode_text}; line: mean over seeds; band: minimum to maximum"),
-            x_label: "symbols in the source".to_owned(),
-            x_axis: axis(&lengths, trained.as_ref()),
-            shade: trained,
-            y_label: "share of sequences".to_owned(),
-            y_axis: YAxis::Share,
-            series,
-        };
-        (format!("lengths-{mode}"), plot)
-    };
-    let is_drawable = |(_, plot): &(String, LinePlot)| !plot.series.is_empty();
-    let exact = MODES.map(plot).into_iter().filter(is_drawable);
+        Some((format!("lengths-{mode}"), picture))
+    });
     exact.chain(costs::plots(report)).collect()
+}
+
+/// Exact match by length; a cell is a line.
+fn lines(report: &Report, mode: DecodingMode) -> LinePlot {
+    let cells = report.plan.experiment.cells.iter().enumerate();
+    let series = cells.map(|(index, cell)| {
+        let runs: Vec<Vec<(f64, f64)>> = report
+            .outcomes_of(cell)
+            .map(|outcome| points(outcome.lengths.iter().map(|found| &found.record), mode))
+            .filter(|points| !points.is_empty())
+            .collect();
+        Series::over_runs(&cell.name, Look::nth(index), &runs, Spread::Range)
+    });
+    let series: Vec<Series> = series.filter(|series| !series.points.is_empty()).collect();
+    let lengths: Vec<usize> = series
+        .iter()
+        .flat_map(|series| series.points.iter().map(|(x, _)| *x as usize))
+        .collect();
+    let mode_text = match mode {
+        DecodingMode::Eos => "decoding until EOS",
+        DecodingMode::Oracle => "decoding up to the reference length, without EOS",
+    };
+    let trained = trained(report);
+    LinePlot {
+        title: "Exact match by length".to_owned(),
+        subtitle: format!("{mode_text}; line: mean over seeds; band: minimum to maximum"),
+        x_label: "symbols in the source".to_owned(),
+        x_axis: axis(&lengths, trained.as_ref()),
+        shade: trained,
+        y_label: "share of sequences".to_owned(),
+        y_axis: YAxis::Share,
+        series,
+    }
+}
+
+/// The lines as maps, one for each length: a row for the values of a cell on all axes of the matrix but the
+/// last, and a column for the last. `None` unless all cells are of a matrix with two axes.
+fn maps(report: &Report, lines: &LinePlot) -> Option<HeatmapGrid> {
+    let cells = &report.plan.experiment.cells;
+    let named = lines.series.iter().map(|series| {
+        let cell = cells.iter().find(|cell| cell.name == series.label)?;
+        Some((place(cell)?, series))
+    });
+    let named: Vec<((String, &str), &Series)> = named.collect::<Option<_>>()?;
+    let rows = distinct(named.iter().map(|((row, _), _)| row.clone()));
+    let columns = distinct(named.iter().map(|((_, column), _)| (*column).to_owned()));
+    let mut lengths: Vec<f64> = named
+        .iter()
+        .flat_map(|(_, series)| series.points.iter().map(|(length, _)| *length))
+        .collect();
+    lengths.sort_by(f64::total_cmp);
+    lengths.dedup();
+    let share = |row: &String, column: &String, length: f64| {
+        let is_here = |((r, c), _): &&((String, &str), &Series)| r == row && c == column;
+        let (_, series) = named.iter().find(is_here)?;
+        let point = series.points.iter().find(|(at, _)| *at == length)?;
+        Some(point.1 as f32)
+    };
+    let map = |length: f64| Heatmap {
+        title: format!("length {length}"),
+        value_label: lines.y_label.clone(),
+        columns: columns.clone(),
+        rows: rows
+            .iter()
+            .map(|row| HeatmapRow {
+                token: row.clone(),
+                is_wrong: false,
+                weights: columns
+                    .iter()
+                    .map(|column| share(row, column, length))
+                    .collect(),
+            })
+            .collect(),
+        ..Heatmap::default()
+    };
+    Some(HeatmapGrid {
+        title: lines.title.clone(),
+        subtitle: format!(
+            "{}; mean over seeds",
+            lines.subtitle.split(';').next().unwrap_or("")
+        ),
+        panels: spread(&lengths).map(map).collect(),
+        panels_per_row: 2,
+    })
+}
+
+/// The different names, in their order.
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// At most [`MAX_MAPS`] of the lengths: the first, the last, and others at equal distances between them.
+fn spread(lengths: &[f64]) -> impl Iterator<Item = f64> {
+    let n = lengths.len().min(MAX_MAPS);
+    (0..n).map(move |index| lengths[index * (lengths.len() - 1) / (n - 1).max(1)])
 }
 
 /// Logarithmic if the lengths go far beyond those of training, so that both are visible.
@@ -108,7 +191,9 @@ mod tests {
     fn each_cell_is_a_line_in_the_band_of_its_runs() {
         let plots = plots(&report_with_lengths());
         assert_eq!(plots.len(), 2);
-        let (name, plot) = &plots[0];
+        let (name, Picture::Lines(plot)) = &plots[0] else {
+            panic!("two lines are in one plot");
+        };
         assert_eq!(name, "lengths-eos");
         assert_eq!(plot.series.len(), 2);
         assert_eq!(plot.series[0].points, [(4.0, 0.8), (8.0, 0.6)]);
