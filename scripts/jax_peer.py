@@ -52,13 +52,23 @@ def parameters(c, random):
     return {name: random.uniform(-1, 1, shape).astype(np.float32) / np.sqrt(shape[-1]) for name, shape in shapes.items()}
 
 
+def transposed(p):
+    """Matrices as [in,out], named NAME.T: for small batches, XLA is faster if it need not transpose them itself."""
+    is_matrix = lambda name: p[name].ndim == 2 and "embedding" not in name
+    return {f"{name}.T" if is_matrix(name) else name: x.T if is_matrix(name) else x for name, x in p.items()}
+
+
+def matrix(p, name):
+    return p[name].T if name in p else p[f"{name}.T"]
+
+
 def linear(p, name, x):
-    return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+    return x @ matrix(p, f"{name}.weight") + p[f"{name}.bias"]
 
 
 def gates(p, rnn, side, x):
     """The three gates' part [..,3H] of the input (side ih) or of the state (hh)."""
-    return x @ p[rnn.replace("*", f"weight_{side}")].T + p[rnn.replace("*", f"bias_{side}")]
+    return x @ matrix(p, rnn.replace("*", f"weight_{side}")) + p[rnn.replace("*", f"bias_{side}")]
 
 
 def gru(p, rnn, of_input, state):
@@ -83,14 +93,14 @@ def encode(c, p, source, lengths, key=None):
                 state = jnp.where(real[:, None], gru(p, rnn, of_input, state), state)
                 return state, state
             start = jnp.zeros((len(source), c["hidden"]))
-            return lax.scan(step, start, (gates(p, rnn, "ih", x), mask.T), reverse=reverse, unroll=c["unroll"])
+            return lax.scan(step, start, (gates(p, rnn, "ih", x), mask.T), reverse=reverse)
         last, outputs = zip(direction(f"encoder.rnn.*_l{k}", False), direction(f"encoder.rnn.*_l{k}_reverse", True))
         states.append(jnp.tanh(linear(p, f"bridge.{k}", jnp.concatenate(last, -1))))
         x = jnp.concatenate(outputs, -1)
         if k + 1 < c["layers"]:
             x = dropped(x, c["dropout"], key)
     values = x.swapaxes(0, 1)
-    return (values, values @ p["attention.key.weight"].T, mask), tuple(states)
+    return (values, values @ matrix(p, "attention.key.weight"), mask), tuple(states)
 
 
 def step(c, p, memory, token, states, key=None):
@@ -126,7 +136,7 @@ def forward(c, p, source, lengths, target_in, forced, key=None):
         return (logits.argmax(-1), states), logits[:, 0]
 
     now = target_in.T[:, :, None], forced.at[:, 0].set(True).T[:, :, None], None if keys is None else keys[:steps]
-    _, logits = lax.scan(advance, (bos, states), now, unroll=c["unroll"])
+    _, logits = lax.scan(advance, (bos, states), now)
     return logits.swapaxes(0, 1)
 
 
@@ -146,7 +156,7 @@ def greedy(c, p, source, lengths, steps):
         token = logits.argmax(-1)
         return (token, states), token[:, 0]
 
-    return lax.scan(advance, (bos, states), length=steps, unroll=c["unroll"])[1].T
+    return lax.scan(advance, (bos, states), length=steps)[1].T
 
 
 def without_eos(c, log_probs):
@@ -171,7 +181,7 @@ def beam(c, p, source, lengths, steps, width):
 
     n = len(source)
     first, _ = advance((token, states, jnp.zeros((n, 1)), jnp.zeros((n, 1, steps), jnp.int32)), 0)
-    (_, _, totals, said), _ = lax.scan(advance, first, jnp.arange(1, steps), unroll=c["unroll"])
+    (_, _, totals, said), _ = lax.scan(advance, first, jnp.arange(1, steps))
     return said, totals
 
 
@@ -185,7 +195,7 @@ def sample(c, p, source, lengths, steps, key):
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, :, None], -1)
         return (token, states), (token[:, 0], log_prob[:, 0, 0])
 
-    _, (said, log_probs) = lax.scan(advance, (bos, states), jax.random.split(key, steps), unroll=c["unroll"])
+    _, (said, log_probs) = lax.scan(advance, (bos, states), jax.random.split(key, steps))
     return said.T, log_probs.sum(0)
 
 
@@ -257,7 +267,7 @@ def check(name, width=3, tolerance=1e-4):
     import torch
     import torch_peer
 
-    c = torch_peer.CASES[name] | dict(dropout=0.0, unroll=1)
+    c = torch_peer.CASES[name] | dict(dropout=0.0)
     file = safetensors.torch.load_file(torch_peer.GOLDEN / f"{name}.safetensors")
     model = torch_peer.model_of(c)
     model.load_state_dict({key.removeprefix("weight."): value for key, value in file.items() if key.startswith("weight.")})
@@ -271,14 +281,14 @@ def check(name, width=3, tolerance=1e-4):
     said, totals = beam(c, p, *ours[:2], steps, width)
     their_said, their_totals = torch_peer.beam(model, (source, lengths, target_in, target_out), width)
     assert (np.asarray(said) == their_said.numpy()).all(), f"{name}: the outputs of beam search differ"
-    drawn, log_probs = sample(c, p, *ours[:2], steps, jax.random.key(0))
+    drawn, log_probs = sample(c, transposed(p), *ours[:2], steps, jax.random.key(0))
     drawn = torch.tensor(np.asarray(drawn).astype(int))
     fed = torch.cat([target_in[:, :1], drawn[:, :-1]], 1)
     with torch.no_grad():
         logits = model(source, lengths, fed, torch.ones_like(forced))
         chosen = logits.log_softmax(-1).gather(2, drawn.unsqueeze(2)).sum((1, 2))
         own = torch_peer.greedy(model, (source, lengths, target_in, target_out))
-    assert (np.asarray(greedy(c, p, *ours[:2], steps)) == own.numpy()).all(), f"{name}: the greedy outputs differ"
+    assert (np.asarray(greedy(c, transposed(p), *ours[:2], steps)) == own.numpy()).all(), f"{name}: the greedy outputs differ"
     pairs = dict(logits=(forward(c, p, *ours[:3], ours[4]), file["logits"]), loss=(loss_of(c, p, ours[:4], ours[4]), file["loss"]),
                  beam=(totals, their_totals), sample=(log_probs, chosen))
     pairs |= {key: (value, file[f"gradient.{key}"]) for key, value in gradients.items()}
@@ -293,12 +303,13 @@ def main():
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--width", type=int, default=5, help="hypotheses of a beam")
     p.add_argument("--n", type=int, default=7, help="calls to time")
-    p.add_argument("--unroll", type=int, default=1, help="steps of a loop over time that are compiled as one")
+    p.add_argument("--transposed", action="store_true", help="store matrices transposed: faster for small batches")
     p.add_argument("--config", type=json.loads, default={}, help="JSON over the defaults, which are " + json.dumps(NOTEBOOK))
     a = p.parse_args()
-    c, random = NOTEBOOK | a.config | dict(unroll=a.unroll), np.random.default_rng(1)
-    said = dict(command=a.command, batch=a.batch, unroll=a.unroll, jax=jax.__version__)
-    p = jax.tree.map(jnp.asarray, parameters(c, random))
+    c, random = NOTEBOOK | a.config, np.random.default_rng(1)
+    said = dict(command=a.command, batch=a.batch, transposed=a.transposed, jax=jax.__version__)
+    p = parameters(c, random)
+    p = jax.tree.map(jnp.asarray, transposed(p) if a.transposed else p)
     match a.command:
         case "check":
             said["cases"] = [check(name) for name in ("one-layer", "two-layers", "three-layers", "mixed-coins")]

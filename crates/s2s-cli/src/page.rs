@@ -27,7 +27,13 @@ pub(crate) fn write(dir: &RunDir) -> anyhow::Result<()> {
 /// As [`read`].
 pub(crate) fn read_with_weights(dir: &RunDir) -> anyhow::Result<PageRun> {
     let mut run = read(dir)?;
-    run.weights = weights(dir, &mut run.problems);
+    match run.config.pointer("/model/decoder/readout") {
+        Some(readout) if readout == "per-mode" => {
+            let what = "checkpoints: a page cannot run a transducer with a readout per mode";
+            run.problems.push(what.to_owned());
+        }
+        _ => run.weights = weights(dir, &mut run.problems),
+    }
     Ok(run)
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttentionConfig, BridgeKind, CellKind, DecoderConfig, TransducerConfig};
+use crate::{AttentionConfig, BridgeKind, CellKind, DecoderConfig, Readout, TransducerConfig};
 
 /// The `[model]` table of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,6 +209,13 @@ impl ModelConfig {
                 key: "decoder.entropy_bonus",
                 message: format!("must be a finite number, 0 or above, got {bonus}"),
                 help: "0 turns the bonus off".to_owned(),
+            });
+        }
+        if transducer.readout == Readout::PerMode && self.kernels == Kernels::Fused {
+            problems.push(Problem {
+                key: "decoder.readout",
+                message: "\"per-mode\" has no kernels".to_owned(),
+                help: "set kernels = \"reference\", which is slower".to_owned(),
             });
         }
         problems

@@ -17,7 +17,7 @@
 //! softmax, dropout, Adam) is not counted, so no implementation reaches the peak.
 
 use crate::attention::AttentionCost;
-use crate::{BridgeKind, ModelConfig, Probability};
+use crate::{BridgeKind, ModelConfig, Probability, Readout};
 
 /// The sizes of a batch whose rows are all full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,11 @@ fn flops(config: &ModelConfig, work: &Workload, inputs: impl Fn(usize) -> usize)
         let (modes, moves) = (decoder, transducer.moves() as f64);
         let chosen = (values + 1.0) * modes * (modes + moves);
         let read = source_len * (transducer.distances() as f64 + values);
-        let output = (values + modes) * vocab;
+        let readouts = match transducer.readout {
+            Readout::Shared => 1.0,
+            Readout::PerMode => modes,
+        };
+        let output = (readouts * values + modes) * vocab;
         return 2.0 * (tables + encoder + target_len * batch * (chosen + read + output));
     }
     let bridge = match config.bridge {

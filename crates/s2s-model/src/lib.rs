@@ -70,7 +70,7 @@ pub use decode::{
     Scored, Stop, Stopping, TraceStep, Watch, greedy, trace,
 };
 pub use decoder::{
-    Decoder, DecoderConfig, DecoderState, RecurrentDecoder, Transducer, TransducerConfig,
+    Decoder, DecoderConfig, DecoderState, Readout, RecurrentDecoder, Transducer, TransducerConfig,
 };
 pub use draws::{CoinScope, Forcing, Mode, Noise, keyed_rng};
 pub use embedding::Embedding;

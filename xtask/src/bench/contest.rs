@@ -109,13 +109,13 @@ pub(super) const CONTESTS: [Contest; 8] = [
         ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]),
         rivals: &[
             torch("PyTorch, tuned", &["decode", "--batch=1"]),
-            jax(&["decode", "--batch=1"]),
+            jax(&["decode", "--batch=1", "--transposed"]),
         ] },
     Contest { name: "small-one", work: "greedy decoding, small sizes, one sequence", clock: Clock::Cpu, scale: 10,
         ours: s2s("fused", &["decode", NOTEBOOK, "--threads=1", "--batch=1"]).with(&SMALL),
         rivals: &[
             torch("PyTorch, tuned", &["decode", "--batch=1"]).with(&SMALL_PEER),
-            jax(&["decode", "--batch=1"]).with(&SMALL_PEER),
+            jax(&["decode", "--batch=1", "--transposed"]).with(&SMALL_PEER),
         ] },
     Contest { name: "notebook-beam", work: "beam search, width 5, notebook sizes, batch 64", clock: Clock::Cpu, scale: 1,
         ours: s2s("fused", &["beam", NOTEBOOK, "--threads=1", "--batch=64"]),
@@ -128,7 +128,7 @@ pub(super) const CONTESTS: [Contest; 8] = [
         ours: s2s("fused", &["sample", NOTEBOOK, "--threads=1", "--batch=64"]),
         rivals: &[
             torch("PyTorch, tuned", &["sample", "--batch=64"]),
-            jax(&["sample", "--batch=64"]),
+            jax(&["sample", "--batch=64", "--transposed"]),
         ] },
     Contest { name: "threads", work: "training step, notebook sizes, two threads (wall time)", clock: Clock::Wall, scale: 1,
         ours: s2s("fused, 2 threads", &["step", NOTEBOOK, "--threads=2"]),

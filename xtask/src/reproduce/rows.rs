@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use s2s_lab::statistics::{Summary, exponent, mean, median, percent, percentage};
 use s2s_lab::{LengthOutcome, Metric, Outcome, Report};
 use s2s_runlog::{
@@ -554,9 +554,12 @@ pub(super) fn further(report: &Report, mut table: Table) -> Result<Table> {
 
 /// One row for each recipe, one column for each task: how many runs are exact in range, and far beyond.
 pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
+    table.header = vec!["recipe".to_owned()];
     table.rows.clear();
     for cell in &report.plan.experiment.cells {
-        let (recipe, _) = cell.name.rsplit_once('-').context("a cell has no task")?;
+        let [recipe, task] = &cell.values[..] else {
+            bail!("{} is not of two axes", cell.name);
+        };
         let runs = runs(report, &cell.name)?;
         let exact_at = |length: usize| {
             let rows = runs.iter().flat_map(|run| evaluated(run, "beyond"));
@@ -564,13 +567,36 @@ pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
             rows.filter(|row| row.exact_match == 1.0).count()
         };
         let found = format!("{} · {} · {}", exact_at(40), exact_at(80), exact_at(1000));
+        let column = position_of(&mut table.header, task);
         let recipe = recipe.replace('-', " ");
-        match table.rows.last_mut().filter(|row| row[0] == recipe) {
-            Some(row) => row.push(found),
-            None => table.rows.push(vec![recipe, found]),
+        let row = match table.rows.iter().position(|row| row[0] == recipe) {
+            Some(row) => row,
+            None => {
+                table.rows.push(vec![recipe]);
+                table.rows.len() - 1
+            }
+        };
+        let row = &mut table.rows[row];
+        row.resize(row.len().max(column + 1), String::new());
+        row[column] = found;
+    }
+    let n_columns = table.header.len();
+    for row in &mut table.rows {
+        row.resize(n_columns, String::new()); // a recipe without a task
+    }
+    table.align = format!("l{}", "r".repeat(n_columns - 1));
+    Ok(table)
+}
+
+/// The position of a title, which is added if it is new.
+fn position_of(header: &mut Vec<String>, title: &str) -> usize {
+    match header.iter().position(|known| known == title) {
+        Some(position) => position,
+        None => {
+            header.push(title.to_owned());
+            header.len() - 1
         }
     }
-    Ok(table)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{Attended, Batch, Encoded, Forcing, ForwardOutput, LayerState, Memory
 
 pub use config::DecoderConfig;
 pub use recurrent::RecurrentDecoder;
-pub use transducer::{Transducer, TransducerConfig};
+pub use transducer::{Readout, Transducer, TransducerConfig};
 
 /// A decoder of one of the configurable kinds.
 #[derive(Debug)]

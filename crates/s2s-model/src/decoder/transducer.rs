@@ -38,7 +38,7 @@ const MODE_SHARPENING: f64 = 0.5;
 /// k  = Σ_j m'[j] softmax(A_j c + b_j)       taps: {where it is, first, last} × {-R..R}
 /// a' = sharpened(a moved by k)              clamped at both ends of the row
 /// c' = Σ_s a'[s] v[s]
-/// logits = O c' + o + M m'
+/// logits = O c' + o + M m'                  or Σ_j m'[j] (O_j c' + o_j) + M m' with a readout per mode
 /// ```
 ///
 /// Probabilities are sharpened by a power: `1 + progress / 2` for modes, and
@@ -50,7 +50,7 @@ pub struct Transducer {
     transition: Linear,  // W, w: 2H -> K·K
     kernel: Linear,      // A, b: 2H -> K·3(2R + 1)
     sharpness: Tensor,   // γ: [K]
-    output: Linear,      // O, o: 2H -> V
+    output: Linear,      // O, o: 2H -> V, or K·V with a readout per mode
     mode_output: Linear, // M: K -> V
     config: TransducerConfig,
 }
@@ -71,6 +71,19 @@ pub struct TransducerConfig {
     /// Whether modes and head are soft in the beginning of training, and sharpen with the progress of the
     /// curriculum.
     pub annealing: bool,
+    /// How modes share the map from what the head reads to the logits.
+    pub readout: Readout,
+}
+
+/// How the modes of a transducer share the map from what the head reads to the logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Readout {
+    /// All modes have one map, so that a mode can read as soon as another has learned to.
+    #[default]
+    Shared,
+    /// Each mode has its own; only with `kernels = "reference"`.
+    PerMode,
 }
 
 impl Default for TransducerConfig {
@@ -82,6 +95,7 @@ impl Default for TransducerConfig {
             dropout: Probability::ZERO,
             entropy_bonus: 0.1,
             annealing: true,
+            readout: Readout::Shared,
         }
     }
 }
@@ -128,7 +142,12 @@ impl Transducer {
             transition: Linear::new(&mut scope.pp("transition"), values, modes * modes)?,
             kernel: Linear::new(&mut scope.pp("kernel"), values, modes * moves)?,
             sharpness: scope.get("sharpness", modes, Init::fan_in(modes))?,
-            output: Linear::new(&mut scope.pp("output"), values, vocab_size)?,
+            output: match transducer.readout {
+                Readout::Shared => Linear::new(&mut scope.pp("output"), values, vocab_size)?,
+                Readout::PerMode => {
+                    Linear::new(&mut scope.pp("readout"), values, modes * vocab_size)?
+                }
+            },
             mode_output: Linear::without_bias(&mut scope.pp("mode_output"), modes, vocab_size)?,
             config: transducer.clone(),
         })
@@ -242,8 +261,15 @@ impl Transducer {
             ("kernel", kernel.clone()),
             ("sharpness", power),
         ]);
-        let logits =
-            (self.output.forward(&attended.context)? + self.mode_output.forward(&mode)?)?;
+        let logits = self.output.forward(&attended.context)?; // [B, V] or [B, K·V]
+        let logits = match self.config.readout {
+            Readout::Shared => logits,
+            Readout::PerMode => {
+                let logits = logits.reshape((n_rows, modes, ()))?; // [B, K, V]
+                mode.unsqueeze(1)?.matmul(&logits)?.squeeze(1)?
+            }
+        };
+        let logits = (logits + self.mode_output.forward(&mode)?)?;
         let state = DecoderState {
             layers: vec![LayerState {
                 hidden: mode,

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Result};
 use s2s_kernels::Start;
 use s2s_model::{
     AttentionConfig, Batch, BridgeKind, CellKind, DecoderConfig, Kernels, ModelConfig, Probability,
-    Seq2Seq, Stop, Tokens, TransducerConfig,
+    Readout, Seq2Seq, Stop, Tokens, TransducerConfig,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -178,11 +178,27 @@ pub(crate) fn architectures(hidden: usize) -> Vec<ModelConfig> {
                     ..transducer(hidden)
                 };
                 found.extend(with_options(&config));
+                if kernels == Kernels::Reference {
+                    found.push(with_readout_per_mode(&config));
+                }
                 found.push(config);
             }
         }
     }
     found
+}
+
+/// The same transducer with a readout for each mode.
+pub(crate) fn with_readout_per_mode(config: &ModelConfig) -> ModelConfig {
+    let transducer = config.decoder.transducer().expect("a transducer");
+    ModelConfig {
+        decoder: DecoderConfig::Transducer(TransducerConfig {
+            readout: Readout::PerMode,
+            ..transducer.clone()
+        }),
+        kernels: Kernels::Reference,
+        ..config.clone()
+    }
 }
 
 /// A model with each option of `[model]` that is on or off, and with all of them, of those that fit it.

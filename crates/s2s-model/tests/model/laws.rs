@@ -715,12 +715,13 @@ fn padded(sources: &[Vec<u32>], extra: usize, filler: u32) -> Result<Batch> {
 
 /// Makes a token likely, or unlikely, at every step.
 fn favor(model: &Seq2Seq, token: u32, by: f32) -> Result<()> {
-    let bias = model
-        .params()
-        .get("decoder.output.bias")
-        .expect("every model has one");
+    let names = ["decoder.output.bias", "decoder.readout.bias"];
+    let bias = names.into_iter().find_map(|name| model.params().get(name));
+    let bias = bias.expect("every model has one");
     let mut values = bias.to_vec1::<f32>()?;
-    values[token as usize] += by;
+    for logits in values.chunks_exact_mut(TOKENS.size) {
+        logits[token as usize] += by;
+    }
     bias.set(&Tensor::new(values, device())?)
 }
 

@@ -6,7 +6,7 @@ use s2s_model::{
     Noise, OutputLimit, Seq2Seq, Source, Stop, TransducerConfig, automaton_steps, greedy,
 };
 
-use crate::architectures::{TOKENS, reversals, size, sources, transducer};
+use crate::architectures::{TOKENS, reversals, size, sources, transducer, with_readout_per_mode};
 use crate::closeness::{assert_close, distance, largest, numbers};
 
 const REACH: usize = 2;
@@ -171,6 +171,33 @@ fn outputs_are_not_fed_back() -> Result<()> {
         |forcing| -> Result<Tensor> { Ok(model.forward(&batch, &forcing, Mode::Evaluate)?.logits) };
     let (forced, free) = (logits(Forcing::Always)?, logits(Forcing::Never)?);
     assert_close(&free, &forced, 0.0, "free against forced")
+}
+
+#[test]
+fn equal_readouts_of_all_modes_are_a_shared_one() -> Result<()> {
+    let shared = model(&transducer(4))?;
+    let own = model(&with_readout_per_mode(&transducer(4)))?;
+    let parameter = |model: &Seq2Seq, name: &str| model.params().get(name).cloned();
+    for (name, var) in own.params().iter() {
+        let value = match name.strip_prefix("decoder.readout.") {
+            None => parameter(&shared, name)
+                .expect("it is in both")
+                .as_detached_tensor(),
+            Some(part) => {
+                let one = parameter(&shared, &format!("decoder.output.{part}"));
+                let one = one.expect("the shared readout").as_detached_tensor();
+                Tensor::cat(&[&one, &one, &one], 0)? // three modes
+            }
+        };
+        var.set(&value)?;
+    }
+    let batch = reversals(&sources())?;
+    let logits = |model: &Seq2Seq| -> Result<Tensor> {
+        let output = model.forward(&batch, &Forcing::Always, Mode::Evaluate)?;
+        Ok(output.logits)
+    };
+    // The modes sum to 1 up to rounding.
+    assert_close(&logits(&own)?, &logits(&shared)?, 1e-12, "per mode")
 }
 
 #[test]
