@@ -129,8 +129,8 @@ impl Default for OutputLimit {
 }
 
 /// A callback that receives, at each step and for each unfinished row, the row's index, its attention
-/// weights `[S]` (all 0 without attention), and ascending ranges outside of which they are 0. `Break` ends
-/// the row after this step.
+/// weights `[S]` (all 0 without attention), and ascending ranges outside of which they are shown as 0. `Break`
+/// ends the row after this step.
 ///
 /// No weights are stored, so the memory that they take does not grow with the number of steps.
 pub type Watch<'a> = dyn FnMut(usize, &[f32], &[Range<usize>]) -> ControlFlow<()> + 'a;

@@ -31,7 +31,8 @@ pub(crate) trait Rows: Debug + DynClone + Send + Sync {
     /// The attention weights of the last step, `[rows, S]`.
     fn attention(&self) -> Result<Cow<'_, [f32]>>;
 
-    /// Ascending ranges outside of which a row's attention weights are 0, if they are known.
+    /// Ascending ranges outside of which a row's attention weights are 0, or negligible and shown as 0, if they
+    /// are known.
     fn support(&self, _row: usize) -> Option<&[Range<usize>]> {
         None
     }
