@@ -552,7 +552,8 @@ pub(super) fn further(report: &Report, mut table: Table) -> Result<Table> {
     Ok(table)
 }
 
-/// One row for each recipe, one column for each task: how many runs are exact in range, and far beyond.
+/// One row for each recipe, one column for each task: how many runs are exact in range and far beyond, and
+/// how many restarted.
 pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
     table.header = vec!["recipe".to_owned()];
     table.rows.clear();
@@ -566,7 +567,8 @@ pub(super) fn ablations(report: &Report, mut table: Table) -> Result<Table> {
             let rows = rows.filter(|row| row.length == length);
             rows.filter(|row| row.exact_match == 1.0).count()
         };
-        let found = format!("{} · {} · {}", exact_at(40), exact_at(80), exact_at(1000));
+        let found = [40, 80, 1000].map(|length| exact_at(length).to_string());
+        let found = format!("{} ({})", found.join(" · "), restarted(&runs));
         let column = position_of(&mut table.header, task);
         let recipe = recipe.replace('-', " ");
         let row = match table.rows.iter().position(|row| row[0] == recipe) {
