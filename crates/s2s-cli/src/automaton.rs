@@ -164,10 +164,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let vocabulary = &codec.vocabulary;
     if args.json {
         let names = automaton.state_names();
-        let rule_record = |view: Condition, reads, rule: Rule| RuleRecord {
-            state: names[view.state].clone(),
-            from_first: view.from_first,
-            to_last: view.to_last,
+        let rule_record = |condition: Condition, reads, rule: Rule| RuleRecord {
+            state: names[condition.state].clone(),
+            from_first: condition.from_first,
+            to_last: condition.to_last,
             reads,
             next_state: names[rule.state].clone(),
             step: rule.step.to_string(),
@@ -181,11 +181,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         let record = Record {
             rules: automaton
                 .rules()
-                .map(|(view, rule)| rule_record(view, None, rule))
+                .map(|(condition, rule)| rule_record(condition, None, rule))
                 .collect(),
             exceptions: automaton
                 .exceptions()
-                .map(|((view, token), rule)| rule_record(view, Some(vocabulary.text(token)), rule))
+                .map(|((condition, token), rule)| {
+                    rule_record(condition, Some(vocabulary.text(token)), rule)
+                })
                 .collect(),
             outputs: automaton.outputs().map(output_record).collect(),
             checked: tests.len() as u64,
@@ -260,8 +262,11 @@ fn heatmap(steps: &[AutomatonStep], source: &[Token], codec: &Codec) -> Heatmap 
 fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
     let mut lines: Vec<(usize, Rule, Vec<String>)> = Vec::new();
     let mut by_state: BTreeMap<usize, BTreeMap<Condition, Rule>> = BTreeMap::new();
-    for (view, rule) in automaton.rules() {
-        by_state.entry(view.state).or_default().insert(view, rule);
+    for (condition, rule) in automaton.rules() {
+        by_state
+            .entry(condition.state)
+            .or_default()
+            .insert(condition, rule);
     }
     for (state, rules) in by_state {
         let mut places: BTreeMap<Rule, Vec<String>> = BTreeMap::new();
@@ -274,14 +279,14 @@ fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
                 .map(|(rule, places)| (state, rule, places)),
         );
     }
-    for ((view, token), rule) in automaton.exceptions() {
-        let name = format!("{} at {}", name(view), vocabulary.text(token));
+    for ((condition, token), rule) in automaton.exceptions() {
+        let name = format!("{} at {}", name(condition), vocabulary.text(token));
         match lines
             .iter_mut()
-            .find(|(state, other, _)| (*state, *other) == (view.state, rule))
+            .find(|(state, other, _)| (*state, *other) == (condition.state, rule))
         {
             Some((.., places)) => places.push(name),
-            None => lines.push((view.state, rule, vec![name])),
+            None => lines.push((condition.state, rule, vec![name])),
         }
     }
     lines.sort_by_key(|(state, ..)| *state);
@@ -309,22 +314,22 @@ fn rules_table(automaton: &Automaton, vocabulary: &Vocabulary) -> Table {
 /// or that from the first, the other is left out.
 fn places_of(rules: &BTreeMap<Condition, Rule>) -> Vec<(String, Rule)> {
     let of = |same: &dyn Fn(&Condition) -> bool| -> BTreeSet<Rule> {
-        let rules = rules.iter().filter(|(view, _)| same(view));
+        let rules = rules.iter().filter(|(condition, _)| same(condition));
         rules.map(|(_, rule)| *rule).collect()
     };
     let mut names: Vec<(String, Rule)> = Vec::new();
-    for (view, rule) in rules {
-        let by_last = of(&|other| other.to_last == view.to_last).len() == 1;
-        let by_first = of(&|other| other.from_first == view.from_first).len() == 1;
-        let first = view.from_first.map(|n| place("first", '+', n));
-        let last = view.to_last.map(|n| place("last", '-', n));
+    for (condition, rule) in rules {
+        let by_last = of(&|other| other.to_last == condition.to_last).len() == 1;
+        let by_first = of(&|other| other.from_first == condition.from_first).len() == 1;
+        let first = condition.from_first.map(|n| place("first", '+', n));
+        let last = condition.to_last.map(|n| place("last", '-', n));
         let name = match (first, last) {
             _ if of(&|_| true).len() == 1 => "anywhere".to_owned(),
             (_, Some(last)) if by_last => last,
             (_, None) if by_last => "elsewhere".to_owned(),
             (Some(first), _) if by_first => first,
             (None, _) if by_first => "elsewhere".to_owned(),
-            _ => self::name(*view),
+            _ => self::name(*condition),
         };
         if !names.contains(&(name.clone(), *rule)) {
             names.push((name, *rule));
@@ -334,9 +339,9 @@ fn places_of(rules: &BTreeMap<Condition, Rule>) -> Vec<(String, Rule)> {
 }
 
 /// The name of one place.
-fn name(view: Condition) -> String {
-    let first = view.from_first.map(|n| place("first", '+', n));
-    let last = view.to_last.map(|n| place("last", '-', n));
+fn name(condition: Condition) -> String {
+    let first = condition.from_first.map(|n| place("first", '+', n));
+    let last = condition.to_last.map(|n| place("last", '-', n));
     match (first, last) {
         (Some(first), Some(last)) => format!("{first} = {last}"),
         (Some(first), None) => format!("{first}, far from last"),

@@ -29,7 +29,7 @@ pub(crate) fn read_with_weights(dir: &RunDir) -> anyhow::Result<PageRun> {
     let mut run = read(dir)?;
     match run.config.pointer("/model/decoder/readout") {
         Some(readout) if readout == "per-mode" => {
-            let what = "checkpoints: a page cannot run a transducer with a readout per mode";
+            let what = "a page cannot run a transducer with a readout per mode; `s2s predict` can";
             run.problems.push(what.to_owned());
         }
         _ => run.weights = weights(dir, &mut run.problems),

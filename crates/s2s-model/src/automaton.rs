@@ -254,7 +254,7 @@ impl Automaton {
                         .collect();
                     states.of(&first, None)
                 });
-                let view = Condition::new(before, position, source.len(), reach);
+                let condition = Condition::new(before, position, source.len(), reach);
                 let second = step.second.and_then(|second| {
                     HeadMove::between(step.position, second, source.len(), reach)
                 });
@@ -263,8 +263,8 @@ impl Automaton {
                     state: next,
                     step: step.step,
                 };
-                vote(&mut rules, view, rule);
-                vote(&mut with_token, (view, source[position]), rule);
+                vote(&mut rules, condition, rule);
+                vote(&mut with_token, (condition, source[position]), rule);
                 let reading = states.0[next].read(source, step.position);
                 vote(&mut outputs, (next, reading), step.token);
                 (state, position) = (Some(next), step.position);
@@ -272,7 +272,7 @@ impl Automaton {
         }
         let rules = winners(rules);
         let mut exceptions = winners(with_token);
-        exceptions.retain(|(view, _), rule| rules.get(view) != Some(rule));
+        exceptions.retain(|(condition, _), rule| rules.get(condition) != Some(rule));
         Ok(Self {
             reach,
             eos: model.tokens().eos,
@@ -301,9 +301,11 @@ impl Automaton {
         (0..names.len()).map(name).collect()
     }
 
-    /// What it does at each view that occurred, by state and then from the first position to the last.
+    /// What it does at each condition that occurred, by state and then from the first position to the last.
     pub fn rules(&self) -> impl Iterator<Item = (Condition, Rule)> {
-        self.rules.iter().map(|(view, rule)| (*view, *rule))
+        self.rules
+            .iter()
+            .map(|(condition, rule)| (*condition, *rule))
     }
 
     /// What it does instead at tokens that matter, in the same order.
@@ -317,13 +319,13 @@ impl Automaton {
     }
 
     /// The output for a source, without EOS: the program alone, without the model. `None` if it comes to a
-    /// view that never occurred, or has not ended after `limit` tokens.
+    /// condition that never occurred, or has not ended after `limit` tokens.
     pub fn run(&self, source: &[u32], limit: usize) -> Option<Vec<u32>> {
         let (mut state, mut position, mut said) = (0, 0, Vec::new());
         for _ in 0..limit {
-            let view = Condition::new(state, position, source.len(), self.reach);
-            let exception = self.exceptions.get(&(view, *source.get(position)?));
-            let rule = exception.or(self.rules.get(&view))?;
+            let condition = Condition::new(state, position, source.len(), self.reach);
+            let exception = self.exceptions.get(&(condition, *source.get(position)?));
+            let rule = exception.or(self.rules.get(&condition))?;
             state = rule.state;
             position = rule.step.apply(position, source.len());
             let reading = self.states.0[state].read(source, position);
@@ -399,14 +401,14 @@ mod tests {
         for length in 2..8 {
             for position in 0..length {
                 for state in 0..3 {
-                    let view = Condition::new(state, position, length, 1);
-                    let rule = match (state, view.to_last) {
+                    let condition = Condition::new(state, position, length, 1);
+                    let rule = match (state, condition.to_last) {
                         (0, Some(1)) => rule(2, MoveOrigin::Head, 1),
                         (0, _) => rule(1, MoveOrigin::Head, 1),
                         (1, Some(1)) => rule(2, MoveOrigin::First, 1),
                         (state, _) => rule(state, MoveOrigin::Head, 1),
                     };
-                    rules.insert(view, rule);
+                    rules.insert(condition, rule);
                 }
             }
         }

@@ -88,7 +88,8 @@ impl Source {
     pub(crate) fn check(&self, of_model: Tokens) -> Result<()> {
         if self.tokens != of_model {
             bail!(
-                "a batch made with {:?} cannot be read by a model with {of_model:?}",
+                "a batch made with {:?} cannot be read by a model with {of_model:?}; make it with \
+                 Seq2Seq::tokens",
                 self.tokens
             );
         }

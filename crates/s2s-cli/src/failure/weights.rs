@@ -33,14 +33,14 @@ pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
             );
             (OTHER, hint)
         }
-        Error::WeightsMismatch { mismatch, .. } => (USAGE, misfit_hint(mismatch)),
+        Error::WeightsMismatch { mismatch, .. } => (USAGE, mismatch_hint(mismatch)),
         Error::Renames { .. } => (USAGE, "`s2s import --help` shows such a file".to_owned()),
         _ => return None,
     };
     Some((code, Some(hint)))
 }
 
-fn misfit_hint(mismatch: &WeightsMismatch) -> String {
+fn mismatch_hint(mismatch: &WeightsMismatch) -> String {
     let shapes = &mismatch.reshaped;
     if shapes
         .iter()

@@ -273,6 +273,34 @@ fn a_step_near_the_head_has_the_bits_of_one_over_all_positions() {
 }
 
 #[test]
+fn companions_do_not_change_a_row_with_a_background() {
+    const SHORT: usize = 700;
+    let transducer = walking(-4.0);
+    let values = numbers(10, 2 * LONG * SIZES.values);
+    let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
+    let mut team = Team::single();
+    let mut both = TransducerDecoding::new();
+    both.start(&transducer, &values, &[LONG, SHORT], &mut team);
+    let mut alone = TransducerDecoding::new();
+    let short = &values[LONG * SIZES.values..][..SHORT * SIZES.values];
+    alone.start(&transducer, short, &[SHORT], &mut team);
+    for step in 0..60 {
+        if step == 30 {
+            both.keep(&[1, 0, 1]);
+        }
+        both.step(&transducer);
+        alone.step(&transducer);
+        for row in if step < 30 { vec![1] } else { vec![0, 2] } {
+            let logits = &both.logits()[row * SIZES.vocab..][..SIZES.vocab];
+            assert_eq!(logits, alone.logits(), "row {row} at step {step}");
+            assert_eq!(both.background(row), alone.background(0));
+            assert_eq!(both.support(row), alone.support(0));
+        }
+    }
+    assert!(alone.background(0) > 0.0);
+}
+
+#[test]
 fn positions_that_the_head_cannot_reach_have_one_probability_in_common() {
     // The greatest weight is 1; rounding of the logarithm is up to 20 times larger than that of its result.
     const TOLERANCE: f32 = 1e-5;

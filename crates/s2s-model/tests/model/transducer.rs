@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_model::{
-    Automaton, Batch, BatchLoss, Decoded, DecoderConfig, Forcing, ForwardOutput, Mode, ModelConfig,
-    Noise, OutputLimit, Seq2Seq, Source, Stop, TransducerConfig, automaton_steps, greedy,
+    Automaton, Batch, BatchLoss, Decoded, DecoderConfig, Forcing, ForwardOutput, Kernels, Mode,
+    ModelConfig, Noise, OutputLimit, Seq2Seq, Source, Stop, TransducerConfig, automaton_steps,
+    greedy,
 };
 
 use crate::architectures::{TOKENS, reversals, size, sources, transducer, with_readout_per_mode};
@@ -171,6 +172,38 @@ fn outputs_are_not_fed_back() -> Result<()> {
         |forcing| -> Result<Tensor> { Ok(model.forward(&batch, &forcing, Mode::Evaluate)?.logits) };
     let (forced, free) = (logits(Forcing::Always)?, logits(Forcing::Never)?);
     assert_close(&free, &forced, 0.0, "free against forced")
+}
+
+#[test]
+fn weights_of_a_head_that_is_everywhere_are_those_of_the_reference() -> Result<()> {
+    // Sums of 150 probabilities, each rounded; 60 steps.
+    const TOLERANCE: f32 = 1e-4;
+    let source = Source::new(&[(0..150).map(|i| 1 + i % 9).collect()], TOKENS)?;
+    let stop = Stop::AtEos(OutputLimit::fixed(size(60)));
+    let mut all = Vec::new();
+    for kernels in [Kernels::Fused, Kernels::Reference] {
+        let config = ModelConfig {
+            kernels,
+            ..transducer(4)
+        };
+        let model = Seq2Seq::new(&config, TOKENS, 3, DType::F32, &Device::Cpu)?;
+        let set = |name: &str, value: f32| -> Result<()> {
+            let var = model.params().get(name).expect("a transducer has it");
+            var.set(&Tensor::full(value, var.shape(), &Device::Cpu)?)
+        };
+        // Without sharpening, every position keeps the floor of each step.
+        set("decoder.sharpness", -20.0)?;
+        all.push(greedy(&model, &source, stop, true)?.remove(0).weights);
+    }
+    assert_eq!(all[0].len(), all[1].len());
+    assert!(all[0].len() > 5, "{} steps", all[0].len());
+    let mut least = f32::INFINITY;
+    for (got, expected) in all[0].iter().flatten().zip(all[1].iter().flatten()) {
+        assert!((got - expected).abs() < TOLERANCE, "{got}, not {expected}");
+        least = least.min(*got);
+    }
+    assert!(least > 0.0, "no position is shown as empty");
+    Ok(())
 }
 
 #[test]

@@ -77,10 +77,10 @@ fn check_refused(model: &Params, bytes: &[u8], says: &str) {
 }
 
 #[track_caller]
-fn check_misfit(model: &Params, bytes: &[u8], options: &LoadOptions, expected: WeightsMismatch) {
+fn check_mismatch(model: &Params, bytes: &[u8], options: &LoadOptions, expected: WeightsMismatch) {
     let before = values(model);
     match load_weights(model, bytes, options).unwrap_err() {
-        WeightsError::WeightsMismatch(misfit) => assert_eq!(*misfit, expected),
+        WeightsError::WeightsMismatch(mismatch) => assert_eq!(*mismatch, expected),
         error => panic!("{error}"),
     }
     assert_eq!(values(model), before);
@@ -298,26 +298,26 @@ fn everything_that_does_not_fit_is_named_and_nothing_changes() {
         unexpected: names(&["c"]),
         ..WeightsMismatch::default()
     };
-    check_misfit(&model, &fewer, &strict(), lacking);
+    check_mismatch(&model, &fewer, &strict(), lacking);
     let nothing = WeightsMismatch {
         missing: names(&["a", "b"]),
         unexpected: names(&["x"]),
         ..WeightsMismatch::default()
     };
-    check_misfit(&model, &file(&[("x", a.clone())]), &partial(), nothing);
+    check_mismatch(&model, &file(&[("x", a.clone())]), &partial(), nothing);
     let resized = WeightsMismatch {
         reshaped: vec![reshaped("a", &[3, 2], &[2, 3]), reshaped("b", &[5], &[4])],
         ..WeightsMismatch::default()
     };
     let longer = file(&[("a", numbers(&[3, 2])), ("b", numbers(&[5]))]);
-    check_misfit(&model, &longer, &partial(), resized.clone());
-    check_misfit(&model, &longer, &strict(), resized);
+    check_mismatch(&model, &longer, &partial(), resized.clone());
+    check_mismatch(&model, &longer, &strict(), resized);
     let infinite = file(&[("a", a.clone()), ("b", (&b / 0.0).unwrap())]);
     let not_finite = WeightsMismatch {
         not_finite: names(&["b"]),
         ..WeightsMismatch::default()
     };
-    check_misfit(&model, &infinite, &strict(), not_finite);
+    check_mismatch(&model, &infinite, &strict(), not_finite);
     let loaded = load_weights(&model, &fewer, &partial()).unwrap();
     assert_eq!(
         (loaded.missing, loaded.unused),
@@ -353,7 +353,7 @@ fn numbers_of_another_type_are_converted_only_if_asked_for() {
         (DType::U32, false),
     ] {
         let other = file(&[("b", numbers(&[4]).to_dtype(dtype).unwrap())]);
-        let misfit = WeightsMismatch {
+        let mismatch = WeightsMismatch {
             retyped: vec![DtypeMismatch {
                 name: "b".to_owned(),
                 found: format!("{dtype:?}"),
@@ -362,7 +362,7 @@ fn numbers_of_another_type_are_converted_only_if_asked_for() {
             }],
             ..WeightsMismatch::default()
         };
-        check_misfit(&model, &other, &strict(), misfit);
+        check_mismatch(&model, &other, &strict(), mismatch);
         let cast = LoadOptions {
             cast: true,
             ..strict()
@@ -422,7 +422,7 @@ fn names_are_mapped_by_prefix_by_name_and_by_columns() {
         }],
         ..WeightsMismatch::default()
     };
-    check_misfit(&model, &foreign(4), &options, wider);
+    check_mismatch(&model, &foreign(4), &options, wider);
 }
 
 #[test]

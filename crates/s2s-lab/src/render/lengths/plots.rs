@@ -22,7 +22,8 @@ pub(in crate::render) fn plots(report: &Report) -> Vec<(String, Picture)> {
         let picture = match plot.series.len() {
             0 => return None,
             1..=MAX_LINES => Picture::Lines(plot),
-            _ => maps(report, &plot).map_or_else(|| Picture::of_cells(report, plot), Picture::Maps),
+            _ => maps(report, mode, &plot)
+                .map_or_else(|| Picture::of_cells(report, plot), Picture::Maps),
         };
         Some((format!("lengths-{mode}"), picture))
     });
@@ -45,14 +46,13 @@ fn lines(report: &Report, mode: DecodingMode) -> LinePlot {
         .iter()
         .flat_map(|series| series.points.iter().map(|(x, _)| *x as usize))
         .collect();
-    let mode_text = match mode {
-        DecodingMode::Eos => "decoding until EOS",
-        DecodingMode::Oracle => "decoding up to the reference length, without EOS",
-    };
     let trained = trained(report);
     LinePlot {
         title: "Exact match by length".to_owned(),
-        subtitle: format!("{mode_text}; line: mean over seeds; band: minimum to maximum"),
+        subtitle: format!(
+            "{}; line: mean over seeds; band: minimum to maximum",
+            described(mode)
+        ),
         x_label: "symbols in the source".to_owned(),
         x_axis: axis(&lengths, trained.as_ref()),
         shade: trained,
@@ -62,9 +62,16 @@ fn lines(report: &Report, mode: DecodingMode) -> LinePlot {
     }
 }
 
+fn described(mode: DecodingMode) -> &'static str {
+    match mode {
+        DecodingMode::Eos => "decoding until EOS",
+        DecodingMode::Oracle => "decoding up to the reference length, without EOS",
+    }
+}
+
 /// The lines as maps, one for each length: a row for the values of a cell on all axes of the matrix but the
 /// last, and a column for the last. `None` unless all cells are of a matrix with two axes.
-fn maps(report: &Report, lines: &LinePlot) -> Option<HeatmapGrid> {
+fn maps(report: &Report, mode: DecodingMode, lines: &LinePlot) -> Option<HeatmapGrid> {
     let cells = &report.plan.experiment.cells;
     let named = lines.series.iter().map(|series| {
         let cell = cells.iter().find(|cell| cell.name == series.label)?;
@@ -104,10 +111,7 @@ fn maps(report: &Report, lines: &LinePlot) -> Option<HeatmapGrid> {
     };
     Some(HeatmapGrid {
         title: lines.title.clone(),
-        subtitle: format!(
-            "{}; mean over seeds",
-            lines.subtitle.split(';').next().unwrap_or("")
-        ),
+        subtitle: format!("{}; mean over seeds", described(mode)),
         panels: spread(&lengths).map(map).collect(),
         panels_per_row: 2,
     })
@@ -200,5 +204,36 @@ mod tests {
         assert_eq!(plot.series[0].band[1], (8.0, 0.2, 1.0));
         assert_eq!(plot.shade.as_ref().unwrap().to, 4.0);
         plot.draw().unwrap();
+    }
+
+    #[test]
+    fn maps_have_a_row_and_a_column_for_the_axes_of_the_matrix() {
+        let mut report = report_with_lengths();
+        let plot = lines(&report, DecodingMode::Eos);
+        assert!(maps(&report, DecodingMode::Eos, &plot).is_none());
+        let places = [["lstm", "copy"], ["gru", "sort"]];
+        for (cell, values) in report.plan.experiment.cells.iter_mut().zip(places) {
+            cell.values = values.map(str::to_owned).to_vec();
+        }
+        let grid = maps(&report, DecodingMode::Eos, &plot).unwrap();
+        let titles: Vec<&str> = grid.panels.iter().map(|map| map.title.as_str()).collect();
+        assert_eq!(titles, ["length 4", "length 8"]);
+        let map = &grid.panels[1];
+        assert_eq!(map.columns, ["copy", "sort"]);
+        assert_eq!(
+            (map.rows[0].token.as_str(), map.rows[1].token.as_str()),
+            ("lstm", "gru")
+        );
+        assert_eq!(map.rows[0].weights, [Some(0.6), None]);
+        grid.draw().unwrap();
+    }
+
+    #[test]
+    fn few_lengths_are_spread_over_all() {
+        let all: Vec<f64> = (41..=500).map(f64::from).collect();
+        let found: Vec<f64> = spread(&all).collect();
+        assert_eq!((found.len(), found[0], found[5]), (6, 41.0, 500.0));
+        assert_eq!(spread(&[40.0]).collect::<Vec<_>>(), [40.0]);
+        assert_eq!(spread(&[]).count(), 0);
     }
 }
