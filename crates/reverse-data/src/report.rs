@@ -126,7 +126,9 @@ impl SplitReport {
     /// Counts the samples of train, val and test.
     pub(crate) fn count<I: Iterator<Item = u64>>(splits: [Samples<I>; 3]) -> Self {
         let [train, val, test] = splits.map(|samples| {
-            let (mut counted, mut hashes) = (0, Hashes::default());
+            let n_expected = samples.hashes.size_hint().0;
+            let mut hashes = Hashes::with_capacity_and_hasher(n_expected, FixedState::default());
+            let mut counted = 0;
             for hash in samples.hashes {
                 counted += 1;
                 hashes.insert(hash);

@@ -72,23 +72,65 @@ impl Count {
     }
 }
 
-impl TokenCounts {
+/// Short tokens that wait to be counted, on each side.
+const MAX_PENDING: usize = 1024;
+
+/// Counts the tokens of pairs. Short tokens are collected and counted together: lookups in a large table
+/// wait for memory, and a loop of nothing else waits for many of them at a time.
+#[derive(Default)]
+pub(super) struct TokenCounter {
+    counts: TokenCounts,
+    pending: [Vec<u128>; 2],
+}
+
+impl TokenCounter {
     /// Counts tokens of a buffer, on a side: 0 for sources, 1 for targets.
     pub(super) fn add(&mut self, side: usize, buffer: &[u8], tokens: &[Span]) {
+        let counts = &mut self.counts;
         for token in tokens {
             let count = match token.word(buffer) {
-                Some(byte) if token.len() == 1 => &mut self.small()[byte as usize],
+                Some(byte) if token.len() == 1 => &mut counts.small()[byte as usize],
                 // One character of two bytes: 110xxxxx 10xxxxxx.
                 Some(bytes) if token.len() == 2 && bytes & 0x80 > 0 => {
-                    &mut self.small()[((bytes & 0x1f) << 6 | bytes >> 8 & 0x3f) as usize]
+                    &mut counts.small()[((bytes & 0x1f) << 6 | bytes >> 8 & 0x3f) as usize]
                 }
-                Some(word) if token.last(buffer) > 0 => self.short(word),
-                _ => self.long(token.bytes(buffer)), // also those that end with a zero
+                Some(word) if token.last(buffer) > 0 => {
+                    self.pending[side].push(word);
+                    continue;
+                }
+                _ => counts.long(token.bytes(buffer)), // also those that end with a zero
             };
             count.0[side] += 1;
         }
+        if self.pending[side].len() >= MAX_PENDING {
+            self.count_pending(side);
+        }
     }
 
+    /// Counts every byte as a token of a side.
+    pub(super) fn add_bytes(&mut self, side: usize, bytes: &[u8]) {
+        let small = self.counts.small();
+        for byte in bytes {
+            small[usize::from(*byte)].0[side] += 1;
+        }
+    }
+
+    /// The number of occurrences of all tokens that were added.
+    pub(super) fn finish(mut self) -> TokenCounts {
+        for side in 0..self.pending.len() {
+            self.count_pending(side);
+        }
+        self.counts
+    }
+
+    fn count_pending(&mut self, side: usize) {
+        for word in self.pending[side].drain(..) {
+            self.counts.short(word).0[side] += 1;
+        }
+    }
+}
+
+impl TokenCounts {
     fn short(&mut self, word: u128) -> &mut Count {
         let hash = |word: u128| FixedState::default().hash_one(word);
         let found = self.short.entry(
@@ -117,14 +159,6 @@ impl TokenCounts {
             self.text.extend(token); // it is new
         }
         &mut entry.count
-    }
-
-    /// Counts every byte as a token of a side.
-    pub(super) fn add_bytes(&mut self, side: usize, bytes: &[u8]) {
-        let small = self.small();
-        for byte in bytes {
-            small[usize::from(*byte)].0[side] += 1;
-        }
     }
 
     fn small(&mut self) -> &mut [Count; N_SMALL] {
@@ -295,14 +329,15 @@ mod tests {
             "seventeen bytes, ",
             "another of them",
         ];
-        let mut counts = TokenCounts::default();
+        let mut counter = TokenCounter::default();
         for (index, token) in tokens.iter().enumerate() {
             let buffer = format!("a text before {token}");
             let span = Span::new(buffer.len() - token.len(), buffer.len());
-            counts.add(0, buffer.as_bytes(), &vec![span; index + 1]);
-            counts.add(1, token.as_bytes(), &[Span::new(0, token.len())]);
+            counter.add(0, buffer.as_bytes(), &vec![span; index + 1]);
+            counter.add(1, token.as_bytes(), &[Span::new(0, token.len())]);
         }
-        let mut found: Vec<(String, [u32; 2])> = counts
+        let mut found: Vec<(String, [u32; 2])> = counter
+            .finish()
             .iter(Tokenization::Chars)
             .map(|(text, count)| (text.into_owned(), count.0))
             .collect();

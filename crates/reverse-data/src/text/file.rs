@@ -63,20 +63,31 @@ impl TextFile {
     pub(super) fn lines(
         &self,
     ) -> Result<impl Iterator<Item = Result<(u64, usize, &str), Error>>, Error> {
-        self.n_lines()?;
-        let mut rest = Some(self.without_last_end());
-        let mut start = self.bytes.len() - self.content().len();
+        self.check_size()?;
+        if self.bytes.is_empty() {
+            self.check_n_lines(0)?;
+        }
+        let content = self.without_last_end();
+        // One check of the whole file is faster than one of each line, which finds the line of an error.
+        let text = str::from_utf8(content).ok();
+        let content_start = self.bytes.len() - self.content().len();
+        let mut next = Some(0);
         let lines = std::iter::from_fn(move || {
-            let bytes = rest?;
-            let end = memchr(b'\n', bytes);
-            rest = end.map(|end| &bytes[end + 1..]);
-            let line = &bytes[..end.unwrap_or(bytes.len())];
-            let next = start + line.len() + 1;
-            Some((std::mem::replace(&mut start, next), line))
+            let start = next?;
+            let end = memchr(b'\n', &content[start..]).map(|len| start + len);
+            next = end.map(|end| end + 1);
+            Some((start, end.unwrap_or(content.len())))
         });
-        Ok((1..).zip(lines).map(|(number, (start, line))| {
-            let line = strip_line_end(line);
-            Ok((number, start, self.utf8(number, line)?))
+        Ok((1..).zip(lines).map(move |(number, (start, end))| {
+            if number > MAX_LINES as u64 {
+                self.n_lines()?; // the error
+            }
+            let line = strip_line_end(&content[start..end]);
+            let line = match text {
+                Some(text) => &text[start..start + line.len()],
+                None => self.utf8(number, line)?,
+            };
+            Ok((number, content_start + start, line))
         }))
     }
 

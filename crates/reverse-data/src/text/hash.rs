@@ -4,6 +4,7 @@
 //! bytes: white space between words does not count.
 
 use std::cmp::Reverse;
+use std::hint::select_unpredictable;
 
 use super::span::{Span, word};
 use super::tokenization::BytewiseTokens;
@@ -12,16 +13,19 @@ use crate::random::mix;
 /// Lines that are hashed at the same time.
 pub(super) const LANES: usize = 8;
 
-/// The hash of a line with these tokens of a buffer.
-pub(super) fn hash_tokens(buffer: &[u8], tokens: &[Span], seed: u64) -> u64 {
-    let mut state = start(seed);
-    for token in tokens {
+/// The state of a hash before the first token.
+pub(super) fn start(seed: u64) -> u64 {
+    mix(seed ^ 0x9e37_79b9_7f4a_7c15)
+}
+
+/// Adds tokens of a buffer to the hashes of up to [`LANES`] lines.
+pub(super) fn add_spans(states: &mut [u64; LANES], buffer: &[u8], lines: [&[Span]; LANES]) {
+    add(states, lines, |mut state, token| {
         match token.word(buffer) {
             Some(bytes) => {
                 state = mix(state ^ bytes as u64);
-                if token.len() > 8 {
-                    state = mix(state ^ (bytes >> 64) as u64);
-                }
+                let longer = mix(state ^ (bytes >> 64) as u64);
+                state = select_unpredictable(token.len() > 8, longer, state);
             }
             None => {
                 for chunk in token.bytes(buffer).chunks(8) {
@@ -29,42 +33,38 @@ pub(super) fn hash_tokens(buffer: &[u8], tokens: &[Span], seed: u64) -> u64 {
                 }
             }
         }
-        state = mix(state.wrapping_add(token.len() as u64));
-    }
-    state
+        mix(state.wrapping_add(token.len() as u64))
+    });
 }
 
-/// The same for lines in which every byte is a token. Each step of a hash waits for the one before it,
-/// so that several lines together take little more time than one.
-pub(super) fn hash_bytewise(lines: &[&[u8]], tokens: &BytewiseTokens, seed: u64) -> [u64; LANES] {
-    let mut order: [usize; LANES] = std::array::from_fn(|lane| lane);
-    let order = &mut order[..lines.len()];
-    order.sort_unstable_by_key(|lane| Reverse(lines[*lane].len()));
-    let mut sorted = [&[][..]; LANES];
-    let mut states = [start(seed); LANES];
-    for (slot, lane) in sorted.iter_mut().zip(&*order) {
-        *slot = lines[*lane];
-    }
+/// Adds tokens that consist of one byte.
+pub(super) fn add_bytes(states: &mut [u64; LANES], tokens: &BytewiseTokens, lines: [&[u8]; LANES]) {
+    add(states, lines, |state, byte| {
+        let (word, len) = tokens.word(*byte);
+        mix(mix(state ^ word).wrapping_add(len))
+    });
+}
+
+/// Adds the items of lines to their hashes. Each step of a hash waits for the one before it, so that
+/// several lines together take little more time than one.
+fn add<T>(states: &mut [u64; LANES], lines: [&[T]; LANES], step: impl Fn(u64, &T) -> u64) {
+    let mut lanes: [usize; LANES] = std::array::from_fn(|lane| lane);
+    lanes.sort_unstable_by_key(|lane| Reverse(lines[*lane].len()));
+    let sorted = lanes.map(|lane| lines[lane]);
+    let mut sorted_states = lanes.map(|lane| states[lane]);
     let mut done = 0;
-    for n_left in (1..=lines.len()).rev() {
+    for n_left in (1..=LANES).rev() {
         let until = sorted[n_left - 1].len();
         for at in done..until {
-            for (state, line) in states[..n_left].iter_mut().zip(&sorted) {
-                let (word, len) = tokens.word(line[at]);
-                *state = mix(mix(*state ^ word).wrapping_add(len));
+            for (state, line) in sorted_states[..n_left].iter_mut().zip(&sorted) {
+                *state = step(*state, &line[at]);
             }
         }
         done = until;
     }
-    let mut hashes = [0; LANES];
-    for (state, lane) in states.iter().zip(order) {
-        hashes[*lane] = *state;
+    for (state, lane) in sorted_states.into_iter().zip(lanes) {
+        states[lane] = state;
     }
-    hashes
-}
-
-fn start(seed: u64) -> u64 {
-    mix(seed ^ 0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -80,7 +80,10 @@ mod tests {
             text.push_str(token);
             spans.push(Span::new(start, text.len()));
         }
-        hash_tokens(text.as_bytes(), &spans, 7)
+        let (mut states, mut lines) = ([start(7); LANES], [&[][..]; LANES]);
+        lines[3] = &spans[..];
+        add_spans(&mut states, text.as_bytes(), lines);
+        states[3]
     }
 
     #[test]
@@ -114,10 +117,13 @@ mod tests {
                     .copied()
                     .filter(|line| tokenization.bytewise(line).is_some())
                     .collect();
-                let bytes: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
-                let tokens = tokenization.bytewise("").unwrap();
-                let hashes = hash_bytewise(&bytes, tokens, 7);
-                for (line, found) in lines.iter().zip(hashes) {
+                let mut bytes = [&[][..]; LANES];
+                for (bytes, line) in bytes.iter_mut().zip(&lines) {
+                    *bytes = line.as_bytes();
+                }
+                let mut states = [start(7); LANES];
+                add_bytes(&mut states, tokenization.bytewise("").unwrap(), bytes);
+                for (line, found) in lines.iter().zip(states) {
                     assert_eq!(found, hash(line, tokenization), "{line:?}");
                 }
             }

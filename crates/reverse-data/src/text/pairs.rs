@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use memchr::memchr;
 
-use super::counts::TokenCounts;
-use super::hash::{LANES, hash_bytewise, hash_tokens};
+use super::counts::{TokenCounter, TokenCounts};
+use super::hash::{self, LANES};
 use super::span::Span;
 use super::tokenization::BytewiseTokens;
 use super::{TextFile, Tokenization};
@@ -31,6 +31,8 @@ pub struct Pairs {
 pub(super) struct Lines {
     buffer: Arc<Vec<u8>>,
     lines: Vec<Line>,
+    /// Number of tokens of the longest line.
+    longest: u32,
 }
 
 /// Where a line is, and its number of tokens.
@@ -72,7 +74,8 @@ impl Pairs {
         for file in [source, target] {
             for line in file.lines()?.skip(n_sources.min(n_targets)) {
                 let (line, start, text) = line?;
-                let found = scan(Field { start, text }, config.tokens, &mut Vec::new());
+                let found = reject_special(text, config.tokens)
+                    .and_then(|()| scan(Field { start, text }, config.tokens, &mut Vec::new()));
                 found.map_err(|problem| file.error(line, problem))?;
             }
         }
@@ -135,7 +138,7 @@ impl Pairs {
 
     /// Number of tokens of the longest source and of the longest target.
     pub fn longest(&self) -> [usize; 2] {
-        [&self.sources, &self.targets].map(Lines::longest)
+        [&self.sources, &self.targets].map(|lines| lines.longest as usize)
     }
 }
 
@@ -159,6 +162,7 @@ pub(super) struct Splits<'f, F> {
     config: &'f DataConfig,
     split_of: F,
     splits: [Pairs; 3],
+    counters: [TokenCounter; 3],
     /// The tokens of the rows that are added together, unless every byte is one.
     tokens: Vec<Span>,
 }
@@ -172,6 +176,7 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
             config,
             split_of,
             splits: Default::default(),
+            counters: Default::default(),
             tokens: Vec::new(),
         }
     }
@@ -183,8 +188,11 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
     }
 
     /// The pairs, whose sources and targets are parts of these buffers.
-    pub(super) fn of(self, buffers: [Arc<Vec<u8>>; 2]) -> [Pairs; 3] {
+    pub(super) fn of(mut self, buffers: [Arc<Vec<u8>>; 2]) -> [Pairs; 3] {
         let [sources, targets] = buffers;
+        for (pairs, counter) in self.splits.iter_mut().zip(self.counters) {
+            pairs.counts = counter.finish();
+        }
         self.splits.map(|mut pairs| {
             pairs.sources.buffer = sources.clone();
             pairs.targets.buffer = targets.clone();
@@ -218,10 +226,24 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
     /// Adds at most [`LANES`] rows, whose sources and targets are parts of these buffers.
     pub(super) fn push(&mut self, buffers: [&[u8]; 2], rows: &[Row<'_>]) -> Result<(), Error> {
         self.tokens.clear();
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        // One search in the text of all rows is faster than one in each field.
+        let may_be_special = [0, 1].map(|side| {
+            let Field { start, text } = last.sides[side];
+            let text = &buffers[side][first.sides[side].start..start + text.len()];
+            self.config.tokens == Tokenization::Words && memchr(b'<', text).is_some()
+        });
         let mut scanned = [const { [Scanned::EMPTY; 2] }; LANES];
         for (row, scanned) in rows.iter().zip(&mut scanned) {
             for (side, scanned) in scanned.iter_mut().enumerate() {
-                let found = scan(row.sides[side], self.config.tokens, &mut self.tokens);
+                let (field, tokens) = (row.sides[side], self.config.tokens);
+                let checked = match may_be_special[side] {
+                    true => reject_special(field.text, tokens),
+                    false => Ok(()),
+                };
+                let found = checked.and_then(|()| scan(field, tokens, &mut self.tokens));
                 let problem = |problem| self.files[side].error(row.line, problem);
                 *scanned = found.map_err(problem)?;
             }
@@ -230,6 +252,7 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
         for ((row, scanned), hash) in rows.iter().zip(scanned).zip(hashes) {
             let split = (self.split_of)(hash);
             let pairs = &mut self.splits[split as usize];
+            let counter = &mut self.counters[split as usize];
             let n_tokens = scanned.each_ref().map(|side| side.n_tokens);
             if split == Split::Train && self.config.is_too_long(n_tokens) {
                 pairs.n_dropped += 1;
@@ -242,15 +265,16 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
                     0 => &mut pairs.sources,
                     _ => &mut pairs.targets,
                 };
+                lines.longest = lines.longest.max(scanned.n_tokens);
                 lines.lines.push(Line {
                     span: Span::new(start, start + text.len()),
                     n_tokens: scanned.n_tokens,
                 });
                 match scanned.bytewise {
-                    Some(_) => pairs.counts.add_bytes(side, text.as_bytes()),
+                    Some(_) => counter.add_bytes(side, text.as_bytes()),
                     None => {
                         let tokens = &self.tokens[scanned.tokens.clone()];
-                        pairs.counts.add(side, buffers[side], tokens);
+                        counter.add(side, buffers[side], tokens);
                     }
                 }
             }
@@ -265,27 +289,22 @@ impl<'f, F: Fn(u64) -> Split> Splits<'f, F> {
         rows: &[Row<'_>],
         scanned: &[[Scanned; 2]; LANES],
     ) -> [u64; LANES] {
-        let seed = self.config.split_seed;
-        let mut lines = [&[][..]; LANES];
-        for (line, row) in lines.iter_mut().zip(rows) {
-            *line = row.sides[0].text.as_bytes();
-        }
-        let sources = scanned[..rows.len()].iter().map(|[source, _]| source);
-        let bytewise = sources.clone().map(|source| source.bytewise);
-        let bytewise: Option<Vec<&BytewiseTokens>> = bytewise.collect();
-        match bytewise.as_deref() {
-            Some([tokens, ..]) => hash_bytewise(&lines[..rows.len()], tokens, seed),
-            _ => {
-                let mut hashes = [0; LANES];
-                for ((hash, source), line) in hashes.iter_mut().zip(sources).zip(lines) {
-                    *hash = match source.bytewise {
-                        Some(tokens) => hash_bytewise(&[line], tokens, seed)[0],
-                        None => hash_tokens(buffer, &self.tokens[source.tokens.clone()], seed),
-                    };
-                }
-                hashes
+        let mut spans = [&[][..]; LANES];
+        let mut bytes = [&[][..]; LANES];
+        let mut bytewise = None;
+        for (lane, (row, [source, _])) in rows.iter().zip(scanned).enumerate() {
+            spans[lane] = &self.tokens[source.tokens.clone()];
+            if source.bytewise.is_some() {
+                bytes[lane] = row.sides[0].text.as_bytes();
+                bytewise = source.bytewise;
             }
         }
+        let mut hashes = [hash::start(self.config.split_seed); LANES];
+        hash::add_spans(&mut hashes, buffer, spans);
+        if let Some(tokens) = bytewise {
+            hash::add_bytes(&mut hashes, tokens, bytes);
+        }
+        hashes
     }
 }
 
@@ -307,7 +326,17 @@ impl Scanned {
     };
 }
 
-/// Checks a line that can be a source or a target. Adds its tokens to `tokens`, unless every byte is one.
+/// Checks that no token of a line has the text of a special token.
+fn reject_special(line: &str, tokenization: Tokenization) -> Result<(), LineProblem> {
+    match tokenization.tokens(line).find(|token| is_special(token)) {
+        None => Ok(()),
+        Some(token) => Err(LineProblem::Reserved {
+            text: token.to_owned(),
+        }),
+    }
+}
+
+/// Checks the length of a line that can be a source or a target. Adds its tokens to `tokens`, unless every byte is one.
 fn scan(
     field: Field<'_>,
     tokenization: Tokenization,
@@ -318,12 +347,6 @@ fn scan(
     let bytewise = tokenization.bytewise(text);
     if bytewise.is_none() {
         tokenization.add_spans(text, start, tokens);
-        if memchr(b'<', text.as_bytes()).is_some()
-            && let Some(token) = tokenization.tokens(text).find(|token| is_special(token))
-        {
-            let text = token.to_owned();
-            return Err(LineProblem::Reserved { text });
-        }
     }
     let tokens = n_before..tokens.len();
     let n_tokens = match bytewise {
@@ -349,10 +372,5 @@ impl Lines {
 
     pub(super) fn n_tokens(&self, index: usize) -> usize {
         self.lines[index].n_tokens as usize
-    }
-
-    fn longest(&self) -> usize {
-        let n_tokens = self.lines.iter().map(|line| line.n_tokens);
-        n_tokens.max().unwrap_or(0) as usize
     }
 }
