@@ -32,9 +32,21 @@ fn text_scores(evaluated: &str) -> Result<TextScores> {
     test.text.context("the data of the run are not text")
 }
 
-/// An evaluation of a pronunciation model: words, error rates. `run` adds the size and the time.
-pub(super) fn g2p(model: &str, evaluated: &str, run: Option<&RunDir>) -> Result<Row> {
-    let text = text_scores(evaluated)?;
+/// What a row of [`g2p`] shows.
+pub(super) const G2P_HEADER: [&str; 8] = [
+    "model",
+    "word errors, greedy",
+    "phoneme errors",
+    "word errors, beam of 5",
+    "phoneme errors",
+    "no output of 5 correct",
+    "parameters",
+    "time",
+];
+
+/// Evaluations of a pronunciation model, greedily and with a beam: error rates. `run` adds the size and
+/// the time.
+pub(super) fn g2p(model: &str, evaluated: &[String; 2], run: Option<&RunDir>) -> Result<Row> {
     let of_run = |run: &RunDir| -> Result<[String; 2]> {
         let record: RunRecord = read_json(run.run())?;
         Ok([
@@ -42,29 +54,17 @@ pub(super) fn g2p(model: &str, evaluated: &str, run: Option<&RunDir>) -> Result<
             format!("{:.0} min", train_secs(run)? / 60.0),
         ])
     };
+    let [greedy, beam] = evaluated;
+    let [greedy, beam] = [text_scores(greedy)?, text_scores(beam)?];
+    let best = beam.n_best.context("the evaluation has no --n-best")?;
     let [parameters, time] = run.map(of_run).transpose()?.unwrap_or_default();
-    Ok(vec![
-        model.to_owned(),
-        grouped(text.n_sources),
-        percent(1.0 - text.exact_match),
-        percent(text.token_error_rate),
-        parameters,
-        time,
-    ])
-}
-
-/// How many words have no correct answer among the best outputs of a beam search.
-pub(super) fn g2p_n_best(model: &str, evaluated: &str) -> Result<Row> {
-    let text = text_scores(evaluated)?;
-    let best = text.n_best.context("the evaluation has no --n-best")?;
-    Ok(vec![
-        format!("{model}, best of {} outputs", best.n),
-        grouped(text.n_sources),
-        percent(1.0 - best.exact_match),
-        String::new(),
-        String::new(),
-        String::new(),
-    ])
+    let mut row = vec![model.to_owned()];
+    row.extend([greedy, beam].iter().flat_map(|text| {
+        let words = percent(1.0 - text.exact_match);
+        [words, percent(text.token_error_rate)]
+    }));
+    row.extend([percent(1.0 - best.exact_match), parameters, time]);
+    Ok(row)
 }
 
 /// A number with commas between its thousands.
@@ -606,16 +606,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_evaluation_of_text_is_a_row_and_its_best_outputs_are_another() {
-        let evaluated = r#"{"split": "test", "step": 9, "n_sequences": 7000, "n_tokens": 50, "loss": 0.5,
-            "forced_loss": 0.5, "token_accuracy": 0.9, "exact_match": 0.8, "text": {"unknown_tokens": 0.0,
-            "n_truncated": 0, "exact_match": 0.75, "n_sources": 6330, "token_error_rate": 0.0625,
-            "char_error_rate": 0.0, "bleu": 0.0, "chrf": 0.0, "n_best": {"n": 5, "exact_match": 0.9}}}"#;
-        let row = g2p("both", evaluated, None).unwrap();
-        assert_eq!(row, ["both", "6,330", "25.00 %", "6.25 %", "", ""]);
-        let row = g2p_n_best("one", evaluated).unwrap();
-        let expected = ["one, best of 5 outputs", "6,330", "10.00 %", "", "", ""];
-        assert_eq!(row, expected);
+    fn evaluations_of_text_are_a_row() {
+        let evaluated = |exact_match, n_best| {
+            format!(
+                r#"{{"split": "test", "step": 9, "n_sequences": 7000, "n_tokens": 50, "loss": 0.5,
+                "forced_loss": 0.5, "token_accuracy": 0.9, "exact_match": 0.8, "text": {{"unknown_tokens": 0.0,
+                "n_truncated": 0, "exact_match": {exact_match}, "n_sources": 6330, "token_error_rate": 0.0625,
+                "char_error_rate": 0.0, "bleu": 0.0, "chrf": 0.0{n_best}}}}}"#
+            )
+        };
+        let n_best = r#", "n_best": {"n": 5, "exact_match": 0.9}"#;
+        let both = [evaluated(0.75, ""), evaluated(0.8, n_best)];
+        let expected = [
+            "one", "25.00 %", "6.25 %", "20.00 %", "6.25 %", "10.00 %", "", "",
+        ];
+        assert_eq!(g2p("one", &both, None).unwrap(), expected);
+        assert_eq!(expected.len(), G2P_HEADER.len());
     }
 
     #[test]
