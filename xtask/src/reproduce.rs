@@ -1,5 +1,6 @@
 //! The measurements behind the tables of README.md and docs/.
 
+mod joeynmt;
 mod rows;
 mod simd;
 
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// Continue an experiment although its file was changed since it was started
     #[arg(long)]
     accept_changes: bool,
+    /// A Python that has the program to compare with
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
 }
 
 struct Measurement {
@@ -62,7 +66,7 @@ struct Measurement {
 }
 
 /// In the order of docs/results.md; then those of other pages.
-const ALL: [Measurement; 16] = [
+const ALL: [Measurement; 17] = [
     Measurement {
         name: "default",
         what: "three runs of the default configuration",
@@ -111,6 +115,12 @@ const ALL: [Measurement; 16] = [
         what: "text; first: python3 scripts/joeynmt_data.py corpora/joeynmt",
         takes: "5 min",
         run: |lab| lab.part_of(&lab.experiment("joeynmt")?, "by-length", 6, rows::joeynmt),
+    },
+    Measurement {
+        name: "joeynmt-tutorial",
+        what: "JoeyNMT and this program, with the settings of its tutorial; needs --python",
+        takes: "15 min",
+        run: joeynmt::measure,
     },
     Measurement {
         name: "g2p",

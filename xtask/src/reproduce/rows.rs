@@ -27,7 +27,7 @@ pub(super) fn seed(seed: &str, run: &RunDir) -> Result<Row> {
 }
 
 /// What `s2s eval --references --json` prints.
-fn text_scores(evaluated: &str) -> Result<TextScores> {
+pub(super) fn text_scores(evaluated: &str) -> Result<TextScores> {
     let test: EvalRecord = serde_json::from_str(evaluated.trim())?;
     test.text.context("the data of the run are not text")
 }
@@ -96,7 +96,7 @@ pub(super) fn notebook(run: &RunDir) -> Result<Vec<Row>> {
     Ok(whole.map(row).collect())
 }
 
-fn train_secs(run: &RunDir) -> Result<f64> {
+pub(super) fn train_secs(run: &RunDir) -> Result<f64> {
     let timing: Vec<TimingRecord> = read_lines(run.timing())?;
     Ok(timing.iter().map(|t| t.train_secs + t.eval_secs).sum())
 }
