@@ -6,9 +6,7 @@ use std::ops::Range;
 use super::DecoderSizes;
 use super::kernel::Decoder;
 use super::projected::Projected;
-use super::step::{
-    Projections, TokenInput, assert_memory, copy_states, features_matrix, features_stride,
-};
+use super::step::{TokenInput, assert_memory, copy_states, features_matrix, features_stride};
 use crate::attention::kernel::{Memory, Step, weigh_within};
 use crate::matrix::{Epilogue, Matrix};
 use crate::real::Real;
@@ -18,8 +16,10 @@ use crate::team::sized;
 /// The rows that are being decoded, with their states. Several decodings can share one [`Decoder`] and
 /// one memory.
 ///
-/// [`keep`](Self::keep) removes rows that have ended. Not a bit of a row's logits depends on the other
-/// rows.
+/// [`keep`](Self::keep) removes rows that have ended, and repeats rows that continue in several ways. Not a
+/// bit of a row's logits depends on the other rows. Rows that continue the same row share what does not
+/// depend on their tokens: attention, which reads the states before the step, and the projections of these
+/// states. With input feeding, attention reads the states after the step, and rows share nothing.
 ///
 /// A step reads only the positions that can have a weight, if the mechanism can tell which those are:
 /// see [`Scorer::scores_within`](crate::attention::kernel::Scorer::scores_within). Its time then does
@@ -30,6 +30,10 @@ pub struct Decoding<T, C> {
     source_len: usize,
     /// The memory's row for each row.
     rows: Vec<usize>,
+    /// For each row, which of the rows before the step it continues.
+    parents: Vec<usize>,
+    /// The memory's row for each of those.
+    parent_rows: Vec<usize>,
     active: Vec<usize>,
     /// `[rows, D + C]`, padded: the top layer's states and the contexts.
     features: Swap<T>,
@@ -57,9 +61,27 @@ pub struct Decoding<T, C> {
     logits: Vec<T>,
     projected: Projected<T>,
     saved: Vec<T>,
+    /// Numbers of each row of `saved`.
+    saved_len: usize,
     gates: Vec<T>,
     projections: [Vec<T>; 2],
+    shared: Shared<T>,
     cell: PhantomData<C>,
+}
+
+/// What rows share that continue the same row, and the copy for each of them.
+#[derive(Clone, Debug, Default)]
+struct Shared<T> {
+    /// `[parents, S]`.
+    weights: Vec<T>,
+    reach: Vec<Range<usize>>,
+    /// `[parents, C]`.
+    contexts: Vec<T>,
+    /// `[rows, G·D]`: the projections of the states before the step.
+    hidden: Vec<T>,
+    /// `[rows, D]`: these states.
+    states: Vec<T>,
+    cell_states: Vec<T>,
 }
 
 /// The rows before and after a step.
@@ -76,20 +98,17 @@ impl<T> Swap<T> {
 }
 
 impl<T: Real> Swap<T> {
-    fn resize(&mut self, len: usize) {
-        self.before.resize(len, T::ZERO);
-        self.after.resize(len, T::ZERO);
-    }
-
-    /// Row `i` becomes what row `from[i]` was.
-    fn keep(&mut self, width: usize, from: &[usize]) {
+    /// Row `i` becomes what row `kept[i]` was.
+    fn keep(&mut self, width: usize, kept: &[usize]) {
+        if kept.iter().copied().eq(0..self.after.len() / width.max(1)) {
+            return;
+        }
         self.before.clear();
-        for &row in from {
+        for &row in kept {
             self.before
                 .extend_from_slice(&self.after[row * width..][..width]);
         }
         self.swap();
-        self.before.resize(self.after.len(), T::ZERO);
     }
 }
 
@@ -121,9 +140,16 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             let weight = decoder.weights.fed_weight();
             self.projected.fill(weight, C::GATES * units, memory);
         }
+        self.saved_len = decoder.scorer.saved_len(memory.len);
         self.rows.clear();
         self.rows.extend(0..memory.batch());
-        self.resize(decoder.scorer.saved_len(memory.len));
+        self.continue_all();
+        self.states.resize_with(layers - 1, Swap::default);
+        self.cell_states.resize_with(layers, Swap::default);
+        for (swap, width) in self.kept() {
+            swap.after.resize(memory.batch() * width, T::ZERO);
+        }
+        self.make_room();
         let start = decoder.scorer.start();
         let weights = self.weights.after.chunks_exact_mut(memory.len.max(1));
         for (weights, &length) in weights.zip(memory.lengths) {
@@ -149,33 +175,47 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         }
     }
 
-    fn resize(&mut self, saved: usize) {
-        let DecoderSizes {
-            vocab,
-            units,
-            layers,
-            ..
-        } = self.sizes;
-        let rows = self.rows.len();
-        self.active.clear();
-        self.active.extend(0..rows);
-        self.features.resize(rows * features_stride(self.sizes));
-        self.states.resize_with(layers - 1, Swap::default);
-        for states in &mut self.states {
-            states.resize(rows * units);
-        }
-        self.cell_states.resize_with(layers, Swap::default);
-        for states in &mut self.cell_states {
-            states.resize(rows * C::CELL_STATES * units);
-        }
+    /// Lets each row continue itself.
+    fn continue_all(&mut self) {
+        self.parents.clear();
+        self.parents.extend(0..self.rows.len());
+        self.parent_rows.clone_from(&self.rows);
+    }
+
+    /// Whether a row has several rows that continue it.
+    fn has_branches(&self) -> bool {
+        self.parents.len() > self.parent_rows.len()
+    }
+
+    /// All that is kept from step to step, with the width of a row.
+    fn kept(&mut self) -> impl Iterator<Item = (&mut Swap<T>, usize)> {
+        let DecoderSizes { units, .. } = self.sizes;
         let fed = if self.sizes.input_feeding { units } else { 0 };
-        self.vectors.resize(rows * fed);
-        self.weights.resize(rows * self.source_len);
+        let others = [
+            (&mut self.features, features_stride(self.sizes)),
+            (&mut self.vectors, fed),
+            (&mut self.weights, self.source_len),
+        ];
+        let states = self.states.iter_mut().map(move |states| (states, units));
+        let cell_states = self.cell_states.iter_mut();
+        let cell_states = cell_states.map(move |states| (states, C::CELL_STATES * units));
+        others.into_iter().chain(states).chain(cell_states)
+    }
+
+    /// Makes room for what a step computes of the rows.
+    fn make_room(&mut self) {
+        let DecoderSizes { vocab, units, .. } = self.sizes;
+        let rows = self.rows.len();
+        for (swap, width) in self.kept() {
+            swap.before.resize(rows * width, T::ZERO);
+        }
         // The buffer holds weights of other rows.
         self.reach.before.clear();
         self.reach.before.resize(rows, 0..self.source_len);
+        self.active.clear();
+        self.active.extend(0..rows);
         self.logits.resize(rows * vocab, T::ZERO);
-        self.saved.resize(rows * saved, T::ZERO);
+        self.saved.resize(rows * self.saved_len, T::ZERO);
         self.gates.resize(rows * C::gates_stride(units), T::ZERO);
         for projection in &mut self.projections {
             projection.resize(rows * C::GATES * units, T::ZERO);
@@ -197,6 +237,7 @@ impl<T: Real, C: Cell> Decoding<T, C> {
             ..
         } = sizes;
         let (rows, stride) = (self.rows.len(), features_stride(sizes));
+        let (n_before, has_branches) = (self.parent_rows.len(), self.has_branches());
         self.features.swap();
         self.vectors.swap();
         self.weights.swap();
@@ -206,12 +247,16 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         for (weights, reach) in weights.zip(&mut *after) {
             weights[reach.clone()].fill(T::ZERO);
         }
-        after.clone_from(before);
+        if !has_branches {
+            after.clone_from(before);
+        }
         let states = self.states.iter_mut().chain(&mut self.cell_states);
         states.for_each(Swap::swap);
 
-        if !sizes.input_feeding {
-            self.attend(decoder, memory);
+        match (sizes.input_feeding, has_branches) {
+            (true, _) => {}
+            (false, false) => self.attend(decoder, memory),
+            (false, true) => self.attend_once(decoder, memory),
         }
         let packed = &decoder.weights;
         let [input, hidden] = &mut self.projections;
@@ -238,35 +283,38 @@ impl<T: Real, C: Cell> Decoding<T, C> {
                 };
                 packed.input_gates(layer, Matrix::dense(below, rows, units), input);
             }
-            let mut projections = Projections { input, hidden };
-            let (before, hidden, hidden_stride) = match self.states.get_mut(layer) {
+            let (before, next_hidden, hidden_stride) = match self.states.get_mut(layer) {
                 Some(Swap { before, after }) => {
-                    (Matrix::dense(&*before, rows, units), after, units)
+                    (Matrix::dense(&*before, n_before, units), after, units)
                 }
                 None => {
                     let Swap { before, after } = &mut self.features;
-                    let before = features_matrix(before, sizes, rows).columns(0, units);
+                    let before = features_matrix(before, sizes, n_before).columns(0, units);
                     (before, after, stride)
                 }
             };
             let cell_states = &mut self.cell_states[layer];
-            let previous = State {
+            let mut previous = State {
                 hidden: before,
-                cell: Matrix::dense(&cell_states.before, rows, C::CELL_STATES * units),
+                cell: Matrix::dense(&cell_states.before, n_before, C::CELL_STATES * units),
             };
             let next = NextState {
-                hidden,
+                hidden: next_hidden,
                 hidden_stride,
                 cell: &mut cell_states.after,
             };
-            packed.advance(
-                layer,
-                &self.active,
-                previous,
-                &mut projections,
-                &mut self.gates,
-                next,
-            );
+            let gates = C::GATES * units;
+            let hidden = &mut hidden[..n_before * gates];
+            packed.cells[layer].hidden_gates(before, hidden);
+            let mut hidden = Matrix::dense(&*hidden, n_before, gates);
+            if has_branches {
+                let (shared, parents) = (&mut self.shared, &self.parents);
+                hidden = repeat(hidden, parents, &mut shared.hidden);
+                previous.hidden = repeat(previous.hidden, parents, &mut shared.states);
+                previous.cell = repeat(previous.cell, parents, &mut shared.cell_states);
+            }
+            let input = Matrix::dense(&*input, rows, gates);
+            C::forward(&self.active, input, hidden, previous, &mut self.gates, next);
             if layer + 1 < layers && !packed.connections.are_plain() {
                 self.outputs.swap();
                 let Swap { before, after } = &mut self.outputs;
@@ -287,6 +335,44 @@ impl<T: Real, C: Cell> Decoding<T, C> {
         }
         let features = features_matrix(features, sizes, rows);
         packed.logits(features, &mut self.vectors.after, &mut self.logits);
+        self.continue_all();
+        if has_branches {
+            self.make_room();
+        }
+    }
+
+    /// Attention from the states before the step, once for all rows that continue a row.
+    fn attend_once(&mut self, decoder: &Decoder<T, C>, memory: Memory<'_, T>) {
+        let DecoderSizes { units, values, .. } = self.sizes;
+        let (len, n_before) = (self.source_len, self.parent_rows.len());
+        let shared = &mut self.shared;
+        let weights = sized(&mut shared.weights, n_before * len);
+        weights.fill(T::ZERO);
+        shared.reach.clone_from(&self.reach.before);
+        let step = Step {
+            state: features_matrix(&self.features.before, self.sizes, n_before).columns(0, units),
+            previous: &self.weights.before,
+            memory,
+            rows: &self.parent_rows,
+        };
+        let (scorer, reach) = (&decoder.scorer, &mut shared.reach);
+        let saved = &mut self.saved[..n_before * self.saved_len];
+        scorer.scores_within(step, reach, &mut self.found, saved, weights);
+        let contexts = sized(&mut shared.contexts, n_before * values);
+        let rows = &self.parent_rows;
+        weigh_within(memory, rows, reach, weights, contexts, values, values);
+        let features = self
+            .features
+            .after
+            .chunks_exact_mut(features_stride(self.sizes));
+        for (row, (&parent, features)) in self.parents.iter().zip(features).enumerate() {
+            let context = &contexts[parent * values..][..values];
+            features[units..units + values].copy_from_slice(context);
+            let reach = shared.reach[parent].clone();
+            let weights = &weights[parent * len..][reach.clone()];
+            self.weights.after[row * len..][reach.clone()].copy_from_slice(weights);
+            self.reach.after[row] = reach;
+        }
     }
 
     /// Attention from the states before the step; with input feeding, from those after it.
@@ -323,27 +409,28 @@ impl<T: Real, C: Cell> Decoding<T, C> {
     }
 
     /// Continues with rows `from[0]`, `from[1]`, ... of the current rows; a row may occur several times
-    /// or not at all.
+    /// or not at all. Until the next step, there are no logits and no attention weights to read.
     pub fn keep(&mut self, from: &[usize]) {
-        let DecoderSizes { units, .. } = self.sizes;
-        let saved = self.saved.len().checked_div(self.rows.len()).unwrap_or(0);
-        self.features.keep(features_stride(self.sizes), from);
-        if self.sizes.input_feeding {
-            self.vectors.keep(units, from);
+        let mut kept = Vec::with_capacity(from.len());
+        let mut positions = vec![None; self.parent_rows.len()];
+        let mut keep = |row: usize| {
+            kept.push(row);
+            kept.len() - 1
+        };
+        let parents = from.iter().map(|&row| self.parents[row]);
+        let parents = parents.map(|row| match self.sizes.input_feeding {
+            true => keep(row),
+            false => *positions[row].get_or_insert_with(|| keep(row)),
+        });
+        self.parents = parents.collect();
+        for (swap, width) in self.kept() {
+            swap.keep(width, &kept);
         }
-        self.weights.keep(self.source_len, from);
-        self.reach.after = from
-            .iter()
-            .map(|&row| self.reach.after[row].clone())
-            .collect();
-        for states in &mut self.states {
-            states.keep(units, from);
-        }
-        for states in &mut self.cell_states {
-            states.keep(C::CELL_STATES * units, from);
-        }
+        let reach = &self.reach.after;
+        self.reach.after = kept.iter().map(|&row| reach[row].clone()).collect();
         self.rows = from.iter().map(|&row| self.rows[row]).collect();
-        self.resize(saved);
+        self.parent_rows = kept.iter().map(|&row| self.parent_rows[row]).collect();
+        self.make_room();
     }
 
     /// The memory's row for each row.
@@ -365,4 +452,18 @@ impl<T: Real, C: Cell> Decoding<T, C> {
     pub fn support(&self) -> &[Range<usize>] {
         &self.reach.after
     }
+}
+
+/// Row `i` is `rows[parents[i]]`.
+fn repeat<'a, T: Real>(
+    rows: Matrix<'_, T>,
+    parents: &[usize],
+    out: &'a mut Vec<T>,
+) -> Matrix<'a, T> {
+    let cols = rows.cols;
+    let out = sized(out, parents.len() * cols);
+    for (out, parent) in out.chunks_exact_mut(cols.max(1)).zip(parents) {
+        out.copy_from_slice(&rows.data[parent * rows.stride..][..cols]);
+    }
+    Matrix::dense(out, parents.len(), cols)
 }

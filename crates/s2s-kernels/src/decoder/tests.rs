@@ -451,3 +451,59 @@ fn removing_or_repeating_rows_does_not_change_the_others() {
         check_keep::<Lstm>(stack);
     }
 }
+
+fn check_branches<C: Cell>(layers: usize, stack: Stack) {
+    let case = free_running::<C>(layers, stack);
+    let point = numbers(4, case.sizes().iter().sum());
+    let mut decoder = Decoder::new(Box::new(Additive::new()));
+    let parts = case.pack(&mut decoder, &point);
+    let memory = Memory {
+        values: parts[6],
+        keys: parts[7],
+        lengths: &LENGTHS,
+        len: SOURCE_LEN,
+    };
+    let decode = |steps: &[(&[usize], &[u32])]| {
+        let mut decoding = Decoding::new();
+        decoding.start(&decoder, memory, &case.initial(&parts));
+        for (from, tokens) in steps {
+            if !from.is_empty() {
+                decoding.keep(from);
+            }
+            decoding.step(&decoder, memory, tokens);
+        }
+        let support = decoding.support().to_vec();
+        let [logits, weights] = [decoding.logits(), decoding.attention()].map(<[f64]>::to_vec);
+        (decoding.rows().to_vec(), logits, weights, support)
+    };
+    let (rows, logits, weights, support) = decode(&[
+        (&[0, 1, 1, 2], &[1, 2, 3, 4]),
+        (&[1, 1, 2, 0, 0, 0], &[1, 2, 3, 4, 0, 1]),
+        (&[5, 0, 2, 2], &[2, 1, 4, 3]),
+        (&[], &[0, 1, 2, 3]), // all continue
+    ]);
+    assert_eq!(rows, [0, 1, 1, 1]);
+    let alone: [(usize, [u32; 4]); 4] = [
+        (0, [1, 1, 2, 0]),
+        (1, [2, 1, 1, 1]),
+        (1, [3, 3, 4, 2]),
+        (1, [3, 3, 3, 3]),
+    ];
+    for (row, (source, tokens)) in alone.into_iter().enumerate() {
+        let [first, rest @ ..] = tokens.each_ref().map(std::slice::from_ref);
+        let mut steps: Vec<(&[usize], &[u32])> = vec![(std::slice::from_ref(&source), first)];
+        steps.extend(rest.map(|token| (&[0][..], token)));
+        let expected = decode(&steps);
+        assert_eq!(logits[row * 5..][..5], expected.1);
+        assert_eq!(weights[row * SOURCE_LEN..][..SOURCE_LEN], expected.2);
+        assert_eq!(support[row], expected.3[0]);
+    }
+}
+
+#[test]
+fn rows_that_continue_the_same_row_are_decoded_as_each_alone() {
+    for (layers, stack) in (1..4).flat_map(|layers| STACKS.map(|stack| (layers, stack))) {
+        check_branches::<Gru>(layers, stack);
+        check_branches::<Lstm>(layers, stack);
+    }
+}
