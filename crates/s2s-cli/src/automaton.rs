@@ -149,8 +149,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let tests = sources(Split::Test, args.samples)?;
     let mut generator = Generator::new(model)?;
     for batch in tests.chunks(BATCH) {
-        let decoded =
-            generator.greedy(&Source::new(batch, model.tokens())?, codec.stop(), false)?;
+        let decoded = generator.greedy(&Source::new(batch, model.tokens())?, codec.stop())?;
         for (source, decoded) in batch.iter().zip(decoded) {
             let said = decoded.stopped.then_some(decoded.tokens);
             let limit = codec.limit.tokens(source.len());

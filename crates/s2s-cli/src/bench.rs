@@ -198,7 +198,7 @@ fn beam(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measurement
             constraints,
             ..Beam::new(WIDTH)
         };
-        Ok(generator.beam(source, &beam, false)?)
+        Ok(generator.beam(source, &beam)?)
     })
 }
 
@@ -209,7 +209,7 @@ fn sample(trainer: &Trainer<Seq2Seq>, n: NonZeroU64) -> anyhow::Result<Measureme
             ..Sampling::default()
         };
         let lines: Vec<u64> = (0..source.n_rows() as u64).collect();
-        Ok(generator.sample(source, &lines, &sampling, false)?)
+        Ok(generator.sample(source, &lines, &sampling)?)
     })
 }
 

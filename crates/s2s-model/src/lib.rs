@@ -67,7 +67,7 @@ pub use config::{Kernels, ModelConfig, OutOfBounds, Probability, Problem};
 pub use cost::{Workload, forward_flops, step_flops};
 pub use decode::{
     Beam, Constraints, Decoded, Generator, Interventions, LengthPenalty, OutputLimit, Sampling,
-    Scored, Stop, Stopping, TraceStep, Watch, greedy, trace,
+    Scored, Stop, Stopping, TraceStep, Watch, trace,
 };
 pub use decoder::{
     Decoder, DecoderConfig, DecoderState, Readout, RecurrentDecoder, Transducer, TransducerConfig,

@@ -181,7 +181,7 @@ pub(crate) fn score_text_observed(
 ) -> Result<Option<TextScores>> {
     let decode = |sources: &[Vec<u32>]| {
         let source = Source::new(sources, model.tokens())?;
-        let decoded = model.decode(&source, codec.stop(), false)?;
+        let decoded = model.decode(&source, codec.stop())?;
         Ok(decoded.into_iter().map(|output| vec![output]).collect())
     };
     let tally = TextTally::new(NonZeroUsize::MIN);
@@ -300,7 +300,7 @@ pub fn score_beam(
     let decode = |sources: &[Vec<u32>]| -> Result<Vec<Vec<Decoded>>> {
         let batches = sources.par_chunks(ROWS).map(|sources| -> Result<_> {
             let source = Source::new(sources, tokens_of(&codec.vocabulary))?;
-            Ok(packed.clone().beam(&source, beam, false)?)
+            Ok(packed.clone().beam(&source, beam)?)
         });
         Ok(batches.collect::<Result<Vec<_>>>()?.concat())
     };
@@ -324,9 +324,16 @@ pub(crate) fn attention_of(
     step: u64,
 ) -> Result<AttentionRecord> {
     let input = Source::new(&[codec.model_input(&source.tokens)], model.tokens())?;
-    let with_weights = input.max_len() <= MAX_LEN_WITH_WEIGHTS;
-    let decoded = model.decode(&input, codec.stop(), with_weights)?.remove(0);
-    Ok(attention_record(decoded, [source, target], codec, step))
+    let mut decoded = match input.max_len() <= MAX_LEN_WITH_WEIGHTS {
+        true => model.decode_with_attention(&input, codec.stop())?,
+        false => model.decode(&input, codec.stop())?,
+    };
+    Ok(attention_record(
+        decoded.remove(0),
+        [source, target],
+        codec,
+        step,
+    ))
 }
 
 /// The record of an output that a model decoded after `step` training steps.

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
 use s2s_model::{
-    Batch, BatchLoss, Decoded, Forcing, ForwardOutput, Mode, Noise, Params, PendingLoss, Seq2Seq,
-    Source, Stop, Tokens, greedy,
+    Batch, BatchLoss, Decoded, Forcing, ForwardOutput, Generator, Mode, Noise, Params, PendingLoss,
+    Seq2Seq, Source, Stop, Tokens,
 };
 
 /// A model that can be trained: its parameters, a forward pass that autograd differentiates, and
@@ -52,7 +52,7 @@ use s2s_model::{
 ///         Ok(ForwardOutput { logits, predictions, penalty: None })
 ///     }
 ///
-///     fn decode(&self, source: &Source, stop: Stop, _: bool) -> Result<Vec<Decoded>> {
+///     fn decode(&self, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
 ///         let row = |len: &usize| {
 ///             let (mut token, mut decoded) = (self.tokens.bos, Decoded::default());
 ///             while !decoded.stopped && decoded.log_probs.len() < stop.limit(*len) {
@@ -92,11 +92,20 @@ pub trait Model {
     /// If the shapes disagree.
     fn forward(&self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<ForwardOutput>;
 
-    /// Greedy decoding of every row of a batch.
+    /// Greedy decoding of every row of a batch, without attention weights.
     ///
     /// # Errors
     /// If the device fails.
-    fn decode(&self, source: &Source, stop: Stop, with_weights: bool) -> Result<Vec<Decoded>>;
+    fn decode(&self, source: &Source, stop: Stop) -> Result<Vec<Decoded>>;
+
+    /// As [`decode`](Self::decode), with attention weights. A model without attention returns none, as this
+    /// default does.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn decode_with_attention(&self, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
+        self.decode(source, stop)
+    }
 
     /// Threads that the model and its optimizer may use. No result may depend on it.
     fn threads(&self) -> NonZeroUsize {
@@ -162,8 +171,12 @@ impl Model for Seq2Seq {
         self.forward(batch, forcing, mode)
     }
 
-    fn decode(&self, source: &Source, stop: Stop, with_weights: bool) -> Result<Vec<Decoded>> {
-        greedy(self, source, stop, with_weights)
+    fn decode(&self, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
+        Generator::new(self)?.greedy(source, stop)
+    }
+
+    fn decode_with_attention(&self, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
+        Generator::new(self)?.with_attention().greedy(source, stop)
     }
 
     fn threads(&self) -> NonZeroUsize {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use reverse_data::Vocabulary;
-use s2s_model::{CellKind, LoadOptions, Seq2Seq, Source, greedy};
+use s2s_model::{CellKind, Generator, LoadOptions, Seq2Seq, Source};
 use s2s_train::{Codec, Data, ExperimentConfig, Trained, load_config, open_data, tokens_of};
 use s2s_weights::{About, Existing, Files, Format, Found, export, write_export};
 use serde::Deserialize;
@@ -195,7 +195,10 @@ fn check_answers(name: &str, case: &Case, weights: Vec<u8>, golden: &Verified) {
     };
     let sources: Vec<Vec<u32>> = golden.lines.iter().map(ids).collect();
     let source = Source::new(&sources, copy.model.tokens()).unwrap();
-    let answers = greedy(&copy.model, &source, copy.codec.stop(), false).unwrap();
+    let answers = Generator::new(&copy.model)
+        .unwrap()
+        .greedy(&source, copy.codec.stop())
+        .unwrap();
     for (row, answer) in answers.iter().enumerate() {
         assert_eq!(answer.tokens, golden.tokens[row], "{name}, row {row}");
         assert_eq!(answer.log_probs.len(), golden.log_probs[row].len());

@@ -19,7 +19,7 @@ use crate::{Batch, BatchLoss, Forcing, Seq2Seq, Source, Tokens};
 /// # let model = Seq2Seq::new(&ModelConfig::default(), tokens, 0, DType::F32, &Device::Cpu)?;
 /// let mut generator = Generator::new(&model)?;
 /// let source = Source::new(&[vec![3, 1, 4]], tokens)?;
-/// for output in &generator.beam(&source, &Beam::new(5), false)?[0] {
+/// for output in &generator.beam(&source, &Beam::new(5))?[0] {
 ///     println!("{:?} {}", output.tokens, output.log_prob());
 /// }
 /// # Ok(())
@@ -33,6 +33,8 @@ use crate::{Batch, BatchLoss, Forcing, Seq2Seq, Source, Tokens};
 pub struct Generator<'a> {
     rows: Box<dyn Rows + 'a>,
     tokens: Tokens,
+    has_attention: bool,
+    returns_attention: bool,
 }
 
 impl<'a> Generator<'a> {
@@ -44,6 +46,8 @@ impl<'a> Generator<'a> {
         Ok(Self {
             rows: model.rows()?,
             tokens: model.tokens(),
+            has_attention: model.has_attention(),
+            returns_attention: false,
         })
     }
 
@@ -77,24 +81,31 @@ impl<'a> Generator<'a> {
         Ok(Self {
             rows: Box::new(Ensemble::new(members, tokens.size)),
             tokens,
+            has_attention: models.iter().any(|model| model.has_attention()),
+            returns_attention: false,
         })
+    }
+
+    /// Adds attention weights to the outputs, if a model has attention. Their memory grows with the square of
+    /// the length.
+    #[must_use]
+    pub fn with_attention(mut self) -> Self {
+        self.returns_attention = self.has_attention;
+        self
+    }
+
+    /// Whether the outputs have attention weights.
+    pub fn returns_attention(&self) -> bool {
+        self.returns_attention
     }
 
     /// Decodes every source greedily.
     ///
-    /// Attention weights are returned only `with_weights`: their memory grows with the square of the
-    /// length.
-    ///
     /// # Errors
     /// If the source was made with other tokens, or the device fails.
-    pub fn greedy(
-        &mut self,
-        source: &Source,
-        stop: Stop,
-        with_weights: bool,
-    ) -> Result<Vec<Decoded>> {
+    pub fn greedy(&mut self, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
         source.check(self.tokens)?;
-        if !with_weights {
+        if !self.returns_attention {
             return self.rows.greedy(self.tokens, source, stop, None);
         }
         let mut all = vec![Vec::new(); source.n_rows()];
@@ -127,15 +138,11 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     /// If the source was made with other tokens, the constraints are invalid for it, or the device fails.
-    pub fn beam(
-        &mut self,
-        source: &Source,
-        beam: &Beam,
-        with_weights: bool,
-    ) -> Result<Vec<Vec<Decoded>>> {
+    pub fn beam(&mut self, source: &Source, beam: &Beam) -> Result<Vec<Vec<Decoded>>> {
         source.check(self.tokens)?;
         beam.constraints.check(self.tokens, source)?;
-        beam::search(&mut *self.rows, self.tokens, source, beam, with_weights)
+        let attention = self.returns_attention;
+        beam::search(&mut *self.rows, self.tokens, source, beam, attention)
     }
 
     /// [`Sampling::draws`] random outputs for every source. `lines` holds a number for each source, which
@@ -148,7 +155,6 @@ impl<'a> Generator<'a> {
         source: &Source,
         lines: &[u64],
         sampling: &Sampling,
-        with_weights: bool,
     ) -> Result<Vec<Vec<Decoded>>> {
         source.check(self.tokens)?;
         sampling.check()?;
@@ -162,7 +168,7 @@ impl<'a> Generator<'a> {
             source,
             lines,
             sampling,
-            with_weights,
+            self.returns_attention,
         )
     }
 
@@ -184,17 +190,4 @@ impl<'a> Generator<'a> {
         batch.source().check(self.tokens)?;
         score::loss(&mut *self.rows, self.tokens, batch, forcing)
     }
-}
-
-/// [`Generator::greedy`] for a single batch.
-///
-/// # Errors
-/// If the device fails.
-pub fn greedy(
-    model: &Seq2Seq,
-    source: &Source,
-    stop: Stop,
-    with_weights: bool,
-) -> Result<Vec<Decoded>> {
-    Generator::new(model)?.greedy(source, stop, with_weights)
 }

@@ -18,7 +18,7 @@ mod trace;
 
 pub use beam::{Beam, LengthPenalty, Stopping};
 pub use constraints::Constraints;
-pub use generator::{Generator, greedy};
+pub use generator::Generator;
 pub use sampling::Sampling;
 pub use score::Scored;
 pub use trace::{Interventions, TraceStep, trace};
@@ -145,7 +145,7 @@ pub struct Decoded {
     pub log_probs: Vec<f32>,
     /// Whether the output ended with EOS.
     pub stopped: bool,
-    /// Attention weights, `[S]` for each element of `log_probs`; empty unless requested.
+    /// Attention weights, `[S]` for each element of `log_probs`; empty unless [requested](Generator::with_attention).
     pub weights: Vec<Vec<f32>>,
 }
 

@@ -120,7 +120,7 @@ pub(super) fn draw(
     source: &Source,
     lines: &[u64],
     sampling: &Sampling,
-    with_weights: bool,
+    returns_attention: bool,
 ) -> Result<Vec<Vec<Decoded>>> {
     let (lengths, len) = (source.lengths(), source.max_len());
     let constraints = &sampling.constraints;
@@ -142,7 +142,7 @@ pub(super) fn draw(
     let mut fed = vec![tokens.bos; active.len()];
     while !fed.is_empty() {
         rows.step(source, &fed)?;
-        let attention = with_weights.then(|| rows.attention()).transpose()?;
+        let attention = returns_attention.then(|| rows.attention()).transpose()?;
         let mut kept = Vec::with_capacity(fed.len());
         fed.clear();
         for (row, &index) in active.iter().enumerate() {

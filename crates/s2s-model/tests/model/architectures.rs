@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device, Result};
 use s2s_kernels::Start;
 use s2s_model::{
-    AttentionConfig, Batch, BridgeKind, CellKind, DecoderConfig, Kernels, ModelConfig, Probability,
-    Readout, Seq2Seq, Stop, Tokens, TransducerConfig,
+    AttentionConfig, Batch, BridgeKind, CellKind, Decoded, DecoderConfig, Generator, Kernels,
+    ModelConfig, Probability, Readout, Seq2Seq, Source, Stop, Tokens, TransducerConfig,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -27,6 +27,11 @@ pub(crate) const FIXED_LENGTH: Stop = Stop::AtSourceLength {
     n_markers: 0,
     growth: 1,
 };
+
+/// Greedy outputs with attention weights.
+pub(crate) fn greedy(model: &Seq2Seq, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
+    Generator::new(model)?.with_attention().greedy(source, stop)
+}
 
 /// The device that the tests run on: the CPU, or the one named by `S2S_TEST_DEVICE` (`cuda` or `metal`).
 pub(crate) fn device() -> &'static Device {

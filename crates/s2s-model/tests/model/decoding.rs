@@ -8,11 +8,11 @@ use candle_nn::ops::log_softmax;
 use s2s_model::{
     Batch, BatchLoss, Beam, Constraints, Decoded, Forcing, Generator, Interventions, Kernels,
     LengthPenalty, Mode, ModelConfig, OutputLimit, Sampling, Seq2Seq, Source, Stop, Stopping,
-    Tokens, greedy, trace,
+    Tokens, trace,
 };
 
 use crate::architectures::{
-    FIXED_LENGTH, TOKENS, architectures, decisive, device, fresh, on_device, size, sources,
+    FIXED_LENGTH, TOKENS, architectures, decisive, device, fresh, greedy, on_device, size, sources,
 };
 
 /// Of logits up to 10 large, in single precision.
@@ -60,7 +60,7 @@ fn at_most(n_tokens: usize) -> Constraints {
 
 fn search(model: &Seq2Seq, sources: &[Vec<u32>], beam: &Beam) -> Result<Vec<Vec<Decoded>>> {
     let source = Source::new(sources, model.tokens())?;
-    Generator::new(model)?.beam(&source, beam, true)
+    Generator::new(model)?.with_attention().beam(&source, beam)
 }
 
 #[track_caller]
@@ -92,7 +92,7 @@ fn a_beam_of_one_is_greedy_decoding_to_the_bit() -> Result<()> {
     for config in architectures(4) {
         let model = decisive(&config, 0)?;
         for stop in [Stop::default(), FIXED_LENGTH] {
-            let expected = greedy(&model, &source, stop, true)?;
+            let expected = greedy(&model, &source, stop)?;
             for (stopping, penalty) in [Stopping::Exact, Stopping::Heuristic]
                 .into_iter()
                 .zip(PENALTIES)
@@ -105,7 +105,9 @@ fn a_beam_of_one_is_greedy_decoding_to_the_bit() -> Result<()> {
                     },
                     ..beam(1, 1, penalty)
                 };
-                let found = Generator::new(&model)?.beam(&source, &beam, true)?;
+                let found = Generator::new(&model)?
+                    .with_attention()
+                    .beam(&source, &beam)?;
                 assert_eq!(found.concat(), expected, "{config:?}");
             }
         }
@@ -323,7 +325,7 @@ fn outputs_have_the_log_probs_and_ranks_of_forced_decoding() -> Result<()> {
             }
         }
         let source = Source::new(&sources(), TOKENS)?;
-        let best = greedy(&model, &source, Stop::default(), false)?;
+        let best = greedy(&model, &source, Stop::default())?;
         let targets: Vec<Vec<u32>> = best.iter().map(|output| output.tokens.clone()).collect();
         for (output, scored) in best
             .iter()
@@ -402,6 +404,10 @@ fn each_hypothesis_has_the_attention_of_its_own_history() -> Result<()> {
             &beam(4, 4, LengthPenalty::None),
         )?;
         for output in &outputs[0] {
+            if !model.has_attention() {
+                assert!(output.weights.is_empty(), "{config:?}");
+                continue;
+            }
             let steps = output.log_probs.len();
             let mut forced: BTreeMap<usize, u32> =
                 output.tokens.iter().copied().enumerate().collect();
@@ -442,8 +448,8 @@ fn outputs_keep_to_the_constraints() -> Result<()> {
         };
         let source = Source::new(&sources(), TOKENS)?;
         let mut generator = Generator::new(&model)?;
-        let found = generator.beam(&source, &beam, false)?;
-        let drawn = generator.sample(&source, &[0, 1, 2, 3], &sampling, false)?;
+        let found = generator.beam(&source, &beam)?;
+        let drawn = generator.sample(&source, &[0, 1, 2, 3], &sampling)?;
         for output in found.concat().into_iter().chain(drawn.concat()) {
             let tokens = &output.tokens;
             assert!((4..=8).contains(&tokens.len()), "{tokens:?}");
@@ -546,9 +552,7 @@ fn constraints_that_cannot_hold_are_refused() -> Result<()> {
             constraints,
             ..Beam::new(2)
         };
-        let error = Generator::new(&model)?
-            .beam(&source, &beam, false)
-            .unwrap_err();
+        let error = Generator::new(&model)?.beam(&source, &beam).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     }
     Ok(())
@@ -573,11 +577,11 @@ fn if_constraints_leave_no_token_an_output_is_cut() -> Result<()> {
     };
     let source = Source::new(&[vec![1]], TOKENS)?;
     let mut generator = Generator::new(&model)?;
-    let outputs = generator.beam(&source, &beam, false)?.concat();
+    let outputs = generator.beam(&source, &beam)?.concat();
     assert_eq!(outputs.len(), 2);
     for output in outputs
         .into_iter()
-        .chain(generator.sample(&source, &[0], &sampling, false)?.concat())
+        .chain(generator.sample(&source, &[0], &sampling)?.concat())
     {
         assert!(output.tokens.len() == 2 && !output.stopped, "{output:?}");
     }
@@ -596,26 +600,20 @@ fn a_draw_depends_on_its_seed_its_line_and_its_number_alone() -> Result<()> {
         if !model.is_fused() || !device().is_cpu() {
             continue; // sums depend on the batch there
         }
-        let mut generator = Generator::new(&model)?;
+        let mut generator = Generator::new(&model)?.with_attention();
         let source = Source::new(&sources(), TOKENS)?;
-        let together = generator.sample(&source, &[10, 11, 12, 13], &draws(3), true)?;
+        let together = generator.sample(&source, &[10, 11, 12, 13], &draws(3))?;
         for (index, (source, expected)) in sources().into_iter().zip(&together).enumerate() {
             let source = Source::new(&[source], TOKENS)?;
             let line = 10 + index as u64;
-            let alone = generator
-                .sample(&source, &[line], &draws(2), true)?
-                .remove(0);
+            let alone = generator.sample(&source, &[line], &draws(2))?.remove(0);
             assert_eq!(alone, expected[..2], "{config:?}");
-            let other_line = generator
-                .sample(&source, &[line + 1], &draws(3), true)?
-                .remove(0);
+            let other_line = generator.sample(&source, &[line + 1], &draws(3))?.remove(0);
             let other_seed = Sampling {
                 seed: 6,
                 ..draws(3)
             };
-            let other_seed = generator
-                .sample(&source, &[line], &other_seed, true)?
-                .remove(0);
+            let other_seed = generator.sample(&source, &[line], &other_seed)?.remove(0);
             assert!(
                 other_line != *expected && other_seed != *expected,
                 "{config:?}"
@@ -636,7 +634,7 @@ fn draws_have_the_frequencies_of_the_model() -> Result<()> {
         ..Sampling::default()
     };
     let drawn = Generator::new(&model)?
-        .sample(&source, &[0], &sampling, false)?
+        .sample(&source, &[0], &sampling)?
         .remove(0);
     let of_first = trace(
         &model,
@@ -665,12 +663,15 @@ fn drawing_from_the_most_probable_token_is_greedy_decoding() -> Result<()> {
     let source = Source::new(&sources(), TOKENS)?;
     for config in configs() {
         let model = decisive(&config, 0)?;
-        let expected = greedy(&model, &source, Stop::default(), true)?;
+        let expected = greedy(&model, &source, Stop::default())?;
         let sampling = Sampling {
             top_k: NonZeroUsize::new(1),
             ..Sampling::default()
         };
-        let drawn = Generator::new(&model)?.sample(&source, &[0, 1, 2, 3], &sampling, true)?;
+        let drawn =
+            Generator::new(&model)?
+                .with_attention()
+                .sample(&source, &[0, 1, 2, 3], &sampling)?;
         assert_alike(&drawn.concat(), &expected);
     }
     Ok(())
@@ -716,8 +717,12 @@ fn an_ensemble_has_the_mean_probability_of_its_models() -> Result<()> {
         assert_near(&together.log_probs, &means);
     }
     let beam = beam(3, 3, LengthPenalty::None);
-    let twice = Generator::ensemble(&[&models[0], &models[0]])?.beam(&source, &beam, true)?;
-    let once = Generator::new(&models[0])?.beam(&source, &beam, true)?;
+    let twice = Generator::ensemble(&[&models[0], &models[0]])?
+        .with_attention()
+        .beam(&source, &beam)?;
+    let once = Generator::new(&models[0])?
+        .with_attention()
+        .beam(&source, &beam)?;
     assert_alike(&twice.concat(), &once.concat());
     Ok(())
 }

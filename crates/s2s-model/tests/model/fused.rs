@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use s2s_model::{
     AttentionConfig, Batch, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, ModelConfig,
-    Noise, Probability, Seq2Seq, Source, Stop, Tokens, greedy,
+    Noise, Probability, Seq2Seq, Source, Stop, Tokens,
 };
 
 use crate::architectures::{
-    FIXED_LENGTH, attentions_in_every_way, cells, device, has_fast_path, on_device, size,
+    FIXED_LENGTH, attentions_in_every_way, cells, device, greedy, has_fast_path, on_device, size,
     with_options,
 };
 
@@ -384,10 +384,10 @@ fn companions_change_no_bit(model: &Seq2Seq) -> Result<()> {
     let rows: Vec<Vec<u32>> = (1..=9_usize)
         .map(|n| (0..n as u32).map(|t| 1 + (t * 7) % 10).collect())
         .collect();
-    let mut generator = Generator::new(model)?; // one batch leaves no trace in the next
+    let mut generator = Generator::new(model)?.with_attention(); // one batch leaves no trace in the next
     let mut decoded = |rows: &[Vec<u32>], stop| -> Result<Vec<Decoded>> {
         let source = Source::new(rows, TOKENS)?;
-        generator.greedy(&source, stop, true)
+        generator.greedy(&source, stop)
     };
     for stop in [Stop::default(), FIXED_LENGTH] {
         let together = decoded(&rows, stop)?;
@@ -409,10 +409,10 @@ fn clones_decode_at_the_same_time_what_one_decodes_alone() -> Result<()> {
     let text = "embedding = 7\nhidden = 5\ndecoder = 9\nlayers = 2";
     let model = model(text, Kernels::Fused)?;
     let rows = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5]];
-    let packed = Generator::new(&model)?;
+    let packed = Generator::new(&model)?.with_attention();
     let decode = |mut generator: Generator<'_>| -> Result<Vec<Decoded>> {
         let source = Source::new(&rows, TOKENS)?;
-        generator.greedy(&source, Stop::default(), true)
+        generator.greedy(&source, Stop::default())
     };
     let alone = decode(packed.clone())?;
     std::thread::scope(|scope| {
@@ -440,7 +440,7 @@ fn decoding_says_what_the_reference_says(text: &str) -> Result<()> {
     };
     let source = Source::new(&rows, TOKENS)?;
     for stop in [Stop::default(), FIXED_LENGTH] {
-        let said = |model| greedy(model, &source, stop, true);
+        let said = |model| greedy(model, &source, stop);
         for (fused, reference) in said(&fused)?.iter().zip(said(&reference)?) {
             assert_eq!(
                 (&fused.tokens, fused.stopped),

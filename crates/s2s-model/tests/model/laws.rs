@@ -8,15 +8,14 @@ use candle_nn::ops::log_softmax;
 use rand::Rng;
 use s2s_kernels::{Direction, Ragged, RecurrentWeights, gru, lstm, reference};
 use s2s_model::{
-    Batch, Beam, CellKind, CoinScope, Decoded, Forcing, Generator, Kernels, LoadOptions,
-    MAX_REFERENCE_LEN, Mode, ModelConfig, Noise, Params, Probability, REFERENCE_STACK_BYTES,
-    Seq2Seq, Source, Stop, Tokens, greedy, keyed_rng, load_weights, recurrent_weights,
-    save_weights,
+    Batch, Beam, CellKind, CoinScope, Forcing, Generator, Kernels, LoadOptions, MAX_REFERENCE_LEN,
+    Mode, ModelConfig, Noise, Params, Probability, REFERENCE_STACK_BYTES, Seq2Seq, Source, Stop,
+    Tokens, keyed_rng, load_weights, recurrent_weights, save_weights,
 };
 
 use crate::architectures::{
-    FIXED_LENGTH, TOKENS, all_kernels, architectures, cells, decisive, device, fresh, on_device,
-    reversals, sources, with_feedback,
+    FIXED_LENGTH, TOKENS, all_kernels, architectures, cells, decisive, device, fresh, greedy,
+    on_device, reversals, sources, with_feedback,
 };
 use crate::closeness::{assert_close, assert_same, distance, largest};
 
@@ -126,7 +125,7 @@ fn loss_and_gradients_are_finite_at_extreme_logits() -> Result<()> {
         for gradient in gradients {
             assert!(largest(&gradient)?.is_finite(), "{config:?}");
         }
-        for decoded in decode(&model, batch.source(), Stop::default())? {
+        for decoded in greedy(&model, batch.source(), Stop::default())? {
             assert!(decoded.log_prob().is_finite(), "{config:?}");
         }
     }
@@ -234,11 +233,11 @@ fn order_and_companions_do_not_change_what_greedy_says() -> Result<()> {
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
         for stop in [Stop::default(), FIXED_LENGTH] {
-            let together = decode(&model, &source(&sources)?, stop)?;
-            let mut reversed = decode(&model, &source(&turned)?, stop)?;
+            let together = greedy(&model, &source(&sources)?, stop)?;
+            let mut reversed = greedy(&model, &source(&turned)?, stop)?;
             reversed.reverse();
             for (row, expected) in together.iter().enumerate() {
-                let alone = decode(&model, &source(&sources[row..=row])?, stop)?;
+                let alone = greedy(&model, &source(&sources[row..=row])?, stop)?;
                 for got in [&alone[0], &reversed[row]] {
                     assert_eq!(got.tokens, expected.tokens, "{config:?}");
                     assert_eq!(got.stopped, expected.stopped, "{config:?}");
@@ -460,7 +459,7 @@ fn coins_of_another_shape_are_refused() -> Result<()> {
 fn greedy_has_the_log_probs_of_a_forced_pass_over_what_it_said() -> Result<()> {
     for config in architectures(HIDDEN) {
         let mut model = decisive(&config, 0)?;
-        let said = decode(&model, &source(&sources())?, Stop::default())?;
+        let said = greedy(&model, &source(&sources())?, Stop::default())?;
         let targets: Vec<Vec<u32>> = said.iter().map(|row| row.tokens.clone()).collect();
         let batch = Batch::new(&sources(), &targets, TOKENS)?;
         let logits = logits(&mut model, &batch)?;
@@ -490,7 +489,7 @@ fn greedy_says_as_much_as_it_is_told_and_no_end() -> Result<()> {
                 n_markers: 0,
                 growth,
             };
-            let rows = decode(&model, &source, told)?;
+            let rows = greedy(&model, &source, told)?;
             for (decoded, source) in rows.iter().zip(sources()) {
                 let len = growth * source.len();
                 assert_eq!(decoded.tokens.len(), len, "{config:?}");
@@ -499,7 +498,7 @@ fn greedy_says_as_much_as_it_is_told_and_no_end() -> Result<()> {
                 assert!(!decoded.stopped, "{config:?}");
             }
         }
-        for decoded in decode(&model, &source, Stop::default())? {
+        for decoded in greedy(&model, &source, Stop::default())? {
             assert!(decoded.stopped && decoded.tokens.is_empty(), "{config:?}");
         }
     }
@@ -511,7 +510,7 @@ fn greedy_stops_each_row_at_its_own_limit() -> Result<()> {
     for config in architectures(HIDDEN) {
         let model = decisive(&config, 0)?;
         favor(&model, TOKENS.eos, -100.0)?;
-        let rows = decode(&model, &source(&sources())?, Stop::default())?;
+        let rows = greedy(&model, &source(&sources())?, Stop::default())?;
         for (decoded, source) in rows.iter().zip(sources()) {
             let limit = Stop::default().limit(source.len());
             assert_eq!(decoded.tokens.len(), limit, "{config:?}");
@@ -535,7 +534,7 @@ fn who_watches_sees_the_weights_that_are_kept_and_ends_rows_early() -> Result<()
                 growth: 1,
             },
         );
-        let expected = greedy(&model, &source, stop, true)?;
+        let expected = greedy(&model, &source, stop)?;
         let end = |row: usize| (row + 1).min(expected[row].tokens.len()); // after so many steps
         let mut seen = vec![Vec::new(); expected.len()];
         let cut = Generator::new(&model)?.watch(&source, stop, &mut |row, weights, reach| {
@@ -569,9 +568,9 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
     let source = source(&sources())?;
     for config in architectures(HIDDEN) {
         let (from, to) = (decisive(&config, 0)?, fresh(&config, 1)?);
-        let expected = decode(&from, &source, Stop::default())?;
+        let expected = greedy(&from, &source, Stop::default())?;
         assert_ne!(
-            decode(&to, &source, Stop::default())?,
+            greedy(&to, &source, Stop::default())?,
             expected,
             "{config:?}"
         );
@@ -582,7 +581,7 @@ fn weights_that_pass_through_a_file_keep_what_greedy_says() -> Result<()> {
         )
         .map_err(Error::wrap)?;
         assert_eq!(
-            decode(&to, &source, Stop::default())?,
+            greedy(&to, &source, Stop::default())?,
             expected,
             "{config:?}"
         );
@@ -681,11 +680,6 @@ fn loss(model: &mut Seq2Seq, batch: &Batch) -> Result<f64> {
     Ok(score.loss_sum / batch.n_tokens() as f64)
 }
 
-fn decode(model: &Seq2Seq, source: &Source, stop: Stop) -> Result<Vec<Decoded>> {
-    let with_weights = model.has_attention();
-    greedy(model, source, stop, with_weights)
-}
-
 fn source(sources: &[Vec<u32>]) -> Result<Source> {
     Source::new(sources, TOKENS)
 }
@@ -767,7 +761,7 @@ fn a_graph_needs_no_more_stack_than_is_said() -> Result<()> {
             let batch = Batch::new(&sequence, &sequence, TOKENS)?;
             model.gradients(&batch, &Forcing::Never, &Noise::new(0, 1))?;
             let source = Source::new(&sequence, TOKENS)?;
-            greedy(&model, &source, Stop::default(), false)?;
+            greedy(&model, &source, Stop::default())?;
             Ok(())
         };
         let thread = std::thread::Builder::new().stack_size(REFERENCE_STACK_BYTES / SHARE);
@@ -817,11 +811,10 @@ fn a_batch_of_another_vocabulary_is_refused_on_both_paths() -> Result<()> {
         ];
         let mut generator = Generator::new(&model)?;
         let of_generator = [
-            generator.greedy(source, Stop::default(), false).err(),
-            generator.greedy(source, Stop::default(), true).err(),
+            generator.greedy(source, Stop::default()).err(),
             generator.score(source, &rows).err(),
             generator.loss(&batch, &forcing).err(),
-            generator.beam(source, &Beam::new(2), false).err(),
+            generator.beam(source, &Beam::new(2)).err(),
         ];
         for error in errors.into_iter().chain(of_generator) {
             let error = error.expect("the batch is refused").to_string();

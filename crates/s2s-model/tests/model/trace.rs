@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use candle_core::Result;
-use s2s_model::{Interventions, OutputLimit, Seq2Seq, Source, Stop, TraceStep, greedy, trace};
+use s2s_model::{Interventions, OutputLimit, Seq2Seq, Source, Stop, TraceStep, trace};
 
-use crate::architectures::{architectures, decisive, on_device, sources};
+use crate::architectures::{architectures, decisive, greedy, on_device, sources};
 
 /// Shorter than what a model that never stops writes.
 const LIMIT: OutputLimit = OutputLimit::fixed(NonZeroUsize::new(24).unwrap());
@@ -37,7 +37,7 @@ fn a_trace_without_changes_is_greedy_decoding() -> Result<()> {
         let model = decisive(&config, 1)?;
         for source in sources() {
             let alone = Source::new(std::slice::from_ref(&source), model.tokens())?;
-            let mut decoded = greedy(&model, &alone, Stop::AtEos(LIMIT), true)?.remove(0);
+            let mut decoded = greedy(&model, &alone, Stop::AtEos(LIMIT))?.remove(0);
             if decoded.stopped {
                 decoded.tokens.push(model.tokens().eos);
             }

@@ -4,10 +4,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use s2s_model::{
     Automaton, Batch, BatchLoss, Decoded, DecoderConfig, Forcing, ForwardOutput, Kernels, Mode,
     ModelConfig, Noise, OutputLimit, Seq2Seq, Source, Stop, TransducerConfig, automaton_steps,
-    greedy,
 };
 
-use crate::architectures::{TOKENS, reversals, size, sources, transducer, with_readout_per_mode};
+use crate::architectures::{
+    TOKENS, greedy, reversals, size, sources, transducer, with_readout_per_mode,
+};
 use crate::closeness::{assert_close, distance, largest, numbers};
 
 const REACH: usize = 2;
@@ -132,7 +133,7 @@ fn walker(place: usize, distance: isize) -> Result<Seq2Seq> {
 fn walk(place: usize, distance: isize, steps: usize) -> Result<Vec<Vec<usize>>> {
     let model = walker(place, distance)?;
     let source = Source::new(&sources(), TOKENS)?;
-    let rows = greedy(&model, &source, Stop::default(), true)?;
+    let rows = greedy(&model, &source, Stop::default())?;
     let position = |weights: &Vec<f32>| {
         let at = weights.iter().position(|weight| *weight > 0.999);
         at.expect("the head is at one position")
@@ -193,7 +194,7 @@ fn weights_of_a_head_that_is_everywhere_are_those_of_the_reference() -> Result<(
         };
         // Without sharpening, every position keeps the floor of each step.
         set("decoder.sharpness", -20.0)?;
-        all.push(greedy(&model, &source, stop, true)?.remove(0).weights);
+        all.push(greedy(&model, &source, stop)?.remove(0).weights);
     }
     assert_eq!(all[0].len(), all[1].len());
     assert!(all[0].len() > 5, "{} steps", all[0].len());

@@ -50,15 +50,14 @@ impl Decoding {
         generator: &mut Generator<'_>,
         source: &Source,
         keys: &[u64],
-        with_weights: bool,
     ) -> Result<Vec<Vec<Decoded>>> {
         Ok(match self {
             Self::Greedy(stop) => {
-                let outputs = generator.greedy(source, *stop, with_weights)?;
+                let outputs = generator.greedy(source, *stop)?;
                 outputs.into_iter().map(|output| vec![output]).collect()
             }
-            Self::Beam(beam) => generator.beam(source, beam, with_weights)?,
-            Self::Sampling(sampling) => generator.sample(source, keys, sampling, with_weights)?,
+            Self::Beam(beam) => generator.beam(source, beam)?,
+            Self::Sampling(sampling) => generator.sample(source, keys, sampling)?,
         })
     }
 }

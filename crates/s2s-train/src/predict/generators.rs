@@ -27,6 +27,19 @@ impl<'a> Generators<'a> {
         })
     }
 
+    /// The same generators, which add attention weights to their outputs.
+    pub(super) fn with_attention(self) -> Self {
+        Self {
+            packed: self.packed.with_attention(),
+            idle: Mutex::default(),
+            is_fused: self.is_fused,
+        }
+    }
+
+    pub(super) fn return_attention(&self) -> bool {
+        self.packed.returns_attention()
+    }
+
     pub(super) fn is_fused(&self) -> bool {
         self.is_fused
     }

@@ -36,8 +36,6 @@ pub struct Predictor<'a> {
     generators: Generators<'a>,
     decoding: Decoding,
     batch_size: NonZeroUsize,
-    has_attention: bool,
-    with_attention: bool,
     replaces_unknown: bool,
 }
 
@@ -57,8 +55,6 @@ impl<'a> Predictor<'a> {
             generators: Generators::new(models)?,
             decoding: Decoding::Greedy(codec.stop()),
             batch_size: BATCH_SIZE,
-            has_attention: models.iter().any(|model| model.has_attention()),
-            with_attention: false,
             replaces_unknown: false,
         })
     }
@@ -74,7 +70,7 @@ impl<'a> Predictor<'a> {
     /// [`MAX_LEN_WITH_ATTENTION`](Self::MAX_LEN_WITH_ATTENTION) tokens.
     #[must_use]
     pub fn with_attention(mut self) -> Self {
-        self.with_attention = self.has_attention;
+        self.generators = self.generators.with_attention();
         self
     }
 
@@ -129,7 +125,10 @@ impl<'a> Predictor<'a> {
 
     /// Maximum number of tokens of a source.
     pub fn max_len(&self) -> usize {
-        match (self.with_attention, self.generators.is_fused()) {
+        match (
+            self.generators.return_attention(),
+            self.generators.is_fused(),
+        ) {
             (true, _) => Self::MAX_LEN_WITH_ATTENTION,
             (false, true) => MAX_LEN,
             (false, false) => MAX_REFERENCE_LEN - 2, // without its markers
@@ -148,10 +147,8 @@ impl<'a> Predictor<'a> {
             let rows = || batch.iter().map(|&index| sources[index]);
             let source = self.source(rows().map(|(_, source)| source))?;
             let keys: Vec<u64> = rows().map(|(key, _)| key).collect();
-            self.generators.with(|generator| {
-                self.decoding
-                    .outputs(generator, &source, &keys, self.with_attention)
-            })
+            self.generators
+                .with(|generator| self.decoding.outputs(generator, &source, &keys))
         })
     }
 

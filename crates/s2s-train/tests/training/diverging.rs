@@ -62,13 +62,8 @@ impl Model for Poisoned {
     ) -> candle_core::Result<ForwardOutput> {
         self.model.forward(batch, forcing, mode)
     }
-    fn decode(
-        &self,
-        source: &Source,
-        stop: Stop,
-        with_weights: bool,
-    ) -> candle_core::Result<Vec<Decoded>> {
-        Model::decode(&self.model, source, stop, with_weights)
+    fn decode(&self, source: &Source, stop: Stop) -> candle_core::Result<Vec<Decoded>> {
+        self.model.decode(source, stop)
     }
     fn loss(&mut self, batch: &Batch, forcing: &Forcing) -> candle_core::Result<BatchLoss> {
         self.model.loss(batch, forcing)

@@ -193,9 +193,8 @@ impl Model for Wrapped {
         &self,
         source: &s2s_model::Source,
         stop: s2s_model::Stop,
-        with_weights: bool,
     ) -> candle_core::Result<Vec<s2s_model::Decoded>> {
-        s2s_model::greedy(&self.0, source, stop, with_weights)
+        self.0.decode(source, stop)
     }
 }
 

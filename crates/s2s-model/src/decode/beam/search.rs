@@ -13,7 +13,7 @@ pub(crate) fn search(
     tokens: Tokens,
     source: &Source,
     beam: &Beam,
-    with_weights: bool,
+    returns_attention: bool,
 ) -> Result<Vec<Vec<Decoded>>> {
     let (lengths, len) = (source.lengths(), source.max_len());
     let limit = |len: &usize| beam.constraints.stop.limit(*len);
@@ -31,7 +31,7 @@ pub(crate) fn search(
     let mut fed = vec![tokens.bos; started.len()];
     while !fed.is_empty() {
         rows.step(source, &fed)?;
-        let attention = with_weights.then(|| rows.attention()).transpose()?;
+        let attention = returns_attention.then(|| rows.attention()).transpose()?;
         let (mut first, mut from) = (0, Vec::with_capacity(fed.len()));
         fed.clear();
         for (search, &length) in searches.iter_mut().zip(lengths) {
