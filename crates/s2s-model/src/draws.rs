@@ -204,13 +204,18 @@ pub enum Mode<'a> {
     Evaluate,
 }
 
-impl Mode<'_> {
+impl<'a> Mode<'a> {
+    /// The noise of dropout, if it is on.
+    pub(crate) fn noise(self) -> Option<&'a Noise> {
+        match self {
+            Self::Train(noise) => Some(noise),
+            Self::Evaluate => None,
+        }
+    }
+
     /// Progress of the annealing.
     pub(crate) fn progress(self) -> f64 {
-        match self {
-            Self::Train(noise) => noise.progress(),
-            Self::Evaluate => 1.0,
-        }
+        self.noise().map_or(1.0, Noise::progress)
     }
 
     /// The dropout mask of a place in the model, or none without dropout.

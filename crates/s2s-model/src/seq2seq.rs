@@ -381,7 +381,7 @@ impl Seq2Seq {
     pub fn logits(&mut self, batch: &Batch, forcing: &Forcing, mode: Mode<'_>) -> Result<Tensor> {
         batch.source().check(self.tokens)?;
         match &mut self.fused {
-            Some(fused) => fused.logits(&self.params, batch, forcing, mode),
+            Some(fused) => fused.logits(&self.params, batch, forcing, mode.noise()),
             None => Ok(self.forward(batch, forcing, mode)?.logits),
         }
     }

@@ -44,8 +44,8 @@ impl<T: Real> Scorer<T> for Additive<T> {
     }
 
     #[cfg(feature = "cuda")]
-    fn on_cuda(&self) -> Option<crate::cuda::Scores> {
-        Some(crate::cuda::Scores::Additive)
+    fn on_cuda(&self) -> Option<crate::cuda::ScoreKernel> {
+        Some(crate::cuda::ScoreKernel::Additive)
     }
 
     fn saved_len(&self, _source_len: usize) -> usize {

@@ -177,7 +177,7 @@ pub trait Scorer<T: Real>: Debug + DynClone + Send + Sync {
 
     /// The same scores on a CUDA device, if there are kernels for them.
     #[cfg(feature = "cuda")]
-    fn on_cuda(&self) -> Option<crate::cuda::Scores> {
+    fn on_cuda(&self) -> Option<crate::cuda::ScoreKernel> {
         None
     }
 

@@ -14,14 +14,14 @@ const THREADS: usize = 256;
 /// Scores that have kernels. Both compare a query with keys by an energy; see
 /// [`additive_scores`](crate::additive_scores()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scores {
+pub enum ScoreKernel {
     /// Additive attention.
     Additive,
     /// Location-relative attention: additive, with the shifted weights before as a prior.
     LocationRelative(Start),
 }
 
-impl Scores {
+impl ScoreKernel {
     /// Numbers that the state makes beside the query: three controls of the shift, and the sharpness.
     pub(super) fn controls(self) -> usize {
         match self {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::Result;
 
-use super::cell::{Cell, Layer, LayerStep, RecurrentViews, Saved};
-use super::product::{Matrix, Sum};
+use super::cell::{Layer, LayerStep, RecurrentCell, RecurrentViews, Saved};
+use super::product::{Matrix, Update};
 use super::queue::{Buffer, Queue, View, own};
 use super::table::{Copies, column_sums};
 use crate::State;
@@ -15,7 +15,7 @@ use crate::State;
 /// A bidirectional recurrent layer with its workspace. A clone shares the packed weights.
 #[derive(Clone, Debug)]
 pub struct Bidirectional {
-    cell: Cell,
+    cell: RecurrentCell,
     units: usize, // H
     input: usize, // I
     weights: Arc<Weights>,
@@ -36,7 +36,7 @@ struct Weights {
 
 impl Bidirectional {
     /// A layer with `units` per direction that reads `input` numbers at each position.
-    pub fn new(cell: Cell, input: usize, units: usize) -> Self {
+    pub fn new(cell: RecurrentCell, input: usize, units: usize) -> Self {
         Self {
             cell,
             units,
@@ -141,7 +141,7 @@ impl Bidirectional {
             Matrix::dense(input, positions, self.input),
             Matrix::dense(self.weights.weight_ih.all(), gates, self.input).t(),
             Matrix::dense(saved.gates.all(), positions, gates),
-            Sum::Replace,
+            Update::Replace,
         )?;
         let weight_hh = Matrix::dense(weights.weight_hh.all(), gates / 2, units).t();
         let biases = [weights.bias_ih.all(), weights.bias_hh.all()];
@@ -155,7 +155,7 @@ impl Bidirectional {
                     Matrix::strided(projected, batch, gates / 2, gates),
                     gates / 2,
                 ),
-                Sum::Replace,
+                Update::Replace,
             )?;
             let written = (Some(output), mask);
             saved.forward(queue, self.step(step, lengths), biases, states, written)?;
@@ -218,7 +218,7 @@ impl Bidirectional {
                     Matrix::strided(saved.d_state.all(), batch, units, 2 * units),
                     units,
                 ),
-                Sum::Add,
+                Update::Add,
             )?;
         }
         let d_gates = Matrix::dense(saved.gates.all(), positions, gates);
@@ -232,13 +232,13 @@ impl Bidirectional {
                 d_gates.columns(gate_columns.clone()).t(),
                 input,
                 Matrix::dense(grads.weight_ih, own, self.input),
-                Sum::Replace,
+                Update::Replace,
             )?;
             queue.multiply(
                 d_hidden.columns(gate_columns.clone()).t(),
                 states.columns(state_columns),
                 Matrix::dense(grads.weight_hh, own, units),
-                Sum::Replace,
+                Update::Replace,
             )?;
             let first = gate_columns.start;
             column_sums(
@@ -255,7 +255,7 @@ impl Bidirectional {
             d_gates,
             Matrix::dense(self.weights.weight_ih.all(), gates, self.input),
             Matrix::dense(d_input, positions, self.input),
-            Sum::Replace,
+            Update::Replace,
         )
     }
 }

@@ -9,14 +9,14 @@ use super::queue::{Argument, Buffer, Queue, View, each, launch};
 
 /// The kind of recurrent cell; see [`gru`](crate::gru()) and [`lstm`](crate::lstm()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell {
+pub enum RecurrentCell {
     /// Gated recurrent unit.
     Gru,
     /// Long short-term memory.
     Lstm,
 }
 
-impl Cell {
+impl RecurrentCell {
     /// Gates, `G`.
     pub fn gates(self) -> usize {
         match self {
@@ -60,7 +60,7 @@ unsafe impl DeviceRepr for Layer {}
 /// A step of a layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayerStep<'a> {
-    pub(super) cell: Cell,
+    pub(super) cell: RecurrentCell,
     pub(super) layer: Layer,
     pub(super) step: usize,
     /// Of the rows, `[B]`, if they are ragged.
@@ -97,7 +97,12 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    pub(super) fn resize(&mut self, queue: &Queue, cell: Cell, layer: &Layer) -> Result<()> {
+    pub(super) fn resize(
+        &mut self,
+        queue: &Queue,
+        cell: RecurrentCell,
+        layer: &Layer,
+    ) -> Result<()> {
         let size = |n: i32| usize::try_from(n).expect("a size is not negative");
         let (batch, steps) = (size(layer.batch), size(layer.len));
         let width = size(layer.directions) * size(layer.units);
@@ -132,11 +137,11 @@ impl Saved {
         let [bias_ih, bias_hh] = biases;
         let (gates, hidden) = (self.gates.all(), self.hidden.all());
         match cell {
-            Cell::Gru => launch!(
+            RecurrentCell::Gru => launch!(
                 queue, GruForward, grid, layer, step, lengths, bias_ih, bias_hh, gates, hidden,
                 states, output, mask,
             ),
-            Cell::Lstm => launch!(
+            RecurrentCell::Lstm => launch!(
                 queue,
                 LstmForward,
                 grid,
@@ -173,7 +178,7 @@ impl Saved {
         let grid = at.grid();
         let (gates, hidden, d_state) = (self.gates.all(), self.hidden.all(), self.d_state.all());
         match cell {
-            Cell::Gru => launch!(
+            RecurrentCell::Gru => launch!(
                 queue,
                 GruBackward,
                 grid,
@@ -187,7 +192,7 @@ impl Saved {
                 d_output,
                 mask,
             ),
-            Cell::Lstm => launch!(
+            RecurrentCell::Lstm => launch!(
                 queue,
                 LstmBackward,
                 grid,

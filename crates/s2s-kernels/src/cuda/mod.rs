@@ -24,9 +24,9 @@ mod product;
 mod queue;
 mod table;
 
-pub use attention::{Attended, Scores};
+pub use attention::{Attended, ScoreKernel};
 pub use bidirectional::Bidirectional;
-pub use cell::{Cell, RecurrentViews};
+pub use cell::{RecurrentCell, RecurrentViews};
 pub use decoder::{
     Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Memory, MemoryGrads, Targets,
     read_results,
@@ -37,6 +37,6 @@ pub use libraries::{MissingLibrary, load_libraries};
 pub use loss::{predict, token_loss};
 pub use optim::{SquaredNorm, adam_clipped};
 pub(crate) use optim::{adam, has_kernel};
-pub use product::{Matrix, Sum};
+pub use product::{Matrix, Update};
 pub use queue::{Buffer, Queue, View};
 pub use table::{Copies, Positions, bias_tanh, column_sums, embed, embed_backward, tanh_backward};

@@ -21,9 +21,9 @@ pub struct Matrix<'a> {
     is_transposed: bool,
 }
 
-/// Whether a product replaces what was there, or is added to it.
+/// What a product does with its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sum {
+pub enum Update {
     /// `c = a b`.
     Replace,
     /// `c += a b`.
@@ -91,9 +91,15 @@ impl Queue {
     ///
     /// # Errors
     /// If cuBLAS fails.
-    pub fn multiply(&self, a: Matrix<'_>, b: Matrix<'_>, c: Matrix<'_>, sum: Sum) -> Result<()> {
+    pub fn multiply(
+        &self,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        c: Matrix<'_>,
+        update: Update,
+    ) -> Result<()> {
         self.check(a, b, c)?;
-        let (alpha, beta) = (1.0_f32, beta(sum));
+        let (alpha, beta) = (1.0_f32, beta(update));
         // cuBLAS stores columns: it computes the transposed product of the transposed matrices.
         // SAFETY: `strided` has checked that the matrices lie in their views.
         unsafe {
@@ -126,7 +132,7 @@ impl Queue {
         (a, a_apart): (Matrix<'_>, usize),
         (b, b_apart): (Matrix<'_>, usize),
         (c, c_apart): (Matrix<'_>, usize),
-        sum: Sum,
+        update: Update,
     ) -> Result<()> {
         self.check(a, b, c)?;
         for (matrix, apart) in [(a, a_apart), (b, b_apart), (c, c_apart)] {
@@ -136,7 +142,7 @@ impl Queue {
             };
             let _second = Matrix::strided(matrix.data.from(apart), rows, cols, matrix.stride);
         }
-        let (alpha, beta) = (1.0_f32, beta(sum));
+        let (alpha, beta) = (1.0_f32, beta(update));
         // SAFETY: `strided` has checked that all six matrices lie in their views.
         unsafe {
             sgemm_strided_batched(
@@ -174,10 +180,10 @@ impl Queue {
     }
 }
 
-fn beta(sum: Sum) -> f32 {
-    match sum {
-        Sum::Replace => 0.0,
-        Sum::Add => 1.0,
+fn beta(update: Update) -> f32 {
+    match update {
+        Update::Replace => 0.0,
+        Update::Add => 1.0,
     }
 }
 

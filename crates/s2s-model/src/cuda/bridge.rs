@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 use s2s_kernels::State;
-use s2s_kernels::cuda::{Decoder, Matrix, Queue, Sum, bias_tanh, column_sums, tanh_backward};
+use s2s_kernels::cuda::{Decoder, Matrix, Queue, Update, bias_tanh, column_sums, tanh_backward};
 
 use super::encoder::CudaEncoder;
 use super::params::ParamViews;
@@ -54,7 +54,7 @@ impl CudaBridge {
                             Matrix::dense(last, rows, self.both),
                             Matrix::dense(weight, self.decoder, self.both).t(),
                             Matrix::strided(state, rows, self.decoder, stride),
-                            Sum::Replace,
+                            Update::Replace,
                         )?;
                         let bias = params.get(&format!("{name}.bias"))?;
                         bias_tanh(queue, state, stride, bias, rows)?;
@@ -106,13 +106,13 @@ impl CudaBridge {
                             d_state.t(),
                             Matrix::dense(last, rows, self.both),
                             Matrix::dense(grads.get(&weight)?, self.decoder, self.both),
-                            Sum::Replace,
+                            Update::Replace,
                         )?;
                         queue.multiply(
                             d_state,
                             Matrix::dense(params.get(&weight)?, self.decoder, self.both),
                             Matrix::dense(d_last, rows, self.both),
-                            Sum::Replace,
+                            Update::Replace,
                         )?;
                     }
                     BridgeKind::Concat => queue.copy(d_last, d_state)?,

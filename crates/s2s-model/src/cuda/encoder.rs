@@ -3,7 +3,7 @@
 use candle_core::Result;
 use s2s_kernels::State;
 use s2s_kernels::cuda::{
-    Bidirectional, Buffer, Cell, Copies, Positions, Queue, RecurrentViews, View, embed,
+    Bidirectional, Buffer, Copies, Positions, Queue, RecurrentCell, RecurrentViews, View, embed,
     embed_backward,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct CudaEncoder {
 }
 
 impl CudaEncoder {
-    pub(super) fn new(config: &ModelConfig, cell: Cell) -> Self {
+    pub(super) fn new(config: &ModelConfig, cell: RecurrentCell) -> Self {
         let (n_layers, units) = (config.layers.get(), config.hidden.get());
         let (width, both) = (config.embedding.get(), 2 * units);
         let input = |k| if k == 0 { width } else { both };
@@ -58,7 +58,8 @@ impl CudaEncoder {
     pub(super) fn resize(
         &mut self,
         queue: &Queue,
-        (rows, len): (usize, usize),
+        rows: usize,
+        len: usize,
         noise: Option<&Noise>,
         keys: &mut Vec<u32>,
     ) -> Result<()> {

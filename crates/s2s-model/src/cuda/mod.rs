@@ -21,8 +21,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_kernels::cuda::{
-    Buffer, Cell, Copies, Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Matrix,
-    Memory, MemoryGrads, Queue, Sum, read_results,
+    Buffer, Copies, Decoder, DecoderInputs, DecoderSizes, DecoderViews, Dropout, Matrix, Memory,
+    MemoryGrads, Queue, RecurrentCell, Update, read_results,
 };
 
 use self::batch::DeviceBatch;
@@ -34,7 +34,7 @@ use self::params::{GradBuffer, ParamViews};
 use crate::decode::Rows;
 use crate::fused::FusedModel;
 use crate::{
-    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Keys, Mode, ModelConfig, Noise, Params,
+    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Keys, ModelConfig, Noise, Params,
     PendingLoss, Seq2Seq, Source,
 };
 
@@ -121,8 +121,8 @@ pub(crate) fn fused(
         units: params.get(&name(energy))?.elem_count(),
     };
     let cell = match config.cell {
-        CellKind::Gru => Cell::Gru,
-        CellKind::Lstm => Cell::Lstm,
+        CellKind::Gru => RecurrentCell::Gru,
+        CellKind::Lstm => RecurrentCell::Lstm,
     };
     let decoder = Decoder::new(DecoderSizes {
         cell,
@@ -197,7 +197,7 @@ impl CudaModel {
             (&self.queue, self.encoder_width(), self.attention.units);
         let (rows, len) = (source.n_rows(), source.max_len());
         let mut keys = Vec::new();
-        self.encoder.resize(queue, (rows, len), noise, &mut keys)?;
+        self.encoder.resize(queue, rows, len, noise, &mut keys)?;
         self.decoder.resize(queue, rows, len, steps)?;
         self.masks
             .resize(queue, &self.config, rows * steps, noise, &mut keys)?;
@@ -229,7 +229,7 @@ impl CudaModel {
             Matrix::dense(self.encoder.values(), positions, encoder_width),
             Matrix::dense(params.get(&self.attention.key)?, units, encoder_width).t(),
             Matrix::dense(self.keys.all(), positions, units),
-            Sum::Replace,
+            Update::Replace,
         )
     }
 
@@ -297,13 +297,13 @@ impl CudaModel {
             d_keys.t(),
             Matrix::dense(inputs.memory.values, positions, encoder_width),
             Matrix::dense(grads.get(&self.attention.key)?, units, encoder_width),
-            Sum::Replace,
+            Update::Replace,
         )?;
         queue.multiply(
             d_keys,
             Matrix::dense(params.get(&self.attention.key)?, units, encoder_width),
             Matrix::dense(d_memory.values, positions, encoder_width),
-            Sum::Add,
+            Update::Add,
         )?;
         let rows = inputs.memory.lengths.len();
         self.bridge
@@ -340,12 +340,8 @@ impl FusedModel for CudaModel {
         params: &Params,
         batch: &Batch,
         forcing: &Forcing,
-        mode: Mode<'_>,
+        noise: Option<&Noise>,
     ) -> Result<Tensor> {
-        let noise = match mode {
-            Mode::Train(noise) => Some(noise),
-            Mode::Evaluate => None,
-        };
         self.prepare(batch, forcing, noise)?;
         self.forward(&ParamViews::of(params)?)?;
         self.logits_tensor(batch)

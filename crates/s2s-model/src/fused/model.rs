@@ -13,8 +13,8 @@ use super::transducer::FusedTransducer;
 use super::{Fused, batch_loss, logits_tensor};
 use crate::decode::Rows;
 use crate::{
-    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, Mode, ModelConfig, Noise, Params,
-    PendingLoss, Seq2Seq, TransducerConfig,
+    AttentionKernel, Batch, BatchLoss, CellKind, Forcing, ModelConfig, Noise, Params, PendingLoss,
+    Seq2Seq, TransducerConfig,
 };
 
 /// A model on the kernels, whatever its cell.
@@ -24,13 +24,13 @@ pub(crate) trait FusedModel: fmt::Debug + DynClone + Send + Sync {
     /// Rows to decode `model`, whose kernels these are: with packed weights and their own workspace.
     fn rows<'a>(&self, model: &'a Seq2Seq) -> Result<Box<dyn Rows + 'a>>;
 
-    /// Logits `[B, T, V]`.
+    /// Logits `[B, T, V]`; dropout is on if there is noise.
     fn logits(
         &mut self,
         params: &Params,
         batch: &Batch,
         forcing: &Forcing,
-        mode: Mode<'_>,
+        noise: Option<&Noise>,
     ) -> Result<Tensor>;
 
     /// Loss and predictions, without dropout.
@@ -99,12 +99,8 @@ impl<C: Cell> FusedModel for Fused<C> {
         params: &Params,
         batch: &Batch,
         forcing: &Forcing,
-        mode: Mode<'_>,
+        noise: Option<&Noise>,
     ) -> Result<Tensor> {
-        let noise = match mode {
-            Mode::Train(noise) => Some(noise),
-            Mode::Evaluate => None,
-        };
         in_pool(self.threads(), || {
             self.forward(&ParamSlices::of(params), batch, forcing, noise)?;
             logits_tensor(self.decoder.logits(), batch, &mut self.team)

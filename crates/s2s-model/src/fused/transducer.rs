@@ -17,7 +17,7 @@ use super::slices::{GradBuffer, GradSlices, ParamSlices, draw_mask};
 use super::{FusedModel, batch_loss, logits_tensor};
 use crate::decode::Rows;
 use crate::{
-    Batch, BatchLoss, Forcing, Mode, ModelConfig, Noise, Params, PendingLoss, Seq2Seq, Source,
+    Batch, BatchLoss, Forcing, ModelConfig, Noise, Params, PendingLoss, Seq2Seq, Source,
     TransducerConfig,
 };
 
@@ -212,12 +212,8 @@ impl<C: Cell> FusedModel for FusedTransducer<C> {
         params: &Params,
         batch: &Batch,
         forcing: &Forcing,
-        mode: Mode<'_>,
+        noise: Option<&Noise>,
     ) -> Result<Tensor> {
-        let noise = match mode {
-            Mode::Train(noise) => Some(noise),
-            Mode::Evaluate => None,
-        };
         in_pool(self.threads(), || {
             self.forward(&ParamSlices::of(params), batch, forcing, noise)?;
             logits_tensor(self.decoder.logits(), batch, &mut self.team)

@@ -138,8 +138,8 @@ impl<T: Real> Scorer<T> for LocationRelative<T> {
     }
 
     #[cfg(feature = "cuda")]
-    fn on_cuda(&self) -> Option<crate::cuda::Scores> {
-        Some(crate::cuda::Scores::LocationRelative(self.start))
+    fn on_cuda(&self) -> Option<crate::cuda::ScoreKernel> {
+        Some(crate::cuda::ScoreKernel::LocationRelative(self.start))
     }
 
     /// The queries and the shifted weights.

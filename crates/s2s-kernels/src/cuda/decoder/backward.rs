@@ -3,7 +3,7 @@
 use candle_core::Result;
 
 use super::super::attention::AttendedGrads;
-use super::super::product::{Matrix, Sum};
+use super::super::product::{Matrix, Update};
 use super::super::queue::{Queue, View};
 use super::super::table::{Positions, column_sums, embed_backward};
 use super::{Decoder, DecoderInputs, DecoderViews, Dropout, MemoryGrads};
@@ -33,7 +33,7 @@ impl Decoder {
             Matrix::dense(self.logits.all(), n, sizes.vocab),
             Matrix::dense(params.output_weight, sizes.vocab, sizes.features()),
             Matrix::dense(d_features, n, sizes.features()),
-            Sum::Replace,
+            Update::Replace,
         )?;
         for layer in &self.layers {
             queue.zero(layer.saved.d_state.all())?;
@@ -69,7 +69,7 @@ impl Decoder {
                     ),
                     Matrix::dense(self.packed.recurrent[k].all(), cols, sizes.units),
                     Matrix::dense(layer.saved.d_state.all(), batch, sizes.units),
-                    Sum::Add,
+                    Update::Add,
                 )?;
             }
         }
@@ -116,13 +116,13 @@ impl Decoder {
                     d_gates,
                     self.lowest(params).columns(columns),
                     d_context,
-                    Sum::Add,
+                    Update::Add,
                 )?;
             } else {
                 let weight = Matrix::dense(params.layers[k].weight_ih, gates, sizes.units);
                 let d_input = layer.d_input.all().part(step, batch * sizes.units);
                 let d_input = Matrix::dense(d_input, batch, sizes.units);
-                queue.multiply(d_gates, weight, d_input, Sum::Replace)?;
+                queue.multiply(d_gates, weight, d_input, Update::Replace)?;
             }
         }
         Ok(())
@@ -138,7 +138,7 @@ impl Decoder {
     ) -> Result<()> {
         let (sizes, gates, n) = (self.sizes, self.gates(), self.steps * self.batch);
         let (units, width) = (sizes.units, sizes.features());
-        let replace = |a: Matrix<'_>, b, c| queue.multiply(a.t(), b, c, Sum::Replace);
+        let replace = |a: Matrix<'_>, b, c| queue.multiply(a.t(), b, c, Update::Replace);
         let after = Matrix::dense(self.features.all().from(self.batch * width), n, width);
         let d_logits = self.logits.all();
         replace(
@@ -202,7 +202,7 @@ impl Decoder {
             Matrix::dense(self.layers[0].saved.gates.all(), n, gates),
             self.lowest(params).columns(0..sizes.embedding),
             Matrix::dense(self.d_embedded.all(), n, sizes.embedding),
-            Sum::Replace,
+            Update::Replace,
         )?;
         embed_backward(queue, at, self.d_embedded.all(), grads.embedding)
     }

@@ -6,7 +6,7 @@ use candle_core::Result;
 
 use super::super::attention::Attended;
 use super::super::loss::predict;
-use super::super::product::{Matrix, Sum};
+use super::super::product::{Matrix, Update};
 use super::super::queue::{Queue, View};
 use super::super::table::{embed, embed_chosen};
 use super::{Decoder, DecoderInputs, DecoderViews, Dropout, Memory, Targets};
@@ -139,7 +139,7 @@ impl Decoder {
                 n,
                 gates,
             ),
-            Sum::Replace,
+            Update::Replace,
         )
     }
 
@@ -162,7 +162,7 @@ impl Decoder {
                     batch,
                     cols,
                 ),
-                Sum::Replace,
+                Update::Replace,
             )?;
         }
         self.attention(params, memory)
@@ -196,7 +196,7 @@ impl Decoder {
                     context,
                     self.lowest(params).columns(columns).t(),
                     own,
-                    Sum::Add,
+                    Update::Add,
                 )?;
             } else {
                 let input = layer.input.all().part(step, batch * sizes.units);
@@ -205,7 +205,7 @@ impl Decoder {
                     Matrix::dense(input, batch, sizes.units),
                     weight.t(),
                     own,
-                    Sum::Replace,
+                    Update::Replace,
                 )?;
             }
             let output = self.layers.get(k + 1).map(|above| above.input.all());
@@ -242,7 +242,7 @@ impl Decoder {
             Matrix::dense(features, n, sizes.features()),
             Matrix::dense(params.output_weight, sizes.vocab, sizes.features()).t(),
             Matrix::dense(logits, n, sizes.vocab),
-            Sum::Replace,
+            Update::Replace,
         )?;
         let predictions = self.predictions().range(first..first + n);
         let log_probs = decoding.map(|_| self.losses());

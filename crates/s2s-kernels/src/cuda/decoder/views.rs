@@ -1,16 +1,16 @@
 //! The sizes of a decoder, and the device memory that it reads and writes.
 
-use super::super::attention::Scores;
-use super::super::cell::{Cell, RecurrentViews};
+use super::super::attention::ScoreKernel;
+use super::super::cell::{RecurrentCell, RecurrentViews};
 use super::super::queue::View;
 
 /// The sizes and kinds of a decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderSizes {
     /// The kind of recurrent cell.
-    pub cell: Cell,
+    pub cell: RecurrentCell,
     /// The kind of attention.
-    pub scores: Scores,
+    pub scores: ScoreKernel,
     /// `V`.
     pub vocab: usize,
     /// `E`.
