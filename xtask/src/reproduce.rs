@@ -83,13 +83,7 @@ const ALL: [Measurement; 17] = [
         name: "teacher-forcing",
         what: "ratio, schedule, per batch or per sequence",
         takes: "10 min",
-        run: |lab| {
-            lab.whole(
-                &lab.experiment("teacher-forcing")?,
-                "teacher-forcing",
-                rows::teacher_forcing,
-            )
-        },
+        run: |lab| lab.whole("teacher-forcing", rows::teacher_forcing),
     },
     Measurement {
         name: "deepmind",
@@ -132,13 +126,7 @@ const ALL: [Measurement; 17] = [
         name: "mechanisms",
         what: "every attention mechanism by length",
         takes: "10 min",
-        run: |lab| {
-            lab.whole(
-                &lab.experiment("mechanisms")?,
-                "mechanisms",
-                rows::mechanisms,
-            )
-        },
+        run: |lab| lab.whole("mechanisms", rows::mechanisms),
     },
     Measurement {
         name: "transducer",
@@ -146,7 +134,7 @@ const ALL: [Measurement; 17] = [
         takes: "10 min",
         run: |lab| {
             let report = lab.experiment("transducer")?;
-            lab.whole(&report, "transducer", rows::transducer)?;
+            lab.whole_of(&report, "transducer", rows::transducer)?;
             lab.part_of(&report, "by-length", 7, rows::transducer_by_length)
         },
     },
@@ -154,43 +142,25 @@ const ALL: [Measurement; 17] = [
         name: "transducer-ablations",
         what: "a transducer without each part of its recipe",
         takes: "30 min",
-        run: |lab| {
-            lab.whole(
-                &lab.experiment("transducer-ablations")?,
-                "transducer-ablations",
-                rows::ablations,
-            )
-        },
+        run: |lab| lab.whole("transducer-ablations", rows::ablations),
     },
     Measurement {
         name: "transducer-symbols",
         what: "a transducer with 8 and with 50 symbols",
         takes: "15 min",
-        run: |lab| {
-            lab.whole(
-                &lab.experiment("transducer-symbols")?,
-                "transducer-symbols",
-                rows::symbols,
-            )
-        },
+        run: |lab| lab.whole("transducer-symbols", rows::symbols),
     },
     Measurement {
         name: "transducer-further",
         what: "a transducer on six further tasks",
         takes: "40 min",
-        run: |lab| {
-            lab.whole(
-                &lab.experiment("transducer-further")?,
-                "transducer-further",
-                rows::further,
-            )
-        },
+        run: |lab| lab.whole("transducer-further", rows::further),
     },
     Measurement {
         name: "tasks",
         what: "every task with every mechanism",
         takes: "1.5 h",
-        run: |lab| lab.whole(&lab.experiment("tasks")?, "tasks", rows::tasks),
+        run: |lab| lab.whole("tasks", rows::tasks),
     },
     Measurement {
         name: "million",
@@ -198,7 +168,7 @@ const ALL: [Measurement; 17] = [
         takes: "15 min",
         run: |lab| {
             let report = lab.experiment("million")?;
-            lab.whole(&report, "long", rows::long)?;
+            lab.whole_of(&report, "long", rows::long)?;
             lab.part_of(&report, "by-length", 8, rows::million_by_length)
         },
     },
@@ -273,8 +243,13 @@ impl Lab<'_> {
         Ok(report)
     }
 
+    /// Runs an experiment and writes the table of its name.
+    fn whole(&self, name: &str, rows: fn(&Report, Table) -> Result<Table>) -> Result<()> {
+        self.whole_of(&self.experiment(name)?, name, rows)
+    }
+
     /// Writes a table that one experiment measures. `rows` gets the table as it is, or an empty one.
-    fn whole(
+    fn whole_of(
         &self,
         report: &Report,
         table: &str,
