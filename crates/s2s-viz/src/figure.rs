@@ -13,6 +13,7 @@ const SVG_UNITS: u32 = 10;
 /// PNG pixels per layout pixel, for screens with a high pixel density.
 const PNG_DENSITY: u32 = 2;
 /// The same in pictures for lists, which are small in the layout.
+#[cfg(any(test, feature = "records"))]
 const LIST_DENSITY: u32 = 3;
 
 /// A drawn picture, which can be written as SVG or PNG.
@@ -141,6 +142,7 @@ impl Figure {
 
     /// The picture as a PNG of three times the layout size, for small pictures such as those of
     /// [`Heatmap::draw_small`](crate::Heatmap::draw_small).
+    #[cfg(any(test, feature = "records"))]
     pub(crate) fn list_png(&self) -> Png {
         self.png_at(LIST_DENSITY)
     }

@@ -2,8 +2,9 @@
 
 use crate::color::{MUTED, TEXT};
 use crate::figure::Figure;
+use crate::fonts::Face;
 use crate::mark::TextStyle;
-use crate::text::{FALLBACK_SLACK, Face};
+use crate::text::FALLBACK_SLACK;
 
 /// Distance between baselines, in ems.
 const LEADING: f64 = 1.35;

@@ -47,6 +47,7 @@ mod curve;
 mod dots;
 mod error;
 mod figure;
+mod font;
 mod fonts;
 mod grid;
 mod header;

@@ -1,7 +1,7 @@
 //! The shapes that a picture is made of.
 
 use crate::color::Rgb;
-use crate::text::Face;
+use crate::fonts::Face;
 
 /// A shape in pixels of the layout; y grows downward.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,8 +10,9 @@ use plotters_backend::{
 };
 
 use crate::color::{Rgb, WHITE};
+use crate::fonts::Face;
 use crate::mark::{Anchor, Direction, Mark, TextStyle};
-use crate::text::{self, Face};
+use crate::text;
 
 /// Distance from the top of a text to its baseline, in ems, as plotters writes it into an SVG.
 const ASCENT: f64 = 0.76;

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use rustybuzz::ttf_parser;
 use s2s_runlog::{list_folder, read_input};
 
-use crate::fonts::{Font, is_joiner};
+use crate::font::{Font, is_joiner};
 
 /// Larger font files are not read.
 const MAX_BYTES: u64 = 64 << 20;

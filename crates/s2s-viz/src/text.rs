@@ -5,7 +5,8 @@ use unicode_bidi::{BidiInfo, Level};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::fonts::{self, Font, Shaped};
+use crate::font::{Font, Shaped, is_joiner};
+use crate::fonts::{self, Face};
 
 /// Font families of an SVG: the embedded font, then similar fonts that most systems have.
 pub(crate) const FAMILIES: &str =
@@ -13,13 +14,6 @@ pub(crate) const FAMILIES: &str =
 
 /// How much wider SVG text may be if the viewer does not have the embedded font.
 pub(crate) const FALLBACK_SLACK: f64 = 1.15;
-
-/// Weight of the font.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Face {
-    Regular,
-    SemiBold,
-}
 
 /// Consecutive characters in one font and one direction.
 struct Run {
@@ -97,7 +91,7 @@ impl Face {
                 push(font, grapheme);
                 continue;
             }
-            for c in grapheme.chars().filter(|c| !fonts::is_joiner(*c)) {
+            for c in grapheme.chars().filter(|c| !is_joiner(*c)) {
                 let mut single = c.to_string();
                 let font = fonts::covering(self, &single).or_else(|| {
                     single = code_point(c);
@@ -194,7 +188,7 @@ pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            c if fonts::is_joiner(c) => cleaned.push(c),
+            c if is_joiner(c) => cleaned.push(c),
             c if is_hidden(c) => cleaned.push_str(&code_point(c)),
             c => cleaned.push(c),
         }
@@ -213,7 +207,7 @@ fn is_hidden(c: char) -> bool {
 /// A token with everything in it visible: as [`clean`], with spaces as `␣` or their code point, `∅` for
 /// an empty token, and a dotted circle below an accent without a letter.
 pub(crate) fn visible(token: &str) -> String {
-    if token.chars().all(fonts::is_joiner) {
+    if token.chars().all(is_joiner) {
         let codes: String = token.chars().map(code_point).collect();
         return if codes.is_empty() {
             "\u{2205}".to_owned()
