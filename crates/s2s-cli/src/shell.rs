@@ -17,6 +17,15 @@ pub(crate) fn command_line() -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// The command line of this process with a flag.
+pub(crate) fn command_line_with_flag(flag: &str) -> String {
+    let words = std::env::args_os().map(|word| quote(Path::new(&word)));
+    let mut words: Vec<String> = words.collect();
+    let end = words.iter().position(|word| word == "--");
+    words.insert(end.unwrap_or(words.len()), flag.to_owned());
+    words.join(" ")
+}
+
 /// The command line of this process with an option set to a value, in place of the one that it has.
 pub(crate) fn command_line_with(option: &str, value: &str) -> String {
     with_option(std::env::args_os(), option, value)

@@ -39,6 +39,12 @@ pub enum Error {
         /// Process number of the holder, if known.
         pid: Option<u32>,
     },
+    /// Another process writes to a file.
+    #[error("another process is writing to {}; nothing was changed", path.display())]
+    FileBusy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The run folder is no longer the one that this process locked.
     #[error("run folder {} {now} while this process used it", path.display())]
     Lost {

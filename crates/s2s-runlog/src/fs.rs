@@ -33,7 +33,7 @@ pub(crate) enum Op<'a> {
 
 /// What [`kind_at`] calls a folder.
 pub(crate) const FOLDER: &str = "folder";
-const REGULAR: &str = "regular file";
+pub(crate) const REGULAR: &str = "regular file";
 
 /// The kind of a file as error messages name it.
 fn kind(file_type: fs::FileType) -> &'static str {
@@ -151,29 +151,55 @@ pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).open(path)
 }
 
-/// Opens a regular file of lines for reading and appending. Also returns the number of complete lines, and
-/// their bytes.
-pub(crate) fn open_lines(path: &Path) -> Result<(File, u64, u64), Refusal> {
+/// Opens a regular file for reading and appending.
+pub(crate) fn open_to_extend(path: &Path) -> Result<File, Refusal> {
     fault::before(Op::Open)?;
     let mut options = OpenOptions::new();
     options.read(true).append(true);
-    let file = open_regular(path, &mut options)?;
-    let (mut n_lines, mut len, mut end) = (0, 0, 0);
-    let mut reader = io::BufReader::with_capacity(1 << 18, &file);
+    open_regular(path, &mut options)
+}
+
+/// The lines of a file, which was opened for reading.
+#[derive(Default)]
+pub(crate) struct LinesFound {
+    /// Number of complete lines.
+    pub(crate) n: u64,
+    /// Where the last complete line begins.
+    pub(crate) last: u64,
+    /// Where it ends, with its line end: the bytes of all complete lines.
+    pub(crate) end: u64,
+    /// The bytes of the file.
+    pub(crate) len: u64,
+}
+
+/// Finds the lines of an open file.
+pub(crate) fn find_lines(file: &File) -> io::Result<LinesFound> {
+    fault::before(Op::Read)?;
+    let mut found = LinesFound::default();
+    let mut reader = io::BufReader::with_capacity(1 << 18, file);
     loop {
         let bytes = reader.fill_buf()?;
         if bytes.is_empty() {
             break;
         }
         for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-            n_lines += 1;
-            len = end + at as u64 + 1;
+            found.n += 1;
+            (found.last, found.end) = (found.end, found.len + at as u64 + 1);
         }
         let n_bytes = bytes.len();
-        end += n_bytes as u64;
+        found.len += n_bytes as u64;
         reader.consume(n_bytes);
     }
-    Ok((file, n_lines, len))
+    Ok(found)
+}
+
+/// Some bytes of an open file.
+pub(crate) fn read_range(mut file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
+    fault::before(Op::Read)?;
+    file.seek(io::SeekFrom::Start(range.start))?;
+    let mut bytes = Vec::new();
+    file.take(range.end - range.start).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A file that other processes append to; created if it does not exist.
@@ -218,6 +244,12 @@ pub(crate) fn is_locked(path: &Path) -> Result<bool, Refusal> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// Whether two paths lead to the same file, following links; false if one does not exist.
+pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(a).is_some_and(|a| real(b) == Some(a))
 }
 
 /// Whether this open file is the one at `path`. Always true on systems without file numbers.

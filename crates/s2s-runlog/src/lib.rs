@@ -93,8 +93,8 @@ pub use lock::RunLock;
 pub use manifest::hex;
 pub use parts::Part;
 pub use read::{
-    Checkpoint, exists, is_folder, list_folder, modified, open_stream, read_checkpoint, read_file,
-    read_input, read_json, read_lines, system_file,
+    Checkpoint, exists, is_folder, is_regular, is_same, list_folder, modified, open_stream,
+    read_checkpoint, read_file, read_input, read_json, read_lines, system_file,
 };
 pub use record::{
     AttemptRecord, AttentionRecord, BOS, ConfigChange, CorpusFile, CorpusRecord, EOS, Environment,
@@ -102,7 +102,7 @@ pub use record::{
     RunStatus, StepMetrics, TextScores, TimingRecord,
 };
 pub use write::{
-    GrowingFile, JsonLines, create_folder, open_log, settle_checkpoint, write_checkpoint,
+    GrowingFile, JsonLines, Resumed, create_folder, open_log, settle_checkpoint, write_checkpoint,
     write_csv, write_file, write_json,
 };
 

@@ -146,6 +146,21 @@ pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     Ok(kind.is_some())
 }
 
+/// Whether there is a regular file at `path`; false for a link to one.
+///
+/// # Errors
+/// [`Error::Read`] if the system does not say.
+pub fn is_regular(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    let kind = fs::kind_at(path).map_err(reading(path))?;
+    Ok(kind == Some(fs::REGULAR))
+}
+
+/// Whether two paths lead to the same existing file or folder, following links.
+pub fn is_same(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
+    fs::is_same(a.as_ref(), b.as_ref())
+}
+
 /// Whether `path` is a folder, or a link to one. False if the system does not say.
 pub fn is_folder(path: impl AsRef<Path>) -> bool {
     fs::is_dir(path.as_ref())

@@ -6,6 +6,7 @@ use crate::read::{is_valid, lines, read_file};
 use crate::{Error, MAX_RECORDS_BYTES, Result, atomic, fs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -141,24 +142,51 @@ impl GrowingFile {
         })
     }
 
-    /// Opens an existing file of lines for further appending. Removes a partial line at its end, which a
-    /// killed process may have left. Returns the file and its number of complete lines.
+    /// Opens and [locks](Self::lock) an existing file of lines for further appending. It is unchanged until then.
     ///
     /// # Errors
-    /// [`Error::NotRegular`], [`Error::Read`], [`Error::Write`].
-    pub fn resume(path: impl Into<PathBuf>) -> Result<(Self, u64)> {
+    /// [`Error::NotRegular`], [`Error::Read`], [`Error::Write`], [`Error::FileBusy`].
+    pub fn resume(path: impl Into<PathBuf>) -> Result<Resumed> {
         let path = path.into();
-        let (file, n_lines, len) =
-            fs::open_lines(&path).map_err(|refusal| refused(&path, refusal))?;
+        let file = fs::open_to_extend(&path).map_err(|refusal| refused(&path, refusal))?;
         let mut file = Self {
             path,
             file,
-            len,
+            len: 0,
             is_torn: true,
             is_synced: false,
         };
-        file.truncate()?;
-        Ok((file, n_lines))
+        file.lock()?;
+        let read = || -> io::Result<_> {
+            let found = fs::find_lines(&file.file)?;
+            let last = fs::read_range(&file.file, found.last..found.end)?;
+            let partial = fs::read_range(&file.file, found.end..found.len)?;
+            Ok((found, last, partial))
+        };
+        let (found, last, partial) = read().map_err(|source| Error::Read {
+            path: file.path.clone(),
+            source,
+        })?;
+        file.len = found.end;
+        Ok(Resumed {
+            file,
+            n_lines: found.n,
+            last,
+            partial,
+        })
+    }
+
+    /// Claims the file for this process, until it is closed. Without effect on a file system without locks.
+    ///
+    /// # Errors
+    /// [`Error::FileBusy`] if another process holds the lock.
+    pub fn lock(&self) -> Result<()> {
+        match fs::try_lock(&self.file) {
+            Ok(false) => Err(Error::FileBusy {
+                path: self.path.clone(),
+            }),
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 
     /// Appends a record in a single write, so that readers never see part of it. The record survives
@@ -203,6 +231,19 @@ impl GrowingFile {
         self.is_torn = false;
         Ok(())
     }
+}
+
+/// A file of lines that an earlier process wrote.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The file. The first record that is appended replaces `partial`.
+    pub file: GrowingFile,
+    /// Number of complete lines.
+    pub n_lines: u64,
+    /// The last complete line, with its line end; empty if there is none.
+    pub last: Vec<u8>,
+    /// What follows it: part of a line.
+    pub partial: Vec<u8>,
 }
 
 /// A file of records, one JSON object per line, to which a running process appends.

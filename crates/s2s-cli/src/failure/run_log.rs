@@ -29,7 +29,7 @@ pub(super) fn classify_run_log(error: &Error) -> (u8, Option<String>) {
         Error::NoCheckpoint { path } | Error::Damaged { path, .. } => {
             (CHECKPOINT, checkpoint_hint(path))
         }
-        Error::Busy { .. } => return (BUSY, None),
+        Error::Busy { .. } | Error::FileBusy { .. } => return (BUSY, None),
         Error::Lost { path, now } => return (OTHER, lost_hint(path, now)),
         Error::Write { path, source } => (OTHER, write_hint(path, source)),
         Error::Read { path, .. } => {
@@ -52,7 +52,9 @@ pub(super) fn classify_run_log(error: &Error) -> (u8, Option<String>) {
         }
         Error::Json { path, .. }
         | Error::NotRegular { path, .. }
-        | Error::TooLarge { path, .. } => {
+        | Error::TooLarge { path, .. }
+            if run_of(path).is_some() =>
+        {
             let hint = format!(
                 "restore the original, or move it away: `mv {0} {0}.bad`",
                 quote(path)

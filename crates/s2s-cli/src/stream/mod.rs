@@ -10,8 +10,10 @@
 mod lines;
 mod outputs;
 mod pipeline;
+mod resumed;
 
 use std::io::{self, Cursor, IsTerminal, Read};
+use std::iter;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -20,14 +22,15 @@ use std::thread;
 use anyhow::Context;
 use clap::ValueHint;
 use reverse_data::{MAX_LEN, Tokenization, Vocabulary};
-use s2s_runlog::{GrowingFile, exists, open_stream};
+use s2s_runlog::{GrowingFile, exists, is_regular, is_same, open_stream};
 
 use self::lines::Lines;
 use self::outputs::Sink;
 use self::pipeline::in_order;
-use crate::failure::{Hinted, memory};
+use self::resumed::Unfinished;
+use crate::failure::{Hinted, Usage, memory};
 use crate::machine::batch_size;
-use crate::shell::command_line;
+use crate::shell::command_line_with_flag;
 use crate::ui::Ui;
 
 pub(crate) use self::lines::{Line, parse};
@@ -56,7 +59,7 @@ pub(crate) struct StreamArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Continue an interrupted command: keep the complete lines of --output and start with the first that
-    /// is missing
+    /// is missing. The exit code and the totals are those of the lines that are added
     #[arg(long, requires = "output")]
     resume: bool,
     /// Maximum number of sequences per batch
@@ -84,7 +87,8 @@ impl StreamArgs {
         work: impl Fn(Vec<Line>) -> anyhow::Result<Outputs> + Sync,
     ) -> anyhow::Result<Done> {
         let reading = || format!("cannot read {}", input.name);
-        let (file, n_done) = self.open_output()?;
+        let (file, unfinished) = self.open_output()?;
+        let n_done = unfinished.as_ref().map_or(0, |found| found.n_lines);
         let ahead = AHEAD * threads;
         let (max_lines, max_bytes) = match memory {
             MemoryGrowth::Linear => (WINDOW * self.batch_size.get(), WINDOW * MAX_BATCH_BYTES),
@@ -94,7 +98,7 @@ impl StreamArgs {
             }
         };
         let windows = read(input.stream, n_done, (max_lines, max_bytes), ahead)?;
-        let mut sink = Sink::new(ui, file);
+        let mut sink = Sink::new(ui, file, unfinished);
         let work = |lines: Window| -> anyhow::Result<Outputs> {
             match lines {
                 Window::Lines(lines) => {
@@ -110,23 +114,39 @@ impl StreamArgs {
         sink.finish()
     }
 
-    /// The file for the output, and how many lines it has.
-    fn open_output(&self) -> anyhow::Result<(Option<GrowingFile>, u64)> {
+    /// The file for the output, and what it contains already.
+    fn open_output(&self) -> anyhow::Result<(Option<GrowingFile>, Option<Unfinished>)> {
         let Some(path) = &self.output else {
-            return Ok((None, 0));
+            return Ok((None, None));
         };
+        if self.file.as_ref().is_some_and(|file| is_same(file, path)) {
+            let what = "--file and --output are the same file; choose another --output";
+            return Err(Usage(what.to_owned()).into());
+        }
         if !exists(path)? {
-            return Ok((Some(GrowingFile::create(path)?), 0));
+            let file = GrowingFile::create(path)?;
+            file.lock()?;
+            return Ok((Some(file), None));
+        }
+        if !is_regular(path)? {
+            return Err(Hinted {
+                what: format!(
+                    "{} is not a regular file; nothing was changed",
+                    path.display()
+                ),
+                hint: "another --output; without it, the output goes to standard output".to_owned(),
+            }
+            .into());
         }
         if self.resume {
-            let (file, n_lines) = GrowingFile::resume(path)?;
-            return Ok((Some(file), n_lines));
+            let (file, unfinished) = Unfinished::open(path)?;
+            return Ok((Some(file), Some(unfinished)));
         }
         Err(Hinted {
             what: format!("{} already exists; nothing was changed", path.display()),
             hint: format!(
-                "`{} --resume` continues it after its last complete line; or another --output",
-                command_line()
+                "another --output; if this command was interrupted, `{}` continues it",
+                command_line_with_flag("--resume")
             ),
         }
         .into())
@@ -221,32 +241,39 @@ enum Window {
     TooShort(u64),
 }
 
-/// Reads up to `ahead` windows of lines in advance, after the first `n_skipped` lines, until the input ends
-/// or fails or the receiver is dropped.
+/// Reads up to `ahead` windows of lines in advance, until the input ends or fails or the receiver is dropped.
+/// Of the first `n_done` lines, only the last is read, in a window of its own.
 ///
 /// The thread is detached because it may block on input that is no longer needed; it ends with the
 /// process at the latest.
 fn read(
     input: Box<dyn Read + Send>,
-    n_skipped: u64,
+    n_done: u64,
     (max_lines, max_bytes): (usize, usize),
     ahead: usize,
 ) -> io::Result<Receiver<Window>> {
     let (sender, windows) = sync_channel(ahead);
     thread::Builder::new().spawn(move || {
         let mut lines = Lines::new(input, MAX_LEN as u64 * TOKEN_BYTES);
-        match lines.skip(n_skipped) {
-            Ok(n_lines) if n_lines == n_skipped => {}
-            Ok(n_lines) => return sender.send(Window::TooShort(n_lines)).unwrap_or_default(),
-            Err(error) => return sender.send(Window::Failed(error)).unwrap_or_default(),
-        }
-        loop {
-            let window = match lines.next_batch(max_lines, max_bytes) {
-                Ok(lines) if lines.is_empty() => return,
-                Ok(lines) => Window::Lines(lines),
+        let first = match n_done {
+            0 => None,
+            _ => Some(match lines.skip(n_done - 1) {
+                Ok(n_lines) if n_lines < n_done - 1 => Window::TooShort(n_lines),
+                Ok(n_lines) => match lines.next_batch(1, max_bytes) {
+                    Ok(lines) if lines.is_empty() => Window::TooShort(n_lines),
+                    Ok(lines) => Window::Lines(lines),
+                    Err(error) => Window::Failed(error),
+                },
                 Err(error) => Window::Failed(error),
-            };
-            let is_last = matches!(window, Window::Failed(_));
+            }),
+        };
+        let further = iter::from_fn(|| match lines.next_batch(max_lines, max_bytes) {
+            Ok(lines) if lines.is_empty() => None,
+            Ok(lines) => Some(Window::Lines(lines)),
+            Err(error) => Some(Window::Failed(error)),
+        });
+        for window in first.into_iter().chain(further) {
+            let is_last = !matches!(window, Window::Lines(_));
             if sender.send(window).is_err() || is_last {
                 return;
             }

@@ -6,6 +6,7 @@ use s2s_model::Scored;
 use s2s_runlog::GrowingFile;
 
 use super::pipeline::Arrival;
+use super::resumed::Unfinished;
 use crate::ui::Ui;
 
 /// The output for some lines, in order.
@@ -154,6 +155,8 @@ impl Totals {
 pub(super) struct Sink<'a> {
     ui: &'a Ui,
     file: Option<GrowingFile>,
+    /// What the file had before, until it is checked.
+    unfinished: Option<Unfinished>,
     done: Done,
     /// Topics of which a warning was shown since the input last paused.
     shown: Vec<Topic>,
@@ -164,10 +167,15 @@ pub(super) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(ui: &'a Ui, file: Option<GrowingFile>) -> Self {
+    pub(super) fn new(
+        ui: &'a Ui,
+        file: Option<GrowingFile>,
+        unfinished: Option<Unfinished>,
+    ) -> Self {
         Self {
             ui,
             file,
+            unfinished,
             done: Done::default(),
             shown: Vec::new(),
             n_hidden: [0; Topic::ALL.len()],
@@ -179,6 +187,16 @@ impl<'a> Sink<'a> {
     /// Writes the outputs of a window of lines. After a pause of the input, as when lines are typed, a
     /// warning is shown in full again.
     pub(super) fn write(&mut self, outputs: Outputs, arrival: Arrival) -> Result<()> {
+        if let Some(unfinished) = &mut self.unfinished {
+            let first = outputs.parts.iter().find_map(|part| match part {
+                Part::Data(text) => text.split_inclusive('\n').next(),
+                _ => None,
+            });
+            if unfinished.has(first.unwrap_or_default())? {
+                return Ok(());
+            }
+            self.unfinished = None;
+        }
         if arrival == Arrival::AfterPause {
             self.shown.clear();
         }
@@ -215,6 +233,9 @@ impl<'a> Sink<'a> {
 
     /// Makes the file survive a power loss, and says how many lines had a warning that was not shown.
     pub(super) fn finish(mut self) -> Result<Done> {
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.finish()?;
+        }
         for (topic, n_hidden) in Topic::ALL.into_iter().zip(self.n_hidden) {
             let lines = match n_hidden {
                 0 => continue,

@@ -318,6 +318,69 @@ fn an_interrupted_file_continues_at_the_first_missing_line() {
 }
 
 #[test]
+fn a_file_that_is_no_output_of_the_command_is_never_changed() {
+    let home = TempDir::new().unwrap();
+    let run = home_of_trained().join("run");
+    let run = run.to_str().unwrap();
+    let path = |name: &str| home.path().join(name);
+    fs::write(path("in"), SOURCES).unwrap();
+    let first = &predict(&[])[..predict(&[]).find('\n').unwrap() + 1];
+    for (content, part) in [
+        ("my notes, no newline", "line 1 of out is not"),
+        ("my notes\nand more", "line 1 of out is not"),
+        (&format!("{first}my notes"), "line 2 of out is not"),
+        (&predict(&["--json"]), "line 5 of out is not"),
+        (&format!("{}my notes", predict(&[])), "line 6 of out is not"),
+    ] {
+        fs::write(path("out"), content).unwrap();
+        let output = s2s(
+            home.path(),
+            [
+                "predict", run, "--file", "in", "--output", "out", "--resume",
+            ],
+        );
+        fails(&output, 1, &[part, "nothing was changed", "try: "]);
+        assert_eq!(fs::read_to_string(path("out")).unwrap(), content);
+    }
+    let to = |out: &str| {
+        s2s(
+            home.path(),
+            ["predict", run, "--file", "in", "--output", out, "--resume"],
+        )
+    };
+    fails(&to("in"), 2, &["--file and --output are the same file"]);
+    assert_eq!(fs::read_to_string(path("in")).unwrap(), SOURCES);
+    fails(
+        &to("."),
+        1,
+        &[". is not a regular file", "another --output"],
+    );
+    fails(&to("/dev/null"), 1, &["/dev/null is not a regular file"]);
+}
+
+#[test]
+fn two_commands_never_write_to_one_output() {
+    let home = TempDir::new().unwrap();
+    let run = home_of_trained().join("run");
+    let run = run.to_str().unwrap();
+    fs::write(home.path().join("in"), SOURCES).unwrap();
+    fs::write(home.path().join("out"), "").unwrap();
+    let file = fs::File::open(home.path().join("out")).unwrap();
+    file.lock().unwrap();
+    let resume = [
+        "predict", run, "--file", "in", "--output", "out", "--resume",
+    ];
+    fails(
+        &s2s(home.path(), resume),
+        5,
+        &["another process is writing to out", "nothing was changed"],
+    );
+    assert_eq!(fs::read(home.path().join("out")).unwrap(), b"");
+    drop(file);
+    succeeds(s2s(home.path(), resume));
+}
+
+#[test]
 fn file_pipe_and_argument_give_the_same_output() {
     let home = TempDir::new().unwrap();
     let file = home.path().join("in");
