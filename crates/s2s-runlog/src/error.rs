@@ -196,6 +196,12 @@ pub enum Damage {
         /// What it is: `regular file`, `symbolic link`, `FIFO`, ...
         kind: &'static str,
     },
+    /// It was deleted: the records of the run show that it existed.
+    #[error("it is missing, although the run saved it at step {step}")]
+    Lost {
+        /// The step.
+        step: u64,
+    },
     /// A file that the manifest lists, or the manifest itself, does not exist.
     #[error("{file} is missing")]
     Missing {

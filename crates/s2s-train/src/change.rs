@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use reverse_data::Split;
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
-    CheckpointName, ConfigChange, Error as RunLogError, JsonLines, RunDir, RunRecord, RunStatus,
-    read_checkpoint, read_json, write_file, write_json,
+    ConfigChange, JsonLines, RunDir, RunRecord, RunStatus, read_json, write_file, write_json,
 };
 use toml::{Table, Value};
 
 use crate::checkpoint::history;
 use crate::config::{ForcingSchedule, ScheduleConfig};
+use crate::run::last_checkpoint;
 use crate::{
     Auto, Error, ExperimentConfig, Result, Run, Runtime, Trainer, check_unchanged, checkpoint,
     load_config, reopen_data,
@@ -101,10 +101,10 @@ impl Run<Seq2Seq> {
             drop(lock);
             return Self::resume_at(dir.path(), location, runtime);
         }
-        let (done, start) = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
-            Err(RunLogError::NoCheckpoint { .. }) => (0, 0),
-            found => {
-                let state = checkpoint::load_state(&found?)?;
+        let (done, start) = match last_checkpoint(&dir)? {
+            None => (0, 0),
+            Some(found) => {
+                let state = checkpoint::load_state(&found)?;
                 (state.step, state.attempt.map_or(0, |attempt| attempt.start))
             }
         };

@@ -9,10 +9,10 @@ use reverse_data::{Split, scattered};
 use s2s_kernels::instruction_set;
 use s2s_model::{NonFinite, Seq2Seq};
 use s2s_runlog::{
-    Checkpoint, CheckpointName, ConfigChange, Environment, Error as RunLogError, EvalRecord,
-    Identity, JsonLines, LogFailure, Parent, Processor, RunDir, RunLock, RunRecord, RunStart,
-    RunStatus, TimingRecord, exists, hex, read_checkpoint, read_json, read_lines,
-    settle_checkpoint, system_file, write_checkpoint, write_file, write_json,
+    Checkpoint, CheckpointName, ConfigChange, Damage, Environment, Error as RunLogError,
+    EvalRecord, Identity, JsonLines, LogFailure, MetricsRecord, Parent, Processor, RunDir, RunLock,
+    RunRecord, RunStart, RunStatus, TimingRecord, exists, hex, read_checkpoint, read_json,
+    read_lines, settle_checkpoint, system_file, write_checkpoint, write_file, write_json,
 };
 use sha2::{Digest, Sha256};
 
@@ -249,12 +249,11 @@ impl<M: Model + Send> Run<M> {
         let current = trainer.state().config_sha256.clone();
         let fingerprints = Fingerprints::with_history(current, changes);
         let mut rejected = Vec::new();
-        let found = match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
-            Err(RunLogError::NoCheckpoint { .. }) if parent(&dir)?.is_some() => {
+        let found = match last_checkpoint(&dir)? {
+            None if parent(&dir)?.is_some() => {
                 Some(read_checkpoint(dir.checkpoint(CheckpointName::Start))?)
             }
-            Err(RunLogError::NoCheckpoint { .. }) => None,
-            found => Some(found?),
+            found => found,
         };
         if let Some(checkpoint) = found {
             trainer.restore_with(&checkpoint, &fingerprints)?;
@@ -552,6 +551,39 @@ pub fn check_unchanged(dir: &RunDir) -> Result<()> {
 }
 
 /// The run whose weights a run started from. Runs of older versions have no identity.
+/// The last checkpoint; `None` if the run has not saved one yet.
+///
+/// # Errors
+/// If it is damaged, or was deleted: to start again would overwrite the best one.
+pub(crate) fn last_checkpoint(dir: &RunDir) -> Result<Option<Checkpoint>> {
+    match read_checkpoint(dir.checkpoint(CheckpointName::Last)) {
+        Err(RunLogError::NoCheckpoint { path }) => match saved_step(dir)? {
+            Some(step) => {
+                let damage = Damage::Lost { step };
+                Err(RunLogError::Damaged { path, damage }.into())
+            }
+            None => Ok(None),
+        },
+        found => Ok(Some(found?)),
+    }
+}
+
+/// A step at which the run has saved its last checkpoint, according to its records, if the best one is still
+/// there. It saves one after each evaluation, so it may not have done so after the newest.
+fn saved_step(dir: &RunDir) -> Result<Option<u64>> {
+    if !exists(dir.metrics())? || !exists(dir.checkpoint(CheckpointName::Best))? {
+        return Ok(None); // nothing that a new start would overwrite
+    }
+    let metrics: Vec<MetricsRecord> = read_lines(dir.metrics())?;
+    let is_running = match exists(dir.run())? {
+        true => read_json::<RunRecord>(dir.run())?.status == RunStatus::Running,
+        false => true,
+    };
+    let trained = metrics.iter().rev().map(|metrics| metrics.step);
+    let mut trained = trained.filter(|step| *step > 0);
+    Ok(trained.nth(usize::from(is_running)))
+}
+
 fn parent(dir: &RunDir) -> Result<Option<Parent>> {
     if !exists(dir.identity())? {
         return Ok(None);
