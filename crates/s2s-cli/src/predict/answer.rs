@@ -1,5 +1,7 @@
 //! Decodes lines of input and formats the output.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use reverse_data::{Sequence, Token};
 use s2s_model::{Decoded, OutputLimit, Seq2Seq, Stop};
@@ -53,6 +55,22 @@ struct AnswerRecord<'a> {
 enum Words<'a> {
     Numbers(&'a [Token]),
     Texts(&'a [String]),
+}
+
+/// An output as part of a line: line breaks in it as `\n` and `\r`, and tabs as `\t` if they separate outputs.
+fn one_line(text: &str, is_list: bool) -> Cow<'_, str> {
+    let is_escaped = |c: char| matches!(c, '\n' | '\r') || is_list && c == '\t';
+    if !text.contains(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match is_escaped(c) {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    Cow::Owned(line)
 }
 
 /// The answers to lines, as several threads can write them at once.
@@ -166,8 +184,9 @@ impl<'a> Answers<'a> {
             outputs.message(format!("attention written to {}", path.display()));
         }
         if !self.args.json {
-            let lines: Vec<&str> = answers.iter().map(|answer| &answer.text[..]).collect();
-            outputs.data(&lines.join("\t"));
+            let is_list = answers.len() > 1;
+            let lines = answers.iter().map(|answer| one_line(&answer.text, is_list));
+            outputs.data(&lines.collect::<Vec<_>>().join("\t"));
             if let Some(best) = best.filter(|_| self.args.attention) {
                 outputs.drawing(self.draw(source, best));
             }

@@ -12,7 +12,7 @@ mod outputs;
 mod pipeline;
 mod resumed;
 
-use std::io::{self, Cursor, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::iter;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ impl StreamArgs {
                 (self.batch_size.get(), max_bytes / n_outputs.get() + 1)
             }
         };
-        let windows = read(input.stream, n_done, (max_lines, max_bytes), ahead)?;
+        let windows = read(input.source, n_done, (max_lines, max_bytes), ahead)?;
         let mut sink = Sink::new(ui, file, unfinished);
         let work = |lines: Window| -> anyhow::Result<Outputs> {
             match lines {
@@ -167,15 +167,22 @@ impl StreamArgs {
 /// Sequences to read.
 pub(crate) struct Input {
     name: String,
-    stream: Box<dyn Read + Send>,
+    source: Source,
+}
+
+/// Where sequences come from.
+enum Source {
+    /// A single one, which may contain line breaks.
+    Sequence(String),
+    Lines(Box<dyn Read + Send>),
 }
 
 impl Input {
-    /// The words of a command line as a single line.
+    /// The words of a command line as a single sequence.
     pub(crate) fn of_words(words: &[String]) -> Self {
         Self {
             name: "the arguments".to_owned(),
-            stream: Box::new(Cursor::new(words.join(" ") + "\n")),
+            source: Source::Sequence(words.join(" ")),
         }
     }
 
@@ -188,7 +195,7 @@ impl Input {
         if let Some(path) = file.filter(|path| path.as_os_str() != "-") {
             return Ok(Self {
                 name: path.display().to_string(),
-                stream: Box::new(open_stream(path)?),
+                source: Source::Lines(Box::new(open_stream(path)?)),
             });
         }
         if io::stdin().is_terminal() {
@@ -204,7 +211,7 @@ impl Input {
         }
         Ok(Self {
             name: "standard input".to_owned(),
-            stream: Box::new(io::stdin()),
+            source: Source::Lines(Box::new(io::stdin())),
         })
     }
 }
@@ -247,13 +254,21 @@ enum Window {
 /// The thread is detached because it may block on input that is no longer needed; it ends with the
 /// process at the latest.
 fn read(
-    input: Box<dyn Read + Send>,
+    source: Source,
     n_done: u64,
     (max_lines, max_bytes): (usize, usize),
     ahead: usize,
 ) -> io::Result<Receiver<Window>> {
     let (sender, windows) = sync_channel(ahead);
     thread::Builder::new().spawn(move || {
+        let input = match source {
+            Source::Sequence(line) if n_done < 2 => {
+                let window = Window::Lines(vec![(1, Ok(line.into_bytes()))]);
+                return sender.send(window).unwrap_or_default();
+            }
+            Source::Sequence(_) => return sender.send(Window::TooShort(1)).unwrap_or_default(),
+            Source::Lines(input) => input,
+        };
         let mut lines = Lines::new(input, MAX_LEN as u64 * TOKEN_BYTES);
         let first = match n_done {
             0 => None,

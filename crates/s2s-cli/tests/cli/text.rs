@@ -274,6 +274,42 @@ fn columns_compression_and_bytes_are_read() {
         stderr(&output)
     );
 
+    // A line of input is a line of output, whatever the output contains; an argument is one sequence.
+    let prefix = "a\nb\tc";
+    let sampled = [
+        "--sample",
+        "--draws",
+        "2",
+        "--max-len",
+        "5",
+        "--prefix",
+        prefix,
+    ];
+    let predict = ["predict", "run"].into_iter().chain(sampled);
+    let of_lines = succeeds(s2s_reading(
+        home.path(),
+        &predict.clone().collect::<Vec<_>>(),
+        b"1\n2\n3\n",
+    ));
+    assert_eq!(of_lines.lines().count(), 3, "{of_lines:?}");
+    for line in of_lines.lines() {
+        let outputs: Vec<&str> = line.split('\t').collect();
+        assert_eq!(outputs.len(), 2, "{line:?}");
+        assert!(
+            outputs.iter().all(|output| output.starts_with(r"a\nb\tc")),
+            "{line:?}"
+        );
+    }
+    let of_argument = succeeds(s2s(home.path(), predict.chain(["--json", "1\n2"])));
+    let of_argument: Value = serde_json::from_str(&of_argument).unwrap();
+    assert_eq!(of_argument["source"], json!(["1", "<0x0A>", "2"]));
+    assert!(
+        of_argument["predictions"][0]["text"]
+            .as_str()
+            .unwrap()
+            .starts_with(prefix)
+    );
+
     let zipped = TempDir::new().unwrap();
     fs::write(zipped.path().join("pairs.csv.gz"), gzip(&data)).unwrap();
     let show = |home: &Path, file: &str| {
