@@ -163,8 +163,11 @@ pub enum LineProblem {
         /// The first invalid byte, from 1.
         byte: usize,
     },
-    /// It is not UTF-8 because the file is UTF-16.
-    Utf16,
+    /// It is not UTF-8 because the file has another encoding.
+    Encoding {
+        /// Its name, `UTF-16` or `UTF-32`.
+        name: &'static str,
+    },
     /// The header of a table of commas has one field, with semicolons in it.
     Semicolons,
     /// One of its tokens reads like a special token.
@@ -181,6 +184,17 @@ pub enum LineProblem {
         /// What separates fields, in the plural.
         separators: &'static str,
     },
+    /// A row of a table has another number of fields than the first.
+    Ragged {
+        /// Number of fields of the first row.
+        expected: usize,
+        /// Number of fields found.
+        n_fields: usize,
+        /// What separates fields, in the plural.
+        separators: &'static str,
+    },
+    /// A quoted field of a table begins here, and its last quote is not at the end of a field.
+    Quote,
     /// A row is not valid CSV.
     NotCsv {
         /// What the reader of CSV reports.
@@ -201,7 +215,7 @@ impl fmt::Display for LineProblem {
             Self::Empty => f.write_str("the line is empty"),
             Self::TooLong { len } => write!(f, "{len} tokens; the limit is {MAX_LEN}"),
             Self::NotUtf8 { byte } => write!(f, "byte {byte} of the line is not UTF-8"),
-            Self::Utf16 => f.write_str("the file is UTF-16, expected UTF-8"),
+            Self::Encoding { name } => write!(f, "the file is {name}, expected UTF-8"),
             Self::Semicolons => {
                 f.write_str("expected fields separated by commas, found semicolons")
             }
@@ -213,6 +227,17 @@ impl fmt::Display for LineProblem {
             } => write!(
                 f,
                 "expected at least {expected} fields separated by {separators}, found {n_fields}"
+            ),
+            Self::Ragged {
+                expected,
+                n_fields,
+                separators,
+            } => write!(
+                f,
+                "expected {expected} fields separated by {separators}, as in the first row, found {n_fields}"
+            ),
+            Self::Quote => f.write_str(
+                "a quoted field begins here, but no quote before a comma or the end of a line closes it",
             ),
             Self::NotCsv { message } => write!(f, "not valid CSV: {message}"),
             Self::NotOneToken => f.write_str("expected one token"),

@@ -1,7 +1,5 @@
 //! The report of a finished run.
 
-use std::path::Path;
-
 use console::style;
 use reverse_data::Tokenization;
 use s2s_runlog::{
@@ -13,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::eval;
 use crate::picture::{drawn, records};
-use crate::shell::{program, quote};
+use crate::shell::{program, quote, quote_text};
 
 /// Maximum number of tokens shown of a sequence.
 const MAX_SHOWN: usize = 40;
@@ -182,13 +180,12 @@ fn example(samples: &[AttentionRecord], tokenization: Tokenization) -> String {
     let symbols = longest.into_iter().flat_map(AttentionRecord::symbols);
     let symbols = symbols.take(MAX_SHOWN);
     let words: Vec<String> = match tokenization {
-        Tokenization::Words => symbols.map(|token| quote(Path::new(token))).collect(),
-        Tokenization::Chars | Tokenization::Bytes => {
-            vec![quote(Path::new(&tokenization.join(symbols)))]
-        }
+        Tokenization::Words => symbols.map(str::to_owned).collect(),
+        Tokenization::Chars | Tokenization::Bytes => vec![tokenization.join(symbols)],
     };
     let is_option = words.iter().any(|word| word.starts_with('-'));
-    format!("{}{}", if is_option { "-- " } else { "" }, words.join(" "))
+    let quoted: Vec<String> = words.iter().map(|word| quote_text(word)).collect();
+    format!("{}{}", if is_option { "-- " } else { "" }, quoted.join(" "))
 }
 
 #[cfg(test)]

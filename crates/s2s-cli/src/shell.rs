@@ -1,6 +1,6 @@
 //! Command lines that can be pasted into a shell.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use s2s_viz::clean;
@@ -8,18 +8,18 @@ use s2s_viz::clean;
 /// The name under which this program was called.
 pub(crate) fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_else(|| "s2s".into());
-    quote(Path::new(&name))
+    quote_word(&name)
 }
 
 /// The command line of this process.
 pub(crate) fn command_line() -> String {
-    let words = std::env::args_os().map(|word| quote(Path::new(&word)));
+    let words = std::env::args_os().map(|word| quote_word(&word));
     words.collect::<Vec<_>>().join(" ")
 }
 
 /// The command line of this process with a flag.
 pub(crate) fn command_line_with_flag(flag: &str) -> String {
-    let words = std::env::args_os().map(|word| quote(Path::new(&word)));
+    let words = std::env::args_os().map(|word| quote_word(&word));
     let mut words: Vec<String> = words.collect();
     let end = words.iter().position(|word| word == "--");
     words.insert(end.unwrap_or(words.len()), flag.to_owned());
@@ -32,7 +32,7 @@ pub(crate) fn command_line_with(option: &str, value: &str) -> String {
 }
 
 fn with_option(words: impl Iterator<Item = OsString>, option: &str, value: &str) -> String {
-    let mut words: Vec<String> = words.map(|word| quote(Path::new(&word))).collect();
+    let mut words: Vec<String> = words.map(|word| quote_word(&word)).collect();
     let end = words.iter().position(|word| word == "--");
     let end = end.unwrap_or(words.len()); // of the options
     let assigned = format!("{option}=");
@@ -48,22 +48,26 @@ fn with_option(words: impl Iterator<Item = OsString>, option: &str, value: &str)
     words.join(" ")
 }
 
-/// Quotes a path for the shell; paths that are not UTF-8, or contain control characters, need bash.
+/// Quotes a path for the shell, so that no program takes it for an option.
 pub(crate) fn quote(path: &Path) -> String {
-    let Some(text) = path.to_str().filter(|text| clean(text) == **text) else {
-        let bytes = path.as_os_str().as_encoded_bytes();
-        return format!("$'{}'", bytes.escape_ascii());
-    };
-    quote_text(text)
+    match path.as_os_str().as_encoded_bytes().starts_with(b"-") {
+        true => quote_word(Path::new(".").join(path).as_os_str()),
+        false => quote_word(path.as_os_str()),
+    }
 }
 
 /// Quotes a word for the shell.
 pub(crate) fn quote_text(text: &str) -> String {
+    quote_word(OsStr::new(text))
+}
+
+/// Quotes a word for the shell; words that are not UTF-8, or contain control characters, need bash.
+fn quote_word(word: &OsStr) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+./,:=@".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
+    match word.to_str().filter(|text| clean(text) == **text) {
+        Some(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
+        None => format!("$'{}'", word.as_encoded_bytes().escape_ascii()),
     }
 }
 
@@ -75,6 +79,8 @@ mod tests {
     fn special_characters_are_quoted() {
         for (path, word) in [
             ("runs/default-seed0", "runs/default-seed0"),
+            ("-run", "./-run"),
+            ("-my run", "'./-my run'"),
             ("my runs/a", "'my runs/a'"),
             ("it's", r"'it'\''s'"),
             ("", "''"),
@@ -99,7 +105,6 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn a_path_that_is_not_utf8_is_escaped() {
-        use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(OsStr::from_bytes(b"a\xff'b"));
         assert_eq!(quote(path), r"$'a\xff\'b'");

@@ -16,7 +16,7 @@ use crate::failure::Usage;
 use crate::machine::MachineArgs;
 use crate::resume;
 use crate::session::{self, LogArgs};
-use crate::shell::{program, quote};
+use crate::shell::{program, quote, quote_text};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -155,7 +155,7 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
             .iter()
             .map(|pair| format!("{}={}", pair.key, pair.values[1]));
         let all = changes.chain(schedules.into_iter().map(str::to_owned));
-        let sets = all.map(|set| format!(" --set {}", quote(Path::new(&set))));
+        let sets = all.map(|set| format!(" --set {}", quote_text(&set)));
         what += &format!(
             "\n  try: `{} resume {}{}` changes the run",
             program(),

@@ -143,7 +143,10 @@ impl TextFile {
         str::from_utf8(bytes).map_err(|error| {
             let byte = error.valid_up_to() + 1;
             let problem = match &self.bytes[..] {
-                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => LineProblem::Utf16,
+                [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => {
+                    LineProblem::Encoding { name: "UTF-32" }
+                }
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => LineProblem::Encoding { name: "UTF-16" },
                 _ => LineProblem::NotUtf8 { byte },
             };
             self.error(line, problem)
@@ -164,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn utf16_is_named() {
+    fn other_encodings_are_named() {
         let check = |bytes: &[u8], problem: &str| {
             let file = TextFile::new("f", bytes);
             let error = file.lines().unwrap().find_map(Result::err).unwrap();
@@ -172,6 +175,8 @@ mod tests {
         };
         check(b"\xff\xfea\0\t\0", "the file is UTF-16, expected UTF-8");
         check(b"\xfe\xff\0a\0\t", "the file is UTF-16, expected UTF-8");
+        check(b"\xff\xfe\0\0a\0\0\0", "the file is UTF-32, expected UTF-8");
+        check(b"\0\0\xfe\xff\0\0\0a", "the file is UTF-32, expected UTF-8");
         check(b"a\xff\xfe", "byte 2 of the line is not UTF-8");
     }
 

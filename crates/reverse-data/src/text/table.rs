@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use csv::{ByteRecord, ReaderBuilder};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 use super::pairs::{Field, Row, Splits};
 use super::{Pairs, TextFile};
@@ -12,7 +12,10 @@ use crate::{DataConfig, Error, LineProblem, Split};
 
 /// The columns of source and target.
 #[derive(Clone, Copy, Debug)]
-struct Columns([usize; 2]);
+struct Columns {
+    positions: [usize; 2],
+    are_named: bool,
+}
 
 /// The format of a table, chosen by the extension of its file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,11 @@ fn split_of(hash: u64, config: &DataConfig) -> Split {
     }
 }
 
+/// Whether the columns of a table are chosen by their names.
+fn has_names(config: &DataConfig) -> bool {
+    !config.source_column.is_empty() || !config.target_column.is_empty()
+}
+
 /// The pairs of the rows of a table.
 fn read_rows<F: Fn(u64) -> Split>(
     file: &TextFile,
@@ -81,7 +89,7 @@ fn read_rows<F: Fn(u64) -> Split>(
     file.check_size()?;
     let n_columns = Cell::new(0);
     let mut splits = read_format(file, config, splits, &n_columns)?;
-    if config.source_column.is_empty() && config.target_column.is_empty() {
+    if !has_names(config) {
         for pairs in &mut splits {
             pairs.n_columns = n_columns.get();
         }
@@ -89,7 +97,7 @@ fn read_rows<F: Fn(u64) -> Split>(
     Ok(splits)
 }
 
-/// The pairs, and the greatest number of fields of a row.
+/// The pairs, and the number of fields of a row.
 fn read_format<F: Fn(u64) -> Split>(
     file: &TextFile,
     config: &DataConfig,
@@ -99,9 +107,11 @@ fn read_format<F: Fn(u64) -> Split>(
     match format(file) {
         Format::Tsv => {
             let mut lines = file.lines()?;
-            let mut columns = Columns([0, 1]);
-            let names = [&config.source_column, &config.target_column];
-            if names.iter().any(|name| !name.is_empty())
+            let mut columns = Columns {
+                positions: [0, 1],
+                are_named: has_names(config),
+            };
+            if columns.are_named
                 && let Some(header) = lines.next()
             {
                 let (_, start, text) = header?;
@@ -122,13 +132,23 @@ fn read_format<F: Fn(u64) -> Split>(
             let (mut record, mut columns) = (ByteRecord::new(), None);
             // The fields of all pairs without quotes.
             let mut text = Vec::with_capacity(file.bytes.len()); // untouched memory costs nothing
+            let content = file.content();
             let failed = |error: csv::Error| {
                 let line = error.position().map_or(0, csv::Position::line);
                 let message = error.to_string();
                 file.error(line, LineProblem::NotCsv { message })
             };
             while reader.read_byte_record(&mut record).map_err(failed)? {
-                let line = record.position().map_or(0, csv::Position::line);
+                let start = record.position().expect("a record that was read has one");
+                let end = reader.position().byte() as usize;
+                let raw = RawRow::new(content, start, end);
+                if raw.is_after_empty_line {
+                    return Err(file.error(raw.line - 1, LineProblem::Empty));
+                }
+                let line = raw.line;
+                if let Some(line) = raw.unclosed_quote() {
+                    return Err(file.error(line, LineProblem::Quote));
+                }
                 let fields = record.iter().map(|field| {
                     let text = file.utf8(line, field)?;
                     Ok(Field { start: 0, text })
@@ -141,6 +161,7 @@ fn read_format<F: Fn(u64) -> Split>(
                         {
                             return Err(file.error(line, LineProblem::Semicolons));
                         }
+                        n_columns.set(fields.len());
                         columns = Some(Columns::named(file, config, fields.into_iter())?);
                     }
                     Some(columns) => {
@@ -157,6 +178,69 @@ fn read_format<F: Fn(u64) -> Split>(
             let text = Arc::new(text);
             Ok(splits.of([text.clone(), text]))
         }
+    }
+}
+
+/// A row of CSV as it is in the file.
+struct RawRow<'a> {
+    /// The bytes of the row and its end.
+    bytes: &'a [u8],
+    /// The number of its first line, from 1.
+    line: u64,
+    is_after_empty_line: bool,
+}
+
+impl<'a> RawRow<'a> {
+    /// The row that the reader found between two positions: it skips line ends before a row.
+    fn new(content: &'a [u8], start: &csv::Position, end: usize) -> Self {
+        let before = start.byte() as usize;
+        let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let n_skipped = content[before..end]
+            .iter()
+            .take_while(|byte| is_end(byte))
+            .count();
+        let skipped = &content[before..before + n_skipped];
+        let rest_of_end =
+            usize::from(before > 0 && content[before - 1] == b'\r' && skipped.starts_with(b"\n"));
+        Self {
+            bytes: &content[before + n_skipped..end],
+            line: start.line() + memchr_iter(b'\n', skipped).count() as u64,
+            is_after_empty_line: n_skipped > rest_of_end,
+        }
+    }
+
+    /// The line of a quote that opens a field and that none at the end of a field closes.
+    fn unclosed_quote(&self) -> Option<u64> {
+        let bytes = self.bytes;
+        memchr(b'"', bytes)?;
+        let (mut at, mut is_field_start) = (0, true);
+        while at < bytes.len() {
+            if is_field_start && bytes[at] == b'"' {
+                let end = end_of_quoted(&bytes[at..]).map(|len| at + len);
+                match end.filter(|&end| matches!(bytes.get(end), None | Some(b',' | b'\n' | b'\r')))
+                {
+                    Some(end) => at = end,
+                    None => {
+                        return Some(self.line + memchr_iter(b'\n', &bytes[..at]).count() as u64);
+                    }
+                }
+            }
+            is_field_start = bytes.get(at) == Some(&b',');
+            at += 1;
+        }
+        None
+    }
+}
+
+/// The length of a quoted field that begins here, with its quotes, if it is closed.
+fn end_of_quoted(field: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += memchr(b'"', field.get(at..)?)? + 1;
+        if field.get(at) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 1; // a doubled quote stands for one
     }
 }
 
@@ -200,14 +284,16 @@ impl Columns {
                     header: header.iter().map(|column| (*column).to_owned()).collect(),
                 }),
         };
-        let columns = [
-            find(&config.source_column, 0)?,
-            find(&config.target_column, 1)?,
-        ];
-        Ok(Self(columns))
+        Ok(Self {
+            positions: [
+                find(&config.source_column, 0)?,
+                find(&config.target_column, 1)?,
+            ],
+            are_named: has_names(config),
+        })
     }
 
-    /// The two fields of a row. Keeps the greatest number of fields.
+    /// The two fields of a row. If the columns have no names, each row must have as many fields as the first.
     fn pick<'a>(
         self,
         file: &TextFile,
@@ -218,18 +304,27 @@ impl Columns {
     ) -> Result<[Field<'a>; 2], Error> {
         let (mut picked, mut n_fields) = ([None; 2], 0);
         for field in fields {
-            for (slot, column) in picked.iter_mut().zip(self.0) {
+            for (slot, column) in picked.iter_mut().zip(self.positions) {
                 if n_fields == column {
                     *slot = Some(field);
                 }
             }
             n_fields += 1;
         }
-        n_columns.set(n_columns.get().max(n_fields));
+        let expected = n_columns.replace(n_fields);
         match picked {
+            [Some(_), Some(_)] if !self.are_named && expected != 0 && n_fields != expected => {
+                let problem = LineProblem::Ragged {
+                    expected,
+                    n_fields,
+                    separators,
+                };
+                Err(file.error(line, problem))
+            }
             [Some(source), Some(target)] => Ok([source, target]),
             _ => {
-                let expected = 1 + self.0[0].max(self.0[1]);
+                let [source, target] = self.positions;
+                let expected = 1 + source.max(target);
                 let problem = LineProblem::Columns {
                     expected,
                     n_fields,
@@ -269,7 +364,12 @@ mod tests {
     fn tabs_separate_fields_and_quotes_are_text() {
         let config = DataConfig::default();
         assert_eq!(
-            table("p.tsv", "\u{feff}a b\t\"c\"\r\n\"\td\tignored\n", &config).unwrap(),
+            table(
+                "p.tsv",
+                "\u{feff}a b\t\"c\"\tignored\r\n\"\td\ttoo\n",
+                &config
+            )
+            .unwrap(),
             [["a b", "\"c\""], ["\"", "d"]]
         );
         assert_eq!(
@@ -313,6 +413,72 @@ mod tests {
             table("p.csv", "from;to\na, b;c\n", &named("", "")).unwrap_err(),
             "p.csv, line 1: expected fields separated by commas, found semicolons"
         );
+    }
+
+    #[test]
+    fn a_row_with_another_number_of_fields_is_an_error_unless_columns_have_names() {
+        let more = "in\tout\na\tb\nc\td\te\n";
+        assert_eq!(
+            table("p.tsv", more, &DataConfig::default()).unwrap_err(),
+            "p.tsv, line 3: expected 2 fields separated by tabs, as in the first row, found 3"
+        );
+        assert_eq!(
+            table("p.tsv", more, &named("in", "out")).unwrap(),
+            [["a", "b"], ["c", "d"]]
+        );
+        assert_eq!(
+            table("p.csv", "in,out\na,b\nc,d,e\n", &DataConfig::default()).unwrap_err(),
+            "p.csv, line 3: expected 2 fields separated by commas, as in the first row, found 3"
+        );
+    }
+
+    #[test]
+    fn a_quote_that_closes_no_field_is_an_error_on_the_line_where_it_opens() {
+        let config = DataConfig::default();
+        let rows = table(
+            "p.csv",
+            "in,out\n\"a\n\"\"b\"\"\",\"c, d\"\ne\"f,\n",
+            &config,
+        );
+        assert_eq!(rows.unwrap_err(), "p.csv, line 4: the line is empty");
+        let rows = table(
+            "p.csv",
+            "in,out\r\n\"a\r\n\"\"b\"\"\",\"c, d\"\r\ne\"f,g",
+            &config,
+        );
+        assert_eq!(rows.unwrap(), [["a\r\n\"b\"", "c, d"], ["e\"f", "g"]]);
+        let problem = "a quoted field begins here, but no quote before a comma or the end of a line closes it";
+        for (text, line) in [
+            ("in,out\na,b\nc,\"d\ne,f\ng,h\n", 3),
+            ("in,out\na,b\nc,\"d\ne,\"f\"\ng,h\n", 3),
+            ("in,out\n\"a\nb\",\"c", 3),
+            ("in,out\n\"a,b\n", 2),
+            ("in,out\na,\"b\"c\n", 2),
+        ] {
+            for text in [text.to_owned(), text.replace('\n', "\r\n")] {
+                let error = table("p.csv", &text, &config).unwrap_err();
+                assert_eq!(error, format!("p.csv, line {line}: {problem}"), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_in_csv_name_their_line_whatever_its_end() {
+        let config = DataConfig::default();
+        for end in ["\n", "\r\n"] {
+            let error = |lines: [&str; 4]| table("p.csv", &lines.join(end), &config).unwrap_err();
+            assert!(
+                error(["in,out", "a,b", "c", "d,e"])
+                    .starts_with("p.csv, line 3: expected at least 2")
+            );
+            assert!(
+                error(["in,out", "a,b", "", "d,e"]).starts_with("p.csv, line 3: the line is empty")
+            );
+            assert!(
+                error(["in,out", "\"a", "x\",b", "c"])
+                    .starts_with("p.csv, line 4: expected at least")
+            );
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Hints for data that cannot be read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reverse_data::{Error, LineProblem};
 
-use super::START;
+use super::{prefixed, start, unused};
 use crate::shell::quote;
 
 /// Below this number of pairs, no shares of the splits are likely to leave a pair in each.
@@ -15,12 +15,12 @@ pub(super) fn hint(error: &Error) -> Option<String> {
     let hint = match error {
         Error::Line {
             path,
-            problem: LineProblem::Utf16,
+            problem: LineProblem::Encoding { name },
             ..
         } => {
             let utf8 = quote(&renamed(path, "utf8-", None));
             format!(
-                "`{}iconv -f UTF-16 -t UTF-8 > {utf8}` converts it",
+                "`{}iconv -f {name} -t UTF-8 > {utf8}` converts it",
                 piped(path)
             )
         }
@@ -67,7 +67,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
              --set data.min_count=2 for those that occur more than once, or \
              --set data.tokens=chars for characters; or a shorter data.vocab_file"
             .to_owned(),
-        Error::Config { .. } => START.to_owned(),
+        Error::Config { .. } => start(),
         _ => return None,
     };
     Some(hint)
@@ -87,8 +87,8 @@ fn piped(path: &Path) -> String {
     format!("{program} {} | ", quote(path))
 }
 
-/// A name for a converted file: without `.gz`, in the same folder.
-fn renamed(path: &Path, prefix: &str, ending: Option<&str>) -> std::path::PathBuf {
+/// A path for a converted file, at which there is none: without `.gz`, in the same folder.
+fn renamed(path: &Path, prefix: &str, ending: Option<&str>) -> PathBuf {
     let mut path = match is_compressed(path) {
         true => path.with_extension(""),
         false => path.to_owned(),
@@ -96,8 +96,5 @@ fn renamed(path: &Path, prefix: &str, ending: Option<&str>) -> std::path::PathBu
     if let Some(ending) = ending {
         path.set_extension(ending);
     }
-    let name = path.file_name().unwrap_or_default().to_owned();
-    let mut prefixed = std::ffi::OsString::from(prefix);
-    prefixed.push(name);
-    path.with_file_name(prefixed)
+    unused(&prefixed(&path, prefix))
 }

@@ -12,10 +12,11 @@ mod problem;
 mod run_log;
 mod weights;
 
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use s2s_runlog::{CorpusRecord, Error as RunLogError, read_json};
+use s2s_runlog::{CorpusRecord, Error as RunLogError, exists, read_json};
 use s2s_train::{ConfigError, DeviceError, Error, load_config};
 use s2s_weights::Error as WeightsError;
 
@@ -65,7 +66,10 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> u8 {
         // Some problems name their remedy.
         let has_remedy = problems.iter().all(|problem| problem.help.is_some());
         if is_resolved || !has_remedy {
-            let hint = if is_resolved { RESTORE } else { START };
+            let hint = match is_resolved {
+                true => RESTORE.to_owned(),
+                false => start(),
+            };
             ui.message(format!("  try: {hint}"));
         }
         return USAGE;
@@ -127,7 +131,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
         return (USAGE, Some(error.remedy().to_owned()));
     }
     if config_error(error).is_some() {
-        return (USAGE, Some(START.to_owned()));
+        return (USAGE, Some(start()));
     }
     if let Some(error) = run_log_error(error) {
         return classify_run_log(error);
@@ -264,7 +268,28 @@ pub(crate) const FEWER_THREADS: &str = "fewer --threads: each one reserves 256 M
      toward the limit of `ulimit -u`";
 
 /// Hint for an invalid configuration.
-const START: &str = "`s2s config > mine.toml` writes a file to start from";
+fn start() -> String {
+    let path = unused(Path::new("mine.toml"));
+    format!(
+        "`s2s config > {}` writes a file to start from",
+        quote(&path)
+    )
+}
+
+/// This path, or else the first of `2-NAME`, `3-NAME`, ... at which there is no file: a hint must not overwrite one.
+fn unused(path: &Path) -> PathBuf {
+    let numbered = (2..).map(|n| prefixed(path, &format!("{n}-")));
+    let mut paths = std::iter::once(path.to_owned()).chain(numbered);
+    let is_unused = |path: &PathBuf| !exists(path).unwrap_or(false);
+    paths.find(is_unused).expect("the names do not end")
+}
+
+/// The path with a prefix before its name.
+fn prefixed(path: &Path, prefix: &str) -> PathBuf {
+    let mut name = OsString::from(prefix);
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
+}
 
 /// Hint for an invalid configuration in a run folder.
 const RESTORE: &str =

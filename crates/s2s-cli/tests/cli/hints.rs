@@ -48,6 +48,12 @@ const CASES: &[Case] = &[
     Case { prepare: |home| write(home, "t.tsv.gz", &gzip("a\tb\nc\n")), typed: "data show --set data.file=t.tsv.gz", suggestion: 0, then: Replaced },
     Case { prepare: |home| write(home, "t.csv", &PAIRS.replace('\t', ";").into_bytes()), typed: "data show --set data.file=t.csv", suggestion: 0, then: Other("data show --set data.file=t.tsv") },
     Case { prepare: |home| write(home, "t.tsv", &utf16(PAIRS)), typed: "data show --set data.file=t.tsv", suggestion: 0, then: Other("data show --set data.file=utf8-t.tsv") },
+    Case { prepare: |home| { write(home, "t.csv", &PAIRS.replace('\t', ";").into_bytes()); write(home, "t.tsv", b"mine") }, typed: "data show --set data.file=t.csv", suggestion: 0, then: Other("data show --set data.file=2-t.tsv") },
+    Case { prepare: |home| { write(home, "t.tsv", &utf16(PAIRS)); write(home, "utf8-t.tsv", b"mine") }, typed: "data show --set data.file=t.tsv", suggestion: 0, then: Other("data show --set data.file=2-utf8-t.tsv") },
+    Case { prepare: |home| write(home, "mine.toml", b"\xff"), typed: "config --config mine.toml", suggestion: 0, then: Other("config --config 2-mine.toml") },
+    Case { prepare: |home| write(home, "-t.tsv", b"a\tb\nc\n"), typed: "data show --set data.file=-t.tsv", suggestion: 0, then: Replaced },
+    Case { prepare: |home| copy(&home.join("begun"), &home.join("-begun")), typed: "train --run-dir=-begun", suggestion: 0, then: Other("eval ./-begun") },
+    Case { prepare: |home| write(home, "out", b""), typed: "predict run --output out -- 3 1", suggestion: 0, then: Replaced },
     Case { prepare: |home| { with_text_run(home); write(home, "t.tsv", b"1\t2\n") }, typed: "eval text --data t.tsv --split val", suggestion: 0, then: Other("eval text --data t.tsv") },
 ];
 
@@ -115,6 +121,11 @@ fn broken(case: &Case) -> Option<String> {
         return Some(format!("{}: no hint in:\n{message}", case.typed));
     };
     let suggested = hint.split('`').nth(2 * case.suggestion + 1).unwrap();
+    if let Some((_, written)) = suggested.split_once(" > ")
+        && home.path().join(written).exists()
+    {
+        return Some(format!("{}: `{suggested}` overwrites a file", case.typed));
+    }
     let program = Path::new(env!("CARGO_BIN_EXE_s2s"));
     let path = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
     let output = Command::new("bash")
