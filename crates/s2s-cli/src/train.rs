@@ -81,8 +81,20 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         match RunDir::open(&folder) {
             Ok(dir) => {
                 check_same(&dir, &config)?;
+                check_parent(&dir, from.as_ref())?;
                 let text = config.data.is_text().then(|| config.data.text_path());
                 let text = text.filter(|path| exists(path).unwrap_or(false));
+                let record = read_json::<CorpusRecord>(dir.corpus()).ok();
+                let record = record.filter(|record| !record.files.is_empty());
+                if let (Some(path), Some(record)) = (text, record)
+                    && !is_same_text(&record, &config.data)
+                {
+                    return Err(Error::CorpusChanged {
+                        path: path.to_owned(),
+                        run: dir.path().to_owned(),
+                    }
+                    .into());
+                }
                 return resume::run_dir(&dir, None, text, &args.log, &args.machine, ui);
             }
             Err(RunLogError::NoRun { .. } | RunLogError::NotARun { .. }) => {}
@@ -135,8 +147,16 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
     let list: Vec<String> = differences
         .iter()
         .map(|pair| {
-            let [found, wanted] = &pair.values;
-            format!("{} is {found} in the run, {wanted} was requested", pair.key)
+            let key = &pair.key;
+            match &pair.values {
+                [found, wanted] if wanted.is_empty() => {
+                    format!("{key} is {found} in the run and not set here")
+                }
+                [found, wanted] if found.is_empty() => {
+                    format!("{key} is not set in the run, {wanted} was requested")
+                }
+                [found, wanted] => format!("{key} is {found} in the run, {wanted} was requested"),
+            }
         })
         .collect();
     let mut what = format!(
@@ -151,9 +171,14 @@ fn check_same(dir: &RunDir, wanted: &ExperimentConfig) -> anyhow::Result<()> {
             true => wanted.schedules(),
             false => Vec::new(),
         };
-        let changes = differences
-            .iter()
-            .map(|pair| format!("{}={}", pair.key, pair.values[1]));
+        let changes = differences.iter().filter_map(|pair| {
+            let value = match &pair.values[1][..] {
+                "" if pair.key == "train.schedule.steps" => "0", // the whole run
+                "" => return None,                               // another kind has no such key
+                value => value,
+            };
+            Some(format!("{}={value}", pair.key))
+        });
         let all = changes.chain(schedules.into_iter().map(str::to_owned));
         let sets = all.map(|set| format!(" --set {}", quote_text(&set)));
         what += &format!(
@@ -220,6 +245,41 @@ fn folder_name(name: &str) -> Result<String, String> {
 pub(crate) struct ParentRun {
     pub(crate) dir: RunDir,
     pub(crate) checkpoint: CheckpointName,
+}
+
+/// Checks that a run started from the weights that were requested, or from none.
+fn check_parent(dir: &RunDir, from: Option<&ParentRun>) -> anyhow::Result<()> {
+    let identity = |dir: &RunDir| read_json::<Identity>(dir.identity()).ok();
+    let parent = identity(dir).and_then(|identity| identity.parent);
+    let parent = parent.filter(|parent| from.is_some() || parent.id.is_some());
+    let is_same = match (&parent, from) {
+        (None, None) => true,
+        (Some(parent), Some(from)) => {
+            let id = identity(&from.dir).map(|identity| identity.id);
+            parent.id == id && parent.checkpoint == from.checkpoint.name()
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if is_same {
+        return Ok(());
+    }
+    let began = match parent {
+        Some(parent) => format!("from {}@{}", parent.path, parent.checkpoint),
+        None => "from random parameters".to_owned(),
+    };
+    let wanted = match from {
+        Some(from) => format!(
+            "--from {}@{}",
+            from.dir.path().display(),
+            from.checkpoint.name()
+        ),
+        None => "no --from".to_owned(),
+    };
+    let run = dir.path().display();
+    Err(Usage(format!(
+        "run {run} started {began}, but the command has {wanted}"
+    ))
+    .into())
 }
 
 impl ParentRun {

@@ -80,8 +80,8 @@ pub enum Error {
         /// The split.
         split: reverse_data::Split,
     },
-    /// A file of text that has changed since the run was created.
-    #[error("{} has changed since run {} was trained on it", path.display(), run.display())]
+    /// A file of text with another content than the one of the run.
+    #[error("{} is not the text that run {} was trained on: its content differs", path.display(), run.display())]
     CorpusChanged {
         /// The file.
         path: PathBuf,

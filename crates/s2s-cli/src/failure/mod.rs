@@ -24,7 +24,9 @@ use self::run_log::classify_run_log;
 use self::weights::classify_weights;
 
 use crate::config::text_places;
-use crate::shell::{command_line, program, quote, quote_text};
+use crate::shell::{
+    command_line, command_line_with, command_line_with_flag, program, quote, quote_text,
+};
 use crate::ui::Ui;
 
 const OTHER: u8 = 1;
@@ -214,11 +216,15 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             let hint = "the same values in [model]; without --config, they come from that run";
             (USAGE, Some(hint.to_owned()))
         }
-        Some(Error::CorpusMissing { .. }) => {
-            let hint = format!(
-                "`{} --data PATH` if the files are elsewhere now",
-                command_line()
-            );
+        Some(Error::CorpusMissing { run, .. }) => {
+            let command = match std::env::args_os()
+                .nth(1)
+                .is_some_and(|word| word == "train")
+            {
+                true => command_line_with_flag(&format!("--set {}=PATH", text_key(run))),
+                false => command_line_with("--data", "PATH"),
+            };
+            let hint = format!("`{command}` if the files are elsewhere now");
             (OTHER, Some(hint))
         }
         Some(Error::NotText) => (USAGE, Some("the command without --data".to_owned())),
@@ -236,6 +242,15 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             (DIVERGED, Some(hint.to_owned()))
         }
         _ => (OTHER, error.downcast_ref().and_then(io_hint)),
+    }
+}
+
+/// The key of the path of a run's text.
+fn text_key(run: &Path) -> &'static str {
+    let config = load_config(Some(&run.join("config.resolved.toml")), &[]);
+    match config.is_ok_and(|config| config.data.file.as_os_str().is_empty()) {
+        true => "data.folder",
+        false => "data.file",
     }
 }
 

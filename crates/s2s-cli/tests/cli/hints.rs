@@ -34,7 +34,7 @@ const CASES: &[Case] = &[
     Case { prepare: nothing, typed: "config --config mine.toml", suggestion: 0, then: Succeeds },
     Case { prepare: nothing, typed: "resume run --set train.max_steps=130", suggestion: 0, then: Replaced },
     Case { prepare: nothing, typed: "resume run --set train.max_steps=130", suggestion: 1, then: Replaced },
-    Case { prepare: nothing, typed: "train --from run --run-dir run --resume-or-start --set train.max_steps=130", suggestion: 0, then: Succeeds },
+    Case { prepare: nothing, typed: "train --config run/config.resolved.toml --run-dir run --resume-or-start --set train.max_steps=130", suggestion: 0, then: Succeeds },
     Case { prepare: |home| { remove(home, "begun/checkpoints"); remove(home, "begun/metrics.jsonl") }, typed: "plot begun", suggestion: 0, then: Succeeds },
     Case { prepare: |home| change(home, "run/metrics.jsonl", |bytes| bytes[0] = b'x'), typed: "plot run", suggestion: 0, then: Succeeds },
     Case { prepare: |home| write(home, "run/lengths.json", b"<html>"), typed: "eval run --lengths 3", suggestion: 0, then: Succeeds },
@@ -54,6 +54,7 @@ const CASES: &[Case] = &[
     Case { prepare: |home| write(home, "-t.tsv", b"a\tb\nc\n"), typed: "data show --set data.file=-t.tsv", suggestion: 0, then: Replaced },
     Case { prepare: |home| copy(&home.join("begun"), &home.join("-begun")), typed: "train --run-dir=-begun", suggestion: 0, then: Other("eval ./-begun") },
     Case { prepare: |home| write(home, "out", b""), typed: "predict run --output out -- 3 1", suggestion: 0, then: Replaced },
+    Case { prepare: |home| kept_schedule(home, "run"), typed: "train --config tiny.toml --set train.max_steps=130 --run-dir run --resume-or-start", suggestion: 0, then: Succeeds },
     Case { prepare: |home| { with_text_run(home); write(home, "t.tsv", b"1\t2\n") }, typed: "eval text --data t.tsv --split val", suggestion: 0, then: Other("eval text --data t.tsv") },
 ];
 
@@ -66,6 +67,18 @@ const PAIRS: &str = "from\tto\na\tb\nc\td\ne\tf\ng\th\ni\tj\nk\tl\nm\tn\no\tp\nq
 fn utf16(text: &str) -> Vec<u8> {
     let units = [0xfeff].into_iter().chain(text.encode_utf16());
     units.flat_map(u16::to_le_bytes).collect()
+}
+
+/// Extends a finished run, whose schedule keeps its length.
+fn kept_schedule(home: &Path, run: &str) {
+    let extend = [
+        "resume",
+        run,
+        "--set",
+        "train.max_steps=130",
+        "--keep-schedule",
+    ];
+    crate::succeeds(s2s(home, extend));
 }
 
 /// The finished run on text of other tests, as `text`.

@@ -687,7 +687,7 @@ fn a_run_on_text_depends_on_content_and_not_on_location() {
     fails(
         &changed,
         1,
-        &["moved/train.src has changed since run run2 was trained on it"],
+        &["moved/train.src is not the text that run run2 was trained on"],
     );
 }
 

@@ -107,7 +107,7 @@ fn a_changed_corpus_is_named() {
     fs::write(&path, text.replacen('1', "2", 1)).unwrap();
     fs::remove_file(home.path().join("run/run.json")).unwrap(); // so that it is not finished
     for command in ["eval", "resume"] {
-        let parts = ["corpus/test.src has changed since run run was trained on it"];
+        let parts = ["corpus/test.src is not the text that run run was trained on"];
         fails(&s2s(home.path(), [command, "run"]), 1, &parts);
     }
     fs::write(&path, text).unwrap();
