@@ -77,7 +77,11 @@ pub(crate) struct DecodingArgs {
     #[arg(long, value_name = "N", requires = "beam", help_heading = "Beam search", value_parser = above_zero())]
     n_best: Option<NonZeroUsize>,
     /// Draw outputs at random instead of taking the most probable tokens
-    #[arg(long, conflicts_with = "beam", help_heading = "Sampling")]
+    #[arg(
+        long,
+        conflicts_with_all = ["beam", "n_best", "length_penalty", "early_stopping"],
+        help_heading = "Sampling"
+    )]
     sample: bool,
     /// Draw N outputs per sequence: in text separated by tabs, in JSON as a list
     #[arg(long, value_name = "N", requires = "sample", help_heading = "Sampling", value_parser = above_zero())]
@@ -186,11 +190,12 @@ impl DecodingArgs {
                     n_prefix + 1
                 )));
             }
-            if constraints.min_len > limit {
+            let min_len = constraints.min_len;
+            if min_len >= limit {
                 return Err(Usage(format!(
-                    "--min-len {} exceeds the maximum of {limit} output tokens; use a lower --min-len or \
-                     --max-len {0}",
-                    constraints.min_len
+                    "--min-len {min_len} and EOS exceed the maximum of {limit} output tokens; use a lower \
+                     --min-len or --max-len {}",
+                    min_len + 1
                 )));
             }
         }

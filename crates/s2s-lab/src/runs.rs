@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use s2s_runlog::{
-    EvalRecord, Identity, MetricsRecord, RunDir, RunRecord, exists, list_folder, modified,
-    read_json, read_lines,
+    EvalRecord, Identity, MetricsRecord, RunDir, RunRecord, RunStatus, exists, list_folder,
+    modified, read_json, read_lines,
 };
 use serde::Serialize;
 use toml::Value;
@@ -27,9 +27,10 @@ pub struct ListedRun {
     pub name: Option<String>,
     /// The labels that the user gave.
     pub tags: Vec<String>,
-    /// Its status, as in `run.json`; `started` without this file, `damaged` if it cannot be read.
+    /// Its status, as in `run.json`: `running` while a process trains it, `unfinished` if none does and it did not
+    /// end, `damaged` if the file cannot be read.
     pub status: String,
-    /// Optimizer steps taken.
+    /// Optimizer steps taken, until the last evaluation if the run is not finished.
     pub step: u64,
     /// Number of trainable parameters; `None` without `run.json`.
     pub parameters: Option<u64>,
@@ -84,7 +85,7 @@ impl ListedRun {
             path: run.path().to_owned(),
             name: name.filter(|name| Some(name.as_str()) != folder.as_deref()),
             tags,
-            status: "started".to_owned(),
+            status: String::new(),
             step: 0,
             parameters: None,
             val_loss: None,
@@ -93,9 +94,16 @@ impl ListedRun {
             date: None,
             settings,
         };
+        let running = || match run.is_locked() {
+            Ok(false) => "unfinished".to_owned(), // its process was killed
+            Ok(true) | Err(_) => RunStatus::Running.name().to_owned(),
+        };
         match read_json::<RunRecord>(run.run()) {
             Ok(record) => {
-                listed.status = record.status.name().to_owned();
+                listed.status = match record.status {
+                    RunStatus::Running => running(),
+                    status => status.name().to_owned(),
+                };
                 listed.step = record.step;
                 listed.parameters = Some(record.n_parameters);
                 listed.val_loss = record.best_val_loss;
@@ -104,16 +112,20 @@ impl ListedRun {
                 listed.date = modified(run.run()).map(utc_date);
             }
             Err(_) => {
-                if exists(run.run()).unwrap_or(true) {
-                    listed.status = "damaged".to_owned();
-                }
-                let metrics: Vec<MetricsRecord> = read_lines(run.metrics()).unwrap_or_default();
-                if let Some(last) = metrics.last() {
-                    listed.step = last.step;
-                    let losses = metrics.iter().map(|record| record.val_loss);
-                    listed.val_loss = losses.reduce(f64::min);
-                }
+                listed.status = match exists(run.run()).unwrap_or(true) {
+                    true => "damaged".to_owned(),
+                    false => running(),
+                };
                 listed.date = modified(run.resolved_config()).map(utc_date);
+            }
+        }
+        if listed.test.is_none() {
+            // `run.json` is written at the start and at the end.
+            let metrics: Vec<MetricsRecord> = read_lines(run.metrics()).unwrap_or_default();
+            if let Some(last) = metrics.last() {
+                listed.step = listed.step.max(last.step);
+                let losses = metrics.iter().map(|record| record.val_loss);
+                listed.val_loss = losses.reduce(f64::min);
             }
         }
         listed
@@ -364,12 +376,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_whose_process_was_killed_is_unfinished() {
+        let folder = three();
+        let path = folder.path().join("two/run.json");
+        let record = fs::read_to_string(&path).unwrap();
+        fs::write(&path, record.replace("finished", "running")).unwrap();
+        let run = RunDir::open(folder.path().join("two")).unwrap();
+        let status = || ListedRun::read(&run, &BTreeSet::new()).status;
+        assert_eq!(status(), "unfinished");
+        let lock = run.lock().unwrap();
+        assert_eq!(status(), "running");
+        drop(lock);
+    }
+
+    #[test]
     fn a_damaged_record_does_not_hide_the_run() {
         let folder = three();
         fs::write(folder.path().join("two/run.json"), "{").unwrap();
         fs::remove_file(folder.path().join("three/run.json")).unwrap();
         let runs = listed(folder.path());
-        assert_eq!(runs[1].status, "started");
+        assert_eq!(runs[1].status, "unfinished");
         assert_eq!(runs[2].status, "damaged");
     }
 }

@@ -84,7 +84,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "which")]
     allow_nonfinite: bool,
     /// Maximum number of output tokens of text, EOS included [default: from the lengths in training]
-    #[arg(long, value_name = "N", conflicts_with = "which")]
+    #[arg(long, value_name = "N", conflicts_with = "which", value_parser = above_zero())]
     max_len: Option<NonZeroUsize>,
     /// Count pairs with the same source as several references: an output is correct if it equals one of
     /// them, exact match is the share of sources, and the closest reference counts for error rates

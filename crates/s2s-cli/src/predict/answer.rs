@@ -162,10 +162,15 @@ impl<'a> Answers<'a> {
             outputs.warning(Topic::Long, warning);
         }
         if !decoded.stopped && !self.args.oracle_length {
-            let warning = format!(
-                "line {line}: the output was cut after {} tokens, before its end; --max-len N allows N",
-                decoded.tokens.len()
-            );
+            let n_markers = 2 * usize::from(codec.source_markers);
+            let limit = stop(self.loaded, self.args).limit(len + n_markers);
+            let n = decoded.tokens.len();
+            let why = match n < limit {
+                true => "the constraints left no token after it",
+                false => "--max-len N allows N",
+            };
+            let warning =
+                format!("line {line}: the output was cut after {n} tokens, before its end; {why}");
             outputs.warning(Topic::Cut, warning);
         }
     }

@@ -11,7 +11,7 @@ use s2s_model::{NonFinite, Seq2Seq};
 
 use self::answer::Answers;
 use crate::checkpoint::CheckpointArgs;
-use crate::decoding::DecodingArgs;
+use crate::decoding::{DecodingArgs, above_zero};
 use crate::failure::Usage;
 use crate::stream::{Input, MemoryGrowth, StreamArgs};
 use crate::ui::Ui;
@@ -61,11 +61,16 @@ pub(crate) struct Args {
     /// Let --out replace a file
     #[arg(long, requires = "out")]
     force: bool,
-    /// Stop at the correct output length instead of at EOS
-    #[arg(long)]
+    /// Stop at the correct output length instead of at EOS, which has probability 0
+    #[arg(long, conflicts_with = "min_len")]
     oracle_length: bool,
     /// Maximum number of output tokens, EOS included [default: from the lengths in training]
-    #[arg(long, value_name = "N", conflicts_with = "oracle_length")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "oracle_length",
+        value_parser = above_zero()
+    )]
     max_len: Option<NonZeroUsize>,
     /// Replace each `<unk>` in the output by the source word with the greatest attention weight
     #[arg(long)]

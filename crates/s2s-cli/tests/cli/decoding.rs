@@ -381,6 +381,25 @@ fn two_commands_never_write_to_one_output() {
 }
 
 #[test]
+fn an_output_that_the_constraints_cut_says_so() {
+    let constraints = ["--no-repeat-ngram", "1", "--allow", "1 2", "--min-len", "4"];
+    for decoding in [&[][..], &["--beam", "2"], &["--sample"]] {
+        let args = ["predict", "run", "3", "1", "4", "--json"]
+            .into_iter()
+            .chain(constraints);
+        let output = s2s(home_of_trained(), args.chain(decoding.iter().copied()));
+        let message = stderr(&output);
+        let part = "was cut after 2 tokens, before its end; the constraints left no token after it";
+        assert!(
+            message.contains(part) && !message.contains("--max-len"),
+            "{message}"
+        );
+        let answer: Value = serde_json::from_str(&succeeds(output)).unwrap();
+        assert_eq!(answer["stopped"], false);
+    }
+}
+
+#[test]
 fn file_pipe_and_argument_give_the_same_output() {
     let home = TempDir::new().unwrap();
     let file = home.path().join("in");
@@ -428,6 +447,19 @@ fn impossible_options_are_usage_errors() {
         ),
         (&["--n-best", "3", "1"], &["--beam"]),
         (&["--beam", "2", "--sample", "1"], &["cannot be used with"]),
+        (
+            &["--sample", "--n-best", "2", "1"],
+            &["cannot be used with"],
+        ),
+        (
+            &["--sample", "--length-penalty", "2", "1"],
+            &["cannot be used with"],
+        ),
+        (
+            &["--oracle-length", "--min-len", "2", "1"],
+            &["cannot be used with"],
+        ),
+        (&["--max-len", "0", "1"], &["0 is not in 1.."]),
         (&["--temperature", "1", "1"], &["--sample"]),
         (
             &["--sample", "--temperature", "0", "1"],
@@ -451,7 +483,7 @@ fn impossible_options_are_usage_errors() {
         (&["--allow", "", "1"], &["--allow has no tokens"]),
         (
             &["--min-len", "5", "--max-len", "2", "1"],
-            &["--min-len 5 exceeds", "--max-len 5"],
+            &["--min-len 5 and EOS exceed the maximum of 2", "--max-len 6"],
         ),
         (&["--resume", "1"], &["--output"]),
         (&["--file", "x", "1"], &["--file"]),
