@@ -1,6 +1,7 @@
 //! The data of an experiment: synthetic, or read from files of text.
 
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
@@ -288,6 +289,9 @@ pub struct OpenSplit {
     pub split: Split,
     /// What they are: the name of a split of the run, or a path.
     pub name: String,
+    /// Sequences per batch: those of the configuration, or fewer if the sequences are much longer than those of
+    /// the training.
+    pub batch_size: NonZeroUsize,
 }
 
 /// Opens a split of a run's data, by default `test`, or of other text at `location`: a folder of
@@ -314,6 +318,7 @@ pub fn open_split(
             source: Arc::new(source),
             split: wanted,
             name: wanted.to_string(),
+            batch_size,
         });
     }
     let (pairs, name) = match (location, &record) {
@@ -330,6 +335,8 @@ pub fn open_split(
         }
         (None, None) => unreachable!("synthetic data were handled above"),
     };
+    let longest = pairs.longest().into_iter().max().unwrap_or(0);
+    let batch_size = config.eval_batch_size(vocabulary.size(), longest);
     // In the place of the test split, where no token is replaced at random.
     let splits = [Pairs::default(), Pairs::default(), pairs];
     let corpus = Corpus::new(
@@ -343,6 +350,7 @@ pub fn open_split(
         source: Arc::new(corpus),
         split: Split::Test,
         name,
+        batch_size,
     })
 }
 

@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// the run is if it has moved
     #[arg(long, value_name = "PATH", conflicts_with = "which", value_hint = ValueHint::AnyPath)]
     data: Option<PathBuf>,
-    /// Sequences per batch [default: train.eval_batch_size]; affects results by rounding only
+    /// Sequences per batch [default: train.eval_batch_size, or fewer if --data has very long lines]; affects results by rounding only
     #[arg(long, value_name = "N", value_parser = batch_size(), conflicts_with = "which")]
     batch_size: Option<NonZeroUsize>,
     /// Print one line of JSON
@@ -138,13 +138,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         true => References::OfEqualSources,
         false => References::One,
     };
-    let batch_size = args.batch_size.unwrap_or(config.train.eval_batch_size);
     let OpenSplit {
         source,
         split,
         name,
+        batch_size,
     } = open_split(&dir, &config, args.split, args.data.as_deref())
         .map_err(|error| explain(error, &dir, args.data.as_deref()))?;
+    let batch_size = args.batch_size.unwrap_or(batch_size);
     let data = source.with_batch_size(batch_size);
     let constraints = Constraints {
         stop: codec.stop(),

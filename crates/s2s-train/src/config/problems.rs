@@ -1,5 +1,7 @@
 //! Rules across values, and limits on sizes.
 
+use std::num::NonZeroUsize;
+
 use reverse_data::DataConfig;
 use s2s_model::{AttentionSizes, DecoderConfig, Kernels, MAX_REFERENCE_LEN};
 
@@ -23,6 +25,9 @@ const MAX_PARAMETERS: usize = 1 << 28;
 
 /// Maximum number of activations of a layer for a batch: 4 GiB as f32.
 const MAX_ACTIVATIONS: usize = 1 << 30;
+
+/// Activations of a layer that need little memory: 512 MiB as f32.
+const FEW_ACTIVATIONS: usize = 1 << 27;
 
 /// A rule that is broken.
 #[derive(Debug)]
@@ -170,10 +175,7 @@ impl ExperimentConfig {
         let bridge = model.cell.state_vectors() * decoder * both;
         let layer = 2 * gates * (both * both + decoder * decoder) + bridge;
         let attention = units * (decoder + both + 2 + filters * (width + 2)) + decoder * both;
-        let chosen = match &model.decoder {
-            DecoderConfig::Recurrent(_) => 0, // by each step, of a recurrent decoder: in `attention`
-            DecoderConfig::Transducer(transducer) => decoder * (decoder + transducer.moves()),
-        };
+        let chosen = self.transitions();
         let n_parameters =
             tables + first + layer * model.layers.get() + attention + chosen * (both + 1);
         if n_parameters > MAX_PARAMETERS {
@@ -197,9 +199,7 @@ impl ExperimentConfig {
                 format!("set kernels = \"fused\", or {shorter}"),
             ));
         }
-        let features = (2 * filters).max(width);
-        let widest = [both, 4 * decoder, units, features, embedding, vocab, chosen];
-        let widest = widest.into_iter().max().unwrap_or(0);
+        let widest = self.widest_layer(vocab);
         for (key, rows) in [
             ("train.batch_size", self.train.batch_size.get()),
             ("train.eval_batch_size", self.train.eval_batch_size.get()),
@@ -217,6 +217,49 @@ impl ExperimentConfig {
             }
         }
         problems
+    }
+
+    /// Sequences of up to `longest` tokens per batch of an evaluation: `train.eval_batch_size`, unless training
+    /// would refuse it for sequences of this length. Then it is a number that needs little memory.
+    pub fn eval_batch_size(&self, n_tokens: usize, longest: usize) -> NonZeroUsize {
+        let configured = self.train.eval_batch_size;
+        let activations = longest.saturating_mul(self.widest_layer(n_tokens)).max(1);
+        match configured.get().saturating_mul(activations) <= MAX_ACTIVATIONS {
+            true => configured,
+            false => NonZeroUsize::new(FEW_ACTIVATIONS / activations).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    /// Activations of the widest layer for a token.
+    fn widest_layer(&self, vocab: usize) -> usize {
+        let model = &self.model;
+        let AttentionSizes {
+            units,
+            filters,
+            width,
+        } = model.attention.sizes();
+        let (both, decoder) = (2 * model.hidden.get(), model.decoder.width().get());
+        let features = (2 * filters).max(width);
+        let embedding = model.embedding.get();
+        let sizes = [
+            both,
+            4 * decoder,
+            units,
+            features,
+            embedding,
+            vocab,
+            self.transitions(),
+        ];
+        sizes.into_iter().max().unwrap_or(0)
+    }
+
+    /// What a transducer computes for each position: a transition from each mode. A recurrent decoder has none.
+    fn transitions(&self) -> usize {
+        let decoder = self.model.decoder.width().get();
+        match &self.model.decoder {
+            DecoderConfig::Recurrent(_) => 0,
+            DecoderConfig::Transducer(transducer) => decoder * (decoder + transducer.moves()),
+        }
     }
 }
 
@@ -277,5 +320,24 @@ impl TrainConfig {
             );
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_an_evaluation_are_smaller_only_where_training_would_refuse_them() {
+        let config = ExperimentConfig::default();
+        let configured = config.train.eval_batch_size;
+        let mut refused = 0;
+        for longest in [1, 10, 1000, 10_000, 100_000, 1_000_000, usize::MAX] {
+            let rows = config.eval_batch_size(100, longest);
+            let is_refused = config.check_memory(100, longest).is_err();
+            assert_eq!(rows < configured, is_refused, "{longest}");
+            refused += usize::from(is_refused);
+        }
+        assert!((1..7).contains(&refused), "{refused}");
     }
 }
