@@ -81,7 +81,7 @@ Exit codes:
   2  invalid usage or configuration
   3  the checkpoint is missing, damaged or does not match the run
   4  training diverged
-  5  another process is using the run folder
+  5  another process is using the run folder, or the file of --output
   129, 130, 138, 143  stopped by SIGHUP, Ctrl-C, SIGUSR1 or SIGTERM; `resume` continues the run
 
 Environment variables:
