@@ -33,13 +33,13 @@ Files:
 pub(crate) struct Args {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// Folder to write; must be new or empty
+    /// Folder to write; must be new or empty, except with --overwrite
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     to: PathBuf,
     /// What to write
     #[arg(long, value_name = "FORMAT", default_value = "pytorch")]
     format: FormatName,
-    /// Replace an export in that folder
+    /// Replace the export in that folder, of either format
     #[arg(long)]
     overwrite: bool,
 }

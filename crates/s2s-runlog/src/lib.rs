@@ -102,8 +102,8 @@ pub use record::{
     RunStatus, StepMetrics, TextScores, TimingRecord,
 };
 pub use write::{
-    GrowingFile, JsonLines, Resumed, create_folder, open_log, settle_checkpoint, write_checkpoint,
-    write_csv, write_file, write_json,
+    GrowingFile, JsonLines, Resumed, create_folder, open_log, remove_file, settle_checkpoint,
+    write_checkpoint, write_csv, write_file, write_json,
 };
 
 /// Maximum size of all files of one checkpoint together: 16 GiB.

@@ -29,6 +29,19 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     replace_file(path.as_ref(), bytes)
 }
 
+/// Removes a file, durably. A file that does not exist is not an error.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    if fs::kind_at(path).map_err(writing(path))?.is_none() {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(writing(path))?;
+    fs::sync_dir(parent(path)).map_err(writing(path))
+}
+
 /// Writes a record as an indented JSON file, as [`write_file`] does.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use reverse_data::{Token, Tokenization, Vocabulary};
 use s2s_model::OutputLimit;
 use s2s_train::{ExperimentConfig, Trained};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 /// The version of this format.
@@ -86,6 +87,19 @@ impl Description {
     pub(crate) fn is_supported(&self) -> bool {
         self.format == VERSION
     }
+}
+
+/// The format of a description in JSON, which may be another one than [`VERSION`]; `None` for other JSON, such
+/// as the configuration of another program.
+pub(crate) fn format_of(json: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Marks {
+        format: u32,
+        #[serde(rename = "output_limit")]
+        _output_limit: IgnoredAny,
+    }
+    let marks: Marks = serde_json::from_slice(json).ok()?;
+    Some(marks.format)
 }
 
 /// The text of every token, by its ID.

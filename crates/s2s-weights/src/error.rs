@@ -8,19 +8,25 @@ use s2s_model::{WeightsMismatch, tensor_message};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The folder for an export has files, or is a file itself.
-    #[error("{} already exists and is not empty; nothing was changed", path.display())]
-    NotEmpty {
+    /// The folder for an export has one already.
+    #[error("{} already has an export; nothing was changed", path.display())]
+    Exists {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder for an export has files that no export writes.
-    #[error("{} is not an export: it has {name}; nothing was changed", path.display())]
+    /// The folder for an export has files that are not those of an export.
+    #[error("{} is neither empty nor an export: {reason}; nothing was changed", path.display())]
     NotAnExport {
         /// The folder.
         path: PathBuf,
-        /// The name of such a file.
-        name: String,
+        /// Why it is not an export.
+        reason: String,
+    },
+    /// The place for an export is not a folder.
+    #[error("{} is not a folder; nothing was changed", path.display())]
+    NotAFolder {
+        /// The place.
+        path: PathBuf,
     },
     /// A model that cannot be exported, because the format cannot express it or its configuration does not
     /// describe it.

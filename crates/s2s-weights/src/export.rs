@@ -5,15 +5,15 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use s2s_model::{Params, Seq2Seq, save_weights};
-use s2s_runlog::{create_folder, exists, is_folder, list_folder, write_file};
+use s2s_runlog::{Draft, create_folder, exists, is_folder, list_folder, read_input, remove_file};
 use s2s_train::{Trained, tokens_of};
 use serde::Serialize;
 
 use crate::card::{self, About};
-use crate::description::{Description, texts};
+use crate::description::{Description, format_of, texts};
 use crate::header::with_metadata;
 use crate::onnx::onnx;
-use crate::{Error, Result};
+use crate::{Error, Found, Result};
 
 /// The library that an export is for. Every export also has `config.json`, `vocab.json` and `README.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,25 +29,28 @@ pub enum Format {
 pub enum Existing {
     /// Leave it as it is and fail.
     Keep,
-    /// Replace the files of the same names. Files of an export in the other [`Format`] stay.
+    /// Replace it, and remove its files of the other [`Format`].
     Replace,
 }
 
-/// Names and contents of the files of an export, in the order in which they are written.
+/// Names and contents of the files of an export, in the order in which they are written: `config.json` first,
+/// since it marks the folder as an export, and the weights last, since nothing runs without them.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
 
-/// Every file that an export may have; and what Python writes beside them.
-const NAMES: [&str; 9] = [
+/// The weights and programs of all formats.
+const MODEL_NAMES: [&str; 5] = [
     "model.safetensors",
-    "model.py",
     "encoder.onnx",
     "decoder_step.onnx",
+    "model.py",
     "generate.py",
-    "config.json",
-    "vocab.json",
-    "README.md",
-    "__pycache__",
 ];
+
+/// The other files of every export, and what Python writes beside them.
+const OTHER_NAMES: [&str; 4] = ["config.json", "vocab.json", "README.md", "__pycache__"];
+
+/// Maximum size of `config.json`.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The line of the programs at which [`TOKENS`] is inserted.
 const TOKENS_MARK: &str = "# tokens.py\n";
@@ -64,7 +67,13 @@ pub fn export(trained: &Trained, about: &About, format: Format) -> Result<Files>
     check_described(trained)?;
     let description = Description::of(trained);
     let vocabulary = texts(&trained.codec.vocabulary);
-    let mut files: Files = match format {
+    let card = card::card(trained, about, format);
+    let mut files: Files = vec![
+        ("config.json", pretty(&description)),
+        ("vocab.json", pretty(&vocabulary)),
+        ("README.md", card.into_bytes()),
+    ];
+    match format {
         Format::PyTorch => {
             let metadata = BTreeMap::from([
                 ("format", "pt".to_owned()),
@@ -72,62 +81,90 @@ pub fn export(trained: &Trained, about: &About, format: Format) -> Result<Files>
                 ("vocab", compact(&vocabulary)),
             ]);
             let weights = save_weights(trained.model.params())?;
-            vec![
-                ("model.safetensors", with_metadata(&weights, &metadata)),
+            files.extend([
                 ("model.py", MODEL.replace(TOKENS_MARK, TOKENS).into_bytes()),
-            ]
+                ("model.safetensors", with_metadata(&weights, &metadata)),
+            ]);
         }
         Format::Onnx => {
             let model = onnx(&trained.config.model, trained.model.params())?;
-            vec![
+            let program = GENERATE.replace(TOKENS_MARK, TOKENS);
+            files.extend([
+                ("generate.py", program.into_bytes()),
                 ("encoder.onnx", model.encoder),
                 ("decoder_step.onnx", model.decoder_step),
-                (
-                    "generate.py",
-                    GENERATE.replace(TOKENS_MARK, TOKENS).into_bytes(),
-                ),
-            ]
+            ]);
         }
-    };
-    files.push(("config.json", pretty(&description)));
-    files.push(("vocab.json", pretty(&vocabulary)));
-    let card = card::card(trained, about, format);
-    files.push(("README.md", card.into_bytes()));
+    }
     Ok(files)
 }
 
 /// Writes the files of an export into a folder, which is created if it does not exist.
 ///
+/// The old weights are removed before the first file is replaced, and the new ones are written last. An
+/// interrupted call therefore leaves the old export, or one without weights, but no mixture of the two.
+///
 /// # Errors
-/// [`Error::NotEmpty`] if the folder has files or is not a folder; with [`Existing::Replace`],
-/// [`Error::NotAnExport`] instead if one of its files is not of an export. Nothing is changed then.
+/// [`Error::NotAFolder`]; [`Error::NotAnExport`] if the folder has files that are not those of an export;
+/// [`Error::Exists`] if it has an export, unless it is replaced. Nothing is changed then.
 /// [`Error::RunLog`] if a file cannot be written.
 pub fn write_export(folder: &Path, files: &Files, existing: Existing) -> Result<()> {
-    let path = folder.to_owned();
-    if exists(folder)? {
-        if !is_folder(folder) {
-            return Err(Error::NotEmpty { path });
-        }
-        let names = list_folder(folder)?;
-        let foreign = names.iter().find(|name| {
-            let temporary = name.to_str().map(|name| name.trim_start_matches('.'));
-            let name = temporary.map(|name| name.strip_suffix(".tmp").unwrap_or(name));
-            name.is_none_or(|name| !NAMES.contains(&name))
+    if has_export(folder)? && existing == Existing::Keep {
+        return Err(Error::Exists {
+            path: folder.to_owned(),
         });
-        match (existing, foreign) {
-            (Existing::Keep, _) if !names.is_empty() => return Err(Error::NotEmpty { path }),
-            (Existing::Replace, Some(name)) => {
-                let name = name.to_string_lossy().into_owned();
-                return Err(Error::NotAnExport { path, name });
-            }
-            _ => {}
-        }
     }
     create_folder(folder)?;
+    let mut drafts = Vec::new(); // on a full disk, the old export stays
     for (name, bytes) in files {
-        write_file(folder.join(name), bytes)?;
+        let mut draft = Draft::create(folder.join(name))?;
+        draft.write(bytes)?;
+        drafts.push(draft);
+    }
+    for name in MODEL_NAMES {
+        remove_file(folder.join(name))?;
+    }
+    for draft in drafts {
+        draft.publish()?;
     }
     Ok(())
+}
+
+/// Whether a folder has an export that may be replaced; false if it is empty or does not exist.
+fn has_export(folder: &Path) -> Result<bool> {
+    let path = folder.to_owned();
+    if exists(folder)? && !is_folder(folder) {
+        return Err(Error::NotAFolder { path });
+    }
+    let names = list_folder(folder)?;
+    let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+    let is_known = |name: &str| MODEL_NAMES.contains(&name) || OTHER_NAMES.contains(&name);
+    let is_leftover = |name: &str| {
+        let name = name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".tmp"));
+        name.is_some_and(is_known) // of an export that was killed
+    };
+    let Some(first) = names.iter().find(|name| !is_leftover(name)) else {
+        return Ok(false);
+    };
+    let foreign = names
+        .iter()
+        .find(|name| !is_known(name) && !is_leftover(name));
+    let reason = match foreign {
+        Some(name) => format!("it has {name}"),
+        None if is_marked(folder) => return Ok(true),
+        None => format!("it has {first}, but no config.json of s2s"),
+    };
+    Err(Error::NotAnExport { path, reason })
+}
+
+/// Whether s2s wrote the configuration or the weights in a folder.
+fn is_marked(folder: &Path) -> bool {
+    let config = read_input(folder.join("config.json"), MAX_CONFIG_BYTES);
+    let weights = || Found::read(&folder.join("model.safetensors"));
+    config.is_ok_and(|config| format_of(&config).is_some())
+        || weights().is_ok_and(|found| found.format().is_some())
 }
 
 /// Checks that the programs of an export have the model's architecture, and that the model has exactly the

@@ -10,7 +10,7 @@ use reverse_data::{Tokenization, Vocabulary};
 use s2s_model::{LoadOptions, Loaded, Params, Renames, WeightsError, WeightsFile, load_weights};
 use s2s_runlog::read_input;
 
-use crate::description::{Description, TokenKind};
+use crate::description::{Description, TokenKind, format_of};
 use crate::{Error, Result};
 
 /// Maximum size of a file of weights: four times that of the largest model.
@@ -24,6 +24,7 @@ const MAX_NAMES_BYTES: u64 = 1 << 20;
 pub struct Found {
     path: PathBuf,
     bytes: Vec<u8>,
+    format: Option<u32>,
     noted: Option<(Description, Vec<String>)>,
 }
 
@@ -44,6 +45,7 @@ impl Found {
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let file = WeightsFile::parse(&bytes).map_err(|error| with_path(error, path))?;
         let note = |key: &str| file.header_metadata().get(key);
+        let format = note("config").and_then(|config| format_of(config.as_bytes()));
         let noted = note("config").and_then(|config| {
             let description: Description = serde_json::from_str(config).ok()?;
             let texts = serde_json::from_str(note("vocab")?).ok()?;
@@ -51,14 +53,21 @@ impl Found {
         });
         Ok(Self {
             path: path.to_owned(),
-            bytes,
+            format,
             noted,
+            bytes,
         })
     }
 
     /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The format of the export that the file belongs to, which this version of the crate may not know; `None`
+    /// for a file of another program.
+    pub fn format(&self) -> Option<u32> {
+        self.format
     }
 
     /// The description that an [`export`](crate::export()) noted in the file. `None` for a file of another

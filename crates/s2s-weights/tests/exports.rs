@@ -245,23 +245,110 @@ fn a_model_that_its_configuration_does_not_describe_is_not_exported() {
     }
 }
 
+/// Every file of a folder.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let content = |file: fs::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        (name, fs::read(file.path()).unwrap())
+    };
+    files.map(content).collect()
+}
+
+fn written(files: &Files) -> BTreeMap<String, Vec<u8>> {
+    let files = files.iter();
+    files
+        .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()))
+        .collect()
+}
+
 #[test]
-fn only_an_export_is_overwritten() {
+fn an_export_replaces_only_an_export() {
     let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("a/b");
     let files = export(&model(CellKind::Gru, "none", 6), &about(), Format::PyTorch).unwrap();
+    let hugging_face = [
+        ("config.json", r#"{"model_type": "t5", "format": 1}"#),
+        ("README.md", "theirs"),
+        ("model.safetensors", "theirs"),
+    ];
+    for (name, foreign, says) in [
+        (
+            "hugging-face",
+            &hugging_face[..],
+            "it has README.md, but no config.json of s2s",
+        ),
+        (
+            "readme",
+            &[("README.md", "mine")],
+            "it has README.md, but no config.json of s2s",
+        ),
+        (
+            "program",
+            &[("model.py", "mine")],
+            "it has model.py, but no config.json of s2s",
+        ),
+        ("notes", &[("notes.txt", "mine")], "it has notes.txt"),
+    ] {
+        let folder = home.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        for (name, text) in foreign {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let before = contents(&folder);
+        for existing in [Existing::Keep, Existing::Replace] {
+            let error = write_export(&folder, &files, existing).unwrap_err();
+            assert!(error.to_string().contains(says), "{name}: {error}");
+            assert_eq!(contents(&folder), before);
+        }
+    }
+
+    let folder = home.path().join("a/b");
     write_export(&folder, &files, Existing::Keep).unwrap();
     let keep = write_export(&folder, &files, Existing::Keep).unwrap_err();
-    assert!(keep.to_string().contains("not empty"), "{keep}");
-    fs::write(folder.join("config.json"), "edited").unwrap();
+    assert!(keep.to_string().contains("already has an export"), "{keep}");
+    fs::write(folder.join("config.json"), "edited").unwrap(); // the weights mark the export, too
     write_export(&folder, &files, Existing::Replace).unwrap();
-    assert_eq!(
-        fs::read(folder.join("config.json")).unwrap(),
-        file(&files, "config.json")
-    );
+    assert!(contents(&folder) == written(&files));
     fs::write(folder.join("notes.txt"), "mine").unwrap();
-    fs::write(folder.join("README.md"), "mine").unwrap();
     let foreign = write_export(&folder, &files, Existing::Replace).unwrap_err();
     assert!(foreign.to_string().contains("notes.txt"), "{foreign}");
-    assert_eq!(fs::read(folder.join("README.md")).unwrap(), b"mine");
+
+    let file = home.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let error = write_export(&file, &files, Existing::Replace).unwrap_err();
+    assert!(error.to_string().contains("is not a folder"), "{error}");
+    assert_eq!(fs::read(file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_replaced_export_leaves_no_file_of_its_format() {
+    let home = tempfile::tempdir().unwrap();
+    let exports = [Format::PyTorch, Format::Onnx, Format::PyTorch]
+        .map(|format| export(&model(CellKind::Gru, "additive", 7), &about(), format).unwrap());
+    for files in &exports {
+        write_export(home.path(), files, Existing::Replace).unwrap();
+        assert!(contents(home.path()) == written(files));
+    }
+}
+
+#[test]
+fn an_interrupted_export_is_one_without_weights() {
+    let (first, last) = ("config.json", ["model.safetensors", "decoder_step.onnx"]);
+    for (format, last) in [Format::PyTorch, Format::Onnx].into_iter().zip(last) {
+        let files = export(&model(CellKind::Gru, "additive", 8), &about(), format).unwrap();
+        assert_eq!((files[0].0, files[files.len() - 1].0), (first, last));
+        for n_written in 0..files.len() {
+            let home = tempfile::tempdir().unwrap();
+            for (name, bytes) in &files[..n_written] {
+                fs::write(home.path().join(name), bytes).unwrap();
+            }
+            let (next, bytes) = &files[n_written];
+            fs::write(home.path().join(format!(".{next}.tmp")), bytes).unwrap();
+            write_export(home.path(), &files, Existing::Replace).unwrap();
+            assert!(
+                contents(home.path()) == written(&files),
+                "{n_written} {next}"
+            );
+        }
+    }
 }

@@ -9,11 +9,14 @@ use crate::shell::command_line;
 /// The exit code and the hint of an export or an import.
 pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
     let (code, hint) = match error {
-        Error::NotEmpty { .. } => (
-            USAGE,
-            "another --to; --overwrite replaces an export that is there".to_owned(),
-        ),
-        Error::NotAnExport { .. } => (USAGE, "another --to".to_owned()),
+        Error::Exists { .. } => {
+            let hint = format!(
+                "another --to, or `{} --overwrite` to replace it",
+                command_line()
+            );
+            (USAGE, hint)
+        }
+        Error::NotAnExport { .. } | Error::NotAFolder { .. } => (USAGE, "another --to".to_owned()),
         Error::Inexpressible { .. } => (
             OTHER,
             "`s2s_model::save_weights` writes any parameters, for a model.py of your own"
