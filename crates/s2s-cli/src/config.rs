@@ -87,11 +87,14 @@ impl ConfigArgs {
 /// was started. None for a file that is no longer there.
 pub(crate) fn text_places(data: &DataConfig, record: &CorpusRecord) -> Vec<String> {
     let paths = || record.files.iter().map(|file| Path::new(&file.path));
-    let (first, last) = (paths().next(), paths().next_back());
+    let first = paths().next();
+    // The last one, but not of imported weights: those have their vocabulary from elsewhere.
+    let is_vocabulary = |path: &&Path| path.file_name() == data.vocab_file.file_name();
+    let vocabulary = paths().next_back().filter(is_vocabulary);
     let places = [
         ("data.file", &data.file, first),
         ("data.folder", &data.folder, first.and_then(Path::parent)),
-        ("data.vocab_file", &data.vocab_file, last),
+        ("data.vocab_file", &data.vocab_file, vocabulary),
     ];
     let places = places.into_iter().filter_map(|(key, given, found)| {
         let found = found.filter(|found| exists(found).unwrap_or(false))?;

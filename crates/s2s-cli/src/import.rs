@@ -89,17 +89,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let run = create_run(&args.run_dir, trainer, &given, &runtime, &args.file)?;
     let n_parameters = run.trainer().model().params().iter().len();
     report(&loaded, n_parameters, ui);
+    let data = &run.trainer().config().data;
+    let (key, text) = match data.file.as_os_str().is_empty() {
+        true => ("data.folder", &data.folder),
+        false => ("data.file", &data.file),
+    };
+    let (mut eval_data, mut train_data) = (String::new(), String::new());
     if is_without_text {
-        let text = run.trainer().config().data.text_path();
         ui.message(format!(
-            "        {} does not exist, so evaluation needs --data",
+            "        {} does not exist, so evaluation needs --data, and training needs --data or {key}",
             text.display()
         ));
+        eval_data = " --data PATH".to_owned();
+        train_data = format!(" --set {key}=PATH");
     }
     let (s2s, run) = (program(), quote(&args.run_dir));
-    let data = if is_without_text { " --data FILE" } else { "" };
     ui.data(&format!(
-        "{s2s} eval {run}{data}\n{s2s} predict {run}\n{s2s} train --from {run}\n"
+        "{s2s} eval {run}{eval_data}\n{s2s} predict {run}\n{s2s} train --from {run}{train_data}\n"
     ))?;
     Ok(0)
 }

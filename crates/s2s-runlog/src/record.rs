@@ -284,7 +284,7 @@ pub struct Parent {
 pub struct ConfigChange {
     /// Steps taken before the change.
     pub step: u64,
-    /// The changed keys, as `key=value`.
+    /// The changed keys, as `key=value`. Empty if the text of imported weights was recorded.
     pub set: Vec<String>,
     /// SHA-256 of the configuration and the corpus record before the change, in hexadecimal. Checkpoints
     /// contain the same hash.
@@ -308,7 +308,7 @@ pub struct Processor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusRecord {
-    /// The files of the corpus; empty for imported weights whose text is not there.
+    /// The files of the corpus; empty for imported weights that have not been trained, and whose text was not there.
     pub files: Vec<CorpusFile>,
     /// The words, characters or bytes of the vocabulary, in the order of their token IDs, without
     /// `<unk>` and the special tokens.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reverse_data::Split;
 use s2s_model::Seq2Seq;
 use s2s_runlog::{
-    ConfigChange, JsonLines, RunDir, RunRecord, RunStatus, read_json, write_file, write_json,
+    ConfigChange, RunDir, RunRecord, RunStatus, read_json, write_file, write_json,
 };
 use toml::{Table, Value};
 
@@ -136,6 +136,7 @@ impl Run<Seq2Seq> {
             before: checkpoint::fingerprint(&old, data.corpus.as_ref())?,
             after: checkpoint::fingerprint(&new, data.corpus.as_ref())?,
         };
+        checkpoint::record_text(&dir, &old, data.corpus.as_ref())?;
         let trainer = Trainer::with_data(new.clone(), data, runtime.threads, &runtime.device)?;
         let mut changes = history(&dir)?;
         changes.push(entry.clone());
@@ -150,9 +151,7 @@ impl Run<Seq2Seq> {
     fn record_change(&self, entry: &ConfigChange, new: &ExperimentConfig) -> Result<()> {
         let dir = self.dir();
         self.lock().check()?;
-        let mut lines = JsonLines::resume(dir.history(), |_: &ConfigChange| true)?;
-        lines.append(entry)?;
-        lines.sync()?;
+        checkpoint::append_change(dir, entry)?;
         if let Ok(record) = read_json::<RunRecord>(dir.run()) {
             // Otherwise the run would still count as finished.
             let record = RunRecord {

@@ -14,8 +14,8 @@ use s2s_model::{
     LoadOptions, NonFinite, Params, WeightsError, load_tensors, load_weights, save_tensors,
 };
 use s2s_runlog::{
-    Checkpoint, CheckpointName, ConfigChange, CorpusRecord, LATER_KEYS, RunDir, exists, hex,
-    read_lines,
+    Checkpoint, CheckpointName, ConfigChange, CorpusRecord, JsonLines, LATER_KEYS, RunDir, exists,
+    hex, read_json, read_lines, write_json,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -257,6 +257,39 @@ pub(crate) fn history(dir: &RunDir) -> Result<Vec<ConfigChange>> {
     }
 }
 
+/// Records the text of a run whose weights were imported without it: from here on, it is the text of the run. All
+/// checkpoints stay valid, also after a kill in between.
+pub(crate) fn record_text(
+    dir: &RunDir,
+    config: &ExperimentConfig,
+    corpus: Option<&CorpusRecord>,
+) -> Result<()> {
+    let Some(corpus) = corpus else {
+        return Ok(());
+    };
+    let recorded: CorpusRecord = read_json(dir.corpus())?;
+    if !recorded.files.is_empty() {
+        return Ok(());
+    }
+    append_change(
+        dir,
+        &ConfigChange {
+            step: 0,
+            set: Vec::new(),
+            before: fingerprint(config, Some(&recorded))?,
+            after: fingerprint(config, Some(corpus))?,
+        },
+    )?;
+    Ok(write_json(dir.corpus(), corpus)?)
+}
+
+/// Appends a change to the history of a run.
+pub(crate) fn append_change(dir: &RunDir, entry: &ConfigChange) -> Result<()> {
+    let mut lines = JsonLines::resume(dir.history(), |_: &ConfigChange| true)?;
+    lines.append(entry)?;
+    Ok(lines.sync()?)
+}
+
 /// Checks that a checkpoint was saved with one of these configurations.
 pub(crate) fn check_config(
     checkpoint: &Checkpoint,
@@ -318,9 +351,9 @@ pub(crate) fn load(
     optimizer
         .set_moments(moments)
         .map_err(|error| file_mismatch(checkpoint, MOMENTS, &error.into()))?;
-    let config_sha256 = fingerprints.current.clone();
     *state = TrainState {
-        config_sha256,
+        config_sha256: fingerprints.current.clone(),
+        data_sha256: state.data_sha256.clone(),
         attempt: loaded.attempt.or(state.attempt),
         ..loaded
     };

@@ -66,6 +66,14 @@ impl Data {
         let vocabulary = Vocabulary::new(config.data.vocab)?;
         Ok(Self::new(Examples::new(vocabulary, splits, order)?))
     }
+
+    /// The same text with another number of tokens of the longest source and target in training, if it is known.
+    fn with_longest(mut self, longest: Option<[usize; 2]>) -> Self {
+        if let Some((corpus, longest)) = self.corpus.as_mut().zip(longest) {
+            corpus.longest = longest;
+        }
+        self
+    }
 }
 
 /// Opens the data of a configuration, in batches for training.
@@ -129,11 +137,7 @@ pub fn open_data_with(
         }
         splits => splits?,
     };
-    let mut data = text_data(config, splits, files, vocabulary)?;
-    if let Some((corpus, longest)) = data.corpus.as_mut().zip(longest) {
-        corpus.longest = longest;
-    }
-    Ok(data)
+    Ok(text_data(config, splits, files, vocabulary)?.with_longest(longest))
 }
 
 /// Reads the vocabulary of text: a file with one token per line.
@@ -230,6 +234,7 @@ fn check_dropped(pairs: &Pairs, config: &DataConfig) -> Result<()> {
 
 /// Opens the data that a run was trained on, in batches for training. Text is looked for at `location`,
 /// a folder or a table, or else where it was when the run was created; its SHA-256 must be that of the training.
+/// If weights were imported without their text, any text is accepted, and the returned record has it.
 ///
 /// # Errors
 /// Those of [`open_data`]; [`Error::CorpusMissing`] if a file of text is not there;
@@ -254,7 +259,18 @@ pub fn reopen_data(
         may_search: location.is_none(),
     };
     let data = recorded.located(&config.data, location);
-    let splits = read_splits(&data, &mut |path| recorded.read(path))?;
+    let mut files = Vec::new();
+    let mut read = |path: &Path| -> Result<TextFile> {
+        let (file, record) = recorded.read(path)?;
+        files.push(record);
+        Ok(file)
+    };
+    let splits = read_splits(&data, &mut read)?;
+    if record.files.is_empty() {
+        let longest = record.longest;
+        let data = text_data(config, splits, files, Some(vocabulary))?;
+        return Ok(data.with_longest(Some(longest).filter(|longest| *longest != [0, 0])));
+    }
     let (seed, batch_size) = (config.seed, config.train.batch_size);
     let corpus = Corpus::new(splits, Some(vocabulary), &config.data, seed, batch_size)?;
     Ok(Data {
@@ -330,7 +346,7 @@ pub fn open_split(
                 may_search: true,
             };
             let data = recorded.located(&config.data, None);
-            let pairs = read_split(&data, wanted, &mut |path| recorded.read(path))?;
+            let pairs = read_split(&data, wanted, &mut |path| Ok(recorded.read(path)?.0))?;
             (pairs, wanted.to_string())
         }
         (None, None) => unreachable!("synthetic data were handled above"),
@@ -429,16 +445,16 @@ impl Recorded<'_> {
         data
     }
 
-    /// Reads a file that must have its recorded content.
-    fn read(&self, path: &Path) -> Result<TextFile> {
+    /// Reads a file that must have its recorded content, if one is recorded.
+    fn read(&self, path: &Path) -> Result<(TextFile, CorpusFile)> {
         let files = &self.record.files;
         // A table may have another name now.
         let same_name =
             |known: &&CorpusFile| Path::new(&known.path).file_name() == path.file_name();
         let known = files.iter().find(same_name).or(files.first());
-        let is_known = |found: &CorpusFile| known.is_some_and(|known| known.sha256 == found.sha256);
+        let is_known = |found: &CorpusFile| known.is_none_or(|known| known.sha256 == found.sha256);
         let problem = match read(path) {
-            Ok((file, found)) if is_known(&found) => return Ok(file),
+            Ok((file, found)) if is_known(&found) => return Ok((file, found)),
             Ok(_) => Error::CorpusChanged {
                 path: path.to_owned(),
                 run: self.dir.path().to_owned(),
@@ -449,12 +465,13 @@ impl Recorded<'_> {
             },
             Err(error) => error,
         };
-        for place in self.places(path) {
+        let places = known.map_or_else(Vec::new, |_| self.places(path));
+        for place in places {
             if let Ok((file, found)) = read(&place)
                 && is_known(&found)
             {
                 tracing::info!("{} is now {}", path.display(), place.display());
-                return Ok(file);
+                return Ok((file, found));
             }
         }
         Err(problem)
@@ -480,9 +497,16 @@ impl Recorded<'_> {
 }
 
 /// SHA-256 of a source's vocabulary and of the first samples of each split, in hexadecimal. Sources
-/// with the same hash are treated as the same data.
+/// with the same hash are treated as the same data. Empty for a source without samples: that of weights whose text
+/// is not known yet.
 pub(crate) fn data_identity(source: &dyn BatchSource) -> String {
     const N_SAMPLES: u64 = 16;
+    if Split::ALL
+        .iter()
+        .all(|split| source.n_samples(*split) == Some(0))
+    {
+        return String::new();
+    }
     let vocabulary = source.vocabulary();
     let mut digest = Sha256::new();
     let mut add = |number: u64| digest.update(number.to_le_bytes());

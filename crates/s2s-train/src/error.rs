@@ -64,7 +64,7 @@ pub enum Error {
         max_lens: [usize; 2],
     },
     /// A file of text of a run that is no longer where it was.
-    #[error("cannot read the text that run {} was trained on", run.display())]
+    #[error("cannot read the text of run {}", run.display())]
     CorpusMissing {
         /// The run directory.
         run: PathBuf,

@@ -113,7 +113,8 @@ impl Run {
         Self::resume_at(path, None, runtime)
     }
 
-    /// As [`resume`](Self::resume), with the text of the run at `location` if it has moved.
+    /// As [`resume`](Self::resume), with the text of the run at `location` if it has moved. If the weights of
+    /// the run were imported without their text, the text at `location` becomes that of the run.
     ///
     /// # Errors
     /// Those of [`resume`](Self::resume); also if the text at `location` is not that of the run.
@@ -124,6 +125,7 @@ impl Run {
     ) -> Result<Self> {
         Self::resume_with(path, |dir, config| {
             let data = reopen_data(dir, &config, location)?;
+            checkpoint::record_text(dir, &config, data.corpus.as_ref())?;
             Trainer::with_data(config, data, runtime.threads, &runtime.device)
         })
     }

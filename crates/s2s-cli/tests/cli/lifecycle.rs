@@ -604,7 +604,7 @@ fn a_run_on_text_depends_on_content_and_not_on_location() {
         &gone,
         1,
         &[
-            "cannot read the text that run run2 was trained on",
+            "cannot read the text of run run2",
             "train.src",
             "--data PATH`",
         ],

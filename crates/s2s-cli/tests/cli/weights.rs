@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::failures::write;
 use crate::text::TRAINED_ON_TEXT;
-use crate::{command, copy_of_trained, home_of_trained, s2s, s2s_reading, stderr, succeeds};
+use crate::{command, copy, copy_of_trained, home_of_trained, s2s, s2s_reading, stderr, succeeds};
 
 const LINES: &[u8] = b"3 1 4\n1 5\n9 2 6 5\n";
 
@@ -132,5 +133,57 @@ fn a_model_of_text_needs_no_text() {
     assert_eq!(
         evaluation(home.path(), &["run", "--data", &data])["exact_match"],
         own["exact_match"]
+    );
+}
+
+#[test]
+fn weights_imported_without_their_text_can_be_trained_on_any() {
+    let text = TRAINED_ON_TEXT.path();
+    let home = TempDir::new().unwrap();
+    let home = home.path();
+    let export = command(text)
+        .args(["export", "run", "--to"])
+        .arg(home.join("out"))
+        .output()
+        .unwrap();
+    succeeds(export);
+    let import = ["import", "out/model.safetensors", "--run-dir", "run"];
+    let printed = succeeds(s2s(home, import));
+    assert!(
+        printed.contains("train --from run --set data.folder=PATH\n"),
+        "{printed}"
+    );
+
+    let resume = s2s(home, ["resume", "run"]);
+    let message = stderr(&resume);
+    for part in ["cannot read the text of run run", "resume run --data PATH`"] {
+        assert!(message.contains(part), "{message}");
+    }
+    copy(&text.join("corpus"), &home.join("moved"));
+    copy(&text.join("corpus"), &home.join("other"));
+    write(
+        home,
+        "other/train.src",
+        &fs::read(home.join("other/train.trg")).unwrap(),
+    );
+    let run_dir = ["--run-dir", "next", "--set", "train.max_steps=2"];
+    let from = ["train", "--from", "run", "--set", "data.folder=moved"];
+    succeeds(s2s(home, [&from[..], &run_dir].concat()));
+
+    succeeds(s2s(home, ["resume", "run", "--data", "moved"]));
+    assert_eq!(
+        evaluation(home, &["run"])["n_sequences"],
+        evaluation(text, &["run"])["n_sequences"]
+    );
+    let longer = ["--set", "train.max_steps=130", "--keep-schedule"];
+    succeeds(s2s(home, [&["resume", "run"], &longer[..]].concat()));
+    let changed = s2s(
+        home,
+        [&["resume", "run", "--data", "other"], &longer[..]].concat(),
+    );
+    let message = stderr(&changed);
+    assert!(
+        message.contains("other/train.src has changed since run run was trained on it"),
+        "{message}"
     );
 }
