@@ -51,6 +51,14 @@ pub enum Error {
         /// The name of the class or function.
         name: String,
     },
+    /// A file with a tensor that is not made of plain numbers in memory, such as a sparse or a quantized one.
+    #[error("{} has a tensor of a kind that is not supported, {name}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The function or the type of PyTorch that makes such tensors.
+        name: String,
+    },
     /// Weights that do not fit the model.
     #[error("the weights in {} do not fit the model: {mismatch}", path.display())]
     WeightsMismatch {

@@ -33,6 +33,7 @@ impl Found {
     ///
     /// # Errors
     /// [`Error::Malformed`] for another file; [`Error::Code`] for a pickle that refers to code;
+    /// [`Error::Unsupported`] for a sparse or quantized tensor, for example;
     /// [`Error::RunLog`] if it cannot be read or is too large.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse(path, read_input(path, MAX_BYTES)?)
@@ -41,7 +42,7 @@ impl Found {
     /// The weights in the bytes of a file. `path` names the file in messages; it is not read.
     ///
     /// # Errors
-    /// [`Error::Malformed`] and [`Error::Code`], as [`read`](Self::read).
+    /// [`Error::Malformed`], [`Error::Code`] and [`Error::Unsupported`], as [`read`](Self::read).
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let file = WeightsFile::parse(&bytes).map_err(|error| with_path(error, path))?;
         let note = |key: &str| file.header_metadata().get(key);
@@ -115,6 +116,7 @@ fn with_path(error: WeightsError, path: &Path) -> Error {
     match error {
         WeightsError::Malformed(reason) => Error::Malformed { path, reason },
         WeightsError::Code(name) => Error::Code { path, name },
+        WeightsError::Unsupported(name) => Error::Unsupported { path, name },
         WeightsError::WeightsMismatch(mismatch) => Error::WeightsMismatch { path, mismatch },
         WeightsError::Tensor(error) => Error::Tensor(error),
         other => Error::Malformed {

@@ -36,6 +36,18 @@ pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
             );
             (OTHER, hint)
         }
+        Error::Unsupported { path, name } => {
+            let dense = match name.contains("_rebuild_q") || name.contains(".Q") {
+                true => "dequantize",
+                false => "to_dense",
+            };
+            let hint = format!(
+                "save plain tensors: `torch.save({{name: tensor.{dense}().float() for name, tensor in \
+                 model.state_dict().items()}}, {:?})`",
+                path.with_extension("pt").display().to_string()
+            );
+            (OTHER, hint)
+        }
         Error::WeightsMismatch { mismatch, .. } => (USAGE, mismatch_hint(mismatch)),
         Error::Renames { .. } => (USAGE, "`s2s import --help` shows such a file".to_owned()),
         _ => return None,

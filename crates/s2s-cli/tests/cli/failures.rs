@@ -392,9 +392,18 @@ const TABLE: &[Row] = &[
     ("weights of another attention", nothing,
         "import run/checkpoints/best/params.safetensors --config run/config.resolved.toml --set model.attention.kind=general --run-dir new", 2,
         ["do not fit the model", "attention.key.weight has shape [16, 32], expected [32, 32]", "try: a --config with the sizes of these weights"]),
-    ("a pickle with code", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| replace(bytes, "torch._utils\n", "posix.system\n")) },
+    ("a pickle with code", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| { without_checksum(bytes); replace(bytes, "torch._utils\n", "posix.system\n") }) },
         "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
         ["weights.pt contains code", "posix.system._rebuild_tensor_v2; it was not run", "torch.save(model.state_dict()"]),
+    ("a damaged archive", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| replace(bytes, "torch._utils\n", "posix.system\n")) },
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt is not readable as weights", "state_dict/data.pkl: it is damaged: its checksum differs", "try: write it again"]),
+    ("a tensor that is not a plain array", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| { without_checksum(bytes); replace(bytes, "_rebuild_tensor_v2", "_rebuild_tensor_v3") }) },
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt has a tensor of a kind that is not supported", "torch._utils._rebuild_tensor_v3", "tensor.to_dense().float() for name, tensor in"]),
+    ("a pickle of another protocol", |home| { write(home, "weights.pt", STATE_DICT); change(home, "weights.pt", |bytes| { without_checksum(bytes); bytes[0x41] = 4 }) },
+        "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
+        ["weights.pt is not readable as weights", "its pickle has protocol 4; only 2, the default of torch.save, and 3", "torch.save(model.state_dict()"]),
     ("an archive that is cut off", |home| write(home, "weights.pt", &STATE_DICT[..1000]),
         "import weights.pt --config run/config.resolved.toml --run-dir new", 1,
         ["weights.pt is not readable as weights", "a damaged or incomplete archive", "try: write it again"]),
@@ -554,6 +563,19 @@ pub(crate) fn remove(home: &Path, name: &str) {
     match path.is_dir() {
         true => fs::remove_dir_all(path).unwrap(),
         false => fs::remove_file(path).unwrap(),
+    }
+}
+
+/// Sets the checksum of `data.pkl` in [`STATE_DICT`] to 0: PyTorch can save without checksums.
+fn without_checksum(bytes: &mut [u8]) {
+    const CHECKSUM: [u8; 4] = [0x4e, 0xba, 0xac, 0xf9];
+    let places = bytes.windows(4).enumerate();
+    let places: Vec<usize> = places
+        .filter_map(|(at, found)| (found == CHECKSUM).then_some(at))
+        .collect();
+    assert_eq!(places.len(), 2); // of the file, and in the directory
+    for at in places {
+        bytes[at..at + 4].fill(0);
     }
 }
 

@@ -16,21 +16,26 @@ const PICKLE: &str = "/data.pkl";
 
 /// The tensors of an archive.
 pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, WeightsError> {
-    let archive = Archive::open(bytes)?;
-    let Some(pickle) = archive.files.keys().find(|name| name.ends_with(PICKLE)) else {
+    let mut archive = Archive::open(bytes)?;
+    let Some(pickle) = archive
+        .files
+        .keys()
+        .find(|name| name.ends_with(PICKLE))
+        .cloned()
+    else {
         return Err(WeightsError::Malformed(
             "the archive has no data.pkl".to_owned(),
         ));
     };
     let root = pickle.trim_end_matches(PICKLE);
     let order = format!("{root}/byteorder");
-    if archive.files.contains_key(&order) && &bytes[archive.range(&order)?] != b"little" {
+    if archive.files.contains_key(&order) && &bytes[archive.read(&order)?] != b"little" {
         let reason = "its numbers are not in little-endian byte order".to_owned();
         return Err(WeightsError::Malformed(reason));
     }
     let mut tensors = BTreeMap::new();
-    for tensor in state_dict(&bytes[archive.range(pickle)?])? {
-        let storage = archive.range(&format!("{root}/data/{}", tensor.key))?;
+    for tensor in state_dict(&bytes[archive.read(&pickle)?])? {
+        let storage = archive.read(&format!("{root}/data/{}", tensor.key))?;
         let PickledTensor {
             name,
             storage: kind,
@@ -61,7 +66,8 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, WeightsE
 
 /// Where the files of a zip archive are. Read here, since the crate `zip` refuses some archives that
 /// PyTorch writes.
-struct Archive {
+struct Archive<'a> {
+    bytes: &'a [u8],
     files: BTreeMap<String, Entry>,
 }
 
@@ -70,26 +76,33 @@ struct Entry {
     bytes: Range<usize>,
     /// Whether it is neither compressed nor encrypted.
     is_plain: bool,
+    /// CRC-32 of the content; `None` if there is none, or if it has been compared.
+    unchecked: Option<u32>,
 }
 
-impl Archive {
-    fn open(bytes: &[u8]) -> Result<Self, WeightsError> {
+impl<'a> Archive<'a> {
+    fn open(bytes: &'a [u8]) -> Result<Self, WeightsError> {
         let damaged =
             || WeightsError::Malformed("it is a damaged or incomplete archive".to_owned());
         let files = files(bytes).ok_or_else(damaged)?;
-        Ok(Self { files })
+        Ok(Self { bytes, files })
     }
 
-    /// Where the bytes of a file are.
-    fn range(&self, name: &str) -> Result<Range<usize>, WeightsError> {
-        let refuse = |reason: &str| WeightsError::Malformed(format!("{name}: {reason}"));
-        match self.files.get(name) {
-            None => Err(refuse("the archive does not have this file")),
-            Some(entry) if !entry.is_plain => {
-                Err(refuse("it is compressed, which torch.save never does"))
-            }
-            Some(entry) => Ok(entry.bytes.clone()),
+    /// Where the bytes of a file are, after a comparison with their checksum.
+    fn read(&mut self, name: &str) -> Result<Range<usize>, WeightsError> {
+        let refuse = |reason: &str| Err(WeightsError::Malformed(format!("{name}: {reason}")));
+        let Some(entry) = self.files.get_mut(name) else {
+            return refuse("the archive does not have this file");
+        };
+        if !entry.is_plain {
+            return refuse("it is compressed, which torch.save never does");
         }
+        let content = &self.bytes[entry.bytes.clone()];
+        let checksum = entry.unchecked.take(); // tensors may share a storage
+        if checksum.is_some_and(|checksum| checksum != crc32fast::hash(content)) {
+            return refuse("it is damaged: its checksum differs");
+        }
+        Ok(entry.bytes.clone())
     }
 }
 
@@ -112,6 +125,7 @@ fn files(bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
             return None;
         }
         let (flags, method) = (short(bytes, at + 8)?, short(bytes, at + 10)?);
+        let checksum = word(bytes, at + 16)? as u32;
         let (packed, size) = (word(bytes, at + 20)?, word(bytes, at + 24)?);
         let name_len = short(bytes, at + 28)?;
         let local = word(bytes, at + 42)?;
@@ -123,6 +137,8 @@ fn files(bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
         let entry = Entry {
             bytes: start..start + packed,
             is_plain: method == 0 && flags & 1 == 0 && packed == size,
+            // PyTorch writes 0 if its option `compute_crc32` is off.
+            unchecked: (checksum != 0).then_some(checksum),
         };
         bytes.get(entry.bytes.clone())?;
         files.insert(String::from_utf8_lossy(name).into_owned(), entry);

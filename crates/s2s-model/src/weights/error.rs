@@ -18,6 +18,12 @@ pub enum WeightsError {
         "the file contains code, {0}; it was not run\n  try: torch.save(model.state_dict(), ..) in PyTorch"
     )]
     Code(String),
+    /// A tensor that is not made of plain numbers in memory, such as a sparse or a quantized one; the function or
+    /// the type of PyTorch that makes it.
+    #[error(
+        "the file has a tensor of a kind that is not supported, {0}\n  try: tensor.to_dense().float(), or dequantize(), in PyTorch"
+    )]
+    Unsupported(String),
     /// Weights that do not fit the model.
     #[error("the weights do not fit the model: {0}\n  try: {help}", help = .0.help())]
     WeightsMismatch(Box<WeightsMismatch>),

@@ -36,7 +36,10 @@ const KNOWN: [&str; 16] = [
     "torch.device",
 ];
 
-/// Where a model's state dict may be in a checkpoint.
+/// The modules of PyTorch whose functions `_rebuild_*` make tensors.
+const MAKERS: [&str; 2] = ["torch._utils._rebuild_", "torch._tensor._rebuild_"];
+
+/// Where a model's state dict may be in a checkpoint; the first one with tensors is taken.
 const STATE_DICTS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
 /// A tensor of a state dict.
@@ -57,18 +60,16 @@ pub(super) fn state_dict(bytes: &[u8]) -> Result<Vec<PickledTensor>, WeightsErro
     let Object::Dict(entries) = read(bytes)? else {
         return Err(malformed("it is not a state dict"));
     };
-    let is_nested = |(key, value): &&(Object, Object)| {
-        let is_named = STATE_DICTS.iter().any(|name| is_text(key, name));
-        is_named && matches!(value, Object::Dict(_))
-    };
-    let tensors = match entries.iter().find(is_nested) {
-        Some((_, Object::Dict(entries))) => tensors(entries),
-        _ => tensors(&entries),
-    };
-    match tensors.is_empty() {
-        true => Err(malformed("its state dict has no tensors")),
-        false => Ok(tensors),
-    }
+    let nested = STATE_DICTS.iter().filter_map(|name| {
+        let (_, value) = entries.iter().find(|(key, _)| is_text(key, name))?;
+        match value {
+            Object::Dict(entries) => Some(tensors(entries)),
+            _ => None,
+        }
+    });
+    let mut all = nested.chain([tensors(&entries)]);
+    all.find(|tensors| !tensors.is_empty())
+        .ok_or_else(|| malformed("its state dict has no tensors"))
 }
 
 fn malformed(reason: &str) -> WeightsError {
@@ -173,11 +174,20 @@ fn check_operation(rest: &[u8]) -> Result<(), WeightsError> {
                 String::from_utf8_lossy(line.unwrap_or_default()).into_owned()
             };
             let name = format!("{}.{}", text(module), text(class));
-            match KNOWN.contains(&name.as_str()) {
-                true => Ok(()),
-                false => Err(WeightsError::Code(name.chars().take(100).collect())),
+            if KNOWN.contains(&name.as_str()) {
+                return Ok(());
             }
+            let is_storage = name.starts_with("torch.") && name.ends_with("Storage");
+            let is_tensor = is_storage || MAKERS.iter().any(|maker| name.starts_with(maker));
+            let name = name.chars().take(100).collect();
+            Err(match is_tensor {
+                true => WeightsError::Unsupported(name),
+                false => WeightsError::Code(name),
+            })
         }
+        [0x80, protocol @ 4..=255, ..] => Err(malformed(&format!(
+            "its pickle has protocol {protocol}; only 2, the default of torch.save, and 3 can be read"
+        ))),
         [b'X', a, b, c, d, text @ ..] => {
             match u32::from_le_bytes([*a, *b, *c, *d]) as usize <= text.len() {
                 true => Ok(()),
@@ -235,6 +245,65 @@ mod tests {
             &WeightsError::Code("__main__.Model".to_owned()),
         );
         check(b"cos", &WeightsError::Code("os.".to_owned()));
+    }
+
+    #[test]
+    fn a_tensor_that_is_no_plain_array_is_not_called_code() {
+        for name in [
+            "torch._utils._rebuild_tensor_v3",
+            "torch._utils._rebuild_sparse_tensor",
+            "torch._tensor._rebuild_from_type_v2",
+            "torch.QInt8Storage",
+        ] {
+            let (module, class) = name.rsplit_once('.').unwrap();
+            let pickle = format!("}}X\x01\0\0\0ac{module}\n{class}\n");
+            check(
+                pickle.as_bytes(),
+                &WeightsError::Unsupported(name.to_owned()),
+            );
+        }
+    }
+
+    /// A pickle of a dictionary with these entries, whose values are pickles themselves.
+    fn dict(entries: &[(&str, String)]) -> String {
+        let entry = |(key, value): &(&str, String)| {
+            format!("X{}\0\0\0{key}{value}", char::from(key.len() as u8))
+        };
+        let entries: String = entries.iter().map(entry).collect();
+        format!("}}({entries}u")
+    }
+
+    #[test]
+    fn the_order_of_a_checkpoint_does_not_choose_its_state_dict() {
+        let storage =
+            "(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ";
+        let tensor = format!("ctorch._utils\n_rebuild_tensor_v2\n({storage}K\0)))tR");
+        let weights = |name: &str| dict(&[(name, tensor.clone())]);
+        let other = || dict(&[("hidden", "K\x04".to_owned())]);
+        for (entries, expected) in [
+            ([("state_dict", weights("a")), ("model", other())], "a"),
+            ([("state_dict", weights("a")), ("model", weights("b"))], "a"),
+            ([("state_dict", other()), ("model", weights("b"))], "b"),
+            ([("c", tensor.clone()), ("model", other())], "c"),
+        ] {
+            let [first, second] = entries.clone();
+            for entries in [entries, [second, first]] {
+                let pickle = dict(&entries) + ".";
+                let found = state_dict(pickle.as_bytes()).unwrap();
+                assert_eq!(found.len(), 1);
+                assert_eq!(found[0].name, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_protocol_that_is_not_known_is_named() {
+        for protocol in [4, 5] {
+            let reason = format!(
+                "its pickle has protocol {protocol}; only 2, the default of torch.save, and 3 can be read"
+            );
+            check(&[0x80, protocol, 0x95], &malformed(&reason));
+        }
     }
 
     #[test]

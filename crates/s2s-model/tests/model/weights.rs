@@ -270,6 +270,33 @@ fn a_compressed_archive_is_refused() {
 }
 
 #[test]
+fn a_changed_byte_of_an_archive_is_noticed() {
+    for (what, expected) in [
+        (
+            &b"\x00\x00\x80\x3f"[..],
+            "state_dict/data/0: it is damaged: its checksum differs",
+        ), // 1.0
+        (
+            b"_rebuild_tensor_v2",
+            "state_dict/data.pkl: it is damaged: its checksum differs",
+        ),
+        (
+            b"little",
+            "state_dict/byteorder: it is damaged: its checksum differs",
+        ),
+    ] {
+        let mut bytes = STATE_DICT.to_vec();
+        let at = bytes
+            .windows(what.len())
+            .position(|window| window == what)
+            .unwrap();
+        bytes[at + 2] ^= 1;
+        let error = WeightsFile::parse(&bytes).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn other_files_are_refused() {
     for (bytes, part) in [
         (&b""[..], "neither safetensors nor an archive"),
