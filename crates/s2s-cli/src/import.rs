@@ -92,6 +92,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let data = &run.trainer().config().data;
     let (key, text) = match data.file.as_os_str().is_empty() {
         true => ("data.folder", &data.folder),
+    if let Some(path) = args
+        .rename
+        .as_ref()
+        .filter(|_| !loaded.unmatched.is_empty())
+    {
+        ui.warning(format!(
+            "{}: no tensor matches {}",
+            path.display(),
+            loaded.unmatched.join(", ")
+        ));
+    }
         false => ("data.file", &data.file),
     };
     let (mut eval_data, mut train_data) = (String::new(), String::new());

@@ -31,16 +31,29 @@ pub(crate) fn command_line_with(option: &str, value: &str) -> String {
     with_option(std::env::args_os(), option, value)
 }
 
+/// Whether the command line of this process has an option.
+pub(crate) fn is_given(option: &str) -> bool {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    place_of(option, &words).is_some()
+}
+
+/// Where an option is among the words before `--`.
+fn place_of(option: &str, words: &[String]) -> Option<usize> {
+    let assigned = format!("{option}=");
+    let options = words.iter().take_while(|word| *word != "--");
+    options
+        .into_iter()
+        .position(|word| word == option || word.starts_with(&assigned))
+}
+
 fn with_option(words: impl Iterator<Item = OsString>, option: &str, value: &str) -> String {
     let mut words: Vec<String> = words.map(|word| quote_word(&word)).collect();
     let end = words.iter().position(|word| word == "--");
     let end = end.unwrap_or(words.len()); // of the options
-    let assigned = format!("{option}=");
-    let at = words[..end]
-        .iter()
-        .position(|word| word == option || word.starts_with(&assigned));
     let new = format!("{option} {value}");
-    match at {
+    match place_of(option, &words) {
         Some(at) if words[at] == option => drop(words.splice(at..end.min(at + 2), [new])),
         Some(at) => words[at] = new,
         None => words.insert(end, new),

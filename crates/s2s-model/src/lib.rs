@@ -84,6 +84,7 @@ pub use seq2seq::{
     Builder, ForwardOutput, MAX_REFERENCE_LEN, REFERENCE_STACK_BYTES, Seq2Seq, TOKEN_PARAMETERS,
 };
 pub use weights::{
-    DtypeMismatch, LoadOptions, Loaded, NonFinite, Renames, ShapeMismatch, WeightsError,
-    WeightsFile, WeightsMismatch, load_tensors, load_weights, save_tensors, save_weights,
+    DtypeMismatch, LoadOptions, Loaded, NonFinite, RenameConflict, Renames, ShapeMismatch,
+    WeightsError, WeightsFile, WeightsMismatch, load_tensors, load_weights, save_tensors,
+    save_weights,
 };

@@ -4,7 +4,7 @@ use s2s_model::WeightsMismatch;
 use s2s_weights::Error;
 
 use super::{OTHER, USAGE};
-use crate::shell::command_line;
+use crate::shell::{command_line, is_given, program, quote_text};
 
 /// The exit code and the hint of an export or an import.
 pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
@@ -49,7 +49,10 @@ pub(super) fn classify_weights(error: &Error) -> Option<(u8, Option<String>)> {
             (OTHER, hint)
         }
         Error::WeightsMismatch { mismatch, .. } => (USAGE, mismatch_hint(mismatch)),
-        Error::Renames { .. } => (USAGE, "`s2s import --help` shows such a file".to_owned()),
+        Error::Renames { .. } => {
+            let hint = format!("`{} import --help` shows such a file", program());
+            (USAGE, hint)
+        }
         _ => return None,
     };
     Some((code, Some(hint)))
@@ -72,15 +75,55 @@ fn mismatch_hint(mismatch: &WeightsMismatch) -> String {
         "weights from before the training diverged".to_owned()
     } else if mismatch.retyped.iter().any(|tensor| !tensor.is_castable) {
         "weights that are floating-point numbers".to_owned()
+    } else if !mismatch.conflicts.is_empty() {
+        "a --rename file with one tensor for each parameter; `\"NAME\" = []` in [name] leaves one out"
+            .to_owned()
     } else if mismatch.missing.is_empty() && mismatch.unexpected.is_empty() {
         format!("`{} --cast` converts the numbers", command_line())
     } else {
-        let cast = match mismatch.retyped.is_empty() {
-            true => "",
-            false => "; --cast converts the numbers",
-        };
-        format!(
-            "--rename FILE for other names, see `s2s import --help`; --partial loads the others{cast}"
-        )
+        names_hint(mismatch)
     }
+}
+
+/// The hint for names that do not fit.
+fn names_hint(mismatch: &WeightsMismatch) -> String {
+    let mut hints = Vec::new();
+    match (common_prefix(mismatch), is_given("--rename")) {
+        (Some(prefix), true) => hints.push(format!(
+            "`{prefix:?} = \"\"` under [prefix] in the --rename file removes that prefix"
+        )),
+        (Some(prefix), false) => {
+            let rule = quote_text(&format!("prefix = {{ {prefix:?} = \"\" }}"));
+            hints.push(format!(
+                "`echo {rule} | {} --rename /dev/stdin` removes that prefix",
+                command_line()
+            ));
+        }
+        (None, true) => hints.push("a --rename file with these names".to_owned()),
+        (None, false) => hints.push(format!(
+            "--rename FILE for other names, see `{} import --help`",
+            program()
+        )),
+    }
+    if !is_given("--partial") {
+        hints.push("--partial loads the others".to_owned());
+    }
+    if !mismatch.retyped.is_empty() && !is_given("--cast") {
+        hints.push("--cast converts the numbers".to_owned());
+    }
+    hints.join("; ")
+}
+
+/// What all names of the file have in front of those of the model.
+fn common_prefix(mismatch: &WeightsMismatch) -> Option<&str> {
+    let first = mismatch.unexpected.first()?;
+    let mut prefixes = mismatch
+        .missing
+        .iter()
+        .filter_map(|name| first.strip_suffix(name.as_str()));
+    prefixes.find(|prefix| {
+        let without = |name: &String| name.strip_prefix(prefix).map(str::to_owned);
+        let mut names = mismatch.unexpected.iter().map(without);
+        names.all(|name| name.is_some_and(|name| mismatch.missing.contains(&name)))
+    })
 }

@@ -187,3 +187,43 @@ fn weights_imported_without_their_text_can_be_trained_on_any() {
         "{message}"
     );
 }
+
+#[test]
+fn the_hint_for_a_common_prefix_works_as_printed() {
+    let home = TempDir::new().unwrap();
+    let home = home.path();
+    let run = home_of_trained().join("run");
+    let best = fs::read(run.join("checkpoints/best/params.safetensors")).unwrap();
+    let n = u64::from_le_bytes(best[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(&best[8..8 + n]).unwrap();
+    let prefixed = header
+        .into_iter()
+        .map(|(name, tensor)| (format!("module.{name}"), tensor));
+    let header = serde_json::to_vec(&prefixed.collect::<serde_json::Map<_, _>>()).unwrap();
+    let file = [
+        &(header.len() as u64).to_le_bytes()[..],
+        &header,
+        &best[8 + n..],
+    ]
+    .concat();
+    write(home, "weights.safetensors", &file);
+    fs::copy(run.join("config.resolved.toml"), home.join("run.toml")).unwrap();
+    let import = [
+        "import",
+        "weights.safetensors",
+        "--config",
+        "run.toml",
+        "--run-dir",
+        "run",
+    ];
+    let output = s2s(home, import);
+    let (_, hint) = stderr(&output).split_once("  try: `").unwrap();
+    let (typed, rest) = hint.split_once('`').unwrap();
+    assert_eq!(rest, " removes that prefix; --partial loads the others\n");
+    let typed = std::process::Command::new("sh")
+        .args(["-c", typed])
+        .current_dir(home)
+        .output()
+        .unwrap();
+    assert!(typed.status.success(), "{}", stderr(&typed));
+}

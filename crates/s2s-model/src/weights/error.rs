@@ -49,6 +49,19 @@ pub struct WeightsMismatch {
     pub retyped: Vec<DtypeMismatch>,
     /// Tensors with NaN or infinities.
     pub not_finite: Vec<String>,
+    /// Parameters that several tensors of the file would set.
+    pub conflicts: Vec<RenameConflict>,
+    /// Names and prefixes of the renames that no tensor of the file has.
+    pub unmatched: Vec<String>,
+}
+
+/// A parameter that two tensors of a file would set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenameConflict {
+    /// Its name in the model.
+    pub name: String,
+    /// The names of the tensors in the file.
+    pub found: [String; 2],
 }
 
 /// A tensor of another shape.
@@ -91,6 +104,10 @@ impl WeightsMismatch {
                 !self.retyped.is_empty() && is_castable,
                 "LoadOptions { cast: true, .. } converts the numbers",
             ),
+            (
+                !self.conflicts.is_empty(),
+                "a LoadOptions::rename with one tensor for each parameter",
+            ),
             (!is_castable, "weights that are floating-point numbers"),
             (
                 !self.not_finite.is_empty(),
@@ -129,14 +146,23 @@ impl fmt::Display for WeightsMismatch {
             let (name, found, expected) = (&tensor.name, &tensor.found, tensor.expected);
             format!("{name} has type {found}, expected {expected:?}")
         });
+        let conflicts = self.conflicts.iter().map(|conflict| {
+            let [first, second] = &conflict.found;
+            format!(
+                "{first} and {second} of the file are both {}",
+                conflict.name
+            )
+        });
         let names = |what: &str, names: &[String]| {
             let names = names.iter().map(|name| name.escape_debug().to_string());
             listed(names.collect(), ", ", 6).map(|names| format!("{what} {names}"))
         };
         let parts = [
             cells,
+            listed(conflicts.collect(), "; ", 3),
             names("it lacks", &self.missing),
             names("the model does not have", &self.unexpected),
+            names("no tensor matches the renames of", &self.unmatched),
             listed(reshaped.collect(), "; ", 3),
             listed(retyped.collect(), "; ", 3),
             names("numbers that are not finite in", &self.not_finite),

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-pub use error::{DtypeMismatch, ShapeMismatch, WeightsError, WeightsMismatch};
+pub use error::{DtypeMismatch, RenameConflict, ShapeMismatch, WeightsError, WeightsMismatch};
 pub use file::WeightsFile;
 pub use renames::Renames;
 pub use save::{save_tensors, save_weights};
@@ -59,8 +59,11 @@ pub struct Loaded {
     pub n_loaded: usize,
     /// Parameters that keep their values, in the model's order.
     pub missing: Vec<String>,
-    /// Tensors of the file that the model does not have, in alphabetical order.
+    /// Tensors of the file that the model does not have, in alphabetical order; a renamed one as
+    /// `new (old in the file)`.
     pub unused: Vec<String>,
+    /// Names and prefixes of [`LoadOptions::rename`] that no tensor of the file has, in alphabetical order.
+    pub unmatched: Vec<String>,
 }
 
 /// Sets the parameters of a model from the bytes of a file, or none of them: safetensors, or a state dict
@@ -139,7 +142,7 @@ impl WeightsFile<'_> {
         let mut missing: Vec<String> = Vec::new();
         let mut tensors = Vec::with_capacity(like.len());
         for (name, like) in like {
-            let Some(stored) = placed.get(*name) else {
+            let Some((_, stored)) = placed.get(*name) else {
                 if !mismatch.has_reshaped(name) {
                     missing.push((*name).to_owned());
                 }
@@ -176,6 +179,7 @@ impl WeightsFile<'_> {
             }
             tensors.push(Some(tensor));
         }
+        let unmatched = options.rename.unmatched(self.tensors().keys());
         let n_loaded = tensors.iter().flatten().count();
         let is_complete = missing.is_empty() && unused.is_empty();
         let are_names_wrong = n_loaded == 0 || !(options.partial || is_complete);
@@ -183,12 +187,14 @@ impl WeightsFile<'_> {
             if !options.partial || mismatch == WeightsMismatch::default() {
                 (mismatch.missing, mismatch.unexpected) = (missing, unused);
             }
+            mismatch.unmatched = unmatched;
             return Err(WeightsError::WeightsMismatch(Box::new(mismatch)));
         }
         let loaded = Loaded {
             n_loaded,
             missing,
             unused,
+            unmatched,
         };
         Ok((tensors, loaded))
     }
@@ -200,25 +206,37 @@ impl WeightsFile<'_> {
             .transpose()
     }
 
-    /// The tensors under the names of the model, those that it does not have, in alphabetical order, and
-    /// matrices whose columns do not fit.
+    /// The tensors under the names of the model, with their names in the file; those that the model does not
+    /// have, in alphabetical order; and matrices whose columns do not fit, and parameters with two tensors.
     fn placed(
         &self,
         like: &[(&str, &Tensor)],
         renames: &Renames,
-    ) -> (BTreeMap<String, Stored>, Vec<String>, WeightsMismatch) {
+    ) -> (
+        BTreeMap<String, (&str, Stored)>,
+        Vec<String>,
+        WeightsMismatch,
+    ) {
         let shapes: BTreeMap<&str, &[usize]> = like
             .iter()
             .map(|(name, like)| (*name, like.dims()))
             .collect();
-        let (mut placed, mut unused) = (BTreeMap::new(), Vec::new());
+        let (mut placed, mut unused) = (BTreeMap::<String, (&str, Stored)>::new(), Vec::new());
         let mut mismatch = WeightsMismatch::default();
         for (name, stored) in self.tensors() {
             let mut put = |new: &str, stored: Stored| {
-                if shapes.contains_key(new) && !placed.contains_key(new) {
-                    placed.insert(new.to_owned(), stored);
+                if !shapes.contains_key(new) {
+                    unused.push(match name == new {
+                        true => name.clone(),
+                        false => format!("{new} ({name} in the file)"),
+                    });
+                } else if let Some((first, _)) = placed.get(new) {
+                    mismatch.conflicts.push(RenameConflict {
+                        name: new.to_owned(),
+                        found: [(*first).to_owned(), name.clone()],
+                    });
                 } else {
-                    unused.push(name.clone());
+                    placed.insert(new.to_owned(), (name, stored));
                 }
             };
             match renames.place(name) {

@@ -79,6 +79,22 @@ impl Renames {
         self.columns(from, [])
     }
 
+    /// The names and prefixes that none of these tensors has, in alphabetical order.
+    pub(super) fn unmatched<'a>(
+        &self,
+        tensors: impl Iterator<Item = &'a String> + Clone,
+    ) -> Vec<String> {
+        let has_tensor = |prefix: &str| tensors.clone().any(|name| name.starts_with(prefix));
+        let names = self
+            .name
+            .keys()
+            .filter(|name| !tensors.clone().any(|tensor| tensor == *name));
+        let prefixes = self.prefix.keys().filter(|prefix| !has_tensor(prefix));
+        let mut unmatched: Vec<String> = names.chain(prefixes).cloned().collect();
+        unmatched.sort();
+        unmatched
+    }
+
     /// What the tensor `name` is in the model.
     pub(super) fn place(&self, name: &str) -> Mapping<'_> {
         match self.name.get(name) {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 use s2s_model::{
-    DtypeMismatch, Init, LoadOptions, NonFinite, Params, Renames, ShapeMismatch, WeightsError,
-    WeightsFile, WeightsMismatch, load_weights, save_tensors, save_weights,
+    DtypeMismatch, Init, LoadOptions, NonFinite, Params, RenameConflict, Renames, ShapeMismatch,
+    WeightsError, WeightsFile, WeightsMismatch, load_weights, save_tensors, save_weights,
 };
 use safetensors::SafeTensors;
 
@@ -450,6 +450,78 @@ fn names_are_mapped_by_prefix_by_name_and_by_columns() {
         ..WeightsMismatch::default()
     };
     check_mismatch(&model, &foreign(4), &options, wider);
+}
+
+#[test]
+fn two_tensors_never_become_one_parameter() {
+    let model = drawn(0, &[("a", &[2]), ("b", &[4])]);
+    let conflict = |found: [&str; 2]| WeightsMismatch {
+        conflicts: vec![RenameConflict {
+            name: "a".to_owned(),
+            found: found.map(str::to_owned),
+        }],
+        ..WeightsMismatch::default()
+    };
+    let foreign = [
+        ("a", numbers(&[2])),
+        ("b", numbers(&[4])),
+        ("old.a", numbers(&[2])),
+        ("x", numbers(&[2])),
+    ];
+    let by_name = Renames::default().name("x", "a");
+    let by_prefix = Renames::default().prefix("old.", "");
+    for (tensors, rename, found) in [
+        (&[0, 1, 3][..], by_name.clone(), ["a", "x"]),
+        (&[1, 2, 3], by_name.prefix("old.", ""), ["old.a", "x"]),
+        (&[0, 1, 2], by_prefix, ["a", "old.a"]),
+    ] {
+        let tensors: Vec<(&str, Tensor)> = tensors.iter().map(|i| foreign[*i].clone()).collect();
+        for partial in [true, false] {
+            let options = LoadOptions {
+                rename: rename.clone(),
+                partial,
+                ..strict()
+            };
+            check_mismatch(&model, &file(&tensors), &options, conflict(found));
+        }
+    }
+    assert!(
+        conflict(["a", "x"])
+            .to_string()
+            .contains("a and x of the file are both a")
+    );
+}
+
+#[test]
+fn a_rename_that_does_not_fit_is_named() {
+    let model = drawn(0, &[("a", &[2]), ("b", &[4])]);
+    let foreign = file(&[("old.a", numbers(&[2])), ("x", numbers(&[4]))]);
+    let rename = Renames::default()
+        .prefix("old.", "")
+        .prefix("new.", "")
+        .name("x", "bb")
+        .unused("y");
+    let options = LoadOptions {
+        rename: rename.clone(),
+        ..strict()
+    };
+    let error = load_weights(&model, &foreign, &options)
+        .unwrap_err()
+        .to_string();
+    let expected = "it lacks b; the model does not have bb (x in the file); no tensor matches the renames of \
+                    new., y";
+    assert!(error.contains(expected), "{error}");
+    let loaded = load_weights(
+        &model,
+        &foreign,
+        &LoadOptions {
+            rename,
+            ..partial()
+        },
+    )
+    .unwrap();
+    assert_eq!(loaded.unused, ["bb (x in the file)"]);
+    assert_eq!(loaded.unmatched, ["new.", "y"]);
 }
 
 #[test]
