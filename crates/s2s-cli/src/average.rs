@@ -1,13 +1,14 @@
 //! `s2s average`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 use reverse_data::Split;
 use s2s_lab::statistics::percent;
 use s2s_model::NonFinite;
+use s2s_runlog::RunDir;
 use s2s_train::{
-    Evaluation, MeanWeights, OpenSplit, Run, Trained, Trainer, Work, evaluate, load_config,
+    Error, Evaluation, MeanWeights, OpenSplit, Run, Trained, Trainer, Work, evaluate, load_config,
     load_model, new_identity, open_split, reopen_data,
 };
 use s2s_viz::Table;
@@ -15,7 +16,7 @@ use s2s_viz::Table;
 use crate::checkpoint::check_alike;
 use crate::failure::{Hinted, Usage};
 use crate::machine::MachineArgs;
-use crate::shell::{command_line, quote};
+use crate::shell::{command_line, program, quote};
 use crate::train::{ParentRun, start_from};
 use crate::ui::Ui;
 
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     if args.runs.len() < 2 {
         return Err(Usage("an average needs at least two runs or checkpoints".to_owned()).into());
     }
+    RunDir::check_free(&args.run_dir)?;
     let sources = args.runs.iter().map(|path| ParentRun::open(path));
     let sources: Vec<ParentRun> = sources.collect::<Result<_, _>>()?;
     let config = || Ok(load_config(Some(&sources[0].dir.resolved_config()), &[])?);
@@ -79,7 +81,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         let mut trained = load(source)?;
         check_alike((first.dir.path(), &average.codec), (path, &trained.codec))?;
         measured.push((path.display().to_string(), measure(&mut trained)?));
-        mean.add(&trained, path)?;
+        mean.add(&trained, path).map_err(|error| match error {
+            Error::Start { .. } => {
+                Usage(format!("{error}\n  try: {}", ensemble(&args.runs[0], path))).into()
+            }
+            error => anyhow::Error::from(error),
+        })?;
     }
     mean.write(&average)?;
     let of_average = measure(&mut average)?;
@@ -91,9 +98,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
         return Err(Hinted {
             what: "the average has a higher loss than every run; nothing was written".to_owned(),
             hint: format!(
-                "`s2s predict {} --ensemble {}` averages probabilities instead; `{} --force` writes it",
-                quote(&args.runs[0]),
-                quote(&args.runs[1]),
+                "{}; `{} --force` writes it",
+                ensemble(&args.runs[0], &args.runs[1]),
                 command_line()
             ),
         }
@@ -115,6 +121,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     run.save()?;
     ui.message(format!("wrote the average to {}", args.run_dir.display()));
     Ok(0)
+}
+
+/// A hint for models whose weights cannot be averaged.
+fn ensemble(run: &Path, other: &Path) -> String {
+    format!(
+        "`{} predict {} --ensemble {}` averages probabilities instead",
+        program(),
+        quote(run),
+        quote(other)
+    )
 }
 
 fn table(measured: &[(String, Evaluation)]) -> Table {

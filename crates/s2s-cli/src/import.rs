@@ -1,10 +1,11 @@
 //! `s2s import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 use reverse_data::Tokenization;
 use s2s_model::{LoadOptions, Loaded, Renames};
+use s2s_runlog::{RunDir, exists, is_folder};
 use s2s_train::{
     Data, ExperimentConfig, Trainer, Work, open_data, open_data_with, parse_config, read_vocabulary,
 };
@@ -13,7 +14,7 @@ use s2s_weights::{Found, create_run, read_renames};
 use crate::config::ConfigArgs;
 use crate::failure::Usage;
 use crate::machine::MachineArgs;
-use crate::shell::{program, quote};
+use crate::shell::{command_line_with_path, program, quote};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -64,6 +65,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
+    check_file(&args.file)?;
+    RunDir::check_free(&args.run_dir)?;
     let found = Found::read(&args.file)?;
     let (config, given) = configuration(args, &found)?;
     let rename = match &args.rename {
@@ -89,9 +92,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     let run = create_run(&args.run_dir, trainer, &given, &runtime, &args.file)?;
     let n_parameters = run.trainer().model().params().iter().len();
     report(&loaded, n_parameters, ui);
-    let data = &run.trainer().config().data;
-    let (key, text) = match data.file.as_os_str().is_empty() {
-        true => ("data.folder", &data.folder),
     if let Some(path) = args
         .rename
         .as_ref()
@@ -103,6 +103,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
             loaded.unmatched.join(", ")
         ));
     }
+    let data = &run.trainer().config().data;
+    let (key, text) = match data.file.as_os_str().is_empty() {
+        true => ("data.folder", &data.folder),
         false => ("data.file", &data.file),
     };
     let (mut eval_data, mut train_data) = (String::new(), String::new());
@@ -121,6 +124,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Checks that the weights are not a folder, such as that of an export.
+fn check_file(file: &Path) -> anyhow::Result<()> {
+    if !is_folder(file) {
+        return Ok(());
+    }
+    let weights = file.join("model.safetensors");
+    let hint = match exists(&weights)? {
+        true => format!("`{}`", command_line_with_path(file, &weights)),
+        false => "a file of weights: .safetensors, .pt or .pth".to_owned(),
+    };
+    let file = file.display();
+    Err(Usage(format!(
+        "{file} is a folder, not a file of weights\n  try: {hint}"
+    ))
+    .into())
+}
+
 /// The configuration that was given, or the one in the file, and its text.
 fn configuration(args: &Args, found: &Found) -> anyhow::Result<(ExperimentConfig, String)> {
     match (&args.config.config, found.description()) {
@@ -130,10 +150,18 @@ fn configuration(args: &Args, found: &Found) -> anyhow::Result<(ExperimentConfig
             Ok((config, text))
         }
         (None, None) => {
+            let why = match found.format() {
+                None => "has no configuration, since s2s did not export it".to_owned(),
+                Some(format) => format!(
+                    "is an export in format {format} by another version of s2s; this version cannot read its \
+                     configuration"
+                ),
+            };
             let what = format!(
-                "{} has no configuration, since s2s did not export it\n  try: --config FILE, with the [model] \
-                 that the weights belong to; `s2s config` prints one to start from",
-                args.file.display()
+                "{} {why}\n  try: --config FILE, with the [model] that the weights belong to; `{} config` prints \
+                 one to start from",
+                args.file.display(),
+                program()
             );
             Err(Usage(what).into())
         }

@@ -39,6 +39,15 @@ pub(crate) fn is_given(option: &str) -> bool {
     place_of(option, &words).is_some()
 }
 
+/// The command line of this process with another path in place of one that it has.
+pub(crate) fn command_line_with_path(old: &Path, new: &Path) -> String {
+    let words = std::env::args_os().map(|word| match Path::new(&word) {
+        word if word == old => quote(new),
+        word => quote(word),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Where an option is among the words before `--`.
 fn place_of(option: &str, words: &[String]) -> Option<usize> {
     let assigned = format!("{option}=");

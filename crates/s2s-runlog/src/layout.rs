@@ -127,14 +127,25 @@ impl RunDir {
     /// [`Error::Write`] if the folder cannot be read or created.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        match fs::kind_at(&path).map_err(reading(&path))? {
+        Self::check_free(&path)?;
+        create_dirs(&path)?; // makes a folder durable that a killed process created
+        Ok(Self { path })
+    }
+
+    /// Checks that [`RunDir::create`] would accept a folder. Nothing is created.
+    ///
+    /// # Errors
+    /// Those of [`RunDir::create`], except [`Error::Write`].
+    pub fn check_free(path: &Path) -> Result<()> {
+        match fs::kind_at(path).map_err(reading(path))? {
             None => {}
-            Some(_) if fs::is_dir(&path) => {
-                let names = fs::names(&path).map_err(reading(&path))?;
+            Some(_) if fs::is_dir(path) => {
+                let names = fs::names(path).map_err(reading(path))?;
                 let is_locked = names.iter().any(|name| name == LOCK);
                 let is_free =
                     names.is_empty() || is_locked && names.iter().all(|name| is_early(name));
                 if !is_free {
+                    let path = path.to_owned();
                     let run = Self { path };
                     if is_locked {
                         run.claim()?; // returns `Busy` if another process holds the lock
@@ -142,10 +153,12 @@ impl RunDir {
                     return Err(Error::Exists { path: run.path });
                 }
             }
-            Some(_) => return Err(Error::Exists { path }),
+            Some(_) => {
+                let path = path.to_owned();
+                return Err(Error::Exists { path });
+            }
         }
-        create_dirs(&path)?; // makes a folder durable that a killed process created
-        Ok(Self { path })
+        Ok(())
     }
 
     /// Opens the folder of an existing run.

@@ -566,7 +566,15 @@ fn the_average_of_runs_is_evaluated_and_written_as_a_run_if_it_is_good() {
         home.path(),
         ["average", run, "narrow", "--run-dir", "mixed2"],
     );
-    fails(&output, 2, &["narrow", "has another shape"]);
+    fails(
+        &output,
+        2,
+        &[
+            "narrow",
+            "has another shape",
+            "--ensemble narrow` averages probabilities",
+        ],
+    );
     let output = s2s(home.path(), ["average", run, run, "--run-dir", "mixed"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }

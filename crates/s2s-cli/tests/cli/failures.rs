@@ -413,12 +413,24 @@ const TABLE: &[Row] = &[
     ("names that are not TOML", |home| { write(home, "weights.pt", STATE_DICT); write(home, "names", b"[names]") },
         "import weights.pt --config run/config.resolved.toml --rename names --run-dir new", 2,
         ["names: TOML parse error", "unknown field `names`", "s2s import --help` shows such a file"]),
+    ("a folder of weights", |home| write(home, "out/model.safetensors", b""),
+        "import out --run-dir new", 2,
+        ["out is a folder", "not a file of weights", "s2s import out/model.safetensors --run-dir new`"]),
+    ("a folder without weights", nothing,
+        "import corpus --run-dir new", 2,
+        ["corpus is a folder", "not a file of weights", "try: a file of weights: .safetensors, .pt or .pth"]),
+    ("an export of another version", |home| write(home, "w.safetensors", &foreign_export()),
+        "import w.safetensors --run-dir new", 2,
+        ["w.safetensors is an export in format 2 by another version of s2s", "cannot read its configuration", "try: --config FILE"]),
     ("names that do not fit", |home| { write(home, "weights.pt", STATE_DICT); write(home, "names", b"[name]\na = 'A'\nc = 'C'") },
         "import weights.pt --config run/config.resolved.toml --rename names --partial --run-dir new", 2,
         ["the model does not have A (a in the file), b", "no tensor matches the renames of c", "try: a --rename file with these names\n"]),
     ("two names for one parameter", |home| { write(home, "weights.pt", STATE_DICT); write(home, "names", b"[name]\na = 'attention.energy'\nb = 'attention.energy'") },
         "import weights.pt --config run/config.resolved.toml --rename names --partial --run-dir new", 2,
         ["a and b of the file are both attention.energy", "has shape [2, 3]", "try: a --config with the sizes"]),
+    ("an average into a run", nothing,
+        "average run gone --run-dir begun", 2,
+        ["begun already exists", "not an empty folder", "choose another --run-dir"]),
     ("a vocabulary of numbers", |home| write(home, "weights.pt", STATE_DICT),
         "import weights.pt --config run/config.resolved.toml --vocab words --run-dir new", 2,
         ["--vocab is for text", "symbols of synthetic data are numbers", "remove it"]),
@@ -583,6 +595,13 @@ fn without_checksum(bytes: &mut [u8]) {
     for at in places {
         bytes[at..at + 4].fill(0);
     }
+}
+
+/// The header of an export in a format that does not exist yet.
+fn foreign_export() -> Vec<u8> {
+    let config = r#"{\"format\": 2, \"output_limit\": 3}"#;
+    let header = format!(r#"{{"__metadata__":{{"config":"{config}"}}}}"#);
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
 }
 
 fn fifo(path: &Path) {

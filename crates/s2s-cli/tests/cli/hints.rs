@@ -30,6 +30,7 @@ use Then::{Other, Replaced, Succeeds};
 
 #[rustfmt::skip] // a line per case
 const CASES: &[Case] = &[
+    Case { prepare: |home| write(home, "full/config.json", br#"{"format": 1, "output_limit": 3}"#), typed: "export run --to full", suggestion: 0, then: Replaced },
     Case { prepare: nothing, typed: "train --run-dir run", suggestion: 0, then: Replaced },
     Case { prepare: nothing, typed: "config --config mine.toml", suggestion: 0, then: Succeeds },
     Case { prepare: nothing, typed: "resume run --set train.max_steps=130", suggestion: 0, then: Replaced },
