@@ -130,9 +130,14 @@ def check(s2s, home, name, lines, run_dir):
             onnx.checker.check_model(str(file), full_check=True)
         tokens, found = answers(folder, program_name, lines)
         yield format_, compare(records, tokens, found, f"{name} {format_}")
-        plain = run(sys.executable, folder / f"{program_name}.py", input="".join(line + "\n" for line in lines[:20]))
-        expected = run(s2s, "predict", run_dir, input="".join(line + "\n" for line in lines[:20]))
+        some = "".join(line + "\n" for line in lines[:20])
+        plain = run(sys.executable, folder / f"{program_name}.py", input=some)
+        expected = run(s2s, "predict", run_dir, input=some)
         assert plain == expected, f"{name}: {program_name}.py prints something else"
+        unreadable = subprocess.run([sys.executable, folder / f"{program_name}.py"], input=b"\xff\n" + some.encode(),
+                                    capture_output=True)
+        assert unreadable.stdout.decode() == "\n" + expected, f"{name}: a line that is not UTF-8 affects others"
+        assert unreadable.returncode == 1 and b"line 1: not valid UTF-8" in unreadable.stderr, unreadable.stderr
 
     exported = home / f"{name}-pytorch" / "model.safetensors"
     again = home / f"{name}-again"

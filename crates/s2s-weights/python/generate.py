@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A sequence-to-sequence model with attention, in ONNX.
 
-    pip install onnxruntime
+    pip install onnxruntime                 and regex, for characters beyond ASCII
     python generate.py 3 1 4                the answer to one sequence
     python generate.py < sequences.txt      one answer per line
 
@@ -18,7 +18,9 @@ encoder.onnx runs once per batch. Its outputs, with the token BOS, are the input
     token [B] and these        ->  logits [B,V], next_hidden, (next_cell), (next_vector), next_weights [B,S]
 """
 
+import codecs
 import json
+import os
 import re
 import sys
 from collections import namedtuple

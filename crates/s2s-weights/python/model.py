@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A sequence-to-sequence model with attention, in PyTorch.
 
-    pip install torch safetensors
+    pip install torch safetensors        and regex, for characters beyond ASCII
     python model.py 3 1 4                the answer to one sequence
     python model.py < sequences.txt      one answer per line
 
@@ -16,7 +16,9 @@ Shapes: B rows, S source tokens, T target tokens, E embedding, H encoder units p
 A attention units, V tokens. Parameters have the names and the layout of PyTorch's modules.
 """
 
+import codecs
 import json
+import os
 import re
 import sys
 from collections import namedtuple

@@ -45,7 +45,7 @@ class Tokens:
         try:
             import regex  # characters as readers see them, such as a letter with its accents
         except ImportError:
-            raise SystemExit("text beyond ASCII needs the package regex: pip install regex") from None
+            raise ValueError("characters beyond ASCII need the package regex: pip install regex") from None
         return regex.findall(r"\X", line)
 
     def symbol(self, text):
@@ -62,19 +62,20 @@ SPACES = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Un
 
 
 def answer(tokens, decode, batch_size=64):
-    """Answers the command line, or each line of standard input."""
+    """Answers the command line, or each line of standard input. A line that cannot be read has an empty answer."""
     if len(sys.argv) > 1:
-        given = [" ".join(sys.argv[1:])]
+        given = [os.fsencode(" ".join(sys.argv[1:]))]
     else:
-        given = sys.stdin.buffer.read().decode("utf-8-sig").removesuffix("\n").split("\n")
+        given = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
     failed = False
     for start in range(0, len(given), batch_size):
-        sources, lines = [], [line.removesuffix("\r") for line in given[start:start + batch_size]]
-        for number, line in enumerate(lines, start + 1):
+        sources = []
+        for number, line in enumerate(given[start:start + batch_size], start + 1):
             try:
-                sources.append(tokens.ids(line))
+                sources.append(tokens.ids(line.removesuffix(b"\r").decode()))
             except ValueError as error:
-                print(f"error: line {number}: {error}", file=sys.stderr)
+                reason = "not valid UTF-8" if isinstance(error, UnicodeDecodeError) else error
+                print(f"error: line {number}: {reason}", file=sys.stderr)
                 sources.append(None)
                 failed = True
         rows = iter(decode([source for source in sources if source]))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use reverse_data::DataConfig;
+use reverse_data::{DataConfig, Token, Tokenization};
 use s2s_model::{AttentionConfig, CellKind, ModelConfig};
 use s2s_runlog::{EvalRecord, wilson};
 use s2s_train::Trained;
@@ -37,7 +37,7 @@ pub(crate) fn card(trained: &Trained, about: &About, format: Format) -> String {
     line("");
     line("## How to use it");
     line("");
-    let (install, program, weights) = match format {
+    let (packages, program, weights) = match format {
         Format::PyTorch => ("torch safetensors", "model.py", "model.safetensors"),
         Format::Onnx => (
             "onnxruntime",
@@ -46,8 +46,11 @@ pub(crate) fn card(trained: &Trained, about: &About, format: Format) -> String {
         ),
     };
     line("```sh");
-    line(&format!("pip install {install}"));
-    line(&format!("python {program} {}", example(trained)));
+    let regex = if needs_regex(trained) { " regex" } else { "" };
+    line(&format!("pip install {packages}{regex}"));
+    if let Some(example) = example(trained) {
+        line(&format!("python {program} {example}"));
+    }
     line(&format!("python {program} < sequences.txt > answers.txt"));
     line("```");
     line("");
@@ -263,14 +266,27 @@ fn limitations(trained: &Trained) -> Vec<String> {
     all
 }
 
-/// An input for the command line.
-fn example(trained: &Trained) -> String {
+/// Whether the programs need the package regex, with which they divide text into characters.
+fn needs_regex(trained: &Trained) -> bool {
     let vocabulary = &trained.codec.vocabulary;
+    let is_chars = vocabulary.tokenization() == Some(Tokenization::Chars);
+    is_chars && vocabulary.words().any(|word| !word.is_ascii())
+}
+
+/// An input for the command line: the first tokens with a letter or a digit, if there are any.
+fn example(trained: &Trained) -> Option<String> {
+    let vocabulary = &trained.codec.vocabulary;
+    let is_shown = |token: &Token| {
+        let text = vocabulary.line(&[*token]);
+        text.contains(char::is_alphanumeric) && plain(&text) == text
+    };
     let tokens = (1..=vocabulary.n_symbols()).filter(|token| vocabulary.unknown() != Some(*token));
-    let line = vocabulary.line(&tokens.take(3).collect::<Vec<_>>());
+    let tokens: Vec<Token> = tokens.filter(is_shown).take(3).collect();
+    let line = vocabulary.line(&tokens);
     match vocabulary.tokenization() {
-        None => line,
-        Some(_) => format!("'{}'", plain(&line).replace('\'', r"'\''")),
+        _ if tokens.is_empty() => None,
+        None => Some(line),
+        Some(_) => Some(format!("'{}'", line.replace('\'', r"'\''"))),
     }
 }
 

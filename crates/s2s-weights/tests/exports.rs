@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use reverse_data::Vocabulary;
+use reverse_data::{Tokenization, Vocabulary};
 use s2s_model::{CellKind, Generator, LoadOptions, Seq2Seq, Source};
 use s2s_train::{Codec, Data, ExperimentConfig, Trained, load_config, open_data, tokens_of};
 use s2s_weights::{About, Existing, Files, Format, Found, export, write_export};
@@ -242,6 +242,60 @@ fn a_model_that_its_configuration_does_not_describe_is_not_exported() {
     for format in [Format::PyTorch, Format::Onnx] {
         let error = export(&other, &about(), format).unwrap_err().to_string();
         assert!(error.contains("the parameter attention.energy"), "{error}");
+    }
+}
+
+/// The card of a model with these tokens.
+fn card(tokenization: Tokenization, words: impl IntoIterator<Item = String>) -> String {
+    let vocabulary = Vocabulary::from_words(words).unwrap();
+    let vocabulary = vocabulary.with_tokenization(tokenization);
+    let mut text = model(CellKind::Gru, "none", 9);
+    let (config, tokens) = (&text.config, tokens_of(&vocabulary));
+    let network = Seq2Seq::new(&config.model, tokens, config.seed, DType::F32, &Device::Cpu);
+    text.model = network.unwrap();
+    text.codec.vocabulary = vocabulary;
+    let files = export(&text, &about(), Format::PyTorch).unwrap();
+    String::from_utf8(file(&files, "README.md").to_vec()).unwrap()
+}
+
+#[test]
+fn the_example_of_a_card_can_be_typed() {
+    let of =
+        |tokenization, words: &[&str]| card(tokenization, words.iter().map(ToString::to_string));
+    let bytes = (0..=u8::MAX).map(|byte| match byte {
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("<0x{byte:02X}>"),
+    });
+    let (words, chars) = (Tokenization::Words, Tokenization::Chars);
+    for (card, install, example) in [
+        (
+            of(words, &["--", "it's", "é"]),
+            "safetensors",
+            r"model.py 'it'\''s é'",
+        ),
+        (
+            of(words, &["--", "!"]),
+            "safetensors",
+            "model.py < sequences.txt",
+        ),
+        (
+            of(chars, &["\u{7}", "a", "b"]),
+            "safetensors",
+            "model.py 'ab'",
+        ),
+        (
+            of(chars, &["a", "é", " "]),
+            "safetensors regex",
+            "model.py 'aé'",
+        ),
+        (
+            card(Tokenization::Bytes, bytes),
+            "safetensors",
+            "model.py '012'",
+        ),
+    ] {
+        let commands = format!("```sh\npip install torch {install}\npython {example}");
+        assert!(card.contains(&commands), "{commands}\n{card}");
     }
 }
 
