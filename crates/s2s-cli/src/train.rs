@@ -303,6 +303,7 @@ struct NewRun {
 
 impl NewRun {
     fn create(&mut self, folder: &Path, ui: &Ui) -> s2s_train::Result<Run> {
+        RunDir::check_free(folder)?; // before the data are read
         let (threads, device) = (self.runtime.threads, &self.runtime.device);
         let mut trainer = Trainer::new(self.config.clone(), threads, device)?;
         let mut identity = new_identity(folder);

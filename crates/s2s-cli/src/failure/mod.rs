@@ -179,14 +179,15 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
         Some(Error::Unchangeable { run, keys, sets }) => {
             let sets = sets.iter().map(|set| format!("--set {}", quote_text(set)));
             let sets = sets.collect::<Vec<_>>().join(" ");
+            let program = program();
             let hint = match keys.iter().any(|key| key.starts_with("model.")) {
                 true => {
                     let config = quote(&run.join("config.resolved.toml"));
                     let text = text_set(run);
-                    format!("`s2s train --config {config} {sets}{text}` trains a new run")
+                    format!("`{program} train --config {config} {sets}{text}` trains a new run")
                 }
                 false => format!(
-                    "`s2s train --from {} {sets}` starts a new run from the weights of this one",
+                    "`{program} train --from {} {sets}` starts a new run from the weights of this one",
                     quote(run)
                 ),
             };

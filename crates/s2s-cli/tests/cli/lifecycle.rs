@@ -204,7 +204,7 @@ fn a_key_of_the_model_cannot_change_in_a_resumed_run() {
         2,
         &[
             "data.max_len, model.hidden cannot change",
-            "`s2s train --config run/config.resolved.toml --set data.max_len=3 --set model.hidden=20`",
+            "s2s train --config run/config.resolved.toml --set data.max_len=3 --set model.hidden=20`",
         ],
     );
     let changed: Vec<_> = contents(&run)
