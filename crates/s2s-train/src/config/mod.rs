@@ -101,11 +101,14 @@ impl ExperimentConfig {
 
     /// Replaces `"auto"` by numbers. Synthetic data have 3 epochs and an evaluation every 125 steps. For
     /// text with these numbers of pairs, the epochs are at least 5 and as many as 2,000 steps need, and
-    /// evaluations take about a tenth of the time.
+    /// evaluations take about a tenth of the time. Weights whose text is not there, with 0 pairs, have 2,000 steps.
     pub fn resolve(&mut self, n_train: Option<u64>, n_val: Option<u64>) {
         let is_text = self.data.is_text();
         let train = &mut self.train;
         let batch_size = train.sequences_per_step();
+        if is_text && n_train == Some(0) && (train.epochs, train.max_steps) == (Auto::Auto, 0) {
+            train.max_steps = MIN_TEXT_STEPS; // a number of epochs would be one for any later text
+        }
         let steps_per_epoch = n_train.unwrap_or(0).div_ceil(batch_size).max(1);
         let epochs = match (is_text, train.max_steps) {
             (false, _) => 3,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use s2s_train::{ConfigError, ConfigProblem, ExperimentConfig, Origin, load_config};
+use s2s_train::{Auto, ConfigError, ConfigProblem, ExperimentConfig, Origin, load_config};
 
 fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
@@ -260,4 +260,16 @@ fn numbers_outside_their_bounds_are_errors_of_the_standard_library() {
     ] {
         assert_eq!(set(rate, dropout).unwrap_err().to_string(), message);
     }
+}
+
+#[test]
+fn the_duration_without_pairs_does_not_depend_on_their_number() {
+    let sets = ["data.file=pairs.tsv".to_owned()];
+    let resolved = |n_train: u64| {
+        let mut config = load_config(None, &sets).unwrap();
+        config.resolve(Some(n_train), Some(n_train));
+        (config.train.epochs, config.train.max_steps)
+    };
+    assert_eq!(resolved(0), (Auto::Value(0), 2000));
+    assert_eq!(resolved(1_000_000), (Auto::Value(5), 0));
 }
