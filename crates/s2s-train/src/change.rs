@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use reverse_data::Split;
 use s2s_model::Seq2Seq;
-use s2s_runlog::{
-    ConfigChange, RunDir, RunRecord, RunStatus, read_json, write_file, write_json,
-};
+use s2s_runlog::{ConfigChange, RunDir, RunRecord, RunStatus, read_json, write_file, write_json};
 use toml::{Table, Value};
 
 use crate::checkpoint::history;

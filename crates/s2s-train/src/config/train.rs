@@ -14,7 +14,7 @@ use super::{AboveOne, Auto, NonNegative, Positive, Share};
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Passes over the training set; 0 means that only `max_steps` ends the run.
-    /// [`resolve`](ExperimentConfig::resolve) replaces `"auto"`.
+    /// [`resolve`](super::ExperimentConfig::resolve) replaces `"auto"`.
     pub epochs: Auto,
     /// Maximum number of optimizer steps; 0 means that only `epochs` ends the run.
     pub max_steps: u64,
@@ -39,7 +39,7 @@ pub struct TrainConfig {
     /// Decoupled weight decay; 0 turns it off.
     pub weight_decay: NonNegative,
     /// Steps between evaluations; 0 evaluates after each epoch.
-    /// [`resolve`](ExperimentConfig::resolve) replaces `"auto"`.
+    /// [`resolve`](super::ExperimentConfig::resolve) replaces `"auto"`.
     pub eval_every: Auto,
     /// Evaluations without a better validation loss after which the run stops; 0 turns early
     /// stopping off.
