@@ -13,14 +13,17 @@ pub(crate) fn program() -> String {
 
 /// The command line of this process.
 pub(crate) fn command_line() -> String {
-    let words = std::env::args_os().map(|word| quote_word(&word));
-    words.collect::<Vec<_>>().join(" ")
+    words().join(" ")
+}
+
+/// The quoted words of the command line of this process.
+fn words() -> Vec<String> {
+    std::env::args_os().map(|word| quote_word(&word)).collect()
 }
 
 /// The command line of this process with a flag.
 pub(crate) fn command_line_with_flag(flag: &str) -> String {
-    let words = std::env::args_os().map(|word| quote_word(&word));
-    let mut words: Vec<String> = words.collect();
+    let mut words = words();
     let end = words.iter().position(|word| word == "--");
     words.insert(end.unwrap_or(words.len()), flag.to_owned());
     words.join(" ")
@@ -33,17 +36,14 @@ pub(crate) fn command_line_with(option: &str, value: &str) -> String {
 
 /// Whether the command line of this process has an option.
 pub(crate) fn is_given(option: &str) -> bool {
-    let words: Vec<String> = std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    place_of(option, &words).is_some()
+    place_of(option, &words()).is_some()
 }
 
 /// The command line of this process with another path in place of one that it has.
 pub(crate) fn command_line_with_path(old: &Path, new: &Path) -> String {
     let words = std::env::args_os().map(|word| match Path::new(&word) {
         word if word == old => quote(new),
-        word => quote(word),
+        word => quote_word(word.as_os_str()),
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -51,10 +51,8 @@ pub(crate) fn command_line_with_path(old: &Path, new: &Path) -> String {
 /// Where an option is among the words before `--`.
 fn place_of(option: &str, words: &[String]) -> Option<usize> {
     let assigned = format!("{option}=");
-    let options = words.iter().take_while(|word| *word != "--");
-    options
-        .into_iter()
-        .position(|word| word == option || word.starts_with(&assigned))
+    let mut options = words.iter().take_while(|word| *word != "--");
+    options.position(|word| word == option || word.starts_with(&assigned))
 }
 
 fn with_option(words: impl Iterator<Item = OsString>, option: &str, value: &str) -> String {

@@ -183,7 +183,7 @@ fn weights_imported_without_their_text_can_be_trained_on_any() {
     );
     let message = stderr(&changed);
     assert!(
-        message.contains("other/train.src has changed since run run was trained on it"),
+        message.contains("other/train.src is not the text that run run was trained on"),
         "{message}"
     );
 }
