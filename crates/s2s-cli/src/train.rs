@@ -277,7 +277,7 @@ fn check_parent(dir: &RunDir, from: Option<&ParentRun>) -> anyhow::Result<()> {
     };
     let run = dir.path().display();
     Err(Usage(format!(
-        "run {run} started {began}, but the command has {wanted}"
+        "run {run} started {began}, but the command has {wanted}\n  try: another --run-dir, for a new run"
     ))
     .into())
 }

@@ -96,11 +96,17 @@ fn checkpoint_hint(path: &Path) -> String {
     let other = others.iter().find(|(name, _)| path.ends_with(name));
     let run = path.parent().and_then(Path::parent).unwrap_or(path);
     match other {
-        Some((_, other)) if read_checkpoint(path.with_file_name(other)).is_ok() => format!(
-            "the other checkpoint, which is intact: `{} eval {} --checkpoint {other}`",
-            program(),
-            quote(run)
-        ),
+        Some((_, other)) if read_checkpoint(path.with_file_name(other)).is_ok() => {
+            let (program, run) = (program(), quote(run));
+            let eval = format!("`{program} eval {run} --checkpoint {other}`");
+            let train = match is_training() {
+                true => {
+                    format!(", or `{program} train --from {run}@{other}` for a new run from it")
+                }
+                false => String::new(),
+            };
+            format!("the other checkpoint, which is intact: {eval}{train}")
+        }
         _ if is_finished(run) => {
             "a new run: this one is finished, and has no other checkpoint".to_owned()
         }

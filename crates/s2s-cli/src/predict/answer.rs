@@ -189,7 +189,7 @@ impl<'a> Answers<'a> {
             outputs.message(format!("attention written to {}", path.display()));
         }
         if !self.args.json {
-            let is_list = answers.len() > 1;
+            let is_list = self.args.decoding.is_list();
             let lines = answers.iter().map(|answer| one_line(&answer.text, is_list));
             outputs.data(&lines.collect::<Vec<_>>().join("\t"));
             if let Some(best) = best.filter(|_| self.args.attention) {

@@ -311,7 +311,7 @@ const TABLE: &[Row] = &[
         ["run/checkpoints/best is damaged", "SHA-256", CHECKPOINT]),
     ("other weights to resume or start", nothing,
         "train --from run@last --run-dir run --resume-or-start", 2,
-        ["run run started from random parameters, but the command has --from run@last", "", ""]),
+        ["run run started from random parameters, but the command has --from run@last", "", "try: another --run-dir"]),
     ("another configuration to resume or start", nothing,
         "train --config text.toml --run-dir run --resume-or-start", 2,
         ["run run has another configuration", "data.folder", "was requested"]),

@@ -55,6 +55,8 @@ const CASES: &[Case] = &[
     Case { prepare: |home| write(home, "-t.tsv", b"a\tb\nc\n"), typed: "data show --set data.file=-t.tsv", suggestion: 0, then: Replaced },
     Case { prepare: |home| copy(&home.join("begun"), &home.join("-begun")), typed: "train --run-dir=-begun", suggestion: 0, then: Other("eval ./-begun") },
     Case { prepare: |home| write(home, "out", b""), typed: "predict run --output out -- 3 1", suggestion: 0, then: Replaced },
+    Case { prepare: |home| remove(home, "run/checkpoints/last"), typed: "resume run --set train.max_steps=200 --keep-schedule", suggestion: 0, then: Replaced },
+    Case { prepare: |home| remove(home, "run/checkpoints/last"), typed: "resume run --set train.max_steps=200 --keep-schedule", suggestion: 1, then: Replaced },
     Case { prepare: |home| kept_schedule(home, "run"), typed: "train --config tiny.toml --set train.max_steps=130 --run-dir run --resume-or-start", suggestion: 0, then: Succeeds },
     Case { prepare: |home| { with_text_run(home); write(home, "t.tsv", b"1\t2\n") }, typed: "eval text --data t.tsv --split val", suggestion: 0, then: Other("eval text --data t.tsv") },
 ];

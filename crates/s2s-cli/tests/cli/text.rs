@@ -300,6 +300,30 @@ fn columns_compression_and_bytes_are_read() {
             "{line:?}"
         );
     }
+    // The search finds one output, which is all of the prefix; its tab must not look like a second one.
+    let one = [
+        "predict",
+        "run",
+        "1",
+        "--beam",
+        "2",
+        "--n-best",
+        "2",
+        "--prefix",
+        "a\tb",
+        "--max-len",
+        "3",
+    ];
+    assert_eq!(succeeds(s2s(home.path(), one)), "a\\tb\n");
+
+    fs::write(home.path().join("in"), "1\n2\n3\n").unwrap();
+    for kept in 0..=of_lines.len() {
+        fs::write(home.path().join("out"), &of_lines.as_bytes()[..kept]).unwrap();
+        let resumed = ["--file", "in", "--output", "out", "--resume"];
+        succeeds(s2s(home.path(), predict.clone().chain(resumed)));
+        let written = fs::read_to_string(home.path().join("out")).unwrap();
+        assert_eq!(written, of_lines, "{kept}");
+    }
     let of_argument = succeeds(s2s(home.path(), predict.chain(["--json", "1\n2"])));
     let of_argument: Value = serde_json::from_str(&of_argument).unwrap();
     assert_eq!(of_argument["source"], json!(["1", "<0x0A>", "2"]));
